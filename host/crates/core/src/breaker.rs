@@ -1,0 +1,251 @@
+//! Circuit breaker: keeps requests away from a member that fails again and again.
+//!
+//! It opens after a number of faults in a row, lets one probe through when its cooldown is over, and
+//! closes when enough probes in a row succeeded; a failed probe opens it for twice as long, up to a
+//! limit. See Nygard, "Release It!", and the circuit breaker of linkerd.
+//!
+//! Only the member that was chosen is asked to [`Breaker::admit`]: asking all of them would use up
+//! the one probe of those that are then not chosen, and they would never recover.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// When a breaker opens and closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Faults in a row that open it; at least 1.
+    pub failures: u32,
+    /// How long it stays open the first time.
+    pub cooldown: Duration,
+    /// How long it stays open at the most: each failed probe doubles the cooldown.
+    pub cooldown_max: Duration,
+    /// Successes in a row that close it again; at least 1.
+    pub successes: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 5, cooldown: Duration::from_secs(5), cooldown_max: Duration::from_secs(60), successes: 2 }
+    }
+}
+
+/// What a breaker lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Everything; this many faults came in a row.
+    Closed {
+        /// Faults since the last success.
+        faults: u32,
+    },
+    /// Nothing until the time is over.
+    Open {
+        /// When the first probe may go.
+        until: Timestamp,
+        /// How long it is open this time.
+        cooldown: Duration,
+    },
+    /// One probe at a time.
+    HalfOpen {
+        /// Whether a probe is under way.
+        probing: bool,
+        /// Probes that succeeded in a row.
+        successes: u32,
+        /// How long it was open before.
+        cooldown: Duration,
+    },
+}
+
+/// What happens to a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Its member was chosen for a request.
+    Admit,
+    /// A request that was admitted went well.
+    Success,
+    /// A request that was admitted failed by the member's fault.
+    Failure,
+    /// A request that was admitted ended, and says nothing about the member.
+    Neutral,
+}
+
+/// The breaker of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    state: State,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { state: State::Closed { faults: 0 } }
+    }
+}
+
+impl Breaker {
+    /// What it lets through.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Asks to let a request through, for the member that was chosen. True admits it, and then
+    /// [`Breaker::record`] must follow, once.
+    pub fn admit(&mut self, config: &BreakerConfig, now: Timestamp) -> bool {
+        let (state, admitted) = step(self.state, Input::Admit, config, now);
+        self.state = state;
+        admitted
+    }
+
+    /// Takes what became of a request that was admitted.
+    pub fn record(&mut self, input: Input, config: &BreakerConfig, now: Timestamp) {
+        self.state = step(self.state, input, config, now).0;
+    }
+}
+
+/// The whole machine. The second part of the answer says whether a request is let through.
+fn step(state: State, input: Input, config: &BreakerConfig, now: Timestamp) -> (State, bool) {
+    match (state, input) {
+        (State::Closed { .. }, Input::Admit) => (state, true),
+        (State::Closed { .. }, Input::Success) => (State::Closed { faults: 0 }, false),
+        (State::Closed { .. }, Input::Neutral) => (state, false),
+        (State::Closed { faults }, Input::Failure) => {
+            let faults = faults.saturating_add(1);
+            if faults < config.failures {
+                (State::Closed { faults }, false)
+            } else {
+                (State::Open { until: now + config.cooldown, cooldown: config.cooldown }, false)
+            }
+        }
+        (State::Open { until, cooldown }, Input::Admit) if now >= until => {
+            (State::HalfOpen { probing: true, successes: 0, cooldown }, true)
+        }
+        // Whatever ends now was admitted before it opened, and is no news.
+        (State::Open { .. }, _) => (state, false),
+        (State::HalfOpen { probing: true, .. }, Input::Admit) => (state, false),
+        (State::HalfOpen { probing: false, successes, cooldown }, Input::Admit) => {
+            (State::HalfOpen { probing: true, successes, cooldown }, true)
+        }
+        (State::HalfOpen { successes, cooldown, .. }, Input::Success) => {
+            let successes = successes.saturating_add(1);
+            if successes < config.successes {
+                (State::HalfOpen { probing: false, successes, cooldown }, false)
+            } else {
+                (State::Closed { faults: 0 }, false)
+            }
+        }
+        (State::HalfOpen { cooldown, .. }, Input::Failure) => {
+            let cooldown = cooldown.saturating_mul(2).min(config.cooldown_max.max(config.cooldown));
+            (State::Open { until: now + cooldown, cooldown }, false)
+        }
+        (State::HalfOpen { successes, cooldown, .. }, Input::Neutral) => {
+            (State::HalfOpen { probing: false, successes, cooldown }, false)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: BreakerConfig = BreakerConfig {
+        failures: 3,
+        cooldown: Duration::from_secs(5),
+        cooldown_max: Duration::from_secs(15),
+        successes: 2,
+    };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn opened() -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..CONFIG.failures {
+            breaker.record(Input::Failure, &CONFIG, at(0));
+        }
+        breaker
+    }
+
+    #[test]
+    fn one_error_kills_nobody() {
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            breaker.record(Input::Failure, &CONFIG, at(0));
+            breaker.record(Input::Failure, &CONFIG, at(0));
+            breaker.record(Input::Success, &CONFIG, at(0));
+            assert!(breaker.admit(&CONFIG, at(0)));
+        }
+    }
+
+    #[test]
+    fn half_open_admits_exactly_one_probe() {
+        let mut breaker = opened();
+        assert!(!breaker.admit(&CONFIG, at(4)));
+        assert!(breaker.admit(&CONFIG, at(5)));
+        assert!(!breaker.admit(&CONFIG, at(5)));
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_gives_its_place_back() {
+        let mut breaker = opened();
+        assert!(breaker.admit(&CONFIG, at(5)));
+        breaker.record(Input::Neutral, &CONFIG, at(6));
+        assert!(breaker.admit(&CONFIG, at(6)));
+    }
+
+    #[test]
+    fn coming_back_needs_successes() {
+        let mut breaker = opened();
+        assert!(breaker.admit(&CONFIG, at(5)));
+        breaker.record(Input::Success, &CONFIG, at(5));
+        assert!(matches!(breaker.state(), State::HalfOpen { probing: false, successes: 1, .. }));
+        assert!(breaker.admit(&CONFIG, at(5)));
+        breaker.record(Input::Success, &CONFIG, at(5));
+        assert_eq!(breaker.state(), State::Closed { faults: 0 });
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_cooldown_up_to_its_limit() {
+        let mut breaker = opened();
+        let mut now = at(5);
+        for expected in [10, 15, 15] {
+            assert!(breaker.admit(&CONFIG, now));
+            breaker.record(Input::Failure, &CONFIG, now);
+            let State::Open { until, .. } = breaker.state() else { unreachable!() };
+            assert_eq!(until.since(now), Duration::from_secs(expected));
+            now = until;
+        }
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: never two probes at once, and it always opens up again.
+        #[test]
+        fn at_most_one_probe_is_under_way(steps in prop::collection::vec((0..4u8, 0..20u64), 1..200)) {
+            let mut breaker = Breaker::default();
+            let (mut now, mut probes) = (0, 0u32);
+            for (input, pause) in steps {
+                now += pause;
+                let half_open = |b: &Breaker| !matches!(b.state(), State::Closed { .. });
+                match input {
+                    0 => {
+                        let admitted = breaker.admit(&CONFIG, at(now));
+                        if half_open(&breaker) && admitted { probes += 1; }
+                        prop_assert!(!half_open(&breaker) || probes <= 1);
+                    }
+                    input => {
+                        let input = [Input::Success, Input::Failure, Input::Neutral][usize::from(input) - 1];
+                        breaker.record(input, &CONFIG, at(now));
+                        probes = 0;
+                    }
+                }
+            }
+            if let State::HalfOpen { probing: true, .. } = breaker.state() {
+                breaker.record(Input::Neutral, &CONFIG, at(now));
+            }
+            prop_assert!(breaker.admit(&CONFIG, at(now + 1_000)));
+        }
+    }
+}

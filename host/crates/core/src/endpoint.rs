@@ -1,0 +1,370 @@
+//! A proxy's address: scheme, host, port and credentials.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::host::{Host, NotAHost};
+use crate::secret::Secret;
+
+/// How one speaks to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// HTTP proxy over plain TCP: absolute-form requests, and CONNECT (RFC 9110 §9.3.6).
+    Http,
+    /// HTTP proxy inside TLS.
+    Https,
+    /// SOCKS 4: IPv4 addresses only, names are resolved on our side.
+    Socks4,
+    /// SOCKS 4a: names are resolved by the proxy.
+    Socks4a,
+    /// SOCKS 5 (RFC 1928), names are resolved on our side.
+    Socks5,
+    /// SOCKS 5, names are resolved by the proxy.
+    Socks5h,
+}
+
+impl Scheme {
+    /// Every scheme.
+    pub const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Socks4, Self::Socks4a, Self::Socks5, Self::Socks5h];
+
+    /// The scheme as a URL writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Socks4 => "socks4",
+            Self::Socks4a => "socks4a",
+            Self::Socks5 => "socks5",
+            Self::Socks5h => "socks5h",
+        }
+    }
+
+    /// The port when none is written: 80, 443 or 1080.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+            Self::Socks4 | Self::Socks4a | Self::Socks5 | Self::Socks5h => 1080,
+        }
+    }
+
+    /// Whether the proxy speaks HTTP, and so takes absolute-form requests.
+    #[must_use]
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = EndpointError;
+
+    /// Reads a scheme in any case; `socks` is SOCKS 5.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let lower = text.to_ascii_lowercase();
+        if lower == "socks" {
+            return Ok(Self::Socks5);
+        }
+        Self::ALL
+            .into_iter()
+            .find(|scheme| scheme.as_str() == lower)
+            .ok_or_else(|| EndpointError::Scheme(excerpt(text)))
+    }
+}
+
+/// What one proves to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// The user name; at most 255 bytes (RFC 1929), no control characters.
+    pub username: Box<str>,
+    /// The password; may be empty.
+    pub password: Secret,
+}
+
+impl Credentials {
+    /// The longest name and the longest password, in bytes: what SOCKS 5 can carry (RFC 1929). Vendors' gateways
+    /// put whole sessions into the name, and stay below it.
+    pub const MAX: usize = 255;
+
+    /// Credentials whose parts are of a length and of characters that every protocol can carry.
+    ///
+    /// # Errors
+    /// When a part is longer than [`Credentials::MAX`] or holds a control character.
+    pub fn new(username: &str, password: &str) -> Result<Self, EndpointError> {
+        if username.len() > Self::MAX || password.len() > Self::MAX {
+            return Err(EndpointError::Credentials("a user name or password of more than 255 bytes"));
+        }
+        // A line end would let a list write headers of its own into our requests.
+        if username.chars().chain(password.chars()).any(char::is_control) {
+            return Err(EndpointError::Credentials("a control character in the user name or password"));
+        }
+        Ok(Self { username: username.into(), password: Secret::new(password) })
+    }
+}
+
+/// Where a proxy listens and how one speaks to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// How one speaks to it.
+    pub scheme: Scheme,
+    /// Its host.
+    pub host: Host,
+    /// Its port, 1 to 65535.
+    pub port: u16,
+    /// What one proves to it.
+    pub credentials: Option<Credentials>,
+}
+
+/// What makes two endpoints the same proxy: all but the password.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointKey {
+    /// How one speaks to it.
+    pub scheme: Scheme,
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
+    /// The user name, or none.
+    pub username: Option<Box<str>>,
+}
+
+/// Why a text is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// The text before `://` is no scheme of a proxy.
+    #[error("unknown scheme {0}: expected http, https, socks4, socks4a, socks5 or socks5h")]
+    Scheme(Box<str>),
+    /// There is no host, or it cannot be one.
+    #[error(transparent)]
+    Host(#[from] NotAHost),
+    /// The port is not a number from 1 to 65535.
+    #[error("port {0} is not in 1..65535")]
+    Port(Box<str>),
+    /// The credentials cannot be carried.
+    #[error("{0}")]
+    Credentials(&'static str),
+    /// Something stands behind the port.
+    #[error("a path, query or fragment after the port")]
+    Trailing,
+}
+
+/// The beginning of a text, for messages: at most 60 characters.
+fn excerpt(text: &str) -> Box<str> {
+    text.chars().take(60).collect::<String>().into()
+}
+
+impl Endpoint {
+    /// What makes it the same proxy as another.
+    #[must_use]
+    pub fn key(&self) -> EndpointKey {
+        EndpointKey {
+            scheme: self.scheme,
+            host: self.host.clone(),
+            port: self.port,
+            username: self.credentials.as_ref().map(|credentials| credentials.username.clone()),
+        }
+    }
+
+    /// The URL with its password: for the store, and for output that the user asked for.
+    #[must_use]
+    pub fn to_url(&self) -> String {
+        self.url(|password| encode(password.expose()))
+    }
+
+    fn url(&self, password: impl Fn(&Secret) -> String) -> String {
+        let credentials = self.credentials.as_ref().map_or_else(String::new, |credentials| {
+            format!("{}:{}@", encode(&credentials.username), password(&credentials.password))
+        });
+        format!("{}://{credentials}{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// The URL with the password masked: `http://user:***@1.2.3.4:8080`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url(|_| "***".to_owned()))
+    }
+}
+
+impl fmt::Display for EndpointKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme)?;
+        if let Some(username) = &self.username {
+            write!(f, "{}@", encode(username))?;
+        }
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Reads `scheme://[user[:password]@]host[:port][/]`, credentials percent-encoded.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| EndpointError::Scheme(Box::from("(none)")))?;
+        let scheme: Scheme = scheme.parse()?;
+        // An unencoded `@` in a password is common: the host never holds one, so the last divides.
+        let (credentials, address) = match rest.rsplit_once('@') {
+            Some((credentials, address)) => (Some(credentials), address),
+            None => (None, rest),
+        };
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if address.contains(['/', '?', '#']) {
+            return Err(EndpointError::Trailing);
+        }
+        let (host, port) = split_port(address)?;
+        let port = match port {
+            Some(port) => parse_port(port)?,
+            None => scheme.default_port(),
+        };
+        let credentials = match credentials {
+            Some(text) => {
+                let (username, password) = text.split_once(':').unwrap_or((text, ""));
+                Some(Credentials::new(&decode(username)?, &decode(password)?)?)
+            }
+            None => None,
+        };
+        Ok(Self { scheme, host: host.parse()?, port, credentials })
+    }
+}
+
+fn split_port(address: &str) -> Result<(&str, Option<&str>), EndpointError> {
+    if let Some(end) = address.strip_prefix('[').and(address.find(']')) {
+        let (host, rest) = address.split_at(end + 1);
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(EndpointError::Trailing),
+        };
+    }
+    Ok(match address.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    })
+}
+
+/// Reads a port: decimal digits, 1 to 65535.
+///
+/// # Errors
+/// [`EndpointError::Port`] for everything else.
+pub fn parse_port(text: &str) -> Result<u16, EndpointError> {
+    // `u16::from_str` accepts a sign.
+    let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    number.filter(|port| *port != 0).ok_or_else(|| EndpointError::Port(excerpt(text)))
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Decodes percent-encoding; a `%` without two hexadecimal digits stands for itself.
+fn decode(text: &str) -> Result<String, EndpointError> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = match (byte, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        if let Some((high, low)) = escaped {
+            out.push(high << 4 | low);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            out.push(byte);
+            rest = tail;
+        }
+    }
+    String::from_utf8(out).map_err(|_| EndpointError::Credentials("credentials that are not UTF-8"))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_part_is_read() {
+        let endpoint = parse("SOCKS5H://us%3Aer:p%40ss@[2001:db8::1]:1081/");
+        assert_eq!(endpoint.scheme, Scheme::Socks5h);
+        assert_eq!(endpoint.host.to_string(), "[2001:db8::1]");
+        assert_eq!(endpoint.port, 1081);
+        let credentials = endpoint.credentials.unwrap();
+        assert_eq!((&*credentials.username, credentials.password.expose()), ("us:er", "p@ss"));
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(parse("http://gate.example").port, 80);
+        assert_eq!(parse("socks://1.2.3.4").to_url(), "socks5://1.2.3.4:1080");
+        assert_eq!(parse("http://user@h.example:1").to_url(), "http://user:@h.example:1");
+        assert_eq!(parse("http://u:a@b@h.example:1").credentials.unwrap().password.expose(), "a@b");
+    }
+
+    #[test]
+    fn the_password_is_shown_only_on_request() {
+        let endpoint = parse("http://user:hunter2@1.2.3.4:8080");
+        assert_eq!(endpoint.to_string(), "http://user:***@1.2.3.4:8080");
+        assert_eq!(endpoint.to_url(), "http://user:hunter2@1.2.3.4:8080");
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+        assert_eq!(endpoint.key().to_string(), "http://user@1.2.3.4:8080");
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let error = |text: &str| text.parse::<Endpoint>().unwrap_err().to_string();
+        assert_eq!(error("http://1.2.3.4:0"), "port 0 is not in 1..65535");
+        assert_eq!(error("http://1.2.3.4:70000"), "port 70000 is not in 1..65535");
+        assert_eq!(error("http://1.2.3.4:+80"), "port +80 is not in 1..65535");
+        assert_eq!(
+            error("ftp://1.2.3.4:80"),
+            "unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"
+        );
+        assert_eq!(error("http://a%0d%0ab:c@h.example:1"), "a control character in the user name or password");
+        assert_eq!(error("http://h.example:1/path"), "a path, query or fragment after the port");
+    }
+
+    proptest! {
+        #[test]
+        fn any_endpoint_survives_its_url(
+            scheme in prop::sample::select(Scheme::ALL.to_vec()),
+            octets in any::<[u8; 4]>(),
+            port in 1..=u16::MAX,
+            credentials in prop::option::of(("[^\\p{Cc}]{0,20}", "[^\\p{Cc}]{0,20}")),
+        ) {
+            let credentials = credentials.map(|(u, p)| Credentials::new(&u, &p).unwrap());
+            let endpoint = Endpoint { scheme, host: Host::V4(octets.into()), port, credentials };
+            prop_assert_eq!(endpoint.to_url().parse::<Endpoint>().unwrap(), endpoint);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,80}") {
+            drop(text.parse::<Endpoint>());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Where something listens: an address or a name.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The longest host name that DNS can carry (RFC 1035 §2.3.4), without the final dot.
+const MAX_NAME: usize = 253;
+
+/// An IPv4 address, an IPv6 address with an optional zone (RFC 4007 §11), or a host name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Host {
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address.
+    V6 {
+        /// The address.
+        addr: Ipv6Addr,
+        /// The zone: an interface's name or number, as in `fe80::1%eth0`.
+        zone: Option<Box<str>>,
+    },
+    /// A host name in lower case: letters, digits, `-`, `_` and dots; no final dot.
+    Name(Box<str>),
+}
+
+/// Why a text is no host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a host: {0}")]
+pub struct NotAHost(pub &'static str);
+
+impl Host {
+    /// The address, when it is one and has no zone.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::V4(addr) => Some(IpAddr::V4(*addr)),
+            Self::V6 { addr, .. } => Some(IpAddr::V6(*addr)),
+            Self::Name(_) => None,
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(addr) => Self::V4(addr),
+            IpAddr::V6(addr) => Self::V6 { addr, zone: None },
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = NotAHost;
+
+    /// Reads an address (IPv6 with or without brackets) or a name.
+    fn from_str(text: &str) -> Result<Self, NotAHost> {
+        let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inner) = bracketed {
+            return v6(inner).ok_or(NotAHost("brackets without an IPv6 address"));
+        }
+        if let Ok(addr) = text.parse::<Ipv4Addr>() {
+            return Ok(Self::V4(addr));
+        }
+        if text.contains(':') {
+            return v6(text).ok_or(NotAHost("colons, but no IPv6 address"));
+        }
+        name(text)
+    }
+}
+
+fn v6(text: &str) -> Option<Host> {
+    let (addr, zone) = match text.split_once('%') {
+        // A URL writes the `%` of a zone as `%25` (RFC 6874).
+        Some((addr, zone)) => (addr, Some(zone.strip_prefix("25").unwrap_or(zone))),
+        None => (text, None),
+    };
+    let zone_is_sane = zone.is_none_or(|zone| {
+        (1..=32).contains(&zone.len()) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    });
+    let addr = addr.parse().ok().filter(|_| zone_is_sane)?;
+    Some(Host::V6 { addr, zone: zone.map(Into::into) })
+}
+
+fn name(text: &str) -> Result<Host, NotAHost> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    if text.is_empty() {
+        return Err(NotAHost("empty"));
+    }
+    if text.len() > MAX_NAME {
+        return Err(NotAHost("a name of more than 253 characters"));
+    }
+    for label in text.split('.') {
+        if label.is_empty() || label.len() > 63 {
+            return Err(NotAHost("a label that is empty or has more than 63 characters"));
+        }
+        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(NotAHost("a character that no host name has"));
+        }
+        if label.starts_with('-') || label.ends_with('-') {
+            return Err(NotAHost("a label that begins or ends with a hyphen"));
+        }
+    }
+    // `1.2.3.400` and `1.2.3` are mistyped addresses, not names (the last label of a name is not numeric, RFC 3696 §2).
+    let last = text.rsplit('.').next().unwrap_or(text);
+    if last.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NotAHost("neither an IPv4 address nor a name"));
+    }
+    Ok(Host::Name(text.to_ascii_lowercase().into()))
+}
+
+impl fmt::Display for Host {
+    /// The form that a URL carries: IPv6 in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(addr) => write!(f, "{addr}"),
+            Self::V6 { addr, zone: None } => write!(f, "[{addr}]"),
+            Self::V6 { addr, zone: Some(zone) } => write!(f, "[{addr}%{zone}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names_are_told_apart() {
+        assert_eq!("1.2.3.4".parse::<Host>().unwrap(), Host::V4(Ipv4Addr::new(1, 2, 3, 4)));
+        assert_eq!("[2001:db8::1]".parse::<Host>().unwrap().to_string(), "[2001:db8::1]");
+        assert_eq!("2001:db8::1".parse::<Host>().unwrap().to_string(), "[2001:db8::1]");
+        assert_eq!("[fe80::1%eth0]".parse::<Host>().unwrap().to_string(), "[fe80::1%eth0]");
+        assert_eq!("Gate.Example.".parse::<Host>().unwrap(), Host::Name("gate.example".into()));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for text in [
+            "",
+            "1.2.3.400",
+            "1.2.3",
+            "a b",
+            "[1.2.3.4]",
+            "a..b",
+            "-a.b",
+            "ü.example",
+            "::g",
+            "[::1%a b]",
+            "localhost:80",
+        ] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+    }
+}

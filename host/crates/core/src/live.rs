@@ -1,0 +1,212 @@
+//! What changes in a member at every request: counters, latency, breaker.
+//!
+//! It lives in atomics that all snapshots share, so that a request publishes nothing.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::breaker::{Breaker, BreakerConfig, Input, State};
+use crate::ewma::Ewma;
+use crate::outcome::Outcome;
+use crate::time::Timestamp;
+
+/// The breaker's gate when it is closed.
+const GATE_CLOSED: u64 = 0;
+/// The breaker's gate while its one probe is under way.
+const GATE_PROBING: u64 = u64::MAX;
+
+/// How a member does, in one word for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It was never used.
+    Unknown,
+    /// Its last use went well.
+    Healthy,
+    /// Its last use failed, and its breaker is still closed.
+    Degraded,
+    /// Its breaker is open or half-open.
+    Unhealthy,
+}
+
+impl Health {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// The statistics of a member, to be kept over a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Uses that ended well.
+    pub successes: u64,
+    /// Uses that failed by the member's fault.
+    pub failures: u64,
+    /// EWMA of the latency; none when it was never measured.
+    pub latency: Option<Duration>,
+    /// When it was last used; zero when never.
+    pub last_used: Timestamp,
+}
+
+/// The live state of a member.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Leases that are held now.
+    in_flight: AtomicU32,
+    successes: AtomicU64,
+    failures: AtomicU64,
+    last_used: AtomicU64,
+    latency: Ewma,
+    /// The truth about the breaker. Held for a few instructions, never across an `.await`.
+    breaker: Mutex<Breaker>,
+    /// The breaker as picks read it, without the lock: [`GATE_CLOSED`], [`GATE_PROBING`], or the time in microseconds
+    /// from which a probe may go. Written under the lock only.
+    gate: AtomicU64,
+}
+
+impl Live {
+    /// The live state of a member that was known before.
+    #[must_use]
+    pub fn restored(statistics: &Statistics) -> Self {
+        Self {
+            successes: AtomicU64::new(statistics.successes),
+            failures: AtomicU64::new(statistics.failures),
+            last_used: AtomicU64::new(statistics.last_used.as_micros()),
+            latency: Ewma::restored(statistics.latency, statistics.last_used),
+            ..Self::default()
+        }
+    }
+
+    /// What is worth keeping over a restart.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        // Relaxed: each number is right by itself, and nobody needs them from the same instant.
+        Statistics {
+            successes: self.successes.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            latency: self.latency.get(),
+            last_used: Timestamp::from_micros(self.last_used.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Leases that are held now.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// EWMA of the latency; none when it was never measured.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency.get()
+    }
+
+    /// Whether the breaker would let a request through now. Asks nothing of it: see [`Live::admit`].
+    #[must_use]
+    pub fn is_admissible(&self, now: Timestamp) -> bool {
+        self.gate.load(Ordering::Relaxed) <= now.as_micros()
+    }
+
+    /// How it does, in one word.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let statistics = self.statistics();
+        match self.breaker().state() {
+            State::Open { .. } | State::HalfOpen { .. } => Health::Unhealthy,
+            State::Closed { faults: 1.. } => Health::Degraded,
+            State::Closed { faults: 0 } if statistics.successes + statistics.failures == 0 => Health::Unknown,
+            State::Closed { faults: 0 } => Health::Healthy,
+        }
+    }
+
+    /// What the breaker lets through.
+    #[must_use]
+    pub fn breaker(&self) -> Breaker {
+        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the breaker of the member that was chosen, and counts the use. When it says true, then
+    /// [`Live::release`] must follow, once.
+    pub fn admit(&self, config: &BreakerConfig, now: Timestamp) -> bool {
+        let admitted =
+            self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now));
+        if admitted {
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.last_used.store(now.as_micros(), Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    /// Takes what became of a use that was admitted. True when the breaker changed its state.
+    pub fn release(&self, outcome: &Outcome, config: &BreakerConfig, now: Timestamp) -> bool {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let input = match outcome {
+            Outcome::Success { latency } => {
+                self.successes.fetch_add(1, Ordering::Relaxed);
+                self.latency.record(*latency, now);
+                Input::Success
+            }
+            Outcome::Failure(_) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                Input::Failure
+            }
+            Outcome::Neutral => Input::Neutral,
+        };
+        self.with_breaker(|breaker| {
+            let before = std::mem::discriminant(&breaker.state());
+            breaker.record(input, config, now);
+            before != std::mem::discriminant(&breaker.state())
+        })
+    }
+
+    fn with_breaker<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = change(&mut breaker);
+        let gate = match breaker.state() {
+            State::Closed { .. } => GATE_CLOSED,
+            State::Open { until, .. } => until.as_micros(),
+            State::HalfOpen { probing: true, .. } => GATE_PROBING,
+            // Any time but zero: a probe may go, and it has to ask.
+            State::HalfOpen { probing: false, .. } => 1,
+        };
+        self.gate.store(gate, Ordering::Relaxed);
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Fault, Kind, Side, Stage};
+
+    #[test]
+    fn the_gate_follows_the_breaker() {
+        let (live, config) = (Live::default(), BreakerConfig { failures: 2, ..BreakerConfig::default() });
+        let mut now = Timestamp::from_micros(1_000);
+        let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
+        assert_eq!(live.health(), Health::Unknown);
+        for health in [Health::Degraded, Health::Unhealthy] {
+            assert!(live.admit(&config, now));
+            live.release(&failure, &config, now);
+            assert_eq!(live.health(), health);
+        }
+        assert!(!live.is_admissible(now));
+        assert!(!live.admit(&config, now));
+        now = now + config.cooldown;
+        assert!(live.is_admissible(now));
+        assert!(live.admit(&config, now));
+        assert!(!live.is_admissible(now), "one probe is enough");
+        assert_eq!(live.in_flight(), 1);
+        live.release(&Outcome::Success { latency: Duration::from_millis(3) }, &config, now);
+        assert!(live.is_admissible(now));
+        assert_eq!(live.in_flight(), 0);
+        assert_eq!(live.statistics().failures, 2);
+    }
+}

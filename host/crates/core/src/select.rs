@@ -1,0 +1,13 @@
+//! Choosing a member: a strategy's plan, and the picks from it.
+//!
+//! A strategy answers changes in the pool with a [`Plan`]; the host compiles it into a [`Picker`] and
+//! picks from that as often as requests come, without asking again. Whatever the plan says, a pick
+//! hands out only who is eligible: in the pool, breaker not open, not tried already by this request.
+
+pub mod alias;
+pub mod pick;
+pub mod plan;
+pub mod random;
+
+pub use pick::{Picker, Refusals, Wish};
+pub use plan::{Membership, Mode, Plan, PlanError, Tier, Weighted};

@@ -1,0 +1,203 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::super::plan::Weighted;
+use super::*;
+use crate::breaker::BreakerConfig;
+use crate::fault::{Fault, Kind, Side, Stage};
+use crate::outcome::Outcome;
+use crate::pool::tests::{candidate, join, pool_of};
+
+fn wish(seed: u64, tried: &[MemberId]) -> Wish<'_> {
+    Wish { now: Timestamp::from_micros(1), tried, session: None, seed }
+}
+
+fn plan(mode: Mode, members: Membership) -> Plan {
+    Plan { tiers: vec![Tier { mode, members }] }
+}
+
+fn weights(weights: &[f32]) -> Membership {
+    Membership::These((0..).zip(weights).map(|(slot, weight)| Weighted { slot, weight: *weight }).collect())
+}
+
+fn open_breaker(member: &Member) {
+    let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
+    assert!(member.live.admit(&config, Timestamp::from_micros(1)));
+    let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
+    member.live.release(&failure, &config, Timestamp::from_micros(1));
+}
+
+#[test]
+fn a_cycle_gives_each_the_same_share_exactly() {
+    let (snapshot, _) = pool_of(10).publish();
+    for members in [Membership::Everyone, weights(&[1.0; 10])] {
+        let picker = Picker::compile(&plan(Mode::Cycle, members), &snapshot, None).unwrap();
+        let mut counts = [0; 10];
+        for seed in 0..1_000 {
+            counts[picker.pick(&snapshot, &wish(seed, &[])).unwrap().slot as usize] += 1;
+        }
+        assert_eq!(counts, [100; 10]);
+    }
+}
+
+#[test]
+fn a_cycle_by_many_threads_is_as_exact() {
+    let (snapshot, _) = pool_of(10).publish();
+    let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
+    let counts = [const { AtomicU64::new(0) }; 10];
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2_500 {
+                    let member = picker.pick(&snapshot, &wish(0, &[])).unwrap();
+                    counts[member.slot as usize].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1_000));
+}
+
+#[test]
+fn a_cycle_neither_repeats_nor_skips_when_somebody_leaves() {
+    let mut pool = pool_of(5);
+    let (snapshot, _) = pool.publish();
+    for members in [Membership::Everyone, weights(&[1.0; 5])] {
+        let picker = Picker::compile(&plan(Mode::Cycle, members), &snapshot, None).unwrap();
+        for expected in [0, 1, 2] {
+            assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, expected);
+        }
+        let mut smaller = pool_of(5);
+        smaller.remove(&candidate("http://10.0.0.1:80").endpoint.key()).unwrap();
+        let (after, _) = smaller.publish();
+        let rest = match &picker.tiers[0].roster {
+            Roster::Everyone => Membership::Everyone,
+            Roster::These { .. } => Membership::These([0, 2, 3, 4].map(|slot| Weighted { slot, weight: 1.0 }).into()),
+        };
+        let picker = Picker::compile(&plan(Mode::Cycle, rest), &after, Some(&picker)).unwrap();
+        for expected in [3, 4, 0, 2, 3] {
+            assert_eq!(picker.pick(&after, &wish(0, &[])).unwrap().slot, expected);
+        }
+    }
+}
+
+#[test]
+fn a_hole_does_not_double_the_share_of_its_neighbour() {
+    let mut pool = pool_of(3);
+    pool.remove(&candidate("http://10.0.0.1:80").endpoint.key()).unwrap();
+    let (snapshot, _) = pool.publish();
+    for mode in [Mode::Cycle, Mode::Draw] {
+        let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
+        let first = (0..1_000).filter(|seed| picker.pick(&snapshot, &wish(*seed, &[])).unwrap().slot == 0).count();
+        assert!((450..=550).contains(&first), "{mode:?}: {first}");
+    }
+}
+
+#[test]
+fn nobody_is_picked_whose_breaker_is_open_or_who_was_tried() {
+    let (snapshot, _) = pool_of(4).publish();
+    open_breaker(snapshot.get(2).unwrap());
+    let tried = [snapshot.get(0).unwrap().id];
+    for mode in [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded] {
+        for members in [Membership::Everyone, weights(&[1.0, 2.0, 3.0, 0.0])] {
+            let someone_else = matches!(members, Membership::Everyone);
+            let picker = Picker::compile(&plan(mode, members), &snapshot, None).unwrap();
+            for seed in 0..200 {
+                let session = Some(seed).filter(|_| mode == Mode::Affinity);
+                let picked = picker.pick(&snapshot, &Wish { session, ..wish(seed, &tried) }).unwrap().slot;
+                assert!(picked == 1 || (picked == 3 && someone_else), "{mode:?} picked {picked}");
+            }
+        }
+    }
+}
+
+#[test]
+fn when_nobody_is_left_the_reason_is_counted() {
+    let (snapshot, _) = pool_of(3).publish();
+    open_breaker(snapshot.get(2).unwrap());
+    let tried = [snapshot.get(0).unwrap().id];
+    let only = plan(Mode::Draw, Membership::These(vec![Weighted { slot: 0, weight: 1.0 }]));
+    let picker = Picker::compile(&only, &snapshot, None).unwrap();
+    assert!(picker.pick(&snapshot, &wish(1, &tried)).is_none());
+    let refusals = Refusals::count(&snapshot, &wish(1, &tried));
+    assert_eq!(refusals, Refusals { members: 3, tried: 1, breaker: 1, unplanned: 1 });
+}
+
+#[test]
+fn a_later_tier_serves_when_nobody_in_the_first_is_eligible() {
+    let (snapshot, _) = pool_of(2).publish();
+    let tier = |slot| Tier { mode: Mode::Draw, members: Membership::These(vec![Weighted { slot, weight: 1.0 }]) };
+    let picker = Picker::compile(&Plan { tiers: vec![tier(1), tier(0)] }, &snapshot, None).unwrap();
+    assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, 1);
+    open_breaker(snapshot.get(1).unwrap());
+    assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, 0);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let (snapshot, _) = pool_of(2).publish();
+    let compile = |plan: &Plan| Picker::compile(plan, &snapshot, None).unwrap_err();
+    for weight in [f32::NAN, f32::INFINITY, -1.0] {
+        assert!(matches!(compile(&plan(Mode::Draw, weights(&[weight]))), PlanError::Weight { slot: 0, .. }));
+    }
+    assert_eq!(compile(&plan(Mode::Draw, weights(&[1.0; 3]))), PlanError::Slot(2));
+    let tier = Tier { mode: Mode::Draw, members: Membership::Everyone };
+    assert_eq!(compile(&Plan { tiers: vec![tier; 65] }), PlanError::Tiers(65));
+}
+
+#[test]
+fn a_place_that_another_has_taken_is_not_picked_by_an_old_plan() {
+    let mut pool = pool_of(2);
+    let (before, _) = pool.publish();
+    let picker = Picker::compile(&plan(Mode::Draw, weights(&[1.0, 0.0])), &before, None).unwrap();
+    pool.remove(&candidate("http://10.0.0.0:80").endpoint.key()).unwrap();
+    join(&mut pool, 9);
+    let (after, _) = pool.publish();
+    assert!(after.get(0).is_some());
+    assert!(picker.pick(&after, &wish(0, &[])).is_none());
+}
+
+#[test]
+fn only_the_sessions_of_a_member_that_leaves_are_moved() {
+    let mut pool = pool_of(100);
+    let (before, _) = pool.publish();
+    let everyone = plan(Mode::Affinity, Membership::Everyone);
+    let assign = |snapshot: &Snapshot| -> HashMap<u64, MemberId> {
+        let picker = Picker::compile(&everyone, snapshot, None).unwrap();
+        let wish = |session| Wish { session: Some(session), ..wish(0, &[]) };
+        (0..2_000).map(|session| (session, picker.pick(snapshot, &wish(session)).unwrap().id)).collect()
+    };
+    let old = assign(&before);
+    let gone = pool.remove(&candidate("http://10.0.0.50:80").endpoint.key()).unwrap().id;
+    let (after, _) = pool.publish();
+    let moved: Vec<_> = assign(&after).into_iter().filter(|(session, id)| old[session] != *id).collect();
+    assert!(!moved.is_empty());
+    assert!(moved.iter().all(|(session, _)| old[session] == gone));
+}
+
+#[test]
+fn the_busier_of_two_is_left_alone() {
+    let (snapshot, _) = pool_of(2).publish();
+    for _ in 0..5 {
+        assert!(snapshot.get(0).unwrap().live.admit(&BreakerConfig::default(), Timestamp::from_micros(1)));
+    }
+    let picker = Picker::compile(&plan(Mode::LeastLoaded, Membership::Everyone), &snapshot, None).unwrap();
+    let idle = (0..1_000).filter(|seed| picker.pick(&snapshot, &wish(*seed, &[])).unwrap().slot == 1).count();
+    // Both draws hit the busy one a quarter of the time.
+    assert!((700..=800).contains(&idle), "{idle}");
+}
+
+proptest! {
+    #[test]
+    fn the_same_seed_gives_the_same_pick(seed in any::<u64>(), count in 1..50u32) {
+        let (snapshot, _) = pool_of(count).publish();
+        for mode in [Mode::Draw, Mode::LeastLoaded] {
+            let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
+            let pick = || picker.pick(&snapshot, &wish(seed, &[])).unwrap().id;
+            prop_assert_eq!(pick(), pick());
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A strategy's answer: from whom to pick, and how.
+
+/// How to pick from a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// One after the other.
+    Cycle,
+    /// At random, by weight.
+    Draw,
+    /// By weighted rendezvous hash of the request's session over the members' identities; like
+    /// [`Mode::Draw`] for a request without a session.
+    Affinity,
+    /// Of two drawn at random, the one with less load.
+    LeastLoaded,
+}
+
+/// A member and its weight in a tier.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weighted {
+    /// The member's slot.
+    pub slot: u32,
+    /// Its share, relative to the others: 0 or more, finite. A member with weight 0 is not picked.
+    pub weight: f32,
+}
+
+/// The members of a tier.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Membership {
+    /// Every member of the view, with equal weight, by slot.
+    Everyone,
+    /// These, in this order.
+    These(Vec<Weighted>),
+}
+
+/// The members of equal preference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tier {
+    /// How to pick.
+    pub mode: Mode,
+    /// Whom to pick from.
+    pub members: Membership,
+}
+
+/// From whom to pick. Without tiers: ask the strategy for each request.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// In order of preference: a tier is used when nobody in those before it is eligible.
+    pub tiers: Vec<Tier>,
+}
+
+/// Why a plan is nonsense.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// It has more tiers than a plan may have.
+    #[error("{0} tiers, but a plan has at most {max}", max = Plan::MAX_TIERS)]
+    Tiers(usize),
+    /// A weight is negative, infinite or not a number.
+    #[error("weight {weight} of slot {slot} is not a finite number from 0")]
+    Weight {
+        /// The member's slot.
+        slot: u32,
+        /// What the plan says.
+        weight: f32,
+    },
+    /// It names a slot at which there is no member.
+    #[error("slot {0} has no member")]
+    Slot(u32),
+}
+
+impl Plan {
+    /// How many tiers a plan has at the most.
+    pub const MAX_TIERS: usize = 64;
+
+    /// The plan that serves when no strategy does: everybody in turn.
+    #[must_use]
+    pub fn fallback() -> Self {
+        Self { tiers: vec![Tier { mode: Mode::Cycle, members: Membership::Everyone }] }
+    }
+}

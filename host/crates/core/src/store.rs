@@ -1,0 +1,68 @@
+//! Where the pool outlives the process.
+
+use std::fmt;
+
+use crate::candidate::Country;
+use crate::endpoint::{Endpoint, EndpointKey};
+use crate::live::Statistics;
+use crate::tag::Tags;
+use crate::time::Timestamp;
+use crate::verdict::Anonymity;
+
+/// A member as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMember {
+    /// Where it listens, with its credentials.
+    pub endpoint: Endpoint,
+    /// Its labels.
+    pub tags: Tags,
+    /// Where it is said to be.
+    pub country: Option<Country>,
+    /// What an origin can tell about the client behind it.
+    pub anonymity: Anonymity,
+    /// When it joined the pool.
+    pub added: Timestamp,
+    /// How its uses went.
+    pub statistics: Statistics,
+}
+
+/// What changed since the last save.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Members that are new or changed.
+    pub upserts: Vec<StoredMember>,
+    /// Members that left.
+    pub removed: Vec<EndpointKey>,
+}
+
+/// Why a store could not do it.
+#[derive(Debug)]
+pub struct StoreError {
+    /// What is stored where: `database /var/lib/proxywhirl/pool.db`.
+    pub place: String,
+    /// What went wrong, and what to do, in words for people.
+    pub reason: String,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.reason)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Keeps members. One task owns it; calls may block.
+pub trait Store: Send {
+    /// Everything that is kept, in the order of joining.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is corrupt.
+    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError>;
+
+    /// Keeps the changes, all or none.
+    ///
+    /// # Errors
+    /// When they cannot be written; what was kept before is then untouched.
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
+}
