@@ -1,0 +1,60 @@
+//! Two-letter country codes (ISO 3166-1 alpha-2, <https://www.iso.org/iso-3166-country-codes.html>),
+//! and `XK`, which everybody uses for Kosovo.
+
+/// All of them, in order.
+const CODES: &str = "ADAEAFAGAIALAMAOAQARASATAUAWAXAZBABBBDBEBFBGBHBIBJBLBMBNBOBQBRBSBTBVBWBYBZ\
+CACCCDCFCGCHCICKCLCMCNCOCRCUCVCWCXCYCZDEDJDKDMDODZECEEEGEHERESETFIFJFKFMFOFRGAGBGDGEGFGGGHGIGLGMGN\
+GPGQGRGSGTGUGWGYHKHMHNHRHTHUIDIEILIMINIOIQIRISITJEJMJOJPKEKGKHKIKMKNKPKRKWKYKZLALBLCLILKLRLSLTLULV\
+LYMAMCMDMEMFMGMHMKMLMMMNMOMPMQMRMSMTMUMVMWMXMYMZNANCNENFNGNINLNONPNRNUNZOMPAPEPFPGPHPKPLPMPNPRPSPT\
+PWPYQARERORSRURWSASBSCSDSESGSHSISJSKSLSMSNSOSRSSSTSVSXSYSZTCTDTFTGTHTJTKTLTMTNTOTRTTTVTWTZUAUGUMUS\
+UYUZVAVCVEVGVIVNVUWFWSXKYEYTZAZMZW";
+
+/// The codes as bits: a row for each first letter, a bit for each second one.
+static KNOWN: [u32; 26] = known();
+
+const fn known() -> [u32; 26] {
+    let codes = CODES.as_bytes();
+    let mut rows = [0; 26];
+    let mut at = 0;
+    while at + 1 < codes.len() {
+        #[allow(clippy::indexing_slicing)] // Evaluated by the compiler only.
+        {
+            rows[(codes[at] - b'A') as usize] |= 1 << (codes[at + 1] - b'A');
+        }
+        at += 2;
+    }
+    rows
+}
+
+/// The code that a text is, in upper case; none for anything else. `UK` is `GB`.
+#[must_use]
+pub fn code(text: &str) -> Option<[u8; 2]> {
+    let &[first, second] = text.trim().as_bytes() else { return None };
+    let code = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
+    if code == *b"UK" {
+        return Some(*b"GB");
+    }
+    let row = KNOWN.get(usize::from(code[0].checked_sub(b'A')?))?;
+    let bit = code[1].checked_sub(b'A').filter(|&bit| bit < 26)?;
+    (row >> bit & 1 == 1).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_249_codes_and_kosovo() {
+        assert_eq!(KNOWN.iter().map(|row| row.count_ones()).sum::<u32>(), 250);
+    }
+
+    #[test]
+    fn codes_are_known_in_any_case_and_names_are_not() {
+        assert_eq!(code("de"), Some(*b"DE"));
+        assert_eq!(code(" US "), Some(*b"US"));
+        assert_eq!(code("uk"), Some(*b"GB"));
+        for text in ["", "U", "USA", "XX", "ZZ", "1A", "A[", "Unknown", "é"] {
+            assert_eq!(code(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a ProxyWhirl plugin written in Rust depends on.
+//!
+//! A plugin is a crate of type `cdylib` with one type that implements one of three traits, and one
+//! macro call that makes it the component's export:
+//!
+//! ```
+//! use proxywhirl_plugin_sdk::strategy::{Mode, Moment, Plan, Strategy, Table, View};
+//! use proxywhirl_plugin_sdk::{Description, NoOptions};
+//!
+//! /// Everybody in turn.
+//! struct InTurn;
+//!
+//! impl Strategy for InTurn {
+//!     type Options = NoOptions;
+//!
+//!     fn describe() -> Description {
+//!         Description::new("in-turn", env!("CARGO_PKG_VERSION"), "Everybody in turn.")
+//!     }
+//!
+//!     fn new(_: NoOptions) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn plan(&mut self, _: &Table, _: &View, _: Moment) -> Plan {
+//!         Plan::everyone(Mode::Cycle)
+//!     }
+//! }
+//!
+//! proxywhirl_plugin_sdk::export!(strategy: InTurn);
+//! # fn main() {}
+//! ```
+//!
+//! * [`strategy`]: chooses which member of the pool serves a request.
+//! * [`parser`]: turns a document into candidates; [`entry`], [`fields`] and [`columns`] are the
+//!   grammar that parsers share.
+//! * [`hook`]: hears what happens.
+//!
+//! The host's abilities are [`log`], [`clock`], [`random`] and [`symbols`]. Off WebAssembly they are
+//! stand-ins that a test can read and set, so `cargo test` runs a plugin as it is. `proxywhirl
+//! plugin build` makes the component.
+
+// Generated code calls into the host; nothing else here may.
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::pedantic, clippy::restriction)]
+#[doc(hidden)]
+pub mod bindings;
+
+pub mod clock;
+pub mod columns;
+pub mod country;
+mod describe;
+pub mod entry;
+pub mod fields;
+pub mod hook;
+pub mod log;
+mod panics;
+pub mod parser;
+pub mod random;
+pub mod strategy;
+pub mod symbols;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+pub mod words;
+
+pub use bindings::shared::proxywhirl::plugin::types::{Anonymity, Scheme, Slot, Symbol};
+pub use describe::{Description, NoOptions};
+
+/// Makes a type the export of this component: `export!(strategy: Fastest)`, `export!(parser: Text)`
+/// or `export!(hook: LogEvents)`. Once in a crate.
+#[macro_export]
+macro_rules! export {
+    (strategy: $plugin:ty) => {
+        $crate::__hosted!(strategy, $plugin);
+        $crate::__component!(strategy, export_strategy, $plugin);
+    };
+    (parser: $plugin:ty) => {
+        $crate::__component!(parser, export_parser, $plugin);
+    };
+    (hook: $plugin:ty) => {
+        $crate::__hosted!(hook, $plugin);
+        $crate::__component!(hook, export_hook, $plugin);
+    };
+}
+
+/// The one live instance of a plugin that keeps state. A macro, because a generic function cannot
+/// own a static for each type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hosted {
+    ($kind:ident, $plugin:ty) => {
+        impl $crate::$kind::Hosted for $plugin {
+            fn with<R>(call: impl FnOnce(&mut $crate::$kind::Running<Self>) -> R) -> R {
+                ::std::thread_local! {
+                    static RUNNING: ::std::cell::RefCell<$crate::$kind::Running<$plugin>> =
+                        ::std::cell::RefCell::new($crate::$kind::Running::new());
+                }
+                RUNNING.with_borrow_mut(call)
+            }
+        }
+    };
+}
+
+/// The exported functions. Absent off WebAssembly, where their names would clash as soon as two
+/// plugins are linked into one test.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __component {
+    ($kind:ident, $export:ident, $plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            type Exported = $crate::$kind::Component<$plugin>;
+    $crate::bindings::shared::export_about!(Exported with_types_in $crate::bindings::shared);
+    $crate::bindings::$kind::$export!(Exported with_types_in $crate::bindings::$kind);
+        };
+    };
+}
