@@ -1,0 +1,214 @@
+//! One question to the judge, and its answer, byte by byte.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_net::http1::{self, BodyLength, CopyError, HeadError, Headers, RequestHead, ResponseHead};
+use proxywhirl_net::{Dialer, RequestForm};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::judge::{Challenge, JudgeUrl, NONCE_FIELD, Sighting};
+
+/// The most that is read of an answer's body. The judge's own is below 20 kB.
+const MAX_BODY: usize = 64 * 1024;
+/// The most that is read of an answer's head.
+const MAX_HEAD: usize = 16 * 1024;
+/// How many interim answers (1xx) are skipped.
+const MAX_INTERIM: usize = 4;
+/// How much longer dialling may take: the dialer's own deadline, which is often the same, knows at which stage it passed.
+const DIAL_GRACE: Duration = Duration::from_millis(100);
+const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
+
+/// The judge's own answer.
+pub(super) struct Answer {
+    pub(super) latency: Duration,
+    pub(super) sighting: Sighting,
+}
+
+/// Waits for something until the deadline; after it, the fault is the upstream's at this stage.
+async fn before<T>(deadline: Instant, stage: Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let late = |_| Fault::new(Side::Upstream, stage, Kind::Timeout, "the check's time is over");
+    tokio::time::timeout_at(deadline, work).await.map_err(late)?
+}
+
+/// Waits for the dialer until the deadline.
+pub(super) async fn dialled<T>(deadline: Instant, dial: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    before(deadline + DIAL_GRACE, Stage::Connect, dial).await
+}
+
+/// Asks the judge through an upstream.
+pub(super) async fn through(
+    dialer: &Dialer,
+    upstream: &Endpoint,
+    judge: &JudgeUrl,
+    deadline: Instant,
+) -> Result<Answer, Fault> {
+    let forward = dialled(deadline, dialer.forward(upstream, judge.target())).await?;
+    let challenge = Challenge::new();
+    let request = request(judge, &challenge, &forward.form);
+    before(deadline, Stage::FirstByte, exchange(forward.stream, &request, &challenge)).await
+}
+
+/// Asks the judge straight.
+pub(super) async fn direct(judge: &JudgeUrl, deadline: Instant) -> Result<Sighting, Fault> {
+    let challenge = Challenge::new();
+    let request = request(judge, &challenge, &RequestForm::Origin);
+    let dial = async {
+        let address = judge.target().authority();
+        TcpStream::connect(&address)
+            .await
+            .map_err(|error| Fault::new(Side::Origin, Stage::Connect, Kind::Io, format!("judge {address}: {error}")))
+    };
+    let answer = before(deadline, Stage::FirstByte, async { exchange(dial.await?, &request, &challenge).await }).await;
+    // There is nobody between us.
+    answer.map(|answer| answer.sighting).map_err(|fault| Fault { side: Side::Origin, ..fault })
+}
+
+fn request(judge: &JudgeUrl, challenge: &Challenge, form: &RequestForm) -> Vec<u8> {
+    let path = judge.path(challenge);
+    let authority = judge.target().authority();
+    let (target, authorization) = match form {
+        RequestForm::Origin => (path, None),
+        RequestForm::Absolute { proxy_authorization } => {
+            (format!("http://{authority}{path}"), proxy_authorization.as_deref())
+        }
+    };
+    let fields = [
+        ("Host", Some(authority.as_str())),
+        ("User-Agent", Some(USER_AGENT)),
+        ("Accept", Some("application/json")),
+        (NONCE_FIELD, Some(challenge.field())),
+        ("Proxy-Authorization", authorization),
+        ("Connection", Some("close")),
+    ];
+    let mut headers = Headers::new();
+    for (name, value) in fields {
+        if let Some(value) = value {
+            // Refused for a control character only, and none of these has one.
+            headers.append(name, value).ok();
+        }
+    }
+    let mut bytes = Vec::new();
+    RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers }.write_to(&mut bytes);
+    bytes
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+    challenge: &Challenge,
+) -> Result<Answer, Fault> {
+    let started = Instant::now();
+    let sent = async {
+        stream.write_all(request).await?;
+        stream.flush().await
+    };
+    sent.await.map_err(|error| fault(Stage::Request, HeadError::Io(error)))?;
+    let mut buffer = BytesMut::with_capacity(4096);
+    let first = stream.read_buf(&mut buffer).await.map_err(|error| fault(Stage::FirstByte, error.into()))?;
+    if first == 0 {
+        return Err(fault(Stage::FirstByte, HeadError::Closed));
+    }
+    let latency = started.elapsed();
+    let head = final_head(&mut stream, &mut buffer).await?;
+    refuse_other_than_ok(&head)?;
+    let body = body(&mut stream, &mut buffer, &head).await?;
+    let sighting = challenge.verify(&body).map_err(impostor)?;
+    Ok(Answer { latency, sighting })
+}
+
+async fn final_head(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<ResponseHead, Fault> {
+    for _ in 0..=MAX_INTERIM {
+        let head = http1::read_response(stream, buffer, MAX_HEAD).await;
+        let head = head.map_err(|error| fault(Stage::FirstByte, error))?;
+        if head.status >= 200 {
+            return Ok(head);
+        }
+    }
+    Err(fault(Stage::FirstByte, HeadError::TooLarge))
+}
+
+fn refuse_other_than_ok(head: &ResponseHead) -> Result<(), Fault> {
+    let (stage, kind) = match head.status {
+        200 => return Ok(()),
+        407 => (Stage::Auth, Kind::Unauthorized),
+        _ => (Stage::FirstByte, Kind::Denied),
+    };
+    let words = format!("answered {} where the judge answers 200", head.status);
+    Err(Fault::new(Side::Upstream, stage, kind, words).with_code(head.status))
+}
+
+/// The body, without the framing of its chunks.
+async fn body(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    head: &ResponseHead,
+) -> Result<Vec<u8>, Fault> {
+    let length = head.body("GET").map_err(|error| fault(Stage::FirstByte, error))?;
+    if matches!(length, BodyLength::Exact(length) if length > MAX_BODY as u64) {
+        return Err(fault(Stage::Body, HeadError::TooLarge));
+    }
+    // A slice takes what fits into it and no more.
+    let mut space = vec![0; MAX_BODY];
+    let mut room = Cursor::new(space.as_mut_slice());
+    let copied = http1::copy_body(stream, buffer, &mut room, length).await.map_err(|error| match error {
+        CopyError::Read(error) => fault(Stage::Body, error),
+        CopyError::Write(_) => fault(Stage::Body, HeadError::TooLarge),
+    })?;
+    space.truncate(usize::try_from(copied).unwrap_or(MAX_BODY));
+    if length == BodyLength::Chunked {
+        return dechunk(&space).ok_or_else(|| fault(Stage::Body, HeadError::Malformed("chunks")));
+    }
+    Ok(space)
+}
+
+/// What chunks hold whose framing is right.
+fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = Vec::with_capacity(bytes.len());
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let (line, rest) = bytes.split_at_checked(end)?;
+        let size = line.split(|byte| *byte == b';').next()?;
+        let size = usize::from_str_radix(std::str::from_utf8(size).ok()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(whole);
+        }
+        let (chunk, rest) = rest.get(2..)?.split_at_checked(size)?;
+        whole.extend_from_slice(chunk);
+        bytes = rest.get(2..)?;
+    }
+}
+
+fn fault(stage: Stage, error: HeadError) -> Fault {
+    let (kind, words) = match error {
+        HeadError::Closed => (Kind::Closed, "closed before the judge's answer was complete".to_owned()),
+        HeadError::TooLarge => (Kind::TooLarge, "the answer is larger than any of the judge's".to_owned()),
+        HeadError::Malformed(what) => (Kind::Protocol, format!("the answer is not HTTP: {what}")),
+        HeadError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset => (Kind::Reset, error.to_string()),
+        HeadError::Io(error) => (Kind::Io, error.to_string()),
+    };
+    Fault::new(Side::Upstream, stage, kind, words)
+}
+
+/// An answer that somebody else made than the judge.
+fn impostor(reason: String) -> Fault {
+    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Protocol, format!("the answer is not the judge's: {reason}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_put_together() {
+        assert_eq!(dechunk(b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n").unwrap(), b"abc0123456789");
+        for bytes in [&b""[..], b"3\r\nab", b"z\r\n", b"ffffffffffffffff\r\na", b"3\r\nabc"] {
+            assert_eq!(dechunk(bytes), None);
+        }
+    }
+}

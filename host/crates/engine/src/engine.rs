@@ -1,0 +1,371 @@
+//! The engine: the pool as requests use it.
+//!
+//! A request asks for a lease, uses the member, and settles the lease with what came of it. Asking
+//! reads two snapshots and never waits; settling writes the member's own atomics. Everything that
+//! changes who is in the pool goes through the [`writer`](crate::writer).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::event::Topic;
+use proxywhirl_core::fault::{Fault, Hurt};
+use proxywhirl_core::lease::Lease;
+use proxywhirl_core::member::{MemberId, mix};
+use proxywhirl_core::plugin::{Hook, Observation, StrategyFactory};
+use proxywhirl_core::pool::{Admission, Pool, Snapshot};
+use proxywhirl_core::select::{Refusals, Wish};
+use proxywhirl_core::store::{Store, StoreError};
+use proxywhirl_core::symbol::{Symbol, Symbols};
+use proxywhirl_core::{Endpoint, Outcome, Timestamp};
+
+use crate::bus::{Bus, Subscription};
+use crate::clock::Clock;
+use crate::events::{AttemptPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload};
+use crate::faults::FaultReporter;
+use crate::hooks::Hooks;
+use crate::strategy::{self, Selector};
+use crate::writer::{Admissions, Writer};
+
+/// How often a pick is tried again when another request took the one probe of the member that was picked.
+const RACES: usize = 16;
+
+/// How an engine works.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// When a member is kept away from requests.
+    pub breaker: BreakerConfig,
+    /// How many members the pool may have.
+    pub capacity: usize,
+    /// How often what changed is saved: a crash loses that much of the statistics. New members are saved at once.
+    pub save_interval: Duration,
+    /// From what random choices follow.
+    pub seed: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            breaker: BreakerConfig::default(),
+            capacity: Pool::DEFAULT_CAPACITY,
+            save_interval: Duration::from_secs(1),
+            seed: fastrand::u64(..),
+        }
+    }
+}
+
+/// What an engine works with. The defaults: everybody in turn, nothing kept, nobody told.
+#[derive(Default)]
+pub struct Parts {
+    /// The strategy; without one, everybody is picked in turn.
+    pub strategy: Option<Arc<dyn StrategyFactory>>,
+    /// Where the pool is kept.
+    pub store: Option<Box<dyn Store>>,
+    /// Who hears events.
+    pub hooks: Vec<Box<dyn Hook>>,
+    /// The texts behind symbols, shared with the plugins.
+    pub symbols: Arc<Symbols>,
+}
+
+/// The pool as requests use it.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    clock: Clock,
+    bus: Arc<Bus>,
+    faults: Arc<FaultReporter>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    selector: Arc<Selector>,
+    writer: Writer,
+    hooks: Hooks,
+    requests: AtomicU64,
+    picks: AtomicU64,
+    observes: bool,
+}
+
+/// A try to serve a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The request's number, from [`Engine::next_request`].
+    pub request: u64,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// Hash of the request's session, or none.
+    pub session: Option<u64>,
+    /// Members that this request has tried.
+    pub tried: &'a [MemberId],
+}
+
+/// A request that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
+    pub protocol: &'static str,
+    /// The HTTP method, or `CONNECT`.
+    pub method: &'a str,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// The status that the client got.
+    pub status: Option<u16>,
+    /// How many members were tried.
+    pub attempts: u32,
+    /// The member that served it.
+    pub upstream: Option<&'a Endpoint>,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// Why it failed.
+    pub fault: Option<&'a Fault>,
+}
+
+impl Engine {
+    /// Starts an engine: loads what is stored, starts strategy and hooks. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the operating system gives no thread.
+    pub fn start(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, StartError> {
+        let clock = Clock::default();
+        let bus = Arc::new(Bus::default());
+        let faults = Arc::new(FaultReporter::new(Arc::clone(&bus), clock));
+        let observes = parts.strategy.is_some();
+        let selector = Arc::new(Selector::start(parts.strategy, clock, Arc::clone(&faults))?);
+        let hooks = Hooks::start(parts.hooks, &bus, &faults)?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+        let pool = Pool::new(parts.symbols, config.capacity);
+        let writer = Writer::start(
+            pool,
+            parts.store,
+            config.save_interval,
+            crate::writer::Readers {
+                clock,
+                bus: Arc::clone(&bus),
+                snapshot: Arc::clone(&snapshot),
+                selector: Arc::clone(&selector),
+            },
+        )?;
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            bus,
+            faults,
+            snapshot,
+            selector,
+            writer,
+            hooks,
+            requests: AtomicU64::new(0),
+            picks: AtomicU64::new(config.seed),
+            observes,
+        }))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The event bus.
+    #[must_use]
+    pub const fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
+    /// Where plugin faults are told.
+    #[must_use]
+    pub const fn faults(&self) -> &Arc<FaultReporter> {
+        &self.faults
+    }
+
+    /// Listens to events: see [`Bus::subscribe`].
+    #[must_use]
+    pub fn subscribe(&self, topics: &[Topic], capacity: usize) -> Subscription {
+        self.bus.subscribe(topics, capacity)
+    }
+
+    /// The pool as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// A number for a request.
+    pub fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Chooses a member for an attempt. Never waits.
+    ///
+    /// # Errors
+    /// What took how many, when nobody is left.
+    pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, Refusals> {
+        let snapshot = self.snapshot.load();
+        let now = self.clock.now();
+        let mut wish = Wish { now, tried: attempt.tried, session: attempt.session, seed: 0 };
+        for _ in 0..RACES {
+            wish.seed = mix(self.picks.fetch_add(1, Ordering::Relaxed));
+            let request = strategy::request(attempt.session, attempt.number, now, wish.seed);
+            let Some(member) = self.selector.choose(&snapshot, &wish, &request) else { break };
+            if let Some(lease) = Lease::take(member, &self.config.breaker, now) {
+                self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
+                return Ok(lease);
+            }
+        }
+        let refusals = Refusals::count(&snapshot, &wish);
+        self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
+            request: attempt.request,
+            target: attempt.target,
+            members: refusals.members,
+            tried: refusals.tried,
+            breaker: refusals.breaker,
+            unplanned: refusals.unplanned,
+        });
+        Err(refusals)
+    }
+
+    /// Gives a lease back with what came of it.
+    pub fn settle(&self, lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+        match outcome {
+            Outcome::Success { latency } => self.tell(Topic::RequestSuccess, &lease, attempt, |payload| {
+                payload.latency_ms = Some(milliseconds(*latency));
+            }),
+            Outcome::Failure(fault) => self.tell(Topic::RequestFailure, &lease, attempt, |payload| {
+                payload.fault = Some(FaultPayload::from(fault));
+                payload.counted = Some(true);
+            }),
+            Outcome::Neutral => {}
+        }
+        self.observe(&lease, outcome);
+        let now = self.clock.now();
+        let member = Arc::clone(lease.member());
+        if lease.settle(outcome, now) {
+            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&*member));
+        }
+    }
+
+    /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
+    pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
+        debug_assert!(fault.consequence().hurt != Hurt::Yes);
+        self.tell(Topic::RequestFailure, lease, attempt, |payload| {
+            payload.fault = Some(FaultPayload::from(fault));
+            payload.counted = Some(false);
+        });
+    }
+
+    /// Tells that a request is over.
+    pub fn complete(&self, completion: &Completion<'_>) {
+        self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
+            request: completion.request,
+            protocol: completion.protocol,
+            method: completion.method,
+            target: completion.target,
+            status: completion.status,
+            attempts: completion.attempts,
+            proxy: completion.upstream.map(ToString::to_string),
+            duration_ms: milliseconds(completion.duration),
+            fault: completion.fault.map(FaultPayload::from),
+        });
+    }
+
+    /// Takes members in; returns when the change is in force and saved.
+    pub async fn admit(&self, admissions: Vec<Admission>) -> Admissions {
+        let admitted = self.writer.admit(admissions).await;
+        self.selector.caught_up().await;
+        admitted
+    }
+
+    /// Puts members out of the pool; returns how many there were, when the change is in force and saved.
+    pub async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
+        let removed = self.writer.remove(keys).await;
+        self.selector.caught_up().await;
+        removed
+    }
+
+    /// Saves what changed, and returns when it is saved.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn save(&self) -> Result<(), StoreError> {
+        self.writer.save().await
+    }
+
+    /// Ends writer, strategy and hooks, and saves what changed. Events that are queued are delivered first.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        let saved = self.writer.stop().await;
+        self.bus.close();
+        let (selector, hooks) = (Arc::clone(&self.selector), self.hooks.clone());
+        let stopped = tokio::task::spawn_blocking(move || {
+            selector.stop();
+            hooks.join();
+        });
+        if stopped.await.is_err() {
+            tracing::error!("stopping the plugins has panicked");
+        }
+        saved
+    }
+
+    fn tell<'a>(
+        &self,
+        topic: Topic,
+        lease: &Lease,
+        attempt: &'a Attempt<'_>,
+        fill: impl FnOnce(&mut AttemptPayload<'a>),
+    ) {
+        self.bus.publish(topic, self.clock.now(), || {
+            let mut payload = AttemptPayload {
+                request: attempt.request,
+                attempt: attempt.number,
+                target: attempt.target,
+                proxy: lease.member().endpoint.to_string(),
+                latency_ms: None,
+                fault: None,
+                counted: None,
+            };
+            fill(&mut payload);
+            payload
+        });
+    }
+
+    fn observe(&self, lease: &Lease, outcome: &Outcome) {
+        let (success, latency) = match outcome {
+            Outcome::Success { latency } => (true, strategy::short_micros(*latency)),
+            Outcome::Failure(_) => (false, 0),
+            Outcome::Neutral => return,
+        };
+        if self.observes {
+            self.selector.observed(Observation { slot: lease.member().slot, site: Symbol::NONE, success, latency });
+        }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gives no thread.
+    #[error("starting a thread")]
+    Thread(#[from] std::io::Error),
+}
+
+fn milliseconds(span: Duration) -> f64 {
+    span.as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests;

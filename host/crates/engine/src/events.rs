@@ -1,0 +1,163 @@
+//! The payloads of events. Their fields are a contract: see `host/docs/events.md`.
+
+use proxywhirl_core::plugin::PluginFault;
+use proxywhirl_core::{Fault, Member};
+use serde::Serialize;
+
+/// A fault in a payload.
+#[derive(Debug, Serialize)]
+pub struct FaultPayload<'a> {
+    side: &'static str,
+    stage: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a Fault> for FaultPayload<'a> {
+    fn from(fault: &'a Fault) -> Self {
+        Self {
+            side: fault.side.as_str(),
+            stage: fault.stage.as_str(),
+            kind: fault.kind.as_str(),
+            code: fault.code,
+            detail: &fault.detail,
+        }
+    }
+}
+
+/// `proxy-selected`, `request-success` and `request-failure`.
+#[derive(Debug, Serialize)]
+pub struct AttemptPayload<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// The attempt's number, from 1.
+    pub attempt: u32,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// The member's URL, its password masked.
+    pub proxy: String,
+    /// Milliseconds to the first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultPayload<'a>>,
+    /// Whether the failure counts against the member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<bool>,
+}
+
+/// `request-complete`.
+#[derive(Debug, Serialize)]
+pub struct CompletionPayload<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
+    pub protocol: &'a str,
+    /// The HTTP method, or `CONNECT`.
+    pub method: &'a str,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// The status that the client got.
+    pub status: Option<u16>,
+    /// How many members were tried.
+    pub attempts: u32,
+    /// The member that served it, its password masked.
+    pub proxy: Option<String>,
+    /// Milliseconds from the request's head to the end of the answer.
+    pub duration_ms: f64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultPayload<'a>>,
+}
+
+/// `proxy-added`, `proxy-removed`, `breaker-changed`.
+#[derive(Debug, Serialize)]
+pub struct MemberPayload {
+    proxy: String,
+    tags: Vec<String>,
+    health: &'static str,
+}
+
+impl From<&Member> for MemberPayload {
+    fn from(member: &Member) -> Self {
+        Self {
+            proxy: member.endpoint.to_string(),
+            tags: member.tags.iter().map(ToString::to_string).collect(),
+            health: member.live.health().as_str(),
+        }
+    }
+}
+
+/// `plugin-faulted`.
+#[derive(Debug, Serialize)]
+pub struct PluginFaultPayload<'a> {
+    plugin: &'a str,
+    version: &'a str,
+    export: &'a str,
+    cause: &'static str,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a PluginFault> for PluginFaultPayload<'a> {
+    fn from(fault: &'a PluginFault) -> Self {
+        Self {
+            plugin: &fault.plugin,
+            version: &fault.version,
+            export: fault.export,
+            cause: fault.cause.as_str(),
+            detail: &fault.detail,
+        }
+    }
+}
+
+/// `pool-empty`.
+#[derive(Debug, Serialize)]
+pub struct PoolEmptyPayload<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// Members in the pool.
+    pub members: usize,
+    /// Of those: tried already by this request.
+    pub tried: usize,
+    /// Of those: breaker open.
+    pub breaker: usize,
+    /// Of those: not in the strategy's plan.
+    pub unplanned: usize,
+}
+
+/// `fetch-complete`.
+#[derive(Debug, Serialize)]
+pub struct FetchPayload<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// The parser that read it.
+    pub parser: Option<&'a str>,
+    /// Entries that were well formed.
+    pub candidates: u64,
+    /// Entries that were not.
+    pub rejected: u64,
+    /// Why there is no document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// `health-check`.
+#[derive(Debug, Serialize)]
+pub struct CheckPayload<'a> {
+    /// The proxy's URL, its password masked.
+    pub proxy: String,
+    /// The level that was asked for.
+    pub level: &'static str,
+    /// Whether it passed.
+    pub alive: bool,
+    /// Milliseconds to the first byte.
+    pub latency_ms: Option<f64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultPayload<'a>>,
+}

@@ -1,0 +1,272 @@
+//! Many sources to one list: each is fetched and parsed, and what they have in common is joined.
+//!
+//! Some sources run at the same time, but they are joined in the order in which they were given, so
+//! the same lists give the same result whoever answers first. A source that fails costs itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use proxywhirl_core::Rejection;
+use proxywhirl_core::plugin::Parser;
+
+use super::{Candidates, Ingested, ingest};
+use crate::dedup::Dedup;
+use crate::source::{Fetcher, Source};
+
+/// How many sources are read at the same time: each may hold its document and its entries in memory.
+pub const CONCURRENCY: usize = 4;
+
+/// What is told while sources are read. `index` counts from 0 in the order in which they were given.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// A source begins.
+    Started {
+        /// Which one.
+        index: usize,
+        /// Its name.
+        name: &'a str,
+    },
+    /// More of a source was read.
+    Read {
+        /// Which one.
+        index: usize,
+        /// How many bytes so far.
+        bytes: u64,
+    },
+    /// A source is done, well or not.
+    Finished {
+        /// Which one.
+        index: usize,
+        /// What it came to; duplicates are not known yet.
+        report: &'a SourceReport,
+    },
+}
+
+/// What a source came to.
+#[derive(Debug, Clone, Default)]
+pub struct SourceReport {
+    /// Its name.
+    pub name: String,
+    /// Its location, without credentials.
+    pub location: String,
+    /// The parser that read it; empty when none did.
+    pub parser: String,
+    /// The size of its document in bytes.
+    pub bytes: u64,
+    /// How many entries it has: candidates and rejected ones.
+    pub entries: u64,
+    /// How many of them can be proxies.
+    pub candidates: u64,
+    /// How many of the candidates an earlier source, or this one, had named before.
+    pub duplicates: u64,
+    /// How many entries were rejected.
+    pub rejected: u64,
+    /// How many were rejected for which reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// The first rejected entries, by line.
+    pub rejections: Vec<Rejection>,
+    /// Other pages that it names, not fetched.
+    pub follow: Vec<String>,
+    /// How long it took.
+    pub time: Duration,
+    /// Why it came to nothing.
+    pub error: Option<String>,
+}
+
+/// What all sources came to.
+#[derive(Debug, Clone, Default)]
+pub struct Gathered {
+    /// The different candidates, in the order in which they came first.
+    pub candidates: Candidates,
+    /// One report for each source, in their order.
+    pub sources: Vec<SourceReport>,
+    /// How many candidates were named again.
+    pub duplicates: u64,
+}
+
+/// Reads sources.
+pub struct Gatherer {
+    fetcher: Fetcher,
+    parsers: Arc<[Arc<dyn Parser>]>,
+    allow_private: bool,
+}
+
+impl fmt::Debug for Gatherer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gatherer").field("fetcher", &self.fetcher).field("parsers", &self.parsers.len()).finish()
+    }
+}
+
+impl Gatherer {
+    /// With `allow_private`, private addresses are allowed whoever names them: for lists that nobody dials.
+    #[must_use]
+    pub fn new(fetcher: Fetcher, parsers: impl Into<Arc<[Arc<dyn Parser>]>>, allow_private: bool) -> Self {
+        Self { fetcher, parsers: parsers.into(), allow_private }
+    }
+
+    /// Reads all sources; `progress` hears how it goes.
+    pub async fn gather(&self, sources: &[Source], progress: &(dyn Fn(Progress<'_>) + Sync)) -> Gathered {
+        // Collected first: a closure that lives as long as the stream would bind this future to one lifetime, and no
+        // task could own it.
+        let runs: Vec<_> =
+            sources.iter().enumerate().map(|(index, source)| self.read(index, source, progress)).collect();
+        let mut runs = futures_util::stream::iter(runs).buffered(CONCURRENCY);
+        let mut gathered = Gathered::default();
+        let mut dedup = Dedup::new();
+        while let Some((mut report, candidates)) = runs.next().await {
+            let duplicates = dedup.duplicates();
+            // A large list takes a good part of a second: not on a thread that serves others.
+            let join = tokio::task::spawn_blocking(move || {
+                dedup.extend(candidates);
+                dedup
+            });
+            match join.await {
+                Ok(joined) => dedup = joined,
+                // Only when the runtime shuts down: nobody waits for the answer then.
+                Err(_) => return gathered,
+            }
+            report.duplicates = dedup.duplicates() - duplicates;
+            gathered.sources.push(report);
+        }
+        gathered.duplicates = dedup.duplicates();
+        gathered.candidates = dedup.into_candidates();
+        gathered
+    }
+
+    async fn read(
+        &self,
+        index: usize,
+        source: &Source,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> (SourceReport, Candidates) {
+        progress(Progress::Started { index, name: &source.name });
+        let started = Instant::now();
+        let mut report = SourceReport {
+            name: source.name.clone(),
+            location: source.location.to_string(),
+            ..SourceReport::default()
+        };
+        let mut candidates = Candidates::default();
+        let on_bytes = |bytes| progress(Progress::Read { index, bytes });
+        match self.ingested(source, &mut report, &on_bytes).await {
+            Ok(ingested) => candidates = report.take(ingested),
+            Err(error) => report.error = Some(error),
+        }
+        report.time = started.elapsed();
+        progress(Progress::Finished { index, report: &report });
+        (report, candidates)
+    }
+
+    async fn ingested(
+        &self,
+        source: &Source,
+        report: &mut SourceReport,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<Ingested, String> {
+        let fetched = self.fetcher.fetch(source, on_bytes).await.map_err(|error| error.to_string())?;
+        report.bytes = fetched.bytes;
+        let ingested = ingest(fetched.document, source, &self.parsers, self.allow_private).await;
+        ingested.map_err(|error| format!("source {}: {error}", source.name))
+    }
+}
+
+impl SourceReport {
+    /// Takes over what was ingested; the candidates are the rest.
+    fn take(&mut self, ingested: Ingested) -> Candidates {
+        let Ingested { parser, entries, candidates, rejections, rejected, reasons, follow } = ingested;
+        self.parser = parser;
+        self.entries = entries;
+        self.candidates = candidates.len() as u64;
+        self.rejections = rejections;
+        self.rejected = rejected;
+        self.reasons = reasons;
+        self.follow = follow;
+        candidates
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::ingest::tests::{Fake, parsers};
+    use crate::source::FetcherConfig;
+
+    fn gatherer() -> Gatherer {
+        Gatherer::new(Fetcher::new(FetcherConfig::default()), parsers([Fake::lines("text", 10)]), false)
+    }
+
+    fn inline(name: &str, text: &str) -> Source {
+        Source {
+            name: name.to_owned(),
+            ..Source::new(crate::source::Location::Inline(proxywhirl_core::Secret::new(text)))
+        }
+    }
+
+    #[tokio::test]
+    async fn sources_are_joined_in_their_order_and_a_failure_costs_itself() {
+        let sources = [
+            inline("one", "1.1.1.1:80\n1.1.1.2:80\n1.1.1.1:80\n10.0.0.1:80"),
+            Source::new("/nowhere/at-all.txt".parse().unwrap()),
+            inline("two", "1.1.1.2:80\n1.1.1.3:80\n1.1.1.4:0"),
+            Source { parser: Some("xml".to_owned()), ..inline("three", "1.1.1.9:80") },
+        ];
+        let events = Mutex::new(Vec::new());
+        let gathered = gatherer()
+            .gather(&sources, &|progress| {
+                if let Progress::Finished { index, report } = progress {
+                    events.lock().unwrap().push((index, report.candidates));
+                }
+            })
+            .await;
+        let found: Vec<_> = gathered.candidates.iter().map(|c| (c.endpoint.to_url(), c.tags.to_string())).collect();
+        let expected = [
+            ("http://1.1.1.1:80", "source:one"),
+            ("http://1.1.1.2:80", "source:one,source:two"),
+            ("http://1.1.1.3:80", "source:two"),
+        ];
+        assert_eq!(found, expected.map(|(url, tags)| (url.to_owned(), tags.to_owned())));
+        let [one, gone, two, three] = <[_; 4]>::try_from(gathered.sources).unwrap();
+        assert_eq!((one.entries, one.candidates, one.rejected, one.duplicates), (4, 3, 1, 1));
+        assert_eq!(one.reasons["private address"], 1);
+        assert_eq!((two.entries, two.candidates, two.rejected, two.duplicates), (3, 2, 1, 1));
+        assert_eq!(gathered.duplicates, 2);
+        assert!(gone.error.unwrap().starts_with("source at-all.txt (/nowhere/at-all.txt): cannot be read"));
+        assert_eq!(three.error.unwrap(), "source three: there is no parser \"xml\"; there are: text");
+        let mut events = events.into_inner().unwrap();
+        events.sort_unstable();
+        assert_eq!(events, [(0, 3), (1, 0), (2, 2), (3, 0)]);
+    }
+
+    #[tokio::test]
+    async fn it_runs_in_a_task_of_its_own() {
+        let run = tokio::spawn(async { gatherer().gather(&[inline("one", "1.1.1.1:80")], &|_| ()).await });
+        assert_eq!(run.await.unwrap().candidates.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn many_sources_wait_for_their_turn_and_none_is_lost() {
+        let sources: Vec<_> = (0..30).map(|n| inline(&format!("s{n}"), &format!("1.1.1.{n}:80\n2.2.2.2:80"))).collect();
+        let running = Mutex::new((0_usize, 0_usize));
+        let gathered = gatherer()
+            .gather(&sources, &|progress| {
+                let mut running = running.lock().unwrap();
+                match progress {
+                    Progress::Started { .. } => running.0 += 1,
+                    Progress::Finished { .. } => running.0 -= 1,
+                    Progress::Read { .. } => {}
+                }
+                running.1 = running.1.max(running.0);
+            })
+            .await;
+        assert_eq!((gathered.candidates.len(), gathered.duplicates), (31, 29));
+        let most = running.into_inner().unwrap().1;
+        assert!((1..=CONCURRENCY).contains(&most), "{most}");
+        assert!(gathered.candidates.iter().nth(1).unwrap().tags.contains("source:s29"));
+    }
+}

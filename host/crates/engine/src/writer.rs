@@ -1,0 +1,278 @@
+//! The one writer: the only task that changes the pool.
+//!
+//! It applies commands in order, publishes a snapshot after each batch, tells strategy and listeners,
+//! and saves. Changes of who is a member are saved at once and before the command is answered;
+//! statistics at an interval, so that a crash loses at most that.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::event::Topic;
+use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
+use proxywhirl_core::store::{Changes, Store, StoreError};
+use proxywhirl_core::{Member, Timestamp};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::events::MemberPayload;
+use crate::strategy::Selector;
+
+/// Commands that wait at the most; who sends one more waits.
+const COMMANDS: usize = 64;
+
+/// What admissions came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Admissions {
+    /// New members.
+    pub new: usize,
+    /// Members about which something was new.
+    pub merged: usize,
+    /// Members about which nothing was new.
+    pub known: usize,
+    /// Turned away because the pool is full.
+    pub full: usize,
+}
+
+/// Who reads what the writer writes.
+#[derive(Debug)]
+pub struct Readers {
+    /// The engine's clock.
+    pub clock: Clock,
+    /// Where joins and leaves are told.
+    pub bus: Arc<Bus>,
+    /// Where requests find the pool.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The strategy.
+    pub selector: Arc<Selector>,
+}
+
+enum Command {
+    Admit(Vec<Admission>, oneshot::Sender<Admissions>),
+    Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
+    Save(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// The writer's handle.
+#[derive(Debug)]
+pub struct Writer {
+    commands: Mutex<Option<mpsc::Sender<Command>>>,
+    task: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+}
+
+impl Writer {
+    /// Loads what is stored and starts the task.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn start(
+        pool: Pool,
+        store: Option<Box<dyn Store>>,
+        save_interval: Duration,
+        readers: Readers,
+    ) -> Result<Self, StoreError> {
+        let mut desk = Desk {
+            pool,
+            store: None,
+            readers,
+            unsaved: HashSet::new(),
+            removed: Vec::new(),
+            saved_at: Timestamp::default(),
+        };
+        desk.load(store)?;
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let task = tokio::spawn(desk.run(queue, save_interval));
+        Ok(Self { commands: Mutex::new(Some(commands)), task: Mutex::new(Some(task)) })
+    }
+
+    async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let commands = self.commands.lock().await.clone()?;
+        let (answer, waits) = oneshot::channel();
+        commands.send(command(answer)).await.ok()?;
+        waits.await.ok()
+    }
+
+    /// Takes members in. Nothing is taken in any more once the writer has stopped.
+    pub async fn admit(&self, admissions: Vec<Admission>) -> Admissions {
+        self.send(|answer| Command::Admit(admissions, answer)).await.unwrap_or_default()
+    }
+
+    /// Puts members out; how many there were.
+    pub async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
+        self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Saves what changed.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn save(&self) -> Result<(), StoreError> {
+        self.send(Command::Save).await.unwrap_or(Ok(()))
+    }
+
+    /// Works off what is queued, saves, and ends.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        drop(self.commands.lock().await.take());
+        let Some(task) = self.task.lock().await.take() else { return Ok(()) };
+        task.await.unwrap_or_else(|error| {
+            Err(StoreError { place: "the pool's writer".to_owned(), reason: format!("has panicked: {error}") })
+        })
+    }
+}
+
+/// What the task owns.
+struct Desk {
+    pool: Pool,
+    /// Given away to a blocking thread while it saves.
+    store: Option<Box<dyn Store>>,
+    readers: Readers,
+    /// Members that are new or changed since the last save.
+    unsaved: HashSet<EndpointKey>,
+    /// Members that left since the last save.
+    removed: Vec<EndpointKey>,
+    /// When the statistics were saved last.
+    saved_at: Timestamp,
+}
+
+impl Desk {
+    fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
+        let Some(mut store) = store else { return Ok(()) };
+        let now = self.readers.clock.now();
+        for stored in store.load()? {
+            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
+                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
+                break;
+            }
+        }
+        self.store = Some(store);
+        self.saved_at = now;
+        self.publish();
+        Ok(())
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>, save_interval: Duration) -> Result<(), StoreError> {
+        let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = queue.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return self.save().await,
+                },
+                _ = tick.tick() => self.save_or_warn().await,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // Whoever asked may have given up; the command is carried out all the same.
+        match command {
+            Command::Admit(admissions, answer) => {
+                let admitted = self.admit(admissions);
+                self.save_or_warn().await;
+                if answer.send(admitted).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Remove(keys, answer) => {
+                let removed = self.remove(&keys);
+                self.save_or_warn().await;
+                if answer.send(removed).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Save(answer) => drop(answer.send(self.save().await)),
+        }
+    }
+
+    fn admit(&mut self, admissions: Vec<Admission>) -> Admissions {
+        let now = self.readers.clock.now();
+        let mut counts = Admissions::default();
+        for admission in admissions {
+            match self.pool.admit(admission, now) {
+                Admitted::New(member) => {
+                    counts.new += 1;
+                    self.unsaved.insert(member.endpoint.key());
+                    self.tell(Topic::ProxyAdded, &member);
+                }
+                Admitted::Merged(member) => {
+                    counts.merged += 1;
+                    self.unsaved.insert(member.endpoint.key());
+                }
+                Admitted::Known(_) => counts.known += 1,
+                Admitted::Full => counts.full += 1,
+            }
+        }
+        self.publish();
+        counts
+    }
+
+    fn remove(&mut self, keys: &[EndpointKey]) -> usize {
+        let mut count = 0;
+        for key in keys {
+            if let Some(member) = self.pool.remove(key) {
+                count += 1;
+                self.unsaved.remove(key);
+                self.removed.push(key.clone());
+                self.tell(Topic::ProxyRemoved, &member);
+            }
+        }
+        self.publish();
+        count
+    }
+
+    fn tell(&self, topic: Topic, member: &Member) {
+        self.readers.bus.publish(topic, self.readers.clock.now(), || MemberPayload::from(member));
+    }
+
+    fn publish(&mut self) {
+        let (snapshot, delta) = self.pool.publish();
+        let snapshot = Arc::new(snapshot);
+        self.readers.snapshot.store(Arc::clone(&snapshot));
+        self.readers.selector.changed(snapshot, delta);
+    }
+
+    async fn save_or_warn(&mut self) {
+        if let Err(error) = self.save().await {
+            tracing::warn!(error = %error, "the pool could not be saved, will try again");
+        }
+    }
+
+    /// Saves what changed. When that fails, it stays to be saved.
+    async fn save(&mut self) -> Result<(), StoreError> {
+        let Some(mut store) = self.store.take() else { return Ok(()) };
+        let now = self.readers.clock.now();
+        let since = self.saved_at;
+        let is_due = |member: &Member| {
+            member.live.statistics().last_used >= since || self.unsaved.contains(&member.endpoint.key())
+        };
+        let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
+        let changes = Changes { upserts, removed: self.removed.clone() };
+        if changes == Changes::default() {
+            self.store = Some(store);
+            return Ok(());
+        }
+        let saved = tokio::task::spawn_blocking(move || {
+            let result = store.save(&changes);
+            (store, result)
+        });
+        let (store, result) = saved.await.map_err(|error| StoreError {
+            place: "the store".to_owned(),
+            reason: format!("has panicked while saving, and saves no more: {error}"),
+        })?;
+        self.store = Some(store);
+        if result.is_ok() {
+            self.unsaved.clear();
+            self.removed.clear();
+            self.saved_at = now;
+        }
+        result
+    }
+}

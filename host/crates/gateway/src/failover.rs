@@ -1,0 +1,313 @@
+//! Which upstreams a request is tried through, when another one is asked, and who pays for what failed.
+//!
+//! One policy for forwarded requests, CONNECT and SOCKS. The client has not been answered while it runs, so every fault
+//! can still be made good:
+//!
+//! - A fault before the origin can have seen the request leads to the next member at once. A later one does so only for
+//!   a request that does no harm when it is sent twice ([`Repeat`]).
+//! - A request that may be sent twice and stays unanswered is **overtaken**: another upstream is asked too, while the
+//!   first stays open, because silence may be a dead upstream or a slow origin, and nobody can tell which. Whoever
+//!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
+//!   way to the next, and the oldest, which has waited longest, stays.
+//! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
+//!   origin is innocent, and the first upstream pays.
+//!
+//! Every lease is settled once, or dropped, which is neutral.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::fault::{Hurt, Retry};
+use proxywhirl_core::{Endpoint, Fault, Kind, Lease, MemberId, Outcome, Side, Stage};
+use proxywhirl_engine::{Attempt, Engine};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::config::GatewayConfig;
+
+/// Whether a request may be sent again once an upstream has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Only when the origin cannot have seen it.
+    Unseen,
+    /// After a fault: it is idempotent, and its body is at hand.
+    AfterFault,
+    /// Also while the first attempt is unanswered: it is idempotent and has no body.
+    Overtake,
+}
+
+impl Repeat {
+    fn allows(self, retry: Retry) -> bool {
+        match retry {
+            Retry::Never => false,
+            Retry::IfIdempotent => self != Self::Unseen,
+            Retry::Always => true,
+        }
+    }
+}
+
+/// A request on its way through upstreams.
+pub(crate) struct Failover<'g> {
+    engine: &'g Engine,
+    config: &'g GatewayConfig,
+    request: u64,
+    target: &'g str,
+    deadline: Instant,
+    tried: Vec<MemberId>,
+    suspects: Vec<Suspect>,
+    fault: Option<Fault>,
+}
+
+/// One use of a member.
+pub(crate) struct Trial {
+    lease: Lease,
+    number: u32,
+    began: Instant,
+}
+
+/// A use whose blame depends on how the request ends.
+struct Suspect {
+    trial: Trial,
+    charge: Charge,
+}
+
+enum Charge {
+    /// It failed, by its own fault or by the origin's.
+    Failed(Fault),
+    /// It was silent for so long when it was given up.
+    Silent(Duration),
+}
+
+/// The attempt that was answered.
+pub(crate) struct Won<T> {
+    pub(crate) trial: Trial,
+    /// From the start of the dial to the answer.
+    pub(crate) latency: Duration,
+    pub(crate) answer: T,
+}
+
+/// An attempt that is under way.
+struct Running<A> {
+    trial: Trial,
+    future: Pin<Box<A>>,
+}
+
+impl<A: Future> Running<A> {
+    /// Waits for the answer; for ever when there is nobody to wait for.
+    async fn answer(slot: &mut Option<Self>) -> A::Output {
+        match slot {
+            Some(running) => running.future.as_mut().await,
+            None => pending().await,
+        }
+    }
+}
+
+enum Event<T> {
+    /// The attempt that is the first choice now came to an end.
+    Current(Result<T, Fault>),
+    /// The attempt that was overtaken came to an end.
+    Overtaken(Result<T, Fault>),
+    /// The current attempt has been silent for too long.
+    Silence,
+}
+
+impl Trial {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.lease.member().endpoint
+    }
+}
+
+impl<'g> Failover<'g> {
+    pub(crate) fn new(engine: &'g Engine, config: &'g GatewayConfig, request: u64, target: &'g str) -> Self {
+        let deadline = Instant::now() + config.request_deadline;
+        Self { engine, config, request, target, deadline, tried: Vec::new(), suspects: Vec::new(), fault: None }
+    }
+
+    /// How many attempts were begun.
+    pub(crate) fn attempts(&self) -> usize {
+        self.tried.len()
+    }
+
+    /// Tries one member after the other until one is answered.
+    pub(crate) async fn run<T, F, A>(&mut self, repeat: Repeat, attempt: F) -> Result<Won<T>, Fault>
+    where
+        F: Fn(Arc<Endpoint>) -> A,
+        A: Future<Output = Result<T, Fault>>,
+    {
+        let result = match timeout_at(self.deadline, self.race(repeat, &attempt)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let limit = self.config.request_deadline.as_secs_f64();
+                let detail = format!("nobody answered within {limit:.0} s");
+                Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
+            }
+        };
+        self.judge(result.as_ref().ok().map(|won| won.latency));
+        result
+    }
+
+    /// Gives the lease of an attempt back with what became of it.
+    pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
+        let Trial { lease, number, .. } = trial;
+        self.engine.settle(lease, outcome, &self.describe(number));
+    }
+
+    /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
+    pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
+        let outcome = match fault.consequence().hurt {
+            Hurt::Yes => Outcome::Failure(fault.clone()),
+            Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
+        };
+        self.settle(trial, &outcome);
+    }
+
+    async fn race<T, F, A>(&mut self, repeat: Repeat, attempt: &F) -> Result<Won<T>, Fault>
+    where
+        F: Fn(Arc<Endpoint>) -> A,
+        A: Future<Output = Result<T, Fault>>,
+    {
+        let mut overtaken: Option<Running<A>> = None;
+        let mut current = self.next(attempt);
+        let mut patience = self.patience(repeat, current.as_ref());
+        while current.is_some() || overtaken.is_some() {
+            let event = tokio::select! {
+                // The oldest has waited longest.
+                biased;
+                answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
+                answer = Running::answer(&mut current) => Event::Current(answer),
+                () = until(patience) => Event::Silence,
+            };
+            let (ended, answer) = match event {
+                Event::Silence => {
+                    let next = self.next(attempt);
+                    patience = self.patience(repeat, next.as_ref());
+                    if next.is_some() {
+                        let silent = std::mem::replace(&mut current, next);
+                        match overtaken {
+                            None => overtaken = silent,
+                            Some(_) => self.give_up(silent),
+                        }
+                    }
+                    continue;
+                }
+                Event::Overtaken(answer) => (overtaken.take(), answer),
+                Event::Current(answer) => (current.take(), answer),
+            };
+            let Some(Running { trial, .. }) = ended else { continue };
+            match answer {
+                Ok(answer) => {
+                    self.give_up(overtaken);
+                    self.give_up(current);
+                    return Ok(Won { latency: trial.began.elapsed(), trial, answer });
+                }
+                Err(fault) => {
+                    let again = repeat.allows(fault.consequence().retry);
+                    self.fail(trial, fault);
+                    if current.is_none() && again {
+                        current = self.next(attempt);
+                        patience = self.patience(repeat, current.as_ref());
+                    }
+                }
+            }
+        }
+        Err(self.fault.take().unwrap_or_else(|| Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts")))
+    }
+
+    /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
+    fn next<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
+    where
+        F: Fn(Arc<Endpoint>) -> A,
+    {
+        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if number > self.config.attempts {
+            return None;
+        }
+        let lease = match self.engine.acquire(&self.describe(number)) {
+            Ok(lease) => lease,
+            Err(refusals) => {
+                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, refusals.to_string()));
+                return None;
+            }
+        };
+        self.tried.push(lease.member().id);
+        let trial = Trial { lease, number, began: Instant::now() };
+        let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
+        Some(Running { trial, future })
+    }
+
+    fn describe(&self, number: u32) -> Attempt<'_> {
+        Attempt { request: self.request, number, target: self.target, session: None, tried: &self.tried }
+    }
+
+    /// When the attempt has been silent for long enough that another one may begin.
+    fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
+        let running = running.filter(|_| repeat == Repeat::Overtake)?;
+        Some(running.trial.began + self.config.connect_timeout)
+    }
+
+    /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
+    fn fail(&mut self, trial: Trial, fault: Fault) {
+        let hurt = fault.consequence().hurt;
+        if hurt != Hurt::Yes {
+            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
+        }
+        self.note(fault.clone());
+        match hurt {
+            Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
+            Hurt::No => self.settle(trial, &Outcome::Neutral),
+            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
+        }
+    }
+
+    /// Ends an attempt that was not answered while another one was, or that has to make room.
+    fn give_up<A>(&mut self, running: Option<Running<A>>) {
+        if let Some(Running { trial, future }) = running {
+            drop(future);
+            let silent = trial.began.elapsed();
+            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
+        }
+    }
+
+    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
+    fn judge(&mut self, winner: Option<Duration>) {
+        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+            let outcome = match (charge, winner) {
+                (_, None) => Outcome::Neutral,
+                (Charge::Failed(fault), Some(_)) => Outcome::Failure(fault),
+                (Charge::Silent(silent), Some(latency)) => verdict(silent, latency),
+            };
+            self.settle(trial, &outcome);
+        }
+    }
+
+    /// Keeps the fault that went furthest: it says most about why the request failed.
+    fn note(&mut self, fault: Fault) {
+        if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
+            self.fault = Some(fault);
+        }
+    }
+}
+
+/// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,
+/// because then the origin was not slow.
+fn verdict(silent: Duration, latency: Duration) -> Outcome {
+    if latency.saturating_mul(2) >= silent {
+        return Outcome::Neutral;
+    }
+    let detail =
+        format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
+    Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
+}
+
+/// Waits until then; for ever when there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The policy under a paused clock, with attempts that do as their port says.
+
+use std::sync::Mutex;
+
+use proxywhirl_core::candidate::Candidate;
+use proxywhirl_core::pool::Admission;
+use proxywhirl_core::tag::Tags;
+use proxywhirl_core::verdict::Anonymity;
+use proxywhirl_engine::{EngineConfig, Parts};
+use tokio::time::sleep;
+
+use super::*;
+
+/// What an attempt does, and when.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Answer(u64),
+    Fail(u64, Side, Stage, Kind),
+    Never,
+}
+
+/// What came of a run over members that act in this order.
+struct Ran {
+    result: Result<(u16, Duration), Kind>,
+    /// Which members were asked, and after how many milliseconds.
+    asked: Vec<(u16, u64)>,
+    /// Failures that were counted, by member.
+    failures: Vec<u64>,
+    in_flight: u32,
+    took: u64,
+}
+
+const PATIENCE: u64 = 1_000;
+const DEADLINE: u64 = 60_000;
+
+/// Runs one request: the member with port 1 acts as the first says, and so on. Without a strategy, members are picked in
+/// the order in which they joined.
+async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
+    let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
+    for port in 1..=acts.len() {
+        let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
+        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0 };
+        engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
+    }
+    let config = GatewayConfig {
+        connect_timeout: Duration::from_millis(PATIENCE),
+        request_deadline: Duration::from_millis(DEADLINE),
+        ..GatewayConfig::default()
+    };
+    let began = Instant::now();
+    let asked = Mutex::new(Vec::new());
+    let mut failover = Failover::new(&engine, &config, 1, "origin.test:80");
+    let result = failover
+        .run(repeat, |endpoint| {
+            let asked = &asked;
+            async move {
+                asked.lock().unwrap().push((endpoint.port, millis(began.elapsed())));
+                match acts[usize::from(endpoint.port) - 1] {
+                    Act::Answer(after) => {
+                        sleep(Duration::from_millis(after)).await;
+                        Ok(endpoint.port)
+                    }
+                    Act::Fail(after, side, stage, kind) => {
+                        sleep(Duration::from_millis(after)).await;
+                        Err(Fault::new(side, stage, kind, ""))
+                    }
+                    Act::Never => pending().await,
+                }
+            }
+        })
+        .await;
+    let took = millis(began.elapsed());
+    let result = match result {
+        Ok(Won { trial, latency, answer }) => {
+            failover.settle(trial, &Outcome::Success { latency });
+            Ok((answer, latency))
+        }
+        Err(fault) => Err(fault.kind),
+    };
+    let snapshot = engine.snapshot();
+    let failures = snapshot.iter().map(|member| member.live.statistics().failures).collect();
+    let in_flight = snapshot.iter().map(|member| member.live.in_flight()).sum();
+    engine.stop().await.unwrap();
+    Ran { result, asked: asked.into_inner().unwrap(), failures, in_flight, took }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap()
+}
+
+const REFUSED: Act = Act::Fail(10, Side::Upstream, Stage::Connect, Kind::Refused);
+const DENIED: Act = Act::Fail(10, Side::Upstream, Stage::Handshake, Kind::Denied);
+const CLOSED: Act = Act::Fail(10, Side::Upstream, Stage::FirstByte, Kind::Closed);
+
+fn ports(ran: &Ran) -> Vec<u16> {
+    ran.asked.iter().map(|(port, _)| *port).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_fault_leads_to_the_next_at_once_and_is_paid() {
+    let ran = run(Repeat::Unseen, &[REFUSED, REFUSED, Act::Answer(5)]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, 10), (3, 20)]);
+    assert_eq!(ran.result.unwrap(), (3, Duration::from_millis(5)));
+    assert_eq!((ran.failures, ran.in_flight), (vec![1, 1, 0], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_origin_may_have_seen_is_sent_again_only_when_it_may_be() {
+    let ran = run(Repeat::Unseen, &[CLOSED, Act::Answer(5)]).await;
+    assert_eq!((ports(&ran), ran.result, ran.failures), (vec![1], Err(Kind::Closed), vec![0, 0]));
+    for repeat in [Repeat::AfterFault, Repeat::Overtake] {
+        let ran = run(repeat, &[CLOSED, Act::Answer(5)]).await;
+        assert_eq!((ports(&ran), ran.failures), (vec![1, 2], vec![1, 0]), "{repeat:?}");
+        assert!(ran.result.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_paid_only_when_another_one_did_not_refuse() {
+    assert_eq!(run(Repeat::Unseen, &[DENIED, Act::Answer(5)]).await.failures, [1, 0]);
+    let ran = run(Repeat::Unseen, &[DENIED, DENIED]).await;
+    assert_eq!((ran.result, ran.failures, ran.in_flight), (Err(Kind::Denied), vec![0, 0], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fault_that_went_furthest_is_the_one_that_is_told() {
+    assert_eq!(run(Repeat::Unseen, &[DENIED, REFUSED]).await.result, Err(Kind::Denied));
+    assert_eq!(run(Repeat::Unseen, &[REFUSED, DENIED, REFUSED]).await.result, Err(Kind::Denied));
+    assert_eq!(run(Repeat::Unseen, &[]).await.result, Err(Kind::Exhausted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_no_more_attempts_than_the_limit() {
+    assert_eq!(ports(&run(Repeat::Unseen, &[REFUSED; 8]).await), [1, 2, 3, 4, 5]);
+    assert_eq!(ports(&run(Repeat::Overtake, &[Act::Never; 8]).await), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_fault_ends_the_request() {
+    let ours = Act::Fail(10, Side::Ours, Stage::Connect, Kind::Exhausted);
+    assert_eq!(ports(&run(Repeat::Overtake, &[ours, Act::Answer(5)]).await), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_one_is_overtaken_and_pays_when_the_next_is_quick() {
+    let ran = run(Repeat::Overtake, &[Act::Never, Act::Answer(5)]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, PATIENCE)]);
+    assert_eq!((ran.took, ran.failures, ran.in_flight), (PATIENCE + 5, vec![1, 0], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_was_overtaken_may_still_win_and_nobody_pays() {
+    let ran = run(Repeat::Overtake, &[Act::Answer(PATIENCE + 500), Act::Answer(5_000)]).await;
+    assert_eq!(ran.result.unwrap(), (1, Duration::from_millis(PATIENCE + 500)));
+    assert_eq!((ran.failures, ran.in_flight), (vec![0, 0], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_origin_is_the_fault_of_nobody() {
+    // The second took more than half of the time that the first had: both wait for the same origin.
+    let ran = run(Repeat::Overtake, &[Act::Never, Act::Answer(PATIENCE + 100)]).await;
+    assert_eq!((ran.result.unwrap().0, ran.failures), (2, vec![0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_stays_and_the_younger_gives_way() {
+    // Three are silent for longer than the patience; the first answers at last, before the fourth.
+    let slow = Act::Answer(PATIENCE * 3 + 100);
+    let ran = run(Repeat::Overtake, &[slow, slow, slow, Act::Answer(5_000)]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, PATIENCE), (3, PATIENCE * 2), (4, PATIENCE * 3)]);
+    assert_eq!(ran.result.unwrap().0, 1);
+    assert_eq!((ran.failures, ran.in_flight), (vec![0; 4], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_behind_an_overtaken_one_starts_the_next_at_once() {
+    let ran = run(Repeat::Overtake, &[Act::Never, REFUSED, Act::Answer(5)]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, PATIENCE), (3, PATIENCE + 10)]);
+    assert_eq!(ran.failures, [1, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_overtaken_one_is_waited_for_when_the_others_failed() {
+    let ran = run(Repeat::Overtake, &[Act::Answer(20_000), REFUSED, CLOSED]).await;
+    assert_eq!((ran.took, ran.result.unwrap().0), (20_000, 1));
+    assert_eq!(ran.failures, [0, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_not_be_sent_twice_is_not_overtaken() {
+    for repeat in [Repeat::Unseen, Repeat::AfterFault] {
+        let ran = run(repeat, &[Act::Answer(20_000), Act::Answer(5)]).await;
+        assert_eq!((ports(&ran), ran.took), (vec![1], 20_000), "{repeat:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_all_attempts_and_gives_their_leases_back() {
+    let ran = run(Repeat::Overtake, &[Act::Never, Act::Never, DENIED]).await;
+    assert_eq!((ran.result, ran.took), (Err(Kind::Timeout), DEADLINE));
+    assert_eq!((ran.failures, ran.in_flight), (vec![0, 0, 0], 0));
+}

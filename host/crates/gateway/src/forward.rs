@@ -1,0 +1,213 @@
+//! Requests in absolute form, forwarded to the origin through an upstream.
+//!
+//! A body that is small and there at once is kept, so that the request can be sent again as a whole; any other streams
+//! through as it comes, and its request is tried elsewhere only until an upstream was reached. The answer streams back
+//! while the body is still going: an origin may refuse an upload before it has seen the end of it.
+
+mod answer;
+mod asked;
+mod payload;
+mod streamed;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side};
+use proxywhirl_net::{Forward, RequestForm, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use crate::Gateway;
+use crate::failover::{Failover, Repeat, Won};
+use crate::ingress::http::Request;
+use crate::record::{End, Record};
+use crate::reply::{Body, ErrorReply};
+use crate::session::Next;
+use crate::stall::Stalling;
+use answer::{Answer, Inbound, Passed, Rules};
+use asked::Asked;
+use payload::Payload;
+
+/// Serves one request of a client.
+pub(crate) async fn serve<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    request: Request,
+    record: Record<'_>,
+) -> Next
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let target = record.target.clone();
+    let mut failover = Failover::new(gateway.engine(), gateway.config(), record.request, &target);
+    let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
+    let served = match Asked::new(request) {
+        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,
+        Err(fault) => Served::failed(fault),
+    };
+    let Served { mut status, upstream, end } = served;
+    let attempts = failover.attempts();
+    let (next, fault) = match end {
+        Ok(next) => (next, None),
+        // Who has the head of an answer cannot be told otherwise.
+        Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
+        Err(fault) => {
+            let reply = ErrorReply::of(&fault, &target, attempts);
+            status = Some(reply.status);
+            (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
+        }
+    };
+    record.close(&End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() });
+    next
+}
+
+/// Whether the fault is that the client is gone, so that nobody is there to be told.
+fn is_gone(fault: &Fault) -> bool {
+    fault.side == Side::Client && matches!(fault.kind, Kind::Closed | Kind::Reset | Kind::Io)
+}
+
+/// What came of a request.
+struct Served {
+    /// The status that the client got from upstream; none when it got nothing.
+    status: Option<u16>,
+    upstream: Option<Arc<Endpoint>>,
+    end: Result<Next, Fault>,
+}
+
+impl Served {
+    const fn failed(fault: Fault) -> Self {
+        Self { status: None, upstream: None, end: Err(fault) }
+    }
+}
+
+async fn exchange<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    asked: &Asked,
+    failover: &mut Failover<'_>,
+) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    match Payload::take(client, buffer, asked).await {
+        Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover).await,
+        Ok(Payload::Streamed { continued }) => {
+            streamed::serve(gateway, client, buffer, asked, continued, failover).await
+        }
+        Err(fault) => Served::failed(fault),
+    }
+}
+
+/// An upstream that has answered.
+struct Answered {
+    inbound: Inbound<Stream>,
+    form: RequestForm,
+    answer: Answer,
+}
+
+/// Serves a request whose body is at hand.
+async fn whole<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    asked: &Asked,
+    body: &Bytes,
+    failover: &mut Failover<'_>,
+) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let repeat = match (asked.is_idempotent(), body.is_empty()) {
+        (false, _) => Repeat::Unseen,
+        (true, false) => Repeat::AfterFault,
+        (true, true) => Repeat::Overtake,
+    };
+    let won = failover.run(repeat, |endpoint| async move { attempt(gateway, &endpoint, asked, body).await }).await;
+    let Won { trial, latency, answer: Answered { inbound, form, answer } } = match won {
+        Ok(won) => won,
+        Err(fault) => return Served::failed(fault),
+    };
+    let upstream = Some(Arc::clone(trial.endpoint()));
+    let served = if answer.head.status == 101 {
+        let end = upgrade(gateway, client, buffer, inbound, answer).await;
+        Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
+    } else {
+        let Inbound { reader, buffer } = inbound;
+        let mut inbound = Inbound { reader: Stalling::new(reader, gateway.config().stall_timeout), buffer };
+        let mut client = Stalling::new(client, gateway.config().stall_timeout);
+        let rules = Rules { asked, form: &form, config: gateway.config() };
+        let Passed { status, end } = answer::pass(&mut inbound, &mut client, rules, answer, asked.keeps_alive).await;
+        Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
+    };
+    match &served.end {
+        Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
+        _ => failover.settle(trial, &Outcome::Success { latency }),
+    }
+    served
+}
+
+/// Sends the request through one upstream, up to the head of the answer.
+async fn attempt(gateway: &Gateway, endpoint: &Endpoint, asked: &Asked, body: &[u8]) -> Result<Answered, Fault> {
+    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
+    let mut bytes = asked.render(&form)?;
+    bytes.extend_from_slice(body);
+    let rules = Rules { asked, form: &form, config: gateway.config() };
+    let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
+    let sent_and_read = async {
+        if body.is_empty() {
+            return match send(&mut inbound.reader, &bytes).await {
+                Ok(()) => answer::read(&mut inbound, rules).await,
+                // An upstream that closed its reading side may have said why.
+                Err(fault) => answer::read(&mut inbound, rules).await.map_err(|_| fault),
+            };
+        }
+        both(&mut inbound, &bytes, rules).await
+    };
+    let answer = answer::timed(gateway.config().response_timeout, sent_and_read).await?;
+    Ok(Answered { inbound, form, answer })
+}
+
+/// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read
+/// it, and would never be heard if it had to be sent first.
+async fn both(inbound: &mut Inbound<Stream>, bytes: &[u8], rules: Rules<'_>) -> Result<Answer, Fault> {
+    let Inbound { reader: stream, buffer } = inbound;
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut half = Inbound { reader, buffer: std::mem::take(buffer) };
+    let result = {
+        let mut reading = std::pin::pin!(answer::read(&mut half, rules));
+        tokio::select! {
+            biased;
+            answer = &mut reading => answer,
+            sent = send(&mut writer, bytes) => match sent {
+                Ok(()) => reading.await,
+                Err(fault) => reading.await.map_err(|_| fault),
+            },
+        }
+    };
+    *buffer = half.buffer;
+    result
+}
+
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
+    writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
+    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+}
+
+/// Passes an upgrade on: what follows the head of the answer is of another protocol.
+async fn upgrade<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    inbound: Inbound<Stream>,
+    answer: Answer,
+) -> Result<(), Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut bytes = answer::upgraded(answer)?;
+    bytes.extend_from_slice(&inbound.buffer);
+    let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
+    answer::write(&mut guarded, &bytes).await?;
+    crate::tunnel::relay(gateway, client, std::mem::take(buffer), inbound.reader).await
+}

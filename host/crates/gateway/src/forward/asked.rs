@@ -1,0 +1,177 @@
+//! The request as an upstream gets it.
+
+use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_net::http1::{BodyLength, Headers, RequestHead, strip_hop_by_hop};
+use proxywhirl_net::{RequestForm, Target};
+
+use crate::ingress::http::Request;
+
+/// What a client asked for, ready to be sent through an upstream of any protocol.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The head with the path as its target.
+    head: RequestHead,
+    authority: String,
+    pub(super) target: Target,
+    /// How far the body reaches.
+    pub(super) body: BodyLength,
+    /// The digit behind `HTTP/1.` of the client.
+    pub(super) version: u8,
+    /// Whether the client wants to send another request.
+    pub(super) keeps_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(super) expects: bool,
+    /// Whether the client asks for another protocol.
+    pub(super) upgrades: bool,
+}
+
+impl Asked {
+    /// What is left of a client's request when all that concerns its own connection is taken off.
+    ///
+    /// No `Via` is added, although RFC 9110 §7.6.3 wants one of a gateway: it would tell the origin of a proxy, and
+    /// make an anonymous one of every elite upstream.
+    pub(crate) fn new(request: Request) -> Result<Self, Fault> {
+        let authority = request.authority();
+        let Request { mut head, target, path, body } = request;
+        let (version, keeps_alive) = (head.minor_version, head.keeps_alive());
+        let upgrade = upgrade(&head, body);
+        let waits = body != BodyLength::None && head.headers.has_token("expect", "100-continue");
+        let expects = waits && version > 0;
+        strip_hop_by_hop(&mut head.headers);
+        if head.headers.has_token("expect", "100-continue") {
+            // The gateway answers it, so that the body can be kept and sent again.
+            head.headers.remove("expect");
+        }
+        set(&mut head.headers, "Host", &authority)?;
+        let upgrades = upgrade.is_some();
+        match upgrade {
+            Some(protocol) => {
+                set(&mut head.headers, "Connection", "Upgrade")?;
+                set(&mut head.headers, "Upgrade", protocol)?;
+            }
+            // A new upstream for each request: this connection is not used again.
+            None => set(&mut head.headers, "Connection", "close")?,
+        }
+        head.target = path;
+        head.minor_version = 1;
+        Ok(Self { head, authority, target, body, version, keeps_alive, expects, upgrades })
+    }
+
+    pub(super) fn method(&self) -> &str {
+        &self.head.method
+    }
+
+    /// Whether sending it twice does no harm (RFC 9110 §9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+    }
+
+    /// The head in bytes, in the form that the upstream takes.
+    pub(super) fn render(&self, form: &RequestForm) -> Result<Vec<u8>, Fault> {
+        let mut head = self.head.clone();
+        if let RequestForm::Absolute { proxy_authorization } = form {
+            let path = if head.target == "*" { "" } else { head.target.as_str() };
+            head.target = format!("http://{}{path}", self.authority);
+            if let Some(credentials) = proxy_authorization {
+                set(&mut head.headers, "Proxy-Authorization", credentials)?;
+            }
+        }
+        let mut bytes = Vec::new();
+        head.write_to(&mut bytes);
+        Ok(bytes)
+    }
+}
+
+/// The protocol that the client wants to go on in, when the gateway can pass it on: not HTTP/2, whose frames name the
+/// connection that they are on.
+fn upgrade(head: &RequestHead, body: BodyLength) -> Option<Vec<u8>> {
+    let protocol = head.headers.get("upgrade")?;
+    let wanted = head.minor_version > 0
+        && body == BodyLength::None
+        && head.headers.has_token("connection", "upgrade")
+        && !head.headers.has_token("upgrade", "h2c");
+    wanted.then(|| protocol.to_vec())
+}
+
+/// Sets a field whose value was checked before; a value that cannot stand in a field is a mistake of ours.
+pub(super) fn set(headers: &mut Headers, name: &str, value: impl AsRef<[u8]>) -> Result<(), Fault> {
+    headers
+        .set(name, value)
+        .map_err(|error| Fault::new(Side::Ours, Stage::Request, Kind::Protocol, format!("field {name}: {error}")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::ingress::http::{Wanted, read};
+
+    fn asked(line: &str, fields: &[(&str, &str)]) -> Asked {
+        let (method, target) = line.split_once(' ').unwrap();
+        let mut headers = Headers::new();
+        for (name, value) in fields {
+            headers.append(name, value).unwrap();
+        }
+        let head = RequestHead { method: method.into(), target: target.into(), minor_version: 1, headers };
+        let Ok(Wanted::Forward(request)) = read(head) else { panic!("not to be forwarded") };
+        Asked::new(request).unwrap()
+    }
+
+    fn rendered(asked: &Asked, form: &RequestForm) -> String {
+        String::from_utf8(asked.render(form).unwrap()).unwrap()
+    }
+
+    const ABSOLUTE: RequestForm = RequestForm::Absolute { proxy_authorization: None };
+
+    #[test]
+    fn the_form_follows_the_upstream() {
+        let asked = asked("GET http://Example.com:8080/a?b=c", &[("Host", "other")]);
+        let absolute = rendered(&asked, &RequestForm::Absolute { proxy_authorization: Some("Basic eDp5".into()) });
+        assert!(absolute.starts_with("GET http://example.com:8080/a?b=c HTTP/1.1\r\nHost: example.com:8080\r\n"));
+        assert!(absolute.contains("\r\nProxy-Authorization: Basic eDp5\r\n"), "{absolute}");
+        let origin = rendered(&asked, &RequestForm::Origin);
+        assert!(origin.starts_with("GET /a?b=c HTTP/1.1\r\nHost: example.com:8080\r\n"), "{origin}");
+        assert!(!origin.contains("Proxy-Authorization"), "{origin}");
+    }
+
+    #[test]
+    fn options_about_the_server_have_no_path() {
+        let asked = asked("OPTIONS http://example.com", &[]);
+        assert!(rendered(&asked, &ABSOLUTE).starts_with("OPTIONS http://example.com HTTP/1.1\r\n"));
+        assert!(rendered(&asked, &RequestForm::Origin).starts_with("OPTIONS * HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn what_concerns_the_clients_connection_stays_here() {
+        let fields = [
+            ("Host", "example.com"),
+            ("Proxy-Authorization", "Basic c2VjcmV0"),
+            ("Proxy-Connection", "keep-alive"),
+            ("Connection", "keep-alive, X-Hop"),
+            ("X-Hop", "1"),
+            ("Expect", "100-continue"),
+            ("Content-Length", "5"),
+            ("X-End", "2"),
+        ];
+        let asked = asked("POST http://example.com/", &fields);
+        assert!(asked.expects);
+        let bytes = rendered(&asked, &ABSOLUTE);
+        assert_eq!(
+            bytes,
+            "POST http://example.com/ HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\nX-End: 2\r\n\
+             Connection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_passed_on_but_not_to_http2() {
+        let websocket = [("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket")];
+        let asked_for = asked("GET http://example.com/", &websocket);
+        assert!(asked_for.upgrades);
+        assert!(rendered(&asked_for, &ABSOLUTE).contains("\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"));
+        let http2 = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")];
+        let asked = asked("GET http://example.com/", &http2);
+        assert!(!asked.upgrades);
+        assert!(!rendered(&asked, &ABSOLUTE).contains("h2c"));
+    }
+}

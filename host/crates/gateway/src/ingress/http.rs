@@ -1,0 +1,193 @@
+//! What an HTTP client wants: a tunnel, a request forwarded, or something that a proxy cannot give.
+
+use proxywhirl_core::endpoint::parse_port;
+use proxywhirl_net::Target;
+use proxywhirl_net::http1::{BodyLength, HeadError, RequestHead};
+
+use super::{excerpt, target};
+use crate::reply::ErrorReply;
+
+/// What somebody wants who does not know that this is a proxy, or forgot to say so.
+const HELP: &str = "this is a proxy, not a web server: use it as one, as in curl --proxy http://HOST:PORT \
+                    http://example.com/ or HTTPS_PROXY=http://HOST:PORT; it takes HTTP, CONNECT, SOCKS4, SOCKS4a and SOCKS5";
+
+/// A request that can be served.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// Opaque bytes to and from the origin.
+    Tunnel(Target),
+    /// This request, answered.
+    Forward(Request),
+}
+
+/// A request to be forwarded.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) head: RequestHead,
+    pub(crate) target: Target,
+    /// Path and query; `*` for OPTIONS about the whole server.
+    pub(crate) path: String,
+    pub(crate) body: BodyLength,
+}
+
+impl Request {
+    /// Host and port as a URL and the Host field write them: without the port when it is HTTP's own.
+    pub(crate) fn authority(&self) -> String {
+        if self.target.port == 80 { self.target.host.to_string() } else { self.target.to_string() }
+    }
+}
+
+/// Reads what a request wants.
+pub(crate) fn read(head: RequestHead) -> Result<Wanted, ErrorReply> {
+    let body = head.body().map_err(|error| refuse(&error.to_string()))?;
+    if head.method == "CONNECT" {
+        if body != BodyLength::None {
+            return Err(refuse("a CONNECT request has no body"));
+        }
+        return connect(&head.target).map(Wanted::Tunnel);
+    }
+    let (target, path) = absolute(&head)?;
+    Ok(Wanted::Forward(Request { head, target, path, body }))
+}
+
+/// The answer to a head that could not be read; none when the client is gone.
+pub(crate) fn refusal_of(error: &HeadError, read: &[u8]) -> Option<ErrorReply> {
+    match error {
+        HeadError::Closed | HeadError::Io(_) => None,
+        HeadError::TooLarge if !read.contains(&b'\n') => {
+            Some(ErrorReply::refusal(414, "the request line is longer than the gateway reads"))
+        }
+        HeadError::TooLarge => {
+            Some(ErrorReply::refusal(431, "the head of the request is larger than the gateway reads"))
+        }
+        HeadError::Malformed(why) => Some(refuse(&format!("the request is malformed: {why}"))),
+    }
+}
+
+fn refuse(why: &str) -> ErrorReply {
+    ErrorReply::refusal(400, why)
+}
+
+/// Reads the authority form (RFC 9112 §3.2.3): host and port, both there.
+fn connect(authority: &str) -> Result<Target, ErrorReply> {
+    let whole = || format!("CONNECT takes host:port, not {}", excerpt(authority));
+    let (host, port) = authority.rsplit_once(':').ok_or_else(|| refuse(&whole()))?;
+    named(host, Some(port)).map_err(|why| refuse(&format!("{}: {why}", whole())))
+}
+
+/// Reads the absolute form (RFC 9112 §3.2.2): target, and path with query.
+fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
+    let uri = head.target.as_str();
+    let Some((scheme, rest)) = uri.split_once("://").filter(|_| !uri.starts_with('/')) else {
+        // To forward it to what the Host field names would make loops, and an open door for web pages.
+        return Err(refuse(HELP));
+    };
+    if scheme.eq_ignore_ascii_case("https") {
+        return Err(refuse("the gateway does not open TLS for a client: use CONNECT for https URLs"));
+    }
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(refuse(&format!("the URL {} is not http", excerpt(uri))));
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(refuse("the URL holds credentials: send them in the Authorization field"));
+    }
+    if path.contains('#') {
+        return Err(refuse("the URL holds a fragment, which is for the client alone"));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port).filter(|port| !port.is_empty())),
+        _ => (authority, None),
+    };
+    let target = named(host, port).map_err(|why| refuse(&why))?;
+    let path = match path {
+        "" if head.method == "OPTIONS" => "*".to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        query => format!("/{query}"),
+    };
+    Ok((target, path))
+}
+
+fn named(host: &str, port: Option<&str>) -> Result<Target, String> {
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(format!("the IPv6 address {} stands without brackets", excerpt(host)));
+    }
+    let port = port.map_or(Ok(80), parse_port).map_err(|error| error.to_string())?;
+    target(host, port)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use proxywhirl_net::http1::Headers;
+
+    use super::*;
+
+    fn wanted(method: &str, target: &str) -> Result<String, u16> {
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let head = RequestHead { method, target, minor_version: 1, headers: Headers::new() };
+        match read(head) {
+            Ok(Wanted::Tunnel(target)) => Ok(format!("tunnel {target}")),
+            Ok(Wanted::Forward(request)) => Ok(format!("{} {}", request.authority(), request.path)),
+            Err(reply) => Err(reply.status),
+        }
+    }
+
+    #[test]
+    fn connect_takes_a_host_and_a_port() {
+        assert_eq!(wanted("CONNECT", "Example.com:443").unwrap(), "tunnel example.com:443");
+        assert_eq!(wanted("CONNECT", "[::1]:8443").unwrap(), "tunnel [::1]:8443");
+        for target in [
+            "example.com",
+            "example.com:",
+            "example.com:0",
+            "example.com:70000",
+            "example.com:+1",
+            ":443",
+            "::1:443",
+            "/",
+            "*",
+        ] {
+            assert_eq!(wanted("CONNECT", target), Err(400), "{target}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_url_is_split() {
+        assert_eq!(wanted("GET", "http://Example.com").unwrap(), "example.com /");
+        assert_eq!(wanted("GET", "HTTP://example.com:80/a?b").unwrap(), "example.com /a?b");
+        assert_eq!(wanted("GET", "http://example.com:8080?b=/").unwrap(), "example.com:8080 /?b=/");
+        assert_eq!(wanted("GET", "http://[::1]/x").unwrap(), "[::1] /x");
+        assert_eq!(wanted("GET", "http://example.com:/x").unwrap(), "example.com /x");
+        assert_eq!(wanted("OPTIONS", "http://example.com").unwrap(), "example.com *");
+    }
+
+    #[test]
+    fn what_a_proxy_cannot_forward_is_refused() {
+        for target in [
+            "/",
+            "*",
+            "example.com",
+            "/http://example.com/",
+            "https://example.com/",
+            "ftp://example.com/",
+            "http://user:pass@example.com/",
+            "http://example.com/#top",
+            "http:///x",
+            "http://:80/",
+            "http://example.com:0/",
+            "http://[fe80::1%25eth0]/",
+            "http://::1/",
+        ] {
+            assert_eq!(wanted("GET", target), Err(400), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_and_a_long_head_are_told_apart() {
+        let status = |read: &[u8]| refusal_of(&HeadError::TooLarge, read).unwrap().status;
+        assert_eq!((status(b"GET /aaaa"), status(b"GET / HTTP/1.1\r\nX: aaaa")), (414, 431));
+        assert!(refusal_of(&HeadError::Closed, b"GET").is_none());
+    }
+}

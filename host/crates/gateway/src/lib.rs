@@ -1,0 +1,80 @@
+//! The gateway: where clients come in.
+//!
+//! One port takes forwarded HTTP requests, CONNECT, SOCKS 4, 4a and 5, told apart by the first byte. Every request gets
+//! an upstream from the [`Engine`], and another one when the first fails, as long as the client has not been answered.
+//!
+//! Everything that a client or an upstream sends is hostile: heads, waits, tries and sessions are bounded by
+//! [`GatewayConfig`], bodies stream, and what is wrong is answered, not panicked over.
+
+mod config;
+mod dechunk;
+mod failover;
+mod forward;
+mod ingress;
+mod record;
+mod reply;
+mod serve;
+mod session;
+mod stall;
+mod tunnel;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use proxywhirl_engine::Engine;
+use proxywhirl_net::Dialer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::GatewayConfig;
+pub use serve::Drained;
+
+/// Serves clients. Clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    engine: Arc<Engine>,
+    dialer: Dialer,
+    config: GatewayConfig,
+}
+
+impl Gateway {
+    /// A gateway to the members of this engine's pool.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
+        Self { parts: Arc::new(Parts { engine, dialer, config }) }
+    }
+
+    /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
+    /// request or tunnel within [`GatewayConfig::drain`]. Returns when every session has ended. It may be called for
+    /// several listeners.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
+        serve::serve(self, listener, &shutdown).await
+    }
+
+    /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
+    pub async fn session<S>(&self, client: S, peer: Option<SocketAddr>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        session::run(self, client, peer, &CancellationToken::new()).await;
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn config(&self) -> &GatewayConfig {
+        &self.parts.config
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.parts.engine
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.parts.dialer
+    }
+}

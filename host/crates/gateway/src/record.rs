@@ -1,0 +1,71 @@
+//! What is told of a request when it is over: one event, and one line in the log.
+
+use std::net::SocketAddr;
+
+use proxywhirl_core::{Endpoint, Fault};
+use proxywhirl_engine::{Completion, Engine};
+use tokio::time::Instant;
+
+/// A request from its head on.
+pub(crate) struct Record<'g> {
+    engine: &'g Engine,
+    pub(crate) request: u64,
+    protocol: &'static str,
+    method: String,
+    /// Host and port of the origin.
+    pub(crate) target: String,
+    peer: Option<SocketAddr>,
+    began: Instant,
+}
+
+/// How a request ended.
+pub(crate) struct End<'a> {
+    /// The status that the client got; none in SOCKS, and when it got nothing.
+    pub(crate) status: Option<u16>,
+    pub(crate) attempts: usize,
+    pub(crate) upstream: Option<&'a Endpoint>,
+    pub(crate) fault: Option<&'a Fault>,
+}
+
+impl<'g> Record<'g> {
+    pub(crate) fn new(
+        engine: &'g Engine,
+        protocol: &'static str,
+        method: &str,
+        target: String,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let request = engine.next_request();
+        Self { engine, request, protocol, method: method.to_owned(), target, peer, began: Instant::now() }
+    }
+
+    /// Tells of the end.
+    pub(crate) fn close(self, end: &End<'_>) {
+        let attempts = u32::try_from(end.attempts).unwrap_or(u32::MAX);
+        let duration = self.began.elapsed();
+        tracing::debug!(
+            request.id = self.request,
+            request.protocol = self.protocol,
+            request.method = self.method.as_str(),
+            client.addr = self.peer.map(tracing::field::display),
+            target = self.target.as_str(),
+            upstream = end.upstream.map(tracing::field::display),
+            attempts,
+            status = end.status,
+            duration.ms = duration.as_secs_f64() * 1_000.0,
+            fault = end.fault.map(tracing::field::display),
+            "request over"
+        );
+        self.engine.complete(&Completion {
+            request: self.request,
+            protocol: self.protocol,
+            method: &self.method,
+            target: &self.target,
+            status: end.status,
+            attempts,
+            upstream: end.upstream,
+            duration,
+            fault: end.fault,
+        });
+    }
+}

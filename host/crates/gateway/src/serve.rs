@@ -1,0 +1,75 @@
+//! Accepting clients until told to stop, and then waiting for those that are there.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::Gateway;
+
+/// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
+const REST: Duration = Duration::from_millis(100);
+
+/// How the sessions of a listener ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Sessions that ended by themselves after the stop.
+    pub ended: usize,
+    /// Sessions that were cut off when the time was up.
+    pub cut: usize,
+}
+
+pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &CancellationToken) -> Drained {
+    let mut sessions = JoinSet::new();
+    let limit = gateway.config().max_connections;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = sessions.join_next() => report(&ended),
+            accepted = listener.accept(), if sessions.len() < limit => match accepted {
+                Ok((client, peer)) => {
+                    // Without it, the last bytes of an answer would wait for the client's acknowledgement.
+                    if let Err(error) = client.set_nodelay(true) {
+                        tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
+                    }
+                    let (gateway, stop) = (gateway.clone(), stop.clone());
+                    sessions.spawn(async move { crate::session::run(&gateway, client, Some(peer), &stop).await });
+                }
+                // The client gave up before it was accepted: nothing to rest for.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a client failed");
+                    sleep(REST).await;
+                }
+            },
+        }
+    }
+    // Nobody is accepted any more: a new client finds the port closed instead of a queue that nobody serves.
+    drop(listener);
+    drain(sessions, gateway.config().drain).await
+}
+
+async fn drain(mut sessions: JoinSet<()>, limit: Duration) -> Drained {
+    let before = sessions.len();
+    let all = async {
+        while let Some(ended) = sessions.join_next().await {
+            report(&ended);
+        }
+    };
+    let in_time = timeout(limit, all).await.is_ok();
+    let cut = if in_time { 0 } else { sessions.len() };
+    sessions.shutdown().await;
+    Drained { ended: before - cut, cut }
+}
+
+fn report(ended: &Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a session has panicked");
+    }
+}

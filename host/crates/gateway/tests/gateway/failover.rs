@@ -1,0 +1,264 @@
+//! Another upstream is asked, and the right one pays.
+
+use std::time::Duration;
+
+use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
+use tokio::task::JoinSet;
+
+use crate::clients::{Client, answer, body, exchange, status};
+use crate::scene::{PATIENCE, Scene, Then, origin, scripted, upstream};
+use tokio::io::AsyncWriteExt as _;
+
+/// Twelve requests over two good upstreams and one that fails in this way.
+async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
+    let origin = origin().await;
+    let bad = upstream(protocol, behaviour).await;
+    let good = [upstream(protocol, Behaviour::Healthy).await, upstream(protocol, Behaviour::Healthy).await];
+    let scene = Scene::new(&[good[0].url(), good[1].url(), bad.url()]).await;
+    for number in 1..=12 {
+        let reply = client.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        let place = format!("{client:?} {protocol} {behaviour} {number}: {reply}");
+        assert_eq!(status(&reply), 200, "{place}");
+        assert_eq!(body(&reply).len(), 10, "{place}");
+    }
+    for upstream in &good {
+        assert!(upstream.counters().requests() >= 4, "{client:?} {protocol} {behaviour}: not rotated");
+        assert_eq!(scene.failures(&upstream.url()), 0, "{client:?} {protocol} {behaviour}: the wrong one paid");
+    }
+    let is_served =
+        client == Client::Get && protocol == Protocol::Http && matches!(behaviour, Behaviour::RefuseConnect(_));
+    assert_eq!(
+        scene.failures(&bad.url()) > 0,
+        !is_served,
+        "{client:?} {protocol} {behaviour}: the bad one did not pay"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twelve_of_twelve_are_served_whatever_one_of_three_upstreams_does() {
+    let behaviours = [
+        Behaviour::Dead,
+        Behaviour::RefuseConnect(503),
+        Behaviour::CloseAfterHead,
+        Behaviour::Silent,
+        Behaviour::GarbageReply,
+    ];
+    let mut cells = JoinSet::new();
+    for client in Client::ALL {
+        for protocol in [Protocol::Http, Protocol::Socks5, Protocol::Socks4a] {
+            for behaviour in behaviours {
+                cells.spawn(twelve(client, protocol, behaviour));
+            }
+        }
+    }
+    while let Some(cell) = cells.join_next().await {
+        cell.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_post_is_not_sent_twice_once_an_upstream_has_it() {
+    let origin = origin().await;
+    let bad = upstream(Protocol::Http, Behaviour::CloseAfterHead).await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[bad.url(), good.url()]).await;
+    let send = async |method: &str| {
+        let addr = origin.http_addr();
+        let request = format!(
+            "{method} http://{addr}/echo HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+        );
+        status(&exchange(&mut scene.client().await, &request).await)
+    };
+    let mut statuses = [send("POST").await, send("POST").await];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 502]);
+    assert_eq!(origin.requests(), 1);
+    for _ in 0..4 {
+        assert_eq!(send("PUT").await, 200);
+    }
+    assert_eq!(origin.requests(), 5);
+}
+
+#[tokio::test]
+async fn a_post_is_tried_elsewhere_when_no_upstream_was_reached() {
+    let origin = origin().await;
+    let closed = proxywhirl_world::closed_port().unwrap();
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[format!("http://{}", closed.addr()), good.url()]).await;
+    for body in ["hi".to_owned(), "x".repeat(200_000)] {
+        for _ in 0..2 {
+            let addr = origin.http_addr();
+            let length = body.len();
+            let head = format!("POST http://{addr}/upload HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {length}\r\n");
+            let reply = exchange(&mut scene.client().await, &format!("{head}Connection: close\r\n\r\n{body}")).await;
+            assert_eq!(status(&reply), 200, "{reply}");
+            assert!(reply.contains(&length.to_string()), "{reply}");
+        }
+    }
+    assert_eq!(origin.requests(), 4);
+}
+
+#[tokio::test]
+async fn the_credentials_of_an_upstream_are_its_own_affair() {
+    let origin = origin().await;
+    let mut options = UpstreamOptions::new(Protocol::Http);
+    options.credentials = Some(Credentials::new("user", "secret"));
+    let strict = Upstream::start(options).await.unwrap();
+    let wrong = strict.url().replace("secret", "wrong-password");
+    let scene = Scene::new(&[&wrong]).await;
+    for client in [Client::Get, Client::Connect] {
+        let reply = client.ask(scene.addr, origin.http_addr(), "/").await;
+        assert_eq!(status(&reply), 502, "{reply}");
+        assert!(reply.contains("received-status=407"), "{reply}");
+        assert!(!reply.contains("wrong-password"), "{reply}");
+        assert!(!reply.to_ascii_lowercase().contains("proxy-authenticate"), "{reply}");
+    }
+    assert_eq!(scene.failures(&wrong), 2);
+
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[wrong, good.url(), strict.url()]).await;
+    let addr = origin.http_addr();
+    let post =
+        format!("POST http://{addr}/echo HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    for _ in 0..6 {
+        // It was refused before the origin could see it, so even a POST goes on.
+        assert_eq!(status(&exchange(&mut scene.client().await, &post).await), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_origin_is_waited_for_and_nobody_pays() {
+    let origin = origin().await;
+    let upstreams =
+        [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let urls = [upstreams[0].url(), upstreams[1].url()];
+    let scene = Scene::new(&urls).await;
+    let delay = PATIENCE * 3;
+    let reply = Client::Get.ask(scene.addr, origin.http_addr(), &format!("/delay/{}", delay.as_millis())).await;
+    assert_eq!(status(&reply), 200, "{reply}");
+    assert_eq!(origin.requests(), 2, "the first was overtaken once, as there are two upstreams");
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0, 0]);
+}
+
+#[tokio::test]
+async fn three_silent_upstreams_cost_three_patiences_and_pay() {
+    let origin = origin().await;
+    let silent = [
+        upstream(Protocol::Http, Behaviour::Silent).await,
+        upstream(Protocol::Http, Behaviour::Silent).await,
+        upstream(Protocol::Http, Behaviour::Silent).await,
+    ];
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[silent[0].url(), silent[1].url(), silent[2].url(), good.url()]).await;
+    for _ in 0..4 {
+        let began = tokio::time::Instant::now();
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+        assert_eq!(status(&reply), 200, "{reply}");
+        assert!(began.elapsed() < PATIENCE * 3 + Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+    for upstream in &silent {
+        assert!(scene.failures(&upstream.url()) > 0);
+    }
+}
+
+#[tokio::test]
+async fn who_refuses_alone_is_told_to_the_client_and_does_not_pay() {
+    let origin = origin().await;
+    let upstreams = [
+        upstream(Protocol::Http, Behaviour::RefuseConnect(503)).await,
+        upstream(Protocol::Http, Behaviour::RefuseConnect(503)).await,
+    ];
+    let urls = [upstreams[0].url(), upstreams[1].url()];
+    let scene = Scene::new(&urls).await;
+    let reply = Client::Connect.ask(scene.addr, origin.http_addr(), "/").await;
+    assert_eq!(status(&reply), 502, "{reply}");
+    assert!(reply.contains("\r\nProxy-Status: proxywhirl; error="), "{reply}");
+    assert!(reply.contains("; received-status=503; details=\""), "{reply}");
+    // It may be the origin that is down: nobody else has reached it.
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0, 0]);
+    assert_eq!(upstreams.map(|upstream| upstream.seen().len()), [1, 1]);
+}
+
+#[tokio::test]
+async fn no_more_upstreams_are_tried_than_the_limit() {
+    let origin = origin().await;
+    let closed: Vec<_> = (0..8).map(|_| proxywhirl_world::closed_port().unwrap()).collect();
+    let urls: Vec<_> = closed.iter().map(|port| format!("http://{}", port.addr())).collect();
+    let scene = Scene::new(&urls).await;
+    let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+    assert_eq!(status(&reply), 502, "{reply}");
+    assert!(reply.contains("error=connection_refused") && reply.contains("through 5 proxies"), "{reply}");
+    assert_eq!(urls.iter().map(|url| scene.failures(url)).sum::<u64>(), 5);
+}
+
+#[tokio::test]
+async fn an_empty_pool_is_said_in_every_protocol() {
+    let origin = origin().await;
+    let scene = Scene::new::<&str>(&[]).await;
+    for client in [Client::Get, Client::Connect] {
+        let reply = client.ask(scene.addr, origin.http_addr(), "/").await;
+        assert_eq!(status(&reply), 503, "{reply}");
+        assert!(reply.contains("\r\nRetry-After: 1\r\n"), "{reply}");
+    }
+    assert_eq!(Client::Socks5.ask(scene.addr, origin.http_addr(), "/").await, "[5, 1, 0, 1, 0, 0, 0, 0, 0, 0]");
+    assert_eq!(Client::Socks4a.ask(scene.addr, origin.http_addr(), "/").await, "[0, 91, 0, 0, 0, 0, 0, 0]");
+}
+
+#[tokio::test]
+async fn what_a_socks_upstream_says_of_the_origin_is_passed_on() {
+    let closed = proxywhirl_world::closed_port().unwrap();
+    let socks = upstream(Protocol::Socks5, Behaviour::Healthy).await;
+    let scene = Scene::new(&[socks.url()]).await;
+    assert_eq!(Client::Socks5.ask(scene.addr, closed.addr(), "/").await, "[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]");
+    let reply = Client::Connect.ask(scene.addr, closed.addr(), "/").await;
+    assert!(reply.contains("error=connection_refused"), "{reply}");
+    assert_eq!(scene.failures(&socks.url()), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_hurts_nobody_and_is_not_completed() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/close").await;
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    let promised: usize =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()).unwrap();
+    assert!(body.len() < promised, "{reply}");
+    assert_eq!(scene.failures(&good.url()), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_hurts_nobody() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let mut client = scene.client().await;
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/100000000"));
+    client.write_all(request.as_bytes()).await.unwrap();
+    crate::scene::read_head(&mut client).await;
+    drop(client);
+    let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+    assert_eq!(status(&reply), 200, "{reply}");
+    assert_eq!(scene.failures(&good.url()), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_can_be_read_in_two_ways_is_no_answer() {
+    let origin = origin().await;
+    let liar = scripted(
+        &[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+        Then::Close,
+    )
+    .await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[liar.url.clone(), good.url()]).await;
+    let mut client = scene.client().await;
+    for _ in 0..4 {
+        let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/7"));
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut client).await;
+        assert_eq!((status(&head), body.len()), (200, 7), "{head}");
+    }
+    assert!(scene.failures(&liar.url) > 0);
+}

@@ -1,0 +1,263 @@
+//! Forwarded requests: bodies, heads and connections come through as they should.
+
+use std::time::Duration;
+
+use proxywhirl_world::{Behaviour, Protocol, pattern};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::clients::{Client, answer, body, exchange, get, rest, status};
+use crate::scene::{Scene, Then, origin, read_head, scripted, upstream};
+
+#[tokio::test]
+async fn each_request_of_a_connection_gets_the_next_upstream() {
+    let origin = origin().await;
+    let mut upstreams = Vec::new();
+    for protocol in Protocol::ALL.into_iter().filter(|protocol| *protocol != Protocol::Https) {
+        upstreams.push(upstream(protocol, Behaviour::Healthy).await);
+    }
+    let urls: Vec<_> = upstreams.iter().map(|upstream| upstream.url()).collect();
+    let scene = Scene::new(&urls).await;
+    let mut client = scene.client().await;
+    for _ in 0..20 {
+        let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/3"));
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut client).await;
+        assert_eq!((status(&head), body.len()), (200, 3), "{head}");
+        assert!(!head.contains("Connection: close"), "{head}");
+    }
+    for upstream in &upstreams {
+        assert_eq!(upstream.counters().requests(), 4, "{}", upstream.url());
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_in_one_packet_are_answered_in_turn() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let mut client = scene.client().await;
+    let one =
+        |length: usize| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url(&format!("/bytes/{length}")));
+    client.write_all((one(1) + &one(2) + &one(3)).as_bytes()).await.unwrap();
+    for length in 1..=3 {
+        assert_eq!(answer(&mut client).await.1.len(), length);
+    }
+}
+
+#[tokio::test]
+async fn the_origin_sees_the_client_and_no_proxy() {
+    let origin = origin().await;
+    for protocol in [Protocol::Http, Protocol::Socks5] {
+        let good = upstream(protocol, Behaviour::Healthy).await;
+        let scene = Scene::new(&[good.url()]).await;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: other\r\nX-One: 1\r\nProxy-Authorization: Basic c2VjcmV0\r\nProxy-Connection: \
+             keep-alive\r\nConnection: X-Two, close\r\nX-Two: 2\r\n\r\n",
+            origin.http_url("/headers")
+        );
+        let reply = exchange(&mut scene.client().await, &request).await;
+        assert_eq!(status(&reply), 200, "{reply}");
+        let seen = body(&reply).to_ascii_lowercase();
+        assert!(seen.contains("x-one"), "{seen}");
+        assert!(seen.contains(&origin.http_addr().to_string()), "{seen}");
+        for hidden in ["proxy-", "c2vjcmv0", "x-two", "via", "forwarded", "\"other\""] {
+            assert!(!seen.contains(hidden), "{hidden} in {seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_every_framing_come_through_whole() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let expected = pattern(0, 300_000);
+    let mut client = scene.client().await;
+    client.write_all(get(origin.http_addr(), "/bytes/300000").as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut client).await.1, expected);
+
+    // To HTTP/1.0 the framing of chunks is taken off.
+    let mut client = scene.client().await;
+    let request = format!("GET {} HTTP/1.0\r\n\r\n", origin.http_url("/chunked/300000"));
+    client.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes, expected);
+
+    let mut client = scene.client().await;
+    client.write_all(get(origin.http_addr(), "/chunked/10").as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{head}");
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.ends_with(b"\r\n0\r\n\r\n"), "{bytes:?}");
+}
+
+#[tokio::test]
+async fn answers_without_a_body_leave_the_connection_usable() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let mut client = scene.client().await;
+    for (method, path, expected) in [
+        ("HEAD", "/bytes/10", 200),
+        ("GET", "/status/204", 204),
+        ("GET", "/status/304", 304),
+        ("HEAD", "/chunked/9", 200),
+    ] {
+        let request = format!("{method} {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url(path));
+        client.write_all(request.as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert_eq!(status(&head), expected, "{head}");
+    }
+    client.write_all(get(origin.http_addr(), "/bytes/4").as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut client).await.1.len(), 4);
+}
+
+#[tokio::test]
+async fn an_upload_streams_with_a_length_and_in_chunks() {
+    let origin = origin().await;
+    for protocol in [Protocol::Http, Protocol::Socks5] {
+        let good = upstream(protocol, Behaviour::Healthy).await;
+        let scene = Scene::new(&[good.url()]).await;
+        let mut client = scene.client().await;
+        let url = origin.http_url("/upload");
+        let body = vec![b'x'; 1_000_000];
+        let head = format!("POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&body).await.unwrap();
+        let (head, reply) = answer(&mut client).await;
+        assert_eq!(status(&head), 200, "{head}");
+        assert!(String::from_utf8(reply).unwrap().contains("1000000"));
+
+        // The same connection goes on: the upload was complete.
+        let head = format!("POST {url} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..100 {
+            client.write_all(b"2710\r\n").await.unwrap();
+            client.write_all(&body[..10_000]).await.unwrap();
+            client.write_all(b"\r\n").await.unwrap();
+        }
+        client.write_all(b"0\r\n\r\n").await.unwrap();
+        let (head, reply) = answer(&mut client).await;
+        assert_eq!(status(&head), 200, "{head}");
+        assert!(String::from_utf8(reply).unwrap().contains("1000000"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_expects_to_be_told_to_go_on_is_told() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    for length in [10, 100_000] {
+        let mut client = scene.client().await;
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n",
+            origin.http_url("/echo")
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
+        // Longer than a small body is waited for.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.write_all(&vec![b'x'; length]).await.unwrap();
+        let (head, _) = answer(&mut client).await;
+        assert_eq!(status(&head), 200, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_ends_is_passed_on_and_ends_the_connection() {
+    let refuses = scripted(&[b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n"], Then::Echo).await;
+    let scene = Scene::new(&[&refuses.url]).await;
+    let mut client = scene.client().await;
+    client
+        .write_all(b"POST http://example.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nbeginning")
+        .await
+        .unwrap();
+    let (head, body) = answer(&mut client).await;
+    assert_eq!((status(&head), body.as_slice()), (413, &b"no\n"[..]));
+    assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+    assert_eq!(rest(&mut client).await, "");
+}
+
+#[tokio::test]
+async fn interim_answers_are_passed_on_but_not_to_http_1_0() {
+    let hints = scripted(
+        &[
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ],
+        Then::Close,
+    )
+    .await;
+    let scene = Scene::new(&[&hints.url]).await;
+    let request = |version| format!("GET http://example.test/ HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let reply = exchange(&mut scene.client().await, &request("1.1")).await;
+    assert!(reply.starts_with("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n"), "{reply}");
+    let reply = exchange(&mut scene.client().await, &request("1.0")).await;
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("\r\n\r\nok"), "{reply}");
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_relay() {
+    let socket = scripted(
+        &[b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"],
+        Then::Echo,
+    )
+    .await;
+    let scene = Scene::new(&[&socket.url]).await;
+    let mut client = scene.client().await;
+    let request =
+        b"GET http://example.test/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly,";
+    client.write_all(request).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("Upgrade: websocket\r\n"), "{head}");
+    client.write_all(b"late").await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await, "helloearly,late");
+
+    let reply = exchange(&mut scene.client().await, "GET http://example.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(status(&reply), 502, "nobody asked for an upgrade: {reply}");
+}
+
+#[tokio::test]
+async fn an_answer_until_close_ends_the_clients_connection_too() {
+    let old = scripted(&[b"HTTP/1.0 200 OK\r\n\r\n", b"first ", b"second"], Then::Close).await;
+    let scene = Scene::new(&[&old.url]).await;
+    let reply = exchange(&mut scene.client().await, "GET http://example.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"), "{reply}");
+    assert_eq!(body(&reply), "first second");
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_may_keep_its_connection() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let mut client = scene.client().await;
+    for _ in 0..2 {
+        let request = format!("GET {} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", origin.http_url("/bytes/5"));
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut client).await;
+        assert!(head.contains("\r\nConnection: keep-alive\r\n"), "{head}");
+        assert_eq!(body.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_over_tls_serves_as_well() {
+    let origin = origin().await;
+    let ca = proxywhirl_world::TestCa::new().unwrap();
+    let mut options = proxywhirl_world::UpstreamOptions::new(Protocol::Https);
+    options.tls = Some(ca.server_config(&[]).unwrap());
+    let good = proxywhirl_world::Upstream::start(options).await.unwrap();
+    let scene = Scene::new(&[good.url()]).await;
+    for client in Client::ALL {
+        let reply = client.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{client:?} {reply}");
+    }
+}

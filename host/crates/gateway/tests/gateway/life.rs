@@ -1,0 +1,87 @@
+//! How a gateway begins and ends.
+
+use std::time::Duration;
+
+use proxywhirl_gateway::{Drained, GatewayConfig};
+use proxywhirl_world::{Behaviour, Protocol};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::clients::{Client, answer, get, rest, status};
+use crate::scene::{Scene, limits, origin, upstream};
+
+#[tokio::test]
+async fn a_stop_lets_requests_end_and_idle_clients_go() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let mut idle = scene.client().await;
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/3"));
+    idle.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut idle).await.1.len(), 3);
+
+    let mut busy = scene.client().await;
+    busy.write_all(get(origin.http_addr(), "/delay/600").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    scene.stop();
+    assert_eq!(rest(&mut idle).await, "");
+    assert_eq!(status(&rest(&mut busy).await), 200);
+    let addr = scene.addr;
+    assert_eq!(scene.drained().await, Drained { ended: 2, cut: 0 });
+    TcpStream::connect(addr).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_tunnel_that_does_not_end_is_cut_when_the_time_is_up() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], GatewayConfig { drain: Duration::from_millis(300), ..limits() }).await;
+    let mut tunnel = scene.client().await;
+    Client::Connect.open(&mut tunnel, origin.http_addr()).await.unwrap();
+    assert_eq!(scene.drained().await, Drained { ended: 0, cut: 1 });
+    let mut end = Vec::new();
+    tunnel.read_to_end(&mut end).await.ok();
+    assert_eq!(end, b"");
+}
+
+#[tokio::test]
+async fn clients_over_the_limit_wait_for_their_turn() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], GatewayConfig { max_connections: 1, ..limits() }).await;
+    let mut first = scene.client().await;
+    Client::Connect.open(&mut first, origin.http_addr()).await.unwrap();
+    let mut second = scene.client().await;
+    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    let mut byte = [0; 1];
+    tokio::time::timeout(Duration::from_millis(300), second.peek(&mut byte)).await.unwrap_err();
+    drop(first);
+    assert_eq!(answer(&mut second).await.1.len(), 3);
+}
+
+#[tokio::test]
+async fn a_session_needs_no_socket() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Socks5h, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let (mut client, server) = tokio::io::duplex(4_096);
+    let talk = async {
+        client.write_all(get(origin.http_addr(), "/bytes/10").as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        reply
+    };
+    let (reply, ()) = tokio::join!(talk, scene.gateway.session(server, None));
+    assert_eq!(status(&reply), 200, "{reply}");
+}
+
+#[tokio::test]
+async fn a_tunnel_without_traffic_ends() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene =
+        Scene::with(&[good.url()], GatewayConfig { stall_timeout: Duration::from_millis(300), ..limits() }).await;
+    let mut tunnel = scene.client().await;
+    Client::Socks5.open(&mut tunnel, origin.http_addr()).await.unwrap();
+    assert_eq!(rest(&mut tunnel).await, "");
+}

@@ -1,0 +1,10 @@
+//! The gateway against real sockets on loopback: what clients get when upstreams do well, fail, or lie.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod clients;
+mod failover;
+mod forward;
+mod hostile;
+mod life;
+mod scene;
+mod tunnel;

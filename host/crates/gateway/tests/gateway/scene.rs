@@ -1,0 +1,161 @@
+//! A gateway in front of upstreams, ready to be asked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::pool::Admission;
+use proxywhirl_core::store::StoredMember;
+use proxywhirl_core::tag::Tags;
+use proxywhirl_core::{Anonymity, Candidate};
+use proxywhirl_engine::{Engine, EngineConfig, Parts};
+use proxywhirl_gateway::{Drained, Gateway, GatewayConfig};
+use proxywhirl_net::{Dialer, DialerConfig, TlsConfig};
+use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, Upstream, UpstreamOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for loopback, short enough for tests that wait for it.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A gateway that listens, and its pool.
+pub(crate) struct Scene {
+    pub(crate) addr: SocketAddr,
+    pub(crate) gateway: Gateway,
+    pub(crate) engine: Arc<Engine>,
+    stop: CancellationToken,
+    served: JoinHandle<Drained>,
+}
+
+pub(crate) fn limits() -> GatewayConfig {
+    GatewayConfig {
+        connect_timeout: PATIENCE,
+        response_timeout: Duration::from_secs(20),
+        request_deadline: Duration::from_secs(30),
+        head_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(5),
+        drain: Duration::from_secs(5),
+        ..GatewayConfig::default()
+    }
+}
+
+impl Scene {
+    pub(crate) async fn new<U: AsRef<str>>(upstreams: &[U]) -> Self {
+        Self::with(upstreams, limits()).await
+    }
+
+    pub(crate) async fn with<U: AsRef<str>>(upstreams: &[U], config: GatewayConfig) -> Self {
+        let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
+        let admissions = upstreams.iter().map(|url| {
+            Admission::Vouched(Box::new(Candidate {
+                endpoint: url.as_ref().parse().unwrap(),
+                tags: Tags::default(),
+                country: None,
+                anonymity: Anonymity::Unknown,
+                line: 0,
+            }))
+        });
+        engine.admit(admissions.collect()).await;
+        let tls = TlsConfig { verify: false, ..TlsConfig::default() };
+        let dialer = Dialer::new(DialerConfig { connect_timeout: PATIENCE, tls }).unwrap();
+        let gateway = Gateway::new(Arc::clone(&engine), dialer, config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn({
+            let (gateway, stop) = (gateway.clone(), stop.clone());
+            async move { gateway.serve(listener, stop).await }
+        });
+        Self { addr, gateway, engine, stop, served }
+    }
+
+    pub(crate) async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// What is known of the member with this URL.
+    pub(crate) fn member(&self, url: &str) -> StoredMember {
+        let endpoint: proxywhirl_core::Endpoint = url.parse().unwrap();
+        let snapshot = self.engine.snapshot();
+        let member = snapshot.iter().find(|member| *member.endpoint == endpoint).unwrap();
+        member.to_stored()
+    }
+
+    /// Failures that count against the member.
+    pub(crate) fn failures(&self, url: &str) -> u64 {
+        self.member(url).statistics.failures
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops, and says how the sessions ended.
+    pub(crate) async fn drained(self) -> Drained {
+        self.stop.cancel();
+        self.served.await.unwrap()
+    }
+}
+
+pub(crate) async fn origin() -> Origin {
+    Origin::with(OriginOptions { http: SocketAddr::from(([127, 0, 0, 1], 0)), https: None }).await.unwrap()
+}
+
+pub(crate) async fn upstream(protocol: Protocol, behaviour: Behaviour) -> Upstream {
+    let mut options = UpstreamOptions::new(protocol);
+    options.behaviour = behaviour;
+    Upstream::start(options).await.unwrap()
+}
+
+/// An HTTP upstream that reads a head and then says what it was told to, and nothing else.
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    _tasks: JoinSet<()>,
+}
+
+/// What a scripted upstream does when it has said its piece.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Close,
+    /// It keeps the connection, and sends back what it gets.
+    Echo,
+}
+
+pub(crate) async fn scripted(says: &'static [&'static [u8]], then: Then) -> Scripted {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            sessions.spawn(async move {
+                read_head(&mut stream).await;
+                for piece in says {
+                    if stream.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                if then == Then::Echo {
+                    let (mut reader, mut writer) = stream.split();
+                    tokio::io::copy(&mut reader, &mut writer).await.ok();
+                }
+            });
+        }
+    });
+    Scripted { url, _tasks: tasks }
+}
+
+/// Reads up to the empty line, one byte at a time, so that nothing behind it is lost.
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}

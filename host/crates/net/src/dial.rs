@@ -1,0 +1,150 @@
+//! Opening TCP to an upstream.
+//!
+//! A name may have addresses that do not answer; the next one is tried when the last has failed or has been silent
+//! for a quarter of a second, and the first that answers wins (Happy Eyeballs, RFC 8305).
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::fault;
+use crate::resolve::Resolver;
+
+/// The head start of an address before the next one is tried as well (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How long a tunnel is silent before its peer is probed: NAT tables forget TCP after two minutes at the earliest.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Waits for a part of the way until the deadline; then it is a timeout of this side and stage.
+pub(crate) async fn within<T>(
+    deadline: Instant,
+    side: Side,
+    stage: Stage,
+    part: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match timeout_at(deadline, part).await {
+        Ok(result) => result,
+        Err(_) => Err(Fault::new(side, stage, Kind::Timeout, "no answer in time")),
+    }
+}
+
+/// Resolves the upstream's name and connects to it.
+pub(crate) async fn tcp(resolver: &Resolver, upstream: &Endpoint, deadline: Instant) -> Result<TcpStream, Fault> {
+    let addresses = within(deadline, Side::Upstream, Stage::Resolve, async {
+        resolver.resolve(&upstream.host, upstream.port).await.map_err(|error| {
+            Fault::new(Side::Upstream, Stage::Resolve, Kind::NotFound, format!("{}: {error}", upstream.host))
+        })
+    })
+    .await?;
+    within(deadline, Side::Upstream, Stage::Connect, race(addresses)).await
+}
+
+/// Lets the system notice a peer that is gone without a word: a tunnel may be silent for hours and be well.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let probes = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4);
+    // A tunnel without probes is still a tunnel.
+    drop(SockRef::from(stream).set_tcp_keepalive(&probes));
+}
+
+async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, Fault> {
+    let mut waiting = addresses.into_iter();
+    let mut dialling = FuturesUnordered::new();
+    dialling.extend(waiting.next().map(dial));
+    loop {
+        tokio::select! {
+            biased;
+            result = dialling.next() => match (result, waiting.next()) {
+                (Some(Ok(stream)), _) => return Ok(stream),
+                (_, Some(next)) => dialling.push(dial(next)),
+                (Some(Err(fault)), None) if dialling.is_empty() => return Err(fault),
+                (Some(Err(_)), None) => {}
+                (None, None) => {
+                    return Err(Fault::new(Side::Upstream, Stage::Resolve, Kind::NotFound, "no address"));
+                }
+            },
+            () = sleep(HEAD_START), if waiting.len() > 0 => dialling.extend(waiting.next().map(dial)),
+        }
+    }
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, Fault> {
+    let connected = async {
+        let stream = TcpStream::connect(address).await?;
+        // Heads and handshakes are small messages that somebody waits for.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    connected.await.map_err(|error: io::Error| {
+        let mut fault = fault::upstream(Stage::Connect, &error);
+        if error.kind() == io::ErrorKind::AddrNotAvailable && address.is_ipv4() {
+            // An IPv4 address can always be dialled from somewhere: our ports are used up.
+            (fault.side, fault.kind) = (Side::Ours, Kind::Exhausted);
+        }
+        fault.detail = format!("{address}: {}", fault.detail).into();
+        fault
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Runs a handshake against a peer that answers these bytes, one at a time, and then closes or falls silent.
+    pub(crate) async fn answered<T>(
+        answer: &[u8],
+        closes: bool,
+        handshake: impl AsyncFnOnce(&mut DuplexStream, Instant) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let (mut ours, theirs) = duplex(1 << 20);
+        let (mut requests, mut answers) = tokio::io::split(theirs);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let peer = async {
+            for byte in answer {
+                // We hang up in the middle of what is wrong.
+                if answers.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            if closes {
+                drop(answers.shutdown().await);
+            }
+            drop(requests.read_to_end(&mut Vec::new()).await);
+        };
+        let us = async {
+            let result = handshake(&mut ours, deadline).await;
+            drop(ours);
+            result
+        };
+        tokio::join!(us, peer).0
+    }
+
+    #[tokio::test]
+    async fn the_address_that_answers_wins() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let closed = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        let stream = race(vec![closed, good]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(stream.nodelay().unwrap());
+        let fault = race(vec![closed, closed]).await.unwrap_err();
+        assert_eq!((fault.side, fault.stage, fault.kind), (Side::Upstream, Stage::Connect, Kind::Refused));
+        assert!(fault.detail.starts_with(&closed.to_string()), "{fault}");
+        assert_eq!(race(Vec::new()).await.unwrap_err().kind, Kind::NotFound);
+    }
+}

@@ -1,0 +1,201 @@
+//! From an endpoint to a connection that can be used: dial, TLS, handshake, under one deadline.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Scheme, Side, Stage};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::dial::{self, within};
+use crate::resolve::Resolver;
+use crate::stream::Stream;
+use crate::target::Target;
+use crate::tls::{self, TlsConfig, TlsError};
+use crate::{connect, socks4, socks5};
+
+/// The longest connect timeout; a longer one is cut to it.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How upstreams are dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialerConfig {
+    /// The time for resolving, dialling, TLS and the handshake together; at most an hour.
+    pub connect_timeout: Duration,
+    /// What TLS trusts.
+    pub tls: TlsConfig,
+}
+
+impl Default for DialerConfig {
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(5), tls: TlsConfig::default() }
+    }
+}
+
+/// Connects to upstreams, and through them. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connect_timeout: Duration,
+    tls: TlsConnector,
+    resolver: Resolver,
+}
+
+/// A connection for one HTTP request, and how the request has to be written on it.
+#[derive(Debug)]
+pub struct Forward {
+    /// The connection.
+    pub stream: Stream,
+    /// The form of the request.
+    pub form: RequestForm,
+}
+
+/// How a request is written for the one at the other end (RFC 9112 §3.2).
+#[derive(Clone, PartialEq, Eq)]
+pub enum RequestForm {
+    /// For a proxy: the target is the absolute URI.
+    Absolute {
+        /// The value of `Proxy-Authorization`, when the proxy wants credentials.
+        proxy_authorization: Option<String>,
+    },
+    /// For the origin itself: the target is the path.
+    Origin,
+}
+
+impl fmt::Debug for RequestForm {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absolute { proxy_authorization } => f
+                .debug_struct("Absolute")
+                .field("proxy_authorization", &proxy_authorization.as_ref().map(|_| "***"))
+                .finish(),
+            Self::Origin => f.write_str("Origin"),
+        }
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("connect_timeout", &self.shared.connect_timeout).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// A dialer. Reads the system's certificates, so it is made once.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the additional certificate authorities cannot be used.
+    pub fn new(config: DialerConfig) -> Result<Self, TlsError> {
+        Ok(Self {
+            shared: Arc::new(Shared {
+                connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
+                tls: tls::connector(&config.tls)?,
+                resolver: Resolver::new(),
+            }),
+        })
+    }
+
+    /// Connects to an upstream: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of it then.
+    ///
+    /// # Errors
+    /// The fault of the stage that failed, or in which the deadline passed.
+    pub async fn connect(&self, upstream: &Endpoint) -> Result<Stream, Fault> {
+        self.open(upstream, self.deadline()).await
+    }
+
+    /// Connects through an upstream to a target. The bytes are the target's then; nobody looks into them.
+    ///
+    /// # Errors
+    /// The fault of the stage that failed, or in which the deadline passed.
+    pub async fn tunnel(&self, upstream: &Endpoint, target: &Target) -> Result<Stream, Fault> {
+        let deadline = self.deadline();
+        let target = self.resolved(upstream.scheme, target, deadline).await?;
+        if matches!(upstream.scheme, Scheme::Socks4 | Scheme::Socks4a) {
+            // What cannot be asked for needs no connection.
+            socks4::encode_request(&target, None)?;
+        }
+        let mut stream = self.open(upstream, deadline).await?;
+        dial::keep_alive(stream.tcp());
+        let credentials = upstream.credentials.as_ref();
+        match upstream.scheme {
+            Scheme::Http | Scheme::Https => {
+                let prefix = connect::handshake(&mut stream, &target, credentials, deadline).await?;
+                stream = stream.with_prefix(prefix);
+            }
+            Scheme::Socks4 | Scheme::Socks4a => {
+                socks4::handshake(&mut stream, &target, credentials, deadline).await?;
+            }
+            Scheme::Socks5 | Scheme::Socks5h => {
+                socks5::handshake(&mut stream, &target, credentials, deadline).await?;
+            }
+        }
+        Ok(stream)
+    }
+
+    /// Connects for a plain HTTP request to a target: to an HTTP proxy, which takes it in absolute form, or through
+    /// any other to the origin.
+    ///
+    /// # Errors
+    /// The fault of the stage that failed, or in which the deadline passed.
+    pub async fn forward(&self, upstream: &Endpoint, target: &Target) -> Result<Forward, Fault> {
+        if upstream.scheme.is_http() {
+            let proxy_authorization = upstream.credentials.as_ref().map(connect::basic);
+            let form = RequestForm::Absolute { proxy_authorization };
+            return Ok(Forward { stream: self.connect(upstream).await?, form });
+        }
+        Ok(Forward { stream: self.tunnel(upstream, target).await?, form: RequestForm::Origin })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.connect_timeout
+    }
+
+    async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
+        let tcp = dial::tcp(&self.shared.resolver, upstream, deadline).await?;
+        if upstream.scheme != Scheme::Https {
+            return Ok(Stream::Tcp(tcp));
+        }
+        let handshake = tls::handshake(&self.shared.tls, upstream, tcp);
+        let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+
+    /// The target as this protocol names it: SOCKS 4 and 5 get addresses, the others names.
+    async fn resolved<'a>(
+        &self,
+        scheme: Scheme,
+        target: &'a Target,
+        deadline: Instant,
+    ) -> Result<Cow<'a, Target>, Fault> {
+        let by_us = match scheme {
+            Scheme::Socks4 | Scheme::Socks5 => matches!(target.host, Host::Name(_)),
+            Scheme::Http | Scheme::Https | Scheme::Socks4a | Scheme::Socks5h => false,
+        };
+        if !by_us {
+            return Ok(Cow::Borrowed(target));
+        }
+        let addresses = within(deadline, Side::Origin, Stage::Resolve, async {
+            self.shared.resolver.resolve(&target.host, target.port).await.map_err(|error| {
+                Fault::new(Side::Origin, Stage::Resolve, Kind::NotFound, format!("{}: {error}", target.host))
+            })
+        })
+        .await?;
+        // Few proxies reach IPv6, and SOCKS 4 cannot name it.
+        let address = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
+        match address {
+            Some(SocketAddr::V6(_)) if scheme == Scheme::Socks4 => {
+                let words = format!("{} has IPv6 addresses only", target.host);
+                Err(Fault::new(Side::Upstream, Stage::Handshake, Kind::Unsupported, words))
+            }
+            Some(address) => Ok(Cow::Owned(Target::from((address.ip(), target.port)))),
+            None => Err(Fault::new(Side::Origin, Stage::Resolve, Kind::NotFound, "no address")),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! TLS with an upstream, and with whatever else is fetched.
+//!
+//! The certificates that are trusted are the system's; where it has none, as in a container without any, Mozilla's
+//! from the binary. ring is the provider: it needs no C compiler beyond what the standard library needs.
+
+use std::io;
+use std::sync::Arc;
+
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::fault;
+
+/// What is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Whether certificates are verified. Without, anybody on the way can pose as the upstream and read the
+    /// credentials; it is for proxies with certificates of their own making.
+    pub verify: bool,
+    /// Certificate authorities, in PEM, that are trusted besides the system's.
+    pub extra_ca_pem: Option<Vec<u8>>,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { verify: true, extra_ca_pem: None }
+    }
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The additional authorities are not PEM.
+    #[error("additional certificate authorities: not PEM: {0}")]
+    Pem(rustls_pki_types::pem::Error),
+    /// The additional authorities hold no certificate.
+    #[error("additional certificate authorities: no certificate in them")]
+    NoCertificate,
+    /// A certificate among the additional authorities cannot be used, or the provider cannot.
+    #[error("TLS cannot be set up")]
+    Rustls(#[source] rustls::Error),
+}
+
+/// A configuration for clients, without ALPN: whoever uses it adds the protocols that it speaks.
+///
+/// # Errors
+/// [`TlsError`] when the additional authorities cannot be used.
+pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Rustls)?;
+    let client = if config.verify {
+        builder.with_root_certificates(roots(config)?).with_no_client_auth()
+    } else {
+        let verifier = Arc::new(AnyCertificate { provider });
+        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    };
+    Ok(Arc::new(client))
+}
+
+fn roots(config: &TlsConfig) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // A system's bundle often holds a certificate that no library reads; the others are good.
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(pem) = &config.extra_ca_pem {
+        let mut any = false;
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(TlsError::Pem)?).map_err(TlsError::Rustls)?;
+            any = true;
+        }
+        if !any {
+            return Err(TlsError::NoCertificate);
+        }
+    }
+    Ok(roots)
+}
+
+/// A connector for upstreams, which speak HTTP/1.1.
+pub(crate) fn connector(config: &TlsConfig) -> Result<TlsConnector, TlsError> {
+    let mut client = Arc::unwrap_or_clone(client_config(config)?);
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(client)))
+}
+
+/// The TLS handshake with an upstream.
+pub(crate) async fn handshake(
+    connector: &TlsConnector,
+    upstream: &Endpoint,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, Fault> {
+    let name = match &upstream.host {
+        Host::V4(address) => ServerName::from(*address),
+        Host::V6 { addr, .. } => ServerName::from(*addr),
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| {
+            let words = format!("{name} is no name that a certificate can have");
+            Fault::new(Side::Upstream, Stage::Tls, Kind::Unsupported, words)
+        })?,
+    };
+    connector.connect(name, tcp).await.map_err(|error| refused(upstream, &error))
+}
+
+fn refused(upstream: &Endpoint, error: &io::Error) -> Fault {
+    let mut fault = fault::upstream(Stage::Tls, error);
+    fault.detail = format!("{}:{}: {error}", upstream.host, upstream.port).into();
+    fault
+}
+
+/// Accepts every certificate, and still checks that the peer has the key to it.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn additional_authorities_that_are_none_are_an_error() {
+        let config = |pem: &str| TlsConfig { verify: true, extra_ca_pem: Some(pem.into()) };
+        assert!(matches!(client_config(&config("")), Err(TlsError::NoCertificate)));
+        let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(client_config(&config(garbage)), Err(TlsError::Rustls(_))));
+        let broken = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+        assert!(matches!(client_config(&config(broken)), Err(TlsError::Pem(_))));
+    }
+
+    #[test]
+    fn the_configuration_for_others_leaves_alpn_to_them() {
+        assert!(client_config(&TlsConfig::default()).unwrap().alpn_protocols.is_empty());
+        assert!(client_config(&TlsConfig { verify: false, extra_ca_pem: None }).is_ok());
+    }
+}

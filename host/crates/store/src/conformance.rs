@@ -1,0 +1,110 @@
+//! What every store must do, as tests over `dyn Store`.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use proxywhirl_core::endpoint::Endpoint;
+use proxywhirl_core::live::Statistics;
+use proxywhirl_core::store::{Changes, Store, StoredMember};
+use proxywhirl_core::time::Timestamp;
+use proxywhirl_core::verdict::Anonymity;
+
+/// A member with every field filled.
+pub(crate) fn member(url: &str) -> StoredMember {
+    StoredMember {
+        endpoint: url.parse::<Endpoint>().unwrap(),
+        tags: ["source:user", "eu"].iter().map(|tag| tag.parse().unwrap()).collect(),
+        country: Some("DE".parse().unwrap()),
+        anonymity: Anonymity::Elite,
+        added: Timestamp::from_micros(1_750_000_000_000_001),
+        statistics: Statistics {
+            successes: 7,
+            failures: 3,
+            latency: Some(Duration::from_micros(123_456)),
+            last_used: Timestamp::from_micros(1_750_000_000_000_002),
+        },
+    }
+}
+
+/// A change that adds members.
+pub(crate) fn upserts(urls: &[&str]) -> Changes {
+    Changes { upserts: urls.iter().map(|url| member(url)).collect(), removed: Vec::new() }
+}
+
+/// The URLs of what is kept, with passwords.
+pub(crate) fn urls(store: &mut dyn Store) -> Vec<String> {
+    store.load().unwrap().iter().map(|member| member.endpoint.to_url()).collect()
+}
+
+/// Runs every test, each on a store of its own that is empty.
+pub(crate) fn suite(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
+    an_empty_store_is_empty(&mut *fresh());
+    every_field_comes_back(&mut *fresh());
+    members_keep_their_order_when_they_change(&mut *fresh());
+    the_key_is_all_but_the_password(&mut *fresh());
+    what_is_removed_is_gone(&mut *fresh());
+    who_left_and_came_back_is_there_and_last(&mut *fresh());
+}
+
+fn an_empty_store_is_empty(store: &mut dyn Store) {
+    assert_eq!(store.load().unwrap(), []);
+    store.save(&Changes::default()).unwrap();
+    assert_eq!(store.load().unwrap(), []);
+}
+
+fn every_field_comes_back(store: &mut dyn Store) {
+    let full = member("socks5h://us%3Aer:p%40ss@[fe80::1%eth0]:1081");
+    let mut bare = member("http://gate.example:80");
+    bare.tags = std::iter::empty().collect();
+    bare.country = None;
+    bare.anonymity = Anonymity::Unknown;
+    bare.statistics = Statistics::default();
+    let members = vec![full, bare, member("https://1.2.3.4:65535")];
+    store.save(&Changes { upserts: members.clone(), removed: Vec::new() }).unwrap();
+    assert_eq!(store.load().unwrap(), members);
+}
+
+fn members_keep_their_order_when_they_change(store: &mut dyn Store) {
+    store.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"])).unwrap();
+    let mut changed = member("http://1.1.1.1:1");
+    changed.statistics.successes = 99;
+    store.save(&Changes { upserts: vec![changed], removed: Vec::new() }).unwrap();
+    assert_eq!(urls(store), ["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"]);
+    assert_eq!(store.load().unwrap().first().unwrap().statistics.successes, 99);
+}
+
+fn the_key_is_all_but_the_password(store: &mut dyn Store) {
+    let different = [
+        "http://1.1.1.1:1",
+        // An empty user name is a user name.
+        "http://:@1.1.1.1:1",
+        "http://a:x@1.1.1.1:1",
+        "http://b:x@1.1.1.1:1",
+        "http://a:x@1.1.1.1:2",
+        "socks5://a:x@1.1.1.1:1",
+    ];
+    store.save(&upserts(&different)).unwrap();
+    assert_eq!(urls(store), different);
+    store.save(&upserts(&["http://a:new@1.1.1.1:1"])).unwrap();
+    assert_eq!(urls(store).get(2).unwrap(), "http://a:new@1.1.1.1:1");
+    assert_eq!(urls(store).len(), different.len());
+    let removed = vec![different.get(1).unwrap().parse::<Endpoint>().unwrap().key()];
+    store.save(&Changes { upserts: Vec::new(), removed }).unwrap();
+    assert_eq!(urls(store).first().unwrap(), "http://1.1.1.1:1");
+    assert_eq!(urls(store).len(), different.len() - 1);
+}
+
+fn what_is_removed_is_gone(store: &mut dyn Store) {
+    store.save(&upserts(&["http://1.1.1.1:1", "http://u:p@1.1.1.1:1"])).unwrap();
+    let unknown = member("http://9.9.9.9:9").endpoint.key();
+    let removed = vec![member("http://u:other@1.1.1.1:1").endpoint.key(), unknown];
+    store.save(&Changes { upserts: Vec::new(), removed }).unwrap();
+    assert_eq!(urls(store), ["http://1.1.1.1:1"]);
+}
+
+fn who_left_and_came_back_is_there_and_last(store: &mut dyn Store) {
+    store.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1"])).unwrap();
+    let back = member("http://1.1.1.1:1");
+    store.save(&Changes { removed: vec![back.endpoint.key()], upserts: vec![back] }).unwrap();
+    assert_eq!(urls(store), ["http://1.1.1.2:1", "http://1.1.1.1:1"]);
+}

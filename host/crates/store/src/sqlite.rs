@@ -1,0 +1,159 @@
+//! Members in an SQLite file.
+//!
+//! One process writes, and others may read meanwhile (`pool list` beside a running gateway): that is
+//! what the write-ahead log is for, and why nothing is locked for longer than a save. A save is one
+//! transaction, so a crash leaves the state of the last one that ended; with `synchronous=NORMAL` a
+//! loss of power may also take the last few, and never the file
+//! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+//!
+//! Invariants: the file is made for its owner only, because it holds passwords; a file that is not
+//! ours, or of a later version, is left as it is; a row that is no member any more is skipped and
+//! counted, and stays.
+
+mod file;
+mod row;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// How long to wait for another process that writes: much longer than any save takes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pool in an SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    connection: Connection,
+    path: PathBuf,
+    busy_timeout: Duration,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it when it is missing, and brings it to this version's schema.
+    ///
+    /// # Errors
+    /// When the file cannot be read and written, is no database, is corrupt, belongs to another program or to a later
+    /// version, or is locked for longer than five seconds. The file is then as it was.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_within(path.as_ref(), BUSY_TIMEOUT)
+    }
+
+    fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
+        let place = place(path);
+        file::prepare(path).map_err(|reason| StoreError { place, reason })?;
+        let explain = |error| explain(path, busy_timeout, &error);
+        // Without URI: a path that begins with `file:` is a path. No CREATE: the file is there, with the right mode.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(explain)?;
+        connection.busy_timeout(busy_timeout).map_err(explain)?;
+        let version = schema::inspect(&connection).map_err(|problem| problem.into_error(path, busy_timeout))?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
+        if version < schema::VERSION {
+            schema::migrate(&mut connection).map_err(explain)?;
+        }
+        Ok(Self { connection, path: path.to_owned(), busy_timeout })
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> StoreError {
+        explain(&self.path, self.busy_timeout, error)
+    }
+
+    fn write(&mut self, changes: &Changes) -> rusqlite::Result<()> {
+        // Immediate: the lock is taken, or waited for, before anything is written.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut delete = transaction.prepare_cached(row::DELETE)?;
+            for key in &changes.removed {
+                row::delete(&mut delete, key)?;
+            }
+            let mut upsert = transaction.prepare_cached(row::UPSERT)?;
+            for member in &changes.upserts {
+                row::upsert(&mut upsert, member)?;
+            }
+        }
+        transaction.commit()
+    }
+
+    fn read(&self) -> rusqlite::Result<(Vec<StoredMember>, Skipped)> {
+        let mut statement = self.connection.prepare_cached(row::SELECT)?;
+        let mut rows = statement.query([])?;
+        let (mut members, mut skipped) = (Vec::new(), Skipped::default());
+        while let Some(row) = rows.next()? {
+            match row::read(row) {
+                Ok(member) => members.push(member),
+                Err(reason) => skipped.note(row.get_ref(0)?.as_i64().unwrap_or_default(), reason),
+            }
+        }
+        Ok((members, skipped))
+    }
+}
+
+/// Rows that are no members: how many, and the first.
+#[derive(Default)]
+struct Skipped {
+    count: u64,
+    first: Option<(i64, String)>,
+}
+
+impl Skipped {
+    fn note(&mut self, joined: i64, reason: String) {
+        self.count += 1;
+        self.first.get_or_insert((joined, reason));
+    }
+}
+
+impl Store for Sqlite {
+    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
+        let (members, skipped) = self.read().map_err(|error| self.explain(&error))?;
+        if let Some((joined, reason)) = skipped.first {
+            tracing::warn!(
+                store.path = %self.path.display(), store.skipped = skipped.count, first.joined = joined, first.reason = %reason,
+                "rows of the database are no proxies and were skipped"
+            );
+        }
+        Ok(members)
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.write(changes).map_err(|error| self.explain(&error))
+    }
+}
+
+fn place(path: &Path) -> String {
+    format!("database {}", path.display())
+}
+
+/// What SQLite reports, in words that say what to do.
+fn explain(path: &Path, busy_timeout: Duration, error: &rusqlite::Error) -> StoreError {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "locked by another process for more than {busy_timeout:?}; end what uses it, or name another file with --db"
+        ),
+        Some(ErrorCode::NotADatabase) => {
+            "file is not a database; name another file with --db, or move this one away".to_owned()
+        }
+        Some(ErrorCode::DatabaseCorrupt) => corrupt(&error.to_string()),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "it or its folder cannot be written; change its owner or mode, or name another file with --db".to_owned()
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "cannot be opened; see that its folder can be written, since SQLite keeps two files beside it".to_owned()
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full; what was kept before is untouched".to_owned(),
+        _ => error.to_string(),
+    };
+    StoreError { place: place(path), reason }
+}
+
+fn corrupt(detail: &str) -> String {
+    format!(
+        "corrupt ({detail}); move it away to begin with an empty pool, or try `sqlite3 FILE .recover` to save what is left"
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! A member as a row, and back.
+
+use std::time::Duration;
+
+use proxywhirl_core::candidate::Country;
+use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
+use proxywhirl_core::host::Host;
+use proxywhirl_core::live::Statistics;
+use proxywhirl_core::store::StoredMember;
+use proxywhirl_core::tag::{Tag, Tags};
+use proxywhirl_core::time::{Timestamp, micros};
+use proxywhirl_core::verdict::Anonymity;
+use rusqlite::types::FromSql;
+use rusqlite::{CachedStatement, Row, params};
+
+pub(super) const SELECT: &str = "
+SELECT joined, scheme, host, port, username, password, tags, country, anonymity,
+       added, successes, failures, latency_us, last_used
+FROM members ORDER BY joined";
+
+pub(super) const UPSERT: &str = "
+INSERT INTO members (scheme, host, port, username, password, tags, country, anonymity,
+                     added, successes, failures, latency_us, last_used)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL) DO UPDATE SET
+    password = excluded.password, tags = excluded.tags, country = excluded.country,
+    anonymity = excluded.anonymity, added = excluded.added, successes = excluded.successes,
+    failures = excluded.failures, latency_us = excluded.latency_us, last_used = excluded.last_used";
+
+pub(super) const DELETE: &str = "
+DELETE FROM members
+WHERE scheme = ?1 AND host = ?2 AND port = ?3
+  AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL)";
+
+pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
+    let StoredMember { endpoint, tags, country, anonymity, added, statistics } = member;
+    let credentials = endpoint.credentials.as_ref();
+    statement.execute(params![
+        endpoint.scheme.as_str(),
+        host_text(&endpoint.host),
+        endpoint.port,
+        credentials.map(|credentials| &*credentials.username),
+        credentials.map(|credentials| credentials.password.expose()),
+        tags_json(tags),
+        country.as_ref().map(Country::as_str),
+        anonymity.as_str(),
+        integer(added.as_micros()),
+        integer(statistics.successes),
+        integer(statistics.failures),
+        statistics.latency.map(|latency| integer(micros(latency))),
+        integer(statistics.last_used.as_micros()),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn delete(statement: &mut CachedStatement<'_>, key: &EndpointKey) -> rusqlite::Result<()> {
+    statement.execute(params![key.scheme.as_str(), host_text(&key.host), key.port, key.username.as_deref()])?;
+    Ok(())
+}
+
+/// The member in a row of [`SELECT`], or why it holds none; the reason has no password in it.
+pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
+    let scheme: String = column(row, "scheme")?;
+    let host: String = column(row, "host")?;
+    let port: u16 = column(row, "port")?;
+    if port == 0 {
+        return Err("port 0 is not in 1..65535".to_owned());
+    }
+    let country: Option<String> = column(row, "country")?;
+    Ok(StoredMember {
+        endpoint: Endpoint {
+            scheme: scheme.parse().map_err(text)?,
+            host: host.parse::<Host>().map_err(text)?,
+            port,
+            credentials: credentials(row)?,
+        },
+        tags: tags(&column::<String>(row, "tags")?)?,
+        country: country.map(|country| country.parse()).transpose().map_err(text)?,
+        anonymity: Anonymity::from_word(&column::<String>(row, "anonymity")?),
+        added: time(row, "added")?,
+        statistics: Statistics {
+            successes: count(row, "successes")?,
+            failures: count(row, "failures")?,
+            latency: column::<Option<i64>>(row, "latency_us")?.map(unsigned).transpose()?.map(Duration::from_micros),
+            last_used: time(row, "last_used")?,
+        },
+    })
+}
+
+fn credentials(row: &Row<'_>) -> Result<Option<Credentials>, String> {
+    let username: Option<String> = column(row, "username")?;
+    let password: Option<String> = column(row, "password")?;
+    username
+        .map(|username| Credentials::new(&username, password.as_deref().unwrap_or_default()))
+        .transpose()
+        .map_err(text)
+}
+
+fn tags(json: &str) -> Result<Tags, String> {
+    let words: Vec<String> = serde_json::from_str(json).map_err(|error| format!("tags: {error}"))?;
+    words.iter().map(|word| word.parse::<Tag>().map_err(text)).collect()
+}
+
+fn tags_json(tags: &Tags) -> String {
+    let words: Vec<_> = tags.iter().map(|tag| serde_json::Value::from(tag.as_str())).collect();
+    serde_json::Value::Array(words).to_string()
+}
+
+/// The host without brackets, as people look for it in the table.
+fn host_text(host: &Host) -> String {
+    let text = host.to_string();
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).map(str::to_owned).unwrap_or(text)
+}
+
+fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, String> {
+    row.get(name).map_err(|error| format!("column {name}: {error}"))
+}
+
+fn count(row: &Row<'_>, name: &str) -> Result<u64, String> {
+    unsigned(column(row, name)?)
+}
+
+fn time(row: &Row<'_>, name: &str) -> Result<Timestamp, String> {
+    Ok(Timestamp::from_micros(count(row, name)?))
+}
+
+fn unsigned(number: i64) -> Result<u64, String> {
+    u64::try_from(number).map_err(|_| format!("{number} is negative"))
+}
+
+/// SQLite's integers have a sign; what does not fit is 292,000 years away.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}

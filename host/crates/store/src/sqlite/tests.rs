@@ -1,0 +1,182 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::conformance::{member, suite, upserts, urls};
+
+fn error(path: &Path) -> String {
+    Sqlite::open_within(path, Duration::from_millis(100)).unwrap_err().to_string()
+}
+
+#[test]
+fn it_keeps_what_a_store_must_keep() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    suite(&mut || {
+        count += 1;
+        Box::new(Sqlite::open(folder.path().join(format!("{count}.db"))).unwrap())
+    });
+}
+
+#[test]
+fn what_was_saved_is_there_after_opening_again_even_without_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://u:p@1.1.1.1:1", "socks5://[2001:db8::1]:1"])).unwrap();
+    // A crash: no close, no checkpoint; what is there is in the log.
+    std::mem::forget(store);
+    let expected = vec![member("http://u:p@1.1.1.1:1"), member("socks5://[2001:db8::1]:1")];
+    assert_eq!(Sqlite::open(&path).unwrap().load().unwrap(), expected);
+}
+
+#[test]
+fn a_save_that_was_cut_off_leaves_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    store.connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM members").unwrap();
+    drop(store);
+    assert_eq!(urls(&mut Sqlite::open(&path).unwrap()), ["http://1.1.1.1:1"]);
+}
+
+#[test]
+fn one_reads_while_another_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut writer = Sqlite::open(&path).unwrap();
+    writer.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    writer.connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM members").unwrap();
+    let mut reader = Sqlite::open_within(&path, Duration::from_millis(100)).unwrap();
+    assert_eq!(urls(&mut reader), ["http://1.1.1.1:1"]);
+    let failure = reader.save(&upserts(&["http://1.1.1.2:1"])).unwrap_err().to_string();
+    assert!(failure.contains("pool.db: locked by another process for more than 100ms"), "{failure}");
+    writer.connection.execute_batch("ROLLBACK").unwrap();
+    reader.save(&upserts(&["http://1.1.1.2:1"])).unwrap();
+    assert_eq!(urls(&mut writer).len(), 2);
+}
+
+#[test]
+fn a_database_that_somebody_keeps_locked_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    drop(Sqlite::open(&path).unwrap());
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    assert!(error(&path).contains("locked by another process"), "{}", error(&path));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://u:p@1.1.1.1:1"])).unwrap();
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 3, "the database, its log and its index");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[test]
+fn what_is_no_database_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.txt");
+    let text = "1.2.3.4:80\n".repeat(500);
+    fs::write(&path, &text).unwrap();
+    assert!(error(&path).contains("list.txt: file is not a database"), "{}", error(&path));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn a_database_with_broken_pages_is_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let many: Vec<_> = (0..2000).map(|n| format!("http://1.1.{}.{}:1", n / 250, n % 250)).collect();
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[8192..end - 8192].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    assert!(error(&path).contains("pool.db: corrupt ("), "{}", error(&path));
+}
+
+#[test]
+fn a_database_of_another_program_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+    assert!(error(&path).contains("notes.db: belongs to another program"), "{}", error(&path));
+    let tables: u32 =
+        Connection::open(&path).unwrap().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn a_later_schema_asks_for_an_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    drop(Sqlite::open(&path).unwrap());
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(error(&path).contains("later version of proxywhirl (schema 99"), "{}", error(&path));
+}
+
+#[test]
+fn a_missing_folder_a_folder_and_a_device_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(error(&folder.path().join("no/pool.db")).contains("make it with `mkdir -p"));
+    assert!(error(folder.path()).contains("is a folder"));
+    assert!(error(Path::new("/dev/null")).contains("not a regular file"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_written_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    drop(Sqlite::open(&path).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    // The superuser writes whatever the mode says.
+    if fs::OpenOptions::new().write(true).open(&path).is_err() {
+        assert!(error(&path).contains("cannot be written"), "{}", error(&path));
+    }
+}
+
+#[test]
+fn rows_that_are_no_members_are_skipped_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    let good: Vec<_> = (1..=9).map(|n| format!("http://1.1.1.{n}:1")).collect();
+    store.save(&upserts(&good.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    let edits = [
+        "scheme = 'ftp'",
+        "host = '1.2.3.400'",
+        "port = 0",
+        "port = 70000",
+        "country = 'Germany'",
+        "tags = 'eu'",
+        "added = -1",
+        "username = char(10)",
+    ];
+    for (index, edit) in edits.iter().enumerate() {
+        let sql = format!("UPDATE members SET {edit} WHERE joined = {}", index + 1);
+        assert_eq!(store.connection.execute(&sql, []).unwrap(), 1, "{edit}");
+    }
+    let (members, skipped) = store.read().unwrap();
+    assert_eq!(members.len(), good.len() - edits.len());
+    assert_eq!(skipped.count, edits.len() as u64);
+    assert!(skipped.first.unwrap().1.contains("unknown scheme ftp"));
+    assert_eq!(urls(&mut store), ["http://1.1.1.9:1"]);
+    let rows: i64 = store.connection.query_row("SELECT count(*) FROM members", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, good.len() as i64);
+}

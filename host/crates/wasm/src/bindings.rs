@@ -1,0 +1,67 @@
+//! What `bindgen!` makes of the contract: the imports and `about`, which every plugin has, and one
+//! module for what each kind exports.
+//!
+//! Calls borrow their arguments, so that a document is copied once, into the guest.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
+
+pub(crate) mod shared {
+    wasmtime::component::bindgen!({
+        inline: "
+            package proxywhirl:host;
+            world shared {
+                import proxywhirl:plugin/types@0.1.0;
+                import proxywhirl:plugin/log@0.1.0;
+                import proxywhirl:plugin/clock@0.1.0;
+                import proxywhirl:plugin/random@0.1.0;
+                import proxywhirl:plugin/symbols@0.1.0;
+                export proxywhirl:plugin/about@0.1.0;
+            }
+        ",
+        path: "../../../wit",
+        world: "proxywhirl:host/shared",
+    });
+}
+
+pub(crate) mod strategy {
+    wasmtime::component::bindgen!({
+        inline: "
+            package proxywhirl:host;
+            world strategy {
+                export proxywhirl:plugin/strategy@0.1.0;
+            }
+        ",
+        path: "../../../wit",
+        world: "proxywhirl:host/strategy",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "proxywhirl:plugin/types@0.1.0": crate::bindings::shared::proxywhirl::plugin::types },
+    });
+}
+
+pub(crate) mod parser {
+    wasmtime::component::bindgen!({
+        inline: "
+            package proxywhirl:host;
+            world parser {
+                export proxywhirl:plugin/parser@0.1.0;
+            }
+        ",
+        path: "../../../wit",
+        world: "proxywhirl:host/parser",
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "proxywhirl:plugin/types@0.1.0": crate::bindings::shared::proxywhirl::plugin::types },
+    });
+}
+
+pub(crate) mod hook {
+    wasmtime::component::bindgen!({
+        inline: "
+            package proxywhirl:host;
+            world hook {
+                export proxywhirl:plugin/hook@0.1.0;
+            }
+        ",
+        path: "../../../wit",
+        world: "proxywhirl:host/hook",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

@@ -1,0 +1,84 @@
+//! Hooks: events in.
+
+use std::sync::Arc;
+
+use proxywhirl_core::event::{Event, Topic};
+use proxywhirl_core::plugin::{Hook, PluginFault};
+use wasmtime::Store;
+use wasmtime::component::Instance;
+
+use crate::bindings::hook::Hook as Exports;
+use crate::bindings::hook::exports::proxywhirl::plugin::hook as wit;
+use crate::guest::{Guest, World};
+use crate::logbook::cut;
+use crate::plugin::Plugin;
+use crate::state::State;
+
+impl World for Exports {
+    fn find(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self> {
+        Self::new(store, instance)
+    }
+
+    fn configure(&self, store: &mut Store<State>, options: &str) -> wasmtime::Result<Result<(), String>> {
+        self.proxywhirl_plugin_hook().call_configure(store, options)
+    }
+}
+
+/// A hook and what it wants to hear.
+pub(crate) struct Sandboxed {
+    guest: Guest<Exports>,
+    topics: Vec<Topic>,
+}
+
+impl Sandboxed {
+    /// Starts the hook and asks it for its topics.
+    pub(crate) fn new(plugin: Arc<Plugin>, options: Arc<str>) -> Result<Self, PluginFault> {
+        let limit = plugin.limits().call;
+        let mut guest = Guest::<Exports>::new(plugin, options);
+        let names =
+            guest.call("topics", limit, |exports, store| exports.proxywhirl_plugin_hook().call_topics(store))?;
+        let topics: Vec<Topic> = names.iter().filter_map(|name| topic(name, guest.plugin())).collect();
+        if topics.is_empty() && !names.is_empty() {
+            // None left would mean all: the opposite of what it asked for.
+            let call = guest.plugin().call("topics", limit);
+            return Err(call.refused("wants to hear only topics that this host does not have"));
+        }
+        Ok(Self { guest, topics })
+    }
+}
+
+fn topic(name: &str, plugin: &Plugin) -> Option<Topic> {
+    let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == name);
+    if topic.is_none() {
+        let name = cut(name, 64);
+        tracing::warn!(target: "plugin", { plugin.name = plugin.name(), topic = ?name }, "wants to hear a topic that this host does not have");
+    }
+    topic
+}
+
+impl Hook for Sandboxed {
+    fn name(&self) -> &str {
+        self.guest.plugin().name()
+    }
+
+    fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    fn handle(&mut self, events: &[Event]) -> Result<(), PluginFault> {
+        let limit = self.guest.plugin().limits().call;
+        let rows: Vec<wit::Event<'_>> = events
+            .iter()
+            .map(|event| wit::Event {
+                sequence: event.sequence,
+                at: event.at.as_micros(),
+                topic: event.topic.as_str(),
+                payload: &event.payload,
+            })
+            .collect();
+        let answer = self
+            .guest
+            .call("handle", limit, |exports, store| exports.proxywhirl_plugin_hook().call_handle(store, &rows))?;
+        answer.map_err(|reason| self.guest.plugin().call("handle", limit).refused(&reason))
+    }
+}

@@ -1,0 +1,107 @@
+//! The components of `plugins/dist`, which the binary embeds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proxywhirl_core::endpoint::Scheme;
+use proxywhirl_core::event::{Event, Topic};
+use proxywhirl_core::plugin::{Document, PluginKind};
+use proxywhirl_core::time::Timestamp;
+
+use super::config;
+use crate::build::source_digest;
+use crate::{Plugins, PluginsConfig};
+
+const KINDS: [(PluginKind, &str); 3] =
+    [(PluginKind::Strategy, "strategies"), (PluginKind::Parser, "parsers"), (PluginKind::Hook, "hooks")];
+
+fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../plugins")
+}
+
+/// The bundle, with the limits of production: these are what users run.
+fn bundle() -> Plugins {
+    let directory = plugins().join("dist");
+    assert!(directory.is_dir(), "no {}; run `proxywhirl plugin build plugins`", directory.display());
+    let limits = crate::KindLimits::default();
+    let library = Plugins::load(PluginsConfig { directory: Some(directory), limits, ..config() }).unwrap();
+    assert_eq!(library.problems(), []);
+    library
+}
+
+/// The crates of a kind, which are named like their plugins.
+fn crates(folder: &str) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(plugins().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let crates = entries.filter(|path| path.join("Cargo.toml").is_file());
+    crates.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect()
+}
+
+#[test]
+fn every_plugin_is_bundled_and_none_is_stale() {
+    let list = bundle().list();
+    let mut found = 0;
+    for (kind, folder) in KINDS {
+        for (name, directory) in crates(folder) {
+            let plugin = list.iter().find(|plugin| plugin.name == name);
+            let plugin = plugin.unwrap_or_else(|| panic!("{name} is not in plugins/dist; build it"));
+            assert_eq!(plugin.kind, Some(kind), "{name}");
+            assert_eq!(
+                plugin.sources,
+                source_digest(&directory).unwrap(),
+                "{name} is stale; run `proxywhirl plugin build plugins`"
+            );
+            found += 1;
+        }
+    }
+    assert_eq!(found, list.len(), "plugins/dist holds a plugin that has no crate");
+}
+
+#[test]
+fn the_bundled_plugins_reach_nothing_but_the_contract() {
+    for plugin in bundle().list() {
+        let foreign: Vec<_> = plugin.imports.iter().filter(|it| !it.starts_with("proxywhirl:plugin/")).collect();
+        assert!(foreign.is_empty(), "{} imports {foreign:?}", plugin.name);
+        assert!(!plugin.summary.is_empty(), "{} has no summary", plugin.name);
+    }
+}
+
+#[test]
+fn every_bundled_plugin_runs_with_its_defaults() {
+    let library = bundle();
+    let document = Document {
+        url: "https://lists.example/proxies".to_owned(),
+        content_type: String::new(),
+        body: b"1.2.3.4:8080\nnot a proxy\n5.6.7.8:3128\n".as_slice().into(),
+        options: "{}".to_owned(),
+        default_scheme: Scheme::Http,
+    };
+    for plugin in library.list() {
+        match plugin.kind.unwrap() {
+            PluginKind::Strategy => {
+                let mut strategy = library.strategy(&plugin.name, "").unwrap().instance().unwrap();
+                strategy.apply(1, true, &[], &[]).unwrap();
+                strategy.observe(&[]).unwrap();
+                strategy.plan(Timestamp::from_micros(1), 2).unwrap();
+            }
+            PluginKind::Parser => {
+                library.parser(&plugin.name).unwrap().sniff(&document).unwrap();
+            }
+            PluginKind::Hook => {
+                let payload = r#"{"proxy":"http://1.2.3.4:8080"}"#.into();
+                let event = Event { sequence: 1, at: Timestamp::from_micros(1), topic: Topic::ProxyAdded, payload };
+                library.hook(&plugin.name, "").unwrap().handle(&[event]).unwrap();
+            }
+        }
+    }
+    let parsed = library.parser("text").unwrap().parse(&document).unwrap();
+    let found: Vec<_> =
+        parsed.entries.iter().map(|entry| (entry.host.as_ref().unwrap().to_string(), entry.line)).collect();
+    assert_eq!(found, [("1.2.3.4".to_owned(), 1), ("5.6.7.8".to_owned(), 3)]);
+    assert_eq!(parsed.rejected, 1);
+}
+
+#[test]
+fn options_outside_a_bundled_plugins_schema_are_refused_by_name() {
+    let error = bundle().strategy("round-robin", r#"{"strat":1}"#).err().unwrap().to_string();
+    assert!(error.starts_with("options of round-robin: ") && error.contains("strat"), "{error}");
+}

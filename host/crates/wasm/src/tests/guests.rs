@@ -1,0 +1,190 @@
+//! Guests for tests: core modules in the text format, written against the canonical ABI by hand, so
+//! that they can misbehave in ways that no SDK allows, and made components as any toolchain does.
+
+use std::fmt::Write as _;
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Where the description of a guest lies in its memory.
+const DESCRIPTION: usize = 1_024;
+
+/// A guest: every function does the least that is valid, unless it is replaced.
+pub(super) struct Guest {
+    world: &'static str,
+    name: String,
+    functions: Vec<(&'static str, &'static str, String)>,
+    extra: String,
+    imports: String,
+    wasi: bool,
+}
+
+/// Answers `ok(_)` of a result without a payload: the zeros at 16.
+const OK: &str = "i32.const 16";
+
+const STRATEGY: [(&str, &str, &str); 5] = [
+    ("strategy@0.1.0#configure", "(param i32 i32) (result i32)", OK),
+    ("strategy@0.1.0#apply", "(param i64 i32 i32 i32 i32 i32)", ""),
+    ("strategy@0.1.0#observe", "(param i32 i32) (result i32)", "i32.const 0"),
+    ("strategy@0.1.0#make-plan", "(param i32 i32 i32 i32 i64 i64) (result i32)", OK),
+    ("strategy@0.1.0#select", "(param i32 i32 i64 i32 i64 i64) (result i32)", "i32.const -1"),
+];
+
+const PARSER: [(&str, &str, &str); 2] = [
+    ("parser@0.1.0#sniff", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)", "i32.const 50"),
+    ("parser@0.1.0#parse", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)", OK),
+];
+
+const HOOK: [(&str, &str, &str); 3] = [
+    ("hook@0.1.0#configure", "(param i32 i32) (result i32)", OK),
+    ("hook@0.1.0#topics", "(result i32)", OK),
+    ("hook@0.1.0#handle", "(param i32 i32) (result i32)", OK),
+];
+
+impl Guest {
+    pub(super) fn strategy(name: &str) -> Self {
+        Self::new("strategy-plugin", name, &STRATEGY)
+    }
+
+    pub(super) fn parser(name: &str) -> Self {
+        Self::new("parser-plugin", name, &PARSER)
+    }
+
+    pub(super) fn hook(name: &str) -> Self {
+        Self::new("hook-plugin", name, &HOOK)
+    }
+
+    fn new(world: &'static str, name: &str, functions: &[(&'static str, &'static str, &'static str)]) -> Self {
+        Self {
+            world,
+            name: name.to_owned(),
+            functions: functions.iter().map(|(export, ty, body)| (*export, *ty, (*body).to_owned())).collect(),
+            extra: String::new(),
+            imports: String::new(),
+            wasi: false,
+        }
+    }
+
+    /// Replaces the body of an export, named by what stands behind the `#`.
+    pub(super) fn with(mut self, export: &str, body: &str) -> Self {
+        let function = self.functions.iter_mut().find(|(name, ..)| name.ends_with(&format!("#{export}")));
+        body.clone_into(&mut function.expect("an export of that name").2);
+        self
+    }
+
+    /// Adds fields of the core module.
+    pub(super) fn extra(mut self, text: &str) -> Self {
+        self.extra.push_str(text);
+        self
+    }
+
+    /// Adds an import of the core module.
+    pub(super) fn import(mut self, text: &str) -> Self {
+        self.imports.push_str(text);
+        self
+    }
+
+    /// Lets it import the clock and the wait of WASI.
+    pub(super) fn wasi(mut self) -> Self {
+        self.wasi = true;
+        self
+    }
+
+    pub(super) fn build(&self) -> Vec<u8> {
+        let mut module = wat::parse_str(self.text()).expect("the module's text");
+        let (resolve, world) = self.resolve();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
+        let encoder = ComponentEncoder::default().validate(true).module(&module).expect("a module of the world");
+        let mut encoder = encoder;
+        encoder.encode().expect("a component")
+    }
+
+    fn resolve(&self) -> (Resolve, wit_parser::WorldId) {
+        let mut resolve = Resolve::default();
+        let (contract, _) =
+            resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit")).expect("the contract");
+        if !self.wasi {
+            let world = resolve.select_world(&[contract], Some(self.world)).expect("a world of the contract");
+            return (resolve, world);
+        }
+        let text = format!(
+            "package test:guest;
+             world guest {{
+                 import wasi:clocks/monotonic-clock@0.2.6;
+                 import wasi:cli/stdout@0.2.6;
+                 include proxywhirl:plugin/{}@0.1.0;
+             }}
+             package wasi:io@0.2.6 {{
+                 interface poll {{ resource pollable {{ block: func(); }} }}
+                 interface error {{ resource error; }}
+                 interface streams {{
+                     use error.{{error}};
+                     variant stream-error {{ last-operation-failed(error), closed }}
+                     resource output-stream {{
+                         blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
+                     }}
+                 }}
+             }}
+             package wasi:clocks@0.2.6 {{
+                 interface monotonic-clock {{
+                     use wasi:io/poll@0.2.6.{{pollable}};
+                     subscribe-duration: func(when: u64) -> pollable;
+                 }}
+             }}
+             package wasi:cli@0.2.6 {{
+                 interface stdout {{
+                     use wasi:io/streams@0.2.6.{{output-stream}};
+                     get-stdout: func() -> output-stream;
+                 }}
+             }}",
+            self.world
+        );
+        let package = resolve.push_str("guest.wit", &text).expect("the guest's world");
+        let world = resolve.select_world(&[package], Some("guest")).expect("the guest's world");
+        (resolve, world)
+    }
+
+    fn text(&self) -> String {
+        let strings = [self.name.as_str(), "1.0.0", "a guest for tests", r#"{"type":"object"}"#];
+        let mut record = Vec::new();
+        let mut bytes = Vec::new();
+        for text in strings {
+            record.extend_from_slice(&number(DESCRIPTION + 64 + bytes.len()));
+            record.extend_from_slice(&number(text.len()));
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        // No capabilities.
+        record.extend_from_slice(&[0; 8]);
+        record.resize(64, 0);
+        record.extend_from_slice(&bytes);
+        let data: String = record.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "\\{byte:02x}").expect("writing to a string");
+            text
+        });
+        let mut text = format!(
+            "(module {}
+                (memory (export \"memory\") 2)
+                (global $heap (mut i32) (i32.const 65536))
+                (data (i32.const {DESCRIPTION}) \"{data}\")
+                (func (export \"cabi_realloc\") (param $old i32) (param $old-size i32) (param $align i32) (param $size i32) (result i32)
+                    (local $at i32)
+                    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
+                    (global.set $heap (i32.add (local.get $at) (local.get $size)))
+                    (block $enough
+                        (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+                        (drop (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get $size) (i32.const 65536))))))
+                    (local.get $at))
+                (func (export \"proxywhirl:plugin/about@0.1.0#describe\") (result i32) (i32.const {DESCRIPTION}))
+                {}",
+            self.imports, self.extra
+        );
+        for (export, ty, body) in &self.functions {
+            write!(text, "(func (export \"proxywhirl:plugin/{export}\") {ty} {body})").expect("writing to a string");
+        }
+        text + ")"
+    }
+}
+
+fn number(value: usize) -> [u8; 4] {
+    u32::try_from(value).expect("a small number").to_le_bytes()
+}

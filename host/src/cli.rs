@@ -1,0 +1,151 @@
+//! The command line: what can be typed, and who carries it out.
+//!
+//! Standard output is data, standard error is talk. Each command is a module below with one `run`.
+
+mod check;
+mod checking;
+mod demo;
+mod fetch;
+mod get;
+mod judge;
+mod output;
+mod plugin;
+mod pool;
+mod progress;
+mod serve;
+mod sources;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proxywhirl_core::{Level, Scheme};
+
+use crate::exit::{Exit, Failure};
+use crate::logging::{LogArgs, Logging};
+
+/// Finds proxies, proves that they work, and rotates over them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "proxywhirl",
+    version,
+    max_term_width = 110,
+    after_help = "See it work, with no network and no configuration:  proxywhirl demo\n\n\
+                  Exit codes: 0 done; 1 no result; 2 wrong usage or configuration; 3 an input cannot be read; \
+                  4 the machine does not allow it."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway: one port for HTTP, CONNECT, SOCKS4(a) and SOCKS5, a new proxy for each request
+    Serve(serve::ServeArgs),
+    /// Read proxy lists and print the proxies in them
+    Fetch(fetch::FetchArgs),
+    /// Check which proxies of a list work
+    Check(check::CheckArgs),
+    /// Send one request through a proxy of the pool
+    Get(get::GetArgs),
+    /// Look at and change a pool that is kept in a database
+    Pool(pool::PoolArgs),
+    /// List and build plugins: strategies, parsers, hooks
+    Plugin(plugin::PluginArgs),
+    /// Run a judge: the server that proxies are checked against
+    Judge(judge::JudgeArgs),
+    /// See the whole road at work on this machine, with proxies that are slow, flaky and dead
+    Demo(demo::DemoArgs),
+}
+
+impl Cli {
+    /// Carries out what was typed.
+    ///
+    /// # Errors
+    /// Why it could not be done, with the exit code.
+    pub async fn run(self) -> Result<Exit, Failure> {
+        let watching_service = matches!(self.command, Command::Serve(_) | Command::Judge(_));
+        let logging = Logging::start(&self.log, watching_service)?;
+        match self.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Fetch(args) => fetch::run(args, &logging).await,
+            Command::Check(args) => check::run(args, &logging).await,
+            Command::Get(args) => get::run(args).await,
+            Command::Pool(args) => pool::run(args).await,
+            Command::Plugin(args) => plugin::run(args).await,
+            Command::Judge(args) => judge::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    }
+}
+
+/// The plugins directory, for every command that uses plugins.
+#[derive(Debug, Clone, Default, Args)]
+struct PluginDirArgs {
+    /// Directory with plugins (*.wasm); one of the same name as a bundled plugin replaces it
+    #[arg(long, value_name = "DIR", env = "PROXYWHIRL_PLUGINS")]
+    plugins: Option<PathBuf>,
+}
+
+/// How to speak to proxies, for every command that dials them.
+#[derive(Debug, Clone, Default, Args)]
+struct UpstreamArgs {
+    /// For dial, TLS and handshake with a proxy together, such as 5s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    connect_timeout: Option<Duration>,
+    /// Accept any certificate of https:// proxies, as curl does
+    #[arg(long)]
+    proxy_insecure: bool,
+    /// Certificates (PEM) to trust for https:// proxies, beside the system's, as curl does
+    #[arg(long, value_name = "FILE")]
+    proxy_cacert: Option<PathBuf>,
+}
+
+/// How to read lists, for every command that reads them.
+#[derive(Debug, Clone, Default, Args)]
+struct ReadArgs {
+    /// The parser, such as text, json, csv or html-table; found out from the content if not given
+    #[arg(long, value_name = "NAME")]
+    parser: Option<String>,
+    /// The scheme of entries that name none [default: http]
+    #[arg(long, value_name = "SCHEME")]
+    scheme: Option<Scheme>,
+}
+
+/// How to check, for every command that checks.
+#[derive(Debug, Clone, Default, Args)]
+struct CheckingArgs {
+    /// URL of the judge for level http; not needed when all proxies are on this machine
+    #[arg(long, value_name = "URL")]
+    judge: Option<String>,
+    /// For one check, such as 5s [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// Checks at once [default: 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: Option<u16>,
+}
+
+/// How far a check goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LevelArg {
+    /// It is written as a proxy is written
+    Format,
+    /// Something accepts connections there
+    Tcp,
+    /// A request through it reaches the judge, and the judge's own answer comes back
+    Http,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Format => Self::Format,
+            LevelArg::Tcp => Self::Tcp,
+            LevelArg::Http => Self::Http,
+        }
+    }
+}

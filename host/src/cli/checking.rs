@@ -1,0 +1,93 @@
+//! Checks lists, for the commands that do.
+
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use proxywhirl_core::{Candidate, Host, Level};
+use proxywhirl_engine::Clock;
+use proxywhirl_engine::check::Checker;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub(super) use proxywhirl_engine::check::Checked;
+
+use super::{CheckingArgs, UpstreamArgs, progress};
+use crate::config::Settings;
+use crate::exit::{Exit, Failure};
+use crate::logging::Logging;
+use crate::wiring;
+
+/// A check that is about to run.
+pub(super) struct Plan {
+    checker: Checker,
+    level: Level,
+    /// Ends a judge of our own with the plan.
+    _judge: Option<DropGuard>,
+}
+
+impl Plan {
+    /// Prepares a check. Level http needs a judge; for proxies on this machine it serves as one itself.
+    pub(super) async fn new(
+        args: &CheckingArgs,
+        upstream: &UpstreamArgs,
+        level: Level,
+        candidates: &[Candidate],
+    ) -> Result<Self, Failure> {
+        let mut settings = Settings::default();
+        upstream.apply(&mut settings);
+        let mut check = settings.check;
+        check.judge.clone_from(&args.judge);
+        check.timeout = args.timeout.unwrap_or(check.timeout);
+        check.concurrency = args.concurrency.map_or(check.concurrency, usize::from);
+        let connect_timeout = upstream.connect_timeout.unwrap_or(check.timeout).min(check.timeout);
+        let mut guard = None;
+        if level < Level::Http {
+            check.judge = None;
+        } else if check.judge.is_none() {
+            let (url, judge) = judge_for(candidates).await?;
+            check.judge = Some(url);
+            guard = Some(judge);
+        }
+        let tls = wiring::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
+        let dialer = wiring::dialer(tls, connect_timeout)?;
+        let checker = wiring::checker(&check, dialer, Clock::default()).await?;
+        Ok(Self { checker, level, _judge: guard })
+    }
+
+    /// Checks candidates; `each` gets them as they are done.
+    pub(super) async fn run(
+        self,
+        candidates: Vec<Candidate>,
+        logging: &Logging,
+        mut each: impl FnMut(&Checked) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let bar = progress::bar(logging, candidates.len() as u64, "checking");
+        let mut checks = pin!(self.checker.check_all(candidates, self.level));
+        while let Some(checked) = checks.next().await {
+            bar.inc(1);
+            each(&checked)?;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+/// A judge of our own, if the proxies can reach it: all of them are on this machine.
+async fn judge_for(candidates: &[Candidate]) -> Result<(String, DropGuard), Failure> {
+    let is_here = |candidate: &Candidate| match &candidate.endpoint.host {
+        Host::V4(addr) => addr.is_loopback(),
+        Host::V6 { addr, .. } => addr.is_loopback(),
+        Host::Name(name) => &**name == "localhost",
+    };
+    if let Some(remote) = candidates.iter().find(|candidate| !is_here(candidate)) {
+        let message =
+            format!("level http needs a judge that the proxies reach, and {} is not on this machine", remote.endpoint);
+        return Err(Failure::new(Exit::Usage, message).hint(
+            "run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level tcp",
+        ));
+    }
+    let listener = wiring::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", wiring::local_address(&listener)?);
+    let shutdown = CancellationToken::new();
+    tokio::spawn(wiring::serve_judge(listener, shutdown.clone()));
+    Ok((url, shutdown.drop_guard()))
+}

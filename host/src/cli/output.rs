@@ -1,0 +1,193 @@
+//! What commands print: rows in the format that was asked for, and tables for people.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, TableStyle};
+use proxywhirl_core::{Candidate, Verdict};
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A URL a line
+    Text,
+    /// One JSON array of objects
+    Json,
+    /// A JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+/// A proxy as it is printed. The fields are part of the interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'a> {
+    /// The URL, with its credentials.
+    pub(super) url: String,
+    scheme: &'static str,
+    host: String,
+    port: u16,
+    username: Option<&'a str>,
+    password: Option<&'a str>,
+    country: Option<String>,
+    anonymity: &'static str,
+    tags: Vec<String>,
+    /// Whether it passed its check; absent when it was not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alive: Option<bool>,
+    /// The deepest level that it passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<&'static str>,
+    /// Milliseconds to the first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    /// A candidate, with its verdict if it was checked.
+    pub(super) fn new(candidate: &'a Candidate, verdict: Option<&Verdict>) -> Self {
+        let endpoint = &candidate.endpoint;
+        let credentials = endpoint.credentials.as_ref();
+        Self {
+            url: endpoint.to_url(),
+            scheme: endpoint.scheme.as_str(),
+            host: endpoint.host.to_string(),
+            port: endpoint.port,
+            username: credentials.map(|credentials| &*credentials.username),
+            password: credentials.map(|credentials| credentials.password.expose()),
+            country: candidate.country.map(|country| country.to_string()),
+            anonymity: candidate.anonymity.as_str(),
+            tags: candidate.tags.iter().map(ToString::to_string).collect(),
+            alive: verdict.map(Verdict::is_alive),
+            level: verdict.and_then(|verdict| verdict.passed).map(proxywhirl_core::Level::as_str),
+            latency_ms: verdict
+                .and_then(|verdict| verdict.latency)
+                .map(|latency| (latency.as_secs_f64() * 1_000_000.0).round() / 1_000.0),
+            fault: verdict.and_then(|verdict| verdict.fault.as_ref()).map(ToString::to_string),
+        }
+    }
+
+    const CSV_HEADER: &'static str =
+        "scheme,host,port,username,password,country,anonymity,tags,alive,level,latency_ms,fault";
+
+    fn to_csv(&self) -> String {
+        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        [
+            self.scheme.to_owned(),
+            self.host.clone(),
+            self.port.to_string(),
+            quoted(self.username.unwrap_or_default()),
+            quoted(self.password.unwrap_or_default()),
+            self.country.clone().unwrap_or_default(),
+            self.anonymity.to_owned(),
+            quoted(&self.tags.join(" ")),
+            self.alive.map_or_else(String::new, |alive| alive.to_string()),
+            self.level.unwrap_or_default().to_owned(),
+            number(self.latency_ms),
+            quoted(self.fault.as_deref().unwrap_or_default()),
+        ]
+        .join(",")
+    }
+}
+
+/// A CSV field (RFC 4180).
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+/// Where rows go, one after the other.
+pub(super) struct RowWriter {
+    out: BufWriter<Box<dyn Write>>,
+    format: Format,
+    rows: usize,
+    place: PathBuf,
+}
+
+impl RowWriter {
+    /// Opens a file, or standard output for `-`.
+    pub(super) fn open(path: &Path, format: Format) -> Result<Self, Failure> {
+        let out: Box<dyn Write> = if path == Path::new("-") {
+            Box::new(io::stdout())
+        } else {
+            let file = std::fs::File::create(path);
+            Box::new(file.map_err(|error| failure(path, &error))?)
+        };
+        let mut writer = Self { out: BufWriter::new(out), format, rows: 0, place: path.to_owned() };
+        if format == Format::Csv {
+            writer.line(Row::CSV_HEADER)?;
+        }
+        Ok(writer)
+    }
+
+    /// Writes a row.
+    pub(super) fn row(&mut self, row: &Row<'_>) -> Result<(), Failure> {
+        let line = match self.format {
+            Format::Text => row.url.clone(),
+            Format::Csv => row.to_csv(),
+            Format::Jsonl => to_json(row)?,
+            Format::Json => format!("{}{}", if self.rows == 0 { "[\n" } else { ",\n" }, to_json(row)?),
+        };
+        self.rows += 1;
+        if self.format == Format::Json { self.text(&line) } else { self.line(&line) }
+    }
+
+    /// Writes what is left; how many rows there were.
+    pub(super) fn finish(mut self) -> Result<usize, Failure> {
+        if self.format == Format::Json {
+            self.line(if self.rows == 0 { "[]" } else { "\n]" })?;
+        }
+        self.out.flush().or_else(|error| ignore_closed(&self.place, &error))?;
+        Ok(self.rows)
+    }
+
+    fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.text(text)?;
+        self.text("\n")
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes()).or_else(|error| ignore_closed(&self.place, &error))
+    }
+}
+
+/// A reader that has seen enough, such as `head`, is no failure.
+fn ignore_closed(path: &Path, error: &io::Error) -> Result<(), Failure> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(failure(path, error)) }
+}
+
+fn failure(path: &Path, error: &io::Error) -> Failure {
+    Failure { exit: Exit::Environment, message: format!("writing {}: {error}", path.display()), hint: None }
+}
+
+/// Anything as JSON on one line.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(Exit::Environment, error))
+}
+
+/// Writes to standard output.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    let path = Path::new("standard output");
+    writeln!(out, "{text}").and_then(|()| out.flush()).or_else(|error| ignore_closed(path, &error))
+}
+
+/// Writes to standard error. When that is closed, there is nobody left to tell.
+pub(super) fn tell(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// A table for people: readable without colours, as wide as the terminal.
+pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table.add_rows(rows);
+    let text = table.to_string();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}

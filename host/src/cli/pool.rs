@@ -1,0 +1,345 @@
+//! `proxywhirl pool`: looks at and changes a pool that is kept in a database.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::store::{Changes, Store, StoredMember};
+use proxywhirl_core::{Endpoint, Tag, Timestamp};
+use proxywhirl_store::Sqlite;
+use serde::Serialize;
+
+use super::output::{print, table, tell, to_json};
+use super::sources;
+use super::{PluginDirArgs, ReadArgs};
+use crate::config::{ConfigFile, Settings};
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `pool`.
+#[derive(Debug, Args)]
+pub(super) struct PoolArgs {
+    #[command(subcommand)]
+    command: PoolCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PoolCommand {
+    /// List the proxies in the pool
+    List(ListArgs),
+    /// Put proxies into the pool; a gateway that runs sees them at its next start
+    Add(AddArgs),
+    /// Take proxies out of the pool; a gateway that runs sees it at its next start
+    Remove(RemoveArgs),
+    /// Count the pool: by protocol, by source, how uses went
+    Stats(StatsArgs),
+}
+
+#[derive(Debug, Args)]
+struct DbArgs {
+    /// The database
+    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
+    db: Option<PathBuf>,
+    /// The configuration that names the database
+    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Only proxies with this tag, such as source:user
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+    /// Print passwords too
+    #[arg(long)]
+    show_passwords: bool,
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Proxies, such as http://user:pass@host:port or host:port
+    #[arg(value_name = "PROXY", required_unless_present = "from")]
+    proxies: Vec<String>,
+    /// Lists to add: files, URLs, or - for standard input
+    #[arg(long, value_name = "SOURCE")]
+    from: Vec<String>,
+    /// Labels for what is added
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<Tag>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    plugins: PluginDirArgs,
+}
+
+#[derive(Debug, Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Proxies, as `pool list` prints them; without scheme and user name all that match are meant
+    #[arg(value_name = "PROXY", required_unless_present = "tag")]
+    proxies: Vec<String>,
+    /// All proxies with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct StatsArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `pool`.
+pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
+    match args.command {
+        PoolCommand::List(args) => list(&args),
+        PoolCommand::Add(args) => add(args).await,
+        PoolCommand::Remove(args) => remove(&args),
+        PoolCommand::Stats(args) => stats(&args),
+    }
+}
+
+impl DbArgs {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.db {
+            return Ok(path.clone());
+        }
+        if let Some(path) = &self.config {
+            let file = ConfigFile::read(path).and_then(|file| Settings::from_file(file, path));
+            let settings = file.map_err(|error| {
+                let hint = error.hint.clone();
+                Failure { hint, ..Failure::new(Exit::Usage, error) }
+            })?;
+            if let Some(path) = settings.store {
+                return Ok(path);
+            }
+        }
+        Err(Failure::new(Exit::Usage, "which database?")
+            .hint("name it: --db FILE, or PROXYWHIRL_DB, or a --config with [store] path"))
+    }
+
+    /// Opens a database that must exist, and reads it.
+    fn open(&self) -> Result<(Sqlite, Vec<StoredMember>), Failure> {
+        let path = self.path()?;
+        if !path.exists() {
+            return Err(Failure::new(Exit::Environment, format!("database {} does not exist", path.display()))
+                .hint("`proxywhirl pool add --db FILE PROXY` makes one, and so does `proxywhirl serve --db FILE`"));
+        }
+        self.open_or_create()
+    }
+
+    fn open_or_create(&self) -> Result<(Sqlite, Vec<StoredMember>), Failure> {
+        let mut store = Sqlite::open(&self.path()?).map_err(environment)?;
+        let members = store.load().map_err(environment)?;
+        Ok((store, members))
+    }
+}
+
+fn environment(error: proxywhirl_core::store::StoreError) -> Failure {
+    Failure::new(Exit::Environment, error)
+}
+
+/// A member as it is printed. The fields are part of the interface.
+#[derive(Debug, Serialize)]
+struct MemberRow {
+    url: String,
+    tags: Vec<String>,
+    country: Option<String>,
+    anonymity: &'static str,
+    successes: u64,
+    failures: u64,
+    latency_ms: Option<f64>,
+    /// Microseconds since the Unix epoch.
+    added_at: u64,
+    /// Microseconds since the Unix epoch; none when it was never used.
+    last_used_at: Option<u64>,
+}
+
+impl MemberRow {
+    fn new(member: &StoredMember, show_passwords: bool) -> Self {
+        let used = member.statistics.last_used;
+        Self {
+            url: if show_passwords { member.endpoint.to_url() } else { member.endpoint.to_string() },
+            tags: member.tags.iter().map(ToString::to_string).collect(),
+            country: member.country.map(|country| country.to_string()),
+            anonymity: member.anonymity.as_str(),
+            successes: member.statistics.successes,
+            failures: member.statistics.failures,
+            latency_ms: member.statistics.latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+            added_at: member.added.as_micros(),
+            last_used_at: (used != Timestamp::default()).then_some(used.as_micros()),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.url.clone(),
+            self.tags.join(" "),
+            self.country.clone().unwrap_or_else(|| "-".to_owned()),
+            self.successes.to_string(),
+            self.failures.to_string(),
+            self.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
+            self.last_used_at.map_or_else(|| "never".to_owned(), ago),
+        ]
+    }
+}
+
+/// How long ago, in words.
+fn ago(micros: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let span = now.saturating_sub(Duration::from_micros(micros));
+    format!("{} ago", humantime::format_duration(Duration::from_secs(span.as_secs())))
+}
+
+fn list(args: &ListArgs) -> Result<Exit, Failure> {
+    let (_store, members) = args.db.open()?;
+    let wanted = |member: &&StoredMember| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag));
+    let rows: Vec<MemberRow> =
+        members.iter().filter(wanted).map(|member| MemberRow::new(member, args.show_passwords)).collect();
+    if args.json {
+        print(&to_json(&rows)?)?;
+    } else if !rows.is_empty() {
+        let header = ["PROXY", "TAGS", "COUNTRY", "OK", "FAILED", "LATENCY", "USED"];
+        print(&table(&header, rows.iter().map(MemberRow::cells).collect()))?;
+    }
+    tell(&format!("{} proxies", rows.len()));
+    Ok(if rows.is_empty() { Exit::NoResult } else { Exit::Done })
+}
+
+async fn add(args: AddArgs) -> Result<Exit, Failure> {
+    let (mut store, members) = args.db.open_or_create()?;
+    let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
+    if !args.proxies.is_empty() {
+        inputs.push(sources::Input::Inline(args.proxies.join("\n")));
+    }
+    let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
+    let mut known: BTreeMap<EndpointKey, StoredMember> =
+        members.into_iter().map(|member| (member.endpoint.key(), member)).collect();
+    let added = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let rejected = found.rejected();
+    found.sources.iter().for_each(sources::tell_rejections);
+    let (mut new, mut upserts) = (0, Vec::new());
+    for mut candidate in found.candidates {
+        candidate.tags.merge(&args.tag.iter().cloned().collect());
+        let key = candidate.endpoint.key();
+        let mut member = known.remove(&key).unwrap_or_else(|| {
+            new += 1;
+            StoredMember {
+                endpoint: candidate.endpoint.clone(),
+                tags: candidate.tags.clone(),
+                country: None,
+                anonymity: candidate.anonymity,
+                added: Timestamp::default() + added,
+                statistics: proxywhirl_core::live::Statistics::default(),
+            }
+        });
+        member.tags.merge(&candidate.tags);
+        member.country = candidate.country.or(member.country);
+        member.endpoint = candidate.endpoint;
+        upserts.push(member);
+    }
+    let known = upserts.len() - new;
+    store.save(&Changes { upserts, removed: Vec::new() }).map_err(environment)?;
+    tell(&format!("{new} added, {known} known already, {rejected} rejected"));
+    Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
+}
+
+/// What a user names a proxy by: the parts that are given must match.
+struct Pattern {
+    scheme: Option<proxywhirl_core::Scheme>,
+    host: proxywhirl_core::Host,
+    port: u16,
+    username: Option<Box<str>>,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let has_scheme = text.contains("://");
+        let url = if has_scheme { text.to_owned() } else { format!("http://{text}") };
+        let endpoint: Endpoint = url.parse().map_err(|error| {
+            Failure::new(Exit::Usage, format!("{text:?} is no proxy: {error}")).hint("name it as `pool list` prints it")
+        })?;
+        Ok(Self {
+            scheme: has_scheme.then_some(endpoint.scheme),
+            host: endpoint.host,
+            port: endpoint.port,
+            username: endpoint.credentials.map(|credentials| credentials.username),
+        })
+    }
+
+    fn matches(&self, key: &EndpointKey) -> bool {
+        self.scheme.is_none_or(|scheme| scheme == key.scheme)
+            && self.host == key.host
+            && self.port == key.port
+            && (self.username.is_none() || self.username == key.username)
+    }
+}
+
+fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
+    let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let (mut store, members) = args.db.open()?;
+    let keys: Vec<EndpointKey> = members
+        .iter()
+        .filter(|member| {
+            let key = member.endpoint.key();
+            patterns.iter().any(|pattern| pattern.matches(&key)) || args.tag.iter().any(|tag| member.tags.contains(tag))
+        })
+        .map(|member| member.endpoint.key())
+        .collect();
+    let count = keys.len();
+    store.save(&Changes { upserts: Vec::new(), removed: keys }).map_err(environment)?;
+    tell(&format!("{count} removed, {} left", members.len() - count));
+    Ok(if count == 0 { Exit::NoResult } else { Exit::Done })
+}
+
+/// The pool in numbers. The fields are part of the interface.
+#[derive(Debug, Default, Serialize)]
+struct Stats {
+    members: usize,
+    never_used: usize,
+    successes: u64,
+    failures: u64,
+    by_scheme: BTreeMap<&'static str, usize>,
+    by_source: BTreeMap<String, usize>,
+}
+
+fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
+    let (_store, members) = args.db.open()?;
+    let mut stats = Stats { members: members.len(), ..Stats::default() };
+    for member in &members {
+        let statistics = &member.statistics;
+        stats.never_used += usize::from(statistics.successes + statistics.failures == 0);
+        stats.successes += statistics.successes;
+        stats.failures += statistics.failures;
+        *stats.by_scheme.entry(member.endpoint.scheme.as_str()).or_default() += 1;
+        for tag in member.tags.iter().filter_map(|tag| tag.as_str().strip_prefix("source:")) {
+            *stats.by_source.entry(tag.to_owned()).or_default() += 1;
+        }
+    }
+    if args.json {
+        print(&to_json(&stats)?)?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = vec![
+        vec!["proxies".to_owned(), stats.members.to_string()],
+        vec!["never used".to_owned(), stats.never_used.to_string()],
+        vec!["uses that went well".to_owned(), stats.successes.to_string()],
+        vec!["uses that failed".to_owned(), stats.failures.to_string()],
+    ];
+    rows.extend(stats.by_scheme.iter().map(|(scheme, count)| vec![format!("protocol {scheme}"), count.to_string()]));
+    rows.extend(stats.by_source.iter().map(|(source, count)| vec![format!("source {source}"), count.to_string()]));
+    print(&table(&["WHAT", "COUNT"], rows))?;
+    Ok(Exit::Done)
+}

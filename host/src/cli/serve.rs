@@ -1,0 +1,166 @@
+//! `proxywhirl serve`: the gateway.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::output::{print, tell};
+use super::sources::{self, SourceReport};
+use super::{PluginDirArgs, ReadArgs, UpstreamArgs};
+use crate::config::{ConfigFile, Settings, SourceSettings};
+use crate::exit::{Exit, Failure};
+use crate::wiring::{self, Filled, Service};
+
+/// Arguments of `serve`. What is given here wins over the configuration.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The configuration file: see host/docs/configuration.md
+    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "PROXYWHIRL_LISTEN")]
+    listen: Option<String>,
+    #[command(flatten)]
+    plugins: PluginDirArgs,
+    /// How proxies are chosen: round-robin, random, weighted, or a plugin of yours [default: round-robin]
+    #[arg(long, value_name = "NAME", env = "PROXYWHIRL_STRATEGY")]
+    strategy: Option<String>,
+    /// Options of the strategy, as JSON
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    strategy_options: Option<serde_json::Value>,
+    /// Proxies to use as they are, unproven: a file, a URL of a list, - for standard input, or a proxy itself
+    #[arg(long, value_name = "FILE|URL|-", num_args = 1..)]
+    proxies: Vec<String>,
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Database that keeps the pool and its statistics over restarts
+    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
+    db: Option<PathBuf>,
+    /// How many proxies a request tries at the most [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: Option<u32>,
+    #[command(flatten)]
+    upstream: UpstreamArgs,
+}
+
+/// Reads JSON from the command line.
+pub(super) fn parse_json(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+impl ServeArgs {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = read_config(self.config.as_deref())?;
+        set(&mut settings.listen, self.listen.as_ref());
+        set(&mut settings.strategy, self.strategy.as_ref());
+        if self.strategy.is_some() && self.strategy_options.is_none() {
+            // The options in the file are for the strategy in the file.
+            settings.strategy_options = serde_json::Value::Null;
+        }
+        set(&mut settings.strategy_options, self.strategy_options.as_ref());
+        set(&mut settings.gateway.attempts, self.attempts.as_ref());
+        settings.store = self.db.clone().or(settings.store);
+        settings.plugins = self.plugins.plugins.clone().or(settings.plugins);
+        self.upstream.apply(&mut settings);
+        for named in &self.proxies {
+            settings.sources.push(trusted(named, &self.read));
+        }
+        Ok(settings)
+    }
+}
+
+impl UpstreamArgs {
+    /// What is given here wins over the configuration.
+    pub(super) fn apply(&self, settings: &mut Settings) {
+        set(&mut settings.gateway.connect_timeout, self.connect_timeout.as_ref());
+        settings.verify_upstream &= !self.proxy_insecure;
+        settings.upstream_ca = self.proxy_cacert.clone().or(settings.upstream_ca.take());
+    }
+}
+
+fn set<T: Clone>(setting: &mut T, given: Option<&T>) {
+    if let Some(given) = given {
+        setting.clone_from(given);
+    }
+}
+
+/// The settings of a configuration file, or the defaults.
+pub(super) fn read_config(path: Option<&std::path::Path>) -> Result<Settings, Failure> {
+    let Some(path) = path else { return Ok(Settings::default()) };
+    ConfigFile::read(path).and_then(|file| Settings::from_file(file, path)).map_err(|error| {
+        let hint = error.hint.clone();
+        Failure { hint, ..Failure::new(Exit::Usage, error) }
+    })
+}
+
+/// A source that the command line names: the user vouches for it.
+pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
+    SourceSettings {
+        name: named.to_owned(),
+        location: named.to_owned(),
+        parser: read.parser.clone(),
+        options: serde_json::Value::Null,
+        scheme: read.scheme,
+        tags: proxywhirl_core::Tags::default(),
+        trust: true,
+        headers: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Carries out `serve`: serves until it is told to stop.
+pub(super) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
+    let settings = args.settings()?;
+    if settings.sources.is_empty() && settings.store.is_none() {
+        return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
+            .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
+    }
+    // First of all, so that an address in use costs no waiting for sources.
+    let listener = wiring::bind(&settings.listen).await?;
+    let service = Service::start(&settings)?;
+    let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
+    if !unproven.is_empty() {
+        service.can_prove()?;
+    }
+    let filled = service.fill(&trusted).await?;
+    report(&filled);
+    let members = service.engine().snapshot().len();
+    if members == 0 && unproven.is_empty() {
+        service.stop().await?;
+        return Err(nothing(&filled));
+    }
+    let address = wiring::local_address(&listener)?;
+    let shutdown = CancellationToken::new();
+    let stop = wiring::stop_on_signal(shutdown.clone());
+    let filling = service.fill_in_background(unproven);
+    print(&format!("listening on {address}"))?;
+    tell(&format!(
+        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {members} proxies, strategy {}; try: curl -x http://{address} http://example.com/",
+        settings.strategy
+    ));
+    let drained = service.serve(listener, shutdown).await;
+    tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
+    stop.abort();
+    filling.abort();
+    service.stop().await?;
+    Ok(Exit::Done)
+}
+
+fn report(filled: &Filled) {
+    for source in &filled.sources {
+        sources::tell_source(source);
+    }
+    if filled.admissions.full > 0 {
+        tell(&format!("warning: the pool is full, {} proxies left out (pool.capacity)", filled.admissions.full));
+    }
+}
+
+/// Why there is nothing to serve, from what became of the sources.
+fn nothing(filled: &Filled) -> Failure {
+    let error = filled.sources.iter().find_map(|source: &SourceReport| source.error.clone());
+    match error {
+        Some(error) => Failure::new(Exit::Input, error),
+        None => Failure::new(Exit::NoResult, "no proxy was found, so there is nothing to serve")
+            .hint("`proxywhirl fetch` shows what is in a list, and what is wrong with its lines"),
+    }
+}

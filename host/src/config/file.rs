@@ -1,0 +1,331 @@
+//! The configuration file, as it was written. The reference for users is `host/docs/configuration.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The largest configuration file that is read.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Where the gateway listens.
+    pub listen: Option<String>,
+    /// The gateway.
+    #[serde(default)]
+    pub gateway: GatewaySection,
+    /// TLS to proxies, and from them to nobody else.
+    #[serde(default)]
+    pub upstream: UpstreamSection,
+    /// The pool.
+    #[serde(default)]
+    pub pool: PoolSection,
+    /// When a proxy is kept away from requests.
+    #[serde(default)]
+    pub health: HealthSection,
+    /// Where the pool is kept.
+    #[serde(default)]
+    pub store: StoreSection,
+    /// Where plugins are found.
+    #[serde(default)]
+    pub plugins: PluginsSection,
+    /// How members are chosen.
+    #[serde(default)]
+    pub strategy: StrategySection,
+    /// How proxies are proven.
+    #[serde(default)]
+    pub check: CheckSection,
+    /// Who hears events.
+    #[serde(default)]
+    pub hooks: Vec<HookSection>,
+    /// Where proxies come from.
+    #[serde(default)]
+    pub sources: Vec<SourceSection>,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySection {
+    /// How many proxies a request tries at the most.
+    pub attempts: Option<u32>,
+    /// For dial, TLS and handshake together.
+    pub connect_timeout: Option<Span>,
+    /// Until the first byte of the answer.
+    pub response_timeout: Option<Span>,
+    /// Until the head of the answer, over all attempts.
+    pub request_deadline: Option<Span>,
+    /// For a client to send its request's head.
+    pub head_timeout: Option<Span>,
+    /// How long a connection may be silent.
+    pub idle_timeout: Option<Span>,
+    /// How long a tunnel may be silent.
+    pub tunnel_idle_timeout: Option<Span>,
+    /// How long open connections may go on when the gateway stops.
+    pub drain: Option<Span>,
+    /// Clients that are connected at once.
+    pub max_connections: Option<usize>,
+    /// Bytes in a request's or answer's head.
+    pub max_head: Option<usize>,
+}
+
+/// `[upstream]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSection {
+    /// Whether the certificate of an `https://` proxy must hold.
+    pub verify: Option<bool>,
+    /// Certificates that are trusted beside the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[pool]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSection {
+    /// How many members there may be.
+    pub capacity: Option<usize>,
+    /// Whether sources that are not trusted may name addresses of private networks.
+    pub allow_private: Option<bool>,
+}
+
+/// `[health]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSection {
+    /// Faults in a row that open a breaker.
+    pub failures: Option<u32>,
+    /// How long it stays open the first time.
+    pub cooldown: Option<Span>,
+    /// How long it stays open at the most.
+    pub cooldown_max: Option<Span>,
+    /// Successes in a row that close it.
+    pub successes: Option<u32>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The database file.
+    pub path: Option<PathBuf>,
+    /// How often statistics are saved.
+    pub save_interval: Option<Span>,
+}
+
+/// `[plugins]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginsSection {
+    /// The plugins directory.
+    pub directory: Option<PathBuf>,
+    /// Where compiled code is cached.
+    pub cache: Option<PathBuf>,
+}
+
+/// `[strategy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrategySection {
+    /// The plugin's name.
+    pub name: Option<String>,
+    /// Its options.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
+}
+
+/// `[check]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSection {
+    /// How far a check goes: `format`, `tcp` or `http`.
+    pub level: Option<String>,
+    /// The judge's URL.
+    pub judge: Option<String>,
+    /// For one check.
+    pub timeout: Option<Span>,
+    /// Checks at once.
+    pub concurrency: Option<usize>,
+}
+
+/// `[[hooks]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookSection {
+    /// The plugin's name.
+    pub name: String,
+    /// Its options.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
+}
+
+/// `[[sources]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    /// Its name, for tags and messages.
+    pub name: String,
+    /// A URL, a file name, or `-`.
+    pub location: String,
+    /// The parser's name; found out when it is not said.
+    pub parser: Option<String>,
+    /// The parser's options.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
+    /// The scheme of entries that name none.
+    pub scheme: Option<String>,
+    /// Labels for what comes from it.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether what comes from it is used as it is, unproven.
+    #[serde(default)]
+    pub trust: bool,
+    /// Headers of the request that fetches it.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A duration as people write it: `5s`, `1m 30s`, `250ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format!("not a duration such as \"5s\" or \"1m 30s\": {error}")))
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong where, with the line.
+    pub reason: String,
+    /// What was probably meant.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration {}: {}", self.file.display(), self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML, or has a key or a value that it may not have.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
+        let size = std::fs::metadata(path).map_err(|cause| error(cause.to_string()))?.len();
+        if size > MAX_BYTES {
+            return Err(error(format!("{size} bytes, but a configuration has at most {MAX_BYTES}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads a text; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(0, |span| line_at(text, span.start));
+            let message = error.message();
+            ConfigError {
+                file: path.to_owned(),
+                reason: format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
+                hint: hint(message),
+            }
+        })
+    }
+}
+
+/// The line of a byte, counted from 1.
+fn line_at(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// For an unknown key: the nearest key that is known, or all of them.
+fn hint(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown field") {
+        return None;
+    }
+    let unknown = quoted.next()?;
+    let known: Vec<&str> = quoted.collect();
+    let nearest = known.iter().map(|key| (distance(unknown, key), *key)).min()?;
+    // More than a third of the letters wrong is another word.
+    if nearest.0 * 3 <= unknown.len().max(3) {
+        Some(format!("did you mean `{}`?", nearest.1))
+    } else {
+        Some(format!("the keys here are {}", known.join(", ")))
+    }
+}
+
+/// Levenshtein distance, in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let above = *cell;
+            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
+            diagonal = std::mem::replace(cell, left);
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(a.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let error = ConfigFile::parse(text, Path::new("proxywhirl.toml")).unwrap_err();
+        error.hint.as_ref().map_or_else(|| error.to_string(), |hint| format!("{error}\nhint: {hint}"))
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_its_line_and_the_nearest_known() {
+        insta::assert_snapshot!(error("listen = \"127.0.0.1:1\"\n[gateway]\nattemps = 3\n"), @r"
+        configuration proxywhirl.toml: line 3: unknown field `attemps`
+        hint: did you mean `attempts`?
+        ");
+        insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @r"
+        configuration proxywhirl.toml: line 2: unknown field `banana`
+        hint: the keys here are capacity, allow_private
+        ");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_told_with_its_line() {
+        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @"");
+        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @"");
+        insta::assert_snapshot!(error("[gateway\n"), @"");
+    }
+
+    #[test]
+    fn the_distance_between_words_counts_edits() {
+        assert_eq!(distance("attemps", "attempts"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

@@ -1,0 +1,287 @@
+//! What the configuration means, with the command line applied.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::pool::Pool;
+use proxywhirl_core::{Level, Scheme, Tag, Tags};
+use proxywhirl_gateway::GatewayConfig;
+
+use super::file::{CheckSection, ConfigError, ConfigFile, GatewaySection, HealthSection, SourceSection, Span};
+
+/// Where the gateway listens if nothing else is said: on this machine only.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// The strategy if nothing else is said.
+pub const DEFAULT_STRATEGY: &str = "round-robin";
+
+/// Checks at once if nothing else is said: quick, and kind to home routers.
+pub const DEFAULT_CONCURRENCY: usize = 256;
+
+/// For one check, if nothing else is said.
+pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the gateway listens: `HOST:PORT`.
+    pub listen: String,
+    /// The gateway.
+    pub gateway: GatewayConfig,
+    /// Whether the certificate of an `https://` proxy must hold.
+    pub verify_upstream: bool,
+    /// Certificates that are trusted beside the system's, in PEM.
+    pub upstream_ca: Option<PathBuf>,
+    /// The same, as text.
+    pub upstream_ca_pem: Option<Vec<u8>>,
+    /// How many members the pool may have.
+    pub capacity: usize,
+    /// Whether sources that are not trusted may name addresses of private networks.
+    pub allow_private: bool,
+    /// When a proxy is kept away from requests.
+    pub breaker: BreakerConfig,
+    /// The database file; none to keep nothing.
+    pub store: Option<PathBuf>,
+    /// How often statistics are saved.
+    pub save_interval: Duration,
+    /// The plugins directory.
+    pub plugins: Option<PathBuf>,
+    /// Where compiled code is cached; none for the user's cache directory.
+    pub plugin_cache: Option<PathBuf>,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The strategy's options, as JSON.
+    pub strategy_options: serde_json::Value,
+    /// How proxies are proven.
+    pub check: CheckSettings,
+    /// Hooks, each with its options as JSON.
+    pub hooks: Vec<(String, serde_json::Value)>,
+    /// Where proxies come from.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// How proxies are proven.
+#[derive(Debug, Clone)]
+pub struct CheckSettings {
+    /// How far a check goes.
+    pub level: Level,
+    /// The judge's URL; none when there is no judge that they could be proven with.
+    pub judge: Option<String>,
+    /// For one check.
+    pub timeout: Duration,
+    /// Checks at once.
+    pub concurrency: usize,
+}
+
+/// Where proxies come from.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// Its name.
+    pub name: String,
+    /// A URL, a file name, or `-`.
+    pub location: String,
+    /// The parser's name; found out when it is not said.
+    pub parser: Option<String>,
+    /// The parser's options, as JSON.
+    pub options: serde_json::Value,
+    /// The scheme of entries that name none.
+    pub scheme: Option<Scheme>,
+    /// Labels for what comes from it.
+    pub tags: Tags,
+    /// Whether what comes from it is used as it is, unproven.
+    pub trust: bool,
+    /// Headers of the request that fetches it.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN.to_owned(),
+            gateway: GatewayConfig::default(),
+            verify_upstream: true,
+            upstream_ca: None,
+            upstream_ca_pem: None,
+            capacity: Pool::DEFAULT_CAPACITY,
+            allow_private: false,
+            breaker: BreakerConfig::default(),
+            store: None,
+            save_interval: Duration::from_secs(1),
+            plugins: None,
+            plugin_cache: None,
+            strategy: DEFAULT_STRATEGY.to_owned(),
+            strategy_options: serde_json::Value::Object(serde_json::Map::new()),
+            check: CheckSettings {
+                level: Level::Http,
+                judge: None,
+                timeout: DEFAULT_CHECK_TIMEOUT,
+                concurrency: DEFAULT_CONCURRENCY,
+            },
+            hooks: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// What a file means. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// When a value is out of its range.
+    pub fn from_file(file: ConfigFile, path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let at = |relative: PathBuf| folder.join(relative);
+        let default = Self::default();
+        Ok(Self {
+            listen: file.listen.unwrap_or(default.listen),
+            gateway: gateway(&file.gateway).map_err(wrong)?,
+            verify_upstream: file.upstream.verify.unwrap_or(true),
+            upstream_ca: file.upstream.ca_file.map(at),
+            upstream_ca_pem: None,
+            capacity: file.pool.capacity.unwrap_or(default.capacity),
+            allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
+            breaker: breaker(&file.health).map_err(wrong)?,
+            store: file.store.path.map(at),
+            save_interval: span(file.store.save_interval, default.save_interval),
+            plugins: file.plugins.directory.map(at),
+            plugin_cache: file.plugins.cache.map(at),
+            strategy: file.strategy.name.unwrap_or(default.strategy),
+            strategy_options: json(file.strategy.options).map_err(wrong)?,
+            check: check(&file.check).map_err(wrong)?,
+            hooks: file
+                .hooks
+                .into_iter()
+                .map(|hook| Ok((hook.name, json(hook.options)?)))
+                .collect::<Result<_, String>>()
+                .map_err(wrong)?,
+            sources: file
+                .sources
+                .into_iter()
+                .map(|written| source(written, folder))
+                .collect::<Result<_, String>>()
+                .map_err(wrong)?,
+        })
+    }
+}
+
+fn span(written: Option<Span>, default: Duration) -> Duration {
+    written.map_or(default, |span| span.0)
+}
+
+fn at_least_one<T: PartialOrd + From<u8>>(key: &str, written: Option<T>, default: T) -> Result<T, String> {
+    match written {
+        Some(value) if value < T::from(1) => Err(format!("{key} must be at least 1")),
+        Some(value) => Ok(value),
+        None => Ok(default),
+    }
+}
+
+fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
+    let default = GatewayConfig::default();
+    let max_head = at_least_one("gateway.max_head", written.max_head, default.max_head)?;
+    Ok(GatewayConfig {
+        attempts: at_least_one("gateway.attempts", written.attempts, default.attempts)?,
+        connect_timeout: span(written.connect_timeout, default.connect_timeout),
+        response_timeout: span(written.response_timeout, default.response_timeout),
+        request_deadline: span(written.request_deadline, default.request_deadline),
+        head_timeout: span(written.head_timeout, default.head_timeout),
+        idle_timeout: span(written.idle_timeout, default.idle_timeout),
+        stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),
+        drain: span(written.drain, default.drain),
+        max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
+        max_head,
+        ..default
+    })
+}
+
+fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
+    let default = BreakerConfig::default();
+    Ok(BreakerConfig {
+        failures: at_least_one("health.failures", written.failures, default.failures)?,
+        cooldown: span(written.cooldown, default.cooldown),
+        cooldown_max: span(written.cooldown_max, default.cooldown_max),
+        successes: at_least_one("health.successes", written.successes, default.successes)?,
+    })
+}
+
+fn check(written: &CheckSection) -> Result<CheckSettings, String> {
+    let default = Settings::default().check;
+    let level = match &written.level {
+        Some(word) => Level::ALL
+            .into_iter()
+            .find(|level| level.as_str() == word)
+            .ok_or_else(|| format!("check.level {word:?} is none of format, tcp, http"))?,
+        None => default.level,
+    };
+    Ok(CheckSettings {
+        level,
+        judge: written.judge.clone(),
+        timeout: span(written.timeout, default.timeout),
+        concurrency: at_least_one("check.concurrency", written.concurrency, default.concurrency)?,
+    })
+}
+
+fn source(written: SourceSection, folder: &Path) -> Result<SourceSettings, String> {
+    let name = written.name;
+    let place = format!("source {name:?}");
+    let mut tags = Tags::default();
+    for tag in &written.tags {
+        tags.insert(tag.parse::<Tag>().map_err(|error| format!("{place}: {error}"))?);
+    }
+    let is_file = written.location != "-" && !written.location.contains("://");
+    Ok(SourceSettings {
+        scheme: written.scheme.map(|text| text.parse()).transpose().map_err(|error| format!("{place}: {error}"))?,
+        options: json(written.options).map_err(|error| format!("{place}: {error}"))?,
+        location: if is_file {
+            folder.join(&written.location).to_string_lossy().into_owned()
+        } else {
+            written.location
+        },
+        parser: written.parser,
+        tags,
+        trust: written.trust,
+        headers: written.headers,
+        name,
+    })
+}
+
+/// Options from TOML as JSON. TOML can say what JSON cannot: infinities and times.
+fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json::Value, String> {
+    serde_json::to_value(options).map_err(|error| format!("options that JSON cannot express: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, ConfigError> {
+        let path = Path::new("/etc/proxywhirl/proxywhirl.toml");
+        Settings::from_file(ConfigFile::parse(text, path)?, path)
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let settings = settings("").unwrap();
+        assert_eq!((&*settings.listen, &*settings.strategy), (DEFAULT_LISTEN, DEFAULT_STRATEGY));
+        assert_eq!(settings.gateway, GatewayConfig::default());
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let text = "[store]\npath = \"pool.db\"\n[[sources]]\nname = \"own\"\nlocation = \"own.txt\"\n";
+        let settings = settings(text).unwrap();
+        assert_eq!(settings.store.as_deref(), Some(Path::new("/etc/proxywhirl/pool.db")));
+        assert_eq!(settings.sources[0].location, "/etc/proxywhirl/own.txt");
+    }
+
+    #[test]
+    fn values_out_of_range_are_told_with_their_key() {
+        let error = |text: &str| settings(text).unwrap_err().to_string();
+        insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"");
+        insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @"");
+        insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @"");
+    }
+}

@@ -1,0 +1,12 @@
+//! ProxyWhirl: finds proxies, proves that they work, and rotates over them.
+//!
+//! This crate is the binary and the façade: it reads the configuration, loads the plugins, and wires
+//! engine, gateway and store together. `host/docs/architecture.md` is the map.
+
+pub mod bundle;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod exit;
+pub mod logging;
+pub mod wiring;

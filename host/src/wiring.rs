@@ -1,0 +1,14 @@
+//! Wires the parts together: what the configuration means becomes plugins, engine and gateway.
+//!
+//! `serve`, `get` and `demo` all start the same [`Service`]; only here is known who implements the
+//! traits that the engine asks for.
+
+mod check;
+mod net;
+mod plugins;
+mod service;
+
+pub use check::{checker, judge_url, serve_judge};
+pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
+pub use plugins::{gatherer, load as load_plugins, options_json};
+pub use service::{Filled, Service};

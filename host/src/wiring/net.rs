@@ -1,0 +1,94 @@
+//! Listeners, signals, and what it takes to dial.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use proxywhirl_net::{Dialer, DialerConfig, TlsConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure};
+
+/// Listens at `HOST:PORT`; port 0 takes a free one.
+///
+/// # Errors
+/// When the address is none, is in use, or may not be used.
+pub async fn bind(address: &str) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let (exit, hint) = match error.kind() {
+            ErrorKind::AddrInUse => {
+                (Exit::Environment, "another program listens there: choose another address, or port 0 for a free one")
+            }
+            ErrorKind::PermissionDenied => (Exit::Environment, "ports below 1024 need privileges: choose a higher one"),
+            ErrorKind::InvalidInput => (Exit::Usage, "an address is HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"),
+            _ => (Exit::Environment, "choose an address of this machine, such as 127.0.0.1:8080"),
+        };
+        Failure::new(exit, format!("cannot listen at {address}: {error}")).hint(hint)
+    })?;
+    if let Ok(address) = listener.local_addr()
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(listen = %address, "other machines can reach this address, and nobody has to log in");
+    }
+    Ok(listener)
+}
+
+/// Where a listener listens.
+///
+/// # Errors
+/// When the operating system does not tell.
+pub fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::new(Exit::Environment, error))
+}
+
+/// Cancels the token at SIGINT and SIGTERM. A second signal ends the program at once, as if nobody listened.
+pub fn stop_on_signal(token: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = signalled().await {
+            tracing::warn!(error = %error, "signals cannot be heard: end the program by killing it");
+            return;
+        }
+        tracing::info!("stopping: open connections may finish");
+        token.cancel();
+    })
+}
+
+#[cfg(unix)]
+async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn signalled() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Whom to believe in TLS to proxies.
+///
+/// # Errors
+/// When the file with certificates cannot be read.
+pub fn tls_config(verify: bool, ca_file: Option<&Path>) -> Result<TlsConfig, Failure> {
+    let extra_ca_pem = ca_file.map(std::fs::read).transpose().map_err(|error| {
+        let file = ca_file.map(|file| file.display().to_string()).unwrap_or_default();
+        Failure::new(Exit::Input, format!("certificates {file} cannot be read: {error}"))
+    })?;
+    Ok(TlsConfig { verify, extra_ca_pem })
+}
+
+/// What dials proxies.
+///
+/// # Errors
+/// When the certificates are none.
+pub fn dialer(tls: TlsConfig, connect_timeout: Duration) -> Result<Dialer, Failure> {
+    Dialer::new(DialerConfig { connect_timeout, tls }).map_err(|error| Failure::new(Exit::Input, error))
+}
