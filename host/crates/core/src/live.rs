@@ -132,8 +132,8 @@ impl Live {
         *self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the breaker of the member that was chosen, and counts the use. When it says true, then
-    /// [`Live::release`] must follow, once.
+    /// Asks the breaker of the member that was chosen, and counts the use as in flight. When it says true, then
+    /// [`Live::record`] must follow, once, and [`Live::leave`].
     pub fn admit(&self, config: &BreakerConfig, now: Timestamp) -> bool {
         let admitted =
             self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now));
@@ -144,9 +144,13 @@ impl Live {
         admitted
     }
 
-    /// Takes what became of a use that was admitted. True when the breaker changed its state.
-    pub fn release(&self, outcome: &Outcome, config: &BreakerConfig, now: Timestamp) -> bool {
+    /// Ends a use that was admitted: it is not in flight any more.
+    pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes what became of a use that was admitted. True when the breaker changed its state.
+    pub fn record(&self, outcome: &Outcome, config: &BreakerConfig, now: Timestamp) -> bool {
         let input = match outcome {
             Outcome::Success { latency } => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +198,8 @@ mod tests {
         assert_eq!(live.health(), Health::Unknown);
         for health in [Health::Degraded, Health::Unhealthy] {
             assert!(live.admit(&config, now));
-            live.release(&failure, &config, now);
+            live.record(&failure, &config, now);
+            live.leave();
             assert_eq!(live.health(), health);
         }
         assert!(!live.is_admissible(now));
@@ -204,7 +209,9 @@ mod tests {
         assert!(live.admit(&config, now));
         assert!(!live.is_admissible(now), "one probe is enough");
         assert_eq!(live.in_flight(), 1);
-        live.release(&Outcome::Success { latency: Duration::from_millis(3) }, &config, now);
+        live.record(&Outcome::Success { latency: Duration::from_millis(3) }, &config, now);
+        assert_eq!(live.in_flight(), 1, "what was reported may still be in flight");
+        live.leave();
         assert!(live.is_admissible(now));
         assert_eq!(live.in_flight(), 0);
         assert_eq!(live.statistics().failures, 2);

@@ -235,23 +235,28 @@ impl Engine {
     }
 
     /// Gives a lease back with what came of it.
-    pub fn settle(&self, lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+    pub fn settle(&self, mut lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+        self.report(&mut lease, outcome, attempt);
+    }
+
+    /// Says what came of a lease that is still in use.
+    pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         match outcome {
-            Outcome::Success { latency } => self.tell(Topic::RequestSuccess, &lease, attempt, |payload| {
+            Outcome::Success { latency } => self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
                 payload.latency_ms = Some(milliseconds(*latency));
             }),
-            Outcome::Failure(fault) => self.tell(Topic::RequestFailure, &lease, attempt, |payload| {
+            Outcome::Failure(fault) => self.tell(Topic::RequestFailure, lease, attempt, |payload| {
                 payload.fault = Some(FaultPayload::from(fault));
                 payload.counted = Some(true);
             }),
             Outcome::Neutral => {}
         }
-        self.observe(&lease, outcome);
-        let now = self.clock.now();
-        let member = Arc::clone(lease.member());
-        if lease.settle(outcome, now) {
-            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&*member));
-        }
+        self.record(lease, outcome);
+    }
+
+    /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
+    pub fn convict(&self, mut lease: Lease, fault: Fault) {
+        self.record(&mut lease, &Outcome::Failure(fault));
     }
 
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
@@ -338,6 +343,14 @@ impl Engine {
             fill(&mut payload);
             payload
         });
+    }
+
+    fn record(&self, lease: &mut Lease, outcome: &Outcome) {
+        self.observe(lease, outcome);
+        let now = self.clock.now();
+        if lease.report(outcome, now) {
+            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
+        }
     }
 
     fn observe(&self, lease: &Lease, outcome: &Outcome) {

@@ -153,6 +153,11 @@ impl<'g> Failover<'g> {
         self.engine.settle(lease, outcome, &self.describe(number));
     }
 
+    /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
+    pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
+        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
+    }
+
     /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
     pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
         let outcome = match fault.consequence().hurt {
@@ -272,12 +277,12 @@ impl<'g> Failover<'g> {
     /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
     fn judge(&mut self, winner: Option<Duration>) {
         for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
-            let outcome = match (charge, winner) {
-                (_, None) => Outcome::Neutral,
-                (Charge::Failed(fault), Some(_)) => Outcome::Failure(fault),
-                (Charge::Silent(silent), Some(latency)) => verdict(silent, latency),
-            };
-            self.settle(trial, &outcome);
+            match (charge, winner) {
+                (_, None) => self.settle(trial, &Outcome::Neutral),
+                // It was told when it happened.
+                (Charge::Failed(fault), Some(_)) => self.engine.convict(trial.lease, fault),
+                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
+            }
         }
     }
 

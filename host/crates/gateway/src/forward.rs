@@ -12,7 +12,7 @@ mod streamed;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side};
+use proxywhirl_core::{Endpoint, Fault, Kind, Side};
 use proxywhirl_net::{Forward, RequestForm, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
@@ -124,12 +124,14 @@ where
         (true, true) => Repeat::Overtake,
     };
     let won = failover.run(repeat, |endpoint| async move { attempt(gateway, &endpoint, asked, body).await }).await;
-    let Won { trial, latency, answer: Answered { inbound, form, answer } } = match won {
+    let Won { mut trial, latency, answer: Answered { inbound, form, answer } } = match won {
         Ok(won) => won,
         Err(fault) => return Served::failed(fault),
     };
+    failover.succeed(&mut trial, latency);
     let upstream = Some(Arc::clone(trial.endpoint()));
-    let served = if answer.head.status == 101 {
+    // The trial is kept until the end: as long is the member in use.
+    if answer.head.status == 101 {
         let end = upgrade(gateway, client, buffer, inbound, answer).await;
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
@@ -139,12 +141,7 @@ where
         let rules = Rules { asked, form: &form, config: gateway.config() };
         let Passed { status, end } = answer::pass(&mut inbound, &mut client, rules, answer, asked.keeps_alive).await;
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
-    };
-    match &served.end {
-        Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
-        _ => failover.settle(trial, &Outcome::Success { latency }),
     }
-    served
 }
 
 /// Sends the request through one upstream, up to the head of the answer.

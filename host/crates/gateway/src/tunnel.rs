@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{End, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -86,13 +86,14 @@ where
     .await;
     let attempts = failover.attempts();
     match opened {
-        Ok(Won { trial, latency, answer: stream }) => {
+        Ok(Won { mut trial, latency, answer: stream }) => {
+            failover.succeed(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
             let relayed = match say(client, &manner.granted()).await {
                 Ok(()) => relay(gateway, client, early, stream).await,
                 Err(fault) => Err(fault),
             };
-            failover.settle(trial, &Outcome::Success { latency });
+            drop(trial);
             let fault = relayed.as_ref().err();
             record.close(&record::End { status: manner.status(), attempts, upstream: Some(&upstream), fault });
             Next::Close

@@ -27,7 +27,8 @@ fn open_breaker(member: &Member) {
     let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
     assert!(member.live.admit(&config, Timestamp::from_micros(1)));
     let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
-    member.live.release(&failure, &config, Timestamp::from_micros(1));
+    member.live.record(&failure, &config, Timestamp::from_micros(1));
+    member.live.leave();
 }
 
 #[test]
