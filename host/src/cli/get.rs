@@ -43,7 +43,7 @@ pub(super) struct GetArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Proxies to use as they are: a file, a URL of a list, - for standard input, or a proxy itself
-    #[arg(long, value_name = "FILE|URL|-", num_args = 1..)]
+    #[arg(long, value_name = "FILE|URL|-")]
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,

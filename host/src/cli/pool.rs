@@ -11,7 +11,7 @@ use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_store::Sqlite;
 use serde::Serialize;
 
-use super::output::{print, table, tell, to_json};
+use super::output::{count, print, table, tell, to_json};
 use super::sources;
 use super::{PluginDirArgs, ReadArgs};
 use crate::config::{ConfigFile, Settings};
@@ -161,10 +161,12 @@ struct MemberRow {
     successes: u64,
     failures: u64,
     latency_ms: Option<f64>,
-    /// Microseconds since the Unix epoch.
-    added_at: u64,
-    /// Microseconds since the Unix epoch; none when it was never used.
-    last_used_at: Option<u64>,
+    /// In UTC, as RFC 3339 writes it.
+    added_at: String,
+    /// The same; none when it was never used.
+    last_used_at: Option<String>,
+    #[serde(skip)]
+    last_used: Timestamp,
 }
 
 impl MemberRow {
@@ -178,8 +180,9 @@ impl MemberRow {
             successes: member.statistics.successes,
             failures: member.statistics.failures,
             latency_ms: member.statistics.latency.map(|latency| latency.as_secs_f64() * 1_000.0),
-            added_at: member.added.as_micros(),
-            last_used_at: (used != Timestamp::default()).then_some(used.as_micros()),
+            added_at: rfc3339(member.added),
+            last_used_at: (used != Timestamp::default()).then(|| rfc3339(used)),
+            last_used: used,
         }
     }
 
@@ -191,15 +194,22 @@ impl MemberRow {
             self.successes.to_string(),
             self.failures.to_string(),
             self.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
-            self.last_used_at.map_or_else(|| "never".to_owned(), ago),
+            if self.last_used == Timestamp::default() { "never".to_owned() } else { ago(self.last_used) },
         ]
     }
 }
 
+fn rfc3339(time: Timestamp) -> String {
+    // The last instant that RFC 3339 can write is the end of the year 9999.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since_epoch = Duration::from_micros(time.as_micros()).min(LAST);
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_epoch).to_string()
+}
+
 /// How long ago, in words.
-fn ago(micros: u64) -> String {
+fn ago(time: Timestamp) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let span = now.saturating_sub(Duration::from_micros(micros));
+    let span = (Timestamp::default() + now).since(time);
     format!("{} ago", humantime::format_duration(Duration::from_secs(span.as_secs())))
 }
 
@@ -214,7 +224,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         let header = ["PROXY", "TAGS", "COUNTRY", "OK", "FAILED", "LATENCY", "USED"];
         print(&table(&header, rows.iter().map(MemberRow::cells).collect()))?;
     }
-    tell(&format!("{} proxies", rows.len()));
+    tell(&count(rows.len(), "proxy", "proxies"));
     Ok(if rows.is_empty() { Exit::NoResult } else { Exit::Done })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::output::{print, tell};
+use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
 use super::{PluginDirArgs, ReadArgs, UpstreamArgs};
 use crate::config::{ConfigFile, Settings, SourceSettings};
@@ -29,8 +29,9 @@ pub(super) struct ServeArgs {
     /// Options of the strategy, as JSON
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     strategy_options: Option<serde_json::Value>,
-    /// Proxies to use as they are, unproven: a file, a URL of a list, - for standard input, or a proxy itself
-    #[arg(long, value_name = "FILE|URL|-", num_args = 1..)]
+    /// Proxies to use as they are, unproven: a file, a URL of a list, - for standard input, or a proxy itself; may be
+    /// given several times
+    #[arg(long, value_name = "FILE|URL|-")]
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
@@ -123,19 +124,20 @@ pub(super) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         service.can_prove()?;
     }
     let filled = service.fill(&trusted).await?;
-    report(&filled);
     let members = service.engine().snapshot().len();
     if members == 0 && unproven.is_empty() {
         service.stop().await?;
         return Err(nothing(&filled));
     }
+    report(&filled);
     let address = wiring::local_address(&listener)?;
     let shutdown = CancellationToken::new();
     let stop = wiring::stop_on_signal(shutdown.clone());
     let filling = service.fill_in_background(unproven);
     print(&format!("listening on {address}"))?;
     tell(&format!(
-        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {members} proxies, strategy {}; try: curl -x http://{address} http://example.com/",
+        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}, strategy {}; try: curl -x http://{address} http://example.com/",
+        count(members, "proxy", "proxies"),
         settings.strategy
     ));
     let drained = service.serve(listener, shutdown).await;
@@ -151,7 +153,10 @@ fn report(filled: &Filled) {
         sources::tell_source(source);
     }
     if filled.admissions.full > 0 {
-        tell(&format!("warning: the pool is full, {} proxies left out (pool.capacity)", filled.admissions.full));
+        tell(&format!(
+            "warning: the pool is full, {} left out (pool.capacity)",
+            count(filled.admissions.full, "proxy", "proxies")
+        ));
     }
 }
 
@@ -160,7 +165,14 @@ fn nothing(filled: &Filled) -> Failure {
     let error = filled.sources.iter().find_map(|source: &SourceReport| source.error.clone());
     match error {
         Some(error) => Failure::new(Exit::Input, error),
-        None => Failure::new(Exit::NoResult, "no proxy was found, so there is nothing to serve")
-            .hint("`proxywhirl fetch` shows what is in a list, and what is wrong with its lines"),
+        None if filled.sources.is_empty() => {
+            Failure::new(Exit::NoResult, "the database holds no proxy, so there is nothing to serve")
+                .hint("add some with `proxywhirl pool add --db FILE PROXY`, or name a list with --proxies FILE")
+        }
+        None => {
+            report(filled);
+            Failure::new(Exit::NoResult, "no proxy was found, so there is nothing to serve")
+                .hint("`proxywhirl fetch` shows what is in a list, and what is wrong with its lines")
+        }
     }
 }

@@ -12,7 +12,7 @@ use proxywhirl_wasm::Plugins;
 
 pub(super) use proxywhirl_engine::ingest::gather::SourceReport;
 
-use super::output::tell;
+use super::output::{count, tell};
 use super::{PluginDirArgs, ReadArgs};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
@@ -58,9 +58,9 @@ impl Found {
             tell_source(source);
         }
         tell(&format!(
-            "{} proxies, {} duplicates, {} rejected",
-            self.candidates.len(),
-            self.duplicates,
+            "{}, {}, {} rejected",
+            count(self.candidates.len(), "different proxy", "different proxies"),
+            count(self.duplicates, "duplicate", "duplicates"),
             self.rejected()
         ));
     }
@@ -122,9 +122,10 @@ pub(super) fn tell_source(source: &SourceReport) {
         return;
     }
     let parser = if source.parser.is_empty() { "empty" } else { &source.parser };
+    let entries = count(source.entries, "entry", "entries");
     tell(&format!(
-        "{}: {parser}, {} entries, {} proxies, {} duplicates, {} rejected",
-        source.name, source.entries, source.candidates, source.duplicates, source.rejected
+        "{} ({parser}): {entries}, {} well formed, {} rejected",
+        source.name, source.candidates, source.rejected
     ));
     tell_rejections(source);
 }

@@ -23,20 +23,12 @@ pub fn load(directory: Option<&Path>, cache: Option<PathBuf>, symbols: Arc<Symbo
     config.directory = directory.map(Path::to_owned);
     config.cache = cache.or_else(cache_directory);
     config.seed = fastrand::u64(..);
-    let plugins = Plugins::load(config).map_err(|error| match &error {
+    // What is wrong with single files is a warning of the loader.
+    Plugins::load(config).map_err(|error| match &error {
         LoadError::Directory { .. } => Failure::new(Exit::Input, error)
             .hint("make the directory, or leave --plugins out: the bundled plugins need none"),
         LoadError::Engine(_) => Failure::new(Exit::Environment, error),
-    })?;
-    for problem in plugins.problems() {
-        tracing::error!(
-            plugin.file = %problem.file.display(),
-            plugin.problem = &*problem.reason,
-            hint = &*problem.hint,
-            "plugin left out"
-        );
-    }
-    Ok(plugins)
+    })
 }
 
 /// Where compiled plugins are kept: `$XDG_CACHE_HOME/proxywhirl`, or `~/.cache/proxywhirl`.
