@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use proxywhirl_core::{Candidate, Verdict};
+use proxywhirl_engine::events::milliseconds;
 
 use super::checking::{self, Checked};
 use super::output::{Row, print, table, tell, to_json};
@@ -65,7 +66,7 @@ fn cells((candidate, verdict): &(Candidate, Verdict)) -> Vec<String> {
     vec![
         candidate.endpoint.to_string(),
         if verdict.is_alive() { "alive" } else { "dead" }.to_owned(),
-        verdict.latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} ms", latency.as_secs_f64() * 1_000.0)),
+        verdict.latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} ms", milliseconds(latency))),
         verdict.fault.as_ref().map_or_else(String::new, ToString::to_string),
     ]
 }

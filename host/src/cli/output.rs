@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use proxywhirl_core::{Candidate, Verdict};
+use proxywhirl_engine::events::milliseconds;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -67,9 +68,7 @@ impl<'a> Row<'a> {
             tags: candidate.tags.iter().map(ToString::to_string).collect(),
             alive: verdict.map(Verdict::is_alive),
             level: verdict.and_then(|verdict| verdict.passed).map(proxywhirl_core::Level::as_str),
-            latency_ms: verdict
-                .and_then(|verdict| verdict.latency)
-                .map(|latency| (latency.as_secs_f64() * 1_000_000.0).round() / 1_000.0),
+            latency_ms: verdict.and_then(|verdict| verdict.latency).map(milliseconds),
             fault: verdict.and_then(|verdict| verdict.fault.as_ref()).map(ToString::to_string),
         }
     }

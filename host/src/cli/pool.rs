@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::store::{Changes, Store, StoredMember};
 use proxywhirl_core::{Endpoint, Tag, Timestamp};
+use proxywhirl_engine::events::milliseconds;
 use proxywhirl_store::Sqlite;
 use serde::Serialize;
 
@@ -179,7 +180,7 @@ impl MemberRow {
             anonymity: member.anonymity.as_str(),
             successes: member.statistics.successes,
             failures: member.statistics.failures,
-            latency_ms: member.statistics.latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+            latency_ms: member.statistics.latency.map(milliseconds),
             added_at: rfc3339(member.added),
             last_used_at: (used != Timestamp::default()).then(|| rfc3339(used)),
             last_used: used,

@@ -133,10 +133,11 @@ pub(super) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let address = wiring::local_address(&listener)?;
     let shutdown = CancellationToken::new();
     let stop = wiring::stop_on_signal(shutdown.clone());
+    let more = if unproven.is_empty() { "" } else { ", more are being checked" };
     let filling = service.fill_in_background(unproven);
     print(&format!("listening on {address}"))?;
     tell(&format!(
-        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}, strategy {}; try: curl -x http://{address} http://example.com/",
+        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {}; try: curl -x http://{address} http://example.com/",
         count(members, "proxy", "proxies"),
         settings.strategy
     ));

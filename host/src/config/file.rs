@@ -245,11 +245,14 @@ impl ConfigFile {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(0, |span| line_at(text, span.start));
             let message = error.message();
-            ConfigError {
-                file: path.to_owned(),
-                reason: format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
-                hint: hint(message),
-            }
+            let hint = hint(message);
+            let reason = match (&hint, key_at(text, line)) {
+                // The message names the key, and the hint the ones that there are.
+                (Some(_), _) => format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
+                (None, Some(key)) => format!("line {line}, {key}: {message}"),
+                (None, None) => format!("line {line}: {message}"),
+            };
+            ConfigError { file: path.to_owned(), reason, hint }
         })
     }
 }
@@ -257,6 +260,12 @@ impl ConfigFile {
 /// The line of a byte, counted from 1.
 fn line_at(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The key that a line sets. Not its value, which may be a secret.
+fn key_at(text: &str, line: usize) -> Option<&str> {
+    let (key, _) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
+    Some(key.trim()).filter(|key| !key.is_empty())
 }
 
 /// For an unknown key: the nearest key that is known, or all of them.
@@ -317,9 +326,9 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_type_is_told_with_its_line() {
-        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @"");
-        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @"");
-        insta::assert_snapshot!(error("[gateway\n"), @"");
+        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"configuration proxywhirl.toml: line 2, connect_timeout: not a duration such as "5s" or "1m 30s": expected number at 0"#);
+        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"configuration proxywhirl.toml: line 2, attempts: invalid type: string "three", expected u32"#);
+        insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml: line 1: unclosed table, expected `]`");
     }
 
     #[test]

@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn values_out_of_range_are_told_with_their_key() {
         let error = |text: &str| settings(text).unwrap_err().to_string();
-        insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"");
-        insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @"");
-        insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @"");
+        insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, tcp, http"#);
+        insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);
     }
 }

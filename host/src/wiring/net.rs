@@ -18,13 +18,15 @@ use crate::exit::{Exit, Failure};
 /// When the address is none, is in use, or may not be used.
 pub async fn bind(address: &str) -> Result<TcpListener, Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        let (exit, hint) = match error.kind() {
-            ErrorKind::AddrInUse => {
-                (Exit::Environment, "another program listens there: choose another address, or port 0 for a free one")
-            }
-            ErrorKind::PermissionDenied => (Exit::Environment, "ports below 1024 need privileges: choose a higher one"),
-            ErrorKind::InvalidInput => (Exit::Usage, "an address is HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"),
-            _ => (Exit::Environment, "choose an address of this machine, such as 127.0.0.1:8080"),
+        let kind = error.kind();
+        let (exit, hint) = if kind == ErrorKind::AddrInUse {
+            (Exit::Environment, "another program listens there: choose another address, or port 0 for a free one")
+        } else if kind == ErrorKind::PermissionDenied {
+            (Exit::Environment, "ports below 1024 need privileges: choose a higher one")
+        } else if kind == ErrorKind::InvalidInput {
+            (Exit::Usage, "an address is HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+        } else {
+            (Exit::Environment, "choose an address of this machine, such as 127.0.0.1:8080")
         };
         Failure::new(exit, format!("cannot listen at {address}: {error}")).hint(hint)
     })?;

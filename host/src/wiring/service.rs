@@ -10,7 +10,7 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::{Candidate, Level, Secret};
 use proxywhirl_engine::check::{Checked, Checker};
-use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload};
+use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload, milliseconds};
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::source::{BadLocation, Source};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts};
@@ -216,7 +216,7 @@ impl Service {
             proxy: checked.candidate.endpoint.to_string(),
             level: verdict.level.as_str(),
             alive: verdict.is_alive(),
-            latency_ms: verdict.latency.map(|latency| latency.as_secs_f64() * 1_000.0),
+            latency_ms: verdict.latency.map(milliseconds),
             fault: verdict.fault.as_ref().map(FaultPayload::from),
         });
     }

@@ -24,7 +24,7 @@ use proxywhirl_core::{Endpoint, Outcome, Timestamp};
 
 use crate::bus::{Bus, Subscription};
 use crate::clock::Clock;
-use crate::events::{AttemptPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload};
+use crate::events::{AttemptPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds};
 use crate::faults::FaultReporter;
 use crate::hooks::Hooks;
 use crate::strategy::{self, Selector};
@@ -374,10 +374,6 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("starting a thread")]
     Thread(#[from] std::io::Error),
-}
-
-fn milliseconds(span: Duration) -> f64 {
-    span.as_secs_f64() * 1_000.0
 }
 
 #[cfg(test)]

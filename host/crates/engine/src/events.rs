@@ -1,8 +1,16 @@
 //! The payloads of events. Their fields are a contract: see `host/docs/events.md`.
 
+use std::time::Duration;
+
 use proxywhirl_core::plugin::PluginFault;
 use proxywhirl_core::{Fault, Member};
 use serde::Serialize;
+
+/// A duration as people and scripts read it: milliseconds, to the microsecond.
+#[must_use]
+pub fn milliseconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1_000_000.0).round() / 1_000.0
+}
 
 /// A fault in a payload.
 #[derive(Debug, Serialize)]

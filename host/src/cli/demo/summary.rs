@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use proxywhirl_engine::Engine;
+use proxywhirl_engine::events::milliseconds;
 use proxywhirl_world::World;
 
 use super::super::output::table;
@@ -51,10 +52,6 @@ impl Summary {
 
 fn row(what: &str, count: u64) -> Vec<String> {
     vec![what.to_owned(), count.to_string()]
-}
-
-fn milliseconds(span: Duration) -> f64 {
-    span.as_secs_f64() * 1_000.0
 }
 
 /// The times of the requests, sorted, by the way in which they were sent.
