@@ -2,12 +2,13 @@
 //!
 //! A thread of its own owns the planning instance: it tells the plugin what changed in the pool and
 //! how uses went, asks for plans and compiles them into what requests pick from. A plugin that faults
-//! keeps its last plan in force, and is asked again after a pause that doubles with every fault; until
-//! there is a plan at all, everybody is picked in turn. So no request ever waits for a plugin, but
+//! keeps its last plan in force, and is asked again after a pause that doubles with every fault; where
+//! there is no plan, or it has nobody left, everybody is picked in turn. So no request ever waits for a plugin, but
 //! where the plugin itself asked for that by a plan without tiers: see [`shards`].
 
 mod shards;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ struct Shared {
     /// Written by the writer and by requests that end, taken as a whole by the thread. Held for a few instructions.
     agenda: Mutex<Agenda>,
     news: Condvar,
+    /// Whether the strategy's last call was a fault, and its plan may be older than the pool. Written by the thread.
+    is_faulted: AtomicBool,
 }
 
 impl Shared {
@@ -100,6 +103,7 @@ impl Selector {
             fallback,
             agenda: Mutex::default(),
             news: Condvar::new(),
+            is_faulted: AtomicBool::new(false),
         });
         let thread = match factory {
             Some(factory) => {
@@ -156,7 +160,12 @@ impl Selector {
                 Answer::Member(_) | Answer::Unavailable => self.shared.fallback.pick(snapshot, wish),
             };
         }
-        selection.picker.as_ref().unwrap_or(&self.shared.fallback).pick(snapshot, wish)
+        let Some(picker) = &selection.picker else { return self.shared.fallback.pick(snapshot, wish) };
+        picker.pick(snapshot, wish).or_else(|| {
+            // A plan that leaves somebody out is obeyed, but not one that could not be renewed when the pool changed.
+            let is_stale = self.shared.is_faulted.load(Ordering::Relaxed);
+            is_stale.then(|| self.shared.fallback.pick(snapshot, wish)).flatten()
+        })
     }
 
     /// Ends the thread, and waits for it: at the longest for the plugin's deadline. Blocks.
@@ -289,11 +298,13 @@ impl Driver {
         }
         match work(self) {
             Ok(()) => {
+                self.shared.is_faulted.store(false, Ordering::Relaxed);
                 self.failures = 0;
                 self.resume = None;
             }
             Err(fault) => {
                 self.faults.report(&fault);
+                self.shared.is_faulted.store(true, Ordering::Relaxed);
                 let pause = PAUSE.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
                 self.failures = self.failures.saturating_add(1);
                 self.resume = Some(Instant::now() + pause);

@@ -82,6 +82,7 @@ impl Writer {
             unsaved: HashSet::new(),
             removed: Vec::new(),
             saved_at: Timestamp::default(),
+            is_failing: false,
         };
         desk.load(store)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
@@ -139,6 +140,8 @@ struct Desk {
     removed: Vec<EndpointKey>,
     /// When the statistics were saved last.
     saved_at: Timestamp,
+    /// Whether the last save failed.
+    is_failing: bool,
 }
 
 impl Desk {
@@ -240,8 +243,16 @@ impl Desk {
     }
 
     async fn save_or_warn(&mut self) {
-        if let Err(error) = self.save().await {
-            tracing::warn!(error = %error, "the pool could not be saved, will try again");
+        let was_failing = self.is_failing;
+        let saved = self.save().await;
+        self.is_failing = saved.is_err();
+        // Told when it changes: a full disk would fill the log too.
+        match saved {
+            Err(error) if !was_failing => {
+                tracing::warn!(error = %error, "the pool could not be saved, will try again until it can");
+            }
+            Ok(()) if was_failing => tracing::info!("the pool is saved again"),
+            Ok(()) | Err(_) => {}
         }
     }
 

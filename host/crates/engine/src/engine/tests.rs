@@ -20,6 +20,8 @@ enum Script {
     Nonsense,
     /// Traps in `plan`.
     Trap,
+    /// Plans for the member in slot 0 once, and then traps.
+    TrapLater,
     /// Is asked for each request, and names slot 1.
     Select,
     /// Is asked for each request, and names a slot that nobody has.
@@ -30,7 +32,7 @@ enum Script {
     SelectNobody,
 }
 
-struct Scripted(Script);
+struct Scripted(Script, u32);
 
 fn fault(export: &'static str) -> PluginFault {
     PluginFault {
@@ -48,7 +50,7 @@ impl StrategyFactory for Scripted {
     }
 
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
-        Ok(Box::new(Self(self.0)))
+        Ok(Box::new(Self(self.0, 0)))
     }
 }
 
@@ -69,8 +71,11 @@ impl Strategy for Scripted {
         let only = |slot| Plan {
             tiers: vec![Tier { mode: Mode::Draw, members: Membership::These(vec![Weighted { slot, weight: 1.0 }]) }],
         };
+        self.1 += 1;
         match self.0 {
             Script::First => Ok(only(0)),
+            Script::TrapLater if self.1 == 1 => Ok(only(0)),
+            Script::TrapLater => Err(fault("plan")),
             Script::Nonsense => Ok(only(4_000)),
             Script::Trap => Err(fault("plan")),
             Script::Select | Script::SelectNonsense | Script::SelectTrap | Script::SelectNobody => Ok(Plan::default()),
@@ -82,7 +87,7 @@ impl Strategy for Scripted {
             Script::SelectNonsense => Ok(Some(4_000)),
             Script::SelectTrap => Err(fault("select")),
             Script::SelectNobody => Ok(None),
-            Script::First | Script::Nonsense | Script::Trap | Script::Select => Ok(Some(1)),
+            Script::First | Script::Nonsense | Script::Trap | Script::TrapLater | Script::Select => Ok(Some(1)),
         }
     }
 }
@@ -98,7 +103,7 @@ fn candidate(n: u8) -> Candidate {
 }
 
 async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {
-    let strategy = script.map(|script| Arc::new(Scripted(script)) as Arc<dyn StrategyFactory>);
+    let strategy = script.map(|script| Arc::new(Scripted(script, 0)) as Arc<dyn StrategyFactory>);
     let engine = Engine::start(EngineConfig::default(), Parts { strategy, ..Parts::default() }).unwrap();
     let candidates = (0..members).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect();
     assert_eq!(engine.admit(candidates).await.new, usize::from(members));
@@ -138,7 +143,7 @@ async fn whatever_a_plugin_does_the_fallback_answers_and_the_fault_is_told() {
         (Script::SelectNonsense, "select", "invalid-answer"),
         (Script::SelectTrap, "select", "trap"),
     ] {
-        let strategy: Arc<dyn StrategyFactory> = Arc::new(Scripted(script));
+        let strategy: Arc<dyn StrategyFactory> = Arc::new(Scripted(script, 0));
         let parts = Parts { strategy: Some(strategy), ..Parts::default() };
         let engine = Engine::start(EngineConfig::default(), parts).unwrap();
         let mut told = engine.subscribe(&[Topic::PluginFaulted], 100);
@@ -148,6 +153,14 @@ async fn whatever_a_plugin_does_the_fallback_answers_and_the_fault_is_told() {
         assert!(event.payload.contains(export) && event.payload.contains(cause), "{}", event.payload);
         engine.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_plan_that_could_not_be_renewed_loses_no_request() {
+    let engine = engine(Some(Script::TrapLater), 3).await;
+    assert_eq!(spread(&engine), [30]);
+    assert_eq!(engine.remove(vec![candidate(0).endpoint.key()]).await, 1);
+    assert_eq!(spread(&engine), [15, 15]);
 }
 
 #[tokio::test]
