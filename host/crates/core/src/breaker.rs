@@ -73,11 +73,14 @@ pub enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
     state: State,
+    /// When the first probe may go, or might have gone, after it opened last. What was admitted before that says
+    /// nothing about the member as it is now, however late it ends.
+    since: Timestamp,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed { faults: 0 } }
+        Self { state: State::Closed { faults: 0 }, since: Timestamp::default() }
     }
 }
 
@@ -96,9 +99,16 @@ impl Breaker {
         admitted
     }
 
-    /// Takes what became of a request that was admitted.
-    pub fn record(&mut self, input: Input, config: &BreakerConfig, now: Timestamp) {
+    /// Takes what became of a request that was admitted, and when that was. A request that was admitted before the
+    /// breaker opened is no news: it must neither decide in place of the probe nor make room for a second one.
+    pub fn record(&mut self, input: Input, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) {
+        if admitted < self.since {
+            return;
+        }
         self.state = step(self.state, input, config, now).0;
+        if let State::Open { until, .. } = self.state {
+            self.since = until;
+        }
     }
 }
 
@@ -119,7 +129,7 @@ fn step(state: State, input: Input, config: &BreakerConfig, now: Timestamp) -> (
         (State::Open { until, cooldown }, Input::Admit) if now >= until => {
             (State::HalfOpen { probing: true, successes: 0, cooldown }, true)
         }
-        // Whatever ends now was admitted before it opened, and is no news.
+        // Whatever ends now was admitted before it opened.
         (State::Open { .. }, _) => (state, false),
         (State::HalfOpen { probing: true, .. }, Input::Admit) => (state, false),
         (State::HalfOpen { probing: false, successes, cooldown }, Input::Admit) => {
@@ -164,7 +174,7 @@ mod tests {
     fn opened() -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..CONFIG.failures {
-            breaker.record(Input::Failure, &CONFIG, at(0));
+            breaker.record(Input::Failure, at(0), &CONFIG, at(0));
         }
         breaker
     }
@@ -173,9 +183,9 @@ mod tests {
     fn one_error_kills_nobody() {
         let mut breaker = Breaker::default();
         for _ in 0..100 {
-            breaker.record(Input::Failure, &CONFIG, at(0));
-            breaker.record(Input::Failure, &CONFIG, at(0));
-            breaker.record(Input::Success, &CONFIG, at(0));
+            breaker.record(Input::Failure, at(0), &CONFIG, at(0));
+            breaker.record(Input::Failure, at(0), &CONFIG, at(0));
+            breaker.record(Input::Success, at(0), &CONFIG, at(0));
             assert!(breaker.admit(&CONFIG, at(0)));
         }
     }
@@ -192,7 +202,7 @@ mod tests {
     fn a_probe_that_says_nothing_gives_its_place_back() {
         let mut breaker = opened();
         assert!(breaker.admit(&CONFIG, at(5)));
-        breaker.record(Input::Neutral, &CONFIG, at(6));
+        breaker.record(Input::Neutral, at(5), &CONFIG, at(6));
         assert!(breaker.admit(&CONFIG, at(6)));
     }
 
@@ -200,10 +210,10 @@ mod tests {
     fn coming_back_needs_successes() {
         let mut breaker = opened();
         assert!(breaker.admit(&CONFIG, at(5)));
-        breaker.record(Input::Success, &CONFIG, at(5));
+        breaker.record(Input::Success, at(5), &CONFIG, at(5));
         assert!(matches!(breaker.state(), State::HalfOpen { probing: false, successes: 1, .. }));
         assert!(breaker.admit(&CONFIG, at(5)));
-        breaker.record(Input::Success, &CONFIG, at(5));
+        breaker.record(Input::Success, at(5), &CONFIG, at(5));
         assert_eq!(breaker.state(), State::Closed { faults: 0 });
     }
 
@@ -213,37 +223,58 @@ mod tests {
         let mut now = at(5);
         for expected in [10, 15, 15] {
             assert!(breaker.admit(&CONFIG, now));
-            breaker.record(Input::Failure, &CONFIG, now);
+            breaker.record(Input::Failure, now, &CONFIG, now);
             let State::Open { until, .. } = breaker.state() else { unreachable!() };
             assert_eq!(until.since(now), Duration::from_secs(expected));
             now = until;
         }
     }
 
+    #[test]
+    fn what_was_admitted_before_it_opened_is_no_news() {
+        for late in [Input::Success, Input::Failure, Input::Neutral] {
+            let mut breaker = opened();
+            assert!(breaker.admit(&CONFIG, at(5)));
+            let probing = breaker;
+            breaker.record(late, at(0), &CONFIG, at(6));
+            assert_eq!(breaker, probing, "{late:?} decided in place of the probe");
+            for _ in 0..CONFIG.successes {
+                breaker.record(Input::Success, at(5), &CONFIG, at(6));
+                assert!(breaker.admit(&CONFIG, at(6)));
+            }
+            for _ in 0..CONFIG.failures {
+                breaker.record(late, at(0), &CONFIG, at(7));
+            }
+            assert_eq!(breaker.state(), State::Closed { faults: 0 });
+        }
+    }
+
     proptest! {
-        /// Whatever happens in whatever order: never two probes at once, and it always opens up again.
+        /// Whatever ends in whatever order, however late: never two probes at once, and it always opens up again.
         #[test]
-        fn at_most_one_probe_is_under_way(steps in prop::collection::vec((0..4u8, 0..20u64), 1..200)) {
+        fn at_most_one_probe_is_under_way(steps in prop::collection::vec((0..4usize, 0..20u64, any::<usize>()), 1..200)) {
             let mut breaker = Breaker::default();
-            let (mut now, mut probes) = (0, 0u32);
-            for (input, pause) in steps {
+            let mut now = 0;
+            // When each was admitted that has not ended, and whether it is a probe of the present half-open time.
+            let mut under_way: Vec<(Timestamp, bool)> = Vec::new();
+            for (input, pause, which) in steps {
                 now += pause;
-                let half_open = |b: &Breaker| !matches!(b.state(), State::Closed { .. });
-                match input {
-                    0 => {
-                        let admitted = breaker.admit(&CONFIG, at(now));
-                        if half_open(&breaker) && admitted { probes += 1; }
-                        prop_assert!(!half_open(&breaker) || probes <= 1);
+                if input == 0 {
+                    if breaker.admit(&CONFIG, at(now)) {
+                        under_way.push((at(now), matches!(breaker.state(), State::HalfOpen { .. })));
                     }
-                    input => {
-                        let input = [Input::Success, Input::Failure, Input::Neutral][usize::from(input) - 1];
-                        breaker.record(input, &CONFIG, at(now));
-                        probes = 0;
+                } else if !under_way.is_empty() {
+                    let input = [Input::Success, Input::Failure, Input::Neutral][input - 1];
+                    let (admitted, _) = under_way.swap_remove(which % under_way.len());
+                    breaker.record(input, admitted, &CONFIG, at(now));
+                    if !matches!(breaker.state(), State::HalfOpen { .. }) {
+                        under_way.iter_mut().for_each(|(_, is_probe)| *is_probe = false);
                     }
                 }
+                prop_assert!(under_way.iter().filter(|(_, is_probe)| *is_probe).count() <= 1);
             }
-            if let State::HalfOpen { probing: true, .. } = breaker.state() {
-                breaker.record(Input::Neutral, &CONFIG, at(now));
+            for (admitted, _) in under_way {
+                breaker.record(Input::Neutral, admitted, &CONFIG, at(now));
             }
             prop_assert!(breaker.admit(&CONFIG, at(now + 1_000)));
         }

@@ -70,8 +70,8 @@ impl FromStr for Host {
 
 fn v6(text: &str) -> Option<Host> {
     let (addr, zone) = match text.split_once('%') {
-        // A URL writes the `%` of a zone as `%25` (RFC 6874).
-        Some((addr, zone)) => (addr, Some(zone.strip_prefix("25").unwrap_or(zone))),
+        // A URL writes the `%` of a zone as `%25` (RFC 6874). With nothing behind it, it is the zone 25 itself.
+        Some((addr, zone)) => (addr, Some(zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone))),
         None => (text, None),
     };
     let zone_is_sane = zone.is_none_or(|zone| {
@@ -114,6 +114,8 @@ impl fmt::Display for Host {
         match self {
             Self::V4(addr) => write!(f, "{addr}"),
             Self::V6 { addr, zone: None } => write!(f, "[{addr}]"),
+            // A zone that begins with 25 would be taken for an escaped one.
+            Self::V6 { addr, zone: Some(zone) } if zone.starts_with("25") => write!(f, "[{addr}%25{zone}]"),
             Self::V6 { addr, zone: Some(zone) } => write!(f, "[{addr}%{zone}]"),
             Self::Name(name) => f.write_str(name),
         }
@@ -132,6 +134,17 @@ mod tests {
         assert_eq!("2001:db8::1".parse::<Host>().unwrap().to_string(), "[2001:db8::1]");
         assert_eq!("[fe80::1%eth0]".parse::<Host>().unwrap().to_string(), "[fe80::1%eth0]");
         assert_eq!("Gate.Example.".parse::<Host>().unwrap(), Host::Name("gate.example".into()));
+    }
+
+    #[test]
+    fn a_zone_survives_its_text_though_it_looks_escaped() {
+        for (text, zone) in
+            [("fe80::1%25", "25"), ("fe80::1%2525", "25"), ("[fe80::1%25256]", "256"), ("fe80::1%254", "4")]
+        {
+            let host: Host = text.parse().unwrap();
+            assert_eq!(host, Host::V6 { addr: "fe80::1".parse().unwrap(), zone: Some(zone.into()) }, "{text}");
+            assert_eq!(host.to_string().parse(), Ok(host));
+        }
     }
 
     #[test]

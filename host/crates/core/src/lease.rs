@@ -42,7 +42,7 @@ impl Lease {
 
     /// Says what came of the use; only the first report counts. True when the member's breaker changed its state.
     pub fn report(&mut self, outcome: &Outcome, now: Timestamp) -> bool {
-        !std::mem::replace(&mut self.reported, true) && self.member.live.record(outcome, &self.config, now)
+        !std::mem::replace(&mut self.reported, true) && self.member.live.record(outcome, self.taken, &self.config, now)
     }
 }
 

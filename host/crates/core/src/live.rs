@@ -149,8 +149,8 @@ impl Live {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes what became of a use that was admitted. True when the breaker changed its state.
-    pub fn record(&self, outcome: &Outcome, config: &BreakerConfig, now: Timestamp) -> bool {
+    /// Takes what became of a use that was admitted, and when that was. True when the breaker changed its state.
+    pub fn record(&self, outcome: &Outcome, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) -> bool {
         let input = match outcome {
             Outcome::Success { latency } => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl Live {
         };
         self.with_breaker(|breaker| {
             let before = std::mem::discriminant(&breaker.state());
-            breaker.record(input, config, now);
+            breaker.record(input, admitted, config, now);
             before != std::mem::discriminant(&breaker.state())
         })
     }
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(live.health(), Health::Unknown);
         for health in [Health::Degraded, Health::Unhealthy] {
             assert!(live.admit(&config, now));
-            live.record(&failure, &config, now);
+            live.record(&failure, now, &config, now);
             live.leave();
             assert_eq!(live.health(), health);
         }
@@ -209,7 +209,7 @@ mod tests {
         assert!(live.admit(&config, now));
         assert!(!live.is_admissible(now), "one probe is enough");
         assert_eq!(live.in_flight(), 1);
-        live.record(&Outcome::Success { latency: Duration::from_millis(3) }, &config, now);
+        live.record(&Outcome::Success { latency: Duration::from_millis(3) }, now, &config, now);
         assert_eq!(live.in_flight(), 1, "what was reported may still be in flight");
         live.leave();
         assert!(live.is_admissible(now));

@@ -27,7 +27,7 @@ fn open_breaker(member: &Member) {
     let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
     assert!(member.live.admit(&config, Timestamp::from_micros(1)));
     let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
-    member.live.record(&failure, &config, Timestamp::from_micros(1));
+    member.live.record(&failure, Timestamp::from_micros(1), &config, Timestamp::from_micros(1));
     member.live.leave();
 }
 
@@ -94,6 +94,21 @@ fn a_hole_does_not_double_the_share_of_its_neighbour() {
         let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
         let first = (0..1_000).filter(|seed| picker.pick(&snapshot, &wish(*seed, &[])).unwrap().slot == 0).count();
         assert!((450..=550).contains(&first), "{mode:?}: {first}");
+    }
+}
+
+#[test]
+fn when_few_are_eligible_they_keep_their_shares() {
+    let (snapshot, _) = pool_of(400).publish();
+    for member in snapshot.iter().filter(|member| member.slot % 200 != 7) {
+        open_breaker(member);
+    }
+    let shares: Vec<f32> = (0..400).map(|slot| if slot < 200 { 1.0 } else { 3.0 }).collect();
+    for (members, expected) in [(Membership::Everyone, 900..1_100), (weights(&shares), 1_400..1_600)] {
+        let picker = Picker::compile(&plan(Mode::Draw, members), &snapshot, None).unwrap();
+        let picked = |seed| picker.pick(&snapshot, &wish(seed, &[])).unwrap().slot;
+        let second = (0..2_000).filter(|seed| picked(*seed) == 207).count();
+        assert!(expected.contains(&second), "{second}");
     }
 }
 
