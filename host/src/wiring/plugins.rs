@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use proxywhirl_core::plugin::{FaultCause, PluginFault, Strategy, StrategyFactory};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::Clock;
 use proxywhirl_engine::ingest::gather::Gatherer;
 use proxywhirl_engine::source::{Fetcher, FetcherConfig};
-use proxywhirl_wasm::{LoadError, Plugins, PluginsConfig};
+use proxywhirl_wasm::{LoadError, PluginError, Plugins, PluginsConfig};
 
 use crate::bundle::BUNDLE;
 use crate::exit::{Exit, Failure};
@@ -35,6 +36,81 @@ pub fn load(directory: Option<&Path>, cache: Option<PathBuf>, symbols: Arc<Symbo
 fn cache_directory() -> Option<PathBuf> {
     let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache"))).map(|cache| cache.join("proxywhirl"))
+}
+
+/// The strategy of a name. One that is there but cannot be used now, because its file is no plugin for this host or
+/// because it faults as it starts, is no failure: it is started again later, and meanwhile the fallback serves. What the
+/// user can put right is one: a name that nobody has, options that do not fit, options that the plugin refuses.
+///
+/// # Errors
+/// When there is none of that name, or it does not take its options.
+pub(super) fn strategy(
+    plugins: &Arc<Plugins>,
+    name: &str,
+    options: &serde_json::Value,
+) -> Result<Arc<dyn StrategyFactory>, Failure> {
+    let options = options_json(options);
+    match plugins.strategy(name, &options) {
+        Ok(strategy) => Ok(strategy),
+        Err(error) if is_passing(plugins, name, &error) => {
+            Ok(Arc::new(Late { plugins: Arc::clone(plugins), name: name.to_owned(), options }))
+        }
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// Whether the gateway can serve without the strategy, until somebody has seen to the plugin.
+fn is_passing(plugins: &Plugins, name: &str, error: &PluginError) -> bool {
+    match error {
+        PluginError::Fault(fault) => fault.cause != FaultCause::Refused,
+        PluginError::Unknown { .. } => unusable(plugins, name).is_some(),
+        PluginError::Options(_) => false,
+    }
+}
+
+/// What is wrong with the file of a name.
+fn unusable(plugins: &Plugins, name: &str) -> Option<String> {
+    let named = plugins.list().into_iter().filter(|plugin| plugin.name == name);
+    named.filter_map(|plugin| plugin.problem).map(|problem| problem.reason).next()
+}
+
+/// Why a plugin cannot be had, with what helps.
+pub(super) fn failure(error: PluginError) -> Failure {
+    match &error {
+        PluginError::Unknown { .. } => {
+            Failure::new(Exit::Usage, error).hint("`proxywhirl plugin list` shows which plugins there are")
+        }
+        PluginError::Options(_) => Failure::new(Exit::Usage, error)
+            .hint("`proxywhirl plugin list --json` shows the schema of a plugin's options"),
+        PluginError::Fault(_) => Failure::new(Exit::Input, error),
+    }
+}
+
+/// A strategy that could not be started yet. Whoever asks for an instance tries again, and tells the fault.
+struct Late {
+    plugins: Arc<Plugins>,
+    name: String,
+    options: String,
+}
+
+impl StrategyFactory for Late {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
+        let factory = self.plugins.strategy(&self.name, &self.options).map_err(|error| match error {
+            PluginError::Fault(fault) => fault,
+            PluginError::Unknown { .. } | PluginError::Options(_) => PluginFault {
+                plugin: self.name.as_str().into(),
+                version: Box::default(),
+                export: "instantiate",
+                cause: FaultCause::Instantiate,
+                detail: unusable(&self.plugins, &self.name).unwrap_or_else(|| error.to_string()).into(),
+            },
+        })?;
+        factory.instance()
+    }
 }
 
 /// Options as plugins get them: JSON text, an object.

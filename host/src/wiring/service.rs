@@ -17,7 +17,6 @@ use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts};
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_net::Dialer;
 use proxywhirl_store::Sqlite;
-use proxywhirl_wasm::PluginError;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -61,12 +60,12 @@ impl Service {
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
         let plugins = plugins::load(settings.plugins.as_deref(), settings.plugin_cache.clone(), Arc::clone(&symbols))?;
-        let options = plugins::options_json(&settings.strategy_options);
-        let strategy = plugins.strategy(&settings.strategy, &options).map_err(plugin_failure)?;
+        let plugins = Arc::new(plugins);
+        let strategy = plugins::strategy(&plugins, &settings.strategy, &settings.strategy_options)?;
         let hooks = settings
             .hooks
             .iter()
-            .map(|(name, options)| plugins.hook(name, &plugins::options_json(options)).map_err(plugin_failure));
+            .map(|(name, options)| plugins.hook(name, &plugins::options_json(options)).map_err(plugins::failure));
         let mut tls = net::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());
         let dialer = net::dialer(tls, settings.gateway.connect_timeout)?;
@@ -254,13 +253,4 @@ fn store(settings: &Settings) -> Result<Option<Box<dyn Store>>, Failure> {
 
 fn store_failure(error: StoreError) -> Failure {
     Failure::new(Exit::Environment, error)
-}
-
-fn plugin_failure(error: PluginError) -> Failure {
-    match &error {
-        PluginError::Unknown { .. } | PluginError::Options(_) => {
-            Failure::new(Exit::Usage, error).hint("`proxywhirl plugin list` shows which plugins there are")
-        }
-        PluginError::Fault(_) => Failure::new(Exit::Input, error),
-    }
 }

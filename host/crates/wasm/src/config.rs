@@ -20,7 +20,7 @@ pub struct Limits {
     pub memory: usize,
     /// Time for one call, instantiation included.
     pub call: Duration,
-    /// Time for one call of `select`; only strategies have it.
+    /// Time for one call of what has to be quick: `select` of a strategy, `sniff` of a parser. Hooks have none.
     pub select: Duration,
     /// Bytes that one answer or one call of the host may carry out of the guest.
     pub answer: usize,
@@ -32,7 +32,8 @@ pub struct KindLimits {
     /// Of strategies. Default: 64 MiB, 1 s, 10 ms for `select`, answers of 40 MiB (a plan of four
     /// million members).
     pub strategy: Limits,
-    /// Of parsers. Default: 256 MiB, the document included, 30 s, answers of 256 MiB.
+    /// Of parsers. Default: 256 MiB, the document included, 30 s, 1 s for `sniff`, answers of 256
+    /// MiB.
     pub parser: Limits,
     /// Of hooks. Default: 64 MiB, 1 s, answers of 4 MiB.
     pub hook: Limits,

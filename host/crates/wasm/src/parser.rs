@@ -67,7 +67,7 @@ impl Parser for Sandboxed {
     }
 
     fn sniff(&self, document: &Document) -> Result<u8, PluginFault> {
-        let limit = self.plugin.limits().call;
+        let limit = self.plugin.limits().select;
         let beginning = beginning(&document.body);
         let sure = self.guest().call("sniff", limit, |exports, store| {
             exports.proxywhirl_plugin_parser().call_sniff(store, lower(document, beginning))
