@@ -83,7 +83,17 @@ async fn a_post_that_the_origin_may_have_seen_is_not_sent_twice() {
     let served = Served::start(["--proxies", &file(&folder, "list", world.proxies().join("\n"))]);
     let post = || {
         let url = world.origin().http_url("/upload");
-        curl(["--data", "once", "--write-out", "%{http_code}", "--output", "/dev/null", "--proxy", &served.proxy("http"), &url])
+        curl([
+            "--data",
+            "once",
+            "--write-out",
+            "%{http_code}",
+            "--output",
+            "/dev/null",
+            "--proxy",
+            &served.proxy("http"),
+            &url,
+        ])
     };
     assert_eq!(post().stdout, "502");
     assert_eq!(post().stdout, "200");

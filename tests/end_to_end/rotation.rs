@@ -16,7 +16,11 @@ fn spread(world: &World) -> Vec<u64> {
 /// A configuration for curl that sends the same request many times.
 fn requests(count: usize, url: &str, proxy: &str) -> String {
     (0..count).fold(String::new(), |mut text, _| {
-        writeln!(text, "url = \"{url}\"\nproxy = \"{proxy}\"\noutput = \"/dev/null\"\nwrite-out = \"%{{http_code}}\\n\"").unwrap();
+        writeln!(
+            text,
+            "url = \"{url}\"\nproxy = \"{proxy}\"\noutput = \"/dev/null\"\nwrite-out = \"%{{http_code}}\\n\""
+        )
+        .unwrap();
         text
     })
 }

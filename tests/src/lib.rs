@@ -1,9 +1,13 @@
-//! What the end-to-end tests share: the real binary, started as a user starts it, and real clients.
+//! What the end-to-end tests share: the real binary, started as a user starts it, and real clients. Everything that
+//! waits has a limit.
+#![allow(clippy::panic, reason = "what a test cannot have ends the test")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The binary under test: built beside the tests by `tests/run`, or by `cargo build`.
@@ -18,15 +22,38 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// The binary with arguments, in an environment that is the same everywhere, and with the plugins that `tests/run` built.
+/// How long a command may run, whatever it is: a test that hangs is a test that failed.
+const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long `serve` may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long to wait for what has to happen.
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often something that has to happen is looked for.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The binary with arguments, in an environment that is the same everywhere.
 #[must_use]
-pub fn proxywhirl<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(binary());
-    command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
-        command.env_remove(name);
-    }
+pub fn proxywhirl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let binary = binary();
+    let mut command = Command::new(&binary);
+    // The compiled plugins are shared by all tests, and not with the user.
+    let cache = binary.with_file_name("end-to-end-cache");
+    command.args(arguments).env("NO_COLOR", "1").env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
+    clean(&mut command);
     command
+}
+
+/// Takes from a command's environment what would change how it works.
+fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy().to_ascii_uppercase();
+        if text.starts_with("PROXYWHIRL_") || text.ends_with("_PROXY") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// What a command printed and how it ended.
@@ -53,29 +80,91 @@ impl From<Output> for Ran {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it does not start.
+/// When it does not start, or does not end within two minutes.
 #[must_use]
 pub fn run(command: &mut Command) -> Ran {
-    let place = format!("{command:?}");
-    command.output().map_or_else(|error| panic!("{place}: {error}"), Ran::from)
+    run_with_input(command, "")
 }
 
-/// Runs curl, with ten seconds at the most for each transfer unless the arguments say otherwise.
+/// Runs a command that gets this on its standard input.
+///
+/// # Panics
+/// When it does not start, or does not end within two minutes.
 #[must_use]
-pub fn curl<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+pub fn run_with_input(command: &mut Command, input: &str) -> Ran {
+    let place = format!("{command:?}");
+    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let writer = child.stdin.take().map(|mut stdin| {
+        let input = input.to_owned();
+        // A command that has read enough closes its end, which is its right.
+        std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())))
+    });
+    let (done, is_done) = sync_channel::<()>(1);
+    let pid = child.id();
+    let watchdog = std::thread::spawn(move || {
+        let in_time = is_done.recv_timeout(COMMAND_LIMIT).is_ok();
+        if !in_time {
+            signal(pid, "KILL");
+        }
+        in_time
+    });
+    let output = child.wait_with_output();
+    // An error means that the watchdog has given up, which it tells below.
+    done.send(()).ok();
+    let in_time = watchdog.join().unwrap_or(false);
+    drop(writer.map(std::thread::JoinHandle::join));
+    match output {
+        Ok(output) if in_time => output.into(),
+        other => panic!("{place} did not end well: {other:?}"),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Sends a signal to a process that we started.
+fn signal(pid: u32, name: &str) {
+    drop(Command::new("kill").args([format!("-{name}"), pid.to_string()]).status());
+}
+
+/// Curl with arguments, with 20 seconds at the most for each transfer unless they say otherwise.
+#[must_use]
+pub fn curl_command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "20", "--noproxy", ""]).args(arguments);
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
-        command.env_remove(name);
-    }
-    run(&mut command)
+    clean(&mut command);
+    command
 }
 
-/// A `proxywhirl serve` that runs; killed when it is dropped.
+/// Runs curl, with 20 seconds at the most for each transfer unless the arguments say otherwise.
+#[must_use]
+pub fn curl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+    run(&mut curl_command(arguments))
+}
+
+/// Waits until something holds.
+///
+/// # Panics
+/// When it does not within 20 seconds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < WAIT_LIMIT, "{what}: not within 20 seconds");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A command that serves, such as `proxywhirl serve`; killed when it is dropped.
 #[derive(Debug)]
 pub struct Served {
     child: Child,
-    /// Where the gateway listens: `127.0.0.1:PORT`.
+    /// Where it listens: `127.0.0.1:PORT`.
     pub address: String,
     log: Arc<Mutex<String>>,
 }
@@ -86,29 +175,45 @@ impl Served {
     /// # Panics
     /// When it does not listen within 30 seconds.
     #[must_use]
-    pub fn start<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
-        let mut command = proxywhirl(["serve", "--listen", "127.0.0.1:0"]);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::of(proxywhirl(["serve", "--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    /// Starts a judge on a free port, and waits until it says that it listens.
+    ///
+    /// # Panics
+    /// When it does not listen within 30 seconds.
+    #[must_use]
+    pub fn judge() -> Self {
+        Self::of(&mut proxywhirl(["judge", "--listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts a command whose first line on standard output ends with where it listens.
+    fn of(command: &mut Command) -> Self {
+        let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let log = Arc::new(Mutex::new(String::new()));
         if let Some(stderr) = child.stderr.take() {
             let log = Arc::clone(&log);
             // Ends with the child, whose end of the pipe closes.
             std::thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut log = locked(&log);
                     log.push_str(&line);
                     log.push('\n');
                 }
             });
         }
-        let mut line = String::new();
+        let (first, is_first) = sync_channel(1);
         if let Some(stdout) = child.stdout.take() {
-            let mut stdout = BufReader::new(stdout);
-            drop(stdout.read_line(&mut line));
-            std::thread::spawn(move || drop(std::io::copy(&mut stdout.into_inner().take(1 << 20), &mut std::io::sink())));
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                first.send(lines.next().unwrap_or_default()).ok();
+                lines.for_each(drop);
+            });
         }
-        let served = Self { child, address: line.trim().trim_start_matches("listening on ").to_owned(), log };
+        let line = is_first.recv_timeout(START_LIMIT).unwrap_or_default();
+        let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+        let served = Self { child, address, log };
         assert!(served.address.contains(':'), "does not listen: {line:?}\n{}", served.log());
         served
     }
@@ -116,7 +221,7 @@ impl Served {
     /// What it has written to standard error so far.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.log).clone()
     }
 
     /// Waits until the log holds a text.
@@ -126,8 +231,8 @@ impl Served {
     pub fn wait_for_log(&self, text: &str) {
         let start = Instant::now();
         while !self.log().contains(text) {
-            assert!(start.elapsed() < Duration::from_secs(20), "no {text:?} in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(start.elapsed() < WAIT_LIMIT, "no {text:?} in the log:\n{}", self.log());
+            std::thread::sleep(POLL);
         }
     }
 
@@ -136,15 +241,29 @@ impl Served {
         self.end();
     }
 
-    /// Asks it to stop (SIGTERM); its exit code.
+    /// Asks it to stop (SIGTERM).
+    pub fn ask_to_stop(&self) {
+        signal(self.child.id(), "TERM");
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for that; its exit code, and all that it wrote to standard error.
     ///
     /// # Panics
-    /// When it cannot be asked.
+    /// When it does not end within 20 seconds.
     #[must_use]
-    pub fn stop(mut self) -> Option<i32> {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-        assert!(asked.is_ok_and(|status| status.success()));
-        self.child.wait().ok().and_then(|status| status.code())
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        self.ask_to_stop();
+        let mut code = None;
+        wait_until("the end of what was asked to stop", || match self.child.try_wait() {
+            Ok(Some(status)) => {
+                code = status.code();
+                true
+            }
+            _ => false,
+        });
+        // The last lines are still on their way through the pipe.
+        std::thread::sleep(POLL);
+        (code, self.log())
     }
 
     /// The gateway as a proxy URL of a scheme.
@@ -179,7 +298,6 @@ pub fn folder() -> tempfile::TempDir {
 ///
 /// # Panics
 /// When it cannot be written.
-#[must_use]
 pub fn file(folder: &tempfile::TempDir, name: &str, content: impl AsRef<[u8]>) -> String {
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -108,13 +108,10 @@ fn sources(world: &World) -> Vec<SourceSettings> {
     world.lists().into_iter().zip(named).map(source).collect()
 }
 
-/// The healthy upstream that served most: its death is noticed.
+/// The healthy upstream that served most: its death is noticed. None when it is the last: somebody must be left.
 fn busiest(world: &World) -> Option<&proxywhirl_world::Upstream> {
-    world
-        .upstreams()
-        .iter()
-        .filter(|upstream| matches!(upstream.behaviour(), Behaviour::Healthy))
-        .max_by_key(|upstream| upstream.counters().requests())
+    let healthy = || world.upstreams().iter().filter(|upstream| matches!(upstream.behaviour(), Behaviour::Healthy));
+    healthy().max_by_key(|upstream| upstream.counters().requests()).filter(|_| healthy().nth(1).is_some())
 }
 
 async fn keep_serving(world: &World, gateway: std::net::SocketAddr, shutdown: &CancellationToken) {

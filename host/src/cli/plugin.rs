@@ -67,6 +67,8 @@ struct PluginRow {
     origin: String,
     overrides_bundled: bool,
     sha256: String,
+    /// SHA-256 of the sources that it was built from; empty when it does not say.
+    sources: String,
     bytes: usize,
     imports: Vec<String>,
     options_schema: Option<serde_json::Value>,
@@ -85,6 +87,7 @@ impl From<PluginInfo> for PluginRow {
             origin: info.origin.to_string(),
             overrides_bundled: info.overrides,
             sha256: info.digest,
+            sources: info.sources,
             bytes: info.size,
             imports: info.imports,
             options_schema: serde_json::from_str(&info.options_schema).ok(),

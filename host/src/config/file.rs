@@ -229,11 +229,12 @@ impl ConfigFile {
     /// When it cannot be read, is no TOML, or has a key or a value that it may not have.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
-        let size = std::fs::metadata(path).map_err(|cause| error(cause.to_string()))?.len();
+        let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
         if size > MAX_BYTES {
             return Err(error(format!("{size} bytes, but a configuration has at most {MAX_BYTES}")));
         }
-        let text = std::fs::read_to_string(path).map_err(|cause| error(cause.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         Self::parse(&text, path)
     }
 

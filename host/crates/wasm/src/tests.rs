@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod bundled;
-mod guests;
 mod loading;
 mod sandbox;
 
@@ -25,6 +24,7 @@ fn config() -> PluginsConfig {
     config.limits.strategy.select = Duration::from_millis(100);
     config.limits.parser.memory = 8 * 1024 * 1024;
     config.limits.parser.call = Duration::from_millis(300);
+    config.limits.parser.select = Duration::from_millis(100);
     config.limits.hook.call = Duration::from_millis(300);
     config
 }

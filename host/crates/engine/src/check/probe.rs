@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_net::fault::io_kind;
 use proxywhirl_net::http1::{self, BodyLength, CopyError, HeadError, Headers, RequestHead, ResponseHead};
 use proxywhirl_net::{Dialer, RequestForm};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -59,9 +60,9 @@ pub(super) async fn direct(judge: &JudgeUrl, deadline: Instant) -> Result<Sighti
     let request = request(judge, &challenge, &RequestForm::Origin);
     let dial = async {
         let address = judge.target().authority();
-        TcpStream::connect(&address)
-            .await
-            .map_err(|error| Fault::new(Side::Origin, Stage::Connect, Kind::Io, format!("judge {address}: {error}")))
+        TcpStream::connect(&address).await.map_err(|error| {
+            Fault::new(Side::Origin, Stage::Connect, io_kind(&error), format!("judge {address}: {error}"))
+        })
     };
     let answer = before(deadline, Stage::FirstByte, async { exchange(dial.await?, &request, &challenge).await }).await;
     // There is nobody between us.
@@ -188,8 +189,7 @@ fn fault(stage: Stage, error: HeadError) -> Fault {
         HeadError::Closed => (Kind::Closed, "closed before the judge's answer was complete".to_owned()),
         HeadError::TooLarge => (Kind::TooLarge, "the answer is larger than any of the judge's".to_owned()),
         HeadError::Malformed(what) => (Kind::Protocol, format!("the answer is not HTTP: {what}")),
-        HeadError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset => (Kind::Reset, error.to_string()),
-        HeadError::Io(error) => (Kind::Io, error.to_string()),
+        HeadError::Io(error) => (io_kind(&error), error.to_string()),
     };
     Fault::new(Side::Upstream, stage, kind, words)
 }

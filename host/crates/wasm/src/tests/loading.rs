@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use proxywhirl_core::plugin::PluginKind;
+use proxywhirl_guests::Guest;
 
-use super::guests::Guest;
 use super::{config, library, write};
 use crate::manifest::Manifest;
 use crate::{LoadError, Origin, PluginError, Plugins, PluginsConfig};

@@ -14,16 +14,12 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::tag::Tags;
 use proxywhirl_core::time::Timestamp;
 use proxywhirl_core::verdict::Anonymity;
+use proxywhirl_guests::{BOMB, Guest, LOOP};
 
-use super::guests::Guest;
 use super::library;
 use crate::PluginError;
 
 const NOW: Timestamp = Timestamp::from_micros(1);
-/// For ever.
-const LOOP: &str = "(loop $again (br $again)) unreachable";
-/// Takes memory until there is none.
-const BOMB: &str = "(loop $again (drop (memory.grow (i32.const 16))) (br $again)) unreachable";
 
 fn strategy(guest: &Guest) -> Box<dyn Strategy> {
     let library = library(&[("guest.wasm", guest.build())]);
@@ -102,6 +98,17 @@ fn a_guest_that_loops_before_its_first_call_is_stopped() {
     let error = library.strategy("guest", "").err().unwrap();
     let PluginError::Fault(fault) = error else { panic!("{error}") };
     assert_eq!((fault.export, fault.cause), ("configure", FaultCause::Deadline));
+}
+
+#[test]
+fn a_parser_that_loops_is_stopped_and_sooner_while_it_only_looks() {
+    let looping = Guest::parser("guest").with("sniff", LOOP).with("parse", LOOP);
+    let library = library(&[("guest.wasm", looping.build())]);
+    let parser = library.parser("guest").unwrap();
+    let fault = assert_fault(parser.sniff(&document(b"x")), "sniff", FaultCause::Deadline);
+    assert!(fault.detail.starts_with("ran longer than 100ms"), "{fault}");
+    let fault = assert_fault(parser.parse(&document(b"x")), "parse", FaultCause::Deadline);
+    assert!(fault.detail.starts_with("ran longer than 300ms"), "{fault}");
 }
 
 #[test]

@@ -1,22 +1,37 @@
-//! Guests for tests: core modules in the text format, written against the canonical ABI by hand, so
-//! that they can misbehave in ways that no SDK allows, and made components as any toolchain does.
+//! Guests for tests: plugins in the text format of WebAssembly, written against the canonical ABI by hand, so that they
+//! can misbehave in ways that no SDK allows, and made components as any toolchain does.
+//!
+//! It depends on nothing of ours but the contract in `wit/`: what the host is tested with must not be built by the host.
+#![allow(clippy::expect_used, clippy::panic, reason = "a guest that cannot be built is a mistake in its test")]
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve, SourceMap, WorldId};
+
+/// Never ends. The body of any function.
+pub const LOOP: &str = "(loop $again (br $again)) unreachable";
+
+/// Takes memory, a mebibyte at a time, and never ends. The body of any function.
+pub const BOMB: &str = "(loop $again (drop (memory.grow (i32.const 16))) (br $again)) unreachable";
+
+/// The version of the contract in `wit/`.
+const CONTRACT: &str = "0.1.0";
 
 /// Where the description of a guest lies in its memory.
 const DESCRIPTION: usize = 1_024;
 
-/// A guest: every function does the least that is valid, unless it is replaced.
-pub(super) struct Guest {
+/// A plugin in the making: every function does the least that is valid, unless it is replaced.
+#[derive(Debug, Clone)]
+pub struct Guest {
     world: &'static str,
     name: String,
     functions: Vec<(&'static str, &'static str, String)>,
     extra: String,
     imports: String,
     wasi: bool,
+    contract: String,
 }
 
 /// Answers `ok(_)` of a result without a payload: the zeros at 16.
@@ -42,15 +57,21 @@ const HOOK: [(&str, &str, &str); 3] = [
 ];
 
 impl Guest {
-    pub(super) fn strategy(name: &str) -> Self {
+    /// A strategy that asks to be asked, and then chooses nobody.
+    #[must_use]
+    pub fn strategy(name: &str) -> Self {
         Self::new("strategy-plugin", name, &STRATEGY)
     }
 
-    pub(super) fn parser(name: &str) -> Self {
+    /// A parser that is half certain of every document and finds nothing in it.
+    #[must_use]
+    pub fn parser(name: &str) -> Self {
         Self::new("parser-plugin", name, &PARSER)
     }
 
-    pub(super) fn hook(name: &str) -> Self {
+    /// A hook that hears everything and does nothing.
+    #[must_use]
+    pub fn hook(name: &str) -> Self {
         Self::new("hook-plugin", name, &HOOK)
     }
 
@@ -62,36 +83,65 @@ impl Guest {
             extra: String::new(),
             imports: String::new(),
             wasi: false,
+            contract: CONTRACT.to_owned(),
         }
     }
 
     /// Replaces the body of an export, named by what stands behind the `#`.
-    pub(super) fn with(mut self, export: &str, body: &str) -> Self {
+    ///
+    /// # Panics
+    /// When the kind has no such export.
+    #[must_use]
+    pub fn with(mut self, export: &str, body: &str) -> Self {
         let function = self.functions.iter_mut().find(|(name, ..)| name.ends_with(&format!("#{export}")));
         body.clone_into(&mut function.expect("an export of that name").2);
         self
     }
 
     /// Adds fields of the core module.
-    pub(super) fn extra(mut self, text: &str) -> Self {
+    #[must_use]
+    pub fn extra(mut self, text: &str) -> Self {
         self.extra.push_str(text);
         self
     }
 
     /// Adds an import of the core module.
-    pub(super) fn import(mut self, text: &str) -> Self {
+    #[must_use]
+    pub fn import(mut self, text: &str) -> Self {
         self.imports.push_str(text);
         self
     }
 
     /// Lets it import the clock and the wait of WASI.
-    pub(super) fn wasi(mut self) -> Self {
+    #[must_use]
+    pub fn wasi(mut self) -> Self {
         self.wasi = true;
         self
     }
 
-    pub(super) fn build(&self) -> Vec<u8> {
-        let mut module = wat::parse_str(self.text()).expect("the module's text");
+    /// Builds it for another version of the contract, with the same functions.
+    #[must_use]
+    pub fn contract(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.contract);
+        self
+    }
+
+    /// The core module: what a compiler makes before it makes a component.
+    ///
+    /// # Panics
+    /// When the text of a part is wrong.
+    #[must_use]
+    pub fn module(&self) -> Vec<u8> {
+        wat::parse_str(self.text()).expect("the module's text")
+    }
+
+    /// The component.
+    ///
+    /// # Panics
+    /// When the text of a part is wrong, or does not fit the contract.
+    #[must_use]
+    pub fn build(&self) -> Vec<u8> {
+        let mut module = self.module();
         let (resolve, world) = self.resolve();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
         let encoder = ComponentEncoder::default().validate(true).module(&module).expect("a module of the world");
@@ -99,10 +149,9 @@ impl Guest {
         encoder.encode().expect("a component")
     }
 
-    fn resolve(&self) -> (Resolve, wit_parser::WorldId) {
+    fn resolve(&self) -> (Resolve, WorldId) {
         let mut resolve = Resolve::default();
-        let (contract, _) =
-            resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../wit")).expect("the contract");
+        let contract = push_contract(&mut resolve, &self.contract);
         if !self.wasi {
             let world = resolve.select_world(&[contract], Some(self.world)).expect("a world of the contract");
             return (resolve, world);
@@ -112,7 +161,7 @@ impl Guest {
              world guest {{
                  import wasi:clocks/monotonic-clock@0.2.6;
                  import wasi:cli/stdout@0.2.6;
-                 include proxywhirl:plugin/{}@0.1.0;
+                 include proxywhirl:plugin/{}@{};
              }}
              package wasi:io@0.2.6 {{
                  interface poll {{ resource pollable {{ block: func(); }} }}
@@ -137,7 +186,7 @@ impl Guest {
                      get-stdout: func() -> output-stream;
                  }}
              }}",
-            self.world
+            self.world, self.contract
         );
         let package = resolve.push_str("guest.wit", &text).expect("the guest's world");
         let world = resolve.select_world(&[package], Some("guest")).expect("the guest's world");
@@ -181,8 +230,24 @@ impl Guest {
         for (export, ty, body) in &self.functions {
             write!(text, "(func (export \"proxywhirl:plugin/{export}\") {ty} {body})").expect("writing to a string");
         }
-        text + ")"
+        text.push(')');
+        text.replace(&format!("@{CONTRACT}"), &format!("@{}", self.contract))
     }
+}
+
+/// Adds the contract as it is in `wit/`, under a version.
+fn push_contract(resolve: &mut Resolve, version: &str) -> PackageId {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"));
+    let mut sources = SourceMap::new();
+    for entry in std::fs::read_dir(folder).expect("the contract's folder") {
+        let path = entry.expect("the contract's folder").path();
+        if path.extension().is_some_and(|extension| extension == "wit") {
+            let text = std::fs::read_to_string(&path).expect("a file of the contract");
+            sources.push(&path, text.replace(&format!("@{CONTRACT};"), &format!("@{version};")));
+        }
+    }
+    let group = sources.parse().unwrap_or_else(|error| panic!("the contract: {error:?}"));
+    resolve.push_group(group).expect("the contract")
 }
 
 fn number(value: usize) -> [u8; 4] {

@@ -1,0 +1,109 @@
+//! `proxywhirl check`.
+
+use std::collections::BTreeMap;
+
+use proxywhirl_tests::{Ran, Served, file, folder, proxywhirl, run, run_with_input};
+use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
+use serde_json::Value;
+
+use super::json;
+
+/// One of each trouble, with what the check has to say of it: nothing if it works.
+async fn mixed() -> (World, Vec<(String, Option<&'static str>)>) {
+    let http = |behaviour| UpstreamOptions::new(Protocol::Http).behaviour(behaviour);
+    let mut plan: Vec<(UpstreamOptions, Option<&str>)> =
+        Protocol::ALL.into_iter().map(|protocol| (UpstreamOptions::new(protocol), None)).collect();
+    plan.extend([
+        (UpstreamOptions::new(Protocol::Http).credentials("user", "secret"), None),
+        (UpstreamOptions::new(Protocol::Socks5h).credentials("user", "secret"), None),
+        (http(Behaviour::Dead), Some("refused at connect")),
+        (http(Behaviour::CloseAfterHead), Some("closed at first-byte")),
+        (http(Behaviour::Silent), Some("timeout at")),
+        (http(Behaviour::AlwaysOk), Some("protocol at")),
+        (http(Behaviour::GarbageReply), Some("protocol at")),
+        (http(Behaviour::HeaderBomb), Some("too-large at")),
+        (UpstreamOptions::new(Protocol::Socks5).behaviour(Behaviour::RefuseConnect(503)), Some("refused at handshake")),
+        (UpstreamOptions::new(Protocol::Socks4).behaviour(Behaviour::GarbageReply), Some("protocol at handshake")),
+    ]);
+    let (options, expected): (Vec<_>, Vec<_>) = plan.into_iter().unzip();
+    let world = World::start(WorldPlan::new(options)).await.unwrap();
+    let mut proxies: Vec<_> = world.proxies().into_iter().zip(expected).collect();
+    // A password that is wrong, for an upstream that works with the right one.
+    proxies.push((proxies[6].0.replace("secret", "wrong"), Some("unauthorized at auth")));
+    // The same user at the same place is the same proxy, so another name.
+    proxies.last_mut().unwrap().0 = proxies[6].0.replace("user:secret", "nobody:wrong");
+    (world, proxies)
+}
+
+fn rows(ran: &Ran) -> BTreeMap<String, Value> {
+    let rows = json(ran);
+    rows.as_array().unwrap().iter().map(|row| (row["url"].as_str().unwrap().to_owned(), row.clone())).collect()
+}
+
+fn assert_as_expected(ran: &Ran, proxies: &[(String, Option<&str>)]) {
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let rows = rows(ran);
+    assert_eq!(rows.len(), proxies.len());
+    for (url, trouble) in proxies {
+        let row = &rows[url];
+        assert_eq!(row["alive"], trouble.is_none(), "{row}");
+        match trouble {
+            None => {
+                assert_eq!((&row["level"], &row["fault"]), (&Value::from("http"), &Value::Null), "{row}");
+                assert!(row["latency_ms"].as_f64().unwrap() > 0.0, "{row}");
+            }
+            Some(trouble) => assert!(row["fault"].as_str().unwrap().contains(trouble), "not {trouble:?}: {row}"),
+        }
+    }
+    let dead = proxies.iter().filter(|(_, trouble)| trouble.is_some()).count();
+    let summary = format!("{} alive, {dead} dead", proxies.len() - dead);
+    assert!(ran.stderr.contains(&summary), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_who_is_alive_and_why_the_others_are_not() {
+    let (world, proxies) = mixed().await;
+    let folder = folder();
+    let ca = file(&folder, "ca.pem", world.ca().ca_pem());
+    let list = proxies.iter().map(|(url, _)| format!("{url}\n")).collect::<String>();
+    let arguments = ["check", "-", "--json", "--timeout", "2s", "--proxy-cacert", &ca];
+    assert_as_expected(&run_with_input(&mut proxywhirl(arguments), &list), &proxies);
+    // The same against a judge that is another process.
+    let judge = Served::judge();
+    let url = format!("http://{}/", judge.address);
+    let ran = run_with_input(proxywhirl(arguments).args(["--judge", &url]), &list);
+    assert_as_expected(&ran, &proxies);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_goes_as_far_as_it_is_told() {
+    let of = |behaviour| UpstreamOptions::new(Protocol::Http).behaviour(behaviour);
+    let world = World::start(WorldPlan::new(vec![of(Behaviour::CloseAfterHead), of(Behaviour::Dead)])).await.unwrap();
+    let folder = folder();
+    let list = file(&folder, "list", world.proxies().join("\n"));
+    let alive = |level: &str| {
+        let ran = run(&mut proxywhirl(["check", &list, "--level", level, "--json"]));
+        let count = rows(&ran).values().filter(|row| row["alive"] == true).count();
+        (ran.code, count)
+    };
+    assert_eq!(alive("format"), (Some(0), 2));
+    assert_eq!(alive("tcp"), (Some(0), 1));
+    assert_eq!(alive("http"), (Some(1), 0), "none alive is no result");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_get_a_table_with_the_living_first_and_no_password() {
+    let world = World::start(WorldPlan::new(vec![
+        UpstreamOptions::new(Protocol::Http).behaviour(Behaviour::Dead),
+        UpstreamOptions::new(Protocol::Socks5).credentials("user", "hunter2"),
+    ]))
+    .await
+    .unwrap();
+    let ran = run_with_input(&mut proxywhirl(["check"]), &world.proxies().join("\n"));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with("PROXY") && lines[0].contains("WHY NOT"), "{}", ran.stdout);
+    assert!(lines[1].starts_with("socks5://user:***@") && lines[1].contains("alive"), "{}", ran.stdout);
+    assert!(lines[2].starts_with("http://") && lines[2].contains("dead"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("hunter2") && !ran.stderr.contains("hunter2"));
+}

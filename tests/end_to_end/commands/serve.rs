@@ -1,0 +1,118 @@
+//! `proxywhirl serve`: how it starts and ends. How it rotates and fails over has modules of its own.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use proxywhirl_tests::{Served, curl, curl_command, file, folder, run, wait_until};
+use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
+
+async fn healthy(count: usize) -> World {
+    let upstreams = (0..count).map(|_| UpstreamOptions::new(Protocol::Http)).collect();
+    World::start(WorldPlan::new(upstreams)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_when_it_is_told_and_lets_a_download_finish() {
+    let world = healthy(1).await;
+    let served = Served::start(["--proxies", &world.proxies()[0]]);
+    let proxy = served.proxy("http");
+    // Two seconds of a byte now and then.
+    let url = world.origin().http_url("/drip/40/50");
+    let download = std::thread::spawn(move || run(&mut curl_command(["--fail", "--proxy", &proxy, &url])));
+    wait_until("the download begins", || world.origin().requests_for("/drip/40/50") == 1);
+    let address = served.address.clone();
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let ran = download.join().unwrap();
+    assert_eq!((ran.code, ran.stdout.len()), (Some(0), 40), "{}\n{log}", ran.stderr);
+    assert!(TcpStream::connect(&address).is_err(), "it still listens");
+    assert!(log.contains("stopping") && log.contains("stopped listening"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_keeps_its_connection_open_does_not_keep_it_from_stopping() {
+    let world = healthy(1).await;
+    let served = Served::start(["--proxies", &world.proxies()[0]]);
+    let mut idle = TcpStream::connect(&served.address).unwrap();
+    idle.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let url = world.origin().http_url("/");
+    write!(idle, "GET {url} HTTP/1.1\r\nHost: {}\r\n\r\n", world.origin().http_addr()).unwrap();
+    let mut answer = [0; 64];
+    assert!(idle.read(&mut answer).unwrap() > 0);
+    assert_eq!(served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_speaks_http_and_socks() {
+    let world = healthy(2).await;
+    let folder = folder();
+    let ca = file(&folder, "ca.pem", world.ca().ca_pem());
+    let served = Served::start(["--proxies", &file(&folder, "list", world.proxies().join("\n"))]);
+    let (http, https) = (world.origin().http_url("/ip"), world.origin().https_url("/ip").unwrap());
+    for scheme in ["http", "socks4", "socks4a", "socks5", "socks5h"] {
+        for url in [&http, &https] {
+            let ran = curl(["--fail", "--cacert", &ca, "--proxy", &served.proxy(scheme), url]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "127.0.0.1\n"), "{scheme} {url}: {}", ran.stderr);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_as_its_configuration_says() {
+    let world = healthy(3).await;
+    let folder = folder();
+    file(&folder, "own.txt", world.proxies()[..2].join("\n"));
+    let config = format!(
+        "[gateway]\nattempts = 2\n\n[strategy]\nname = \"random\"\n\n[store]\npath = \"pool.db\"\n\n\
+         [[hooks]]\nname = \"log-events\"\n[hooks.options]\ntopics = [\"request-complete\"]\n\n\
+         [check]\nlevel = \"http\"\njudge = \"{}\"\n\n[pool]\nallow_private = true\n\n\
+         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\ntrust = true\ntags = [\"paid\"]\n\n\
+         [[sources]]\nname = \"found\"\nlocation = \"{}\"\n",
+        "JUDGE",
+        world.complete_list()
+    );
+    let judge = Served::judge();
+    let config = file(&folder, "proxywhirl.toml", config.replace("JUDGE", &format!("http://{}/", judge.address)));
+    let served = Served::start(["--config", &config]);
+    served.wait_for_log("sources fetched and checked");
+    let url = world.origin().http_url("/");
+    assert_eq!(curl(["--fail", "--proxy", &served.proxy("http"), &url]).code, Some(0), "{}", served.log());
+    served.wait_for_log("request-complete");
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let listed = super::run_in(&folder, &["pool", "list", "--db", "pool.db", "--json"]);
+    let rows = super::json(&listed);
+    let tags = |place: usize| {
+        let url = &world.proxies()[place];
+        let row = rows.as_array().unwrap().iter().find(|row| row["url"] == url.as_str()).unwrap();
+        row["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(tags(0), ["paid", "source:fetched", "source:found", "source:own", "source:user"]);
+    assert_eq!(tags(2), ["source:fetched", "source:found"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_not_trusted_is_proven_first() {
+    let of = |behaviour| UpstreamOptions::new(Protocol::Http).behaviour(behaviour);
+    let world =
+        World::start(WorldPlan::new(vec![of(Behaviour::Healthy), of(Behaviour::AlwaysOk), of(Behaviour::Dead)]));
+    let world = world.await.unwrap();
+    let folder = folder();
+    let judge = Served::judge();
+    let text = format!(
+        "[pool]\nallow_private = true\n[check]\njudge = \"http://{}/\"\n[store]\npath = \"pool.db\"\n\
+         [[sources]]\nname = \"found\"\nlocation = \"{}\"\n",
+        judge.address,
+        world.complete_list()
+    );
+    let served = Served::start(["--config", &file(&folder, "proxywhirl.toml", text)]);
+    served.wait_for_log("sources fetched and checked");
+    for _ in 0..6 {
+        let ran = curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "127.0.0.1\n"), "{}", served.log());
+    }
+    assert_eq!(served.stop().0, Some(0));
+    let rows = super::json(&super::run_in(&folder, &["pool", "list", "--db", "pool.db", "--json"]));
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+}
