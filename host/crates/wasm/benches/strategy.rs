@@ -40,7 +40,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench_group(max_time = 0.3)]
+#[divan::bench_group(sample_count = 100, sample_size = 500)]
 mod call {
     use super::{ASKED, BUNDLE, Bencher, SIZES, black_box, request, strategy, with_pool};
 

@@ -71,11 +71,12 @@ async fn measure(plan: &Plan) {
     for case in Case::ALL {
         let mut loads = vec![Load::default(); contenders.len()];
         for round in 0..=plan.rounds {
+            // The first round warms up.
+            let span = if round == 0 { plan.span / 5 } else { plan.span };
             for (contender, load) in contenders.iter().zip(&mut loads) {
                 let before = contender.child.cpu();
-                let mut done = client::load(case, contender.addr, origin, plan.clients, plan.span).await;
+                let mut done = client::load(case, contender.addr, origin, plan.clients, span).await;
                 done.cpu = contender.child.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
-                // The first round warms up.
                 if round > 0 {
                     load.add(&done);
                 }
