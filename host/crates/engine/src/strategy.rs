@@ -4,7 +4,7 @@
 //! how uses went, asks for plans and compiles them into what requests pick from. A plugin that faults
 //! keeps its last plan in force, and is asked again after a pause that doubles with every fault; where
 //! there is no plan, or it has nobody left, everybody is picked in turn. So no request ever waits for a plugin, but
-//! where the plugin itself asked for that by a plan without tiers: see [`shards`].
+//! where the plugin itself asked for that by a plan without tiers: see `strategy::shards`.
 
 mod shards;
 
