@@ -14,7 +14,7 @@ use bindings::strategy::exports::proxywhirl::plugin::strategy;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 
-pub use strategy::{Member, Membership, Mode, Observation, Plan, Request, Tier, View, Weighted};
+pub use strategy::{Member, Membership, Mode, Observation, Plan, Request, Stickiness, Tier, View, Weighted};
 pub use table::{Delta, Members, Table};
 
 /// What `select` answers when it chooses nobody.
@@ -65,19 +65,25 @@ impl Plan {
     /// One tier with every member of the view, with equal weight, in the order of joining.
     #[must_use]
     pub fn everyone(mode: Mode) -> Self {
-        Self { tiers: vec![Tier { mode, members: Membership::Everyone }] }
+        Self::tiers(vec![Tier { mode, members: Membership::Everyone }])
     }
 
     /// One tier with these members, in this order.
     #[must_use]
     pub fn these(mode: Mode, members: Vec<Weighted>) -> Self {
-        Self { tiers: vec![Tier { mode, members: Membership::These(members) }] }
+        Self::tiers(vec![Tier { mode, members: Membership::These(members) }])
     }
 
     /// No tiers: the host calls [`Strategy::select`] for each request.
     #[must_use]
     pub const fn ask() -> Self {
-        Self { tiers: Vec::new() }
+        Self::tiers(Vec::new())
+    }
+
+    /// These tiers, in order of preference.
+    #[must_use]
+    pub const fn tiers(tiers: Vec<Tier>) -> Self {
+        Self { tiers, sessions: None, per_site: false, refresh: 0 }
     }
 }
 

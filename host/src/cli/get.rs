@@ -220,6 +220,7 @@ fn sentence(event: &Event) -> String {
         | Topic::ProxyRemoved
         | Topic::BreakerChanged
         | Topic::FetchComplete
-        | Topic::PluginFaulted => format!("* {}: {}", event.topic, event.payload),
+        | Topic::PluginFaulted
+        | Topic::PluginChanged => format!("* {}: {}", event.topic, event.payload),
     }
 }

@@ -1,18 +1,11 @@
-//! `proxywhirl plugin`: lists and builds plugins.
+//! `proxywhirl plugin`: what one does with plugins, as a user and as an author.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod build;
+mod list;
 
 use clap::{Args, Subcommand};
-use proxywhirl_core::symbol::Symbols;
-use proxywhirl_wasm::PluginInfo;
-use proxywhirl_wasm::build::{self, BuildRequest, Progress};
-use serde::Serialize;
 
-use super::PluginDirArgs;
-use super::output::{print, table, tell, to_json};
 use crate::exit::{Exit, Failure};
-use crate::wiring;
 
 /// Arguments of `plugin`.
 #[derive(Debug, Args)]
@@ -24,129 +17,20 @@ pub(super) struct PluginArgs {
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
     /// List the plugins: those that are bundled, and those of the plugins directory
-    List(ListArgs),
+    List(list::ListArgs),
     /// Build plugins from their sources: a crate, or a workspace of crates
-    Build(BuildArgs),
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    plugins: PluginDirArgs,
-    /// Print JSON, for scripts
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct BuildArgs {
-    /// The folder of the crate or workspace
-    #[arg(value_name = "PATH", default_value = ".")]
-    path: PathBuf,
-    /// Where the components go [default: dist in that folder]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    Build(build::BuildArgs),
 }
 
 /// Carries out `plugin`.
 pub(super) async fn run(args: PluginArgs) -> Result<Exit, Failure> {
-    let work = match args.command {
-        PluginCommand::List(args) => tokio::task::spawn_blocking(move || list(&args)),
-        PluginCommand::Build(args) => tokio::task::spawn_blocking(move || build(&args)),
-    };
-    work.await.map_err(|error| Failure::new(Exit::Environment, error))?
-}
-
-/// A plugin as it is printed. The fields are part of the interface.
-#[derive(Debug, Serialize)]
-struct PluginRow {
-    name: String,
-    version: String,
-    kind: Option<&'static str>,
-    summary: String,
-    origin: String,
-    overrides_bundled: bool,
-    sha256: String,
-    /// SHA-256 of the sources that it was built from; empty when it does not say.
-    sources: String,
-    bytes: usize,
-    imports: Vec<String>,
-    options_schema: Option<serde_json::Value>,
-    problem: Option<String>,
-    hint: Option<String>,
-}
-
-impl From<PluginInfo> for PluginRow {
-    fn from(info: PluginInfo) -> Self {
-        let (problem, hint) = info.problem.map(|problem| (problem.reason, problem.hint)).unzip();
-        Self {
-            name: info.name,
-            version: info.version,
-            kind: info.kind.map(proxywhirl_core::plugin::PluginKind::as_str),
-            summary: info.summary,
-            origin: info.origin.to_string(),
-            overrides_bundled: info.overrides,
-            sha256: info.digest,
-            sources: info.sources,
-            bytes: info.size,
-            imports: info.imports,
-            options_schema: serde_json::from_str(&info.options_schema).ok(),
-            problem,
-            hint,
-        }
+    match args.command {
+        PluginCommand::List(args) => blocking(move || list::run(&args)).await,
+        PluginCommand::Build(args) => blocking(move || build::run(&args)).await,
     }
 }
 
-impl PluginRow {
-    fn cells(&self) -> Vec<String> {
-        let about = match (&self.problem, self.overrides_bundled) {
-            (Some(problem), _) => format!("NOT USABLE: {problem}"),
-            (None, true) => format!("{} (replaces the bundled one)", self.summary),
-            (None, false) => self.summary.clone(),
-        };
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        vec![self.name.clone(), self.kind.unwrap_or("-").to_owned(), or_dash(&self.version), self.origin.clone(), about]
-    }
-}
-
-fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let symbols = Arc::new(Symbols::default());
-    let plugins = wiring::load_plugins(args.plugins.plugins.as_deref(), None, symbols)?;
-    let rows: Vec<PluginRow> = plugins.list().into_iter().map(PluginRow::from).collect();
-    if args.json {
-        print(&to_json(&rows)?)?;
-    } else {
-        let header = ["NAME", "KIND", "VERSION", "FROM", "WHAT IT DOES"];
-        print(&table(&header, rows.iter().map(PluginRow::cells).collect()))?;
-    }
-    let broken = rows.iter().filter(|row| row.problem.is_some()).count();
-    if broken > 0 {
-        tell(&format!("{broken} cannot be used"));
-    }
-    Ok(if broken > 0 { Exit::Input } else { Exit::Done })
-}
-
-fn build(args: &BuildArgs) -> Result<Exit, Failure> {
-    let request = BuildRequest { path: args.path.clone(), out: args.out.clone() };
-    let built = build::build(&request, |progress| match progress {
-        Progress::Toolchain(text) => tell(&format!("toolchain: {text}")),
-        Progress::Cargo(line) => tell(line),
-        Progress::Component(name) => tell(&format!("component of {name}")),
-    })
-    .map_err(|error| {
-        let hint = error.hint().map(str::to_owned);
-        Failure { hint, ..Failure::new(Exit::Input, error) }
-    })?;
-    let rows = built.iter().map(|built| {
-        let digest = built.digest.chars().take(12).collect();
-        vec![
-            built.name.clone(),
-            built.kind.to_string(),
-            built.bytes.to_string(),
-            digest,
-            built.file.display().to_string(),
-        ]
-    });
-    print(&table(&["NAME", "KIND", "BYTES", "SHA-256", "FILE"], rows.collect()))?;
-    Ok(Exit::Done)
+/// Runs what blocks on a thread that may.
+async fn blocking(work: impl FnOnce() -> Result<Exit, Failure> + Send + 'static) -> Result<Exit, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(Exit::Environment, error))?
 }

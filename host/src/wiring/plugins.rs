@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use proxywhirl_core::plugin::{FaultCause, PluginFault, Strategy, StrategyFactory};
+use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, Strategy, StrategyFactory};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::Clock;
 use proxywhirl_engine::ingest::gather::Gatherer;
@@ -53,7 +53,7 @@ pub(super) fn strategy(
     match plugins.strategy(name, &options) {
         Ok(strategy) => Ok(strategy),
         Err(error) if is_passing(plugins, name, &error) => {
-            Ok(Arc::new(Late { plugins: Arc::clone(plugins), name: name.to_owned(), options }))
+            Ok(Arc::new(Late { plugins: Arc::clone(plugins), identity: PluginIdentity::named(name), options }))
         }
         Err(error) => Err(failure(error)),
     }
@@ -89,25 +89,24 @@ pub(super) fn failure(error: PluginError) -> Failure {
 /// A strategy that could not be started yet. Whoever asks for an instance tries again, and tells the fault.
 struct Late {
     plugins: Arc<Plugins>,
-    name: String,
+    identity: PluginIdentity,
     options: String,
 }
 
 impl StrategyFactory for Late {
-    fn name(&self) -> &str {
-        &self.name
+    fn identity(&self) -> &PluginIdentity {
+        &self.identity
     }
 
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
-        let factory = self.plugins.strategy(&self.name, &self.options).map_err(|error| match error {
+        let factory = self.plugins.strategy(&self.identity.name, &self.options).map_err(|error| match error {
             PluginError::Fault(fault) => fault,
-            PluginError::Unknown { .. } | PluginError::Options(_) => PluginFault {
-                plugin: self.name.as_str().into(),
-                version: Box::default(),
-                export: "instantiate",
-                cause: FaultCause::Instantiate,
-                detail: unusable(&self.plugins, &self.name).unwrap_or_else(|| error.to_string()).into(),
-            },
+            PluginError::Unknown { .. } | PluginError::Options(_) => PluginFault::new(
+                self.identity.clone(),
+                "instantiate",
+                FaultCause::Instantiate,
+                &unusable(&self.plugins, &self.identity.name).unwrap_or_else(|| error.to_string()),
+            ),
         })?;
         factory.instance()
     }

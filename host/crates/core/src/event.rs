@@ -30,13 +30,15 @@ pub enum Topic {
     FetchComplete,
     /// A plugin broke a limit, trapped or answered nonsense.
     PluginFaulted,
+    /// A plugin was loaded, replaced, rolled back, quarantined, disabled or put back in force.
+    PluginChanged,
     /// A request found no member to use.
     PoolEmpty,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ProxySelected,
         Self::RequestSuccess,
         Self::RequestFailure,
@@ -47,6 +49,7 @@ impl Topic {
         Self::BreakerChanged,
         Self::FetchComplete,
         Self::PluginFaulted,
+        Self::PluginChanged,
         Self::PoolEmpty,
     ];
 
@@ -64,6 +67,7 @@ impl Topic {
             Self::BreakerChanged => "breaker-changed",
             Self::FetchComplete => "fetch-complete",
             Self::PluginFaulted => "plugin-faulted",
+            Self::PluginChanged => "plugin-changed",
             Self::PoolEmpty => "pool-empty",
         }
     }

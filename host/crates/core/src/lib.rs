@@ -11,6 +11,7 @@ pub mod event;
 pub mod ewma;
 pub mod fault;
 pub mod host;
+pub mod kv;
 pub mod lease;
 pub mod live;
 pub mod member;

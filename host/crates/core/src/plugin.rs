@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::candidate::{Country, Rejection};
 use crate::endpoint::{Credentials, Scheme};
@@ -45,6 +46,19 @@ impl fmt::Display for PluginKind {
     }
 }
 
+/// What follows when a plugin faults, as the user wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnFault {
+    /// The fallback answers, and the plugin is started again after a pause that grows.
+    #[default]
+    Fallback,
+    /// The plugin is started again at once, and the fallback answers only when it faults again or its budget of restarts
+    /// is used up.
+    Reload,
+    /// What it was needed for fails: better no answer than the fallback's.
+    Reject,
+}
+
 /// What stopped a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultCause {
@@ -77,24 +91,71 @@ impl FaultCause {
     }
 }
 
+/// Which plugin, and which build of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct PluginIdentity {
+    /// The name that users write.
+    pub name: Box<str>,
+    /// The plugin's own version; empty when it is not known.
+    pub version: Box<str>,
+    /// SHA-256 of the component, in hexadecimal; empty when it is not known.
+    pub digest: Box<str>,
+}
+
+impl PluginIdentity {
+    /// A plugin of which only the name is known.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+impl fmt::Display for PluginIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.version.is_empty() { Ok(()) } else { write!(f, " {}", self.version) }
+    }
+}
+
+/// What a plugin was doing when it was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scene {
+    /// The guest's functions, the innermost first, by name where the component carries names.
+    pub backtrace: Vec<Box<str>>,
+    /// The last lines that the instance logged, the oldest first.
+    pub log: Vec<Box<str>>,
+    /// Bytes of linear memory that the instance had.
+    pub memory: u64,
+    /// How long the call had run.
+    pub elapsed: Duration,
+}
+
 /// A plugin that did not do its part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginFault {
-    /// The plugin's name.
-    pub plugin: Box<str>,
-    /// The plugin's version.
-    pub version: Box<str>,
+    /// The plugin.
+    pub plugin: PluginIdentity,
     /// The function that was called.
     pub export: &'static str,
     /// What stopped it.
     pub cause: FaultCause,
-    /// The particulars: the limit, the guest's message, the backtrace's first lines.
+    /// The particulars in one line: the limit, or the guest's message.
     pub detail: Box<str>,
+    /// What it was doing. Empty where no guest code ran.
+    pub scene: Box<Scene>,
+}
+
+impl PluginFault {
+    /// A fault that is told by the host, not by a guest that was stopped.
+    #[must_use]
+    pub fn new(plugin: PluginIdentity, export: &'static str, cause: FaultCause, detail: &str) -> Self {
+        Self { plugin, export, cause, detail: detail.into(), scene: Box::default() }
+    }
 }
 
 impl fmt::Display for PluginFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "plugin {} {}: {} in {}", self.plugin, self.version, self.cause.as_str(), self.export)?;
+        write!(f, "plugin {}: {} in {}", self.plugin, self.cause.as_str(), self.export)?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }
@@ -131,13 +192,24 @@ pub struct Request {
     pub seed: u64,
 }
 
+/// The members that a kind of request may use, as a strategy is asked about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct View<'a> {
+    /// Its number; 0 for the whole pool.
+    pub id: u32,
+    /// The site that the plan is for; [`Symbol::NONE`] for every site that has no plan of its own.
+    pub site: Symbol,
+    /// The slots of its members; none for all that are in the pool.
+    pub members: Option<&'a [u32]>,
+}
+
 /// A rotation strategy.
 ///
 /// After any fault the instance is gone: the next call runs on a fresh one that knows no member, so
 /// the caller must begin again with `apply(reset)`. Calls may take as long as the plugin's deadline.
 pub trait Strategy: Send {
-    /// The plugin's name.
-    fn name(&self) -> &str;
+    /// Which plugin it is.
+    fn identity(&self) -> &PluginIdentity;
 
     /// Tells what changed in the pool. With `reset` everything before is forgotten.
     ///
@@ -151,17 +223,34 @@ pub trait Strategy: Send {
     /// A fault of the plugin.
     fn observe(&mut self, observations: &[Observation]) -> Result<bool, PluginFault>;
 
-    /// The plan for the whole pool.
+    /// The plan for a view.
     ///
     /// # Errors
     /// A fault of the plugin.
-    fn plan(&mut self, now: Timestamp, seed: u64) -> Result<Plan, PluginFault>;
+    fn plan(&mut self, view: &View<'_>, now: Timestamp, seed: u64) -> Result<Plan, PluginFault>;
 
     /// The slot for one request, or none.
     ///
     /// # Errors
     /// A fault of the plugin.
     fn select(&mut self, request: &Request) -> Result<Option<u32>, PluginFault>;
+
+    /// What its successor should know; none when it has nothing to hand over. The last call of an instance.
+    ///
+    /// # Errors
+    /// A fault of the plugin.
+    fn save(&mut self) -> Result<Option<Vec<u8>>, PluginFault> {
+        Ok(None)
+    }
+
+    /// Takes over what its predecessor saved, as the first call of an instance. False when it cannot.
+    ///
+    /// # Errors
+    /// A fault of the plugin; [`FaultCause::Refused`] when it makes nothing of that state.
+    fn restore(&mut self, state: &[u8]) -> Result<bool, PluginFault> {
+        let _ = state;
+        Ok(false)
+    }
 }
 
 /// What was fetched.
@@ -231,8 +320,8 @@ pub trait Parser: Send + Sync {
 
 /// An event hook.
 pub trait Hook: Send {
-    /// The plugin's name.
-    fn name(&self) -> &str;
+    /// Which plugin it is.
+    fn identity(&self) -> &PluginIdentity;
 
     /// The topics that it wants to hear; empty for all.
     fn topics(&self) -> &[Topic];
@@ -242,12 +331,34 @@ pub trait Hook: Send {
     /// # Errors
     /// A fault of the plugin.
     fn handle(&mut self, events: &[Event]) -> Result<(), PluginFault>;
+
+    /// What its successor should know; none when it has nothing to hand over. The last call of an instance.
+    ///
+    /// # Errors
+    /// A fault of the plugin.
+    fn save(&mut self) -> Result<Option<Vec<u8>>, PluginFault> {
+        Ok(None)
+    }
+
+    /// Takes over what its predecessor saved, as the first call of an instance. False when it cannot.
+    ///
+    /// # Errors
+    /// A fault of the plugin; [`FaultCause::Refused`] when it makes nothing of that state.
+    fn restore(&mut self, state: &[u8]) -> Result<bool, PluginFault> {
+        let _ = state;
+        Ok(false)
+    }
 }
 
 /// Makes instances of a strategy: one for plans, and one for each shard that answers requests.
 pub trait StrategyFactory: Send + Sync {
-    /// The plugin's name.
-    fn name(&self) -> &str;
+    /// Which plugin it is.
+    fn identity(&self) -> &PluginIdentity;
+
+    /// What follows for a request when the plugin faults.
+    fn on_fault(&self) -> OnFault {
+        OnFault::Fallback
+    }
 
     /// A fresh instance that knows no member.
     ///

@@ -10,4 +10,4 @@ pub mod plan;
 pub mod random;
 
 pub use pick::{Picker, Refusals, Wish};
-pub use plan::{Membership, Mode, Plan, PlanError, Tier, Weighted};
+pub use plan::{Membership, Mode, Plan, PlanError, Stickiness, Tier, Weighted};

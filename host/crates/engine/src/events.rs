@@ -112,8 +112,8 @@ pub struct PluginFaultPayload<'a> {
 impl<'a> From<&'a PluginFault> for PluginFaultPayload<'a> {
     fn from(fault: &'a PluginFault) -> Self {
         Self {
-            plugin: &fault.plugin,
-            version: &fault.version,
+            plugin: &fault.plugin.name,
+            version: &fault.plugin.version,
             export: fault.export,
             cause: fault.cause.as_str(),
             detail: &fault.detail,

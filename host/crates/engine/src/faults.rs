@@ -37,7 +37,7 @@ impl FaultReporter {
     /// Tells a fault. One that came within the last second already is only counted, and told with the next.
     pub fn report(&self, fault: &PluginFault) {
         let now = self.clock.now();
-        let key = (fault.plugin.clone(), fault.export, fault.cause);
+        let key = (fault.plugin.name.clone(), fault.export, fault.cause);
         let unseen = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             match told.get_mut(&key) {
@@ -56,8 +56,8 @@ impl FaultReporter {
             }
         };
         tracing::error!(
-            plugin.name = &*fault.plugin,
-            plugin.version = &*fault.version,
+            plugin.name = &*fault.plugin.name,
+            plugin.version = &*fault.plugin.version,
             plugin.export = fault.export,
             fault.cause = fault.cause.as_str(),
             fault.detail = &*fault.detail,

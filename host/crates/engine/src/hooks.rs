@@ -32,7 +32,7 @@ impl Hooks {
         for hook in hooks {
             let subscription = bus.subscribe(hook.topics(), QUEUE);
             let faults = Arc::clone(faults);
-            let thread = std::thread::Builder::new().name(format!("hook {}", hook.name()));
+            let thread = std::thread::Builder::new().name(format!("hook {}", hook.identity().name));
             threads.push(thread.spawn(move || run(hook, subscription, &faults))?);
         }
         Ok(Self { threads: Arc::new(Mutex::new(threads)) })
@@ -60,7 +60,7 @@ fn run(mut hook: Box<dyn Hook>, mut subscription: Subscription, faults: &FaultRe
         let dropped = subscription.dropped();
         if dropped > told {
             tracing::warn!(
-                plugin.name = hook.name(),
+                plugin.name = &*hook.identity().name,
                 events.dropped = dropped - told,
                 "hook is too slow, events dropped"
             );

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, Request, Strategy, StrategyFactory};
+use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, Request, Strategy, StrategyFactory, View};
 use proxywhirl_core::pool::{Delta, Snapshot};
 use proxywhirl_core::select::{Picker, Plan, Wish};
 use proxywhirl_core::{Member, Timestamp};
@@ -203,7 +203,7 @@ struct Pupil {
 
 impl std::fmt::Debug for Pupil {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pupil").field("strategy", &self.strategy.name()).finish_non_exhaustive()
+        f.debug_struct("Pupil").field("strategy", &&self.strategy.identity().name).finish_non_exhaustive()
     }
 }
 
@@ -323,7 +323,7 @@ impl Driver {
         };
         planner.teach(&self.snapshot, changed)?;
         let (now, seed) = (self.clock.now(), fastrand::u64(..));
-        let plan = planner.strategy.plan(now, seed)?;
+        let plan = planner.strategy.plan(&View::default(), now, seed)?;
         self.enforce(&plan, changed)
     }
 
@@ -355,13 +355,7 @@ impl Driver {
     }
 
     fn nonsense(&self, export: &'static str, detail: &str) -> PluginFault {
-        PluginFault {
-            plugin: self.factory.name().into(),
-            version: Box::from(""),
-            export,
-            cause: FaultCause::InvalidAnswer,
-            detail: detail.into(),
-        }
+        PluginFault::new(self.factory.identity().clone(), export, FaultCause::InvalidAnswer, detail)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxywhirl_core::plugin::{FaultCause, PluginFault};
+use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity};
 use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -20,8 +20,7 @@ const MAX_LINES: usize = 2_048;
 /// Whose call it was.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
-    pub(crate) plugin: &'a str,
-    pub(crate) version: &'a str,
+    pub(crate) plugin: &'a PluginIdentity,
     pub(crate) export: &'static str,
     /// The time that it had.
     pub(crate) limit: Duration,
@@ -30,13 +29,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// A fault with a text of ours.
     pub(crate) fn fault(&self, cause: FaultCause, detail: &str) -> PluginFault {
-        PluginFault {
-            plugin: self.plugin.into(),
-            version: self.version.into(),
-            export: self.export,
-            cause,
-            detail: detail.into(),
-        }
+        PluginFault::new(self.plugin.clone(), self.export, cause, detail)
     }
 
     /// The fault behind an error of wasmtime, with what the guest said before.

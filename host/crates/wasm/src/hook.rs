@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxywhirl_core::event::{Event, Topic};
-use proxywhirl_core::plugin::{Hook, PluginFault};
+use proxywhirl_core::plugin::{Hook, PluginFault, PluginIdentity};
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -57,8 +57,8 @@ fn topic(name: &str, plugin: &Plugin) -> Option<Topic> {
 }
 
 impl Hook for Sandboxed {
-    fn name(&self) -> &str {
-        self.guest.plugin().name()
+    fn identity(&self) -> &PluginIdentity {
+        &self.guest.plugin().identity
     }
 
     fn topics(&self) -> &[Topic] {

@@ -316,7 +316,7 @@ fn info(plugin: &Plugin, origin: &Origin, overrides: bool) -> PluginInfo {
         kind: Some(plugin.kind()),
         summary: manifest.summary,
         origin: origin.clone(),
-        digest: plugin.digest.clone(),
+        digest: plugin.identity.digest.to_string(),
         size: plugin.size(),
         imports: plugin.inspection.imports.clone(),
         capabilities: manifest.capabilities,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginKind};
+use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, PluginKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -39,8 +39,8 @@ pub(crate) struct Plugin {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) inspection: Inspection,
     pub(crate) manifest: Manifest,
-    /// SHA-256 of the component, in hexadecimal.
-    pub(crate) digest: String,
+    /// What it is called in reports. The digest is that of the component.
+    pub(crate) identity: PluginIdentity,
     bytes: Bytes,
     voice: Arc<Voice>,
     vocabulary: Arc<Vocabulary>,
@@ -58,7 +58,10 @@ impl Plugin {
             voice: Arc::new(Voice::new(file, "")),
             vocabulary: Arc::new(Vocabulary::new(Arc::clone(&runtime.symbols))),
             runtime: Arc::clone(runtime),
-            digest: hex(&Sha256::digest(bytes.get())),
+            identity: PluginIdentity {
+                digest: hex(&Sha256::digest(bytes.get())).into(),
+                ..PluginIdentity::named(file)
+            },
             inspection,
             bytes,
             code: OnceLock::new(),
@@ -66,6 +69,8 @@ impl Plugin {
         if known.is_none() {
             plugin.manifest = plugin.describe()?;
         }
+        plugin.identity.name = plugin.manifest.name.as_str().into();
+        plugin.identity.version = plugin.manifest.version.as_str().into();
         plugin.voice = Arc::new(Voice::new(&plugin.manifest.name, &plugin.manifest.version));
         Ok(plugin)
     }
@@ -104,13 +109,13 @@ impl Plugin {
 
     /// A call of one of its exports, for reports.
     pub(crate) fn call(&self, export: &'static str, limit: Duration) -> Call<'_> {
-        Call { plugin: &self.manifest.name, version: &self.manifest.version, export, limit }
+        Call { plugin: &self.identity, export, limit }
     }
 
     /// Compiles and links it, unless that was done before.
     pub(crate) fn code(&self) -> Result<&InstancePre<State>, PluginFault> {
         let code = self.code.get_or_init(|| {
-            let component = self.runtime.compile(&self.digest, self.bytes.get());
+            let component = self.runtime.compile(&self.identity.digest, self.bytes.get());
             component
                 .and_then(|component| self.runtime.linker.instantiate_pre(&component))
                 .map_err(|error| format!("{error:#}").into())

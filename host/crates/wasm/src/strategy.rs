@@ -1,10 +1,13 @@
 //! Strategies: deltas in, plans and slots out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxywhirl_core::member::Member;
-use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, Request, Strategy, StrategyFactory};
-use proxywhirl_core::select::{Membership, Mode, Plan, Tier, Weighted};
+use proxywhirl_core::plugin::{
+    FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, StrategyFactory, View,
+};
+use proxywhirl_core::select::{Membership, Mode, Plan, Stickiness, Tier, Weighted};
 use proxywhirl_core::time::{Timestamp, micros};
 use wasmtime::Store;
 use wasmtime::component::Instance;
@@ -19,11 +22,11 @@ use crate::state::State;
 /// What `select` answers for "none".
 const NONE: u32 = u32::MAX;
 
+/// The shortest time after which a strategy may want a new plan.
+const MIN_REFRESH: Duration = Duration::from_millis(100);
+
 /// Members of all tiers of a plan. The core checks the rest of it.
 const MAX_MEMBERS: usize = 4_000_000;
-
-/// The view of the whole pool.
-const EVERYBODY: u32 = 0;
 
 impl World for Exports {
     fn find(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self> {
@@ -51,8 +54,8 @@ impl Factory {
 }
 
 impl StrategyFactory for Factory {
-    fn name(&self) -> &str {
-        self.plugin.name()
+    fn identity(&self) -> &PluginIdentity {
+        &self.plugin.identity
     }
 
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
@@ -67,8 +70,8 @@ struct Sandboxed {
 }
 
 impl Strategy for Sandboxed {
-    fn name(&self) -> &str {
-        self.guest.plugin().name()
+    fn identity(&self) -> &PluginIdentity {
+        &self.guest.plugin().identity
     }
 
     fn apply(&mut self, epoch: u64, reset: bool, upserts: &[Arc<Member>], removed: &[u32]) -> Result<(), PluginFault> {
@@ -98,10 +101,10 @@ impl Strategy for Sandboxed {
             .call("observe", limit, |exports, store| exports.proxywhirl_plugin_strategy().call_observe(store, &rows))
     }
 
-    fn plan(&mut self, now: Timestamp, seed: u64) -> Result<Plan, PluginFault> {
+    fn plan(&mut self, view: &View<'_>, now: Timestamp, seed: u64) -> Result<Plan, PluginFault> {
         let limit = self.guest.plugin().limits().call;
         let plan = self.guest.call("make-plan", limit, |exports, store| {
-            let view = wit::View { id: EVERYBODY, members: None };
+            let view = wit::View { id: view.id, site: view.site.0, members: view.members };
             exports.proxywhirl_plugin_strategy().call_make_plan(store, view, now.as_micros(), seed)
         })?;
         let members: usize = plan
@@ -118,7 +121,12 @@ impl Strategy for Sandboxed {
             let call = self.guest.plugin().call("make-plan", limit);
             return Err(call.fault(FaultCause::InvalidAnswer, &detail));
         }
-        Ok(Plan { tiers: plan.tiers.into_iter().map(tier).collect() })
+        Ok(Plan {
+            tiers: plan.tiers.into_iter().map(tier).collect(),
+            sessions: plan.sessions.map(stickiness),
+            per_site: plan.per_site,
+            refresh: span(plan.refresh).map(|span| span.max(MIN_REFRESH)),
+        })
     }
 
     fn select(&mut self, request: &Request) -> Result<Option<u32>, PluginFault> {
@@ -156,6 +164,20 @@ fn row<'a>(member: &Member, tags: &'a [u32]) -> wit::Member<'a> {
         latency,
         successes: statistics.successes,
         failures: statistics.failures,
+    }
+}
+
+/// Microseconds, where 0 stands for none.
+fn span(micros: u64) -> Option<Duration> {
+    (micros != 0).then(|| Duration::from_micros(micros))
+}
+
+fn stickiness(wanted: wit::Stickiness) -> Stickiness {
+    Stickiness {
+        idle: span(wanted.idle),
+        lifetime: span(wanted.lifetime),
+        strict: wanted.strict,
+        capacity: wanted.capacity.clamp(1, Stickiness::MAX_CAPACITY),
     }
 }
 

@@ -95,6 +95,7 @@ fn sentence(event: &Event, payload: &Value) -> String {
         | Topic::ProxyAdded
         | Topic::ProxyRemoved
         | Topic::PluginFaulted
+        | Topic::PluginChanged
         | Topic::PoolEmpty => format!("{}: {}", event.topic, event.payload),
     }
 }

@@ -51,7 +51,7 @@ fn an_absurd_slot_is_ignored_and_told() {
 fn a_view_lists_its_members_and_skips_those_that_left() {
     let mut table = Table::new();
     table.apply(1, true, vec![member(0, 0), member(1, 1)], vec![]);
-    let view = View { id: 1, members: Some(vec![1, 5, 0]) };
+    let view = View { id: 1, site: 0, members: Some(vec![1, 5, 0]) };
     assert_eq!(table.members(&view).map(|member| member.slot).collect::<Vec<_>>(), [1, 0]);
 }
 

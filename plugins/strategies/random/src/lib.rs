@@ -46,7 +46,7 @@ mod tests {
     fn everyone_is_drawn_with_equal_chances_whatever_the_view() {
         let mut running = Running::<Random>::new();
         running.configure("{}").unwrap();
-        let view = View { id: 3, members: Some(vec![1, 2]) };
+        let view = View { id: 3, site: 0, members: Some(vec![1, 2]) };
         let plan = running.plan(&view, Moment { now: 0, seed: 0 });
         assert_eq!(plan, Plan::everyone(Mode::Draw));
     }

@@ -79,7 +79,7 @@ mod tests {
         running.configure(options).unwrap();
         let rows = (0..).zip(joined).map(|(slot, &joined)| member(slot, joined));
         running.apply(1, true, rows.collect(), vec![]);
-        let plan = running.plan(&View { id: 0, members: None }, MOMENT);
+        let plan = running.plan(&View { id: 0, site: 0, members: None }, MOMENT);
         assert_eq!(plan.tiers.len(), 1);
         assert_eq!(plan.tiers[0].mode, Mode::Cycle);
         plan.tiers[0].members.clone()

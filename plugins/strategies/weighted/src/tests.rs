@@ -6,7 +6,7 @@ use proxywhirl_plugin_sdk::strategy::{Membership, Running};
 use proxywhirl_plugin_sdk::testing::member;
 
 const MOMENT: Moment = Moment { now: 0, seed: 0 };
-const ALL: View = View { id: 0, members: None };
+const ALL: View = View { id: 0, site: 0, members: None };
 
 fn running(options: &str, rows: Vec<Member>) -> Running<Weighted> {
     let mut running = Running::new();

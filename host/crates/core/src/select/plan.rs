@@ -1,5 +1,7 @@
 //! A strategy's answer: from whom to pick, and how.
 
+use std::time::Duration;
+
 /// How to pick from a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -41,11 +43,35 @@ pub struct Tier {
     pub members: Membership,
 }
 
+/// How sessions stick to the members that they were given by a tier with [`Mode::Affinity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stickiness {
+    /// A session that was not used for so long is forgotten; none for never.
+    pub idle: Option<Duration>,
+    /// A session ends so long after its first request; none for never.
+    pub lifetime: Option<Duration>,
+    /// What follows when the session's member cannot be used: true fails the request, false moves the session.
+    pub strict: bool,
+    /// Sessions that are remembered: 1 to [`Stickiness::MAX_CAPACITY`].
+    pub capacity: u32,
+}
+
+impl Stickiness {
+    /// The most sessions that a plan may want to be remembered.
+    pub const MAX_CAPACITY: u32 = 4_000_000;
+}
+
 /// From whom to pick. Without tiers: ask the strategy for each request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     /// In order of preference: a tier is used when nobody in those before it is eligible.
     pub tiers: Vec<Tier>,
+    /// How sessions stick; without it, a session goes wherever its hash points.
+    pub sessions: Option<Stickiness>,
+    /// Whether sites need plans of their own.
+    pub per_site: bool,
+    /// After which time a new plan is wanted, whatever happens; none for only when the pool changes or the strategy asks.
+    pub refresh: Option<Duration>,
 }
 
 /// Why a plan is nonsense.
@@ -74,6 +100,6 @@ impl Plan {
     /// The plan that serves when no strategy does: everybody in turn.
     #[must_use]
     pub fn fallback() -> Self {
-        Self { tiers: vec![Tier { mode: Mode::Cycle, members: Membership::Everyone }] }
+        Self { tiers: vec![Tier { mode: Mode::Cycle, members: Membership::Everyone }], ..Self::default() }
     }
 }

@@ -30,7 +30,6 @@ pub(super) enum Answer {
 /// The instances.
 #[derive(Debug)]
 pub(super) struct Shards {
-    name: Box<str>,
     /// Each held for one call: by a request that only tries to lock, or by the strategy's thread.
     pupils: Vec<Mutex<Pupil>>,
     /// Where the next request begins to look, so that the instances share the work.
@@ -45,7 +44,7 @@ impl Shards {
     pub(super) fn new(factory: &dyn StrategyFactory) -> Result<Self, PluginFault> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
         let pupils = (0..count).map(|_| Ok(Mutex::new(Pupil::new(factory.instance()?)))).collect::<Result<_, _>>()?;
-        Ok(Self { name: factory.name().into(), pupils, next: AtomicUsize::new(0) })
+        Ok(Self { pupils, next: AtomicUsize::new(0) })
     }
 
     /// Asks for a member.
@@ -72,13 +71,12 @@ impl Shards {
                 Some(member) => return Answer::Member(Arc::clone(member)),
                 // It has not heard yet that the member left.
                 None if pupil.epoch != snapshot.epoch() => return Answer::Unavailable,
-                None => PluginFault {
-                    plugin: self.name.clone(),
-                    version: Box::from(""),
-                    export: "select",
-                    cause: FaultCause::InvalidAnswer,
-                    detail: format!("slot {slot} has no member").into(),
-                },
+                None => PluginFault::new(
+                    pupil.strategy.identity().clone(),
+                    "select",
+                    FaultCause::InvalidAnswer,
+                    &format!("slot {slot} has no member"),
+                ),
             },
             Err(fault) => {
                 pupil.is_synced = false;
