@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 pub struct KvEntry {
     /// As it was set.
     pub value: Vec<u8>,
-    /// Grows with every change of the key, from 1. A key that was deleted or has expired goes on where it was.
+    /// Grows with every change of the key, over its deletion and expiry too; never 0.
     pub version: u64,
 }
 

@@ -1,6 +1,7 @@
 //! What changes in a member at every request: counters, latency, breaker.
 //!
-//! It lives in atomics that all snapshots share, so that a request publishes nothing.
+//! It lives in atomics that all snapshots share, so that a request publishes nothing. What picks read of it is copied to
+//! the member's seat on the pool's board, as long as the member has one.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,12 +10,8 @@ use std::time::Duration;
 use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
 use crate::outcome::Outcome;
+use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
 use crate::time::Timestamp;
-
-/// The breaker's gate when it is closed.
-const GATE_CLOSED: u64 = 0;
-/// The breaker's gate while its one probe is under way.
-const GATE_PROBING: u64 = u64::MAX;
 
 /// How a member does, in one word for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,10 +62,19 @@ pub struct Live {
     last_used: AtomicU64,
     latency: Ewma,
     /// The truth about the breaker. Held for a few instructions, never across an `.await`.
-    breaker: Mutex<Breaker>,
-    /// The breaker as picks read it, without the lock: [`GATE_CLOSED`], [`GATE_PROBING`], or the time in microseconds
-    /// from which a probe may go. Written under the lock only.
+    breaker: Mutex<Guarded>,
+    /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
+    /// the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
+    /// Where picks read of it; none outside of a pool.
+    seat: Option<Seat>,
+}
+
+#[derive(Debug, Default)]
+struct Guarded {
+    breaker: Breaker,
+    /// Whether the seat is somebody else's by now, or will be.
+    has_left: bool,
 }
 
 impl Live {
@@ -81,6 +87,20 @@ impl Live {
             last_used: AtomicU64::new(statistics.last_used.as_micros()),
             latency: Ewma::restored(statistics.latency, statistics.last_used),
             ..Self::default()
+        }
+    }
+
+    /// Takes a seat, before anybody else knows of this.
+    pub(crate) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// Gives the seat back: from now on nobody is picked there.
+    pub(crate) fn vacate(&self) {
+        let mut guarded = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        guarded.has_left = true;
+        if let Some(seat) = &self.seat {
+            seat.set_gate(GATE_SHUT);
         }
     }
 
@@ -129,7 +149,7 @@ impl Live {
     /// What the breaker lets through.
     #[must_use]
     pub fn breaker(&self) -> Breaker {
-        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).breaker
     }
 
     /// Asks the breaker of the member that was chosen, and counts the use as in flight. When it says true, then
@@ -139,6 +159,7 @@ impl Live {
             self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now));
         if admitted {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.tell(|load| load.in_flight += 1);
             self.last_used.store(now.as_micros(), Ordering::Relaxed);
         }
         admitted
@@ -147,6 +168,7 @@ impl Live {
     /// Ends a use that was admitted: it is not in flight any more.
     pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.tell(|load| load.in_flight = load.in_flight.saturating_sub(1));
     }
 
     /// Takes what became of a use that was admitted, and when that was. True when the breaker changed its state.
@@ -155,6 +177,8 @@ impl Live {
             Outcome::Success { latency } => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
                 self.latency.record(*latency, now);
+                let quantum = self.latency.get().map_or(0, Load::quantum);
+                self.tell(|load| load.latency = quantum);
                 Input::Success
             }
             Outcome::Failure(_) => {
@@ -170,17 +194,30 @@ impl Live {
         })
     }
 
+    /// Tells picks of a changed load.
+    fn tell(&self, change: impl Fn(&mut Load)) {
+        if let Some(seat) = &self.seat {
+            seat.update(change);
+        }
+    }
+
     fn with_breaker<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = change(&mut breaker);
-        let gate = match breaker.state() {
+        let mut guarded = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = change(&mut guarded.breaker);
+        let gate = match guarded.breaker.state() {
             State::Closed { .. } => GATE_CLOSED,
             State::Open { until, .. } => until.as_micros(),
-            State::HalfOpen { probing: true, .. } => GATE_PROBING,
+            State::HalfOpen { probing: true, .. } => GATE_SHUT,
             // Any time but zero: a probe may go, and it has to ask.
             State::HalfOpen { probing: false, .. } => 1,
         };
-        self.gate.store(gate, Ordering::Relaxed);
+        // Most outcomes change nothing.
+        if self.gate.swap(gate, Ordering::Relaxed) != gate
+            && !guarded.has_left
+            && let Some(seat) = &self.seat
+        {
+            seat.set_gate(gate);
+        }
         answer
     }
 }

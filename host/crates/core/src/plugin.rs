@@ -235,7 +235,8 @@ pub trait Strategy: Send {
     /// A fault of the plugin.
     fn select(&mut self, request: &Request) -> Result<Option<u32>, PluginFault>;
 
-    /// What its successor should know; none when it has nothing to hand over. The last call of an instance.
+    /// What its successor should know; none when it has nothing to hand over. An instance is called again after it only
+    /// when its successor could not take its place.
     ///
     /// # Errors
     /// A fault of the plugin.
@@ -332,7 +333,8 @@ pub trait Hook: Send {
     /// A fault of the plugin.
     fn handle(&mut self, events: &[Event]) -> Result<(), PluginFault>;
 
-    /// What its successor should know; none when it has nothing to hand over. The last call of an instance.
+    /// What its successor should know; none when it has nothing to hand over. An instance is called again after it only
+    /// when its successor could not take its place.
     ///
     /// # Errors
     /// A fault of the plugin.

@@ -4,6 +4,7 @@
 //! changes the pool and takes a [`Snapshot`], which costs what was changed (see [`table`]), not what
 //! there is. Two endpoints are the same member when they agree in scheme, host, port and user name.
 
+pub(crate) mod board;
 pub mod snapshot;
 pub mod table;
 
@@ -18,6 +19,7 @@ use crate::store::StoredMember;
 use crate::symbol::{Symbol, Symbols};
 use crate::time::Timestamp;
 use crate::verdict::{Anonymity, Verified};
+use board::Board;
 pub use snapshot::Snapshot;
 use table::Table;
 
@@ -58,6 +60,7 @@ pub struct Delta {
 #[derive(Debug)]
 pub struct Pool {
     table: Table,
+    board: Board,
     slots: HashMap<EndpointKey, u32>,
     /// Slots to use again, with the generation that the next member there gets.
     free: Vec<(u32, u32)>,
@@ -77,6 +80,7 @@ impl Pool {
     pub fn new(symbols: Arc<Symbols>, capacity: usize) -> Self {
         Self {
             table: Table::default(),
+            board: Board::default(),
             slots: HashMap::new(),
             free: Vec::new(),
             joined: 0,
@@ -125,6 +129,8 @@ impl Pool {
     pub fn remove(&mut self, key: &EndpointKey) -> Option<Arc<Member>> {
         let slot = self.slots.remove(key)?;
         let member = self.table.set(slot, None)?;
+        self.board.turn(slot);
+        member.live.vacate();
         self.free.push((slot, member.generation.wrapping_add(1)));
         self.changed.push(slot);
         Some(member)
@@ -137,7 +143,7 @@ impl Pool {
         changed.dedup();
         let (upserts, removed) = changed.into_iter().partition(|slot| self.table.get(*slot).is_some());
         self.epoch += 1;
-        (Snapshot::new(self.table.clone(), self.epoch), Delta { upserts, removed })
+        (Snapshot::new(self.table.clone(), self.board.view(), self.len(), self.epoch), Delta { upserts, removed })
     }
 
     fn join(&mut self, key: EndpointKey, newcomer: Newcomer, now: Timestamp) -> Admitted {
@@ -145,9 +151,11 @@ impl Pool {
             Some(free) => free,
             None => (self.table.end(), 0),
         };
-        let Newcomer { candidate, live, added } = newcomer;
+        let Newcomer { candidate, mut live, added } = newcomer;
+        let id = MemberId::of(&key);
+        live.sit(self.board.seat(slot, generation, id, live.latency()));
         let mut member = Member {
-            id: MemberId::of(&key),
+            id,
             slot,
             generation,
             joined: self.joined,

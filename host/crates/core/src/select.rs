@@ -5,9 +5,15 @@
 //! hands out only who is eligible: in the pool, breaker not open, not tried already by this request.
 
 pub mod alias;
+pub mod filter;
 pub mod pick;
 pub mod plan;
 pub mod random;
+pub mod sessions;
+pub mod wish;
 
-pub use pick::{Picker, Refusals, Wish};
+pub use filter::Filter;
+pub use pick::Picker;
 pub use plan::{Membership, Mode, Plan, PlanError, Stickiness, Tier, Weighted};
+pub use sessions::{SessionChanges, Sessions};
+pub use wish::{Refusals, Wish};

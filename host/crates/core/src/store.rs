@@ -5,6 +5,7 @@ use std::fmt;
 use crate::candidate::Country;
 use crate::endpoint::{Endpoint, EndpointKey};
 use crate::live::Statistics;
+use crate::member::MemberId;
 use crate::tag::Tags;
 use crate::time::Timestamp;
 use crate::verdict::Anonymity;
@@ -26,6 +27,21 @@ pub struct StoredMember {
     pub statistics: Statistics,
 }
 
+/// A session as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredSession {
+    /// The hash of its name.
+    pub session: u64,
+    /// The member that it is bound to.
+    pub member: MemberId,
+    /// When its present life began.
+    pub began: Timestamp,
+    /// When it was last used.
+    pub used: Timestamp,
+    /// How many lives it had before.
+    pub life: u32,
+}
+
 /// What changed since the last save.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -33,6 +49,10 @@ pub struct Changes {
     pub upserts: Vec<StoredMember>,
     /// Members that left.
     pub removed: Vec<EndpointKey>,
+    /// Sessions that are new or changed.
+    pub sessions: Vec<StoredSession>,
+    /// Sessions that were forgotten. They go before `sessions`, which may bring one of them back.
+    pub forgotten: Vec<u64>,
 }
 
 /// Why a store could not do it.
@@ -52,13 +72,19 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Keeps members. One task owns it; calls may block.
+/// Keeps members and sessions. One task owns it; calls may block.
 pub trait Store: Send {
-    /// Everything that is kept, in the order of joining.
+    /// The members that are kept, in the order of joining.
     ///
     /// # Errors
     /// When it cannot be read, or is corrupt.
     fn load(&mut self) -> Result<Vec<StoredMember>, StoreError>;
+
+    /// The sessions that are kept, the longest unused first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError>;
 
     /// Keeps the changes, all or none.
     ///

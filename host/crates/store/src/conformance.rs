@@ -1,11 +1,14 @@
 //! What every store must do, as tests over `dyn Store`.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod key_values;
+
 use std::time::Duration;
 
+use proxywhirl_core::MemberId;
 use proxywhirl_core::endpoint::Endpoint;
 use proxywhirl_core::live::Statistics;
-use proxywhirl_core::store::{Changes, Store, StoredMember};
+use proxywhirl_core::store::{Changes, Store, StoredMember, StoredSession};
 use proxywhirl_core::time::Timestamp;
 use proxywhirl_core::verdict::Anonymity;
 
@@ -28,7 +31,7 @@ pub(crate) fn member(url: &str) -> StoredMember {
 
 /// A change that adds members.
 pub(crate) fn upserts(urls: &[&str]) -> Changes {
-    Changes { upserts: urls.iter().map(|url| member(url)).collect(), removed: Vec::new() }
+    Changes { upserts: urls.iter().map(|url| member(url)).collect(), ..Changes::default() }
 }
 
 /// The URLs of what is kept, with passwords.
@@ -44,6 +47,8 @@ pub(crate) fn suite(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
     the_key_is_all_but_the_password(&mut *fresh());
     what_is_removed_is_gone(&mut *fresh());
     who_left_and_came_back_is_there_and_last(&mut *fresh());
+    sessions_come_back_the_longest_unused_first(&mut *fresh());
+    a_session_is_changed_and_forgotten(&mut *fresh());
 }
 
 fn an_empty_store_is_empty(store: &mut dyn Store) {
@@ -60,7 +65,7 @@ fn every_field_comes_back(store: &mut dyn Store) {
     bare.anonymity = Anonymity::Unknown;
     bare.statistics = Statistics::default();
     let members = vec![full, bare, member("https://1.2.3.4:65535")];
-    store.save(&Changes { upserts: members.clone(), removed: Vec::new() }).unwrap();
+    store.save(&Changes { upserts: members.clone(), ..Changes::default() }).unwrap();
     assert_eq!(store.load().unwrap(), members);
 }
 
@@ -68,7 +73,7 @@ fn members_keep_their_order_when_they_change(store: &mut dyn Store) {
     store.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"])).unwrap();
     let mut changed = member("http://1.1.1.1:1");
     changed.statistics.successes = 99;
-    store.save(&Changes { upserts: vec![changed], removed: Vec::new() }).unwrap();
+    store.save(&Changes { upserts: vec![changed], ..Changes::default() }).unwrap();
     assert_eq!(urls(store), ["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"]);
     assert_eq!(store.load().unwrap().first().unwrap().statistics.successes, 99);
 }
@@ -89,7 +94,7 @@ fn the_key_is_all_but_the_password(store: &mut dyn Store) {
     assert_eq!(urls(store).get(2).unwrap(), "http://a:new@1.1.1.1:1");
     assert_eq!(urls(store).len(), different.len());
     let removed = vec![different.get(1).unwrap().parse::<Endpoint>().unwrap().key()];
-    store.save(&Changes { upserts: Vec::new(), removed }).unwrap();
+    store.save(&Changes { removed, ..Changes::default() }).unwrap();
     assert_eq!(urls(store).first().unwrap(), "http://1.1.1.1:1");
     assert_eq!(urls(store).len(), different.len() - 1);
 }
@@ -98,13 +103,38 @@ fn what_is_removed_is_gone(store: &mut dyn Store) {
     store.save(&upserts(&["http://1.1.1.1:1", "http://u:p@1.1.1.1:1"])).unwrap();
     let unknown = member("http://9.9.9.9:9").endpoint.key();
     let removed = vec![member("http://u:other@1.1.1.1:1").endpoint.key(), unknown];
-    store.save(&Changes { upserts: Vec::new(), removed }).unwrap();
+    store.save(&Changes { removed, ..Changes::default() }).unwrap();
     assert_eq!(urls(store), ["http://1.1.1.1:1"]);
 }
 
 fn who_left_and_came_back_is_there_and_last(store: &mut dyn Store) {
     store.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1"])).unwrap();
     let back = member("http://1.1.1.1:1");
-    store.save(&Changes { removed: vec![back.endpoint.key()], upserts: vec![back] }).unwrap();
+    store.save(&Changes { removed: vec![back.endpoint.key()], upserts: vec![back], ..Changes::default() }).unwrap();
     assert_eq!(urls(store), ["http://1.1.1.2:1", "http://1.1.1.1:1"]);
+}
+
+/// A session, and when it was last used.
+fn session(session: u64, used: u64) -> StoredSession {
+    let time = |micros| Timestamp::from_micros(1_750_000_000_000_000 + micros);
+    StoredSession { session, member: MemberId(u64::MAX - session), began: time(0), used: time(used), life: 3 }
+}
+
+fn sessions_come_back_the_longest_unused_first(store: &mut dyn Store) {
+    assert_eq!(store.load_sessions().unwrap(), []);
+    // Numbers from the whole range of 64 bits.
+    let sessions = vec![session(7, 2), session(u64::MAX, 1), session(0, 3)];
+    store.save(&Changes { sessions, ..Changes::default() }).unwrap();
+    assert_eq!(store.load_sessions().unwrap(), [session(u64::MAX, 1), session(7, 2), session(0, 3)]);
+    assert_eq!(store.load().unwrap(), []);
+}
+
+fn a_session_is_changed_and_forgotten(store: &mut dyn Store) {
+    let sessions = vec![session(1, 1), session(2, 2), session(3, 3)];
+    store.save(&Changes { sessions, ..Changes::default() }).unwrap();
+    let moved = StoredSession { member: MemberId(5), life: 4, ..session(1, 9) };
+    // One that was forgotten and came back is there.
+    let changes = Changes { sessions: vec![moved, session(3, 3)], forgotten: vec![2, 3, 99], ..Changes::default() };
+    store.save(&changes).unwrap();
+    assert_eq!(store.load_sessions().unwrap(), [session(3, 3), moved]);
 }

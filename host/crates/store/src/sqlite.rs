@@ -1,4 +1,4 @@
-//! Members in an SQLite file.
+//! Members and sessions in an SQLite file.
 //!
 //! One process writes, and others may read meanwhile (`pool list` beside a running gateway): that is
 //! what the write-ahead log is for, and why nothing is locked for longer than a save. A save is one
@@ -11,13 +11,15 @@
 //! counted, and stays.
 
 mod file;
+pub(crate) mod key_values;
 mod row;
 mod schema;
+mod session;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember};
+use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// How long to wait for another process that writes: much longer than any save takes.
@@ -42,20 +44,7 @@ impl Sqlite {
     }
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
-        let place = place(path);
-        file::prepare(path).map_err(|reason| StoreError { place, reason })?;
-        let explain = |error| explain(path, busy_timeout, &error);
-        // Without URI: a path that begins with `file:` is a path. No CREATE: the file is there, with the right mode.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(explain)?;
-        connection.busy_timeout(busy_timeout).map_err(explain)?;
-        let version = schema::inspect(&connection).map_err(|problem| problem.into_error(path, busy_timeout))?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
-        if version < schema::VERSION {
-            schema::migrate(&mut connection).map_err(explain)?;
-        }
-        Ok(Self { connection, path: path.to_owned(), busy_timeout })
+        Ok(Self { connection: connect(path, busy_timeout)?, path: path.to_owned(), busy_timeout })
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
@@ -74,6 +63,14 @@ impl Sqlite {
             for member in &changes.upserts {
                 row::upsert(&mut upsert, member)?;
             }
+            let mut forget = transaction.prepare_cached(session::DELETE)?;
+            for session in &changes.forgotten {
+                session::delete(&mut forget, *session)?;
+            }
+            let mut bind = transaction.prepare_cached(session::UPSERT)?;
+            for session in &changes.sessions {
+                session::upsert(&mut bind, session)?;
+            }
         }
         transaction.commit()
     }
@@ -90,6 +87,24 @@ impl Sqlite {
         }
         Ok((members, skipped))
     }
+}
+
+/// Opens a file, makes it when it is missing, and brings it to this version's schema.
+fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
+    let place = place(path);
+    file::prepare(path).map_err(|reason| StoreError { place, reason })?;
+    let explain = |error| explain(path, busy_timeout, &error);
+    // Without URI: a path that begins with `file:` is a path. No CREATE: the file is there, with the right mode.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(explain)?;
+    connection.busy_timeout(busy_timeout).map_err(explain)?;
+    let version = schema::inspect(&connection).map_err(|problem| problem.into_error(path, busy_timeout))?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
+    if version < schema::VERSION {
+        schema::migrate(&mut connection).map_err(explain)?;
+    }
+    Ok(connection)
 }
 
 /// Rows that are no members: how many, and the first.
@@ -116,6 +131,14 @@ impl Store for Sqlite {
             );
         }
         Ok(members)
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(session::SELECT)?;
+            statement.query_map([], session::read)?.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| self.explain(&error))
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {

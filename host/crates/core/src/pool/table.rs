@@ -9,17 +9,16 @@ use std::sync::Arc;
 use crate::member::Member;
 
 /// Slots in a chunk: large enough that a copy of the table is short, small enough that a change is.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 #[derive(Debug, Clone)]
 struct Chunk {
     members: [Option<Arc<Member>>; CHUNK],
-    occupied: u32,
 }
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self { members: [const { None }; CHUNK], occupied: 0 }
+        Self { members: [const { None }; CHUNK] }
     }
 }
 
@@ -58,28 +57,11 @@ impl Table {
         }
         self.end = self.end.max(slot.saturating_add(1));
         let chunk = Arc::make_mut(self.chunks.get_mut(chunk)?);
-        let comes = u32::from(member.is_some());
-        let before = std::mem::replace(chunk.members.get_mut(place)?, member);
-        chunk.occupied = chunk.occupied + comes - u32::from(before.is_some());
-        before
+        std::mem::replace(chunk.members.get_mut(place)?, member)
     }
 
     /// Every member, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.chunks.iter().flat_map(|chunk| chunk.members.iter().flatten())
-    }
-
-    /// How many members each chunk holds.
-    pub(super) fn occupation(&self) -> impl Iterator<Item = u32> {
-        self.chunks.iter().map(|chunk| chunk.occupied)
-    }
-
-    /// The member that comes as number `rank` in a chunk.
-    pub(super) fn ranked(&self, chunk: usize, rank: usize) -> Option<&Arc<Member>> {
-        let chunk = self.chunks.get(chunk)?;
-        if chunk.occupied as usize == CHUNK {
-            return chunk.members.get(rank)?.as_ref();
-        }
-        chunk.members.iter().flatten().nth(rank)
     }
 }

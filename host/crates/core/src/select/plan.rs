@@ -59,6 +59,9 @@ pub struct Stickiness {
 impl Stickiness {
     /// The most sessions that a plan may want to be remembered.
     pub const MAX_CAPACITY: u32 = 4_000_000;
+
+    /// How many sessions a plan may want to be remembered.
+    pub const CAPACITY: std::ops::RangeInclusive<u32> = 1..=Self::MAX_CAPACITY;
 }
 
 /// From whom to pick. Without tiers: ask the strategy for each request.
@@ -91,6 +94,9 @@ pub enum PlanError {
     /// It names a slot at which there is no member.
     #[error("slot {0} has no member")]
     Slot(u32),
+    /// It wants too many or too few sessions to be remembered.
+    #[error("{0} sessions to remember, but a plan may ask for 1 to {max}", max = Stickiness::MAX_CAPACITY)]
+    Sessions(u32),
 }
 
 impl Plan {

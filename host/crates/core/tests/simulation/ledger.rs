@@ -1,18 +1,21 @@
 //! What must be true of the core, kept in a second book that knows nothing of how the core does it.
 //!
-//! - A lease is on a member that the request has not tried, that is in the plan, and whose breaker lets it.
+//! - A lease is on a member that the request has not tried, that is what it demands and in the plan, and whose breaker
+//!   lets it.
 //! - A half-open breaker has at most one probe under way.
 //! - As many uses are in flight as leases are held, for members that left the pool, too.
 //! - What picks read without a lock (the gate) is what the breaker says.
 //! - No breaker stays open for longer than its longest cooldown, and whoever may be picked is picked when it is its
 //!   turn, so a proxy that came back gets traffic within its cooldown and a turn.
-//! - A request is refused only when everybody in the plan was tried or is behind a breaker.
+//! - A request is refused only when everybody in the plan was tried, is not what it demands, or is behind a breaker; or
+//!   when its session must stay with somebody who is.
+//! - A session that sticks stays with its member for as long as that may be handed out and its life is not over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proxywhirl_core::breaker::{BreakerConfig, State};
-use proxywhirl_core::select::{Mode, Refusals, Wish};
+use proxywhirl_core::select::{Mode, Refusals, Stickiness, Wish};
 use proxywhirl_core::{Lease, Member, Snapshot, Timestamp};
 
 /// A member of the pool: the second part tells apart those who had the same slot one after the other.
@@ -42,6 +45,13 @@ pub(crate) struct Entry {
     probe: Option<u32>,
 }
 
+/// A session as the book remembers it.
+struct Bound {
+    key: Key,
+    began: Timestamp,
+    used: Timestamp,
+}
+
 /// Members of the plan by place and weight; none for everyone.
 pub(crate) type Roster = Option<BTreeMap<Key, f32>>;
 
@@ -49,12 +59,16 @@ pub(crate) type Roster = Option<BTreeMap<Key, f32>>;
 pub(crate) struct Ledger {
     mode: Mode,
     config: BreakerConfig,
+    stickiness: Option<Stickiness>,
     accounts: BTreeMap<Key, Account>,
+    bound: BTreeMap<u64, Bound>,
+    /// Whether any request has demanded a label.
+    has_demands: bool,
 }
 
 impl Ledger {
-    pub(crate) fn new(mode: Mode, config: BreakerConfig) -> Self {
-        Self { mode, config, accounts: BTreeMap::new() }
+    pub(crate) fn new(mode: Mode, config: BreakerConfig, stickiness: Option<Stickiness>) -> Self {
+        Self { mode, config, stickiness, accounts: BTreeMap::new(), bound: BTreeMap::new(), has_demands: false }
     }
 
     /// Takes notice of who is in the pool.
@@ -76,6 +90,9 @@ impl Ledger {
         assert!(!wish.tried.contains(&picked.id), "{} was tried before", picked.endpoint);
         assert!(admits(picked.live.breaker().state(), wish.now), "{} is behind its breaker", picked.endpoint);
         assert!(weight(picked, roster) > 0.0, "{} is not in the plan", picked.endpoint);
+        assert!(wish.filter.is_none_or(|filter| filter.admits(picked)), "{} is not what was wanted", picked.endpoint);
+        self.stuck(Some(picked), snapshot, roster, wish);
+        self.has_demands |= wish.filter.is_some();
         let eligible: Vec<_> = snapshot.iter().filter(|member| is_eligible(member, roster, wish)).collect();
         let sum: f32 = eligible.iter().map(|member| weight(member, roster)).sum();
         for member in &eligible {
@@ -90,8 +107,9 @@ impl Ledger {
                 // The one with the most load is used when it is drawn twice.
                 Mode::LeastLoaded => share * share,
             };
-            // Bad luck of 40 turns has a chance of e⁻⁴⁰; a cycle needs no luck, only the end of the round that runs.
-            let limit = if self.mode == Mode::Cycle { 3.0 } else { 40.0 };
+            // Bad luck of 40 turns has a chance of e⁻⁴⁰; a cycle needs no luck, only the end of the round that runs. But
+            // a request that demands a label moves it on past those who have another.
+            let limit = if self.mode == Mode::Cycle && !self.has_demands { 3.0 } else { 40.0 };
             assert!(account.missed < limit, "{} is never picked: {:.1} turns", member.endpoint, account.missed);
         }
         self.accounts.get_mut(&key(picked)).unwrap().missed = 0.0;
@@ -120,13 +138,44 @@ impl Ledger {
     }
 
     /// Nobody was picked.
-    pub(crate) fn refused(&self, snapshot: &Snapshot, roster: &Roster, wish: &Wish<'_>) {
+    pub(crate) fn refused(&mut self, snapshot: &Snapshot, roster: &Roster, wish: &Wish<'_>, refusals: &Refusals) {
+        let must_stay = self.stuck(None, snapshot, roster, wish);
         for member in snapshot.iter() {
-            assert!(!is_eligible(member, roster, wish), "{} could have served", member.endpoint);
+            assert!(must_stay || !is_eligible(member, roster, wish), "{} could have served", member.endpoint);
         }
-        let refusals = Refusals::count(snapshot, wish);
-        assert_eq!(refusals.members, snapshot.len());
-        assert_eq!(refusals.tried + refusals.breaker + refusals.unplanned, refusals.members);
+        let Refusals { members, tried, filter, breaker, session, unplanned } = *refusals;
+        assert_eq!(members, snapshot.len());
+        assert_eq!(tried + filter + breaker + session + unplanned, members);
+        assert!(must_stay || session == 0, "no session must stay");
+        let could_serve = snapshot.iter().filter(|member| is_eligible(member, roster, wish)).count();
+        assert_eq!(session, could_serve, "those who could serve but for the session");
+    }
+
+    /// A request of a session was answered or refused; whether it must stay where it is.
+    fn stuck(&mut self, picked: Option<&Member>, snapshot: &Snapshot, roster: &Roster, wish: &Wish<'_>) -> bool {
+        let Some(stickiness) = self.stickiness.filter(|_| self.mode == Mode::Affinity) else { return false };
+        let Some(session) = wish.session else { return false };
+        let is_over = |bound: &Bound| {
+            stickiness.idle.is_some_and(|idle| wish.now.since(bound.used) > idle)
+                || stickiness.lifetime.is_some_and(|lifetime| wish.now.since(bound.began) > lifetime)
+        };
+        let Some(bound) = self.bound.get_mut(&session).filter(|bound| !is_over(bound)) else {
+            let bind = |picked| Bound { key: key(picked), began: wish.now, used: wish.now };
+            self.bound.extend(picked.map(bind).map(|bound| (session, bound)));
+            return false;
+        };
+        bound.used = wish.now;
+        let member = snapshot.get(bound.key.0).filter(|member| key(member) == bound.key);
+        if member.is_some_and(|member| is_eligible(member, roster, wish)) {
+            assert_eq!(picked.map(key), Some(bound.key), "session {session} was moved without need");
+        }
+        if let Some(picked) = picked {
+            // Who left and joined again in another place is still the same.
+            let id = self.accounts.get(&bound.key).map(|account| account.member.id);
+            assert!(!stickiness.strict || id == Some(picked.id), "a strict session was moved");
+            bound.key = key(picked);
+        }
+        stickiness.strict
     }
 
     /// What must be true after every step.
@@ -168,8 +217,8 @@ impl Ledger {
 }
 
 fn is_eligible(member: &Member, roster: &Roster, wish: &Wish<'_>) -> bool {
-    let is_new = !wish.tried.contains(&member.id);
-    is_new && weight(member, roster) > 0.0 && admits(member.live.breaker().state(), wish.now)
+    let is_wanted = !wish.tried.contains(&member.id) && wish.filter.is_none_or(|filter| filter.admits(member));
+    is_wanted && weight(member, roster) > 0.0 && admits(member.live.breaker().state(), wish.now)
 }
 
 fn weight(member: &Member, roster: &Roster) -> f32 {

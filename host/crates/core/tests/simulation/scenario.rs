@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
-use proxywhirl_core::select::Mode;
 use proxywhirl_core::select::random::Random;
+use proxywhirl_core::select::{Mode, Stickiness};
 
 /// The circumstances of one run.
 pub(crate) struct Scenario {
@@ -12,6 +12,10 @@ pub(crate) struct Scenario {
     pub(crate) mode: Mode,
     /// Whether the plan names members with weights, or says "everyone".
     pub(crate) listed: bool,
+    /// How sessions stick; none when they go wherever their hash points.
+    pub(crate) sessions: Option<Stickiness>,
+    /// How many requests of a hundred demand a label.
+    pub(crate) filtered: usize,
     /// How many proxies there are, in the pool or out of it.
     pub(crate) proxies: usize,
     /// When breakers open and close.
@@ -30,9 +34,17 @@ impl Scenario {
         let mut random = Random::new(seed);
         let mode = [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded][usize::try_from(seed % 4).unwrap()];
         let cooldown = seconds(&mut random, 1, 10);
+        let sessions = Stickiness {
+            idle: (random.below(2) == 0).then(|| seconds(&mut random, 1, 20)),
+            lifetime: (random.below(2) == 0).then(|| seconds(&mut random, 10, 60)),
+            strict: random.below(3) == 0,
+            capacity: 1_000,
+        };
         Self {
             mode,
             listed: seed / 4 % 2 == 1,
+            sessions: (seed / 8 % 2 == 1).then_some(sessions),
+            filtered: if seed / 16 % 2 == 1 { 20 } else { 0 },
             proxies: 2 + random.below(11),
             breaker: BreakerConfig {
                 failures: 1 + u32::try_from(random.below(5)).unwrap(),

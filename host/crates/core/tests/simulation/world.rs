@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Tier, Weighted, Wish};
+use proxywhirl_core::select::{Filter, Membership, Mode, Picker, Plan, Sessions, Tier, Weighted, Wish};
 use proxywhirl_core::time::micros;
 use proxywhirl_core::{
     Anonymity, Candidate, Endpoint, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
@@ -36,6 +36,7 @@ enum Event {
 /// A request that has not been answered, or a tunnel that has not been closed.
 struct Request {
     session: Option<u64>,
+    filter: Option<Filter>,
     tried: Vec<MemberId>,
     held: Option<(Lease, Entry)>,
 }
@@ -51,6 +52,7 @@ pub(crate) struct World {
     snapshot: Snapshot,
     picker: Picker,
     roster: Roster,
+    sessions: Sessions,
     /// By number, which is the port: whether it works.
     alive: Vec<bool>,
     requests: BTreeMap<u64, Request>,
@@ -68,7 +70,7 @@ impl World {
         }
         let (snapshot, _) = pool.publish();
         let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
-        let ledger = Ledger::new(scenario.mode, scenario.breaker);
+        let ledger = Ledger::new(scenario.mode, scenario.breaker, scenario.sessions);
         let mut world = Self {
             now: Timestamp::from_micros(1_700_000_000_000_000),
             agenda: BinaryHeap::new(),
@@ -78,6 +80,7 @@ impl World {
             snapshot,
             picker,
             roster: None,
+            sessions: Sessions::new(1_000),
             alive: vec![true; scenario.proxies],
             requests: BTreeMap::new(),
             arrived: 0,
@@ -161,21 +164,32 @@ impl World {
         let (pause, number) = (random.below(2 * pause) as u64, random.below(50) as u64);
         let session = (self.scenario.mode == Mode::Affinity && !self.is_calm && self.chance(70)).then_some(number);
         self.after(Duration::from_micros(pause), Event::Arrives);
+        let filtered = self.scenario.filtered;
+        let filter = (!self.is_calm && self.chance(filtered)).then(|| self.demand());
         let request = u64::from(self.arrived);
-        self.requests.insert(request, Request { session, tried: Vec::new(), held: None });
+        self.requests.insert(request, Request { session, filter, tried: Vec::new(), held: None });
         self.attempt(request);
+    }
+
+    /// A label that some proxies have.
+    fn demand(&mut self) -> Filter {
+        let label = format!("label:{}", self.scenario.random.below(4));
+        Filter::new([], label.parse(), [], Anonymity::Unknown)
     }
 
     /// Asks the core for a member; without one, the request has failed.
     fn attempt(&mut self, number: u64) {
         let seed = self.scenario.random.bits();
         let request = self.requests.get_mut(&number).unwrap();
-        let wish = Wish { now: self.now, tried: &request.tried, session: request.session, seed };
-        let Some(member) = self.picker.pick(&self.snapshot, &wish) else {
-            self.ledger.refused(&self.snapshot, &self.roster, &wish);
+        let (filter, session) = (request.filter.as_ref(), request.session);
+        let wish = Wish { now: self.now, tried: &request.tried, filter, session, seed };
+        let Some(member) = self.picker.pick(&self.snapshot, &wish, &self.sessions) else {
+            let refusals = self.picker.refusals(&self.snapshot, &wish, &self.sessions);
+            self.ledger.refused(&self.snapshot, &self.roster, &wish, &refusals);
             self.requests.remove(&number);
             return self.note(number);
         };
+        let member = Arc::clone(member);
         self.ledger.picked(&member, &self.snapshot, &self.roster, &wish);
         let lease = Lease::take(Arc::clone(&member), &self.scenario.breaker, self.now);
         let lease = lease.expect("who was picked a moment ago may be used");
@@ -281,7 +295,8 @@ impl World {
             Membership::Everyone
         };
         self.roster = self.scenario.listed.then_some(roster);
-        let plan = Plan { tiers: vec![Tier { mode: self.scenario.mode, members }] };
+        let tiers = vec![Tier { mode: self.scenario.mode, members }];
+        let plan = Plan { tiers, sessions: self.scenario.sessions, ..Plan::default() };
         self.picker = Picker::compile(&plan, &self.snapshot, Some(&self.picker)).unwrap();
     }
 }

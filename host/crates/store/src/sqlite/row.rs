@@ -128,8 +128,13 @@ fn unsigned(number: i64) -> Result<u64, String> {
     u64::try_from(number).map_err(|_| format!("{number} is negative"))
 }
 
+/// A number that this program wrote; 0 when somebody else made it negative.
+pub(super) fn natural(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+}
+
 /// SQLite's integers have a sign; what does not fit is 292,000 years away.
-fn integer(number: u64) -> i64 {
+pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

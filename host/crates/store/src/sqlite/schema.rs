@@ -8,7 +8,8 @@ use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The migrations, in order: the n-th brings a file to version n.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_members.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_members.sql"), include_str!("../../migrations/0002_sessions_and_keys.sql")];
 
 /// The version that this program writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();

@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::SqliteKeyValues;
+use crate::conformance::key_values::{at, write};
 use crate::conformance::{member, suite, upserts, urls};
+use proxywhirl_core::MemberId;
+use proxywhirl_core::kv::{KeyValues, KvError, KvWrite};
 
 fn error(path: &Path) -> String {
     Sqlite::open_within(path, Duration::from_millis(100)).unwrap_err().to_string()
@@ -18,6 +22,99 @@ fn it_keeps_what_a_store_must_keep() {
         count += 1;
         Box::new(Sqlite::open(folder.path().join(format!("{count}.db"))).unwrap())
     });
+}
+
+#[test]
+fn it_keeps_what_key_values_must_keep() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    crate::conformance::key_values::suite(&mut || {
+        count += 1;
+        Box::new(SqliteKeyValues::open(folder.path().join(format!("{count}.db"))).unwrap())
+    });
+}
+
+#[test]
+fn a_file_of_the_first_schema_opens_and_keeps_its_members() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../migrations/0001_members.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO members VALUES (1, 'http', '1.1.1.1', 1, NULL, NULL, '[]', NULL, 'unknown', 5, 6, 7, NULL, 0);
+         PRAGMA user_version = 1; PRAGMA application_id = 1347905644;",
+    )
+    .unwrap();
+    drop(old);
+    let mut store = Sqlite::open(&path).unwrap();
+    assert_eq!(urls(&mut store), ["http://1.1.1.1:1"]);
+    let session = StoredSession {
+        session: u64::MAX,
+        member: MemberId::of(&store.load().unwrap()[0].endpoint.key()),
+        began: at(0),
+        used: at(1),
+        life: 2,
+    };
+    store.save(&Changes { sessions: vec![session], ..Changes::default() }).unwrap();
+    drop(store);
+    assert_eq!(Sqlite::open(&path).unwrap().load_sessions().unwrap(), [session]);
+    SqliteKeyValues::open(&path).unwrap().set("p", "k", &write(b"v"), at(0)).unwrap();
+}
+
+#[test]
+fn keys_and_members_share_a_file_and_survive_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    let keys = SqliteKeyValues::open(&path).unwrap();
+    let version = keys.set("p", "k", &write(b"one"), at(0)).unwrap();
+    store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    let last = keys.set("p", "l", &write(b"two"), at(0)).unwrap();
+    keys.delete("p", "l", at(0)).unwrap();
+    // A change that was cut off.
+    keys.connection().execute_batch("BEGIN IMMEDIATE; DELETE FROM plugin_keys").unwrap();
+    // A crash: nothing is closed. SQLite's own lock goes with the process, here with the connection that rolls back.
+    keys.connection().execute_batch("ROLLBACK").unwrap();
+    std::mem::forget((store, keys));
+    let keys = SqliteKeyValues::open(&path).unwrap();
+    let entry = keys.get("p", "k", at(1)).unwrap().unwrap();
+    assert_eq!((entry.value, entry.version), (b"one".to_vec(), version));
+    assert_eq!(keys.get("p", "l", at(1)).unwrap(), None);
+    assert!(keys.set("p", "l", &write(b"three"), at(1)).unwrap() > last, "versions go on after opening again");
+    assert_eq!(urls(&mut Sqlite::open(&path).unwrap()), ["http://1.1.1.1:1"]);
+}
+
+#[test]
+fn a_key_that_is_gone_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let keys = SqliteKeyValues::open(&path).unwrap();
+    for n in 0..50 {
+        let expires = (n % 2 == 0).then(|| at(1));
+        keys.set("p", &n.to_string(), &KvWrite { expires, ..write(b"v") }, at(0)).unwrap();
+        if n % 2 == 1 {
+            keys.delete("p", &n.to_string(), at(0)).unwrap();
+        }
+    }
+    keys.set("p", "last", &write(b"v"), at(2)).unwrap();
+    let count = |sql| keys.connection().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM plugin_keys"), 1);
+    assert_eq!(count("SELECT count(*) FROM plugin_owners"), 1);
+    assert_eq!(count("SELECT bytes FROM plugin_owners"), 5);
+}
+
+#[test]
+fn keys_of_a_file_that_somebody_keeps_locked_are_unavailable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let keys = SqliteKeyValues::open_within(&path, Duration::from_millis(50)).unwrap();
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = keys.set("p", "k", &write(b"v"), at(0)).unwrap_err();
+    assert!(matches!(&error, KvError::Unavailable(text) if text.contains("locked by another process")), "{error}");
+    assert_eq!(keys.get("p", "k", at(0)).unwrap(), None, "one reads while another writes");
+    holder.execute_batch("ROLLBACK").unwrap();
+    keys.set("p", "k", &write(b"v"), at(0)).unwrap();
 }
 
 #[test]

@@ -1,29 +1,39 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
-use super::super::plan::Weighted;
 use super::*;
 use crate::breaker::BreakerConfig;
+use crate::candidate::Country;
 use crate::fault::{Fault, Kind, Side, Stage};
+use crate::member::MemberId;
 use crate::outcome::Outcome;
 use crate::pool::tests::{candidate, join, pool_of};
+use crate::select::filter::Filter;
+use crate::select::plan::{Membership, Tier, Weighted};
+use crate::time::Timestamp;
+use crate::verdict::Anonymity;
 
-fn wish(seed: u64, tried: &[MemberId]) -> Wish<'_> {
-    Wish { now: Timestamp::from_micros(1), tried, session: None, seed }
+pub(super) fn wish(seed: u64, tried: &[MemberId]) -> Wish<'_> {
+    Wish { now: Timestamp::from_micros(1), tried, filter: None, session: None, seed }
 }
 
-fn plan(mode: Mode, members: Membership) -> Plan {
-    Plan { tiers: vec![Tier { mode, members }] }
+pub(super) fn plan(mode: Mode, members: Membership) -> Plan {
+    Plan { tiers: vec![Tier { mode, members }], ..Plan::default() }
 }
 
-fn weights(weights: &[f32]) -> Membership {
+/// A pick without a table of sessions.
+pub(super) fn pick<'s>(picker: &Picker, snapshot: &'s Snapshot, wish: &Wish<'_>) -> Option<&'s Arc<Member>> {
+    picker.pick(snapshot, wish, &Sessions::default())
+}
+
+pub(super) fn weights(weights: &[f32]) -> Membership {
     Membership::These((0..).zip(weights).map(|(slot, weight)| Weighted { slot, weight: *weight }).collect())
 }
 
-fn open_breaker(member: &Member) {
+pub(super) fn open_breaker(member: &Member) {
     let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
     assert!(member.live.admit(&config, Timestamp::from_micros(1)));
     let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
@@ -38,7 +48,7 @@ fn a_cycle_gives_each_the_same_share_exactly() {
         let picker = Picker::compile(&plan(Mode::Cycle, members), &snapshot, None).unwrap();
         let mut counts = [0; 10];
         for seed in 0..1_000 {
-            counts[picker.pick(&snapshot, &wish(seed, &[])).unwrap().slot as usize] += 1;
+            counts[pick(&picker, &snapshot, &wish(seed, &[])).unwrap().slot as usize] += 1;
         }
         assert_eq!(counts, [100; 10]);
     }
@@ -53,7 +63,7 @@ fn a_cycle_by_many_threads_is_as_exact() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..2_500 {
-                    let member = picker.pick(&snapshot, &wish(0, &[])).unwrap();
+                    let member = pick(&picker, &snapshot, &wish(0, &[])).unwrap();
                     counts[member.slot as usize].fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -67,20 +77,22 @@ fn a_cycle_neither_repeats_nor_skips_when_somebody_leaves() {
     let mut pool = pool_of(5);
     let (snapshot, _) = pool.publish();
     for members in [Membership::Everyone, weights(&[1.0; 5])] {
+        let is_everyone = members == Membership::Everyone;
         let picker = Picker::compile(&plan(Mode::Cycle, members), &snapshot, None).unwrap();
         for expected in [0, 1, 2] {
-            assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, expected);
+            assert_eq!(pick(&picker, &snapshot, &wish(0, &[])).unwrap().slot, expected);
         }
         let mut smaller = pool_of(5);
         smaller.remove(&candidate("http://10.0.0.1:80").endpoint.key()).unwrap();
         let (after, _) = smaller.publish();
-        let rest = match &picker.tiers[0].roster {
-            Roster::Everyone => Membership::Everyone,
-            Roster::These { .. } => Membership::These([0, 2, 3, 4].map(|slot| Weighted { slot, weight: 1.0 }).into()),
+        let rest = if is_everyone {
+            Membership::Everyone
+        } else {
+            Membership::These([0, 2, 3, 4].map(|slot| Weighted { slot, weight: 1.0 }).into())
         };
         let picker = Picker::compile(&plan(Mode::Cycle, rest), &after, Some(&picker)).unwrap();
         for expected in [3, 4, 0, 2, 3] {
-            assert_eq!(picker.pick(&after, &wish(0, &[])).unwrap().slot, expected);
+            assert_eq!(pick(&picker, &after, &wish(0, &[])).unwrap().slot, expected);
         }
     }
 }
@@ -92,7 +104,7 @@ fn a_hole_does_not_double_the_share_of_its_neighbour() {
     let (snapshot, _) = pool.publish();
     for mode in [Mode::Cycle, Mode::Draw] {
         let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
-        let first = (0..1_000).filter(|seed| picker.pick(&snapshot, &wish(*seed, &[])).unwrap().slot == 0).count();
+        let first = (0..1_000).filter(|seed| pick(&picker, &snapshot, &wish(*seed, &[])).unwrap().slot == 0).count();
         assert!((450..=550).contains(&first), "{mode:?}: {first}");
     }
 }
@@ -106,7 +118,7 @@ fn when_few_are_eligible_they_keep_their_shares() {
     let shares: Vec<f32> = (0..400).map(|slot| if slot < 200 { 1.0 } else { 3.0 }).collect();
     for (members, expected) in [(Membership::Everyone, 900..1_100), (weights(&shares), 1_400..1_600)] {
         let picker = Picker::compile(&plan(Mode::Draw, members), &snapshot, None).unwrap();
-        let picked = |seed| picker.pick(&snapshot, &wish(seed, &[])).unwrap().slot;
+        let picked = |seed| pick(&picker, &snapshot, &wish(seed, &[])).unwrap().slot;
         let second = (0..2_000).filter(|seed| picked(*seed) == 207).count();
         assert!(expected.contains(&second), "{second}");
     }
@@ -123,7 +135,7 @@ fn nobody_is_picked_whose_breaker_is_open_or_who_was_tried() {
             let picker = Picker::compile(&plan(mode, members), &snapshot, None).unwrap();
             for seed in 0..200 {
                 let session = Some(seed).filter(|_| mode == Mode::Affinity);
-                let picked = picker.pick(&snapshot, &Wish { session, ..wish(seed, &tried) }).unwrap().slot;
+                let picked = pick(&picker, &snapshot, &Wish { session, ..wish(seed, &tried) }).unwrap().slot;
                 assert!(picked == 1 || (picked == 3 && someone_else), "{mode:?} picked {picked}");
             }
         }
@@ -137,19 +149,19 @@ fn when_nobody_is_left_the_reason_is_counted() {
     let tried = [snapshot.get(0).unwrap().id];
     let only = plan(Mode::Draw, Membership::These(vec![Weighted { slot: 0, weight: 1.0 }]));
     let picker = Picker::compile(&only, &snapshot, None).unwrap();
-    assert!(picker.pick(&snapshot, &wish(1, &tried)).is_none());
+    assert!(pick(&picker, &snapshot, &wish(1, &tried)).is_none());
     let refusals = Refusals::count(&snapshot, &wish(1, &tried));
-    assert_eq!(refusals, Refusals { members: 3, tried: 1, breaker: 1, unplanned: 1 });
+    assert_eq!(refusals, Refusals { members: 3, tried: 1, breaker: 1, unplanned: 1, ..Refusals::default() });
 }
 
 #[test]
 fn a_later_tier_serves_when_nobody_in_the_first_is_eligible() {
     let (snapshot, _) = pool_of(2).publish();
     let tier = |slot| Tier { mode: Mode::Draw, members: Membership::These(vec![Weighted { slot, weight: 1.0 }]) };
-    let picker = Picker::compile(&Plan { tiers: vec![tier(1), tier(0)] }, &snapshot, None).unwrap();
-    assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, 1);
+    let picker = Picker::compile(&Plan { tiers: vec![tier(1), tier(0)], ..Plan::default() }, &snapshot, None).unwrap();
+    assert_eq!(pick(&picker, &snapshot, &wish(0, &[])).unwrap().slot, 1);
     open_breaker(snapshot.get(1).unwrap());
-    assert_eq!(picker.pick(&snapshot, &wish(0, &[])).unwrap().slot, 0);
+    assert_eq!(pick(&picker, &snapshot, &wish(0, &[])).unwrap().slot, 0);
 }
 
 #[test]
@@ -161,7 +173,10 @@ fn nonsense_is_refused() {
     }
     assert_eq!(compile(&plan(Mode::Draw, weights(&[1.0; 3]))), PlanError::Slot(2));
     let tier = Tier { mode: Mode::Draw, members: Membership::Everyone };
-    assert_eq!(compile(&Plan { tiers: vec![tier; 65] }), PlanError::Tiers(65));
+    assert_eq!(compile(&Plan { tiers: vec![tier; 65], ..Plan::default() }), PlanError::Tiers(65));
+    let sessions = Stickiness { idle: None, lifetime: None, strict: false, capacity: 0 };
+    let sticky = Plan { sessions: Some(sessions), ..Plan::default() };
+    assert_eq!(compile(&sticky), PlanError::Sessions(0));
 }
 
 #[test]
@@ -173,25 +188,105 @@ fn a_place_that_another_has_taken_is_not_picked_by_an_old_plan() {
     join(&mut pool, 9);
     let (after, _) = pool.publish();
     assert!(after.get(0).is_some());
-    assert!(picker.pick(&after, &wish(0, &[])).is_none());
+    assert!(pick(&picker, &after, &wish(0, &[])).is_none());
 }
 
 #[test]
-fn only_the_sessions_of_a_member_that_leaves_are_moved() {
-    let mut pool = pool_of(100);
-    let (before, _) = pool.publish();
-    let everyone = plan(Mode::Affinity, Membership::Everyone);
-    let assign = |snapshot: &Snapshot| -> HashMap<u64, MemberId> {
-        let picker = Picker::compile(&everyone, snapshot, None).unwrap();
-        let wish = |session| Wish { session: Some(session), ..wish(0, &[]) };
-        (0..2_000).map(|session| (session, picker.pick(snapshot, &wish(session)).unwrap().id)).collect()
-    };
-    let old = assign(&before);
-    let gone = pool.remove(&candidate("http://10.0.0.50:80").endpoint.key()).unwrap().id;
-    let (after, _) = pool.publish();
-    let moved: Vec<_> = assign(&after).into_iter().filter(|(session, id)| old[session] != *id).collect();
-    assert!(!moved.is_empty());
-    assert!(moved.iter().all(|(session, _)| old[session] == gone));
+fn the_faster_of_two_is_preferred_when_both_were_measured() {
+    let (snapshot, _) = pool_of(3).publish();
+    for (slot, latency) in [(0, 900), (1, 20)] {
+        let live = &snapshot.get(slot).unwrap().live;
+        let success = Outcome::Success { latency: std::time::Duration::from_millis(latency) };
+        let now = Timestamp::from_micros(1);
+        assert!(live.admit(&BreakerConfig::default(), now));
+        live.record(&success, now, &BreakerConfig::default(), now);
+        live.leave();
+    }
+    let two = weights(&[1.0, 1.0]);
+    let picker = Picker::compile(&plan(Mode::LeastLoaded, two), &snapshot, None).unwrap();
+    let fast = (0..1_000).filter(|seed| pick(&picker, &snapshot, &wish(*seed, &[])).unwrap().slot == 1).count();
+    assert!((700..=800).contains(&fast), "{fast}");
+    // The third was never measured, and so neither wins nor loses by its latency.
+    let picker = Picker::compile(&plan(Mode::LeastLoaded, Membership::Everyone), &snapshot, None).unwrap();
+    let unknown = (0..3_000).filter(|seed| pick(&picker, &snapshot, &wish(*seed, &[])).unwrap().slot == 2).count();
+    assert!((900..=1_100).contains(&unknown), "{unknown}");
+}
+
+#[test]
+fn everyone_in_a_view_is_who_is_in_it() {
+    let (snapshot, _) = pool_of(10).publish();
+    let view = [7, 2, 5, 99];
+    for mode in [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded] {
+        let picker = Picker::compile_view(&plan(mode, Membership::Everyone), &snapshot, &view, None).unwrap();
+        let mut seen: Vec<u32> = (0..200)
+            .map(|seed| pick(&picker, &snapshot, &Wish { session: Some(seed), ..wish(seed, &[]) }).unwrap().slot)
+            .collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen, [2, 5, 7], "{mode:?}");
+    }
+    let empty = Picker::compile_view(&Plan::fallback(), &snapshot, &[], None).unwrap();
+    assert!(pick(&empty, &snapshot, &wish(0, &[])).is_none());
+}
+
+#[test]
+fn nobody_is_picked_whom_the_filter_does_not_admit() {
+    let mut pool = pool_of(0);
+    for n in 0..50u32 {
+        let mut candidate = candidate(&format!("http://10.0.0.{n}:80"));
+        candidate.country = ["DE", "US"][n as usize % 2].parse().ok();
+        pool.admit(crate::pool::Admission::Vouched(Box::new(candidate)), Timestamp::default());
+    }
+    let (snapshot, _) = pool.publish();
+    let german: Country = "DE".parse().unwrap();
+    let filter = Filter::new([german], [], [], Anonymity::Unknown);
+    for mode in [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded] {
+        for members in [Membership::Everyone, weights(&[1.0; 50])] {
+            let picker = Picker::compile(&plan(mode, members), &snapshot, None).unwrap();
+            for seed in 0..100 {
+                let session = Some(seed).filter(|_| mode == Mode::Affinity);
+                let filtered = Wish { filter: Some(&filter), session, ..wish(seed, &[]) };
+                assert_eq!(pick(&picker, &snapshot, &filtered).unwrap().country, Some(german), "{mode:?}");
+            }
+        }
+    }
+    let nowhere = Filter::new(["FR".parse().unwrap()], [], [], Anonymity::Unknown);
+    let filtered = Wish { filter: Some(&nowhere), ..wish(0, &[]) };
+    let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
+    assert!(pick(&picker, &snapshot, &filtered).is_none());
+    let refusals = picker.refusals(&snapshot, &filtered, &Sessions::default());
+    assert_eq!(refusals, Refusals { members: 50, filter: 50, ..Refusals::default() });
+}
+
+#[test]
+fn one_in_ten_thousand_is_found_in_every_mode() {
+    let (snapshot, _) = pool_of(10_000).publish();
+    for member in snapshot.iter().filter(|member| member.slot != 7_777) {
+        open_breaker(member);
+    }
+    for mode in [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded] {
+        for members in [Membership::Everyone, weights(&[0.3; 10_000])] {
+            let picker = Picker::compile(&plan(mode, members), &snapshot, None).unwrap();
+            for seed in 0..20 {
+                let session = Some(seed).filter(|seed| seed % 2 == 0);
+                let picked = pick(&picker, &snapshot, &Wish { session, ..wish(seed, &[]) });
+                assert_eq!(picked.unwrap().slot, 7_777, "{mode:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_named_twice_has_both_weights() {
+    let (snapshot, _) = pool_of(2).publish();
+    let weighted = |slot, weight| Weighted { slot, weight };
+    let twice = Membership::These(vec![weighted(1, 1.0), weighted(0, 1.0), weighted(1, 2.0)]);
+    for mode in [Mode::Draw, Mode::Affinity] {
+        let picker = Picker::compile(&plan(mode, twice.clone()), &snapshot, None).unwrap();
+        let picked = |seed| pick(&picker, &snapshot, &Wish { session: Some(seed), ..wish(seed, &[]) }).unwrap().slot;
+        let second = (0..4_000).filter(|seed| picked(*seed) == 1).count();
+        assert!((2_880..=3_120).contains(&second), "{mode:?}: {second}");
+    }
 }
 
 #[test]
@@ -201,7 +296,7 @@ fn the_busier_of_two_is_left_alone() {
         assert!(snapshot.get(0).unwrap().live.admit(&BreakerConfig::default(), Timestamp::from_micros(1)));
     }
     let picker = Picker::compile(&plan(Mode::LeastLoaded, Membership::Everyone), &snapshot, None).unwrap();
-    let idle = (0..1_000).filter(|seed| picker.pick(&snapshot, &wish(*seed, &[])).unwrap().slot == 1).count();
+    let idle = (0..1_000).filter(|seed| pick(&picker, &snapshot, &wish(*seed, &[])).unwrap().slot == 1).count();
     // Both draws hit the busy one a quarter of the time.
     assert!((700..=800).contains(&idle), "{idle}");
 }
@@ -212,7 +307,7 @@ proptest! {
         let (snapshot, _) = pool_of(count).publish();
         for mode in [Mode::Draw, Mode::LeastLoaded] {
             let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
-            let pick = || picker.pick(&snapshot, &wish(seed, &[])).unwrap().id;
+            let pick = || pick(&picker, &snapshot, &wish(seed, &[])).unwrap().id;
             prop_assert_eq!(pick(), pick());
         }
     }

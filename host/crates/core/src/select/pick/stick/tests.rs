@@ -1,0 +1,231 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::member::MemberId;
+use crate::pool::Snapshot;
+use crate::pool::tests::{candidate, join, pool_of};
+use crate::select::pick::Picker;
+use crate::select::pick::tests::{open_breaker, plan, weights, wish};
+use crate::select::plan::{Membership, Plan, Tier, Weighted};
+use crate::select::wish::{Refusals, Wish};
+use crate::time::Timestamp;
+
+const STICKY: Stickiness = Stickiness { idle: None, lifetime: None, strict: false, capacity: 10_000 };
+
+fn sticky(snapshot: &Snapshot, members: Membership, stickiness: Stickiness, previous: Option<&Picker>) -> Picker {
+    let plan = Plan { sessions: Some(stickiness), ..plan(Mode::Affinity, members) };
+    Picker::compile(&plan, snapshot, previous).unwrap()
+}
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+fn ask(picker: &Picker, snapshot: &Snapshot, sessions: &Sessions, session: u64, second: u64) -> Option<MemberId> {
+    let wish = Wish { now: at(second), session: Some(session), ..wish(session, &[]) };
+    picker.pick(snapshot, &wish, sessions).map(|member| member.id)
+}
+
+fn everywhere(picker: &Picker, snapshot: &Snapshot, sessions: &Sessions) -> HashMap<u64, MemberId> {
+    (0..2_000).map(|session| (session, ask(picker, snapshot, sessions, session, 1).unwrap())).collect()
+}
+
+#[test]
+fn neither_a_newcomer_nor_other_weights_move_anybody() {
+    let sessions = Sessions::new(10_000);
+    let mut pool = pool_of(100);
+    let (before, _) = pool.publish();
+    let first = sticky(&before, Membership::Everyone, STICKY, None);
+    let old = everywhere(&first, &before, &sessions);
+    for n in 100..150 {
+        join(&mut pool, n);
+    }
+    let (after, _) = pool.publish();
+    let uneven: Vec<f32> = (0..150u16).map(|n| f32::from(n % 7) + 0.1).collect();
+    for (members, previous) in [(Membership::Everyone, Some(&first)), (weights(&uneven), None)] {
+        let second = sticky(&after, members, STICKY, previous);
+        assert_eq!(everywhere(&second, &after, &sessions), old);
+    }
+}
+
+#[test]
+fn when_one_of_a_hundred_leaves_only_its_sessions_move_and_stay_where_they_went() {
+    let sessions = Sessions::new(10_000);
+    let mut pool = pool_of(100);
+    let (before, _) = pool.publish();
+    let first = sticky(&before, Membership::Everyone, STICKY, None);
+    let old = everywhere(&first, &before, &sessions);
+    let key = candidate("http://10.0.0.50:80").endpoint.key();
+    let gone = pool.remove(&key).unwrap().id;
+    let (between, _) = pool.publish();
+    let second = sticky(&between, Membership::Everyone, STICKY, Some(&first));
+    let new = everywhere(&second, &between, &sessions);
+    let moved: Vec<_> = new.iter().filter(|(session, id)| old[session] != **id).collect();
+    assert!(!moved.is_empty() && moved.iter().all(|(session, _)| old[session] == gone));
+    // It comes back: nobody moves again.
+    join(&mut pool, 50);
+    let (after, _) = pool.publish();
+    let third = sticky(&after, Membership::Everyone, STICKY, Some(&second));
+    assert_eq!(everywhere(&third, &after, &sessions), new);
+}
+
+#[test]
+fn a_session_moves_with_its_member_to_another_slot() {
+    let sessions = Sessions::new(10_000);
+    let mut pool = pool_of(20);
+    let (before, _) = pool.publish();
+    let first = sticky(&before, Membership::Everyone, STICKY, None);
+    let old = everywhere(&first, &before, &sessions);
+    for n in 0..10 {
+        pool.remove(&candidate(&format!("http://10.0.0.{n}:80")).endpoint.key()).unwrap();
+    }
+    for n in 0..10 {
+        join(&mut pool, n);
+    }
+    let (after, _) = pool.publish();
+    assert_ne!(before.get(0).unwrap().id, after.get(0).unwrap().id, "slots are handed out the other way round");
+    let second = sticky(&after, Membership::Everyone, STICKY, Some(&first));
+    assert_eq!(everywhere(&second, &after, &sessions), old);
+}
+
+#[test]
+fn the_assignment_survives_a_restart() {
+    let sessions = Sessions::new(10_000);
+    let mut pool = pool_of(100);
+    let (before, _) = pool.publish();
+    let uneven: Vec<f32> = (0..100u16).map(|n| f32::from(n % 5) + 0.5).collect();
+    let old = everywhere(&sticky(&before, weights(&uneven), STICKY, None), &before, &sessions);
+    // What was stored is loaded, the pool is another one, in another order, with a newcomer, and the weights are others.
+    let restored = Sessions::new(10_000);
+    restored.load(sessions.changes().sessions);
+    let mut again = pool_of(0);
+    for n in (0..101).rev() {
+        join(&mut again, n);
+    }
+    let (after, _) = again.publish();
+    let new = everywhere(&sticky(&after, Membership::Everyone, STICKY, None), &after, &restored);
+    assert_eq!(new, old);
+    assert!(pool.remove(&candidate("http://10.0.0.1:80").endpoint.key()).is_some());
+}
+
+#[test]
+fn a_strict_session_fails_and_another_one_moves() {
+    for strict in [true, false] {
+        let sessions = Sessions::new(10);
+        let (snapshot, _) = pool_of(3).publish();
+        let picker = sticky(&snapshot, Membership::Everyone, Stickiness { strict, ..STICKY }, None);
+        let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+        let member = snapshot.iter().find(|member| member.id == first).unwrap();
+        open_breaker(member);
+        let wish = Wish { now: at(2), session: Some(7), ..wish(0, &[]) };
+        let second = picker.pick(&snapshot, &wish, &sessions);
+        if strict {
+            assert!(second.is_none());
+            let refusals = picker.refusals(&snapshot, &wish, &sessions);
+            assert_eq!(refusals, Refusals { members: 3, breaker: 1, session: 2, ..Refusals::default() });
+            let anybody = Wish { session: Some(8), ..wish };
+            assert!(picker.pick(&snapshot, &anybody, &sessions).is_some(), "another session is not concerned");
+            assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1_000), Some(first), "the breaker lets it through again");
+        } else {
+            let second = second.unwrap().id;
+            assert_ne!(second, first);
+            assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1_000), Some(second), "it has moved for good");
+        }
+    }
+}
+
+#[test]
+fn who_was_tried_is_not_kept() {
+    let sessions = Sessions::new(10);
+    let (snapshot, _) = pool_of(3).publish();
+    let picker = sticky(&snapshot, Membership::Everyone, STICKY, None);
+    let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+    let tried = [first];
+    let again = Wish { now: at(1), session: Some(7), ..wish(0, &tried) };
+    let second = picker.pick(&snapshot, &again, &sessions).unwrap().id;
+    assert_ne!(second, first);
+    assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), Some(second));
+}
+
+#[test]
+fn a_life_that_is_over_gives_a_new_assignment() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (stickiness, at, is_over) in [
+        (Stickiness { idle: seconds(10), ..STICKY }, &[5, 15, 25][..], false),
+        (Stickiness { idle: seconds(10), ..STICKY }, &[5, 16], true),
+        (Stickiness { lifetime: seconds(20), ..STICKY }, &[5, 15, 20], false),
+        (Stickiness { lifetime: seconds(20), ..STICKY }, &[5, 15, 21], true),
+        (Stickiness { lifetime: seconds(20), idle: seconds(10), ..STICKY }, &[11], true),
+        (STICKY, &[1_000_000], false),
+    ] {
+        let sessions = Sessions::new(1_000);
+        let (snapshot, _) = pool_of(50).publish();
+        let picker = sticky(&snapshot, Membership::Everyone, stickiness, None);
+        let mut moved = 0;
+        for session in 0..200 {
+            let first = ask(&picker, &snapshot, &sessions, session, 0).unwrap();
+            let later: Vec<_> = at.iter().map(|at| ask(&picker, &snapshot, &sessions, session, *at).unwrap()).collect();
+            moved += usize::from(later.last() != Some(&first));
+        }
+        // One in fifty gets the same member again.
+        assert_eq!(moved > 180, is_over, "{stickiness:?} {at:?}: {moved}");
+        assert!(is_over || moved == 0);
+    }
+}
+
+#[test]
+fn a_session_stays_in_a_later_tier() {
+    let sessions = Sessions::new(10);
+    let (snapshot, _) = pool_of(4).publish();
+    let tier = |slots: [u32; 2]| Tier {
+        mode: Mode::Affinity,
+        members: Membership::These(slots.map(|slot| Weighted { slot, weight: 1.0 }).into()),
+    };
+    let tiers = vec![tier([0, 1]), tier([2, 3])];
+    let plan = Plan { tiers, sessions: Some(STICKY), ..Plan::default() };
+    let picker = Picker::compile(&plan, &snapshot, None).unwrap();
+    for slot in [0, 1] {
+        open_breaker(snapshot.get(slot).unwrap());
+    }
+    let first = ask(&picker, &snapshot, &sessions, 7, 0).unwrap();
+    assert!([2, 3].iter().any(|slot| snapshot.get(*slot).unwrap().id == first));
+    // The first tier is back.
+    assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1_000), Some(first));
+    assert!(
+        [0, 1].iter().any(|slot| Some(snapshot.get(*slot).unwrap().id) == ask(&picker, &snapshot, &sessions, 8, 1_000))
+    );
+}
+
+#[test]
+fn who_is_not_in_the_plan_any_more_keeps_no_session() {
+    let sessions = Sessions::new(10);
+    let (snapshot, _) = pool_of(2).publish();
+    let only = |first: f32, second: f32| sticky(&snapshot, weights(&[first, second]), STICKY, None);
+    let first = ask(&only(1.0, 0.0), &snapshot, &sessions, 7, 0).unwrap();
+    let second = ask(&only(0.0, 1.0), &snapshot, &sessions, 7, 0).unwrap();
+    assert_ne!(first, second);
+    assert_eq!(ask(&only(1.0, 1.0), &snapshot, &sessions, 7, 0), Some(second));
+}
+
+#[test]
+fn requests_that_come_at_once_get_the_same_member() {
+    let (snapshot, _) = pool_of(20).publish();
+    let picker = sticky(&snapshot, Membership::Everyone, STICKY, None);
+    let sessions = Sessions::new(1_000);
+    for session in 0..50 {
+        let barrier = std::sync::Barrier::new(2);
+        let request = || {
+            barrier.wait();
+            ask(&picker, &snapshot, &sessions, session, 1).unwrap()
+        };
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(request);
+            (request(), other.join().unwrap())
+        });
+        assert_eq!(one, two);
+        assert_eq!(sessions.member_of(session), Some(one));
+    }
+}

@@ -1,0 +1,328 @@
+//! A part of the table: a hash map into entries that are chained by their last use.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use super::{Known, Pin, SessionChanges};
+use crate::member::{MemberId, mix};
+use crate::select::plan::Stickiness;
+use crate::store::StoredSession;
+use crate::time::Timestamp;
+
+/// How much older than the truth the stored time of the last use may be: a busy session is written six times a minute.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Forgotten sessions that are remembered to be told, besides two for each that there is room for.
+const FORGOTTEN_MIN: usize = 16_384;
+
+/// No entry: the end of the chain.
+const NONE: u32 = u32::MAX;
+
+/// Sessions are hashes already, but by whoever names them: what spreads them costs two multiplications.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix(self.0 ^ value);
+    }
+}
+
+type Hashed = BuildHasherDefault<Spread>;
+
+/// A session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    session: u64,
+    pin: Pin,
+    life: u32,
+    began: Timestamp,
+    used: Timestamp,
+    /// The last use that was told for saving.
+    told: Timestamp,
+    /// Whether it is on the list of changes.
+    is_changed: bool,
+    /// Whether a store may hold it.
+    is_stored: bool,
+    /// Used next after this one.
+    newer: u32,
+    /// Used last before this one.
+    older: u32,
+}
+
+impl Entry {
+    pub(super) const fn used(&self) -> Timestamp {
+        self.used
+    }
+
+    pub(super) const fn session(&self) -> u64 {
+        self.session
+    }
+
+    fn is_over(&self, stickiness: &Stickiness, now: Timestamp) -> bool {
+        stickiness.idle.is_some_and(|idle| now.since(self.used) > idle)
+            || stickiness.lifetime.is_some_and(|lifetime| now.since(self.began) > lifetime)
+    }
+}
+
+/// A part of the table. Entries are never taken out, only replaced by others.
+#[derive(Debug)]
+pub(super) struct Shard {
+    capacity: usize,
+    places: HashMap<u64, u32, Hashed>,
+    entries: Vec<Entry>,
+    newest: u32,
+    oldest: u32,
+    changed: Vec<u32>,
+    /// Sessions that a store may hold and that are not here any more. A store that cannot be written for long would make
+    /// it grow without end: beyond the limit, sessions stay in the store until they are loaded and forgotten again.
+    forgotten: HashSet<u64, Hashed>,
+}
+
+impl Shard {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            capacity: capacity as usize,
+            places: HashMap::default(),
+            entries: Vec::new(),
+            newest: NONE,
+            oldest: NONE,
+            changed: Vec::new(),
+            forgotten: HashSet::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All entries, the longest unused first.
+    pub(super) fn by_age(&self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.entries.len());
+        let mut at = self.oldest;
+        while let Some(entry) = self.entries.get(at as usize) {
+            entries.push(*entry);
+            at = entry.newer;
+        }
+        entries
+    }
+
+    pub(super) fn forgotten(&self) -> Vec<u64> {
+        self.forgotten.iter().copied().collect()
+    }
+
+    pub(super) fn get(&self, session: u64) -> Option<(u32, MemberId)> {
+        let entry = self.entries.get(*self.places.get(&session)? as usize)?;
+        Some((entry.life, entry.pin.member))
+    }
+
+    pub(super) fn is_bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> bool {
+        let entry = self.places.get(&session).and_then(|place| self.entries.get(*place as usize));
+        entry.is_some_and(|entry| !entry.is_over(stickiness, now))
+    }
+
+    pub(super) fn find(&mut self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {
+        let Some((place, entry)) = self.entry(session) else { return Known { pin: None, life: 0, entry: None } };
+        let known = Some((entry.life, entry.pin.member));
+        if entry.is_over(stickiness, now) {
+            return Known { pin: None, life: entry.life.wrapping_add(1), entry: known };
+        }
+        entry.used = entry.used.max(now);
+        let found = Known { pin: Some(entry.pin), life: entry.life, entry: known };
+        let is_news = now.since(entry.told) >= SAVE_EVERY;
+        self.renew(place);
+        if is_news {
+            self.note(place);
+        }
+        found
+    }
+
+    pub(super) fn bind(&mut self, session: u64, known: &Known, pin: Pin, now: Timestamp) -> Pin {
+        let Some((place, entry)) = self.entry(session) else {
+            let entry = Entry {
+                session,
+                pin,
+                life: known.life,
+                began: now,
+                used: now,
+                told: Timestamp::default(),
+                is_changed: false,
+                is_stored: false,
+                newer: NONE,
+                older: NONE,
+            };
+            if let Some(place) = self.insert(entry) {
+                self.note(place);
+            }
+            return pin;
+        };
+        if known.entry != Some((entry.life, entry.pin.member)) {
+            return entry.pin;
+        }
+        if entry.life != known.life {
+            entry.life = known.life;
+            entry.began = now;
+        }
+        entry.pin = pin;
+        entry.used = entry.used.max(now);
+        self.renew(place);
+        self.note(place);
+        pin
+    }
+
+    pub(super) fn seen_at(&mut self, session: u64, pin: Pin) {
+        if let Some((_, entry)) = self.entry(session)
+            && entry.pin.member == pin.member
+        {
+            entry.pin.slot = pin.slot;
+        }
+    }
+
+    pub(super) fn load(&mut self, stored: &StoredSession) {
+        if self.places.contains_key(&stored.session) {
+            return;
+        }
+        self.insert(Entry {
+            session: stored.session,
+            pin: Pin { member: stored.member, slot: Pin::ANYWHERE },
+            life: stored.life,
+            began: stored.began,
+            used: stored.used,
+            told: stored.used,
+            is_changed: false,
+            is_stored: true,
+            newer: NONE,
+            older: NONE,
+        });
+    }
+
+    /// Takes an entry of another table over.
+    pub(super) fn adopt(&mut self, entry: Entry) {
+        let place = self.insert(Entry { is_changed: false, newer: NONE, older: NONE, ..entry });
+        if let Some(place) = place.filter(|_| entry.is_changed) {
+            self.note(place);
+        }
+    }
+
+    pub(super) fn unsaved(&mut self, session: u64) {
+        if let Some(place) = self.places.get(&session).copied() {
+            self.note(place);
+        }
+    }
+
+    /// A store may hold a session that is not here.
+    pub(super) fn forget_stored(&mut self, session: u64) {
+        if !self.places.contains_key(&session) && self.forgotten.len() < 2 * self.capacity + FORGOTTEN_MIN {
+            self.forgotten.insert(session);
+        }
+    }
+
+    /// What is to be told as forgotten.
+    pub(super) fn take_forgotten(&mut self) -> impl Iterator<Item = u64> {
+        self.forgotten.drain()
+    }
+
+    /// Moves at most so many changes over; whether there are more.
+    pub(super) fn changes(&mut self, most: usize, into: &mut SessionChanges) -> bool {
+        for _ in 0..most {
+            let Some(place) = self.changed.pop() else { return false };
+            let Some(entry) = self.entries.get_mut(place as usize) else { continue };
+            entry.is_changed = false;
+            entry.is_stored = true;
+            entry.told = entry.used;
+            into.sessions.push(StoredSession {
+                session: entry.session,
+                member: entry.pin.member,
+                began: entry.began,
+                used: entry.used,
+                life: entry.life,
+            });
+        }
+        true
+    }
+
+    fn entry(&mut self, session: u64) -> Option<(u32, &mut Entry)> {
+        let place = *self.places.get(&session)?;
+        self.entries.get_mut(place as usize).map(|entry| (place, entry))
+    }
+
+    /// Puts an entry at the front, in the place of the longest unused one when the shard is full.
+    fn insert(&mut self, mut entry: Entry) -> Option<u32> {
+        if self.capacity == 0 {
+            if entry.is_stored {
+                self.forget_stored(entry.session);
+            }
+            return None;
+        }
+        // One that comes back before its end was told may still be in the store.
+        entry.is_stored |= self.forgotten.remove(&entry.session);
+        let place = if self.entries.len() < self.capacity {
+            let place = u32::try_from(self.entries.len()).ok()?;
+            self.entries.push(entry);
+            place
+        } else {
+            let place = self.oldest;
+            self.unlink(place);
+            let gone = self.entries.get_mut(place as usize)?;
+            // The list of changes names places: it goes on naming this one.
+            entry.is_changed = gone.is_changed;
+            let gone = std::mem::replace(gone, entry);
+            self.places.remove(&gone.session);
+            if gone.is_stored {
+                self.forget_stored(gone.session);
+            }
+            place
+        };
+        self.places.insert(entry.session, place);
+        self.link(place);
+        Some(place)
+    }
+
+    fn note(&mut self, place: u32) {
+        if let Some(entry) = self.entries.get_mut(place as usize)
+            && !std::mem::replace(&mut entry.is_changed, true)
+        {
+            self.changed.push(place);
+        }
+    }
+
+    fn renew(&mut self, place: u32) {
+        if self.newest != place {
+            self.unlink(place);
+            self.link(place);
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Some(entry) = self.entries.get(place as usize) else { return };
+        let (newer, older) = (entry.newer, entry.older);
+        match self.entries.get_mut(newer as usize) {
+            Some(newer) => newer.older = older,
+            None => self.newest = older,
+        }
+        match self.entries.get_mut(older as usize) {
+            Some(older) => older.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+
+    fn link(&mut self, place: u32) {
+        let newest = std::mem::replace(&mut self.newest, place);
+        if let Some(entry) = self.entries.get_mut(place as usize) {
+            (entry.newer, entry.older) = (NONE, newest);
+        }
+        match self.entries.get_mut(newest as usize) {
+            Some(before) => before.newer = place,
+            None => self.oldest = place,
+        }
+    }
+}

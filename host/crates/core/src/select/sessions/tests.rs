@@ -1,0 +1,221 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const FOREVER: Stickiness = Stickiness { idle: None, lifetime: None, strict: false, capacity: 1 };
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_micros(1_000_000_000 + second * 1_000_000)
+}
+
+fn pin(member: u64) -> Pin {
+    Pin { member: MemberId(member), slot: 0 }
+}
+
+/// A request of a session that gets this member if it has none.
+fn request(sessions: &Sessions, session: u64, member: u64, second: u64) {
+    let known = sessions.find(session, &FOREVER, at(second));
+    if known.pin.is_none() {
+        sessions.bind(session, &known, pin(member), at(second));
+    }
+}
+
+fn told(sessions: &Sessions) -> BTreeSet<u64> {
+    sessions.changes().sessions.iter().map(|session| session.session).collect()
+}
+
+#[test]
+fn the_longest_unused_is_forgotten_first() {
+    let sessions = Sessions::new(3);
+    for (second, session) in [1, 2, 3, 1, 4, 5].into_iter().enumerate() {
+        request(&sessions, session, session, second as u64);
+    }
+    // The third was used before the first was used again.
+    for (session, is_there) in [(1, true), (2, false), (3, false), (4, true), (5, true)] {
+        assert_eq!(sessions.member_of(session).is_some(), is_there, "{session}");
+    }
+    assert_eq!(sessions.len(), 3);
+}
+
+#[test]
+fn a_table_of_nothing_remembers_nobody() {
+    let sessions = Sessions::default();
+    request(&sessions, 1, 1, 0);
+    assert!(sessions.is_empty());
+    assert_eq!(sessions.changes(), SessionChanges::default());
+}
+
+#[test]
+fn of_two_who_bind_the_first_wins() {
+    let sessions = Sessions::new(10);
+    let known = sessions.find(1, &FOREVER, at(0));
+    assert_eq!(sessions.bind(1, &known, pin(5), at(0)), pin(5));
+    assert_eq!(sessions.bind(1, &known, pin(6), at(0)), pin(5));
+    let known = sessions.find(1, &FOREVER, at(0));
+    assert_eq!(sessions.bind(1, &known, pin(6), at(0)), pin(6), "a session may be moved by who knows where it is");
+}
+
+#[test]
+fn each_life_has_its_number_and_its_beginning() {
+    let hour = Stickiness { lifetime: Some(Duration::from_secs(3_600)), ..FOREVER };
+    let sessions = Sessions::new(10);
+    for (life, second) in [(0, 0), (1, 3_601), (2, 10_000)] {
+        let known = sessions.find(1, &hour, at(second));
+        assert_eq!((known.life, known.pin), (life, None));
+        // Nobody was eligible: the life that begins next is still the same.
+        assert_eq!(sessions.find(1, &hour, at(second)).life, life);
+        sessions.bind(1, &known, pin(5), at(second));
+        assert_eq!(sessions.find(1, &hour, at(second + 3_600)).pin, Some(pin(5)));
+        let stored = &sessions.changes().sessions[0];
+        assert_eq!((stored.life, stored.began), (life, at(second)));
+    }
+}
+
+#[test]
+fn what_changed_is_told_once() {
+    let sessions = Sessions::new(5_000);
+    for session in 0..1_000 {
+        request(&sessions, session, 7, 0);
+    }
+    assert_eq!(told(&sessions).len(), 1_000);
+    assert_eq!(sessions.changes(), SessionChanges::default());
+    request(&sessions, 5, 7, 9);
+    assert_eq!(told(&sessions), BTreeSet::new(), "a use is told when ten seconds are over");
+    request(&sessions, 5, 7, 10);
+    request(&sessions, 6, 7, 11);
+    request(&sessions, 6, 7, 12);
+    let changes = sessions.changes();
+    assert_eq!(changes.sessions.len(), 2);
+    assert!(changes.sessions.iter().all(|session| session.used == at(if session.session == 5 { 10 } else { 12 })));
+    sessions.unsaved(changes);
+    assert_eq!(told(&sessions), [5, 6].into());
+}
+
+#[test]
+fn only_what_a_store_may_hold_is_told_as_forgotten() {
+    let sessions = Sessions::new(2);
+    for session in [1, 2, 3] {
+        request(&sessions, session, 7, session);
+    }
+    let changes = sessions.changes();
+    assert_eq!(changes.forgotten, [0; 0], "the first was never told");
+    request(&sessions, 4, 7, 4);
+    let changes = sessions.changes();
+    assert_eq!((changes.forgotten.as_slice(), changes.sessions[0].session), (&[2][..], 4));
+    // That could not be saved. Then the fourth is forgotten as well, and the second comes back.
+    sessions.unsaved(changes);
+    request(&sessions, 5, 7, 5);
+    request(&sessions, 2, 7, 6);
+    let changes = sessions.changes();
+    assert_eq!(changes.forgotten.iter().copied().collect::<BTreeSet<_>>(), [3, 4].into());
+    assert_eq!(changes.sessions.iter().map(|session| session.session).collect::<BTreeSet<_>>(), [2, 5].into());
+}
+
+#[test]
+fn of_what_was_stored_those_that_were_used_last_are_loaded() {
+    let stored =
+        |session| StoredSession { session, member: MemberId(session), began: at(0), used: at(session), life: 3 };
+    let sessions = Sessions::new(3);
+    sessions.load([4, 1, 5, 3, 2].map(stored).into());
+    let changes = sessions.changes();
+    assert_eq!(changes.sessions, []);
+    assert_eq!(changes.forgotten.iter().copied().collect::<BTreeSet<_>>(), [1, 2].into());
+    assert_eq!(sessions.find(4, &FOREVER, at(9)).pin.unwrap().member, MemberId(4));
+    assert_eq!(sessions.find(4, &FOREVER, at(9)).life, 3);
+}
+
+#[test]
+fn a_table_of_another_size_holds_those_that_were_used_last_and_what_is_unsaved() {
+    let sessions = Sessions::new(10_000);
+    for session in 0..5_000 {
+        request(&sessions, session, session, session);
+    }
+    assert_eq!(sessions.changes().sessions.len(), 5_000);
+    request(&sessions, 1, 1, 6_000);
+    let larger = sessions.resized(20_000);
+    assert_eq!((larger.len(), told(&larger)), (5_000, [1].into()));
+    let smaller = sessions.resized(10);
+    assert_eq!(smaller.len(), 10);
+    assert!((4_991..5_000).chain([1]).all(|session| smaller.member_of(session) == Some(MemberId(session))));
+    assert_eq!(smaller.changes().forgotten.len(), 4_990);
+}
+
+#[test]
+fn many_threads_may_use_it_at_once() {
+    let sessions = Sessions::new(2_000);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let sessions = &sessions;
+            scope.spawn(move || {
+                for n in 0..5_000u64 {
+                    request(sessions, mix(n % 3_000 + thread), n, n);
+                    if n % 100 == 0 {
+                        let changes = sessions.changes();
+                        sessions.unsaved(changes);
+                    }
+                }
+            });
+        }
+    });
+    assert!(sessions.len() <= 2_000);
+}
+
+proptest! {
+    /// Against a model: a list by last use.
+    #[test]
+    fn the_capacity_is_never_exceeded_and_the_order_is_that_of_use(
+        capacity in 1..12u32,
+        steps in prop::collection::vec((0..30u64, 0..4u64), 1..300),
+    ) {
+        let sessions = Sessions::new(capacity);
+        let mut model: Vec<(u64, u64)> = Vec::new();
+        for (second, (session, member)) in steps.into_iter().enumerate() {
+            request(&sessions, session, member, second as u64);
+            let bound = model.iter().position(|(other, _)| *other == session).map(|index| model.remove(index));
+            model.push(bound.unwrap_or((session, member)));
+            if model.len() > capacity as usize {
+                model.remove(0);
+            }
+            prop_assert_eq!(sessions.len(), model.len());
+            for (session, member) in &model {
+                prop_assert_eq!(sessions.member_of(*session), Some(MemberId(*member)));
+            }
+        }
+    }
+
+    /// A store that is told everything, now and then failing, holds what the table holds.
+    #[test]
+    fn a_store_that_follows_the_changes_holds_the_same(
+        capacity in 1..12u32,
+        steps in prop::collection::vec((0..30u64, 0..4u64, 0..10u8), 1..300),
+    ) {
+        let sessions = Sessions::new(capacity);
+        let mut store = BTreeMap::new();
+        let save = |store: &mut BTreeMap<u64, MemberId>| {
+            let changes = sessions.changes();
+            for session in changes.forgotten {
+                store.remove(&session);
+            }
+            store.extend(changes.sessions.iter().map(|session| (session.session, session.member)));
+        };
+        for (second, (session, member, fate)) in steps.into_iter().enumerate() {
+            request(&sessions, session, member, second as u64);
+            match fate {
+                0 => save(&mut store),
+                1 => sessions.unsaved(sessions.changes()),
+                _ => {}
+            }
+            prop_assert!(sessions.len() <= capacity as usize);
+        }
+        save(&mut store);
+        prop_assert_eq!(store.len(), sessions.len());
+        for (session, member) in store {
+            prop_assert_eq!(sessions.member_of(session), Some(member));
+        }
+    }
+}
