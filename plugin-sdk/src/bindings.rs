@@ -16,6 +16,9 @@ pub mod shared {
                 import proxywhirl:plugin/clock@0.1.0;
                 import proxywhirl:plugin/random@0.1.0;
                 import proxywhirl:plugin/symbols@0.1.0;
+                import proxywhirl:plugin/kv@0.1.0;
+                import proxywhirl:plugin/metrics@0.1.0;
+                import proxywhirl:plugin/http@0.1.0;
                 export proxywhirl:plugin/about@0.1.0;
             }
         ",
@@ -86,6 +89,25 @@ pub mod hook {
         additional_derives: [PartialEq],
         with: {
             "proxywhirl:plugin/hook@0.1.0": generate,
+        },
+    });
+}
+
+pub mod handover {
+    //! The interface `handover`, for the plugins that have something to hand over.
+    wit_bindgen::generate!({
+        inline: "
+            package proxywhirl:sdk;
+            world handover {
+                export proxywhirl:plugin/handover@0.1.0;
+            }
+        ",
+        path: "../wit",
+        world: "proxywhirl:sdk/handover",
+        pub_export_macro: true,
+        export_macro_name: "export_handover",
+        with: {
+            "proxywhirl:plugin/handover@0.1.0": generate,
         },
     });
 }

@@ -6,6 +6,7 @@
 
 use crate::describe::{self, Description};
 use crate::{bindings, panics};
+use bindings::handover::exports::proxywhirl::plugin::handover;
 use bindings::hook::exports::proxywhirl::plugin::hook;
 use bindings::shared::exports::proxywhirl::plugin::about;
 use serde::de::DeserializeOwned;
@@ -29,8 +30,22 @@ pub trait Hook: Sized + 'static {
         Vec::new()
     }
 
-    /// Events, in order.
+    /// Events, in order; none of them about once a second while nothing happens, for what waits for its
+    /// time.
     fn handle(&mut self, events: &[Event]) -> Result<(), String>;
+
+    /// What the version that takes this one's place should know, at most 4 MiB; empty for nothing.
+    /// Called only when the plugin is exported with `handover`.
+    fn save(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// What the instance before this one saved, perhaps an older version. Called after
+    /// [`Hook::new`], before everything else. With an error it begins without.
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        let _ = state;
+        Ok(())
+    }
 }
 
 /// A hook as the host drives it. Tests drive it the same way.
@@ -65,6 +80,25 @@ impl<H: Hook> Running<H> {
             Some(hook) => hook.handle(events),
             None => Err("not configured".to_owned()),
         }
+    }
+
+    /// What the hook hands over.
+    pub fn save(&mut self) -> Vec<u8> {
+        self.hook.as_mut().map(H::save).unwrap_or_default()
+    }
+
+    /// Hands over what the hook before it saved.
+    pub fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        match &mut self.hook {
+            Some(hook) => hook.restore(state),
+            None => Err("not configured".to_owned()),
+        }
+    }
+
+    /// The hook itself, for tests that look inside; none before `configure`.
+    #[must_use]
+    pub const fn hook(&self) -> Option<&H> {
+        self.hook.as_ref()
     }
 }
 
@@ -103,5 +137,15 @@ impl<H: Hosted> hook::Guest for Component<H> {
 
     fn handle(events: Vec<Event>) -> Result<(), String> {
         H::with(|running| running.handle(&events))
+    }
+}
+
+impl<H: Hosted> handover::Guest for Component<H> {
+    fn save() -> Vec<u8> {
+        H::with(Running::save)
+    }
+
+    fn restore(state: Vec<u8>) -> Result<(), String> {
+        H::with(|running| running.restore(&state))
     }
 }

@@ -35,9 +35,10 @@
 //!   grammar that parsers share.
 //! * [`hook`]: hears what happens.
 //!
-//! The host's abilities are [`log`], [`clock`], [`random`] and [`symbols`]. Off WebAssembly they are
-//! stand-ins that a test can read and set, so `cargo test` runs a plugin as it is. `proxywhirl
-//! plugin build` makes the component.
+//! The host's abilities are [`log`], [`clock`], [`random`] and [`symbols`]; a hook may ask for [`kv`],
+//! [`metrics`] and [`http`] besides. Off WebAssembly they are stand-ins that a test can read, set and
+//! make fail, so `cargo test` runs a plugin as it is; [`testing`] draws from a strategy's plans as the
+//! host does. `proxywhirl plugin build` makes the component, which imports only what the plugin calls.
 
 // Generated code calls into the host; nothing else here may.
 #[allow(missing_docs, unsafe_code, clippy::all, clippy::pedantic, clippy::restriction)]
@@ -48,10 +49,14 @@ pub mod clock;
 pub mod columns;
 pub mod country;
 mod describe;
+pub mod duration;
 pub mod entry;
 pub mod fields;
 pub mod hook;
+pub mod http;
+pub mod kv;
 pub mod log;
+pub mod metrics;
 mod panics;
 pub mod parser;
 pub mod random;
@@ -66,18 +71,29 @@ pub use describe::{Description, NoOptions};
 
 /// Makes a type the export of this component: `export!(strategy: Fastest)`, `export!(parser: Text)`
 /// or `export!(hook: LogEvents)`. Once in a crate.
+///
+/// A strategy or a hook that implements `save` and `restore` says so, and the component then exports
+/// `handover` as well: `export!(strategy: Thompson, handover)`.
 #[macro_export]
 macro_rules! export {
     (strategy: $plugin:ty) => {
         $crate::__hosted!(strategy, $plugin);
-        $crate::__component!(strategy, export_strategy, $plugin);
+        $crate::__component!(strategy, $plugin, strategy::export_strategy);
+    };
+    (strategy: $plugin:ty, handover) => {
+        $crate::__hosted!(strategy, $plugin);
+        $crate::__component!(strategy, $plugin, strategy::export_strategy, handover::export_handover);
     };
     (parser: $plugin:ty) => {
-        $crate::__component!(parser, export_parser, $plugin);
+        $crate::__component!(parser, $plugin, parser::export_parser);
     };
     (hook: $plugin:ty) => {
         $crate::__hosted!(hook, $plugin);
-        $crate::__component!(hook, export_hook, $plugin);
+        $crate::__component!(hook, $plugin, hook::export_hook);
+    };
+    (hook: $plugin:ty, handover) => {
+        $crate::__hosted!(hook, $plugin);
+        $crate::__component!(hook, $plugin, hook::export_hook, handover::export_handover);
     };
 }
 
@@ -104,13 +120,13 @@ macro_rules! __hosted {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __component {
-    ($kind:ident, $export:ident, $plugin:ty) => {
+    ($kind:ident, $plugin:ty, $($module:ident::$export:ident),+) => {
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code)]
         const _: () = {
             type Exported = $crate::$kind::Component<$plugin>;
-    $crate::bindings::shared::export_about!(Exported with_types_in $crate::bindings::shared);
-    $crate::bindings::$kind::$export!(Exported with_types_in $crate::bindings::$kind);
+            $crate::bindings::shared::export_about!(Exported with_types_in $crate::bindings::shared);
+            $($crate::bindings::$module::$export!(Exported with_types_in $crate::bindings::$module);)+
         };
     };
 }

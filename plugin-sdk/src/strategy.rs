@@ -5,10 +5,13 @@
 //! nothing for it. A plan without tiers makes the host call [`Strategy::select`] for each request
 //! instead; that is for decisions that need the request itself.
 
+mod plan;
+pub mod rank;
 mod table;
 
 use crate::describe::{self, Description};
 use crate::{Slot, bindings, panics};
+use bindings::handover::exports::proxywhirl::plugin::handover;
 use bindings::shared::exports::proxywhirl::plugin::about;
 use bindings::strategy::exports::proxywhirl::plugin::strategy;
 use serde::de::DeserializeOwned;
@@ -59,31 +62,18 @@ pub trait Strategy: Sized + 'static {
         let _ = (table, request);
         None
     }
-}
 
-impl Plan {
-    /// One tier with every member of the view, with equal weight, in the order of joining.
-    #[must_use]
-    pub fn everyone(mode: Mode) -> Self {
-        Self::tiers(vec![Tier { mode, members: Membership::Everyone }])
+    /// What the version that takes this one's place should know, at most 4 MiB; empty for nothing.
+    /// Called only when the plugin is exported with `handover`.
+    fn save(&mut self) -> Vec<u8> {
+        Vec::new()
     }
 
-    /// One tier with these members, in this order.
-    #[must_use]
-    pub fn these(mode: Mode, members: Vec<Weighted>) -> Self {
-        Self::tiers(vec![Tier { mode, members: Membership::These(members) }])
-    }
-
-    /// No tiers: the host calls [`Strategy::select`] for each request.
-    #[must_use]
-    pub const fn ask() -> Self {
-        Self::tiers(Vec::new())
-    }
-
-    /// These tiers, in order of preference.
-    #[must_use]
-    pub const fn tiers(tiers: Vec<Tier>) -> Self {
-        Self { tiers, sessions: None, per_site: false, refresh: 0 }
+    /// What the instance before this one saved, perhaps an older version. Called after
+    /// [`Strategy::new`], before everything else. With an error it begins without.
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        let _ = state;
+        Ok(())
     }
 }
 
@@ -138,6 +128,25 @@ impl<S: Strategy> Running<S> {
         self.strategy.as_mut()?.select(&self.table, request)
     }
 
+    /// What the strategy hands over.
+    pub fn save(&mut self) -> Vec<u8> {
+        self.strategy.as_mut().map(S::save).unwrap_or_default()
+    }
+
+    /// Hands over what the strategy before it saved.
+    pub fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        match &mut self.strategy {
+            Some(strategy) => strategy.restore(state),
+            None => Err("not configured".to_owned()),
+        }
+    }
+
+    /// The strategy itself, for tests that look inside; none before `configure`.
+    #[must_use]
+    pub const fn strategy(&self) -> Option<&S> {
+        self.strategy.as_ref()
+    }
+
     /// What the strategy sees.
     #[must_use]
     pub const fn table(&self) -> &Table {
@@ -188,5 +197,15 @@ impl<S: Hosted> strategy::Guest for Component<S> {
 
     fn select(request: Request) -> Slot {
         S::with(|running| running.select(&request)).unwrap_or(NOBODY)
+    }
+}
+
+impl<S: Hosted> handover::Guest for Component<S> {
+    fn save() -> Vec<u8> {
+        S::with(Running::save)
+    }
+
+    fn restore(state: Vec<u8>) -> Result<(), String> {
+        S::with(|running| running.restore(&state))
     }
 }
