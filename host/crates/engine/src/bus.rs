@@ -3,6 +3,8 @@
 //! Each listener has a bounded queue. When it is full, the event is dropped for that listener and
 //! counted, and the gap shows in the sequence numbers. An event that nobody listens to is not built.
 
+pub(crate) mod queue;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +13,8 @@ use proxywhirl_core::Timestamp;
 use proxywhirl_core::event::{Event, Topic};
 use serde::Serialize;
 use tokio::sync::mpsc;
+
+use queue::{Inlet, Queue};
 
 /// The topics that a listener wants, as a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +31,39 @@ impl Interest {
     }
 }
 
+/// Where a listener's events go.
+#[derive(Debug, Clone)]
+enum Outlet {
+    /// To a task that awaits them.
+    Task { queue: mpsc::Sender<Event>, dropped: Arc<AtomicU64> },
+    /// To a thread that blocks for them.
+    Thread(Arc<Inlet>),
+}
+
+impl Outlet {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Task { queue, .. } => queue.is_closed(),
+            Self::Thread(inlet) => inlet.queue().is_closed(),
+        }
+    }
+
+    fn send(&self, event: &Event) {
+        match self {
+            Self::Task { queue, dropped } => {
+                if queue.try_send(event.clone()).is_err() {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Self::Thread(inlet) => inlet.queue().push(event),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Listener {
     interest: Interest,
-    queue: mpsc::Sender<Event>,
-    dropped: Arc<AtomicU64>,
+    outlet: Outlet,
 }
 
 /// What a listener holds: its queue, and the count of what it missed. Dropping it ends the subscription.
@@ -72,13 +104,42 @@ impl Bus {
     pub fn subscribe(&self, topics: &[Topic], capacity: usize) -> Subscription {
         let (sender, queue) = mpsc::channel(capacity.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
-        let listener = Listener { interest: Interest::of(topics), queue: sender, dropped: Arc::clone(&dropped) };
+        self.listen(topics, Outlet::Task { queue: sender, dropped: Arc::clone(&dropped) });
+        Subscription { queue, dropped }
+    }
+
+    /// Fills a queue for a thread with the events of some topics, or of all when none is named.
+    pub(crate) fn fill(&self, topics: &[Topic], queue: &Arc<Queue>) {
+        self.listen(topics, Outlet::Thread(Arc::new(Inlet::new(Arc::clone(queue)))));
+    }
+
+    /// Changes the topics with which a queue is filled. What is queued stays.
+    pub(crate) fn retune(&self, topics: &[Topic], queue: &Arc<Queue>) {
         self.listeners.rcu(|listeners| {
-            let mut listeners: Vec<_> = listeners.iter().filter(|other| !other.queue.is_closed()).cloned().collect();
+            let mut listeners = Vec::clone(listeners);
+            for listener in &mut listeners {
+                if matches!(&listener.outlet, Outlet::Thread(inlet) if Arc::ptr_eq(inlet.queue(), queue)) {
+                    listener.interest = Interest::of(topics);
+                }
+            }
+            listeners
+        });
+    }
+
+    /// Fills a queue no longer, and closes it: what is queued is still delivered.
+    pub(crate) fn unfill(&self, queue: &Arc<Queue>) {
+        queue.close();
+        self.listeners
+            .rcu(|listeners| listeners.iter().filter(|other| !other.outlet.is_closed()).cloned().collect::<Vec<_>>());
+    }
+
+    fn listen(&self, topics: &[Topic], outlet: Outlet) {
+        let listener = Listener { interest: Interest::of(topics), outlet };
+        self.listeners.rcu(|listeners| {
+            let mut listeners: Vec<_> = listeners.iter().filter(|other| !other.outlet.is_closed()).cloned().collect();
             listeners.push(listener.clone());
             listeners
         });
-        Subscription { queue, dropped }
     }
 
     /// Ends all subscriptions: what is queued is still delivered.
@@ -101,9 +162,7 @@ impl Bus {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let event = Event { sequence, at, topic, payload: payload.into() };
         for listener in listeners.iter().filter(wanted) {
-            if listener.queue.try_send(event.clone()).is_err() {
-                listener.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            listener.outlet.send(&event);
         }
     }
 }
@@ -113,14 +172,17 @@ impl Bus {
 mod tests {
     use super::*;
 
+    fn heard(subscription: &mut Subscription) -> Vec<Event> {
+        std::iter::from_fn(|| subscription.queue.try_recv().ok()).collect()
+    }
+
     #[test]
     fn a_listener_hears_its_topics_only() {
         let bus = Bus::default();
         let mut subscription = bus.subscribe(&[Topic::ProxyAdded], 10);
         bus.publish(Topic::ProxyRemoved, Timestamp::default(), || "no");
         bus.publish(Topic::ProxyAdded, Timestamp::default(), || "yes");
-        let mut heard = Vec::new();
-        assert!(subscription.wait_for_batch(&mut heard, 10));
+        let heard = heard(&mut subscription);
         assert_eq!(heard.iter().map(|event| &*event.payload).collect::<Vec<_>>(), ["\"yes\""]);
     }
 
@@ -140,10 +202,9 @@ mod tests {
             bus.publish(Topic::HealthCheck, Timestamp::default(), || n);
         }
         assert_eq!(slow.dropped(), 3);
-        let mut heard = Vec::new();
-        slow.wait_for_batch(&mut heard, 10);
+        let mut all = heard(&mut slow);
         bus.publish(Topic::HealthCheck, Timestamp::default(), || 5);
-        slow.wait_for_batch(&mut heard, 10);
-        assert_eq!(heard.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 6]);
+        all.extend(heard(&mut slow));
+        assert_eq!(all.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 6]);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! A request asks for a lease, uses the member, and settles the lease with what came of it. Asking
 //! reads two snapshots and never waits; settling writes the member's own atomics. Everything that
-//! changes who is in the pool goes through the [`writer`](crate::writer).
+//! changes who is in the pool goes through the writer.
+
+mod attempt;
+mod plugins;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +17,24 @@ use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::fault::{Fault, Hurt};
 use proxywhirl_core::lease::Lease;
-use proxywhirl_core::member::{MemberId, mix};
+use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, Observation, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
-use proxywhirl_core::select::{Refusals, Wish};
+use proxywhirl_core::select::Wish;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Endpoint, Outcome, Timestamp};
+use proxywhirl_core::{Outcome, Timestamp};
 
 use crate::bus::{Bus, Subscription};
+pub use attempt::{Attempt, Completion, NoLease};
+
 use crate::clock::Clock;
 use crate::events::{AttemptPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds};
-use crate::faults::FaultReporter;
 use crate::hooks::Hooks;
-use crate::strategy::{self, Selector};
+use crate::measures::Measures;
+use crate::strategy::{self, Ask, Choice, Selector};
+use crate::supervision::SupervisionConfig;
+use crate::supervisor::Supervisor;
 use crate::writer::{Admissions, Writer};
 
 /// How often a pick is tried again when another request took the one probe of the member that was picked.
@@ -42,6 +49,10 @@ pub struct EngineConfig {
     pub capacity: usize,
     /// How often what changed is saved: a crash loses that much of the statistics. New members are saved at once.
     pub save_interval: Duration,
+    /// How often a strategy hears how uses went, and which sites get plans of their own is decided.
+    pub observe_interval: Duration,
+    /// How patient the host is with plugins.
+    pub supervision: SupervisionConfig,
     /// From what random choices follow.
     pub seed: u64,
 }
@@ -52,6 +63,8 @@ impl Default for EngineConfig {
             breaker: BreakerConfig::default(),
             capacity: Pool::DEFAULT_CAPACITY,
             save_interval: Duration::from_secs(1),
+            observe_interval: Duration::from_secs(1),
+            supervision: SupervisionConfig::default(),
             seed: fastrand::u64(..),
         }
     }
@@ -76,52 +89,13 @@ pub struct Engine {
     config: EngineConfig,
     clock: Clock,
     bus: Arc<Bus>,
-    faults: Arc<FaultReporter>,
+    supervisor: Arc<Supervisor>,
+    measures: Arc<Measures>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     selector: Arc<Selector>,
     writer: Writer,
-    hooks: Hooks,
+    hooks: Arc<Hooks>,
     requests: AtomicU64,
-    picks: AtomicU64,
-    observes: bool,
-}
-
-/// A try to serve a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
-    /// The request's number, from [`Engine::next_request`].
-    pub request: u64,
-    /// The attempt's number, from 1.
-    pub number: u32,
-    /// Host and port of the origin.
-    pub target: &'a str,
-    /// Hash of the request's session, or none.
-    pub session: Option<u64>,
-    /// Members that this request has tried.
-    pub tried: &'a [MemberId],
-}
-
-/// A request that is over.
-#[derive(Debug, Clone, Copy)]
-pub struct Completion<'a> {
-    /// The request's number.
-    pub request: u64,
-    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
-    pub protocol: &'static str,
-    /// The HTTP method, or `CONNECT`.
-    pub method: &'a str,
-    /// Host and port of the origin.
-    pub target: &'a str,
-    /// The status that the client got.
-    pub status: Option<u16>,
-    /// How many members were tried.
-    pub attempts: u32,
-    /// The member that served it.
-    pub upstream: Option<&'a Endpoint>,
-    /// From the request's head to the end of the answer.
-    pub duration: Duration,
-    /// Why it failed.
-    pub fault: Option<&'a Fault>,
 }
 
 impl Engine {
@@ -132,36 +106,29 @@ impl Engine {
     pub fn start(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, StartError> {
         let clock = Clock::default();
         let bus = Arc::new(Bus::default());
-        let faults = Arc::new(FaultReporter::new(Arc::clone(&bus), clock));
-        let observes = parts.strategy.is_some();
-        let selector = Arc::new(Selector::start(parts.strategy, clock, Arc::clone(&faults))?);
-        let hooks = Hooks::start(parts.hooks, &bus, &faults)?;
+        let supervisor = Supervisor::new(Arc::clone(&bus), clock, config.supervision);
+        let measures = Arc::new(Measures::new(config.seed));
+        // Before the strategy, so that they hear of it.
+        let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
+        let selector = Arc::new(Selector::start(strategy::Setup {
+            factory: parts.strategy,
+            clock,
+            supervisor: Arc::clone(&supervisor),
+            symbols: Arc::clone(&parts.symbols),
+            observe_interval: config.observe_interval,
+        })?);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let pool = Pool::new(parts.symbols, config.capacity);
-        let writer = Writer::start(
-            pool,
-            parts.store,
-            config.save_interval,
-            crate::writer::Readers {
-                clock,
-                bus: Arc::clone(&bus),
-                snapshot: Arc::clone(&snapshot),
-                selector: Arc::clone(&selector),
-            },
-        )?;
-        Ok(Arc::new(Self {
-            config,
+        let readers = crate::writer::Readers {
             clock,
-            bus,
-            faults,
-            snapshot,
-            selector,
-            writer,
-            hooks,
-            requests: AtomicU64::new(0),
-            picks: AtomicU64::new(config.seed),
-            observes,
-        }))
+            bus: Arc::clone(&bus),
+            snapshot: Arc::clone(&snapshot),
+            selector: Arc::clone(&selector),
+            measures: Arc::clone(&measures),
+        };
+        let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
+        let requests = AtomicU64::new(0);
+        Ok(Arc::new(Self { config, clock, bus, supervisor, measures, snapshot, selector, writer, hooks, requests }))
     }
 
     /// The time.
@@ -182,12 +149,6 @@ impl Engine {
         &self.bus
     }
 
-    /// Where plugin faults are told.
-    #[must_use]
-    pub const fn faults(&self) -> &Arc<FaultReporter> {
-        &self.faults
-    }
-
     /// Listens to events: see [`Bus::subscribe`].
     #[must_use]
     pub fn subscribe(&self, topics: &[Topic], capacity: usize) -> Subscription {
@@ -205,33 +166,52 @@ impl Engine {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The site of a target (`host:port`), for [`Attempt::site`]; none, for nothing, when the strategy in force does not
+    /// tell sites apart.
+    #[must_use]
+    pub fn site(&self, target: &str) -> Symbol {
+        self.selector.site(target)
+    }
+
     /// Chooses a member for an attempt. Never waits.
     ///
     /// # Errors
-    /// What took how many, when nobody is left.
-    pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, Refusals> {
+    /// What took how many, when nobody is left; the strategy's fault, when the user wants no other answer than its own.
+    pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let mut wish = Wish { now, tried: attempt.tried, session: attempt.session, seed: 0 };
+        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
+        let filter = attempt.filter.map(|filter| &**filter);
+        let mut wish = Wish { now, tried: attempt.tried, filter, session: attempt.session, seed: 0 };
         for _ in 0..RACES {
-            wish.seed = mix(self.picks.fetch_add(1, Ordering::Relaxed));
-            let request = strategy::request(attempt.session, attempt.number, now, wish.seed);
-            let Some(member) = self.selector.choose(&snapshot, &wish, &request) else { break };
-            if let Some(lease) = Lease::take(member, &self.config.breaker, now) {
-                self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
-                return Ok(lease);
+            wish.seed = mix(self.measures.draw());
+            match self.selector.choose(&snapshot, &wish, &ask) {
+                Choice::Member(member) => {
+                    if let Some(lease) = Lease::take(Arc::clone(member), &self.config.breaker, now) {
+                        self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
+                        return Ok(lease);
+                    }
+                }
+                Choice::Nobody => break,
+                Choice::Rejected(plugin, fault) => {
+                    self.measures.rejected();
+                    return Err(NoLease::Plugin { plugin, fault });
+                }
             }
         }
-        let refusals = Refusals::count(&snapshot, &wish);
+        self.measures.nobody_left();
+        let refusals = self.selector.refusals(&snapshot, &wish, &ask);
         self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
             request: attempt.request,
             target: attempt.target,
             members: refusals.members,
             tried: refusals.tried,
+            filter: refusals.filter,
             breaker: refusals.breaker,
+            session: refusals.session,
             unplanned: refusals.unplanned,
         });
-        Err(refusals)
+        Err(NoLease::Nobody(refusals))
     }
 
     /// Gives a lease back with what came of it.
@@ -242,26 +222,33 @@ impl Engine {
     /// Says what came of a lease that is still in use.
     pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         match outcome {
-            Outcome::Success { latency } => self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
-                payload.latency_ms = Some(milliseconds(*latency));
-            }),
-            Outcome::Failure(fault) => self.tell(Topic::RequestFailure, lease, attempt, |payload| {
-                payload.fault = Some(FaultPayload::from(fault));
-                payload.counted = Some(true);
-            }),
+            Outcome::Success { latency } => {
+                self.measures.attempt_succeeded(*latency);
+                self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
+                    payload.latency_ms = Some(milliseconds(*latency));
+                });
+            }
+            Outcome::Failure(fault) => {
+                self.measures.attempt_failed();
+                self.tell(Topic::RequestFailure, lease, attempt, |payload| {
+                    payload.fault = Some(FaultPayload::from(fault));
+                    payload.counted = Some(true);
+                });
+            }
             Outcome::Neutral => {}
         }
-        self.record(lease, outcome);
+        self.record(lease, outcome, attempt.site);
     }
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
-    pub fn convict(&self, mut lease: Lease, fault: Fault) {
-        self.record(&mut lease, &Outcome::Failure(fault));
+    pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        self.record(&mut lease, &Outcome::Failure(fault), attempt.site);
     }
 
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
     pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
         debug_assert!(fault.consequence().hurt != Hurt::Yes);
+        self.measures.attempt_excused();
         self.tell(Topic::RequestFailure, lease, attempt, |payload| {
             payload.fault = Some(FaultPayload::from(fault));
             payload.counted = Some(false);
@@ -270,6 +257,7 @@ impl Engine {
 
     /// Tells that a request is over.
     pub fn complete(&self, completion: &Completion<'_>) {
+        self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
         self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
             request: completion.request,
             protocol: completion.protocol,
@@ -312,7 +300,7 @@ impl Engine {
     pub async fn stop(&self) -> Result<(), StoreError> {
         let saved = self.writer.stop().await;
         self.bus.close();
-        let (selector, hooks) = (Arc::clone(&self.selector), self.hooks.clone());
+        let (selector, hooks) = (Arc::clone(&self.selector), Arc::clone(&self.hooks));
         let stopped = tokio::task::spawn_blocking(move || {
             selector.stop();
             hooks.join();
@@ -345,23 +333,22 @@ impl Engine {
         });
     }
 
-    fn record(&self, lease: &mut Lease, outcome: &Outcome) {
-        self.observe(lease, outcome);
+    fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
+        self.observe(lease, outcome, site);
         let now = self.clock.now();
         if lease.report(outcome, now) {
+            self.measures.breaker_changed();
             self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
         }
     }
 
-    fn observe(&self, lease: &Lease, outcome: &Outcome) {
+    fn observe(&self, lease: &Lease, outcome: &Outcome, site: Symbol) {
         let (success, latency) = match outcome {
             Outcome::Success { latency } => (true, strategy::short_micros(*latency)),
             Outcome::Failure(_) => (false, 0),
             Outcome::Neutral => return,
         };
-        if self.observes {
-            self.selector.observed(Observation { slot: lease.member().slot, site: Symbol::NONE, success, latency });
-        }
+        self.selector.observed(Observation { slot: lease.member().slot, site, success, latency });
     }
 }
 

@@ -104,21 +104,64 @@ impl From<&Member> for MemberPayload {
 pub struct PluginFaultPayload<'a> {
     plugin: &'a str,
     version: &'a str,
+    digest: &'a str,
     export: &'a str,
     cause: &'static str,
     detail: &'a str,
+    /// The guest's functions, the innermost first.
+    backtrace: &'a [Box<str>],
+    /// The last lines that the instance logged.
+    log: &'a [Box<str>],
+    /// Bytes of linear memory.
+    memory: u64,
+    /// Milliseconds that the call had run.
+    elapsed_ms: f64,
+    /// How often the same fault came since it was told last.
+    repeated: u64,
 }
 
-impl<'a> From<&'a PluginFault> for PluginFaultPayload<'a> {
-    fn from(fault: &'a PluginFault) -> Self {
+impl<'a> PluginFaultPayload<'a> {
+    /// A fault, and how often it came since it was told last.
+    #[must_use]
+    pub fn new(fault: &'a PluginFault, repeated: u64) -> Self {
         Self {
             plugin: &fault.plugin.name,
             version: &fault.plugin.version,
+            digest: &fault.plugin.digest,
             export: fault.export,
             cause: fault.cause.as_str(),
             detail: &fault.detail,
+            backtrace: &fault.scene.backtrace,
+            log: &fault.scene.log,
+            memory: fault.scene.memory,
+            elapsed_ms: milliseconds(fault.scene.elapsed),
+            repeated,
         }
     }
+}
+
+/// `plugin-changed`.
+#[derive(Debug, Serialize)]
+pub struct PluginChangedPayload<'a> {
+    /// The plugin's name.
+    pub plugin: &'a str,
+    /// The version that is in force now.
+    pub version: &'a str,
+    /// Its digest.
+    pub digest: &'a str,
+    /// `strategy`, `parser` or `hook`.
+    pub kind: &'static str,
+    /// `loaded`, `replaced`, `rolled-back`, `state` or `removed`.
+    pub change: &'static str,
+    /// How it did: `active`, `degraded`, `quarantined` or `disabled`; null when it was not there.
+    pub from: Option<&'static str>,
+    /// How it does; null when it was removed.
+    pub to: Option<&'static str>,
+    /// Why, in words for people.
+    pub reason: &'a str,
+    /// When that ends by itself, in microseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
 }
 
 /// `pool-empty`.
@@ -132,8 +175,12 @@ pub struct PoolEmptyPayload<'a> {
     pub members: usize,
     /// Of those: tried already by this request.
     pub tried: usize,
+    /// Of those: not what the request wants.
+    pub filter: usize,
     /// Of those: breaker open.
     pub breaker: usize,
+    /// Of those: not the one that the request's session has to stay with.
+    pub session: usize,
     /// Of those: not in the strategy's plan.
     pub unplanned: usize,
 }

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
+use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, Store, StoreError};
 use proxywhirl_core::{Member, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
+use crate::measures::Measures;
 use crate::strategy::Selector;
 
 /// Commands that wait at the most; who sends one more waits.
@@ -40,15 +42,17 @@ pub struct Admissions {
 
 /// Who reads what the writer writes.
 #[derive(Debug)]
-pub struct Readers {
+pub(crate) struct Readers {
     /// The engine's clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Where joins and leaves are told.
-    pub bus: Arc<Bus>,
+    pub(crate) bus: Arc<Bus>,
     /// Where requests find the pool.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// The strategy.
-    pub selector: Arc<Selector>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The strategy, which also knows the sessions.
+    pub(crate) selector: Arc<Selector>,
+    /// The engine's numbers.
+    pub(crate) measures: Arc<Measures>,
 }
 
 enum Command {
@@ -59,7 +63,7 @@ enum Command {
 
 /// The writer's handle.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     task: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
@@ -69,7 +73,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn start(
+    pub(crate) fn start(
         pool: Pool,
         store: Option<Box<dyn Store>>,
         save_interval: Duration,
@@ -98,12 +102,12 @@ impl Writer {
     }
 
     /// Takes members in. Nothing is taken in any more once the writer has stopped.
-    pub async fn admit(&self, admissions: Vec<Admission>) -> Admissions {
+    pub(crate) async fn admit(&self, admissions: Vec<Admission>) -> Admissions {
         self.send(|answer| Command::Admit(admissions, answer)).await.unwrap_or_default()
     }
 
     /// Puts members out; how many there were.
-    pub async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
+    pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
     }
 
@@ -111,7 +115,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn save(&self) -> Result<(), StoreError> {
+    pub(crate) async fn save(&self) -> Result<(), StoreError> {
         self.send(Command::Save).await.unwrap_or(Ok(()))
     }
 
@@ -119,7 +123,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn stop(&self) -> Result<(), StoreError> {
+    pub(crate) async fn stop(&self) -> Result<(), StoreError> {
         drop(self.commands.lock().await.take());
         let Some(task) = self.task.lock().await.take() else { return Ok(()) };
         task.await.unwrap_or_else(|error| {
@@ -154,6 +158,8 @@ impl Desk {
                 break;
             }
         }
+        // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
+        self.readers.selector.restore(store.load_sessions()?);
         self.store = Some(store);
         self.saved_at = now;
         self.publish();
@@ -169,7 +175,10 @@ impl Desk {
                     Some(command) => self.obey(command).await,
                     None => return self.save().await,
                 },
-                _ = tick.tick() => self.save_or_warn().await,
+                _ = tick.tick() => {
+                    self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
+                    self.save_or_warn().await;
+                }
             }
         }
     }
@@ -265,21 +274,25 @@ impl Desk {
             member.live.statistics().last_used >= since || self.unsaved.contains(&member.endpoint.key())
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.clone() };
+        let sessions = self.readers.selector.sessions();
+        let SessionChanges { sessions: used, forgotten } = sessions.changes();
+        let changes = Changes { upserts, removed: self.removed.clone(), sessions: used, forgotten };
         if changes == Changes::default() {
             self.store = Some(store);
             return Ok(());
         }
         let saved = tokio::task::spawn_blocking(move || {
             let result = store.save(&changes);
-            (store, result)
+            (store, result, changes)
         });
-        let (store, result) = saved.await.map_err(|error| StoreError {
+        let (store, result, changes) = saved.await.map_err(|error| StoreError {
             place: "the store".to_owned(),
             reason: format!("has panicked while saving, and saves no more: {error}"),
         })?;
         self.store = Some(store);
-        if result.is_ok() {
+        if result.is_err() {
+            sessions.unsaved(SessionChanges { sessions: changes.sessions, forgotten: changes.forgotten });
+        } else {
             self.unsaved.clear();
             self.removed.clear();
             self.saved_at = now;

@@ -20,11 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::fault::{Hurt, Retry};
+use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Kind, Lease, MemberId, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::GatewayConfig;
+use crate::wanted::Wanted;
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(crate) struct Failover<'g> {
     config: &'g GatewayConfig,
     request: u64,
     target: &'g str,
+    site: Symbol,
+    wanted: Wanted,
     deadline: Instant,
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
@@ -119,9 +123,17 @@ impl Trial {
 }
 
 impl<'g> Failover<'g> {
-    pub(crate) fn new(engine: &'g Engine, config: &'g GatewayConfig, request: u64, target: &'g str) -> Self {
+    pub(crate) fn new(
+        engine: &'g Engine,
+        config: &'g GatewayConfig,
+        request: u64,
+        target: &'g str,
+        wanted: Wanted,
+    ) -> Self {
         let deadline = Instant::now() + config.request_deadline;
-        Self { engine, config, request, target, deadline, tried: Vec::new(), suspects: Vec::new(), fault: None }
+        let site = engine.site(target);
+        let (tried, suspects) = (Vec::new(), Vec::new());
+        Self { engine, config, request, target, site, wanted, deadline, tried, suspects, fault: None }
     }
 
     /// How many attempts were begun.
@@ -230,8 +242,8 @@ impl<'g> Failover<'g> {
         }
         let lease = match self.engine.acquire(&self.describe(number)) {
             Ok(lease) => lease,
-            Err(refusals) => {
-                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, refusals.to_string()));
+            Err(nobody) => {
+                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
                 return None;
             }
         };
@@ -242,7 +254,15 @@ impl<'g> Failover<'g> {
     }
 
     fn describe(&self, number: u32) -> Attempt<'_> {
-        Attempt { request: self.request, number, target: self.target, session: None, tried: &self.tried }
+        Attempt {
+            request: self.request,
+            number,
+            target: self.target,
+            site: self.site,
+            session: self.wanted.session,
+            filter: self.wanted.filter.as_ref(),
+            tried: &self.tried,
+        }
     }
 
     /// When the attempt has been silent for long enough that another one may begin.
@@ -280,7 +300,9 @@ impl<'g> Failover<'g> {
             match (charge, winner) {
                 (_, None) => self.settle(trial, &Outcome::Neutral),
                 // It was told when it happened.
-                (Charge::Failed(fault), Some(_)) => self.engine.convict(trial.lease, fault),
+                (Charge::Failed(fault), Some(_)) => {
+                    self.engine.convict(trial.lease, fault, &self.describe(trial.number))
+                }
                 (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
             }
         }

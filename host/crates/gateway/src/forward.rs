@@ -39,7 +39,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let target = record.target.clone();
-    let mut failover = Failover::new(gateway.engine(), gateway.config(), record.request, &target);
+    let mut failover =
+        Failover::new(gateway.engine(), gateway.config(), record.request, &target, record.wanted.clone());
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
         Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,

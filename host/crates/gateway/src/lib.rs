@@ -17,6 +17,7 @@ mod serve;
 mod session;
 mod stall;
 mod tunnel;
+pub mod wanted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,6 +6,8 @@ use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_engine::{Completion, Engine};
 use tokio::time::Instant;
 
+use crate::wanted::Wanted;
+
 /// A request from its head on.
 pub(crate) struct Record<'g> {
     engine: &'g Engine,
@@ -14,6 +16,8 @@ pub(crate) struct Record<'g> {
     method: String,
     /// Host and port of the origin.
     pub(crate) target: String,
+    /// What the request wants of its upstream.
+    pub(crate) wanted: Wanted,
     peer: Option<SocketAddr>,
     began: Instant,
 }
@@ -36,7 +40,14 @@ impl<'g> Record<'g> {
         peer: Option<SocketAddr>,
     ) -> Self {
         let request = engine.next_request();
-        Self { engine, request, protocol, method: method.to_owned(), target, peer, began: Instant::now() }
+        let (method, wanted) = (method.to_owned(), Wanted::default());
+        Self { engine, request, protocol, method, target, wanted, peer, began: Instant::now() }
+    }
+
+    /// The same, with what the request wants of its upstream.
+    pub(crate) fn wanting(mut self, wanted: Wanted) -> Self {
+        self.wanted = wanted;
+        self
     }
 
     /// Tells of the end.

@@ -4,6 +4,8 @@
 
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 
+use crate::wanted::Mistake;
+
 /// The answer to CONNECT once the tunnel is open.
 pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 /// The answer to `Expect: 100-continue`.
@@ -38,6 +40,14 @@ impl ErrorReply {
         Self { status, error, text: text.into(), received: None }
     }
 
+    /// What a client wants cannot be understood.
+    pub(crate) fn mistake(mistake: &Mistake) -> Self {
+        match mistake {
+            Mistake::User(why) => Self { error: "http_request_denied", ..Self::refusal(407, why) },
+            Mistake::Field(why) => Self::refusal(400, why),
+        }
+    }
+
     /// What is left to say when a request could not be served.
     pub(crate) fn of(fault: &Fault, target: &str, attempts: usize) -> Self {
         let consequence = fault.consequence();
@@ -69,6 +79,9 @@ impl ErrorReply {
             head.push_str(&format!("; received-status={status}"));
         }
         head.push_str(&format!("; details={}\r\n", sf_string(&text)));
+        if self.status == 407 {
+            head.push_str("Proxy-Authenticate: Basic realm=\"ProxyWhirl\", charset=\"UTF-8\"\r\n");
+        }
         if self.status == 503 {
             head.push_str("Retry-After: 1\r\n");
         }
@@ -109,6 +122,7 @@ fn sf_string(text: &str) -> String {
 const fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         414 => "URI Too Long",
         431 => "Request Header Fields Too Large",

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
 use crate::forward;
-use crate::ingress::http::{Wanted, read, refusal_of};
+use crate::ingress::http::{Errand, read, refusal_of};
 use crate::ingress::{Dialect, socks};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
+use crate::wanted::Wanted;
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -110,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn request(&mut self) -> Next {
         let config = self.gateway.config();
         let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
-        let head = match timeout(config.head_timeout, reading).await {
+        let mut head = match timeout(config.head_timeout, reading).await {
             Ok(Ok(Some(head))) => head,
             Ok(Ok(None)) => return Next::Close,
             Ok(Err(error)) => {
@@ -123,12 +124,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             }
         };
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
+        let wanted = match Wanted::by_fields(&mut head.headers) {
+            Ok(wanted) => wanted,
+            Err(mistake) => return self.refuse(&ErrorReply::mistake(&mistake), body),
+        };
         match read(head) {
             Err(reply) => self.refuse(&reply, body),
-            Ok(Wanted::Tunnel(target)) => self.tunnel(Manner::Connect, &target).await,
-            Ok(Wanted::Forward(request)) => {
+            Ok(Errand::Tunnel(target)) => self.tunnel(Manner::Connect, &target, wanted).await,
+            Ok(Errand::Forward(request)) => {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
-                let record = Record::new(self.gateway.engine(), "http", method, target, self.peer);
+                let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
                 Box::pin(forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record)).await
             }
@@ -145,33 +150,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         Next::Last(reply.to_bytes(self.gateway.config().pseudonym, body))
     }
 
-    async fn tunnel(&mut self, manner: Manner, target: &Target) -> Next {
-        let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", target.to_string(), self.peer);
+    async fn tunnel(&mut self, manner: Manner, target: &Target, wanted: Wanted) -> Next {
+        let name = target.to_string();
+        let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
         let early = std::mem::take(&mut self.buffer);
         tunnel::serve(self.gateway, &mut self.client, early, manner, target, record).await
     }
 
     async fn socks4(&mut self) -> Next {
         match self.handshake(socks::request4).await {
-            Ok((target, true)) => self.tunnel(Manner::Socks4a, &target).await,
-            Ok((target, false)) => self.tunnel(Manner::Socks4, &target).await,
+            Ok(socks::Request4 { target, manner, user }) => match Wanted::by_user(&user) {
+                Ok(wanted) => self.tunnel(manner, &target, wanted).await,
+                Err(mistake) => {
+                    let refusal = socks::Refusal::new(socks::code::GENERAL, mistake.to_string());
+                    self.refuse_socks(Some(refusal), |_| socks::reply4(false).to_vec())
+                }
+            },
             Err(refusal) => self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()),
         }
     }
 
     async fn socks5(&mut self) -> Next {
-        match self.handshake(|bytes| Ok(socks::greeting(bytes))).await {
-            Ok(true) => {}
-            Ok(false) => return Next::Last(socks::METHODS_REFUSED.to_vec()),
+        let method = match self.handshake(|bytes| Ok(socks::greeting(bytes))).await {
+            Ok(method) => method,
             Err(refusal) => return self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()),
-        }
-        if self.client.write_all(&socks::METHOD_ACCEPTED).await.is_err() || self.client.flush().await.is_err() {
+        };
+        let Some(method) = method else { return Next::Last(socks::METHODS_REFUSED.to_vec()) };
+        if !self.say(&method.accepted()).await {
             return Next::Close;
         }
+        let wanted = match method {
+            socks::Method::None => Wanted::default(),
+            socks::Method::Password => match self.introduction().await {
+                Ok(wanted) => wanted,
+                Err(end) => return end,
+            },
+        };
         match self.handshake(socks::request5).await {
-            Ok(target) => self.tunnel(Manner::Socks5, &target).await,
+            Ok(target) => self.tunnel(Manner::Socks5, &target, wanted).await,
             Err(refusal) => self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()),
         }
+    }
+
+    /// Reads user name and password of SOCKS 5, of which the name says what the client wants.
+    async fn introduction(&mut self) -> Result<Wanted, Next> {
+        let refused = |_| socks::PASSWORD_REFUSED.to_vec();
+        let user = match self.handshake(socks::password).await {
+            Ok(user) => user,
+            Err(refusal) => return Err(self.refuse_socks(refusal, refused)),
+        };
+        let wanted = Wanted::by_user(&user).map_err(|mistake| {
+            let refusal = socks::Refusal::new(socks::code::GENERAL, mistake.to_string());
+            self.refuse_socks(Some(refusal), refused)
+        })?;
+        if self.say(&socks::PASSWORD_ACCEPTED).await { Ok(wanted) } else { Err(Next::Close) }
+    }
+
+    /// False when the client is gone.
+    async fn say(&mut self, bytes: &[u8]) -> bool {
+        self.client.write_all(bytes).await.is_ok() && self.client.flush().await.is_ok()
     }
 
     /// Reads one message of SOCKS. No refusal says that the client is gone, or too slow.

@@ -78,7 +78,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let name = record.target.clone();
-    let mut failover = Failover::new(gateway.engine(), gateway.config(), record.request, &name);
+    let mut failover = Failover::new(gateway.engine(), gateway.config(), record.request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let opened = Box::pin(
         failover.run(Repeat::AfterFault, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),

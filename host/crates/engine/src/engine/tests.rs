@@ -4,12 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use proxywhirl_core::fault::{Kind, Side, Stage};
-use proxywhirl_core::plugin::{FaultCause, PluginFault, Request, Strategy};
-use proxywhirl_core::select::{Membership, Mode, Plan, Tier, Weighted};
-use proxywhirl_core::store::{Changes, StoredMember};
-use proxywhirl_core::{Candidate, Member, Tags};
+use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, Request, Strategy, View};
+use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Tier, Weighted};
+use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
+use proxywhirl_core::{Candidate, Member, MemberId, Tags};
 
 use super::*;
+use crate::status::PluginStatus;
+use crate::swap::SwapError;
+
+mod actor;
+mod conduct;
+mod hooks;
+mod plans;
+mod swaps;
 
 /// What a scripted strategy does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,31 +40,31 @@ enum Script {
     SelectNobody,
 }
 
-struct Scripted(Script, u32);
+struct Scripted(Script, u32, PluginIdentity);
 
-fn fault(export: &'static str) -> PluginFault {
-    PluginFault {
-        plugin: "scripted".into(),
-        version: "0.1.0".into(),
-        export,
-        cause: FaultCause::Trap,
-        detail: "unreachable".into(),
+impl Scripted {
+    fn new(script: Script) -> Self {
+        Self(script, 0, PluginIdentity::named("scripted"))
     }
 }
 
+fn fault(export: &'static str) -> PluginFault {
+    PluginFault::new(PluginIdentity::named("scripted"), export, FaultCause::Trap, "unreachable")
+}
+
 impl StrategyFactory for Scripted {
-    fn name(&self) -> &str {
-        "scripted"
+    fn identity(&self) -> &PluginIdentity {
+        &self.2
     }
 
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
-        Ok(Box::new(Self(self.0, 0)))
+        Ok(Box::new(Self::new(self.0)))
     }
 }
 
 impl Strategy for Scripted {
-    fn name(&self) -> &str {
-        "scripted"
+    fn identity(&self) -> &PluginIdentity {
+        &self.2
     }
 
     fn apply(&mut self, _: u64, _: bool, _: &[Arc<Member>], _: &[u32]) -> Result<(), PluginFault> {
@@ -67,10 +75,7 @@ impl Strategy for Scripted {
         Ok(false)
     }
 
-    fn plan(&mut self, _: Timestamp, _: u64) -> Result<Plan, PluginFault> {
-        let only = |slot| Plan {
-            tiers: vec![Tier { mode: Mode::Draw, members: Membership::These(vec![Weighted { slot, weight: 1.0 }]) }],
-        };
+    fn plan(&mut self, _: &View<'_>, _: Timestamp, _: u64) -> Result<Plan, PluginFault> {
         self.1 += 1;
         match self.0 {
             Script::First => Ok(only(0)),
@@ -92,6 +97,12 @@ impl Strategy for Scripted {
     }
 }
 
+/// A plan for the member in one slot.
+fn only(slot: u32) -> Plan {
+    let members = Membership::These(vec![Weighted { slot, weight: 1.0 }]);
+    Plan { tiers: vec![Tier { mode: Mode::Draw, members }], ..Plan::default() }
+}
+
 fn candidate(n: u8) -> Candidate {
     Candidate {
         endpoint: format!("http://10.0.0.{n}:80").parse().unwrap(),
@@ -103,7 +114,7 @@ fn candidate(n: u8) -> Candidate {
 }
 
 async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {
-    let strategy = script.map(|script| Arc::new(Scripted(script, 0)) as Arc<dyn StrategyFactory>);
+    let strategy = script.map(|script| Arc::new(Scripted::new(script)) as Arc<dyn StrategyFactory>);
     let engine = Engine::start(EngineConfig::default(), Parts { strategy, ..Parts::default() }).unwrap();
     let candidates = (0..members).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect();
     assert_eq!(engine.admit(candidates).await.new, usize::from(members));
@@ -111,7 +122,16 @@ async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {
 }
 
 fn attempt(tried: &[MemberId]) -> Attempt<'_> {
-    Attempt { request: 1, number: 1, target: "origin.example:80", session: None, tried }
+    let (request, number, target) = (1, 1, "origin.example:80");
+    Attempt { request, number, target, site: Symbol::NONE, session: None, filter: None, tried }
+}
+
+/// Why nobody is left.
+fn refused(engine: &Engine, tried: &[MemberId]) -> Refusals {
+    match engine.acquire(&attempt(tried)) {
+        Err(NoLease::Nobody(refusals)) => refusals,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// How often each member is chosen in 30 requests.
@@ -143,7 +163,7 @@ async fn whatever_a_plugin_does_the_fallback_answers_and_the_fault_is_told() {
         (Script::SelectNonsense, "select", "invalid-answer"),
         (Script::SelectTrap, "select", "trap"),
     ] {
-        let strategy: Arc<dyn StrategyFactory> = Arc::new(Scripted(script, 0));
+        let strategy: Arc<dyn StrategyFactory> = Arc::new(Scripted::new(script));
         let parts = Parts { strategy: Some(strategy), ..Parts::default() };
         let engine = Engine::start(EngineConfig::default(), parts).unwrap();
         let mut told = engine.subscribe(&[Topic::PluginFaulted], 100);
@@ -165,7 +185,7 @@ async fn a_plan_that_could_not_be_renewed_loses_no_request() {
 
 #[tokio::test]
 async fn a_strategy_that_says_nobody_is_obeyed() {
-    let refusals = engine(Some(Script::SelectNobody), 3).await.acquire(&attempt(&[])).unwrap_err();
+    let refusals = refused(&*engine(Some(Script::SelectNobody), 3).await, &[]);
     assert_eq!((refusals.members, refusals.unplanned), (3, 3));
 }
 
@@ -178,7 +198,7 @@ async fn who_was_tried_is_not_chosen_again() {
         assert!(!tried.contains(&lease.member().id));
         tried.push(lease.member().id);
     }
-    let refusals = engine.acquire(&attempt(&tried)).unwrap_err();
+    let refusals = refused(&engine, &tried);
     assert_eq!((refusals.members, refusals.tried), (3, 3));
 }
 
@@ -191,18 +211,22 @@ async fn a_member_that_fails_in_a_row_is_kept_away_and_the_change_is_told() {
         let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "");
         engine.settle(lease, &Outcome::Failure(fault), &attempt(&[]));
     }
-    assert_eq!(engine.acquire(&attempt(&[])).unwrap_err().breaker, 1);
+    assert_eq!(refused(&engine, &[]).breaker, 1);
     assert_eq!(told.next().await.unwrap().topic, Topic::BreakerChanged);
     assert_eq!(told.next().await.unwrap().topic, Topic::PoolEmpty);
 }
 
 /// A store whose content the test sees.
 #[derive(Clone, Default)]
-struct Shelf(Arc<Mutex<BTreeMap<String, StoredMember>>>);
+struct Shelf(Arc<Mutex<BTreeMap<String, StoredMember>>>, Arc<Mutex<BTreeMap<u64, StoredSession>>>);
 
 impl Store for Shelf {
     fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
         Ok(self.0.lock().unwrap().values().cloned().collect())
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        Ok(self.1.lock().unwrap().values().copied().collect())
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
@@ -210,6 +234,9 @@ impl Store for Shelf {
         for key in &changes.removed {
             members.remove(&key.to_string());
         }
+        let mut sessions = self.1.lock().unwrap();
+        sessions.extend(changes.sessions.iter().map(|session| (session.session, *session)));
+        sessions.retain(|session, _| !changes.forgotten.contains(session));
         for member in &changes.upserts {
             members.insert(member.endpoint.key().to_string(), member.clone());
         }

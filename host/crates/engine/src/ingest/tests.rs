@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use proxywhirl_core::plugin::FaultCause;
+use proxywhirl_core::plugin::{FaultCause, PluginIdentity};
 use proxywhirl_core::{Anonymity, Credentials, Scheme};
 
 use super::*;
@@ -18,7 +18,7 @@ impl Fake {
     }
 
     fn fault(&self, export: &'static str, cause: FaultCause) -> PluginFault {
-        PluginFault { plugin: self.name.into(), version: "1".into(), export, cause, detail: "".into() }
+        PluginFault::new(PluginIdentity::named(self.name), export, cause, "")
     }
 }
 
@@ -102,7 +102,7 @@ async fn a_parser_that_fails_leaves_the_document_to_the_next() {
     assert_eq!(parser_of([liar(), Fake::lines("text", 1)]).await.unwrap(), "text");
     let other = Fake { name: "csv", score: Ok(50), parses: false };
     let error = parser_of([other, liar()]).await.unwrap_err().to_string();
-    assert_eq!(error, "plugin json 1: refused in parse");
+    assert_eq!(error, "plugin json: refused in parse");
     let error = parser_of([Fake::lines("json", 0), Fake::lines("csv", 0)]).await.unwrap_err().to_string();
     assert_eq!(error, "no parser recognises the document; asked were: json, csv");
     assert!(parser_of([]).await.unwrap_err().to_string().ends_with("asked were: none"));

@@ -50,7 +50,7 @@ async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
     };
     let began = Instant::now();
     let asked = Mutex::new(Vec::new());
-    let mut failover = Failover::new(&engine, &config, 1, "origin.test:80");
+    let mut failover = Failover::new(&engine, &config, 1, "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |endpoint| {
             let asked = &asked;

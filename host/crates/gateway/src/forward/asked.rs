@@ -104,7 +104,7 @@ pub(super) fn set(headers: &mut Headers, name: &str, value: impl AsRef<[u8]>) ->
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::ingress::http::{Wanted, read};
+    use crate::ingress::http::{Errand, read};
 
     fn asked(line: &str, fields: &[(&str, &str)]) -> Asked {
         let (method, target) = line.split_once(' ').unwrap();
@@ -113,7 +113,7 @@ mod tests {
             headers.append(name, value).unwrap();
         }
         let head = RequestHead { method: method.into(), target: target.into(), minor_version: 1, headers };
-        let Ok(Wanted::Forward(request)) = read(head) else { panic!("not to be forwarded") };
+        let Ok(Errand::Forward(request)) = read(head) else { panic!("not to be forwarded") };
         Asked::new(request).unwrap()
     }
 

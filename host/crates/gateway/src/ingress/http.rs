@@ -13,7 +13,7 @@ const HELP: &str = "this is a proxy, not a web server: use it as one, as in curl
 
 /// A request that can be served.
 #[derive(Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum Errand {
     /// Opaque bytes to and from the origin.
     Tunnel(Target),
     /// This request, answered.
@@ -38,16 +38,16 @@ impl Request {
 }
 
 /// Reads what a request wants.
-pub(crate) fn read(head: RequestHead) -> Result<Wanted, ErrorReply> {
+pub(crate) fn read(head: RequestHead) -> Result<Errand, ErrorReply> {
     let body = head.body().map_err(|error| refuse(&error.to_string()))?;
     if head.method == "CONNECT" {
         if body != BodyLength::None {
             return Err(refuse("a CONNECT request has no body"));
         }
-        return connect(&head.target).map(Wanted::Tunnel);
+        return connect(&head.target).map(Errand::Tunnel);
     }
     let (target, path) = absolute(&head)?;
-    Ok(Wanted::Forward(Request { head, target, path, body }))
+    Ok(Errand::Forward(Request { head, target, path, body }))
 }
 
 /// The answer to a head that could not be read; none when the client is gone.
@@ -128,8 +128,8 @@ mod tests {
         let (method, target) = (method.to_owned(), target.to_owned());
         let head = RequestHead { method, target, minor_version: 1, headers: Headers::new() };
         match read(head) {
-            Ok(Wanted::Tunnel(target)) => Ok(format!("tunnel {target}")),
-            Ok(Wanted::Forward(request)) => Ok(format!("{} {}", request.authority(), request.path)),
+            Ok(Errand::Tunnel(target)) => Ok(format!("tunnel {target}")),
+            Ok(Errand::Forward(request)) => Ok(format!("{} {}", request.authority(), request.path)),
             Err(reply) => Err(reply.status),
         }
     }

@@ -9,6 +9,7 @@ use proxywhirl_core::{Fault, Kind, Side};
 use proxywhirl_net::Target;
 
 use super::target;
+use crate::tunnel::Manner;
 
 /// The longest message: SOCKS 4a with a user name of 255 bytes and a host name of 255.
 pub(crate) const MAX_MESSAGE: usize = 8 + 256 + 256;
@@ -17,6 +18,7 @@ const MAX_TEXT: usize = 255;
 
 const CONNECT: u8 = 1;
 const NO_AUTHENTICATION: u8 = 0;
+const PASSWORD: u8 = 2;
 
 /// A message and its length in bytes, or that it is not whole yet.
 type Parsed<T> = Result<Option<(T, usize)>, Refusal>;
@@ -29,7 +31,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: u8, why: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u8, why: impl Into<String>) -> Self {
         Self { code, why: why.into() }
     }
 }
@@ -46,8 +48,29 @@ pub(crate) mod code {
     pub(crate) const ADDRESS_TYPE: u8 = 8;
 }
 
-/// The answer to a greeting: no authentication.
-pub(crate) const METHOD_ACCEPTED: [u8; 2] = [5, NO_AUTHENTICATION];
+/// How a client of SOCKS 5 says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// Not at all.
+    None,
+    /// By user name and password (RFC 1929).
+    Password,
+}
+
+impl Method {
+    /// The answer to a greeting.
+    pub(crate) const fn accepted(self) -> [u8; 2] {
+        match self {
+            Self::None => [5, NO_AUTHENTICATION],
+            Self::Password => [5, PASSWORD],
+        }
+    }
+}
+
+/// The answer to a user name with which the gateway can do something.
+pub(crate) const PASSWORD_ACCEPTED: [u8; 2] = [1, 0];
+/// The answer to one with which it cannot.
+pub(crate) const PASSWORD_REFUSED: [u8; 2] = [1, 1];
 /// The answer to a greeting that offers nothing that the gateway takes.
 pub(crate) const METHODS_REFUSED: [u8; 2] = [5, 0xff];
 
@@ -61,11 +84,32 @@ pub(crate) const fn reply4(granted: bool) -> [u8; 8] {
     [0, if granted { 90 } else { 91 }, 0, 0, 0, 0, 0, 0]
 }
 
-/// Reads the greeting of SOCKS 5: whether the client offers to go without authentication.
-pub(crate) fn greeting(bytes: &[u8]) -> Option<(bool, usize)> {
+/// Reads the greeting of SOCKS 5: the method to go on with, or that the gateway takes none of what is offered. A client
+/// that offers a user name has one, and what it says is worth reading.
+pub(crate) fn greeting(bytes: &[u8]) -> Option<(Option<Method>, usize)> {
     let count = usize::from(*bytes.get(1)?);
     let methods = bytes.get(2..2 + count)?;
-    Some((methods.contains(&NO_AUTHENTICATION), 2 + count))
+    let method = if methods.contains(&PASSWORD) {
+        Some(Method::Password)
+    } else {
+        methods.contains(&NO_AUTHENTICATION).then_some(Method::None)
+    };
+    Some((method, 2 + count))
+}
+
+/// Reads user name and password (RFC 1929 §2): the name.
+pub(crate) fn password(bytes: &[u8]) -> Parsed<String> {
+    let [version, length, rest @ ..] = bytes else { return Ok(None) };
+    if *version != 1 {
+        return Err(Refusal::new(code::GENERAL, format!("a user name and password of version {version}")));
+    }
+    let length = usize::from(*length);
+    let (Some(user), Some(password)) = (rest.get(..length), rest.get(length)) else { return Ok(None) };
+    let end = length + 1 + usize::from(*password);
+    if rest.len() < end {
+        return Ok(None);
+    }
+    Ok(Some((String::from_utf8_lossy(user).into_owned(), 2 + end)))
 }
 
 /// Reads the request of SOCKS 5.
@@ -100,8 +144,17 @@ fn address5(kind: u8, bytes: &[u8]) -> Parsed<String> {
     }
 }
 
-/// Reads the request of SOCKS 4 or 4a; true says 4a.
-pub(crate) fn request4(bytes: &[u8]) -> Parsed<(Target, bool)> {
+/// What a client of SOCKS 4 or 4a asks for.
+#[derive(Debug)]
+pub(crate) struct Request4 {
+    pub(crate) target: Target,
+    pub(crate) manner: Manner,
+    /// Its user name; empty for none.
+    pub(crate) user: String,
+}
+
+/// Reads the request of SOCKS 4 or 4a.
+pub(crate) fn request4(bytes: &[u8]) -> Parsed<Request4> {
     let [_, command, high, low, a, b, c, d, rest @ ..] = bytes else { return Ok(None) };
     if *command != CONNECT {
         let why = format!("SOCKS command {command}: only CONNECT (1) is served");
@@ -113,13 +166,17 @@ pub(crate) fn request4(bytes: &[u8]) -> Parsed<(Target, bool)> {
     // 0.0.0.x, with x not 0, says that a name follows: that is all that 4a adds.
     if !(address.octets().starts_with(&[0, 0, 0]) && *d != 0) {
         let target = named(&address.to_string(), port)?;
-        return Ok(Some(((target, false), 8 + user.len() + 1)));
+        let length = 8 + user.len() + 1;
+        let user = String::from_utf8_lossy(user).into_owned();
+        return Ok(Some((Request4 { target, manner: Manner::Socks4, user }, length)));
     }
     let Some(name) = terminated(rest.get(user.len() + 1..).unwrap_or_default(), "host name")? else {
         return Ok(None);
     };
     let target = named(&text(name)?, port)?;
-    Ok(Some(((target, true), 8 + user.len() + 1 + name.len() + 1)))
+    let length = 8 + user.len() + 1 + name.len() + 1;
+    let user = String::from_utf8_lossy(user).into_owned();
+    Ok(Some((Request4 { target, manner: Manner::Socks4a, user }, length)))
 }
 
 /// The bytes before a NUL; none when it has not come yet.
@@ -202,21 +259,35 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_must_offer_to_go_without_authentication() {
-        assert_eq!(greeting(&[5, 2, 2, 0, 9]), Some((true, 4)));
-        assert_eq!(greeting(&[5, 1, 2]), Some((false, 3)));
-        assert_eq!(greeting(&[5, 0]), Some((false, 2)));
+    fn a_greeting_must_offer_no_authentication_or_a_user_name_which_is_preferred() {
+        assert_eq!(greeting(&[5, 2, 2, 0, 9]), Some((Some(Method::Password), 4)));
+        assert_eq!(greeting(&[5, 2, 1, 0]), Some((Some(Method::None), 4)));
+        assert_eq!(greeting(&[5, 1, 1]), Some((None, 3)));
+        assert_eq!(greeting(&[5, 0]), Some((None, 2)));
+    }
+
+    #[test]
+    fn a_user_name_is_read_and_its_password_skipped() {
+        let bytes = b"\x01\x04anna\x06secret\x05";
+        assert_eq!(password(bytes).unwrap(), Some(("anna".to_owned(), 13)));
+        assert_eq!(password(b"\x01\x00\x00").unwrap(), Some((String::new(), 3)));
+        for end in 0..13 {
+            assert_eq!(password(&bytes[..end]).unwrap(), None, "{end}");
+        }
+        assert!(password(b"\x05\x01\x00").is_err());
     }
 
     #[test]
     fn socks4_carries_an_address_and_4a_a_name() {
         let bytes = request_of("me", [1, 2, 3, 4], "");
-        let ((target, named), length) = request4(&bytes).unwrap().unwrap();
-        assert_eq!((target.to_string().as_str(), named, length), ("1.2.3.4:80", false, bytes.len()));
+        let (request, length) = request4(&bytes).unwrap().unwrap();
+        assert_eq!((request.target.to_string().as_str(), request.user.as_str()), ("1.2.3.4:80", "me"));
+        assert_eq!((request.manner, length), (Manner::Socks4, bytes.len()));
 
         let bytes = request_of("", [0, 0, 0, 9], "Example.com");
-        let ((target, named), length) = request4(&[&bytes[..], b"GET /"].concat()).unwrap().unwrap();
-        assert_eq!((target.to_string().as_str(), named, length), ("example.com:80", true, bytes.len()));
+        let (request, length) = request4(&[&bytes[..], b"GET /"].concat()).unwrap().unwrap();
+        assert_eq!((request.target.to_string().as_str(), request.user.as_str()), ("example.com:80", ""));
+        assert_eq!((request.manner, length), (Manner::Socks4a, bytes.len()));
     }
 
     #[test]

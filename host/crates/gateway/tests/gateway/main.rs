@@ -8,3 +8,4 @@ mod hostile;
 mod life;
 mod scene;
 mod tunnel;
+mod wishes;

@@ -47,17 +47,13 @@ impl Scene {
     }
 
     pub(crate) async fn with<U: AsRef<str>>(upstreams: &[U], config: GatewayConfig) -> Self {
-        let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
-        let admissions = upstreams.iter().map(|url| {
-            Admission::Vouched(Box::new(Candidate {
-                endpoint: url.as_ref().parse().unwrap(),
-                tags: Tags::default(),
-                country: None,
-                anonymity: Anonymity::Unknown,
-                line: 0,
-            }))
-        });
-        engine.admit(admissions.collect()).await;
+        let candidates = upstreams.iter().map(|url| candidate(url.as_ref())).collect();
+        Self::of(candidates, Parts::default(), config).await
+    }
+
+    pub(crate) async fn of(candidates: Vec<Candidate>, parts: Parts, config: GatewayConfig) -> Self {
+        let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+        engine.admit(candidates.into_iter().map(|one| Admission::Vouched(Box::new(one))).collect()).await;
         let tls = TlsConfig { verify: false, ..TlsConfig::default() };
         let dialer = Dialer::new(DialerConfig { connect_timeout: PATIENCE, tls }).unwrap();
         let gateway = Gateway::new(Arc::clone(&engine), dialer, config);
@@ -96,6 +92,17 @@ impl Scene {
     pub(crate) async fn drained(self) -> Drained {
         self.stop.cancel();
         self.served.await.unwrap()
+    }
+}
+
+/// An upstream of which nothing but its URL is known.
+pub(crate) fn candidate(url: &str) -> Candidate {
+    Candidate {
+        endpoint: url.parse().unwrap(),
+        tags: Tags::default(),
+        country: None,
+        anonymity: Anonymity::Unknown,
+        line: 0,
     }
 }
 

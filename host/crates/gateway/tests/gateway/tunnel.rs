@@ -79,6 +79,6 @@ async fn commands_other_than_connect_are_refused() {
     stream.read_exact(&mut reply).await.unwrap();
     assert_eq!(reply[..2], [0, 91]);
     let mut stream = scene.client().await;
-    stream.write_all(&[5, 1, 2]).await.unwrap();
+    stream.write_all(&[5, 1, 1]).await.unwrap();
     assert_eq!(stream.read_u16().await.unwrap(), 0x05ff);
 }

@@ -1,0 +1,81 @@
+//! A request as the engine hears of it: each attempt, why it gets no member, and the end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::fault::Fault;
+use proxywhirl_core::plugin::PluginIdentity;
+use proxywhirl_core::select::{Filter, Refusals};
+use proxywhirl_core::symbol::Symbol;
+use proxywhirl_core::{Endpoint, MemberId};
+
+/// A try to serve a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The request's number, from [`Engine::next_request`](crate::Engine::next_request).
+    pub request: u64,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// Its site, from [`Engine::site`](crate::Engine::site).
+    pub site: Symbol,
+    /// Hash of the request's session, or none.
+    pub session: Option<u64>,
+    /// The members that it may use, if not all.
+    pub filter: Option<&'a Arc<Filter>>,
+    /// Members that this request has tried.
+    pub tried: &'a [MemberId],
+}
+
+/// A request that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
+    pub protocol: &'static str,
+    /// The HTTP method, or `CONNECT`.
+    pub method: &'a str,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// The status that the client got.
+    pub status: Option<u16>,
+    /// How many members were tried.
+    pub attempts: u32,
+    /// The member that served it.
+    pub upstream: Option<&'a Endpoint>,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// Why it failed.
+    pub fault: Option<&'a Fault>,
+}
+
+/// Why a request gets no member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoLease {
+    /// Nobody is left: what took how many.
+    Nobody(Refusals),
+    /// The strategy has faulted, and the user wants no other answer than its own.
+    Plugin {
+        /// The strategy.
+        plugin: PluginIdentity,
+        /// Its last fault in one line.
+        fault: Option<Box<str>>,
+    },
+}
+
+impl fmt::Display for NoLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody(refusals) => refusals.fmt(f),
+            Self::Plugin { plugin, fault } => {
+                let fault = fault.as_deref().unwrap_or("it has not answered yet");
+                write!(f, "plugin {plugin} has faulted, and its on_fault is reject: {fault}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoLease {}

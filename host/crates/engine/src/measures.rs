@@ -1,0 +1,115 @@
+//! The engine's own numbers, told through the `metrics` facade: whoever runs the engine decides whether anybody listens.
+//!
+//! Handles are taken once, when the engine starts. A pick counts nothing but what it counts anyway: how often somebody
+//! was picked is read from there once in each interval in which the pool is saved.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+/// The protocols of clients, as [`Completion::protocol`](crate::Completion::protocol) names them.
+const PROTOCOLS: [&str; 5] = ["http", "connect", "socks4", "socks4a", "socks5"];
+
+/// The numbers of an engine.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    /// Draws, counted from the seed on: each has a number, from which its chance follows.
+    draws: AtomicU64,
+    seed: u64,
+    picks: Counter,
+    nobody: Counter,
+    rejected: Counter,
+    succeeded: Counter,
+    failed: Counter,
+    excused: Counter,
+    latency: Histogram,
+    members: Gauge,
+    sessions: Gauge,
+    breakers: Counter,
+    requests: [Requests; PROTOCOLS.len()],
+}
+
+/// The requests of a protocol.
+#[derive(Debug)]
+struct Requests {
+    served: Counter,
+    failed: Counter,
+    duration: Histogram,
+}
+
+impl Measures {
+    pub(crate) fn new(seed: u64) -> Self {
+        let attempts = |outcome: &'static str| metrics::counter!("proxywhirl_attempts_total", "outcome" => outcome);
+        let refused = |reason: &'static str| metrics::counter!("proxywhirl_refusals_total", "reason" => reason);
+        Self {
+            draws: AtomicU64::new(seed),
+            seed,
+            picks: metrics::counter!("proxywhirl_picks_total"),
+            nobody: refused("nobody"),
+            rejected: refused("plugin"),
+            succeeded: attempts("success"),
+            failed: attempts("failure"),
+            excused: attempts("excused"),
+            latency: metrics::histogram!("proxywhirl_attempt_latency_seconds"),
+            members: metrics::gauge!("proxywhirl_pool_members"),
+            sessions: metrics::gauge!("proxywhirl_sessions"),
+            breakers: metrics::counter!("proxywhirl_breaker_changes_total"),
+            requests: PROTOCOLS.map(Requests::new),
+        }
+    }
+
+    /// The number of a draw.
+    pub(crate) fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn nobody_left(&self) {
+        self.nobody.increment(1);
+    }
+
+    pub(crate) fn rejected(&self) {
+        self.rejected.increment(1);
+    }
+
+    pub(crate) fn attempt_succeeded(&self, latency: Duration) {
+        self.succeeded.increment(1);
+        self.latency.record(latency);
+    }
+
+    pub(crate) fn attempt_failed(&self) {
+        self.failed.increment(1);
+    }
+
+    pub(crate) fn attempt_excused(&self) {
+        self.excused.increment(1);
+    }
+
+    pub(crate) fn breaker_changed(&self) {
+        self.breakers.increment(1);
+    }
+
+    pub(crate) fn request_over(&self, protocol: &str, is_served: bool, duration: Duration) {
+        let known = PROTOCOLS.iter().zip(&self.requests).find(|(name, _)| **name == protocol);
+        if let Some((_, requests)) = known {
+            if is_served { &requests.served } else { &requests.failed }.increment(1);
+            requests.duration.record(duration);
+        }
+    }
+
+    /// Tells what is told at intervals.
+    #[allow(clippy::cast_precision_loss, reason = "a pool and its sessions are some millions at the most")]
+    pub(crate) fn pulse(&self, members: usize, sessions: usize) {
+        self.members.set(members as f64);
+        self.sessions.set(sessions as f64);
+        self.picks.absolute(self.draws.load(Ordering::Relaxed).wrapping_sub(self.seed));
+    }
+}
+
+impl Requests {
+    fn new(protocol: &'static str) -> Self {
+        let requests = |outcome: &'static str| metrics::counter!("proxywhirl_requests_total", "protocol" => protocol, "outcome" => outcome);
+        let duration = metrics::histogram!("proxywhirl_request_duration_seconds", "protocol" => protocol);
+        Self { served: requests("served"), failed: requests("failed"), duration }
+    }
+}
