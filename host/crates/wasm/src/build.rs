@@ -1,43 +1,49 @@
-//! Building plugins: from a crate to a component that carries its manifest.
+//! Building plugins: from a project in one of four languages to a component that carries its manifest.
 //!
-//! Cargo makes a core module, [`wit_component`] a component of it; the component is then asked about
-//! itself in the sandbox in which it will run, and the answer goes into it as its manifest, together
-//! with a digest of the sources. Equal sources and an equal toolchain give equal bytes, wherever the
-//! checkout lies.
+//! Cargo makes a core module of a crate, and clang of a project in C; [`wit_component`] makes components
+//! of those. Projects in Python and JavaScript become components by tools that bring an interpreter,
+//! installed once for all projects of a user by the language's own package manager. What a toolchain
+//! would import of WASI is left out, so every component asks for interfaces of the contract only.
+//!
+//! The manifest goes into the component, together with a digest of the sources: a crate is asked about
+//! itself in the sandbox in which it will run, any other project says it in its `plugin.toml`. Equal
+//! crates and an equal toolchain give equal bytes, wherever the checkout lies.
 
+mod c;
 mod componentize;
-mod project;
+mod contract;
+mod crates;
+mod foreign;
+mod javascript;
+mod project_file;
+mod python;
+mod rust;
 mod sources;
+mod tool;
 mod toolchain;
+mod workshop;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use proxywhirl_core::plugin::PluginKind;
-use proxywhirl_core::symbol::Symbols;
-use proxywhirl_core::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::PluginsConfig;
-use crate::plugin::{Bytes, Plugin, hex};
-use crate::runtime::Runtime;
-use project::{Library, Project};
+use crate::plugin::hex;
+pub use project_file::{FILE, Language, ProjectFile, check_name};
 pub use sources::source_digest;
-use toolchain::Toolchain;
 
-/// Lines of Cargo's output that an error shows.
-const SHOWN: usize = 60;
+/// Projects that a folder may hold; more means that it is not a folder of projects.
+const MAX_PROJECTS: usize = 1_000;
 
 /// What to build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// A crate, or a workspace of which every `cdylib` is a plugin.
+    /// A project, a workspace of which every `cdylib` is a plugin, or a folder of such.
     pub path: PathBuf,
-    /// Where the components go; `dist/` beside the workspace's manifest if not said.
+    /// Where the components go; `dist/` of each project or workspace if not said.
     pub out: Option<PathBuf>,
 }
 
@@ -46,10 +52,12 @@ pub struct BuildRequest {
 pub enum Progress<'a> {
     /// The toolchain that was found, in words for people.
     Toolchain(&'a str),
-    /// A line that Cargo wrote.
-    Cargo(&'a str),
-    /// A component is being made of the module of this crate.
+    /// A line that a tool wrote.
+    Output(&'a str),
+    /// A component is being made of this crate or project.
     Component(&'a str),
+    /// The component of this project is there from the last time, and nothing has changed.
+    Unchanged(&'a str),
 }
 
 /// A plugin that was built.
@@ -70,32 +78,42 @@ pub struct Built {
 /// Why nothing was built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Cargo cannot say what is there.
-    #[error("{} is no crate that Cargo can read: {reason}", .path.display())]
+    /// There is no project.
+    #[error("{} holds neither plugin.toml nor Cargo.toml, nor folders with one", .0.display())]
+    Nothing(PathBuf),
+    /// A project's file cannot be read.
+    #[error("{}: {reason}", .path.display())]
     Project {
-        /// Where the crate should be.
+        /// The file, or where it should be.
         path: PathBuf,
-        /// What Cargo said.
+        /// What is wrong with it.
         reason: String,
     },
     /// There is no library for WebAssembly.
     #[error("{} has no library with crate-type cdylib", .0.display())]
     NoLibrary(PathBuf),
     /// No compiler for WebAssembly.
-    #[error("no Rust toolchain here can build for WebAssembly: {reason}")]
+    #[error("no toolchain here can build {language} for WebAssembly: {reason}")]
     Toolchain {
+        /// The language.
+        language: &'static str,
         /// What is missing.
         reason: String,
         /// The one command that helps.
-        hint: &'static str,
+        hint: String,
     },
-    /// The compiler refused.
-    #[error("the build failed:\n{0}")]
-    Cargo(String),
+    /// A tool refused.
+    #[error("{tool} failed:\n{output}")]
+    Tool {
+        /// Which.
+        tool: String,
+        /// The end of what it wrote.
+        output: String,
+    },
     /// What came out is no plugin.
     #[error("{library}: {reason}")]
     Component {
-        /// The crate.
+        /// The crate or project.
         library: String,
         /// What is wrong.
         reason: String,
@@ -114,109 +132,89 @@ pub enum BuildError {
 impl BuildError {
     /// What to do about it, if that is known.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Toolchain { hint, .. } => Some(hint),
             Self::NoLibrary(_) => Some("add [lib] crate-type = [\"cdylib\"] to its Cargo.toml"),
-            Self::Project { .. } | Self::Cargo(_) | Self::Component { .. } | Self::File { .. } => None,
+            Self::Nothing(_) => Some("make a project: proxywhirl plugin new strategy NAME --lang rust"),
+            Self::Project { .. } | Self::Tool { .. } | Self::Component { .. } | Self::File { .. } => None,
         }
     }
 }
 
-/// Builds every plugin of a crate or workspace, and writes each to its own file. Takes seconds, or
-/// minutes when the standard library must be built first.
+/// A component that is ready to be written.
+struct Component {
+    name: String,
+    kind: PluginKind,
+    bytes: Vec<u8>,
+    /// The crate or project that it is of.
+    from: String,
+    /// Where it goes if nobody says otherwise.
+    out: PathBuf,
+}
+
+/// The projects at a path: itself, if it is one; otherwise the folders right below it that are. A
+/// workspace of crates is one project.
 ///
 /// # Errors
-/// When there is no toolchain, the compiler refuses, or a component is no plugin for this host. No
-/// file is written then.
-pub fn build(request: &BuildRequest, mut progress: impl FnMut(Progress<'_>)) -> Result<Vec<Built>, BuildError> {
-    let project = Project::read(&request.path)?;
-    let toolchain = Toolchain::find(&project.root)?;
-    progress(Progress::Toolchain(&toolchain.summary));
-    for library in &project.libraries {
-        compile(&project, &toolchain, library, &mut progress)?;
+/// When there is none, or the folder cannot be read.
+pub fn projects(path: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let at = |source: io::Error| BuildError::File { path: path.to_owned(), source };
+    let path = path.canonicalize().map_err(at)?;
+    let is_project = |folder: &Path| folder.join(FILE).is_file() || folder.join("Cargo.toml").is_file();
+    if is_project(&path) {
+        return Ok(vec![path]);
     }
-    let runtime = sandbox().map_err(|reason| BuildError::Component { library: "wasmtime".to_owned(), reason })?;
-    let mut components = BTreeMap::new();
-    for library in &project.libraries {
-        progress(Progress::Component(&library.package));
-        let (name, kind, bytes) = component(&project, &toolchain, library, &runtime)?;
-        if let Some((other, ..)) = components.insert(name.clone(), (&library.package, kind, bytes)) {
-            let reason = format!("its plugin is named {name}, as is that of {other}");
-            return Err(BuildError::Component { library: library.package.clone(), reason });
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&path).map_err(at)? {
+        let folder = entry.map_err(at)?.path();
+        let hidden = folder.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && is_project(&folder) {
+            found.push(folder);
+        }
+        if found.len() > MAX_PROJECTS {
+            return Err(at(io::Error::other(format!("more than {MAX_PROJECTS} projects"))));
         }
     }
-    let out = request.out.clone().unwrap_or_else(|| project.root.join("dist"));
-    fs::create_dir_all(&out).map_err(|source| BuildError::File { path: out.clone(), source })?;
+    if found.is_empty() {
+        return Err(BuildError::Nothing(path));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Builds every plugin at a path, and writes each to its own file. Takes seconds, or minutes when a
+/// toolchain must be installed or the standard library built first.
+///
+/// # Errors
+/// When there is no toolchain, a tool refuses, or a component is no plugin for this host. No file is
+/// written then.
+pub fn build(request: &BuildRequest, mut progress: impl FnMut(Progress<'_>)) -> Result<Vec<Built>, BuildError> {
+    let mut components: BTreeMap<String, Component> = BTreeMap::new();
+    for project in projects(&request.path)? {
+        let file = ProjectFile::read(&project)?;
+        let made = match &file {
+            Some(file) if file.language != Language::Rust => vec![foreign::build(&project, file, &mut progress)?],
+            file => rust::build(&project, file.as_ref(), &mut progress)?,
+        };
+        for component in made {
+            if let Some(other) = components.get(&component.name) {
+                let reason = format!("its plugin is named {}, as is that of {}", component.name, other.from);
+                return Err(BuildError::Component { library: component.from, reason });
+            }
+            components.insert(component.name.clone(), component);
+        }
+    }
     let mut built = Vec::new();
-    for (name, (_, kind, bytes)) in components {
+    for (name, component) in components {
+        let out = request.out.clone().unwrap_or(component.out);
+        fs::create_dir_all(&out).map_err(|source| BuildError::File { path: out.clone(), source })?;
         let file = out.join(format!("{name}.wasm"));
-        write(&file, &bytes).map_err(|source| BuildError::File { path: file.clone(), source })?;
-        built.push(Built { name, kind, file, bytes: bytes.len(), digest: hex(&Sha256::digest(&bytes)) });
+        write(&file, &component.bytes).map_err(|source| BuildError::File { path: file.clone(), source })?;
+        let digest = hex(&Sha256::digest(&component.bytes));
+        built.push(Built { name, kind: component.kind, file, bytes: component.bytes.len(), digest });
     }
     Ok(built)
-}
-
-/// Runs Cargo for one library. Together they would share the features of their dependencies, and a
-/// plugin would depend on which others were built with it.
-fn compile(
-    project: &Project,
-    toolchain: &Toolchain,
-    library: &Library,
-    progress: &mut impl FnMut(Progress<'_>),
-) -> Result<(), BuildError> {
-    let failed = |error: io::Error| BuildError::Cargo(format!("cargo cannot be run: {error}"));
-    let mut command = project::cargo();
-    command.current_dir(&project.root).args(["build", "--release", "--lib", "--color", "never"]);
-    command.arg("--target").arg(toolchain.target).arg("--target-dir").arg(&project.target);
-    command.arg("--package").arg(&library.package);
-    toolchain
-        .apply(&mut command, project)
-        .map_err(|source| BuildError::File { path: project.target.clone(), source })?;
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
-    let mut lines: Vec<String> = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).split(b'\n') {
-            let line = String::from_utf8_lossy(&line.map_err(failed)?).into_owned();
-            progress(Progress::Cargo(&line));
-            if !line.trim_start().starts_with("Compiling ") {
-                lines.push(line);
-            }
-            if lines.len() > SHOWN {
-                lines.remove(0);
-            }
-        }
-    }
-    if child.wait().map_err(failed)?.success() { Ok(()) } else { Err(BuildError::Cargo(lines.join("\n"))) }
-}
-
-/// The component of a library that was compiled, with its manifest.
-fn component(
-    project: &Project,
-    toolchain: &Toolchain,
-    library: &Library,
-    runtime: &Arc<Runtime>,
-) -> Result<(String, PluginKind, Vec<u8>), BuildError> {
-    let broken = |reason: String| BuildError::Component { library: library.package.clone(), reason };
-    let file = project.target.join(toolchain.target).join("release").join(format!("{}.wasm", library.file));
-    let module = fs::read(&file).map_err(|source| BuildError::File { path: file, source })?;
-    let mut component = componentize::componentize(module).map_err(broken)?;
-    let plugin = Plugin::load(runtime, &library.package, Bytes::Read(component.as_slice().into()))
-        .map_err(|unfit| broken(format!("{} (hint: {})", unfit.reason, unfit.hint)))?;
-    let mut manifest = plugin.manifest.clone();
-    manifest.sources = source_digest(&library.directory)
-        .map_err(|source| BuildError::File { path: library.directory.clone(), source })?;
-    manifest.append_to(&mut component).map_err(|error| broken(error.to_string()))?;
-    Ok((manifest.name, plugin.kind(), component))
-}
-
-/// A runtime that only asks components about themselves.
-fn sandbox() -> Result<Arc<Runtime>, String> {
-    let clock = Arc::new(|| Timestamp::from_micros(0));
-    let config = PluginsConfig::new(Arc::new(Symbols::default()), clock);
-    let (runtime, _) = Runtime::new(&config).map_err(|error| format!("{error:#}"))?;
-    Ok(Arc::new(runtime))
 }
 
 /// Writes a file so that whoever reads it sees all of it or nothing.
@@ -226,9 +224,46 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, file)
 }
 
-/// The first line that a command prints, if it succeeds.
-fn first_line(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.lines().next().map(str::to_owned)).flatten()
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        directory
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let found = projects(directory).unwrap();
+        found.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_folder_of_projects_has_those_right_below_it() {
+        let directory =
+            folder(&["b/plugin.toml", "a/Cargo.toml", "c/README.md", ".hidden/plugin.toml", "d/e/plugin.toml"]);
+        assert_eq!(names(directory.path()), ["a", "b"]);
+        assert_eq!(names(&directory.path().join("b")), ["b"]);
+    }
+
+    #[test]
+    fn a_project_is_not_looked_into() {
+        let directory = folder(&["p/Cargo.toml", "p/inner/plugin.toml"]);
+        assert_eq!(names(&directory.path().join("p")), ["p"]);
+    }
+
+    #[test]
+    fn a_folder_without_projects_is_an_error_that_says_what_to_do() {
+        let directory = folder(&["c/README.md"]);
+        let error = projects(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("neither plugin.toml nor Cargo.toml"), "{error}");
+        assert!(error.hint().unwrap().contains("plugin new"));
+        assert!(projects(&directory.path().join("nowhere")).is_err());
+    }
 }

@@ -11,8 +11,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::project::Project;
-use super::{BuildError, first_line};
+use sha2::{Digest as _, Sha256};
+
+use super::BuildError;
+use super::crates::Crates;
+use super::tool::{first_line, is_debian, on_path};
+use super::workshop;
+use crate::plugin::hex;
 
 /// The target without WASI: what is built for it imports only what it uses of the contract.
 const PLAIN: &str = "wasm32-unknown-unknown";
@@ -23,7 +28,7 @@ const WASI: &str = "wasm32-wasip2";
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 
 /// Names of a linker that distributions ship, the newest first.
-const LINKERS: [&str; 8] =
+pub(crate) const LINKERS: [&str; 8] =
     ["wasm-ld", "wasm-ld-22", "wasm-ld-21", "wasm-ld-20", "wasm-ld-19", "wasm-ld-18", "wasm-ld-17", "wasm-ld-16"];
 
 /// A compiler, and how Cargo is told to use it.
@@ -73,12 +78,12 @@ impl Toolchain {
         }
         let hint = if on_path("rustup").is_some() {
             "rustup target add wasm32-unknown-unknown"
-        } else if Path::new("/etc/debian_version").is_file() {
+        } else if is_debian() {
             "apt-get install rustc-web rust-web-src lld"
         } else {
             "install Rust from https://rustup.rs, then: rustup target add wasm32-unknown-unknown"
         };
-        Err(BuildError::Toolchain { reason: reason.to_owned(), hint })
+        Err(BuildError::Toolchain { language: "Rust", reason: reason.to_owned(), hint: hint.to_owned() })
     }
 
     fn installed(compiler: &Compiler) -> Option<Self> {
@@ -110,8 +115,29 @@ impl Toolchain {
         }
     }
 
+    /// Where Cargo builds. All projects of a user share a directory for each toolchain, so that the
+    /// standard library is built once; what a project has of its own is told apart by a wrapper's path.
+    #[cfg(unix)]
+    pub(crate) fn target_directory(&self, _: &Crates) -> Result<PathBuf, BuildError> {
+        let mut hash = Sha256::new();
+        let rustc = self.rustc.clone().unwrap_or_else(|| PathBuf::from("rustc"));
+        let version = first_line(Command::new(rustc).arg("--version")).unwrap_or_default();
+        for part in [self.sysroot.as_os_str().as_encoded_bytes(), version.as_bytes(), self.target.as_bytes()] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        let name = hex(&hash.finalize());
+        workshop::toolchain(&format!("rust-{}", name.get(..12).unwrap_or(&name)))
+    }
+
+    /// Without a shell, each workspace has its own.
+    #[cfg(not(unix))]
+    pub(crate) fn target_directory(&self, crates: &Crates) -> Result<PathBuf, BuildError> {
+        Ok(crates.target.clone())
+    }
+
     /// Tells Cargo.
-    pub(crate) fn apply(&self, command: &mut Command, project: &Project) -> io::Result<()> {
+    pub(crate) fn apply(&self, command: &mut Command, crates: &Crates, target: &Path) -> io::Result<()> {
         if let Some(rustc) = &self.rustc {
             command.env("RUSTC", rustc);
         }
@@ -122,21 +148,26 @@ impl Toolchain {
         if let Some(linker) = &self.linker {
             command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
-        command.env("CARGO_ENCODED_RUSTFLAGS", self.flags(project));
-        self.wrap(command, project)
+        command.env("CARGO_ENCODED_RUSTFLAGS", self.flags(crates, target));
+        Self::wrap(command, crates, target, &self.sysroot)
     }
 
-    /// Puts our script between Cargo and the compiler. It says why itself.
+    /// Puts our script between Cargo and the compiler; it says why itself. A second one, which does
+    /// nothing, has a path of this workspace's: Cargo hashes it into what tells the workspace's crates
+    /// apart, without which two projects of one name would take each other's files for their own.
     #[cfg(unix)]
-    fn wrap(&self, command: &mut Command, project: &Project) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        fs::create_dir_all(&project.target)?;
-        let script = project.target.join("rustc-wrapper.sh");
-        let temporary = project.target.join(format!("rustc-wrapper.{}.tmp", std::process::id()));
-        fs::write(&temporary, include_str!("wrapper.sh"))?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&temporary, &script)?;
-        command.env("RUSTC_WRAPPER", script).env("PLUGIN_FOREIGN_RUST", self.sysroot.join("lib/rustlib/src"));
+    fn wrap(command: &mut Command, crates: &Crates, target: &Path, sysroot: &Path) -> io::Result<()> {
+        let wrappers = target.join("wrappers");
+        fs::create_dir_all(&wrappers)?;
+        let name = hex(&Sha256::digest(crates.root.as_os_str().as_encoded_bytes()));
+        let own = wrappers.join(format!("{}.sh", name.get(..16).unwrap_or(&name)));
+        script(&own, "#!/bin/sh\nexec \"$@\"\n")?;
+        let all = wrappers.join("rustc.sh");
+        script(&all, include_str!("wrapper.sh"))?;
+        command.env("RUSTC_WRAPPER", all).env("RUSTC_WORKSPACE_WRAPPER", own);
+        command.env("PLUGIN_FOREIGN_RUST", sysroot.join("lib/rustlib/src"));
+        command.env("PLUGIN_WORKSPACE", &crates.root);
+        command.env("PLUGIN_CHECKOUT", crates.root.parent().unwrap_or(&crates.root));
         if let Some(home) = cargo_home() {
             command.env("PLUGIN_FOREIGN_CARGO", home);
         }
@@ -145,23 +176,28 @@ impl Toolchain {
 
     /// Without a shell, components are the same only for checkouts in the same place.
     #[cfg(not(unix))]
-    fn wrap(&self, _: &mut Command, _: &Project) -> io::Result<()> {
+    fn wrap(_: &mut Command, _: &Crates, _: &Path, _: &Path) -> io::Result<()> {
         Ok(())
     }
 
     /// The compiler's flags, divided as Cargo wants them. They take this machine's paths out of what
-    /// is built: panic messages hold the names of source files.
-    fn flags(&self, project: &Project) -> OsString {
+    /// is built: panic messages hold the names of source files. They are the same for all projects that
+    /// share a directory, or each would build the standard library anew; a project's own paths are the
+    /// wrapper's business.
+    fn flags(&self, crates: &Crates, target: &Path) -> OsString {
         let mut flags = OsString::new();
         // The last one that fits counts, so the most general comes first.
         let mut prefixes: Vec<(PathBuf, &str)> = Vec::new();
-        if let Some(checkout) = project.root.parent() {
-            prefixes.push((checkout.to_owned(), "/checkout"));
+        if cfg!(not(unix)) {
+            if let Some(checkout) = crates.root.parent() {
+                prefixes.push((checkout.to_owned(), "/checkout"));
+            }
+            prefixes.push((crates.root.clone(), "/workspace"));
         }
-        prefixes.push((project.root.clone(), "/workspace"));
         if let Some(home) = cargo_home() {
             prefixes.push((home, "/cargo"));
         }
+        prefixes.push((target.to_owned(), "/target"));
         prefixes.push((self.sysroot.join("lib/rustlib/src/rust"), "/rust"));
         for (prefix, replacement) in prefixes {
             if !flags.is_empty() {
@@ -174,6 +210,20 @@ impl Toolchain {
         }
         flags
     }
+}
+
+/// Writes a script so that whoever runs it sees all of it. One that is right already stays: Cargo asks
+/// the compiler anew when its wrapper has changed.
+#[cfg(unix)]
+fn script(path: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&temporary, text)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&temporary, path)
 }
 
 impl Compiler {
@@ -195,11 +245,6 @@ impl Compiler {
 fn cargo_home() -> Option<PathBuf> {
     let own = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     own.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -236,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_name_every_root_once() {
+    fn the_flags_name_what_is_shared_and_nothing_of_a_project() {
         let toolchain = Toolchain {
             summary: String::new(),
             target: PLAIN,
@@ -245,11 +290,15 @@ mod tests {
             from_source: true,
             linker: None,
         };
-        let project = Project { root: "/c/plugins".into(), target: "/c/plugins/target".into(), libraries: Vec::new() };
-        let flags = toolchain.flags(&project).into_string().unwrap();
-        let flags: Vec<&str> = flags.split('\x1f').collect();
-        assert_eq!(flags.first(), Some(&"--remap-path-prefix=/c=/checkout"));
-        assert_eq!(flags.get(1), Some(&"--remap-path-prefix=/c/plugins=/workspace"));
-        assert_eq!(flags.last(), Some(&"--remap-path-prefix=/usr/lib/rustlib/src/rust=/rust"));
+        let flags = |root: &str| {
+            let crates = Crates { root: root.into(), target: "/c/target".into(), libraries: Vec::new() };
+            toolchain.flags(&crates, Path::new("/cache/rust")).into_string().unwrap()
+        };
+        let one = flags("/c/plugins");
+        let one: Vec<&str> = one.split('\x1f').collect();
+        assert!(one.contains(&"--remap-path-prefix=/cache/rust=/target"), "{one:?}");
+        assert_eq!(one.last(), Some(&"--remap-path-prefix=/usr/lib/rustlib/src/rust=/rust"));
+        #[cfg(unix)]
+        assert_eq!(flags("/c/plugins"), flags("/elsewhere"), "each project would build the standard library");
     }
 }

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Runs the compiler for Cargo. Of a crate that lies beside the workspace, such as the SDK, Cargo hashes
 # the absolute path into what tells crates apart, and so into the order of a component's functions: two
-# checkouts would give two components. Here such a crate is told apart by its name and version.
+# checkouts would give two components. Here such a crate is told apart by its name and version. Paths of
+# the project, which panic messages hold, are taken out here as well: as a flag of Cargo's they would make
+# it build the standard library for each project.
 case "${CARGO_MANIFEST_DIR-}" in
 '' | "${PLUGIN_FOREIGN_CARGO-}"/* | "${PLUGIN_FOREIGN_RUST-}"/*) exec "$@" ;;
 esac
@@ -12,4 +14,4 @@ for argument; do
     esac
     set -- "$@" "$argument"
 done
-exec "$@"
+exec "$@" "--remap-path-prefix=$PLUGIN_CHECKOUT=/checkout" "--remap-path-prefix=$PLUGIN_WORKSPACE=/workspace"

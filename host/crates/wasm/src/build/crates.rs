@@ -10,11 +10,12 @@ use super::BuildError;
 
 /// A workspace, or a crate on its own.
 #[derive(Debug)]
-pub(crate) struct Project {
+pub(crate) struct Crates {
     /// The directory of the workspace's manifest.
     pub(crate) root: PathBuf,
-    /// Where Cargo builds plugins: a directory of its own, so that its flags, which are other than
-    /// those of a native build, make Cargo build nothing twice.
+    /// A directory below the workspace's own where Cargo can build plugins, so that its flags, which are
+    /// other than those of a native build, make Cargo build nothing twice.
+    #[cfg_attr(unix, expect(dead_code, reason = "projects share a directory where a compiler can be wrapped"))]
     pub(crate) target: PathBuf,
     /// The libraries that become plugins.
     pub(crate) libraries: Vec<Library>,
@@ -51,10 +52,13 @@ struct Target {
     crate_types: Vec<String>,
 }
 
-impl Project {
+impl Crates {
     /// Asks Cargo about a directory.
     pub(crate) fn read(path: &Path) -> Result<Self, BuildError> {
-        let refused = |reason: String| BuildError::Project { path: path.to_owned(), reason };
+        let refused = |reason: String| {
+            let reason = format!("no crate that Cargo can read: {reason}");
+            BuildError::Project { path: path.to_owned(), reason }
+        };
         let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;
         let manifest = path.join("Cargo.toml");
         let output = cargo()
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn a_directory_without_a_crate_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Project::read(directory.path()).unwrap_err().to_string();
+        let error = Crates::read(directory.path()).unwrap_err().to_string();
         assert!(error.contains(&*directory.path().to_string_lossy()), "{error}");
     }
 }

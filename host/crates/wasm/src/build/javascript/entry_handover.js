@@ -1,0 +1,4 @@
+export const handover = {
+    save: () => call(plugin.save),
+    restore: (state) => fallible(plugin.restore, state),
+};
