@@ -30,9 +30,18 @@ pub struct Guest {
     functions: Vec<(&'static str, &'static str, String)>,
     extra: String,
     imports: String,
+    capabilities: Vec<String>,
     wasi: bool,
+    handover: bool,
     contract: String,
 }
+
+/// What every plugin exports.
+const ABOUT: (&str, &str, &str) = ("about@0.1.0#describe", "(result i32)", "i32.const 1024");
+
+/// What a plugin may export besides. By default it hands over nothing, and takes whatever it gets.
+const HANDOVER: [(&str, &str, &str); 2] =
+    [("handover@0.1.0#save", "(result i32)", OK), ("handover@0.1.0#restore", "(param i32 i32) (result i32)", OK)];
 
 /// Answers `ok(_)` of a result without a payload: the zeros at 16.
 const OK: &str = "i32.const 16";
@@ -41,7 +50,7 @@ const STRATEGY: [(&str, &str, &str); 5] = [
     ("strategy@0.1.0#configure", "(param i32 i32) (result i32)", OK),
     ("strategy@0.1.0#apply", "(param i64 i32 i32 i32 i32 i32)", ""),
     ("strategy@0.1.0#observe", "(param i32 i32) (result i32)", "i32.const 0"),
-    ("strategy@0.1.0#make-plan", "(param i32 i32 i32 i32 i64 i64) (result i32)", OK),
+    ("strategy@0.1.0#make-plan", "(param i32 i32 i32 i32 i32 i64 i64) (result i32)", OK),
     ("strategy@0.1.0#select", "(param i32 i32 i64 i32 i64 i64) (result i32)", "i32.const -1"),
 ];
 
@@ -79,10 +88,16 @@ impl Guest {
         Self {
             world,
             name: name.to_owned(),
-            functions: functions.iter().map(|(export, ty, body)| (*export, *ty, (*body).to_owned())).collect(),
+            functions: [ABOUT]
+                .iter()
+                .chain(functions)
+                .map(|(export, ty, body)| (*export, *ty, (*body).to_owned()))
+                .collect(),
             extra: String::new(),
             imports: String::new(),
+            capabilities: Vec::new(),
             wasi: false,
+            handover: false,
             contract: CONTRACT.to_owned(),
         }
     }
@@ -109,6 +124,21 @@ impl Guest {
     #[must_use]
     pub fn import(mut self, text: &str) -> Self {
         self.imports.push_str(text);
+        self
+    }
+
+    /// Lets its description ask for a capability.
+    #[must_use]
+    pub fn wants(mut self, capability: &str) -> Self {
+        self.capabilities.push(capability.to_owned());
+        self
+    }
+
+    /// Lets it export the handover.
+    #[must_use]
+    pub fn handover(mut self) -> Self {
+        self.handover = true;
+        self.functions.extend(HANDOVER.map(|(export, ty, body)| (export, ty, body.to_owned())));
         self
     }
 
@@ -152,15 +182,21 @@ impl Guest {
     fn resolve(&self) -> (Resolve, WorldId) {
         let mut resolve = Resolve::default();
         let contract = push_contract(&mut resolve, &self.contract);
-        if !self.wasi {
+        if !self.wasi && !self.handover {
             let world = resolve.select_world(&[contract], Some(self.world)).expect("a world of the contract");
             return (resolve, world);
+        }
+        let mut also = String::new();
+        if self.wasi {
+            also.push_str("import wasi:clocks/monotonic-clock@0.2.6; import wasi:cli/stdout@0.2.6;");
+        }
+        if self.handover {
+            write!(also, "export proxywhirl:plugin/handover@{};", self.contract).expect("writing to a string");
         }
         let text = format!(
             "package test:guest;
              world guest {{
-                 import wasi:clocks/monotonic-clock@0.2.6;
-                 import wasi:cli/stdout@0.2.6;
+                 {also}
                  include proxywhirl:plugin/{}@{};
              }}
              package wasi:io@0.2.6 {{
@@ -202,8 +238,19 @@ impl Guest {
             record.extend_from_slice(&number(text.len()));
             bytes.extend_from_slice(text.as_bytes());
         }
-        // No capabilities.
-        record.extend_from_slice(&[0; 8]);
+        // The list of the capabilities comes after all texts, and after them what it consists of.
+        for capability in &self.capabilities {
+            bytes.extend_from_slice(capability.as_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        record.extend_from_slice(&number(DESCRIPTION + 64 + bytes.len()));
+        record.extend_from_slice(&number(self.capabilities.len()));
+        let mut at = DESCRIPTION + 64 + strings.iter().map(|text| text.len()).sum::<usize>();
+        for capability in &self.capabilities {
+            bytes.extend_from_slice(&number(at));
+            bytes.extend_from_slice(&number(capability.len()));
+            at += capability.len();
+        }
         record.resize(64, 0);
         record.extend_from_slice(&bytes);
         let data: String = record.iter().fold(String::new(), |mut text, byte| {
@@ -223,7 +270,6 @@ impl Guest {
                         (br_if $enough (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
                         (drop (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get $size) (i32.const 65536))))))
                     (local.get $at))
-                (func (export \"proxywhirl:plugin/about@0.1.0#describe\") (result i32) (i32.const {DESCRIPTION}))
                 {}",
             self.imports, self.extra
         );

@@ -76,6 +76,15 @@ fn html(bencher: Bencher<'_, '_>) {
     parse(bencher, "html-table", document(head, "</tbody></table></body></html>", row));
 }
 
+/// One row: what a fresh instance costs by itself.
+#[divan::bench(max_time = 1.0)]
+fn one_row(bencher: Bencher<'_, '_>) {
+    let parser = BUNDLE.parser("text").unwrap();
+    let (document, _) = document("", "", |out, address, port| writeln!(out, "{address}:{port}"));
+    let document = Document { body: document.body[..16].into(), ..document };
+    bencher.bench(|| parser.parse(&document).unwrap());
+}
+
 /// A document and its number of rows.
 fn document(head: &str, foot: &str, row: impl Fn(&mut String, Ipv4Addr, u16) -> std::fmt::Result) -> (Document, usize) {
     let mut body = head.to_owned();

@@ -1,15 +1,31 @@
 //! What the plugin host is told: where components are, and what they may use.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::plugin::PluginKind;
+use proxywhirl_core::kv::KeyValues;
+use proxywhirl_core::plugin::{OnFault, PluginKind};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::time::Timestamp;
 
+use crate::capability::Grant;
+use crate::library::info::{LoadProblem, PluginInfo};
+use crate::logbook::LogLevel;
+
 /// The time as plugins are told it. It must not go backwards.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Hears every line that a plugin writes, before the rate of lines is limited: the plugin's name, how
+/// urgent the line is, and the line. Called on the thread that the plugin runs on, which waits for it.
+pub type LogListener = Arc<dyn Fn(&str, LogLevel, &str) + Send + Sync>;
+
+/// Decides whether what a file of the plugins directory holds may be used, from what it says about
+/// itself. A component that carries its manifest was not even compiled by then; one without was asked for
+/// its description, with no capability to its name.
+pub type Gate = Arc<dyn Fn(&PluginInfo) -> Result<(), LoadProblem> + Send + Sync>;
 
 const MIB: usize = 1024 * 1024;
 
@@ -26,6 +42,32 @@ pub struct Limits {
     pub answer: usize,
 }
 
+impl Limits {
+    /// These limits, but for what is overridden.
+    #[must_use]
+    pub fn overridden(self, by: &LimitOverrides) -> Self {
+        Self {
+            memory: by.memory.unwrap_or(self.memory),
+            call: by.call.unwrap_or(self.call),
+            select: by.select.unwrap_or(self.select),
+            answer: by.answer.unwrap_or(self.answer),
+        }
+    }
+}
+
+/// The limits of one plugin, where they are other than those of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitOverrides {
+    /// Instead of [`Limits::memory`].
+    pub memory: Option<usize>,
+    /// Instead of [`Limits::call`].
+    pub call: Option<Duration>,
+    /// Instead of [`Limits::select`].
+    pub select: Option<Duration>,
+    /// Instead of [`Limits::answer`].
+    pub answer: Option<usize>,
+}
+
 /// The limits of each kind of plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KindLimits {
@@ -35,7 +77,7 @@ pub struct KindLimits {
     /// Of parsers. Default: 256 MiB, the document included, 30 s, 1 s for `sniff`, answers of 256
     /// MiB.
     pub parser: Limits,
-    /// Of hooks. Default: 64 MiB, 1 s, answers of 4 MiB.
+    /// Of hooks. Default: 64 MiB, 5 s, which is time for a request over the network, answers of 4 MiB.
     pub hook: Limits,
 }
 
@@ -56,10 +98,21 @@ impl Default for KindLimits {
         let second = Duration::from_secs(1);
         Self {
             strategy: Limits { memory: 64 * MIB, call: second, select: Duration::from_millis(10), answer: 40 * MIB },
-            parser: Limits { memory: 256 * MIB, call: Duration::from_secs(30), select: second, answer: 256 * MIB },
-            hook: Limits { memory: 64 * MIB, call: second, select: second, answer: 4 * MIB },
+            parser: Limits { memory: 256 * MIB, call: 30 * second, select: second, answer: 256 * MIB },
+            hook: Limits { memory: 64 * MIB, call: 5 * second, select: second, answer: 4 * MIB },
         }
     }
+}
+
+/// What the user says of one plugin, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PluginSettings {
+    /// Limits other than those of its kind.
+    pub limits: LimitOverrides,
+    /// What follows when it faults.
+    pub on_fault: OnFault,
+    /// The capabilities that it is granted, if it asks for them.
+    pub grants: Vec<Grant>,
 }
 
 /// Where components are, and what they may use.
@@ -73,6 +126,17 @@ pub struct PluginsConfig {
     pub cache: Option<PathBuf>,
     /// What instances may use.
     pub limits: KindLimits,
+    /// What is said of single plugins, by name, whether there are plugins of that name or not.
+    pub settings: BTreeMap<String, PluginSettings>,
+    /// Where plugins keep their keys and values; without it the capability is not available.
+    pub key_values: Option<Arc<dyn KeyValues>>,
+    /// How TLS is spoken with the servers that plugins send requests to; without it, with the
+    /// certificate authorities of the machine.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Who hears what plugins write, besides the host's log.
+    pub on_log: Option<LogListener>,
+    /// Who decides about files; without it, every file that is a plugin is used.
+    pub gate: Option<Gate>,
     /// The texts behind symbols, shared with whoever numbers tags and countries.
     pub symbols: Arc<Symbols>,
     /// The time.
@@ -81,10 +145,35 @@ pub struct PluginsConfig {
     pub seed: u64,
 }
 
+impl fmt::Debug for PluginsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginsConfig")
+            .field("bundle", &self.bundle.len())
+            .field("directory", &self.directory)
+            .field("cache", &self.cache)
+            .field("limits", &self.limits)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
 impl PluginsConfig {
-    /// Nothing to load, no cache, default limits, seed 0.
+    /// Nothing to load, no cache, default limits, no capabilities, seed 0.
     #[must_use]
     pub fn new(symbols: Arc<Symbols>, clock: Clock) -> Self {
-        Self { bundle: &[], directory: None, cache: None, limits: KindLimits::default(), symbols, clock, seed: 0 }
+        Self {
+            bundle: &[],
+            directory: None,
+            cache: None,
+            limits: KindLimits::default(),
+            settings: BTreeMap::new(),
+            key_values: None,
+            tls: None,
+            on_log: None,
+            gate: None,
+            symbols,
+            clock,
+            seed: 0,
+        }
     }
 }

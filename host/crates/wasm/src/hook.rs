@@ -9,7 +9,7 @@ use wasmtime::component::Instance;
 
 use crate::bindings::hook::Hook as Exports;
 use crate::bindings::hook::exports::proxywhirl::plugin::hook as wit;
-use crate::guest::{Guest, World};
+use crate::guest::{Guest, Pace, World};
 use crate::logbook::cut;
 use crate::plugin::Plugin;
 use crate::state::State;
@@ -33,15 +33,13 @@ pub(crate) struct Sandboxed {
 impl Sandboxed {
     /// Starts the hook and asks it for its topics.
     pub(crate) fn new(plugin: Arc<Plugin>, options: Arc<str>) -> Result<Self, PluginFault> {
-        let limit = plugin.limits().call;
         let mut guest = Guest::<Exports>::new(plugin, options);
-        let names =
-            guest.call("topics", limit, |exports, store| exports.proxywhirl_plugin_hook().call_topics(store))?;
+        let names = guest
+            .call("topics", Pace::Patient, |exports, store| exports.proxywhirl_plugin_hook().call_topics(store))?;
         let topics: Vec<Topic> = names.iter().filter_map(|name| topic(name, guest.plugin())).collect();
         if topics.is_empty() && !names.is_empty() {
             // None left would mean all: the opposite of what it asked for.
-            let call = guest.plugin().call("topics", limit);
-            return Err(call.refused("wants to hear only topics that this host does not have"));
+            return Err(guest.plugin().refused("topics", "wants to hear only topics that this host does not have"));
         }
         Ok(Self { guest, topics })
     }
@@ -66,7 +64,6 @@ impl Hook for Sandboxed {
     }
 
     fn handle(&mut self, events: &[Event]) -> Result<(), PluginFault> {
-        let limit = self.guest.plugin().limits().call;
         let rows: Vec<wit::Event<'_>> = events
             .iter()
             .map(|event| wit::Event {
@@ -76,9 +73,17 @@ impl Hook for Sandboxed {
                 payload: &event.payload,
             })
             .collect();
-        let answer = self
-            .guest
-            .call("handle", limit, |exports, store| exports.proxywhirl_plugin_hook().call_handle(store, &rows))?;
-        answer.map_err(|reason| self.guest.plugin().call("handle", limit).refused(&reason))
+        let answer = self.guest.call("handle", Pace::Patient, |exports, store| {
+            exports.proxywhirl_plugin_hook().call_handle(store, &rows)
+        })?;
+        answer.map_err(|reason| self.guest.plugin().refused("handle", &reason))
+    }
+
+    fn save(&mut self) -> Result<Option<Vec<u8>>, PluginFault> {
+        self.guest.save()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<bool, PluginFault> {
+        self.guest.restore(state)
     }
 }

@@ -3,7 +3,7 @@
 use proxywhirl_core::symbol::Symbol;
 
 use crate::bindings::shared::proxywhirl::plugin::{clock, log, random, symbols, types};
-use crate::logbook::Level;
+use crate::logbook::LogLevel;
 use crate::state::State;
 
 impl types::Host for State {}
@@ -11,11 +11,11 @@ impl types::Host for State {}
 impl log::Host for State {
     fn write(&mut self, level: log::Level, message: String) {
         let level = match level {
-            log::Level::Trace => Level::Trace,
-            log::Level::Debug => Level::Debug,
-            log::Level::Info => Level::Info,
-            log::Level::Warn => Level::Warn,
-            log::Level::Error => Level::Error,
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
         };
         self.logbook.write(level, &message);
     }

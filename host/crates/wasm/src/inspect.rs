@@ -5,7 +5,7 @@ use std::fmt;
 
 use proxywhirl_core::plugin::PluginKind;
 use semver::Version;
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Chunk, Parser, Payload};
 
 use crate::manifest::{Manifest, SECTION};
 
@@ -28,6 +28,8 @@ pub(crate) struct Inspection {
     pub(crate) imports: Vec<String>,
     /// Whether one of them is WASI's.
     pub(crate) wasi: bool,
+    /// Whether it can hand its state over to its successor.
+    pub(crate) handover: bool,
     /// Its manifest, when it carries one.
     pub(crate) manifest: Option<Manifest>,
 }
@@ -82,6 +84,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Unfit> {
         contract,
         imports: outline.imports.iter().map(|name| (*name).to_owned()).collect(),
         wasi: outline.imports.iter().any(|name| name.starts_with("wasi:")),
+        handover: hands_over(kind, &outline.exports)?,
         manifest,
     })
 }
@@ -117,6 +120,7 @@ fn truncated(length: usize) -> Unfit {
     Unfit::new(format!("the file ends in the middle, after {length} bytes"), "copy or download it again")
 }
 
+/// Reads the outermost level. What is nested in it, nearly all of the file, is passed over.
 #[expect(clippy::wildcard_enum_match_arm, reason = "of some thirty kinds of sections, these are read")]
 fn outline(bytes: &[u8]) -> Result<Outline<'_>, Unfit> {
     let broken = |error: wasmparser::BinaryReaderError| {
@@ -128,28 +132,34 @@ fn outline(bytes: &[u8]) -> Result<Outline<'_>, Unfit> {
         }
     };
     let mut outline = Outline::default();
-    let mut depth = 0_u32;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(broken)? {
-            Payload::Version { encoding: Encoding::Component | Encoding::Module, .. } => depth += 1,
-            Payload::End(_) => depth -= 1,
-            Payload::ComponentImportSection(section) if depth == 1 => {
+    let mut parser = Parser::new(0);
+    let mut rest = bytes;
+    loop {
+        let (payload, consumed) = match parser.parse(rest, true).map_err(broken)? {
+            Chunk::Parsed { payload, consumed } => (payload, consumed),
+            Chunk::NeedMoreData(_) => return Err(truncated(bytes.len())),
+        };
+        let mut end = consumed;
+        match payload {
+            Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
+                end += unchecked_range.len();
+            }
+            Payload::ComponentImportSection(section) => {
                 for import in section {
                     outline.imports.push(import.map_err(broken)?.name.name);
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 1 => {
+            Payload::ComponentExportSection(section) => {
                 for export in section {
                     outline.exports.push(export.map_err(broken)?.name.name);
                 }
             }
-            Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
-                outline.manifest = Some(section.data());
-            }
+            Payload::CustomSection(section) if section.name() == SECTION => outline.manifest = Some(section.data()),
+            Payload::End(_) => return Ok(outline),
             _ => {}
         }
+        rest = rest.get(end..).ok_or_else(|| truncated(bytes.len()))?;
     }
-    Ok(outline)
 }
 
 /// The kind and the version that a component's exports tell.
@@ -201,34 +211,69 @@ fn check_version(interface: &str, version: &Version) -> Result<(), Unfit> {
     Err(Unfit::new(
         reason,
         if theirs > own {
-            "upgrade the host: the plugin is newer"
+            "update the host: the plugin is newer"
         } else {
-            "rebuild the plugin with the current SDK: it is older than the host"
+            "update the plugin, or rebuild it with the current SDK: it is older than the host"
         },
     ))
+}
+
+/// Whether a component exports the handover, which parsers have no use for.
+fn hands_over(kind: PluginKind, exports: &[&str]) -> Result<bool, Unfit> {
+    for (interface, version) in exports.iter().filter_map(|name| ours(name)) {
+        if interface == "handover" {
+            check_version(interface, &version?)?;
+            return Ok(kind != PluginKind::Parser);
+        }
+    }
+    Ok(false)
+}
+
+/// The interfaces of the contract that a world imports.
+const fn world(kind: PluginKind) -> &'static [&'static str] {
+    match kind {
+        PluginKind::Parser => &["types", "log", "clock", "random"],
+        PluginKind::Strategy => &["types", "log", "clock", "random", "symbols"],
+        PluginKind::Hook => &["types", "log", "clock", "random", "symbols", "kv", "metrics", "http"],
+    }
 }
 
 /// What a kind's world has not, a component of that kind may not import.
 fn check_imports(kind: PluginKind, imports: &[&str]) -> Result<(), Unfit> {
     for name in imports {
-        if let Some((interface, version)) = ours(name) {
-            check_version(interface, &version?)?;
-            let granted = match kind {
-                PluginKind::Parser => matches!(interface, "types" | "log" | "clock" | "random"),
-                PluginKind::Strategy | PluginKind::Hook => {
-                    matches!(interface, "types" | "log" | "clock" | "random" | "symbols")
+        let hint = match ours(name) {
+            Some((interface, version)) => {
+                check_version(interface, &version?)?;
+                if world(kind).contains(&interface) {
+                    continue;
                 }
-            };
-            if granted {
-                continue;
+                lacking(interface)
             }
-        } else if WASI.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.") {
-            continue;
-        }
-        let reason = format!("imports {name}, which a {kind} plugin is not given");
-        return Err(Unfit::new(reason, "build it without that import"));
+            None if WASI.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.") => continue,
+            None if name.starts_with("wasi:") => {
+                format!("this host has, of WASI, {} in version 0.2; build it without that import", WASI.join(", "))
+            }
+            None => {
+                "build it without that import: a plugin imports only the contract and what its toolchain needs of WASI"
+                    .to_owned()
+            }
+        };
+        return Err(Unfit::new(format!("imports {name}, which a {kind} plugin is not given"), hint));
     }
     Ok(())
+}
+
+/// What to do about an import of the contract's package that a world has not.
+fn lacking(interface: &str) -> String {
+    let kinds = [PluginKind::Strategy, PluginKind::Parser, PluginKind::Hook];
+    let given: Vec<_> =
+        kinds.into_iter().filter(|kind| world(*kind).contains(&interface)).map(PluginKind::as_str).collect();
+    if given.is_empty() {
+        return format!(
+            "version {CONTRACT} of the contract has no interface {interface}; update the host if a later one has"
+        );
+    }
+    format!("build it without that import; {interface} is given to: {}", given.join(", "))
 }
 
 #[cfg(test)]
@@ -284,9 +329,9 @@ mod tests {
         for newer in ["0.2.0", "1.0.0"] {
             let unfit = of(newer);
             assert!(unfit.reason.contains(newer) && unfit.reason.contains("0.1.0"), "{unfit}");
-            assert!(unfit.hint.starts_with("upgrade the host"));
+            assert!(unfit.hint.starts_with("update the host"));
         }
-        assert!(of("0.0.9").hint.starts_with("rebuild the plugin"));
+        assert!(of("0.0.9").hint.starts_with("update the plugin"));
         assert!(inspect(&component(&[], &[ABOUT, "proxywhirl:plugin/hook@0.1.7"])).is_ok());
     }
 
@@ -294,7 +339,9 @@ mod tests {
     fn an_import_that_the_world_has_not_is_named() {
         for (import, kind) in [
             ("proxywhirl:plugin/symbols@0.1.0", "parser"),
-            ("proxywhirl:plugin/http@0.1.0", "hook"),
+            ("proxywhirl:plugin/http@0.1.0", "strategy"),
+            ("proxywhirl:plugin/kv@0.1.0", "parser"),
+            ("proxywhirl:plugin/telepathy@0.1.0", "hook"),
             ("wasi:http/outgoing-handler@0.2.0", "hook"),
             ("wasi:cli/environment@0.3.0", "strategy"),
             ("other:package/thing", "strategy"),
@@ -302,6 +349,29 @@ mod tests {
             let unfit = refusal(&component(&[import], &[ABOUT, &format!("proxywhirl:plugin/{kind}@0.1.0")]));
             assert_eq!(unfit.reason, format!("imports {import}, which a {kind} plugin is not given"));
         }
+    }
+
+    #[test]
+    fn what_to_do_about_an_import_depends_on_who_has_it() {
+        let hint = |import: &str, kind: &str| {
+            refusal(&component(&[import], &[ABOUT, &format!("proxywhirl:plugin/{kind}@0.1.0")])).hint
+        };
+        assert!(hint("proxywhirl:plugin/http@0.1.0", "strategy").ends_with("http is given to: hook"));
+        assert!(hint("proxywhirl:plugin/symbols@0.1.0", "parser").ends_with("symbols is given to: strategy, hook"));
+        assert!(hint("proxywhirl:plugin/telepathy@0.1.0", "hook").contains("0.1.0 of the contract has no interface"));
+        assert!(hint("proxywhirl:plugin/kv@0.2.0", "hook").starts_with("update the host"));
+        assert!(hint("wasi:http/types@0.2.0", "hook").contains("wasi:cli/"));
+    }
+
+    #[test]
+    fn a_handover_is_for_those_that_live_long() {
+        let hands_over = |kind: &str| {
+            let exports = [ABOUT, &format!("proxywhirl:plugin/{kind}@0.1.0"), "proxywhirl:plugin/handover@0.1.0"];
+            inspect(&component(&[], &exports)).unwrap().handover
+        };
+        assert_eq!(["strategy", "hook", "parser"].map(hands_over), [true, true, false]);
+        let newer = [ABOUT, "proxywhirl:plugin/hook@0.1.0", "proxywhirl:plugin/handover@0.3.0"];
+        assert!(refusal(&component(&[], &newer)).reason.contains("0.3.0"));
     }
 
     #[test]

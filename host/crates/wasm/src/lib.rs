@@ -13,9 +13,8 @@
 //!
 //! Every call runs on the thread that makes it and blocks it until the plugin answers or its deadline
 //! is over: seconds for all but `select`. `select` may be called from a worker of an asynchronous
-//! runtime, everything else belongs on a thread that may block. Components that import WASI run each
-//! call on a thread of their own, because wasmtime's synchronous WASI panics inside a runtime's worker;
-//! so even those are safe to call from anywhere, and pay some 30 µs a call.
+//! runtime, everything else belongs on a thread that may block. Nothing enters a runtime of its own, so
+//! that components that import WASI may be called from anywhere, too.
 //!
 //! # Example
 //!
@@ -43,6 +42,7 @@
 mod bindings;
 pub mod build;
 mod cache;
+mod capability;
 mod config;
 mod convert;
 mod directory;
@@ -55,6 +55,7 @@ mod library;
 mod logbook;
 mod manifest;
 mod options;
+mod parallel;
 mod parser;
 mod plugin;
 mod runtime;
@@ -63,8 +64,11 @@ mod strategy;
 mod ticker;
 mod wasi;
 
-pub use config::{Clock, KindLimits, Limits, PluginsConfig};
-pub use library::{LoadError, LoadProblem, Origin, PluginError, PluginInfo, Plugins};
+pub use capability::{Access, Grant, GrantError, HostRule, HttpRule, PortRule, Standing, WebScheme};
+pub use config::{Clock, Gate, KindLimits, LimitOverrides, Limits, LogListener, PluginSettings, PluginsConfig};
+pub use library::Plugins;
+pub use library::info::{Change, Compiled, LoadError, LoadProblem, Origin, PluginError, PluginInfo};
+pub use logbook::LogLevel;
 pub use manifest::Manifest;
 pub use options::OptionsError;
 

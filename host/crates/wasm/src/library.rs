@@ -1,132 +1,46 @@
 //! The plugins that there are: those that the binary embeds and those in the plugins directory.
+//!
+//! What is in force changes as a whole, by [`Plugins::refresh`]: whoever asks while that happens gets
+//! what was in force before. A file that is half written or broken changes nothing, what it held before
+//! stays in force. What was handed out is never taken back: a strategy, parser or hook goes on with the
+//! component that it was made of.
+
+pub(crate) mod info;
+mod scan;
+mod shelf;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
-use proxywhirl_core::plugin::{Hook, Parser, PluginFault, PluginKind, StrategyFactory};
+use proxywhirl_core::plugin::{FaultCause, Hook, Parser, PluginFault, PluginKind, StrategyFactory};
 
-use crate::config::PluginsConfig;
-use crate::directory;
+use self::info::{Change, Compiled, LoadError, LoadProblem, PluginError, PluginInfo};
+use self::scan::Seen;
+use self::shelf::Shelf;
+use crate::config::{PluginSettings, PluginsConfig};
 use crate::hook;
-use crate::inspect::Unfit;
-use crate::options::{self, OptionsError};
+use crate::manifest::Manifest;
+use crate::options;
+use crate::parallel;
 use crate::parser;
-use crate::plugin::{Bytes, Plugin};
+use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 use crate::strategy::Factory;
 
-/// Where a plugin came from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// The binary itself; the name is for messages.
-    Bundled(String),
-    /// A file in the plugins directory.
-    File(PathBuf),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bundled(_) => f.write_str("bundled"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-/// A file that is no plugin for this host, or a directory that cannot be used. All others are loaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", .file.display())]
-pub struct LoadProblem {
-    /// The file or directory.
-    pub file: PathBuf,
-    /// What is wrong.
-    pub reason: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-/// Why no plugins can be loaded at all.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The plugins directory is not there or cannot be read.
-    #[error("the plugins directory {} cannot be read", .directory.display())]
-    Directory {
-        /// As the configuration names it.
-        directory: PathBuf,
-        /// What the operating system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The machine cannot run WebAssembly: no memory for code, or no thread.
-    #[error("WebAssembly cannot be run: {0}")]
-    Engine(String),
-}
-
-/// What is known of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginInfo {
-    /// The name that users write; the file's name when there is a problem.
-    pub name: String,
-    /// Its version; empty when there is a problem.
-    pub version: String,
-    /// What it is for, if that could be told.
-    pub kind: Option<PluginKind>,
-    /// One sentence about it.
-    pub summary: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// SHA-256 of the component, in hexadecimal.
-    pub digest: String,
-    /// Its size in bytes.
-    pub size: usize,
-    /// The interfaces that it imports.
-    pub imports: Vec<String>,
-    /// The capabilities that it wants beyond what every plugin of its kind gets.
-    pub capabilities: Vec<String>,
-    /// JSON Schema of its options, as JSON text.
-    pub options_schema: String,
-    /// SHA-256 of the sources that it was built from, as it says itself; empty when it does not.
-    pub sources: String,
-    /// Whether it stands in for a bundled plugin of the same name.
-    pub overrides: bool,
-    /// Why it cannot be used, if it cannot.
-    pub problem: Option<LoadProblem>,
-}
-
-/// Why a plugin cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PluginError {
-    /// There is none of that name and kind.
-    #[error("no {kind} named {name}; there are: {}", .known.join(", "))]
-    Unknown {
-        /// What it should be for.
-        kind: PluginKind,
-        /// The name.
-        name: String,
-        /// Those that there are.
-        known: Vec<String>,
-    },
-    /// Its options do not fit.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    /// It could not be compiled or started, or refused its options.
-    #[error(transparent)]
-    Fault(#[from] PluginFault),
-}
-
 /// The plugins that there are. Cheap to ask; nothing is compiled before it is used.
 pub struct Plugins {
-    usable: BTreeMap<String, Loaded>,
-    unusable: Vec<PluginInfo>,
-    problems: Vec<LoadProblem>,
-}
-
-struct Loaded {
-    plugin: Arc<Plugin>,
-    origin: Origin,
-    overrides: bool,
+    runtime: Arc<Runtime>,
+    directory: Option<PathBuf>,
+    bundle: Vec<Seen>,
+    /// What is wrong with no file in particular, such as the cache.
+    general: Vec<LoadProblem>,
+    /// The files as they were last seen. Held for the whole of a refresh, so that there is one at a time.
+    files: Mutex<BTreeMap<PathBuf, Seen>>,
+    /// What is in force. Replaced by a refresh; held by readers for as long as it takes to copy a pointer.
+    shelf: RwLock<Arc<Shelf>>,
 }
 
 impl Plugins {
@@ -141,41 +55,126 @@ impl Plugins {
     pub fn load(config: PluginsConfig) -> Result<Self, LoadError> {
         let (runtime, uncached) = Runtime::new(&config).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let runtime = Arc::new(runtime);
-        let mut library = Self { usable: BTreeMap::new(), unusable: Vec::new(), problems: Vec::new() };
-        if let (Some(error), Some(file)) = (uncached, config.cache.clone()) {
-            library.report(LoadProblem {
+        let mut general = Vec::new();
+        if let (Some(error), Some(file)) = (uncached, config.cache) {
+            general.push(LoadProblem {
                 file,
                 reason: format!("cannot be used to cache compiled code: {error}"),
                 hint: "make it a directory of your own with mode 0700, or choose another".to_owned(),
             });
         }
-        for (name, bytes) in config.bundle {
-            library.add(&runtime, Origin::Bundled((*name).to_owned()), Ok(Bytes::Bundled(bytes)));
+        let bundle = scan::bundle(&runtime, config.bundle);
+        let files = match &config.directory {
+            None => BTreeMap::new(),
+            Some(directory) => scan::files(&runtime, directory, &BTreeMap::new())
+                .map_err(|source| LoadError::Directory { directory: directory.clone(), source })?,
+        };
+        let shelf = Shelf::arrange(&bundle, files.values(), &Shelf::default(), &general);
+        shelf.problems.iter().for_each(report);
+        let directory = config.directory;
+        Ok(Self { runtime, directory, bundle, general, files: Mutex::new(files), shelf: RwLock::new(Arc::new(shelf)) })
+    }
+
+    /// Reads what has changed in the plugins directory, puts it in force, and says what is other than
+    /// before. Each change and each problem is told once. Blocks, as [`Self::load`] does.
+    pub fn refresh(&self) -> Vec<Change> {
+        let Some(directory) = &self.directory else { return Vec::new() };
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut general = self.general.clone();
+        match scan::files(&self.runtime, directory, &files) {
+            Ok(now) => *files = now,
+            Err(error) => general.push(LoadProblem {
+                file: directory.clone(),
+                reason: format!("the plugins directory cannot be read: {error}"),
+                hint: "what was in force stays in force until it can".to_owned(),
+            }),
         }
-        if let Some(directory) = config.directory {
-            let files = directory::files(&directory);
-            let files = files.map_err(|source| LoadError::Directory { directory, source })?;
-            let bundled = std::mem::take(&mut library.usable);
-            for file in files {
-                let bytes = directory::read(&file).map(|bytes| Bytes::Read(bytes.into()));
-                library.add(&runtime, Origin::File(file), bytes);
-            }
-            library.fill(bundled);
-        }
-        Ok(library)
+        let before = self.shelf();
+        let shelf = Shelf::arrange(&self.bundle, files.values(), &before, &general);
+        let changes = shelf.changes(&before);
+        changes.iter().filter_map(|change| change.problem.as_ref()).for_each(report);
+        *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
+        changes
     }
 
     /// What there is, by name, those with a problem last.
     #[must_use]
     pub fn list(&self) -> Vec<PluginInfo> {
-        let usable = self.usable.values().map(|loaded| info(&loaded.plugin, &loaded.origin, loaded.overrides));
-        usable.chain(self.unusable.iter().cloned()).collect()
+        self.shelf().list()
     }
 
-    /// What is wrong with the files that are not usable, and with the cache.
+    /// What is known of a name.
     #[must_use]
-    pub fn problems(&self) -> &[LoadProblem] {
-        &self.problems
+    pub fn info(&self, name: &str) -> Option<PluginInfo> {
+        self.shelf().info(name)
+    }
+
+    /// What is wrong with files, and with the cache.
+    #[must_use]
+    pub fn problems(&self) -> Vec<LoadProblem> {
+        self.shelf().problems.clone()
+    }
+
+    /// Reads one file as if it lay in the plugins directory, without adding it to what there is.
+    ///
+    /// # Errors
+    /// When it is no plugin for this host.
+    pub fn probe(&self, file: &Path) -> Result<PluginInfo, LoadProblem> {
+        let seen = scan::file(&self.runtime, file, None);
+        match (seen.plugin, seen.problem) {
+            (Some(plugin), _) => Ok(info::usable(&plugin, &seen.origin)),
+            (None, problem) => Err(problem.unwrap_or_else(|| LoadProblem {
+                file: file.to_owned(),
+                reason: "no plugin".to_owned(),
+                hint: String::new(),
+            })),
+        }
+    }
+
+    /// What a plugin answers when a fresh instance of it is asked about itself, whatever its manifest says.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it does not answer.
+    pub fn describe(&self, kind: PluginKind, name: &str) -> Result<Manifest, PluginError> {
+        let plugin = self.find(kind, name)?;
+        Ok(plugin.describe().map_err(|unfit| plugin.fault("describe", FaultCause::InvalidAnswer, &unfit.reason))?)
+    }
+
+    /// Bytes of linear memory that all living instances of a plugin have together; none when there is no
+    /// such plugin. What a refresh has replaced is not among them.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> Option<u64> {
+        self.shelf().usable.get(name).map(|loaded| loaded.plugin.memory())
+    }
+
+    /// What was said of a plugin; the default when nothing was.
+    #[must_use]
+    pub fn settings(&self, name: &str) -> PluginSettings {
+        PluginSettings::clone(&self.runtime.accounts.of(name).settings())
+    }
+
+    /// Says something else of a plugin, whether there is one of that name or not; whether it is other
+    /// than before. Grants and `on_fault` hold at once, limits from the next instance on.
+    pub fn set_settings(&self, name: &str, settings: PluginSettings) -> bool {
+        self.runtime.accounts.set(name, settings)
+    }
+
+    /// Compiles what is not compiled yet, on all processors, and tells of each as it is done, in any
+    /// order. Answers with those that cannot be compiled. Blocks.
+    pub fn compile_all(&self, progress: &(dyn Fn(&Compiled<'_>) + Sync)) -> Vec<PluginFault> {
+        let shelf = self.shelf();
+        let plugins: Vec<&Arc<Plugin>> = shelf.usable.values().map(|loaded| &loaded.plugin).collect();
+        let done = AtomicUsize::new(0);
+        let faults = parallel::map(&plugins, |plugin| {
+            let began = Instant::now();
+            let code = plugin.code();
+            // Relaxed: it only counts.
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let cached = code.as_ref().is_ok_and(|code| code.cached);
+            progress(&Compiled { name: plugin.name(), done, total: plugins.len(), cached, took: began.elapsed() });
+            code.err()
+        });
+        faults.into_iter().flatten().collect()
     }
 
     /// A strategy, which is compiled and started once to see that it takes its options. Blocks.
@@ -199,8 +198,7 @@ impl Plugins {
     /// All parsers, by name. Each is compiled at its first call.
     #[must_use]
     pub fn parsers(&self) -> Vec<Arc<dyn Parser>> {
-        let parsers = self.usable.values().filter(|loaded| loaded.plugin.kind() == PluginKind::Parser);
-        parsers.map(|loaded| parser(&loaded.plugin)).collect()
+        self.shelf().of_kind(PluginKind::Parser).map(parser).collect()
     }
 
     /// A parser.
@@ -208,7 +206,7 @@ impl Plugins {
     /// # Errors
     /// When there is none of that name.
     pub fn parser(&self, name: &str) -> Result<Arc<dyn Parser>, PluginError> {
-        Ok(parser(self.find(PluginKind::Parser, name)?))
+        Ok(parser(&self.find(PluginKind::Parser, name)?))
     }
 
     /// Checks options against a plugin's schema and gives back what it may be told: for parsers, which
@@ -221,126 +219,39 @@ impl Plugins {
         Ok(options::check(name, &plugin.manifest.options_schema, options)?)
     }
 
-    fn find(&self, kind: PluginKind, name: &str) -> Result<&Arc<Plugin>, PluginError> {
-        let found = self.usable.get(name).filter(|loaded| loaded.plugin.kind() == kind);
-        found.map(|loaded| &loaded.plugin).ok_or_else(|| {
-            let of_kind = self.usable.values().filter(|loaded| loaded.plugin.kind() == kind);
-            let known = of_kind.map(|loaded| loaded.plugin.name().to_owned()).collect();
+    fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn find(&self, kind: PluginKind, name: &str) -> Result<Arc<Plugin>, PluginError> {
+        let shelf = self.shelf();
+        let found = shelf.of_kind(kind).find(|plugin| plugin.name() == name);
+        found.map(Arc::clone).ok_or_else(|| {
+            let known = shelf.of_kind(kind).map(|plugin| plugin.name().to_owned()).collect();
             PluginError::Unknown { kind, name: name.to_owned(), known }
         })
     }
 
+    /// The plugin and its options, of the same component even if there is a refresh meanwhile.
     fn configured(&self, kind: PluginKind, name: &str, options: &str) -> Result<(Arc<Plugin>, Arc<str>), PluginError> {
-        let options = self.check_options(kind, name, options)?;
-        Ok((Arc::clone(self.find(kind, name)?), options.into()))
-    }
-
-    fn add(&mut self, runtime: &Arc<Runtime>, origin: Origin, bytes: Result<Bytes, Unfit>) {
-        let file = path(&origin).to_owned();
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let plugin = match bytes.and_then(|bytes| Plugin::load(runtime, &stem, bytes)) {
-            Ok(plugin) => plugin,
-            Err(Unfit { reason, hint }) => {
-                let problem = LoadProblem { file, reason, hint };
-                self.unusable.push(broken(stem, origin, problem.clone()));
-                self.report(problem);
-                return;
-            }
-        };
-        let loaded = Loaded { plugin: Arc::new(plugin), origin, overrides: false };
-        if let Some(other) = self.usable.remove(loaded.plugin.name()) {
-            return self.ambiguous(&other, &loaded);
-        }
-        // A third file of a name that was ambiguous before is no better than the first two.
-        let before = self.unusable.iter().find(|it| it.name == loaded.plugin.name() && it.kind.is_some());
-        if let Some(before) = before {
-            let other = path(&before.origin).to_owned();
-            return self.refuse_twin(&loaded, &other);
-        }
-        self.usable.insert(loaded.plugin.name().to_owned(), loaded);
-    }
-
-    /// Neither of two files of the same name is taken: which one was meant, nobody can tell.
-    fn ambiguous(&mut self, first: &Loaded, second: &Loaded) {
-        self.refuse_twin(first, path(&second.origin));
-        self.refuse_twin(second, path(&first.origin));
-    }
-
-    fn refuse_twin(&mut self, loaded: &Loaded, other: &Path) {
-        let problem = LoadProblem {
-            file: path(&loaded.origin).to_owned(),
-            reason: format!("{} is also the name of {}", loaded.plugin.name(), other.display()),
-            hint: "remove one of the two files".to_owned(),
-        };
-        let mut info = info(&loaded.plugin, &loaded.origin, false);
-        info.problem = Some(problem.clone());
-        self.unusable.push(info);
-        self.report(problem);
-    }
-
-    /// Adds the bundled plugins that no file stands in for.
-    fn fill(&mut self, bundled: BTreeMap<String, Loaded>) {
-        for (name, loaded) in bundled {
-            match self.usable.get_mut(&name) {
-                Some(own) => own.overrides = true,
-                None => {
-                    self.usable.insert(name, loaded);
-                }
-            }
-        }
-    }
-
-    fn report(&mut self, problem: LoadProblem) {
-        let LoadProblem { file, reason, hint } = &problem;
-        tracing::warn!(target: "plugin", file = %file.display(), reason, hint, "not usable");
-        self.problems.push(problem);
+        let plugin = self.find(kind, name)?;
+        let options = options::check(name, &plugin.manifest.options_schema, options)?;
+        Ok((plugin, options.into()))
     }
 }
 
-fn path(origin: &Origin) -> &Path {
-    match origin {
-        Origin::Bundled(name) => Path::new(name),
-        Origin::File(path) => path,
+impl std::fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shelf = self.shelf();
+        f.debug_struct("Plugins").field("directory", &self.directory).field("names", &shelf.usable.keys()).finish()
     }
+}
+
+fn report(problem: &LoadProblem) {
+    let LoadProblem { file, reason, hint } = problem;
+    tracing::warn!(target: "plugin", file = %file.display(), reason, hint, "not usable");
 }
 
 fn parser(plugin: &Arc<Plugin>) -> Arc<dyn Parser> {
     Arc::new(parser::Sandboxed::new(Arc::clone(plugin)))
-}
-
-fn info(plugin: &Plugin, origin: &Origin, overrides: bool) -> PluginInfo {
-    let manifest = plugin.manifest.clone();
-    PluginInfo {
-        name: manifest.name,
-        version: manifest.version,
-        kind: Some(plugin.kind()),
-        summary: manifest.summary,
-        origin: origin.clone(),
-        digest: plugin.identity.digest.to_string(),
-        size: plugin.size(),
-        imports: plugin.inspection.imports.clone(),
-        capabilities: manifest.capabilities,
-        options_schema: manifest.options_schema,
-        sources: manifest.sources,
-        overrides,
-        problem: None,
-    }
-}
-
-fn broken(name: String, origin: Origin, problem: LoadProblem) -> PluginInfo {
-    PluginInfo {
-        name,
-        version: String::new(),
-        kind: None,
-        summary: String::new(),
-        origin,
-        digest: String::new(),
-        size: 0,
-        imports: Vec::new(),
-        capabilities: Vec::new(),
-        options_schema: String::new(),
-        sources: String::new(),
-        overrides: false,
-        problem: Some(problem),
-    }
 }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::LogListener;
+
 /// The longest line, in bytes; what is longer is cut.
 pub(crate) const MAX_LINE: usize = 4_096;
 
@@ -15,20 +17,39 @@ const KEPT: usize = 20;
 const RATE: u32 = 100;
 
 /// How urgent a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// For the plugin's author.
     Trace,
+    /// For the plugin's author, seldom enough to be read.
     Debug,
+    /// A change of state.
     Info,
+    /// Somebody should look soon.
     Warn,
+    /// Somebody must look now.
     Error,
 }
 
+impl LogLevel {
+    /// The word for it, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// One plugin's share of the log.
-#[derive(Debug)]
 pub(crate) struct Voice {
     name: Box<str>,
     version: Box<str>,
+    listener: Option<LogListener>,
     /// Held for a few instructions by whichever of the plugin's instances writes a line.
     window: Mutex<Window>,
 }
@@ -41,12 +62,15 @@ struct Window {
 }
 
 impl Voice {
-    pub(crate) fn new(name: &str, version: &str) -> Self {
+    pub(crate) fn new(name: &str, version: &str, listener: Option<LogListener>) -> Self {
         let window = Window { since: Instant::now(), written: 0, dropped: 0 };
-        Self { name: name.into(), version: version.into(), window: Mutex::new(window) }
+        Self { name: name.into(), version: version.into(), listener, window: Mutex::new(window) }
     }
 
-    fn write(&self, level: Level, line: &str) {
+    fn write(&self, level: LogLevel, line: &str) {
+        if let Some(listener) = &self.listener {
+            listener(&self.name, level, line);
+        }
         let (admitted, dropped) = self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         let (name, version) = (&*self.name, &*self.version);
         if dropped > 0 {
@@ -56,15 +80,19 @@ impl Voice {
             return;
         }
         match level {
-            Level::Trace => {
+            LogLevel::Trace => {
                 tracing::trace!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}")
             }
-            Level::Debug => {
+            LogLevel::Debug => {
                 tracing::debug!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}")
             }
-            Level::Info => tracing::info!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}"),
-            Level::Error => {
+            LogLevel::Info => {
+                tracing::info!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}")
+            }
+            LogLevel::Warn => {
+                tracing::warn!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}")
+            }
+            LogLevel::Error => {
                 tracing::error!(target: "plugin", { plugin.name = name, plugin.version = version }, "{line}")
             }
         }
@@ -90,7 +118,7 @@ impl Window {
 }
 
 /// What one instance has said.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Logbook {
     voice: Arc<Voice>,
     /// Shared with the instance's standard output and standard error, if it has them.
@@ -103,7 +131,7 @@ impl Logbook {
     }
 
     /// Writes a line: cut, and without control characters, which could move a terminal's cursor.
-    pub(crate) fn write(&self, level: Level, message: &str) {
+    pub(crate) fn write(&self, level: LogLevel, message: &str) {
         let line: String = cut(message, MAX_LINE).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.voice.write(level, &line);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,14 +158,14 @@ mod tests {
     use super::*;
 
     fn logbook() -> Logbook {
-        Logbook::new(Arc::new(Voice::new("p", "1.0.0")))
+        Logbook::new(Arc::new(Voice::new("p", "1.0.0", None)))
     }
 
     #[test]
     fn the_last_twenty_lines_are_kept() {
         let logbook = logbook();
         for n in 0..50 {
-            logbook.write(Level::Info, &n.to_string());
+            logbook.write(LogLevel::Info, &n.to_string());
         }
         let kept = logbook.last();
         assert_eq!((kept.len(), &*kept[0], &*kept[19]), (20, "30", "49"));
@@ -146,8 +174,8 @@ mod tests {
     #[test]
     fn a_line_is_cut_between_characters_and_holds_no_control_character() {
         let logbook = logbook();
-        logbook.write(Level::Info, &"ä".repeat(3_000));
-        logbook.write(Level::Info, "a\x1b[2Jb\nc");
+        logbook.write(LogLevel::Info, &"ä".repeat(3_000));
+        logbook.write(LogLevel::Info, "a\x1b[2Jb\nc");
         let kept = logbook.last();
         assert_eq!(kept[0].len(), MAX_LINE);
         assert_eq!(&*kept[1], "a [2Jb c");

@@ -13,7 +13,7 @@ use wasmtime::component::Instance;
 use crate::bindings::parser::Parser as Exports;
 use crate::bindings::parser::exports::proxywhirl::plugin::parser as wit;
 use crate::convert::{anonymity_in, scheme_in, scheme_out};
-use crate::guest::{Guest, World};
+use crate::guest::{Guest, Pace, World};
 use crate::logbook::cut;
 use crate::plugin::Plugin;
 use crate::state::State;
@@ -57,7 +57,7 @@ impl Sandboxed {
     }
 
     fn invalid(&self, export: &'static str, detail: &str) -> PluginFault {
-        self.plugin.call(export, self.plugin.limits().call).fault(FaultCause::InvalidAnswer, detail)
+        self.plugin.fault(export, FaultCause::InvalidAnswer, detail)
     }
 }
 
@@ -67,9 +67,8 @@ impl Parser for Sandboxed {
     }
 
     fn sniff(&self, document: &Document) -> Result<u8, PluginFault> {
-        let limit = self.plugin.limits().select;
         let beginning = beginning(&document.body);
-        let sure = self.guest().call("sniff", limit, |exports, store| {
+        let sure = self.guest().call("sniff", Pace::Quick, |exports, store| {
             exports.proxywhirl_plugin_parser().call_sniff(store, lower(document, beginning))
         })?;
         if sure > 100 {
@@ -79,11 +78,10 @@ impl Parser for Sandboxed {
     }
 
     fn parse(&self, document: &Document) -> Result<Parsed, PluginFault> {
-        let limit = self.plugin.limits().call;
-        let answer = self.guest().call("parse", limit, |exports, store| {
+        let answer = self.guest().call("parse", Pace::Patient, |exports, store| {
             exports.proxywhirl_plugin_parser().call_parse(store, lower(document, &document.body))
         })?;
-        let parsed = answer.map_err(|reason| self.plugin.call("parse", limit).refused(&reason))?;
+        let parsed = answer.map_err(|reason| self.plugin.refused("parse", &reason))?;
         lift(parsed).map_err(|detail| self.invalid("parse", &detail))
     }
 }

@@ -1,20 +1,22 @@
 //! A plugin: a component, what is known of it, and its compiled code once somebody needs that.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, PluginKind};
+use proxywhirl_core::plugin::{FaultCause, OnFault, PluginFault, PluginIdentity, PluginKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::shared::Shared;
+use crate::capability::pass::Pass;
 use crate::config::Limits;
-use crate::fault::Call;
+use crate::fault;
 use crate::inspect::{Inspection, Unfit, inspect};
 use crate::logbook::{Logbook, Voice, cut};
 use crate::manifest::Manifest;
-use crate::runtime::Runtime;
+use crate::runtime::{Compilation, Runtime};
 use crate::state::{State, Vocabulary};
 use crate::ticker::Ticker;
 
@@ -34,6 +36,14 @@ impl Bytes {
     }
 }
 
+/// A call of an export.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) export: &'static str,
+    /// The time that it has.
+    pub(crate) limit: Duration,
+}
+
 /// A plugin, shared by all its instances.
 pub(crate) struct Plugin {
     pub(crate) runtime: Arc<Runtime>,
@@ -41,11 +51,22 @@ pub(crate) struct Plugin {
     pub(crate) manifest: Manifest,
     /// What it is called in reports. The digest is that of the component.
     pub(crate) identity: PluginIdentity,
+    /// What it may use, and what the user says of it.
+    pub(crate) pass: Arc<Pass>,
     bytes: Bytes,
     voice: Arc<Voice>,
     vocabulary: Arc<Vocabulary>,
+    /// Bytes of memory of all its instances.
+    held: Arc<AtomicU64>,
     /// Made by whoever needs it first; others wait for that.
-    code: OnceLock<Result<InstancePre<State>, Box<str>>>,
+    code: OnceLock<Result<Code, Box<str>>>,
+}
+
+/// Compiled and linked code.
+pub(crate) struct Code {
+    linked: InstancePre<State>,
+    /// Whether it was compiled before, by this process or another one.
+    pub(crate) cached: bool,
 }
 
 impl Plugin {
@@ -55,7 +76,9 @@ impl Plugin {
         let known = inspection.manifest.clone();
         let mut plugin = Self {
             manifest: known.clone().unwrap_or_else(|| nameless(file, &inspection)),
-            voice: Arc::new(Voice::new(file, "")),
+            // Nobody has been granted anything yet.
+            pass: Arc::new(Pass::new(&inspection.imports, &[], runtime.accounts.of(""))),
+            voice: Arc::new(Voice::new(file, "", runtime.on_log.clone())),
             vocabulary: Arc::new(Vocabulary::new(Arc::clone(&runtime.symbols))),
             runtime: Arc::clone(runtime),
             identity: PluginIdentity {
@@ -64,23 +87,27 @@ impl Plugin {
             },
             inspection,
             bytes,
+            held: Arc::default(),
             code: OnceLock::new(),
         };
         if known.is_none() {
             plugin.manifest = plugin.describe()?;
         }
-        plugin.identity.name = plugin.manifest.name.as_str().into();
-        plugin.identity.version = plugin.manifest.version.as_str().into();
-        plugin.voice = Arc::new(Voice::new(&plugin.manifest.name, &plugin.manifest.version));
+        let manifest = &plugin.manifest;
+        plugin.identity.name = manifest.name.as_str().into();
+        plugin.identity.version = manifest.version.as_str().into();
+        plugin.voice = Arc::new(Voice::new(&manifest.name, &manifest.version, runtime.on_log.clone()));
+        let account = runtime.accounts.of(&manifest.name);
+        plugin.pass = Arc::new(Pass::new(&plugin.inspection.imports, &manifest.capabilities, account));
         Ok(plugin)
     }
 
     /// What the component answers when it is asked about itself.
     pub(crate) fn describe(&self) -> Result<Manifest, Unfit> {
         let hint = "ask the plugin's author; it must describe itself without any options";
-        let limit = self.limits().call;
-        let asked = self.instantiate().and_then(|(mut store, instance)| {
-            self.enter(&mut store, "describe", limit, |store| {
+        let limits = self.limits();
+        let asked = self.instantiate(&limits).and_then(|(mut store, instance)| {
+            self.enter(&mut store, Call { export: "describe", limit: limits.call }, |store| {
                 Shared::new(&mut *store, &instance)?.proxywhirl_plugin_about().call_describe(store)
             })
         });
@@ -99,39 +126,56 @@ impl Plugin {
         &self.manifest.name
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        self.runtime.limits.of(self.kind())
+    /// The limits of its next instance.
+    pub(crate) fn limits(&self) -> Limits {
+        self.runtime.limits.of(self.kind()).overridden(&self.pass.account.settings().limits)
+    }
+
+    pub(crate) fn on_fault(&self) -> OnFault {
+        self.pass.account.settings().on_fault
     }
 
     pub(crate) fn size(&self) -> usize {
         self.bytes.get().len()
     }
 
-    /// A call of one of its exports, for reports.
-    pub(crate) fn call(&self, export: &'static str, limit: Duration) -> Call<'_> {
-        Call { plugin: &self.identity, export, limit }
+    /// Bytes of linear memory that all its instances have together.
+    pub(crate) fn memory(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// A fault of one of its exports, with a text of ours.
+    pub(crate) fn fault(&self, export: &'static str, cause: FaultCause, detail: &str) -> PluginFault {
+        PluginFault::new(self.identity.clone(), export, cause, detail)
+    }
+
+    /// The plugin's own no.
+    pub(crate) fn refused(&self, export: &'static str, reason: &str) -> PluginFault {
+        self.fault(export, FaultCause::Refused, &fault::one_line(reason))
     }
 
     /// Compiles and links it, unless that was done before.
-    pub(crate) fn code(&self) -> Result<&InstancePre<State>, PluginFault> {
+    pub(crate) fn code(&self) -> Result<&Code, PluginFault> {
         let code = self.code.get_or_init(|| {
-            let component = self.runtime.compile(&self.identity.digest, self.bytes.get());
-            component
-                .and_then(|component| self.runtime.linker.instantiate_pre(&component))
-                .map_err(|error| format!("{error:#}").into())
+            let Compilation { component, cached } =
+                self.runtime.compile(&self.identity.digest, self.bytes.get()).map_err(|error| format!("{error:#}"))?;
+            let linked = self.runtime.linker.instantiate_pre(&component).map_err(|error| unlinked(&error))?;
+            Ok(Code { linked, cached })
         });
         code.as_ref().map_err(|error| {
             let text: String = cut(error, 600).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            self.call("instantiate", Duration::ZERO).fault(FaultCause::Instantiate, &text)
+            self.fault("instantiate", FaultCause::Instantiate, &text)
         })
     }
 
     /// A fresh instance in a store of its own.
-    pub(crate) fn instantiate(&self) -> Result<(Store<State>, Instance), PluginFault> {
+    pub(crate) fn instantiate(&self, limits: &Limits) -> Result<(Store<State>, Instance), PluginFault> {
         let code = self.code()?;
         let logbook = Logbook::new(Arc::clone(&self.voice));
-        let mut store = self.runtime.store(self.kind(), logbook, Arc::clone(&self.vocabulary));
-        let made = self.enter(&mut store, "instantiate", self.limits().call, |store| code.instantiate(store));
+        let (vocabulary, pass) = (Arc::clone(&self.vocabulary), Arc::clone(&self.pass));
+        let mut store = self.runtime.store(limits, logbook, vocabulary, pass, Arc::clone(&self.held));
+        let call = Call { export: "instantiate", limit: limits.call };
+        let made = self.enter(&mut store, call, |store| code.linked.instantiate(store));
         match made {
             Ok(instance) => Ok((store, instance)),
             Err(mut fault) => {
@@ -147,34 +191,30 @@ impl Plugin {
         }
     }
 
-    /// Runs guest code: with the deadline armed, and on a thread of its own if the guest imports WASI,
-    /// whose synchronous form must not run inside a worker of an asynchronous runtime.
-    pub(crate) fn enter<R: Send>(
+    /// Runs guest code with the deadline armed. Whatever the guest waits for in the host ends with it too.
+    pub(crate) fn enter<R>(
         &self,
         store: &mut Store<State>,
-        export: &'static str,
-        limit: Duration,
-        run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+        call: Call,
+        run: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PluginFault> {
-        let running = self.runtime.ticker.run();
-        store.set_epoch_deadline(Ticker::ticks(limit));
-        let result = if self.inspection.wasi {
-            store.data_mut().deadline = Some(Instant::now() + limit);
-            apart(|| run(store))
-        } else {
-            run(store)
-        };
-        drop(running);
-        result.map_err(|error| self.call(export, limit).stopped(&error, &store.data().logbook))
+        let started = Instant::now();
+        let ticks = Ticker::ticks(call.limit);
+        store.set_epoch_deadline(ticks);
+        self.runtime.ticker.keep(ticks);
+        if self.inspection.wasi || self.pass.waits() {
+            store.data_mut().deadline = started.checked_add(call.limit);
+        }
+        run(store).map_err(|error| fault::stopped(&self.identity, call, &error, store.data(), started.elapsed()))
     }
 }
 
-/// Runs something on a thread of its own, and waits for it.
-fn apart<R: Send>(run: impl FnOnce() -> wasmtime::Result<R> + Send) -> wasmtime::Result<R> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("plugin".to_owned()).spawn_scoped(scope, run)?;
-        thread.join().unwrap_or_else(|_| Err(wasmtime::Error::msg("the host panicked in this call")))
-    })
+/// What is wrong with the imports of a component, for its author.
+fn unlinked(error: &wasmtime::Error) -> String {
+    format!(
+        "it imports what this host does not have: {error:#}; the contract here is {}, so update the host or rebuild the plugin",
+        crate::inspect::CONTRACT
+    )
 }
 
 /// Stands for the manifest until the component has described itself.
@@ -193,5 +233,7 @@ fn nameless(file: &str, inspection: &Inspection) -> Manifest {
 
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

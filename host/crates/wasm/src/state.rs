@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use wasmtime::ResourceLimiter;
 
+use crate::capability::http::Web;
+use crate::capability::pass::Pass;
 use crate::config::Clock;
 use crate::logbook::Logbook;
 use crate::wasi::Wasi;
@@ -29,11 +33,21 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) vocabulary: Arc<Vocabulary>,
+    pub(crate) pass: Arc<Pass>,
+    pub(crate) key_values: Option<Arc<dyn KeyValues>>,
+    pub(crate) web: Arc<Web>,
     /// When the call that runs now must end. Only the host's own waiting looks at it: guest code is
     /// stopped by the epoch.
     pub(crate) deadline: Option<Instant>,
     /// Made when the guest first asks for it, which most never do.
     pub(crate) wasi: Option<Box<Wasi>>,
+}
+
+impl State {
+    /// The time that the call that runs now may still take.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// The ceiling of what an instance may allocate.
@@ -42,6 +56,8 @@ pub(crate) struct Ceiling {
     max_memory: usize,
     memory: usize,
     elements: usize,
+    /// Bytes of memory of all instances of the plugin. Relaxed: it is only looked at.
+    held: Arc<AtomicU64>,
 }
 
 /// The guest wanted more than its ceiling. A trap: most allocators would only turn a refusal into an
@@ -58,9 +74,24 @@ impl fmt::Display for Exhausted {
 impl std::error::Error for Exhausted {}
 
 impl Ceiling {
-    pub(crate) const fn new(max_memory: usize) -> Self {
-        Self { max_memory, memory: 0, elements: 0 }
+    pub(crate) const fn new(max_memory: usize, held: Arc<AtomicU64>) -> Self {
+        Self { max_memory, memory: 0, elements: 0, held }
     }
+
+    /// Bytes that all memories together have.
+    pub(crate) const fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
+impl Drop for Ceiling {
+    fn drop(&mut self) {
+        self.held.fetch_sub(bytes(self.memory), Ordering::Relaxed);
+    }
+}
+
+fn bytes(memory: usize) -> u64 {
+    u64::try_from(memory).unwrap_or(u64::MAX)
 }
 
 impl ResourceLimiter for Ceiling {
@@ -70,6 +101,7 @@ impl ResourceLimiter for Ceiling {
             let text = format!("wanted {memory} bytes of memory, the limit is {}", self.max_memory);
             return Err(Exhausted(text).into());
         }
+        self.held.fetch_add(bytes(memory - self.memory), Ordering::Relaxed);
         self.memory = memory;
         Ok(true)
     }
@@ -159,7 +191,8 @@ mod tests {
 
     #[test]
     fn the_ceiling_counts_all_memories_together() {
-        let mut ceiling = Ceiling::new(1_000);
+        let held = Arc::new(AtomicU64::new(0));
+        let mut ceiling = Ceiling::new(1_000, Arc::clone(&held));
         assert!(ceiling.memory_growing(0, 600, None).unwrap());
         assert!(ceiling.memory_growing(0, 400, None).unwrap());
         let error = ceiling.memory_growing(600, 601, None).unwrap_err();
@@ -167,6 +200,9 @@ mod tests {
             error.downcast_ref::<Exhausted>().unwrap().to_string(),
             "wanted 1001 bytes of memory, the limit is 1000"
         );
+        assert_eq!((ceiling.memory(), held.load(Ordering::Relaxed)), (1_000, 1_000));
+        drop(ceiling);
+        assert_eq!(held.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proxywhirl_core::member::Member;
 use proxywhirl_core::plugin::{
-    FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, StrategyFactory, View,
+    FaultCause, Observation, OnFault, PluginFault, PluginIdentity, Request, Strategy, StrategyFactory, View,
 };
 use proxywhirl_core::select::{Membership, Mode, Plan, Stickiness, Tier, Weighted};
 use proxywhirl_core::time::{Timestamp, micros};
@@ -15,7 +15,7 @@ use wasmtime::component::Instance;
 use crate::bindings::strategy::Strategy as Exports;
 use crate::bindings::strategy::exports::proxywhirl::plugin::strategy as wit;
 use crate::convert::{anonymity_out, scheme_out};
-use crate::guest::{Guest, World};
+use crate::guest::{Guest, Pace, World};
 use crate::plugin::Plugin;
 use crate::state::State;
 
@@ -58,6 +58,10 @@ impl StrategyFactory for Factory {
         &self.plugin.identity
     }
 
+    fn on_fault(&self) -> OnFault {
+        self.plugin.on_fault()
+    }
+
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
         let mut guest = Guest::new(Arc::clone(&self.plugin), Arc::clone(&self.options));
         guest.ready()?;
@@ -85,8 +89,7 @@ impl Strategy for Sandboxed {
             rest = others;
             rows.push(row(member, own));
         }
-        let limit = self.guest.plugin().limits().call;
-        self.guest.call("apply", limit, |exports, store| {
+        self.guest.call("apply", Pace::Patient, |exports, store| {
             exports.proxywhirl_plugin_strategy().call_apply(store, epoch, reset, &rows, removed)
         })
     }
@@ -96,14 +99,13 @@ impl Strategy for Sandboxed {
             .iter()
             .map(|it| wit::Observation { slot: it.slot, site: it.site.0, success: it.success, latency: it.latency })
             .collect();
-        let limit = self.guest.plugin().limits().call;
-        self.guest
-            .call("observe", limit, |exports, store| exports.proxywhirl_plugin_strategy().call_observe(store, &rows))
+        self.guest.call("observe", Pace::Patient, |exports, store| {
+            exports.proxywhirl_plugin_strategy().call_observe(store, &rows)
+        })
     }
 
     fn plan(&mut self, view: &View<'_>, now: Timestamp, seed: u64) -> Result<Plan, PluginFault> {
-        let limit = self.guest.plugin().limits().call;
-        let plan = self.guest.call("make-plan", limit, |exports, store| {
+        let plan = self.guest.call("make-plan", Pace::Patient, |exports, store| {
             let view = wit::View { id: view.id, site: view.site.0, members: view.members };
             exports.proxywhirl_plugin_strategy().call_make_plan(store, view, now.as_micros(), seed)
         })?;
@@ -118,8 +120,7 @@ impl Strategy for Sandboxed {
         if members > MAX_MEMBERS {
             self.guest.discard();
             let detail = format!("a plan of {members} members, the limit is {MAX_MEMBERS}");
-            let call = self.guest.plugin().call("make-plan", limit);
-            return Err(call.fault(FaultCause::InvalidAnswer, &detail));
+            return Err(self.guest.plugin().fault("make-plan", FaultCause::InvalidAnswer, &detail));
         }
         Ok(Plan {
             tiers: plan.tiers.into_iter().map(tier).collect(),
@@ -130,7 +131,6 @@ impl Strategy for Sandboxed {
     }
 
     fn select(&mut self, request: &Request) -> Result<Option<u32>, PluginFault> {
-        let limit = self.guest.plugin().limits().select;
         let request = wit::Request {
             view: request.view,
             site: request.site.0,
@@ -139,10 +139,18 @@ impl Strategy for Sandboxed {
             now: request.now.as_micros(),
             seed: request.seed,
         };
-        let slot = self
-            .guest
-            .call("select", limit, |exports, store| exports.proxywhirl_plugin_strategy().call_select(store, request))?;
+        let slot = self.guest.call("select", Pace::Quick, |exports, store| {
+            exports.proxywhirl_plugin_strategy().call_select(store, request)
+        })?;
         Ok((slot != NONE).then_some(slot))
+    }
+
+    fn save(&mut self) -> Result<Option<Vec<u8>>, PluginFault> {
+        self.guest.save()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<bool, PluginFault> {
+        self.guest.restore(state)
     }
 }
 

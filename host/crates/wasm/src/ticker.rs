@@ -1,11 +1,15 @@
 //! The clock behind deadlines: a thread that moves the engine's epoch once a millisecond.
 //!
 //! Ticks are not caught up: on a machine so loaded that the thread wakes late, deadlines stretch with
-//! everything else instead of hitting guests that had no chance to run. The thread sleeps for good
-//! while no guest runs, so that an idle process wakes nobody.
+//! everything else instead of hitting guests that had no chance to run. The thread sleeps for good once
+//! every deadline is past, so that an idle process wakes nobody.
+//!
+//! Whoever enters a guest says until which tick the clock is needed. That is far enough ahead for all
+//! the calls of the next tenth of a second, which so only read: processors that enter guests at the same
+//! time share no line of memory that one of them writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,9 +18,12 @@ use wasmtime::Engine;
 /// How long an epoch lasts.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without a running guest after which the thread parks: often enough to save power, seldom
-/// enough that a busy gateway never pays for waking it.
-const IDLE_TICKS: u32 = 100;
+/// Ticks by which the clock outlives the last deadline: more than the ticks that another processor may
+/// not have seen yet.
+const MARGIN: u64 = 16;
+
+/// Ticks that are asked for ahead of what is needed, so that few calls have to ask.
+const AHEAD: u64 = 100;
 
 /// The thread, for as long as this value lives.
 pub(crate) struct Ticker {
@@ -26,20 +33,14 @@ pub(crate) struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// Guests that run now. Sequentially consistent together with `parked`: either whoever enters sees
-    /// that the thread is parked, or the thread sees that somebody has entered.
-    running: AtomicUsize,
+    /// Ticks so far. Written by the thread only.
+    tick: AtomicU64,
+    /// The tick until which somebody needs the clock. Written by whoever enters a guest. Sequentially
+    /// consistent together with `parked`: either the writer sees that the thread is parked, or the
+    /// thread sees what was written.
+    needed: AtomicU64,
     parked: AtomicBool,
     stop: AtomicBool,
-}
-
-/// Says that a guest runs; dropped when it has returned.
-pub(crate) struct Running<'a>(&'a Shared);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Ticker {
@@ -50,13 +51,22 @@ impl Ticker {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Keeps the epoch moving until the answer is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
-        self.shared.running.fetch_add(1, Ordering::SeqCst);
+    /// Keeps the epoch moving for so many ticks from now. To be called after a deadline was set, never
+    /// before: the thread that calls may be suspended in between for longer than the margin.
+    pub(crate) fn keep(&self, ticks: u64) {
+        let now = self.shared.tick.load(Ordering::Relaxed);
+        let needed = now.saturating_add(ticks).saturating_add(MARGIN);
+        if self.shared.needed.load(Ordering::Relaxed) < needed {
+            self.extend(needed);
+        }
+    }
+
+    #[cold]
+    fn extend(&self, needed: u64) {
+        self.shared.needed.fetch_max(needed.saturating_add(AHEAD), Ordering::SeqCst);
         if self.shared.parked.load(Ordering::SeqCst) {
             self.wake();
         }
-        Running(&self.shared)
     }
 
     fn wake(&self) {
@@ -84,23 +94,51 @@ impl Drop for Ticker {
 }
 
 fn tick(engine: &Engine, shared: &Shared) {
-    let mut idle = 0_u32;
     while !shared.stop.load(Ordering::SeqCst) {
         std::thread::sleep(TICK);
         engine.increment_epoch();
-        if shared.running.load(Ordering::SeqCst) > 0 {
-            idle = 0;
-            continue;
-        }
-        idle += 1;
-        if idle < IDLE_TICKS {
+        let now = shared.tick.fetch_add(1, Ordering::SeqCst) + 1;
+        if shared.needed.load(Ordering::SeqCst) >= now {
             continue;
         }
         shared.parked.store(true, Ordering::SeqCst);
-        while shared.running.load(Ordering::SeqCst) == 0 && !shared.stop.load(Ordering::SeqCst) {
+        while shared.needed.load(Ordering::SeqCst) < now && !shared.stop.load(Ordering::SeqCst) {
             std::thread::park();
         }
         shared.parked.store(false, Ordering::SeqCst);
-        idle = 0;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn wait_until(what: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !what() {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_clock_outlives_every_deadline_and_then_rests() {
+        let ticker = Ticker::start(Engine::default()).unwrap();
+        for ticks in [1, 30] {
+            let before = ticker.shared.tick.load(Ordering::SeqCst);
+            ticker.keep(ticks);
+            wait_until(|| ticker.shared.parked.load(Ordering::SeqCst));
+            assert!(ticker.shared.tick.load(Ordering::SeqCst) >= before + ticks);
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_ends_too_late_to_be_counted_needs_the_clock_for_ever() {
+        let ticker = Ticker::start(Engine::default()).unwrap();
+        ticker.keep(Ticker::ticks(Duration::MAX));
+        assert!(ticker.shared.needed.load(Ordering::SeqCst) > u64::MAX / 4);
     }
 }

@@ -2,27 +2,33 @@
 //!
 //! There is nothing behind it: no argument, no environment variable, no preopened directory, no
 //! socket, no name look-up. Standard output and standard error become lines of the log. The only thing
-//! on which it could wait is a timer, and that wait ends with the deadline of the call.
+//! on which it could wait is a timer, and that wait ends with the deadline of the call. Nothing of it
+//! needs an asynchronous runtime or a thread of its own, see [`wait`].
+
+mod wait;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::bindings::io::poll::{Host as PollHost, HostPollable};
-use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sync::io::{poll, streams};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult, UdpSocket};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, async_trait};
 
-use crate::logbook::{Level, Logbook, MAX_LINE, cut};
+use self::wait::{Table, Tables};
+use crate::logbook::{LogLevel, Logbook, MAX_LINE, cut};
 use crate::state::State;
 
 /// The interface that wasmtime-wasi links under this name; a test notices when the name changes.
-const POLL: &str = "wasi:io/poll@0.2.12";
+const UDP: &str = "wasi:sockets/udp-create-socket@0.2.12";
 
 /// Random bytes that one call may ask for.
 const MAX_RANDOM: u64 = 65_536;
@@ -34,6 +40,8 @@ const MAX_RESOURCES: usize = 10_000;
 pub(crate) struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
+    /// Where its monotonic clock begins.
+    origin: Instant,
 }
 
 /// The host waited for the guest until its deadline.
@@ -51,8 +59,8 @@ impl std::error::Error for Overslept {}
 impl Wasi {
     fn new(logbook: &Logbook) -> Self {
         let context = WasiCtx::builder()
-            .stdout(Lines::new(logbook, Level::Info))
-            .stderr(Lines::new(logbook, Level::Warn))
+            .stdout(Lines::new(logbook, LogLevel::Info))
+            .stderr(Lines::new(logbook, LogLevel::Warn))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -60,64 +68,60 @@ impl Wasi {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        Self { context, table }
+        Self { context, table, origin: Instant::now() }
+    }
+}
+
+impl State {
+    fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.logbook)))
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.logbook)));
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }
 }
 
-/// Links WASI, with a wait that ends.
+/// Links WASI, with whatever could block replaced by what needs no runtime.
+///
+/// What wasmtime-wasi would still enter its own runtime for takes a file or a socket, and no guest ever
+/// gets one: there is no directory to open files in, and no socket is made.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
-    let mut poll = linker.instance(POLL)?;
-    poll.func_wrap("poll", |mut store: StoreContextMut<'_, State>, (list,): (Vec<Resource<DynPollable>>,)| {
-        let state = store.data_mut();
-        let left = state.time_left();
-        let table = state.ctx().table;
-        let ready = wait(left, PollHost::poll(table, list))?;
-        Ok((ready,))
-    })?;
-    poll.func_wrap(
-        "[method]pollable.block",
-        |mut store: StoreContextMut<'_, State>, (pollable,): (Resource<DynPollable>,)| {
-            let state = store.data_mut();
-            let left = state.time_left();
-            let table = state.ctx().table;
-            wait(left, HostPollable::block(table, pollable))
+    poll::add_to_linker::<State, Tables>(linker, table)?;
+    streams::add_to_linker::<State, Tables>(linker, table)?;
+    monotonic_clock::add_to_linker::<State, Tables>(linker, table)?;
+    linker.instance(UDP)?.func_wrap(
+        "create-udp-socket",
+        |_: StoreContextMut<'_, State>, (_,): (IpAddressFamily,)| {
+            Ok((Err::<Resource<UdpSocket>, ErrorCode>(ErrorCode::AccessDenied),))
         },
     )?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-fn wait<T>(left: Duration, future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
-    let limited = async { tokio::time::timeout(left, future).await };
-    wasmtime_wasi::runtime::in_tokio(limited).map_err(|_| wasmtime::Error::new(Overslept))?
-}
-
-impl State {
-    fn time_left(&self) -> Duration {
-        self.deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()))
-    }
+fn table(state: &mut State) -> Table<'_> {
+    let left = state.time_left();
+    let wasi = state.wasi();
+    Table { table: &mut wasi.table, left, origin: wasi.origin }
 }
 
 /// Standard output or standard error, as lines of the log.
 #[derive(Clone)]
 struct Lines {
     logbook: Logbook,
-    level: Level,
+    level: LogLevel,
     /// The line that has not ended yet, at most [`MAX_LINE`] bytes.
     open: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Lines {
-    fn new(logbook: &Logbook, level: Level) -> Self {
+    fn new(logbook: &Logbook, level: LogLevel) -> Self {
         Self { logbook: logbook.clone(), level, open: Arc::default() }
     }
 
@@ -206,8 +210,8 @@ mod tests {
 
     #[test]
     fn output_becomes_lines_and_an_endless_line_is_cut() {
-        let logbook = Logbook::new(Arc::new(Voice::new("p", "1.0.0")));
-        let lines = Lines::new(&logbook, Level::Info);
+        let logbook = Logbook::new(Arc::new(Voice::new("p", "1.0.0", None)));
+        let lines = Lines::new(&logbook, LogLevel::Info);
         lines.write(b"on");
         lines.write(b"e\n\ntwo\nthr");
         for _ in 0..100 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proxywhirl_core::endpoint::Scheme;
 use proxywhirl_core::event::{Event, Topic};
-use proxywhirl_core::plugin::{Document, PluginKind};
+use proxywhirl_core::plugin::{Document, PluginKind, View};
 use proxywhirl_core::time::Timestamp;
 
 use super::config;
@@ -81,7 +81,7 @@ fn every_bundled_plugin_runs_with_its_defaults() {
                 let mut strategy = library.strategy(&plugin.name, "").unwrap().instance().unwrap();
                 strategy.apply(1, true, &[], &[]).unwrap();
                 strategy.observe(&[]).unwrap();
-                strategy.plan(Timestamp::from_micros(1), 2).unwrap();
+                strategy.plan(&View::default(), Timestamp::from_micros(1), 2).unwrap();
             }
             PluginKind::Parser => {
                 library.parser(&plugin.name).unwrap().sniff(&document).unwrap();

@@ -93,7 +93,11 @@ fn a_file_with_one_byte_changed_never_panics() {
             if let Ok(factory) = library.strategy(&plugin.name, "")
                 && let Ok(mut strategy) = factory.instance()
             {
-                drop(strategy.plan(proxywhirl_core::time::Timestamp::from_micros(0), 0));
+                drop(strategy.plan(
+                    &proxywhirl_core::plugin::View::default(),
+                    proxywhirl_core::time::Timestamp::from_micros(0),
+                    0,
+                ));
             }
         }
     }
@@ -163,6 +167,7 @@ fn compiled_code_is_taken_from_the_cache_and_a_bad_cache_only_costs_time() {
     let written = std::fs::metadata(&code).unwrap().modified().unwrap();
     assert!(load().strategy("fast", "").is_ok());
     assert_eq!(std::fs::metadata(&code).unwrap().modified().unwrap(), written, "compiled twice");
+    std::fs::remove_file(&code).unwrap();
     std::fs::write(&code, "broken").unwrap();
     assert!(load().strategy("fast", "").is_ok());
     assert!(std::fs::metadata(&code).unwrap().len() > 1_000, "not repaired");

@@ -8,8 +8,8 @@ use proxywhirl_core::endpoint::Scheme;
 use proxywhirl_core::event::{Event, Topic};
 use proxywhirl_core::live::{Live, Statistics};
 use proxywhirl_core::member::{Member, MemberId};
-use proxywhirl_core::plugin::{Document, FaultCause, PluginFault, Request, Strategy};
-use proxywhirl_core::select::{Membership, Mode};
+use proxywhirl_core::plugin::{Document, FaultCause, PluginFault, Request, Strategy, View};
+use proxywhirl_core::select::{Membership, Mode, Stickiness};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::tag::Tags;
 use proxywhirl_core::time::Timestamp;
@@ -62,7 +62,7 @@ fn document(body: &[u8]) -> Document {
 fn assert_fault<T: std::fmt::Debug>(answer: Result<T, PluginFault>, export: &str, cause: FaultCause) -> PluginFault {
     let fault = answer.unwrap_err();
     assert_eq!((fault.export, fault.cause), (export, cause), "{fault}");
-    assert_eq!((&*fault.plugin, &*fault.version), ("guest", "1.0.0"));
+    assert_eq!((&*fault.plugin.name, &*fault.plugin.version), ("guest", "1.0.0"));
     fault
 }
 
@@ -76,7 +76,7 @@ fn a_guest_that_loops_is_stopped_in_every_export() {
             .with("make-plan", LOOP)
             .with("select", LOOP),
     );
-    let fault = assert_fault(looping.plan(NOW, 1), "make-plan", FaultCause::Deadline);
+    let fault = assert_fault(looping.plan(&View::default(), NOW, 1), "make-plan", FaultCause::Deadline);
     assert!(fault.detail.starts_with("ran longer than 300ms"), "{fault}");
     let fault = assert_fault(looping.select(&request()), "select", FaultCause::Deadline);
     assert!(fault.detail.starts_with("ran longer than 100ms"), "{fault}");
@@ -114,7 +114,7 @@ fn a_parser_that_loops_is_stopped_and_sooner_while_it_only_looks() {
 #[test]
 fn a_guest_that_takes_all_memory_is_stopped_at_its_ceiling() {
     let mut bomb = strategy(&Guest::strategy("guest").with("make-plan", BOMB));
-    let fault = assert_fault(bomb.plan(NOW, 1), "make-plan", FaultCause::Memory);
+    let fault = assert_fault(bomb.plan(&View::default(), NOW, 1), "make-plan", FaultCause::Memory);
     assert!(fault.detail.contains("the limit is 8388608"), "{fault}");
 }
 
@@ -124,7 +124,7 @@ fn a_guest_that_wants_a_huge_table_is_stopped() {
         "make-plan",
         "(loop $again (drop (table.grow $t (ref.null func) (i32.const 50000))) (br $again)) unreachable",
     );
-    assert_fault(strategy(&tables).plan(NOW, 1), "make-plan", FaultCause::Memory);
+    assert_fault(strategy(&tables).plan(&View::default(), NOW, 1), "make-plan", FaultCause::Memory);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_answer_that_breaks_the_abi_is_invalid() {
         ),
     ] {
         let mut guest = strategy(&Guest::strategy("guest").with("make-plan", body));
-        let fault = guest.plan(NOW, 1).expect_err(what);
+        let fault = guest.plan(&View::default(), NOW, 1).expect_err(what);
         assert_eq!(fault.cause, FaultCause::InvalidAnswer, "{what}: {fault}");
         assert!(!fault.detail.is_empty(), "{what}");
     }
@@ -207,20 +207,28 @@ fn a_document_larger_than_the_parsers_memory_is_a_memory_fault() {
 
 #[test]
 fn a_plan_arrives_as_it_was_made() {
-    // One tier: least-loaded, these: (slot 7, weight 0.5).
+    // One tier: least-loaded, these: (slot 7, weight 0.5). Strict sessions, idle for a minute. Per site. A refresh after 5 µs.
     let planning = Guest::strategy("guest").with(
         "make-plan",
-        "(i32.store (i32.const 32) (i32.const 64)) (i32.store (i32.const 36) (i32.const 1))
-         (i32.store8 (i32.const 64) (i32.const 3)) (i32.store8 (i32.const 68) (i32.const 1))
-         (i32.store (i32.const 72) (i32.const 96)) (i32.store (i32.const 76) (i32.const 1))
-         (i32.store (i32.const 96) (i32.const 7)) (f32.store (i32.const 100) (f32.const 0.5))
+        "(i32.store (i32.const 32) (i32.const 128)) (i32.store (i32.const 36) (i32.const 1))
+         (i32.store8 (i32.const 128) (i32.const 3)) (i32.store8 (i32.const 132) (i32.const 1))
+         (i32.store (i32.const 136) (i32.const 160)) (i32.store (i32.const 140) (i32.const 1))
+         (i32.store (i32.const 160) (i32.const 7)) (f32.store (i32.const 164) (f32.const 0.5))
+         (i32.store8 (i32.const 40) (i32.const 1)) (i64.store (i32.const 48) (i64.const 60000000))
+         (i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 5000000))
+         (i32.store8 (i32.const 72) (i32.const 1)) (i64.store (i32.const 80) (i64.const 5))
          (i32.const 32)",
     );
-    let plan = strategy(&planning).plan(NOW, 1).unwrap();
+    let plan = strategy(&planning).plan(&View::default(), NOW, 1).unwrap();
     assert_eq!((plan.tiers.len(), plan.tiers[0].mode), (1, Mode::LeastLoaded));
     let Membership::These(these) = &plan.tiers[0].members else { panic!("{plan:?}") };
     assert_eq!((these.len(), these[0].slot), (1, 7));
     assert!((these[0].weight - 0.5).abs() < f32::EPSILON);
+    let sessions = plan.sessions.unwrap();
+    assert_eq!((sessions.idle, sessions.lifetime), (Some(Duration::from_secs(60)), None));
+    assert_eq!((sessions.strict, sessions.capacity), (true, Stickiness::MAX_CAPACITY), "capped");
+    assert!(plan.per_site);
+    assert_eq!(plan.refresh, Some(Duration::from_millis(100)), "no more often than that");
 }
 
 #[test]
@@ -281,7 +289,38 @@ fn what_a_guest_said_before_it_trapped_is_in_the_report() {
         .extra(r#"(data (i32.const 512) "panicked at src/lib.rs:7")"#)
         .with("select", "(call $write (i32.const 4) (i32.const 512) (i32.const 24)) unreachable");
     let fault = assert_fault(strategy(&talking).select(&request()), "select", FaultCause::Trap);
-    assert!(fault.detail.contains("it said: panicked at src/lib.rs:7"), "{fault}");
+    assert_eq!(&*fault.scene.log, ["panicked at src/lib.rs:7".into()]);
+    assert!(!fault.to_string().contains("panicked"), "the particulars are for the report: {fault}");
+}
+
+#[test]
+fn a_report_tells_where_the_guest_was_and_what_it_had_used() {
+    let guest = Guest::strategy("guest")
+        .extra(
+            "(func $fastest::weigh::h0123456789abcdef unreachable)
+             (func $_ZN7fastest4plan17h0123456789abcdefE (call $fastest::weigh::h0123456789abcdef))",
+        )
+        .with(
+            "make-plan",
+            "(drop (memory.grow (i32.const 3))) (call $_ZN7fastest4plan17h0123456789abcdefE) (i32.const 16)",
+        );
+    let fault = assert_fault(strategy(&guest).plan(&View::default(), NOW, 1), "make-plan", FaultCause::Trap);
+    assert!(fault.scene.backtrace.len() >= 3, "{fault:?}");
+    assert_eq!((&*fault.scene.backtrace[0], &*fault.scene.backtrace[1]), ("fastest::weigh", "fastest::plan"));
+    assert_eq!(fault.scene.memory, 5 * 65_536);
+    assert!(fault.scene.elapsed > Duration::ZERO);
+    assert!(!fault.detail.contains("fastest") && !fault.detail.contains('\n'), "{fault}");
+    assert_eq!(fault.plugin.digest.len(), 64);
+}
+
+#[test]
+fn a_report_without_names_numbers_the_functions() {
+    let fault = assert_fault(
+        strategy(&Guest::strategy("guest").with("select", "unreachable")).select(&request()),
+        "select",
+        FaultCause::Trap,
+    );
+    assert!(fault.scene.backtrace[0].starts_with("function "), "{fault:?}");
 }
 
 #[test]
@@ -353,7 +392,7 @@ fn what_a_guest_prints_becomes_lines_of_its_log() {
         .extra(r#"(data (i32.const 512) "out of cheese\n")"#)
         .with("select", "(call $print (call $stdout) (i32.const 512) (i32.const 14) (i32.const 32)) unreachable");
     let fault = assert_fault(strategy(&printing).select(&request()), "select", FaultCause::Trap);
-    assert!(fault.detail.contains("it said: out of cheese"), "{fault}");
+    assert_eq!(&*fault.scene.log, ["out of cheese".into()]);
 }
 
 #[test]
