@@ -13,7 +13,7 @@ use proxywhirl_plugin_sdk::{Description, log};
 use serde::Deserialize;
 
 /// The JSON Schema of [`Options`].
-const SCHEMA: &str = include_str!("options.json");
+const SCHEMA: &str = include_str!("../options.json");
 
 /// Topics that somebody should look at.
 const FAILURES: [&str; 3] = ["request-failure", "plugin-faulted", "pool-empty"];

@@ -7,7 +7,10 @@
 //! When it has left, the next one that is still there begins.
 //!
 //! A cycle remembers members, not positions in a list, and the host keeps it: a member that leaves
-//! makes nobody be skipped or be asked twice.
+//! makes nobody be skipped or be asked twice, and a new plan goes on where the one before it was.
+//!
+//! With `start` 0 the plan says "everyone" and costs the same however large the pool is; with another
+//! one it names every member, in order.
 //!
 //! Reference: <https://en.wikipedia.org/wiki/Round-robin_scheduling>.
 
@@ -16,7 +19,7 @@ use proxywhirl_plugin_sdk::strategy::{Mode, Moment, Plan, Strategy, Table, View,
 use serde::Deserialize;
 
 /// The JSON Schema of [`Options`].
-const SCHEMA: &str = include_str!("options.json");
+const SCHEMA: &str = include_str!("../options.json");
 
 /// What users may set.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -53,6 +56,7 @@ impl Strategy for RoundRobin {
             return Plan::everyone(Mode::Cycle);
         }
         let mut members: Vec<_> = table.members(view).map(|member| (member.joined, member.slot)).collect();
+        // A table is in this order already; a view need not be.
         members.sort_unstable();
         let first = members.partition_point(|&(joined, _)| joined < self.options.start);
         if first < members.len() {
@@ -69,8 +73,9 @@ proxywhirl_plugin_sdk::export!(strategy: RoundRobin);
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use proxywhirl_plugin_sdk::strategy::{Membership, Running};
-    use proxywhirl_plugin_sdk::testing::member;
+    use proxywhirl_plugin_sdk::testing::{Pool, member};
 
     const MOMENT: Moment = Moment { now: 0, seed: 0 };
 
@@ -116,9 +121,44 @@ mod tests {
     }
 
     #[test]
-    fn the_description_has_the_defaults_in_its_schema() {
+    fn the_description_has_the_defaults_in_its_schema_and_its_examples_are_accepted() {
         let schema: serde_json::Value = serde_json::from_str(&RoundRobin::describe().options_schema).unwrap();
         assert_eq!(schema["properties"]["start"]["default"], 0);
         assert_eq!(schema["additionalProperties"], false);
+        for example in schema["examples"].as_array().unwrap() {
+            Running::<RoundRobin>::new().configure(&example.to_string()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_removal_makes_nobody_be_skipped_or_repeated() {
+        for options in ["{}", r#"{"start":1}"#] {
+            let mut pool = Pool::<RoundRobin>::new(options).unwrap();
+            (0..6).for_each(|slot| pool.join(member(slot, u64::from(slot))));
+            let first: Vec<_> = (0..3).map(|_| pool.pick().unwrap()).collect();
+            // One who had its turn and one who is next.
+            pool.leave(first[0]);
+            pool.leave((first[2] + 1) % 6);
+            let rest: Vec<_> = (0..4).map(|_| pool.pick().unwrap()).collect();
+            let next = first[2] + 2;
+            assert_eq!(rest, [next % 6, (next + 1) % 6, first[1], first[2]], "{options}: {first:?} {rest:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_has_exactly_one_turn_and_the_order_is_that_of_joining(
+            joined in prop::collection::btree_set(0_u64..1_000, 0..50),
+            start in 1_u64..1_200,
+        ) {
+            let joined: Vec<u64> = joined.into_iter().collect();
+            let Membership::These(members) = turns(&format!(r#"{{"start":{start}}}"#), &joined) else {
+                panic!("expected a list")
+            };
+            let order: Vec<u64> = members.iter().map(|member| joined[member.slot as usize]).collect();
+            let first = joined.iter().filter(|&&number| number >= start);
+            let expected: Vec<u64> = first.chain(joined.iter().filter(|&&number| number < start)).copied().collect();
+            prop_assert_eq!(order, expected);
+        }
     }
 }

@@ -11,32 +11,30 @@
 //!   of succession; or `speed`, the inverse of the latency.
 //! * `unproven` (default `median`): which of the proven a never-tried member ranks like.
 //!
-//! With `by`, the never-tried get 5 % of the requests at the most, all together: a large batch of
-//! newcomers cannot drown the proven, and still everybody is tried. A member that was tried and
-//! never answered ranks below the slowest, and is still drawn at times.
+//! With `by`, those of whom too little is known get 5 % of the requests at the most, all together: a
+//! large batch of newcomers cannot drown the proven, and still everybody is tried. A member that was
+//! tried and has never served ranks below the worst, by its failures, and is still drawn at times.
+//!
+//! Formula: weight = product of factors × quality, where quality is 1 (`none`), (successes + 1) ÷
+//! (uses + 2) (`success`), or 1 ÷ EWMA of the latency (`speed`).
+//!
+//! A plan is a copy: weights are kept up to date with each change and each observation.
 //!
 //! Reference: <https://en.wikipedia.org/wiki/Rule_of_succession>.
 
 mod quality;
 
-use proxywhirl_plugin_sdk::strategy::{
-    Member, Mode, Moment, Observation, Plan, Strategy, Table, View, Weighted as Share,
-};
-use proxywhirl_plugin_sdk::{Description, Symbol, symbols};
+use proxywhirl_plugin_ranking::board::{Board, Policy};
+use proxywhirl_plugin_ranking::pace::Pace;
+use proxywhirl_plugin_sdk::strategy::{Delta, Member, Mode, Moment, Observation, Plan, Strategy, Table, View};
+use proxywhirl_plugin_sdk::{Description, Symbol, clock, symbols};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
 pub use quality::{By, Unproven};
 
 /// The JSON Schema of [`Options`].
-const SCHEMA: &str = include_str!("options.json");
-
-/// The share of the requests that the never-tried get at the most.
-const EXPLORE: f64 = 0.05;
-
-/// A new plan costs a walk over the pool. One for so many observations, or for a tenth as many as
-/// there are members when that is more, keeps it below a handful of steps an observation.
-const OBSERVATIONS_A_PLAN: usize = 16;
+const SCHEMA: &str = include_str!("../options.json");
 
 /// What users may set.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -58,8 +56,9 @@ pub struct Weighted {
     by_tag: HashMap<Symbol, f64>,
     by_member: HashMap<u64, f64>,
     by: By,
-    unproven: Unproven,
-    observed: usize,
+    policy: Policy,
+    board: Board,
+    pace: Pace,
 }
 
 impl Weighted {
@@ -69,21 +68,13 @@ impl Weighted {
         tags.chain(self.by_member.get(&member.id)).product()
     }
 
-    /// Scales the never-tried down to their share of all.
-    fn bound_unproven(shares: &mut [(f64, &Member)]) {
-        let sum = |proven: bool| -> f64 {
-            let those = shares.iter().filter(|(_, member)| quality::is_proven(member) == proven);
-            those.map(|(weight, _)| weight).sum()
-        };
-        let (proven, unproven) = (sum(true), sum(false));
-        if proven > 0.0 && unproven > EXPLORE * (proven + unproven) {
-            let scale = EXPLORE / (1.0 - EXPLORE) * proven / unproven;
-            for (weight, member) in shares {
-                if !quality::is_proven(member) {
-                    *weight *= scale;
-                }
-            }
-        }
+    /// Whether all members have the same chances for ever.
+    fn is_even(&self) -> bool {
+        self.by == By::None && self.by_tag.is_empty() && self.by_member.is_empty()
+    }
+
+    fn weigh(&mut self, member: &Member) {
+        self.board.set(member.slot, self.rules(member), quality::standing(member, self.by));
     }
 }
 
@@ -109,29 +100,41 @@ impl Strategy for Weighted {
             let number = id.parse().map_err(|_| format!("by_member: not an identity: {id}"))?;
             by_member.insert(number, checked("by_member", &id, factor)?);
         }
-        Ok(Self { by_tag, by_member, by: options.by, unproven: options.unproven, observed: 0 })
+        let policy = Policy { rank: options.unproven.into(), ..Policy::default() };
+        Ok(Self { by_tag, by_member, by: options.by, policy, board: Board::new(), pace: Pace::default() })
+    }
+
+    fn changed(&mut self, table: &Table, delta: &Delta) {
+        if self.is_even() {
+            return;
+        }
+        if delta.reset {
+            self.board.clear();
+        }
+        for &slot in &delta.removed {
+            self.board.remove(slot);
+        }
+        for member in delta.upserted.iter().filter_map(|&slot| table.get(slot)) {
+            self.weigh(member);
+        }
     }
 
     fn observe(&mut self, table: &Table, observations: &[Observation]) -> bool {
-        self.observed += observations.len();
-        self.by != By::None && self.observed >= OBSERVATIONS_A_PLAN.max(table.len() / 10)
+        if self.by == By::None {
+            return false;
+        }
+        for member in observations.iter().filter_map(|seen| table.get(seen.slot)) {
+            self.weigh(member);
+        }
+        self.pace.observe(observations.len(), table.len(), clock::now())
     }
 
-    fn plan(&mut self, table: &Table, view: &View, _: Moment) -> Plan {
-        self.observed = 0;
-        if self.by == By::None && self.by_tag.is_empty() && self.by_member.is_empty() {
+    fn plan(&mut self, _: &Table, view: &View, moment: Moment) -> Plan {
+        self.pace.plan(moment.now);
+        if self.is_even() {
             return Plan::everyone(Mode::Draw);
         }
-        let mut shares: Vec<_> = table.members(view).map(|member| (self.rules(member), member)).collect();
-        if self.by != By::None {
-            quality::apply(&mut shares, self.by, self.unproven);
-            Self::bound_unproven(&mut shares);
-        }
-        // Only the proportions matter; the largest becomes 1, so that none is lost in an f32.
-        let largest = shares.iter().map(|&(weight, _)| weight).fold(f64::MIN_POSITIVE, f64::max);
-        let members =
-            shares.iter().map(|(weight, member)| Share { slot: member.slot, weight: (weight / largest) as f32 });
-        Plan::these(Mode::Draw, members.collect())
+        Plan::these(Mode::Draw, self.board.shares(view.members.as_deref(), &self.policy))
     }
 }
 

@@ -1,13 +1,14 @@
-//! What is known of a member, as a factor of its weight.
+//! What is known of a member, as a quality.
 
-use proxywhirl_plugin_sdk::strategy::Member;
+use proxywhirl_plugin_ranking::board::{Rank, Standing};
+use proxywhirl_plugin_sdk::strategy::{Member, rank};
 use serde::Deserialize;
 
-/// What the factor follows.
+/// What the quality follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
-    /// Nothing: it is 1.
+    /// Nothing: all are equal.
     #[default]
     None,
     /// The share of uses that ended well.
@@ -16,7 +17,7 @@ pub enum By {
     Speed,
 }
 
-/// Which of the proven a never-tried member ranks like.
+/// Which of the proven a member ranks like of which too little is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unproven {
@@ -29,37 +30,23 @@ pub enum Unproven {
     Highest,
 }
 
-/// Whether it was ever tried.
-pub(crate) const fn is_proven(member: &Member) -> bool {
-    member.successes > 0 || member.failures > 0
-}
-
-/// Multiplies each weight by the member's quality.
-pub(crate) fn apply(shares: &mut [(f64, &Member)], by: By, unproven: Unproven) {
-    let members = || shares.iter().map(|&(_, member)| member);
-    let slowest = members().map(|member| member.latency).max().unwrap_or(0).max(1);
-    let mut proven: Vec<f64> =
-        members().filter(|member| is_proven(member)).map(|member| quality(member, by, slowest)).collect();
-    proven.sort_unstable_by(f64::total_cmp);
-    let place = match unproven {
-        Unproven::Lowest => 0,
-        Unproven::Median => proven.len() / 2,
-        Unproven::Highest => proven.len().saturating_sub(1),
-    };
-    let newcomer = proven.get(place).copied().unwrap_or(1.0);
-    for (weight, member) in shares {
-        *weight *= if is_proven(member) { quality(member, by, slowest) } else { newcomer };
+impl From<Unproven> for Rank {
+    fn from(it: Unproven) -> Self {
+        match it {
+            Unproven::Lowest => Self::Lowest,
+            Unproven::Median => Self::Median,
+            Unproven::Highest => Self::Highest,
+        }
     }
 }
 
-/// Always above 0: who is never drawn can never get better.
-fn quality(member: &Member, by: By, slowest: u32) -> f64 {
-    let (successes, failures) = (member.successes as f64, member.failures as f64);
+/// What is known of a member. A latency of 0 means "never measured", not "fast".
+pub(crate) fn standing(member: &Member, by: By) -> Standing {
     match by {
-        By::None => 1.0,
-        By::Success => (successes + 1.0) / (successes + failures + 2.0),
-        By::Speed if member.latency > 0 => 1.0 / f64::from(member.latency),
-        // Never measured, so it has only ever failed: slower than the slowest, by its failures.
-        By::Speed => 1.0 / (f64::from(slowest) * (failures + 1.0)),
+        By::None => Standing::Proven(1.0),
+        By::Success | By::Speed if member.successes == 0 && member.failures > 0 => Standing::Failed(member.failures),
+        By::Success if member.successes > 0 => Standing::Proven(rank::success(member)),
+        By::Speed if member.successes > 0 && member.latency > 0 => Standing::Proven(1e6 / f64::from(member.latency)),
+        By::Success | By::Speed => Standing::Unproven,
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use proxywhirl_plugin_sdk::strategy::{Membership, Running};
-use proxywhirl_plugin_sdk::testing::member;
+use proxywhirl_plugin_sdk::testing::{Pool, member};
 
 const MOMENT: Moment = Moment { now: 0, seed: 0 };
 const ALL: View = View { id: 0, site: 0, members: None };
@@ -15,11 +15,13 @@ fn running(options: &str, rows: Vec<Member>) -> Running<Weighted> {
     running
 }
 
-/// The shares of the members, of 1 in all, in the order of the view.
+/// The shares of the members, of 1 in all, by slot.
 fn shares(options: &str, rows: Vec<Member>) -> Vec<f32> {
     let plan = running(options, rows).plan(&ALL, MOMENT);
     assert_eq!(plan.tiers[0].mode, Mode::Draw);
     let Membership::These(members) = &plan.tiers[0].members else { panic!("expected a list") };
+    let mut members = members.clone();
+    members.sort_by_key(|member| member.slot);
     let sum: f32 = members.iter().map(|member| member.weight).sum();
     members.iter().map(|member| member.weight / sum).collect()
 }
@@ -94,14 +96,51 @@ fn when_nobody_is_proven_all_newcomers_are_equal() {
 }
 
 #[test]
+fn the_first_failure_of_a_fresh_pool_gives_nobody_an_advantage() {
+    let rows = vec![tried(0, 0, 1, 0), member(1, 1), member(2, 2)];
+    for by in ["success", "speed"] {
+        assert_close(&shares(&format!(r#"{{"by":"{by}"}}"#), rows.clone()), &[0.2, 0.4, 0.4]);
+    }
+}
+
+#[test]
+fn a_latency_of_zero_is_unknown_and_not_fast() {
+    let rows = vec![tried(0, 5, 0, 1_000), tried(1, 5, 0, 1_000), tried(2, 5, 0, 0)];
+    let shares = shares(r#"{"by":"speed"}"#, rows);
+    assert!(shares[2] < 0.051, "{shares:?}");
+}
+
+#[test]
 fn a_plan_is_asked_for_after_enough_observations_and_only_when_they_matter() {
     let seen = |count| vec![Observation { slot: 0, site: 0, success: true, latency: 9 }; count];
     let mut by_speed = running(r#"{"by":"speed"}"#, vec![member(0, 0)]);
+    let _ = by_speed.plan(&ALL, MOMENT);
     assert!(!by_speed.observe(&seen(15)));
     assert!(by_speed.observe(&seen(1)));
     let _ = by_speed.plan(&ALL, MOMENT);
     assert!(!by_speed.observe(&seen(1)));
     assert!(!running("{}", vec![member(0, 0)]).observe(&seen(1000)));
+}
+
+#[test]
+fn requests_go_where_the_weights_say_while_members_come_and_go() {
+    let mut pool = Pool::<Weighted>::new(r#"{"by":"speed"}"#).unwrap();
+    (0..4).for_each(|slot| pool.join(tried(slot, 9, 0, 100_000 * (slot + 1))));
+    assert!(pool.picks(50_000).fit(&[(0, 1.0), (1, 1.0 / 2.0), (2, 1.0 / 3.0), (3, 1.0 / 4.0)]));
+    pool.leave(0);
+    pool.join(tried(1, 9, 0, 50_000));
+    pool.eject(3);
+    assert!(pool.picks(50_000).fit(&[(1, 2.0), (2, 1.0 / 3.0)]));
+}
+
+#[test]
+fn a_slot_that_is_used_again_has_the_weight_of_its_new_member() {
+    let mut pool = Pool::<Weighted>::new(r#"{"by":"success"}"#).unwrap();
+    (0..2).for_each(|slot| pool.join(tried(slot, 9, 0, 10)));
+    assert!(pool.picks(1_000).fit(&[(0, 1.0), (1, 1.0)]));
+    pool.leave(1);
+    pool.join(Member { id: 77, ..tried(1, 0, 99, 0) });
+    assert!(pool.picks(50_000).fit(&[(0, 1.0), (1, 0.01)]));
 }
 
 #[test]
@@ -125,6 +164,14 @@ fn the_defaults_of_the_schema_are_those_of_the_code() {
     assert_eq!(format!("{read:?}"), format!("{:?}", Options::default()));
 }
 
+#[test]
+fn the_examples_of_the_schema_are_accepted() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    for example in schema["examples"].as_array().unwrap() {
+        Running::<Weighted>::new().configure(&example.to_string()).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn weights_are_finite_and_nobody_is_ruled_out_by_what_is_known(
@@ -136,6 +183,39 @@ proptest! {
         let options = format!(r#"{{"by":"{by}","unproven":"{unproven}"}}"#);
         for share in shares(&options, rows) {
             prop_assert!(share.is_finite() && share > 0.0);
+        }
+    }
+
+    /// Kept up to date change by change, the weights are those of an instance that is told everything at once.
+    #[test]
+    fn an_instance_that_followed_agrees_with_a_fresh_one(
+        steps in prop::collection::vec((0_u32..10, 0_u64..4, 0_u64..4, 0_u32..1_000, 0_u8..3), 1..60),
+        by in prop_oneof![Just("none"), Just("success"), Just("speed")],
+    ) {
+        let options = format!(r#"{{"by":"{by}","by_member":{{"1000003":2}}}}"#);
+        let mut followed = running(&options, vec![]);
+        let mut epoch = 1;
+        for (slot, successes, failures, latency, kind) in steps {
+            epoch += 1;
+            match kind {
+                0 => followed.apply(epoch, false, vec![tried(slot, successes, failures, latency)], vec![]),
+                1 => followed.apply(epoch, false, vec![], vec![slot]),
+                _ => {
+                    followed.observe(&[Observation { slot, site: 0, success: failures == 0, latency }]);
+                }
+            }
+        }
+        let rows = followed.table().iter().cloned().collect();
+        let mut fresh = running(&options, rows);
+        let sorted = |running: &mut Running<Weighted>| {
+            let plan = running.plan(&ALL, MOMENT);
+            let Membership::These(mut members) = plan.tiers[0].members.clone() else { panic!("expected a list") };
+            members.sort_by_key(|member| member.slot);
+            members
+        };
+        for (a, b) in sorted(&mut followed).iter().zip(sorted(&mut fresh)) {
+            prop_assert_eq!(a.slot, b.slot);
+            prop_assert!((a.weight - b.weight).abs() <= 1e-5 * b.weight, "{:?} {:?}", a, b);
         }
     }
 }
