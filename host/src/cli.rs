@@ -12,8 +12,10 @@ mod output;
 mod plugin;
 mod pool;
 mod progress;
+mod reload;
 mod serve;
 mod sources;
+mod strategy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,10 +52,14 @@ enum Command {
     /// Check which proxies of a list work
     Check(check::CheckArgs),
     /// Send one request through a proxy of the pool
-    Get(get::GetArgs),
+    Get(Box<get::GetArgs>),
     /// Look at and change a pool that is kept in a database
     Pool(pool::PoolArgs),
-    /// List and build plugins: strategies, parsers, hooks
+    /// Look at and change the strategy of the running gateway
+    Strategy(strategy::StrategyCommandArgs),
+    /// Have the running gateway take over its configuration file and its plugins directory
+    Reload(reload::ReloadArgs),
+    /// See to plugins, as a user and as an author: strategies, parsers, hooks
     Plugin(plugin::PluginArgs),
     /// Run a judge: the server that proxies are checked against
     Judge(judge::JudgeArgs),
@@ -70,12 +76,14 @@ impl Cli {
         let watching_service = matches!(self.command, Command::Serve(_) | Command::Judge(_));
         let logging = Logging::start(&self.log, watching_service)?;
         match self.command {
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => serve::run(args, &logging).await,
             Command::Fetch(args) => fetch::run(args, &logging).await,
             Command::Check(args) => check::run(args, &logging).await,
-            Command::Get(args) => get::run(args).await,
+            Command::Get(args) => get::run(*args).await,
             Command::Pool(args) => pool::run(args).await,
-            Command::Plugin(args) => plugin::run(args).await,
+            Command::Strategy(args) => strategy::run(args).await,
+            Command::Reload(args) => reload::run(args).await,
+            Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
@@ -88,6 +96,25 @@ struct PluginDirArgs {
     /// Directory with plugins (*.wasm); one of the same name as a bundled plugin replaces it
     #[arg(long, value_name = "DIR", env = "PROXYWHIRL_PLUGINS")]
     plugins: Option<PathBuf>,
+}
+
+/// How to reach the gateway that runs, for every command that speaks to it.
+#[derive(Debug, Clone, Default, Args)]
+struct ControlArgs {
+    /// Its control socket; not needed when one gateway of yours runs on this machine
+    #[arg(long, value_name = "SOCKET", env = "PROXYWHIRL_CONTROL")]
+    control: Option<PathBuf>,
+}
+
+/// The strategy, for every command that serves requests.
+#[derive(Debug, Clone, Default, Args)]
+struct StrategyArgs {
+    /// How proxies are chosen: the name of a strategy, see `proxywhirl plugin list` [default: round-robin]
+    #[arg(long, value_name = "NAME", env = "PROXYWHIRL_STRATEGY")]
+    strategy: Option<String>,
+    /// Options of the strategy, as JSON
+    #[arg(long, value_name = "JSON", value_parser = serve::parse_json)]
+    strategy_options: Option<serde_json::Value>,
 }
 
 /// How to speak to proxies, for every command that dials them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -61,6 +61,8 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
     /// The body; empty for none.
     pub body: Bytes,
+    /// Header fields that are for the gateway, which keeps them from the origin.
+    pub wishes: Vec<(&'static str, String)>,
 }
 
 /// What leads to the gateway, or, inside a tunnel, to the origin.
@@ -74,13 +76,22 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
 pub async fn send(wire: impl Wire, asked: &Asked, tls: &Arc<ClientConfig>) -> Result<Response<Incoming>, ClientError> {
     let authority = authority(&asked.url)?;
     if asked.url.scheme_str() != Some("https") {
-        let response = exchange(wire, request(asked, &asked.url)?).await?;
+        let mut request = request(asked, &asked.url)?;
+        for (name, value) in &asked.wishes {
+            let value = HeaderValue::try_from(value).map_err(hyper::http::Error::from)?;
+            request.headers_mut().append(*name, value);
+        }
+        let response = exchange(wire, request).await?;
         return match refusal(&response) {
             Some(refusal) => Err(ClientError::Refused(refusal)),
             None => Ok(response),
         };
     }
-    let connect = Request::connect(&authority).header(HOST, &authority).body(Full::default())?;
+    let mut connect = Request::connect(&authority).header(HOST, &authority);
+    for (name, value) in &asked.wishes {
+        connect = connect.header(*name, value);
+    }
+    let connect = connect.body(Full::default())?;
     let response = exchange(wire, connect).await?;
     if !response.status().is_success() {
         let refusal = refusal(&response);

@@ -4,8 +4,16 @@
 //! nearest key that is known. [`Settings`] is what it means, with the command line applied: nothing is
 //! optional that has a default, and durations are durations.
 
+pub mod control;
+pub mod events;
 pub mod file;
+pub mod plugins;
 pub mod settings;
+pub mod size;
 
+pub use control::Socket;
+pub use events::EventLogSettings;
 pub use file::{ConfigError, ConfigFile};
-pub use settings::{Settings, SourceSettings};
+pub use plugins::{PluginsSettings, SupervisionSettings};
+pub use settings::{PluginUse, Settings, SourceSettings};
+pub use size::Size;

@@ -18,15 +18,31 @@ pub enum Exit {
     Environment,
 }
 
+impl Exit {
+    const ALL: [Self; 5] = [Self::Done, Self::NoResult, Self::Usage, Self::Input, Self::Environment];
+
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NoResult => 1,
+            Self::Usage => 2,
+            Self::Input => 3,
+            Self::Environment => 4,
+        }
+    }
+
+    /// What a number means, if it is one of ours.
+    #[must_use]
+    pub fn of(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::NoResult => 1,
-            Exit::Usage => 2,
-            Exit::Input => 3,
-            Exit::Environment => 4,
-        })
+        Self::from(exit.code())
     }
 }
 

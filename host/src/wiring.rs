@@ -7,8 +7,9 @@ mod check;
 mod net;
 mod plugins;
 mod service;
+mod starting;
 
 pub use check::{checker, judge_url, serve_judge};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
-pub use plugins::{gatherer, load as load_plugins, options_json};
+pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};

@@ -12,8 +12,8 @@ use proxywhirl_core::event::{Event, Topic};
 use proxywhirl_engine::bus::Subscription;
 
 use super::output::tell;
-use super::serve::{parse_json, read_config, trusted};
-use super::{PluginDirArgs, ReadArgs, UpstreamArgs};
+use super::serve::{read_config, trusted};
+use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
 use crate::client::{self, Asked};
 use crate::exit::{Exit, Failure};
 use crate::wiring::{self, Service};
@@ -53,15 +53,20 @@ pub(super) struct GetArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
-    /// How the proxy is chosen [default: round-robin]
-    #[arg(long, value_name = "NAME", env = "PROXYWHIRL_STRATEGY")]
-    strategy: Option<String>,
-    /// Options of the strategy, as JSON
-    #[arg(long, value_name = "JSON", value_parser = parse_json)]
-    strategy_options: Option<serde_json::Value>,
+    #[command(flatten)]
+    strategy: StrategyArgs,
     /// How many proxies are tried at the most [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,
+    /// Keep to the proxy that served this session before, if the strategy keeps sessions
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// Only proxies of this country, such as DE; may be given several times
+    #[arg(long, value_name = "COUNTRY")]
+    country: Vec<String>,
+    /// Only proxies with this tag; with several, only those that have all of them
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// Say on standard error which proxy, which attempt, and why
     #[arg(short, long)]
     verbose: bool,
@@ -83,6 +88,13 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 }
 
 impl GetArgs {
+    /// What is wanted of the proxy, as the gateway is told it by every client.
+    fn wishes(&self) -> Vec<(&'static str, String)> {
+        let session = self.session.iter().map(|name| ("ProxyWhirl-Session", name.clone()));
+        let lists = [("ProxyWhirl-Country", self.country.join(",")), ("ProxyWhirl-Tag", self.tag.join(","))];
+        session.chain(lists.into_iter().filter(|(_, list)| !list.is_empty())).collect()
+    }
+
     fn asked(&self) -> Result<Asked, Failure> {
         client::authority(&self.url).map_err(|error| Failure::new(Exit::Usage, error))?;
         let body = match self.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
@@ -94,18 +106,16 @@ impl GetArgs {
         };
         let default = if self.body.is_some() { Method::POST } else { Method::GET };
         let method = self.method.clone().unwrap_or(default);
-        Ok(Asked { method, url: self.url.clone(), headers: self.headers.clone(), body })
+        let wishes = self.wishes();
+        Ok(Asked { method, url: self.url.clone(), headers: self.headers.clone(), body, wishes })
     }
 
     fn service(&self) -> Result<Service, Failure> {
         let mut settings = read_config(self.config.as_deref())?;
-        settings.strategy = self.strategy.clone().unwrap_or(settings.strategy);
-        if let Some(options) = &self.strategy_options {
-            settings.strategy_options = options.clone();
-        }
+        self.strategy.apply(&mut settings);
         settings.gateway.attempts = self.attempts.unwrap_or(settings.gateway.attempts);
         settings.store = self.db.clone().or(settings.store);
-        settings.plugins = self.plugins.plugins.clone().or(settings.plugins);
+        settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
         Service::start(&settings)
     }

@@ -262,7 +262,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         upserts.push(member);
     }
     let known = upserts.len() - new;
-    store.save(&Changes { upserts, removed: Vec::new() }).map_err(environment)?;
+    store.save(&Changes { upserts, ..Changes::default() }).map_err(environment)?;
     tell(&format!("{new} added, {known} known already, {rejected} rejected"));
     Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
 }
@@ -310,7 +310,7 @@ fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
         .map(|member| member.endpoint.key())
         .collect();
     let count = keys.len();
-    store.save(&Changes { upserts: Vec::new(), removed: keys }).map_err(environment)?;
+    store.save(&Changes { removed: keys, ..Changes::default() }).map_err(environment)?;
     tell(&format!("{count} removed, {} left", members.len() - count));
     Ok(if count == 0 { Exit::NoResult } else { Exit::Done })
 }

@@ -1,16 +1,19 @@
 //! `proxywhirl serve`: the gateway.
 
+mod operating;
+
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
-use super::{PluginDirArgs, ReadArgs, UpstreamArgs};
-use crate::config::{ConfigFile, Settings, SourceSettings};
+use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
+use crate::config::{ConfigFile, EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
+use crate::logging::Logging;
 use crate::wiring::{self, Filled, Service};
+use operating::Prepared;
 
 /// Arguments of `serve`. What is given here wins over the configuration.
 #[derive(Debug, Args)]
@@ -23,12 +26,8 @@ pub(super) struct ServeArgs {
     listen: Option<String>,
     #[command(flatten)]
     plugins: PluginDirArgs,
-    /// How proxies are chosen: round-robin, random, weighted, or a plugin of yours [default: round-robin]
-    #[arg(long, value_name = "NAME", env = "PROXYWHIRL_STRATEGY")]
-    strategy: Option<String>,
-    /// Options of the strategy, as JSON
-    #[arg(long, value_name = "JSON", value_parser = parse_json)]
-    strategy_options: Option<serde_json::Value>,
+    #[command(flatten)]
+    strategy: StrategyArgs,
     /// Proxies to use as they are, unproven: a file, a URL of a list, - for standard input, or a proxy itself; may be
     /// given several times
     #[arg(long, value_name = "FILE|URL|-")]
@@ -43,6 +42,16 @@ pub(super) struct ServeArgs {
     attempts: Option<u32>,
     #[command(flatten)]
     upstream: UpstreamArgs,
+    /// Where commands reach the gateway while it runs; `off` for nowhere [default: a socket of yours in the runtime
+    /// directory]
+    #[arg(long, value_name = "SOCKET|off", env = "PROXYWHIRL_CONTROL")]
+    control: Option<Socket>,
+    /// Take over changes of the configuration file and the plugins directory only when told to
+    #[arg(long)]
+    no_watch: bool,
+    /// Write every event to this file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
 }
 
 /// Reads JSON from the command line.
@@ -50,20 +59,31 @@ pub(super) fn parse_json(text: &str) -> Result<serde_json::Value, serde_json::Er
     serde_json::from_str(text)
 }
 
+impl StrategyArgs {
+    /// What is given here wins over the configuration.
+    pub(super) fn apply(&self, settings: &mut Settings) {
+        if let Some(name) = &self.strategy {
+            // The options in the file are for the strategy in the file.
+            settings.strategy = PluginUse::of(name);
+        }
+        set(&mut settings.strategy.options, self.strategy_options.as_ref());
+    }
+}
+
 impl ServeArgs {
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = read_config(self.config.as_deref())?;
         set(&mut settings.listen, self.listen.as_ref());
-        set(&mut settings.strategy, self.strategy.as_ref());
-        if self.strategy.is_some() && self.strategy_options.is_none() {
-            // The options in the file are for the strategy in the file.
-            settings.strategy_options = serde_json::Value::Null;
-        }
-        set(&mut settings.strategy_options, self.strategy_options.as_ref());
+        self.strategy.apply(&mut settings);
         set(&mut settings.gateway.attempts, self.attempts.as_ref());
         settings.store = self.db.clone().or(settings.store);
-        settings.plugins = self.plugins.plugins.clone().or(settings.plugins);
+        settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
+        settings.plugins.watch &= !self.no_watch;
+        set(&mut settings.control, self.control.as_ref());
+        if let Some(file) = &self.event_log {
+            settings.events = Some(EventLogSettings::new(file.clone()));
+        }
         for named in &self.proxies {
             settings.sources.push(trusted(named, &self.read));
         }
@@ -110,7 +130,7 @@ pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
 }
 
 /// Carries out `serve`: serves until it is told to stop.
-pub(super) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Failure> {
     let settings = args.settings()?;
     if settings.sources.is_empty() && settings.store.is_none() {
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
@@ -118,34 +138,42 @@ pub(super) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     }
     // First of all, so that an address in use costs no waiting for sources.
     let listener = wiring::bind(&settings.listen).await?;
+    let address = wiring::local_address(&listener)?;
+    let prepared = Prepared::new(&settings, args.config.clone(), address)?;
     let service = Service::start(&settings)?;
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     if !unproven.is_empty() {
         service.can_prove()?;
     }
-    let filled = service.fill(&trusted).await?;
+    let more = if unproven.is_empty() { "" } else { ", more are being checked" };
+    let strategy = settings.strategy.name.clone();
+    let reader = Box::new(move || args.settings());
+    let operating = prepared.start(service.clone(), settings, reader, logging)?;
+    let shutdown = operating.shutdown();
+    let filled = tokio::select! {
+        filled = service.fill(&trusted) => filled?,
+        () = shutdown.cancelled() => {
+            operating.stop(&service).await?;
+            return Ok(Exit::Done);
+        }
+    };
     let members = service.engine().snapshot().len();
     if members == 0 && unproven.is_empty() {
-        service.stop().await?;
+        operating.stop(&service).await?;
         return Err(nothing(&filled));
     }
     report(&filled);
-    let address = wiring::local_address(&listener)?;
-    let shutdown = CancellationToken::new();
-    let stop = wiring::stop_on_signal(shutdown.clone());
-    let more = if unproven.is_empty() { "" } else { ", more are being checked" };
     let filling = service.fill_in_background(unproven);
     print(&format!("listening on {address}"))?;
     tell(&format!(
-        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {}; try: curl -x http://{address} http://example.com/",
+        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}; try: curl -x http://{address} http://example.com/",
         count(members, "proxy", "proxies"),
-        settings.strategy
     ));
+    operating.tell();
     let drained = service.serve(listener, shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
-    stop.abort();
     filling.abort();
-    service.stop().await?;
+    operating.stop(&service).await?;
     Ok(Exit::Done)
 }
 

@@ -1,22 +1,20 @@
 //! Reads the lists that a command names, and tells what came of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::{Candidate, Secret};
 use proxywhirl_engine::ingest::gather::{Gathered, Progress};
 use proxywhirl_engine::source::{Location, Source};
-use proxywhirl_wasm::Plugins;
 
 pub(super) use proxywhirl_engine::ingest::gather::SourceReport;
 
 use super::output::{count, tell};
 use super::{PluginDirArgs, ReadArgs};
+use crate::config::PluginsSettings;
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
-use crate::wiring;
+use crate::wiring::{Registry, Surroundings};
 
 /// Rejected entries that are shown of a source.
 const EXAMPLES: usize = 5;
@@ -73,9 +71,10 @@ pub(super) async fn read(
     plugins: &PluginDirArgs,
     logging: Option<&Logging>,
 ) -> Result<Found, Failure> {
-    let plugins = wiring::load_plugins(plugins.plugins.as_deref(), None, Arc::new(Symbols::default()))?;
-    let sources = inputs.iter().map(|input| source(input, read, &plugins)).collect::<Result<Vec<_>, _>>()?;
-    let gatherer = wiring::gatherer(&plugins, true);
+    let settings = PluginsSettings { directory: plugins.plugins.clone(), ..PluginsSettings::default() };
+    let registry = Registry::load(&settings, Surroundings::default())?;
+    let sources = inputs.iter().map(|input| source(input, read, &registry)).collect::<Result<Vec<_>, _>>()?;
+    let gatherer = registry.gatherer(true);
     let spinner = spinner(logging);
     let gathered: Gathered = gatherer
         .gather(&sources, &|progress| match progress {
@@ -92,13 +91,13 @@ pub(super) async fn read(
     })
 }
 
-fn source(input: &Input, read: &ReadArgs, plugins: &Plugins) -> Result<Source, Failure> {
+fn source(input: &Input, read: &ReadArgs, registry: &Registry) -> Result<Source, Failure> {
     let location = match input {
         Input::Named(text) => text.parse::<Location>().map_err(|error| Failure::new(Exit::Usage, error))?,
         Input::Inline(text) => Location::Inline(Secret::new(text.as_str())),
     };
     if let Some(name) = &read.parser {
-        plugins.parser(name).map_err(|error| Failure::new(Exit::Usage, error))?;
+        registry.parser(name)?;
     }
     Ok(Source { parser: read.parser.clone(), default_scheme: read.scheme, trust: true, ..Source::new(location) })
 }

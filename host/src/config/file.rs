@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::control::ControlSection;
+use super::events::EventsSection;
+use super::plugins::PluginsSection;
+
 /// The largest configuration file that is read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -31,7 +35,7 @@ pub struct ConfigFile {
     /// Where the pool is kept.
     #[serde(default)]
     pub store: StoreSection,
-    /// Where plugins are found.
+    /// Where plugins are found, and what they may use.
     #[serde(default)]
     pub plugins: PluginsSection,
     /// How members are chosen.
@@ -40,6 +44,12 @@ pub struct ConfigFile {
     /// How proxies are proven.
     #[serde(default)]
     pub check: CheckSection,
+    /// Where events are written.
+    #[serde(default)]
+    pub events: EventsSection,
+    /// Where commands reach the running gateway.
+    #[serde(default)]
+    pub control: ControlSection,
     /// Who hears events.
     #[serde(default)]
     pub hooks: Vec<HookSection>,
@@ -116,16 +126,6 @@ pub struct StoreSection {
     pub path: Option<PathBuf>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
-}
-
-/// `[plugins]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PluginsSection {
-    /// The plugins directory.
-    pub directory: Option<PathBuf>,
-    /// Where compiled code is cached.
-    pub cache: Option<PathBuf>,
 }
 
 /// `[strategy]`

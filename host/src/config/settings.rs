@@ -9,7 +9,10 @@ use proxywhirl_core::pool::Pool;
 use proxywhirl_core::{Level, Scheme, Tag, Tags};
 use proxywhirl_gateway::GatewayConfig;
 
+use super::control::Socket;
+use super::events::EventLogSettings;
 use super::file::{CheckSection, ConfigError, ConfigFile, GatewaySection, HealthSection, SourceSection, Span};
+use super::plugins::PluginsSettings;
 
 /// Where the gateway listens if nothing else is said: on this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -23,8 +26,31 @@ pub const DEFAULT_CONCURRENCY: usize = 256;
 /// For one check, if nothing else is said.
 pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A plugin that is used, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginUse {
+    /// The plugin's name.
+    pub name: String,
+    /// Its options, as JSON: an object, or null for none.
+    pub options: serde_json::Value,
+}
+
+impl PluginUse {
+    /// A plugin with its default options.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), options: serde_json::Value::Null }
+    }
+
+    /// The options as plugins get them: JSON text, an object.
+    #[must_use]
+    pub fn options_json(&self) -> String {
+        if self.options.is_null() { "{}".to_owned() } else { self.options.to_string() }
+    }
+}
+
 /// Everything that can be set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where the gateway listens: `HOST:PORT`.
     pub listen: String,
@@ -46,24 +72,24 @@ pub struct Settings {
     pub store: Option<PathBuf>,
     /// How often statistics are saved.
     pub save_interval: Duration,
-    /// The plugins directory.
-    pub plugins: Option<PathBuf>,
-    /// Where compiled code is cached; none for the user's cache directory.
-    pub plugin_cache: Option<PathBuf>,
-    /// The strategy's name.
-    pub strategy: String,
-    /// The strategy's options, as JSON.
-    pub strategy_options: serde_json::Value,
+    /// Where plugins are, and what they may use.
+    pub plugins: PluginsSettings,
+    /// How members are chosen.
+    pub strategy: PluginUse,
     /// How proxies are proven.
     pub check: CheckSettings,
-    /// Hooks, each with its options as JSON.
-    pub hooks: Vec<(String, serde_json::Value)>,
+    /// Where events are written.
+    pub events: Option<EventLogSettings>,
+    /// Where commands reach the running gateway.
+    pub control: Socket,
+    /// Who hears events.
+    pub hooks: Vec<PluginUse>,
     /// Where proxies come from.
     pub sources: Vec<SourceSettings>,
 }
 
 /// How proxies are proven.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckSettings {
     /// How far a check goes.
     pub level: Level,
@@ -76,7 +102,7 @@ pub struct CheckSettings {
 }
 
 /// Where proxies come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceSettings {
     /// Its name.
     pub name: String,
@@ -109,16 +135,16 @@ impl Default for Settings {
             breaker: BreakerConfig::default(),
             store: None,
             save_interval: Duration::from_secs(1),
-            plugins: None,
-            plugin_cache: None,
-            strategy: DEFAULT_STRATEGY.to_owned(),
-            strategy_options: serde_json::Value::Object(serde_json::Map::new()),
+            plugins: PluginsSettings::default(),
+            strategy: PluginUse::of(DEFAULT_STRATEGY),
             check: CheckSettings {
                 level: Level::Http,
                 judge: None,
                 timeout: DEFAULT_CHECK_TIMEOUT,
                 concurrency: DEFAULT_CONCURRENCY,
             },
+            events: None,
+            control: Socket::default(),
             hooks: Vec::new(),
             sources: Vec::new(),
         }
@@ -146,15 +172,18 @@ impl Settings {
             breaker: breaker(&file.health).map_err(wrong)?,
             store: file.store.path.map(at),
             save_interval: span(file.store.save_interval, default.save_interval),
-            plugins: file.plugins.directory.map(at),
-            plugin_cache: file.plugins.cache.map(at),
-            strategy: file.strategy.name.unwrap_or(default.strategy),
-            strategy_options: json(file.strategy.options).map_err(wrong)?,
+            plugins: file.plugins.meaning(folder).map_err(wrong)?,
+            strategy: PluginUse {
+                name: file.strategy.name.unwrap_or(default.strategy.name),
+                options: json(file.strategy.options).map_err(wrong)?,
+            },
             check: check(&file.check).map_err(wrong)?,
+            events: file.events.meaning(folder).map_err(wrong)?,
+            control: file.control.meaning(folder),
             hooks: file
                 .hooks
                 .into_iter()
-                .map(|hook| Ok((hook.name, json(hook.options)?)))
+                .map(|hook| Ok(PluginUse { name: hook.name, options: json(hook.options)? }))
                 .collect::<Result<_, String>>()
                 .map_err(wrong)?,
             sources: file
@@ -248,8 +277,12 @@ fn source(written: SourceSection, folder: &Path) -> Result<SourceSettings, Strin
     })
 }
 
-/// Options from TOML as JSON. TOML can say what JSON cannot: infinities and times.
+/// Options from TOML as JSON; null for none, so that no options and an empty table are the same. TOML can say what JSON
+/// cannot: infinities and times.
 fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json::Value, String> {
+    if options.is_empty() {
+        return Ok(serde_json::Value::Null);
+    }
     serde_json::to_value(options).map_err(|error| format!("options that JSON cannot express: {error}"))
 }
 
@@ -265,8 +298,7 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         let settings = settings("").unwrap();
-        assert_eq!((&*settings.listen, &*settings.strategy), (DEFAULT_LISTEN, DEFAULT_STRATEGY));
-        assert_eq!(settings.gateway, GatewayConfig::default());
+        assert_eq!(settings, Settings::default());
     }
 
     #[test]

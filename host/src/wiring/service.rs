@@ -3,8 +3,10 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
@@ -13,17 +15,19 @@ use proxywhirl_engine::check::{Checked, Checker};
 use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload, milliseconds};
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::source::{BadLocation, Source};
-use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts};
+use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_net::Dialer;
-use proxywhirl_store::Sqlite;
+use proxywhirl_store::{MemoryKeyValues, Sqlite, SqliteKeyValues};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{net, plugins};
+use super::net;
+use super::plugins::{Registry, Surroundings};
+use super::starting::{self, Started};
 use crate::config::settings::CheckSettings;
-use crate::config::{Settings, SourceSettings};
+use crate::config::{Settings, SourceSettings, SupervisionSettings};
 use crate::exit::{Exit, Failure};
 
 /// Candidates that are admitted at once while checks run: the pool grows while one watches, and not one by one.
@@ -34,7 +38,10 @@ const BATCH: usize = 64;
 pub struct Service {
     engine: Arc<Engine>,
     gateway: Gateway,
-    gatherer: Arc<Gatherer>,
+    registry: Arc<Registry>,
+    /// Replaced when a parser is: who is reading goes on with the parsers that it began with.
+    gatherer: Arc<ArcSwap<Gatherer>>,
+    allow_private: bool,
     dialer: Dialer,
     check: CheckSettings,
 }
@@ -59,26 +66,18 @@ impl Service {
     /// When something cannot be loaded, with the exit code and what helps.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
-        let plugins = plugins::load(settings.plugins.as_deref(), settings.plugin_cache.clone(), Arc::clone(&symbols))?;
-        let plugins = Arc::new(plugins);
-        let strategy = plugins::strategy(&plugins, &settings.strategy, &settings.strategy_options)?;
-        let hooks = settings
-            .hooks
-            .iter()
-            .map(|(name, options)| plugins.hook(name, &plugins::options_json(options)).map_err(plugins::failure));
+        let key_values = Some(key_values(settings)?);
+        let registry = Registry::load(&settings.plugins, Surroundings { symbols: Arc::clone(&symbols), key_values })?;
         let mut tls = net::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());
         let dialer = net::dialer(tls, settings.gateway.connect_timeout)?;
-        let parts = Parts {
-            strategy: Some(strategy),
-            store: store(settings)?,
-            hooks: hooks.collect::<Result<_, _>>()?,
-            symbols,
-        };
+        let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
+        let parts = Parts { strategy: Some(strategy), store: store(settings)?, hooks, symbols };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
             save_interval: settings.save_interval,
+            supervision: supervision(settings.plugins.supervision),
             ..EngineConfig::default()
         };
         let engine = Engine::start(config, parts).map_err(|error| Failure::new(Exit::Environment, error))?;
@@ -86,10 +85,23 @@ impl Service {
         Ok(Self {
             engine,
             gateway,
-            gatherer: Arc::new(plugins::gatherer(&plugins, settings.allow_private)),
+            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(settings.allow_private))),
+            registry,
+            allow_private: settings.allow_private,
             dialer,
             check: settings.check.clone(),
         })
+    }
+
+    /// The plugins that there are.
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Takes over parsers that have changed: for what is read from now on.
+    pub fn renew_parsers(&self) {
+        self.gatherer.store(Arc::new(self.registry.gatherer(self.allow_private)));
     }
 
     /// The engine.
@@ -170,8 +182,8 @@ impl Service {
 
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
         let sources = settings.iter().map(|settings| source(settings)).collect::<Result<Vec<_>, _>>()?;
-        let gathered = self
-            .gatherer
+        let gatherer = self.gatherer.load_full();
+        let gathered = gatherer
             .gather(&sources, &|progress| {
                 if let Progress::Finished { report, .. } = progress {
                     self.tell_fetched(report);
@@ -249,6 +261,24 @@ fn source(settings: &SourceSettings) -> Result<Source, Failure> {
 fn store(settings: &Settings) -> Result<Option<Box<dyn Store>>, Failure> {
     let Some(path) = &settings.store else { return Ok(None) };
     Ok(Some(Box::new(Sqlite::open(path).map_err(store_failure)?)))
+}
+
+/// Where plugins keep keys and values: in the database, or as long as the process lives.
+fn key_values(settings: &Settings) -> Result<Arc<dyn KeyValues>, Failure> {
+    Ok(match &settings.store {
+        Some(path) => Arc::new(SqliteKeyValues::open(path).map_err(store_failure)?),
+        None => Arc::new(MemoryKeyValues::new()),
+    })
+}
+
+fn supervision(settings: SupervisionSettings) -> SupervisionConfig {
+    SupervisionConfig {
+        restarts: settings.restarts,
+        window: settings.window,
+        quarantine: settings.quarantine,
+        probation: settings.probation,
+        ..SupervisionConfig::default()
+    }
 }
 
 fn store_failure(error: StoreError) -> Failure {

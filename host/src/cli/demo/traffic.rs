@@ -102,7 +102,13 @@ impl Traffic {
 
     async fn response(&self, way: Way) -> Result<Response<Incoming>, String> {
         let url = if way == Way::Http { &self.http } else { &self.https };
-        let asked = Asked { method: Method::GET, url: url.clone(), headers: Vec::new(), body: Bytes::new() };
+        let asked = Asked {
+            method: Method::GET,
+            url: url.clone(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            wishes: Vec::new(),
+        };
         if way == Way::Socks {
             let endpoint: Endpoint =
                 format!("socks5h://{}", self.gateway).parse().map_err(|error| format!("{error}"))?;

@@ -1,22 +1,18 @@
 //! `proxywhirl plugin list`.
 
-use std::sync::Arc;
-
 use clap::Args;
-use proxywhirl_core::symbol::Symbols;
-use proxywhirl_wasm::PluginInfo;
 use serde::Serialize;
 
-use crate::cli::PluginDirArgs;
+use super::chosen::ChosenArgs;
 use crate::cli::output::{print, table, tell, to_json};
 use crate::exit::{Exit, Failure};
-use crate::wiring;
+use crate::wiring::{Known, Registry, Surroundings};
 
 /// Arguments of `plugin list`.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     #[command(flatten)]
-    plugins: PluginDirArgs,
+    chosen: ChosenArgs,
     /// Print JSON, for scripts
     #[arg(long)]
     json: bool,
@@ -36,13 +32,19 @@ struct PluginRow {
     sources: String,
     bytes: usize,
     imports: Vec<String>,
+    /// The capabilities that it asks for.
+    capabilities: Vec<String>,
+    /// How it stands to plugins.lock: `locked`, `changed`, `not-locked`, `refused`, or `bundled`.
+    lock: &'static str,
     options_schema: Option<serde_json::Value>,
     problem: Option<String>,
     hint: Option<String>,
 }
 
-impl From<PluginInfo> for PluginRow {
-    fn from(info: PluginInfo) -> Self {
+impl From<Known> for PluginRow {
+    fn from(known: Known) -> Self {
+        let lock = known.lock();
+        let info = known.info;
         let (problem, hint) = info.problem.map(|problem| (problem.reason, problem.hint)).unzip();
         Self {
             name: info.name,
@@ -55,6 +57,8 @@ impl From<PluginInfo> for PluginRow {
             sources: info.sources,
             bytes: info.size,
             imports: info.imports,
+            capabilities: info.capabilities,
+            lock,
             options_schema: serde_json::from_str(&info.options_schema).ok(),
             problem,
             hint,
@@ -70,19 +74,25 @@ impl PluginRow {
             (None, false) => self.summary.clone(),
         };
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        vec![self.name.clone(), self.kind.unwrap_or("-").to_owned(), or_dash(&self.version), self.origin.clone(), about]
+        vec![
+            self.name.clone(),
+            self.kind.unwrap_or("-").to_owned(),
+            or_dash(&self.version),
+            self.origin.clone(),
+            self.lock.to_owned(),
+            about,
+        ]
     }
 }
 
 /// Carries out `plugin list`.
 pub(super) fn run(args: &ListArgs) -> Result<Exit, Failure> {
-    let symbols = Arc::new(Symbols::default());
-    let plugins = wiring::load_plugins(args.plugins.plugins.as_deref(), None, symbols)?;
-    let rows: Vec<PluginRow> = plugins.list().into_iter().map(PluginRow::from).collect();
+    let registry = Registry::load(&args.chosen.settings()?, Surroundings::default())?;
+    let rows: Vec<PluginRow> = registry.list().into_iter().map(PluginRow::from).collect();
     if args.json {
         print(&to_json(&rows)?)?;
     } else {
-        let header = ["NAME", "KIND", "VERSION", "FROM", "WHAT IT DOES"];
+        let header = ["NAME", "KIND", "VERSION", "FROM", "LOCK", "WHAT IT DOES"];
         print(&table(&header, rows.iter().map(PluginRow::cells).collect()))?;
     }
     let broken = rows.iter().filter(|row| row.problem.is_some()).count();

@@ -1,0 +1,119 @@
+//! What a gateway does beside serving: it answers at its control socket, takes over what changes, writes its event log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::output::tell;
+use crate::config::{Settings, Socket};
+use crate::control::{self, Claim, place};
+use crate::event_log::EventLog;
+use crate::exit::{Exit, Failure};
+use crate::live::{self, About, Live, Reader, Watched};
+use crate::logging::Logging;
+use crate::telemetry;
+use crate::wiring::{self, Service};
+
+/// What has to be there before the plugins are loaded.
+pub(super) struct Prepared {
+    about: (String, Option<PathBuf>),
+    claim: Option<Claim>,
+    watched: Option<Watched>,
+    metrics: PrometheusHandle,
+}
+
+/// What runs beside serving.
+pub(super) struct Operating {
+    tasks: JoinSet<()>,
+    /// Cancelled when the gateway shall stop.
+    shutdown: CancellationToken,
+    /// Cancelled when it has: commands are answered until then.
+    stopped: CancellationToken,
+    event_log: Option<EventLog>,
+    /// Where commands reach the gateway.
+    socket: Option<PathBuf>,
+}
+
+impl Prepared {
+    /// Takes the control socket, begins to keep metrics, and looks what there is to be watched.
+    pub(super) fn new(settings: &Settings, config: Option<PathBuf>, address: SocketAddr) -> Result<Self, Failure> {
+        let claim = match place::claim(&settings.control) {
+            Ok(claim) => claim,
+            // Nobody asked for it: a gateway that cannot be commanded still serves.
+            Err(error) if settings.control == Socket::Own => {
+                tracing::warn!(error = %error, "no control socket: commands will not reach this gateway");
+                None
+            }
+            Err(error) => {
+                return Err(Failure::new(Exit::Environment, error)
+                    .hint("choose another one with --control SOCKET, or none with --control off"));
+            }
+        };
+        let watched = settings.plugins.watch.then(|| {
+            let directory = settings.plugins.directory.as_deref();
+            Watched::from_now(config.as_deref(), directory)
+        });
+        Ok(Self { about: (address.to_string(), config), claim, watched, metrics: telemetry::start()? })
+    }
+
+    /// Starts what runs beside serving.
+    pub(super) fn start(
+        self,
+        service: Service,
+        settings: Settings,
+        reader: Reader,
+        logging: &Logging,
+    ) -> Result<Operating, Failure> {
+        let event_log = settings.events.as_ref().map(|events| EventLog::start(events, service.engine())).transpose()?;
+        let (listen, config) = self.about;
+        let metrics = self.metrics.clone();
+        let about = About { listen, config, lines: logging.plugin_lines.clone(), metrics };
+        let live = Live::new(service, settings, reader, about);
+        let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        wiring::stop_on_signal(shutdown.clone());
+        if let Err(error) = live::reload_on_signal(live.clone(), shutdown.clone()) {
+            tracing::warn!(error = %error, "SIGHUP cannot be heard: use `proxywhirl reload`");
+        }
+        tasks.spawn(telemetry::keep_up(self.metrics, stopped.clone()));
+        tasks.spawn(live.clone().follow_rollbacks());
+        if let Some(watched) = self.watched {
+            tasks.spawn(watched.watch(live.clone(), shutdown.clone()));
+        }
+        let socket = self.claim.as_ref().map(|claim| claim.path.clone());
+        if let Some(claim) = self.claim {
+            tasks.spawn(control::serve(claim, control::router(live), stopped.clone()));
+        }
+        Ok(Operating { tasks, shutdown, stopped, event_log, socket })
+    }
+}
+
+impl Operating {
+    /// Tells where commands reach the gateway.
+    pub(super) fn tell(&self) {
+        if let Some(socket) = &self.socket {
+            tell(&format!("commands such as `proxywhirl strategy set` reach it at {}", socket.display()));
+        }
+    }
+
+    /// What is cancelled when the gateway shall stop.
+    pub(super) fn shutdown(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Ends all of it, and saves.
+    pub(super) async fn stop(mut self, service: &Service) -> Result<(), Failure> {
+        self.shutdown.cancel();
+        let saved = service.stop().await;
+        self.stopped.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        if let Some(event_log) = self.event_log {
+            let joined = tokio::task::spawn_blocking(move || event_log.join()).await;
+            joined.map_err(|error| Failure::new(Exit::Environment, error))?;
+        }
+        saved
+    }
+}

@@ -1,0 +1,154 @@
+//! What is said over the socket. The fields are part of the interface: `--json` prints them as they are.
+
+use std::path::PathBuf;
+
+use proxywhirl_engine::PluginStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, Failure};
+
+/// `GET /v1/status`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub listen: String,
+    /// When it was started: microseconds since the Unix epoch.
+    pub started: u64,
+    /// Members in the pool.
+    pub members: usize,
+    /// Its configuration file.
+    pub config: Option<PathBuf>,
+    /// Its plugins directory.
+    pub plugins: Option<PathBuf>,
+    /// Whether it takes over what changes in them by itself.
+    pub watch: bool,
+    /// Sections of the configuration that have changed and are in force only after a restart.
+    pub needs_restart: Vec<String>,
+    /// How members are chosen.
+    pub strategy: Strategy,
+}
+
+/// The strategy in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Strategy {
+    /// The plugin's name.
+    pub name: String,
+    /// Its options; null for the default ones.
+    pub options: serde_json::Value,
+    /// Whether a command set it, or the configuration.
+    pub set_by: SetBy,
+    /// How the plugin is.
+    pub plugin: Option<PluginStatus>,
+}
+
+/// Who chose the strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SetBy {
+    /// The configuration file or the command line of `serve`.
+    Configuration,
+    /// `strategy set`.
+    Command,
+}
+
+/// `POST /v1/strategy`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetStrategy {
+    /// The plugin's name.
+    pub name: String,
+    /// Its options; null or nothing for the default ones.
+    #[serde(default)]
+    pub options: serde_json::Value,
+}
+
+/// What became of `POST /v1/strategy`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StrategySet {
+    /// The strategy before.
+    pub before: String,
+    /// The strategy in force.
+    pub name: String,
+    /// The version of its plugin.
+    pub version: String,
+    /// The SHA-256 of its component.
+    pub digest: String,
+    /// What it made of the knowledge of the one before: `taken`, `nothing`, `declined` or `failed`.
+    pub handover: String,
+    /// From the command to the new plan being in force.
+    pub took_ms: f64,
+}
+
+/// What became of `POST /v1/reload` and `POST /v1/plugins/reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is in force now, in words.
+    pub changed: Vec<String>,
+    /// What stays as it was, and why.
+    pub kept: Vec<String>,
+    /// Sections of the configuration that have changed and are in force only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+impl Reloaded {
+    /// The same with what another step came to.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.changed.extend(other.changed);
+        self.kept.extend(other.kept);
+        self.needs_restart.extend(other.needs_restart);
+        self
+    }
+}
+
+/// An entry of `GET /v1/plugins`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// The name that users write; the file's name when there is a problem.
+    pub name: String,
+    /// `strategy`, `parser` or `hook`, if that could be told.
+    pub kind: Option<String>,
+    /// Its version; empty when there is a problem.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// Its file, or `bundled`.
+    pub origin: String,
+    /// How it stands to the lock: `locked`, `changed`, `not-locked`, `refused`, or `bundled`.
+    pub lock: String,
+    /// Why it cannot be used, if it cannot.
+    pub problem: Option<String>,
+    /// What to do about that.
+    pub hint: Option<String>,
+    /// How it is, if it runs.
+    pub status: Option<PluginStatus>,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What happened; lower case, no full stop.
+    pub error: String,
+    /// What helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What a command ends with.
+    pub exit: u8,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self { error: failure.message, hint: failure.hint, exit: failure.exit.code() }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let exit = Exit::of(problem.exit).unwrap_or(Exit::Environment);
+        Self { exit, message: problem.error, hint: problem.hint }
+    }
+}

@@ -1,0 +1,161 @@
+//! The other end of the socket: what commands say to the gateway that runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::api::{Problem, Status};
+use super::place;
+use crate::exit::{Exit, Failure};
+
+/// For an answer: compiling a large plugin takes most of a minute on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(190);
+
+/// For a gateway to say who it is.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer, faults of all plugins with their backtraces included.
+const MAX_ANSWER: usize = 32 * 1024 * 1024;
+
+/// A gateway that runs.
+#[derive(Debug, Clone)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// The gateway at this socket, or the only one that the user runs on this machine; none when none runs.
+    ///
+    /// # Errors
+    /// When there are several, and it is not said which.
+    pub async fn find(path: Option<&Path>) -> Result<Option<Self>, Failure> {
+        if let Some(path) = path {
+            return Ok(Some(Self { path: path.to_owned() }));
+        }
+        let mut running = Vec::new();
+        for path in place::known() {
+            let client = Self { path };
+            if let Ok(Ok(status)) = tokio::time::timeout(GREETING, client.get::<Status>("/v1/status")).await {
+                running.push((client, status));
+            }
+        }
+        match running.as_slice() {
+            [] => Ok(None),
+            [(client, _)] => Ok(Some(client.clone())),
+            several => {
+                let names: Vec<_> = several
+                    .iter()
+                    .map(|(client, status)| format!("{} ({})", client.path.display(), status.listen))
+                    .collect();
+                Err(Failure::new(Exit::Usage, format!("several gateways run here: {}", names.join(", ")))
+                    .hint("say which: --control SOCKET"))
+            }
+        }
+    }
+
+    /// As [`Client::find`], where there must be one.
+    ///
+    /// # Errors
+    /// When none runs, or several do.
+    pub async fn running(path: Option<&Path>) -> Result<Self, Failure> {
+        Self::find(path).await?.ok_or_else(|| {
+            Failure::new(Exit::Environment, "no gateway of yours is running on this machine")
+                .hint("start one with `proxywhirl serve`, or name its socket with --control SOCKET")
+        })
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// When the gateway is not there, or refuses.
+    pub async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Failure> {
+        self.exchange(Method::GET, target, Bytes::new()).await
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// When the gateway is not there, or refuses.
+    pub async fn post<T: DeserializeOwned>(&self, target: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::new(Exit::Usage, error))?;
+        self.exchange(Method::POST, target, body.into()).await
+    }
+
+    /// Follows what has no end, line by line, until the gateway ends or `each` says false.
+    ///
+    /// # Errors
+    /// When the gateway is not there, or refuses.
+    pub async fn follow(&self, target: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+        let mut body = self.send(Method::GET, target, Bytes::new()).await?.into_body();
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.gone(&error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            rest.extend_from_slice(data);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                if !each(String::from_utf8_lossy(&line).trim_end()) {
+                    return Ok(());
+                }
+            }
+            if rest.len() > MAX_ANSWER {
+                return Err(self.gone(&"a line without an end"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, Failure> {
+        let exchange = async {
+            let response = self.send(method, target, body).await?;
+            let body = Limited::new(response.into_body(), MAX_ANSWER);
+            let body = body.collect().await.map_err(|error| self.gone(&error))?.to_bytes();
+            serde_json::from_slice(&body).map_err(|error| {
+                self.gone(&format!("an answer that cannot be read: {error}"))
+                    .hint("is the gateway of another version than this command? restart it")
+            })
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| self.gone(&"no answer in time"))?
+    }
+
+    /// Sends a request; what is not a success is a failure.
+    async fn send(&self, method: Method, target: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|error| {
+            self.gone(&error).hint("is the gateway running? `proxywhirl serve` says where its control socket is")
+        })?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.gone(&error))?;
+        // Ends with the answer's body.
+        tokio::spawn(async move { drop(connection.await) });
+        let request = Request::builder().method(method).uri(target).header(HOST, "proxywhirl");
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body));
+        let request = request.map_err(|error| self.gone(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.gone(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Err(serde_json::from_slice::<Problem>(&body).map_or_else(|_| self.gone(&status), Failure::from))
+    }
+
+    fn gone(&self, what: &impl std::fmt::Display) -> Failure {
+        Failure::new(Exit::Environment, format!("the gateway at {}: {what}", self.path.display()))
+    }
+}

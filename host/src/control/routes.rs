@@ -1,0 +1,175 @@
+//! What can be asked at the socket, and who answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use proxywhirl_core::event::Topic;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::api::{Problem, SetStrategy};
+use crate::config::PluginUse;
+use crate::event_log;
+use crate::exit::{Exit, Failure};
+use crate::live::Live;
+
+/// Bytes of a request's body: options of a strategy are the longest.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// For an answer to begin: compiling a large plugin takes most of a minute on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Events that wait for one who follows.
+const FOLLOWED: usize = 4_096;
+
+type Gateway = State<Arc<Live>>;
+
+/// An answer: JSON, or why not.
+pub type Routed<T> = Result<Json<T>, Refusal>;
+
+/// All that can be asked.
+pub fn router(live: Arc<Live>) -> Router {
+    Router::new()
+        .route("/v1/status", get(async |State(live): Gateway| Json(live.status())))
+        .route("/v1/strategy", get(async |State(live): Gateway| Json(live.strategy())).post(set_strategy))
+        .route("/v1/reload", post(async |State(live): Gateway| done(async move { live.reload().await }).await))
+        .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
+        .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
+        .route("/v1/plugins/{name}/enable", post(enable))
+        .route("/v1/events", get(events))
+        .route("/v1/log", get(log))
+        .route("/metrics", get(metrics))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
+        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not by this method"))
+        .layer(middleware::from_fn(in_time))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(live)
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: &str) -> Self {
+        Self { status, problem: Problem { error: error.to_owned(), hint: None, exit: Exit::Usage.code() } }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let status = match failure.exit {
+            Exit::NoResult => StatusCode::NOT_FOUND,
+            Exit::Usage => StatusCode::BAD_REQUEST,
+            Exit::Input => StatusCode::UNPROCESSABLE_ENTITY,
+            Exit::Done | Exit::Environment => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, problem: failure.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.problem)).into_response()
+    }
+}
+
+/// Carries out a change, to its end: whoever asked for it may leave, but no change stays half done.
+async fn done<T: Serialize + Send + 'static>(
+    change: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Routed<T> {
+    let changed = tokio::spawn(change).await.map_err(|error| Failure::new(Exit::Environment, error))?;
+    Ok(Json(changed?))
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(DEADLINE, next.run(request)).await;
+    answer.unwrap_or_else(|_| Refusal::new(StatusCode::GATEWAY_TIMEOUT, "it takes too long").into_response())
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+    let body =
+        body.map_err(|rejection| Refusal::new(rejection.status(), "the body cannot be read, or is too large"))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &format!("the body is not what was expected: {error}")))
+}
+
+async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<super::api::StrategySet> {
+    let SetStrategy { name, options } = read(body)?;
+    done(async move { live.set_strategy(PluginUse { name, options }).await }).await
+}
+
+async fn enable(State(live): Gateway, Path(name): Path<String>) -> Routed<serde_json::Value> {
+    live.enable(&name)?;
+    Ok(Json(serde_json::json!({ "enabled": name })))
+}
+
+async fn metrics(State(live): Gateway) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], live.metrics()).into_response()
+}
+
+/// What to follow.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Followed {
+    /// Topics, separated by commas; all when there are none.
+    #[serde(default)]
+    topics: String,
+}
+
+/// Lines of JSON, an event each, until the gateway ends or the client leaves.
+async fn events(State(live): Gateway, Query(Followed { topics }): Query<Followed>) -> Result<Response, Refusal> {
+    let names = topics.split(',').filter(|name| !name.is_empty());
+    let topic = |name: &str| {
+        let unknown = || Refusal::new(StatusCode::BAD_REQUEST, &format!("there is no topic {name:?}"));
+        Topic::ALL.into_iter().find(|topic| topic.as_str() == name).ok_or_else(unknown)
+    };
+    let topics = names.map(topic).collect::<Result<Vec<_>, _>>()?;
+    let events = live.engine().subscribe(&topics, FOLLOWED);
+    let lines = stream::unfold(events, async |mut events| {
+        let event = events.next().await?;
+        Some((Ok::<_, Infallible>(event_log::line(&event)), events))
+    });
+    Ok(ndjson(Body::from_stream(lines)))
+}
+
+/// Which lines of the log to follow.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogOf {
+    /// Of one plugin; of all when none is named.
+    plugin: Option<String>,
+}
+
+/// Lines of JSON, a line of the log each, of what concerns plugins.
+async fn log(State(live): Gateway, Query(LogOf { plugin }): Query<LogOf>) -> Response {
+    let lines = stream::unfold((live.lines().follow(), plugin), async |(mut lines, plugin)| {
+        loop {
+            let text = match lines.recv().await {
+                Ok(line) if plugin.as_ref().is_none_or(|name| *name == line.plugin) => serde_json::to_string(&line),
+                Ok(_) => continue,
+                Err(RecvError::Lagged(missed)) => serde_json::to_string(&serde_json::json!({ "missed": missed })),
+                Err(RecvError::Closed) => return None,
+            };
+            return Some((text.map(|text| text + "\n"), (lines, plugin)));
+        }
+    });
+    ndjson(Body::from_stream(lines))
+}
+
+fn ndjson(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}

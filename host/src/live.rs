@@ -1,0 +1,278 @@
+//! A gateway that runs, as it can be changed: by commands, by its configuration file, by its plugins directory.
+//!
+//! One change at a time. What is new is read, checked, compiled and tried first, and only then put in force, so whatever
+//! is wrong with it changes nothing, and is told: to who asked, in the log and, where a plugin is at fault, as an event.
+//! What cannot change while connections are open is said to need a restart.
+
+mod difference;
+mod failures;
+mod refresh;
+mod reload;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use proxywhirl_core::event::Topic;
+use proxywhirl_engine::events::milliseconds;
+use proxywhirl_engine::{Engine, PluginStatus};
+
+pub use watch::{Watched, reload_on_signal};
+
+use crate::config::{PluginUse, Settings};
+use crate::control::api::{Plugin, SetBy, Status, Strategy, StrategySet};
+use crate::exit::{Exit, Failure};
+use crate::logging::PluginLines;
+use crate::wiring::{Known, Registry, Service};
+use failures::{refused, swap_failure};
+
+/// Events of changes of plugins that wait to be looked at.
+const CHANGES: usize = 256;
+
+/// Reads the configuration again, with what the command line said.
+pub type Reader = Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>;
+
+/// What never changes while it runs.
+pub struct About {
+    /// Where it listens.
+    pub listen: String,
+    /// Its configuration file.
+    pub config: Option<PathBuf>,
+    /// What concerns plugins in the log.
+    pub lines: PluginLines,
+    /// The metrics.
+    pub metrics: PrometheusHandle,
+}
+
+/// A gateway that runs.
+pub struct Live {
+    service: Service,
+    about: About,
+    reader: Arc<Reader>,
+    started: u64,
+    /// Held through a change, so that there is one at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Written by whoever holds `changing`, and when the engine takes a strategy back. Held for a few instructions.
+    in_force: Mutex<InForce>,
+}
+
+/// What is in force.
+#[derive(Debug, Clone)]
+struct InForce {
+    /// As the configuration was read last; of what needs a restart, as it was at the start.
+    settings: Settings,
+    strategy: Chosen,
+    /// The strategy before: it comes back when the new one faults on probation.
+    before: Option<Chosen>,
+    needs_restart: Vec<&'static str>,
+    /// Plugins that the lock has refused: when it accepts them, they count as changed.
+    refused: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Chosen {
+    used: PluginUse,
+    by: SetBy,
+}
+
+impl InForce {
+    fn choose(&mut self, used: PluginUse, by: SetBy) {
+        self.before = Some(std::mem::replace(&mut self.strategy, Chosen { used, by }));
+    }
+}
+
+impl Live {
+    /// A service that was started with these settings.
+    #[must_use]
+    pub fn new(service: Service, settings: Settings, reader: Reader, about: About) -> Arc<Self> {
+        let strategy = Chosen { used: settings.strategy.clone(), by: SetBy::Configuration };
+        let in_force = InForce { settings, strategy, before: None, needs_restart: Vec::new(), refused: Vec::new() };
+        let started = service.engine().now().as_micros();
+        let live = Self {
+            service,
+            about,
+            reader: Arc::new(reader),
+            started,
+            changing: tokio::sync::Mutex::new(()),
+            in_force: Mutex::new(in_force),
+        };
+        live.remember_refusals();
+        Arc::new(live)
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<Engine> {
+        self.service.engine()
+    }
+
+    /// What concerns plugins in the log.
+    #[must_use]
+    pub const fn lines(&self) -> &PluginLines {
+        &self.about.lines
+    }
+
+    /// The metrics in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.about.metrics.render()
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let in_force = self.in_force().clone();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            listen: self.about.listen.clone(),
+            started: self.started,
+            members: self.engine().snapshot().len(),
+            config: self.about.config.as_deref().map(absolute),
+            plugins: self.registry().directory().map(absolute),
+            watch: in_force.settings.plugins.watch,
+            needs_restart: in_force.needs_restart.iter().map(|&section| section.to_owned()).collect(),
+            strategy: self.strategy(),
+        }
+    }
+
+    /// The strategy in force.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        let Chosen { used, by } = self.in_force().strategy.clone();
+        let plugin = self.engine().plugins().into_iter().find(|status| is_of(status, &used.name, "strategy"));
+        Strategy { name: used.name, options: used.options, set_by: by, plugin }
+    }
+
+    /// All plugins that there are, and how those are that run.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<Plugin> {
+        let mut running = self.engine().plugins();
+        let mut rows = Vec::new();
+        for known in self.registry().list() {
+            let place = running.iter().position(|status| status.build.name == known.info.name);
+            rows.push(row(known, place.map(|place| running.remove(place))));
+        }
+        // Of a name that is used twice, or whose file is gone.
+        rows.extend(running.into_iter().map(|status| Plugin {
+            name: status.build.name.clone(),
+            kind: Some(status.kind.as_str().to_owned()),
+            version: status.build.version.clone(),
+            digest: status.build.digest.clone(),
+            origin: "running".to_owned(),
+            lock: "-".to_owned(),
+            problem: None,
+            hint: None,
+            status: Some(status),
+        }));
+        rows
+    }
+
+    /// Puts a strategy in force, until the configuration names another one or the gateway ends.
+    ///
+    /// # Errors
+    /// When there is none of that name, it does not take its options, or faults; the one before stays in force.
+    pub async fn set_strategy(&self, used: PluginUse) -> Result<StrategySet, Failure> {
+        let begun = Instant::now();
+        let _one = self.changing.lock().await;
+        let before = self.in_force().strategy.used.name.clone();
+        let swapped = self.swap_strategy(&used).await.inspect_err(|failure| {
+            tracing::error!(plugin.name = used.name, error = %failure.message, "strategy not set, the one before stays");
+        })?;
+        let set = StrategySet {
+            before,
+            name: used.name.clone(),
+            version: swapped.after.version,
+            digest: swapped.after.digest,
+            handover: failures::word(&swapped.handover),
+            took_ms: milliseconds(begun.elapsed()),
+        };
+        tracing::info!(plugin.name = set.name, plugin.version = set.version, handover = set.handover, "strategy set");
+        self.in_force().choose(used, SetBy::Command);
+        Ok(set)
+    }
+
+    /// Ends the quarantine of a plugin, or that it is disabled.
+    ///
+    /// # Errors
+    /// When none of that name runs.
+    pub fn enable(&self, name: &str) -> Result<(), Failure> {
+        if self.engine().enable_plugin(name) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::NoResult, format!("no plugin named {name} runs"))
+            .hint("`proxywhirl plugin doctor` shows which do"))
+    }
+
+    /// Follows what the engine takes back by itself, until it ends.
+    pub async fn follow_rollbacks(self: Arc<Self>) {
+        let mut changes = self.engine().subscribe(&[Topic::PluginChanged], CHANGES);
+        while let Some(event) = changes.next().await {
+            let payload: serde_json::Value = serde_json::from_str(&event.payload).unwrap_or_default();
+            let is = |field: &str, word: &str| payload.get(field).and_then(|it| it.as_str()) == Some(word);
+            if is("change", "rolled-back") && is("kind", "strategy") {
+                let mut in_force = self.in_force();
+                if let Some(before) = in_force.before.take() {
+                    in_force.strategy = before;
+                }
+            }
+        }
+    }
+
+    fn registry(&self) -> &Arc<Registry> {
+        self.service.registry()
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, InForce> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn swap_strategy(&self, used: &PluginUse) -> Result<proxywhirl_engine::Swapped, Failure> {
+        let registry = Arc::clone(self.registry());
+        let wanted = used.clone();
+        let factory = blocking(move || registry.strategy(&wanted)).await?.inspect_err(|failure| {
+            refused(self.engine(), &used.name, "strategy", &failure.message);
+        })?;
+        self.engine().swap_strategy(factory).await.map_err(swap_failure)
+    }
+
+    /// Looks which plugins the lock refuses now.
+    fn remember_refusals(&self) {
+        let refused = |known: &Known| matches!(known.standing, Some(crate::lock::Standing::AsksMore(_)));
+        let names = self.registry().list().into_iter().filter(refused).map(|known| known.info.name).collect();
+        self.in_force().refused = names;
+    }
+}
+
+fn is_of(status: &PluginStatus, name: &str, kind: &str) -> bool {
+    status.build.name == name && status.kind.as_str() == kind
+}
+
+fn row(known: Known, status: Option<PluginStatus>) -> Plugin {
+    let lock = known.lock().to_owned();
+    let info = known.info;
+    let (problem, hint) = info.problem.map(|problem| (problem.reason, problem.hint)).unzip();
+    Plugin {
+        name: info.name,
+        kind: info.kind.map(|kind| kind.as_str().to_owned()),
+        version: info.version,
+        digest: info.digest,
+        origin: info.origin.to_string(),
+        lock,
+        problem,
+        hint,
+        status,
+    }
+}
+
+/// A path that means the same in another process. What cannot be made absolute is told as it is.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(Exit::Environment, error))
+}

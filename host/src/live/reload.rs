@@ -1,0 +1,145 @@
+//! Takes over what has changed in the configuration.
+
+use std::sync::Arc;
+
+use proxywhirl_core::plugin::{Hook, StrategyFactory};
+use proxywhirl_wasm::PluginSettings;
+
+use super::difference::Difference;
+use super::failures::swap_failure;
+use super::{Live, blocking};
+use crate::config::{PluginUse, Settings};
+use crate::control::api::{Reloaded, SetBy};
+use crate::exit::Failure;
+
+/// What is ready to be put in force.
+struct Ready {
+    strategy: Option<(PluginUse, Arc<dyn StrategyFactory>)>,
+    added: Vec<(PluginUse, Box<dyn Hook>)>,
+    changed: Vec<(PluginUse, Box<dyn Hook>)>,
+}
+
+impl Live {
+    /// Reads the configuration again, and the plugins directory, and takes over what has changed in them.
+    ///
+    /// # Errors
+    /// When the configuration or a plugin that it names is wrong; then nothing of it is taken over.
+    pub async fn reload(&self) -> Result<Reloaded, Failure> {
+        let _one = self.changing.lock().await;
+        // First what is in the directory: the configuration may name a plugin that has just come.
+        let plugins = self.look_at_plugins().await?;
+        let configured = self.reconfigure().await.inspect_err(|failure| {
+            tracing::error!(error = %failure.message, "configuration not taken over, all stays as it was");
+        })?;
+        Ok(configured.and(plugins))
+    }
+
+    async fn reconfigure(&self) -> Result<Reloaded, Failure> {
+        let reader = Arc::clone(&self.reader);
+        let new = blocking(move || reader()).await??;
+        let old = self.in_force().settings.clone();
+        let difference = Difference::between(&old, &new);
+        let before = self.apply_settings(&difference.settings, &new);
+        let reloaded = self.put_in_force(&difference).await;
+        match reloaded {
+            Ok(mut reloaded) => {
+                let named = difference.settings.iter().map(|name| format!("settings of plugin {name}"));
+                reloaded.changed.splice(0..0, named);
+                self.remember(&difference, new, old);
+                for change in &reloaded.changed {
+                    tracing::info!(change, "configuration changed");
+                }
+                Ok(reloaded)
+            }
+            Err(failure) => {
+                for (name, settings) in before {
+                    self.registry().plugins().set_settings(&name, settings);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Gives plugins their new settings, and answers with those before.
+    fn apply_settings(&self, names: &[String], new: &Settings) -> Vec<(String, PluginSettings)> {
+        let plugins = self.registry().plugins();
+        let swap = |name: &String| {
+            let before = plugins.settings(name);
+            plugins.set_settings(name, new.plugins.each.get(name).cloned().unwrap_or_default());
+            (name.clone(), before)
+        };
+        names.iter().map(swap).collect()
+    }
+
+    async fn put_in_force(&self, difference: &Difference) -> Result<Reloaded, Failure> {
+        let mut reloaded = Reloaded {
+            needs_restart: difference.needs_restart.iter().map(|&section| section.to_owned()).collect(),
+            ..Reloaded::default()
+        };
+        let ready = self.prepare(difference).await?;
+        if let Some((used, factory)) = ready.strategy {
+            self.engine().swap_strategy(factory).await.map_err(swap_failure)?;
+            reloaded.changed.push(format!("strategy {}", used.name));
+            let by = if difference.strategy.is_some() { SetBy::Configuration } else { self.strategy().set_by };
+            self.in_force().choose(used, by);
+        }
+        for name in &difference.removed {
+            while self.engine().remove_hook(name).await {}
+            reloaded.changed.push(format!("hook {name} is gone"));
+        }
+        for (used, hook) in ready.added {
+            match self.engine().add_hook(hook) {
+                Ok(()) => reloaded.changed.push(format!("hook {} has come", used.name)),
+                Err(error) => reloaded.kept.push(format!("hook {} has not come: {error}", used.name)),
+            }
+        }
+        for (used, hook) in ready.changed {
+            match self.engine().swap_hook(&used.name, hook).await.map_err(swap_failure) {
+                Ok(_) => reloaded.changed.push(format!("hook {}", used.name)),
+                Err(failure) => reloaded.kept.push(format!("hook {}: {}", used.name, failure.message)),
+            }
+        }
+        Ok(reloaded)
+    }
+
+    /// Compiles, checks and starts everything that is to come, so that what is wrong is known before anything changes.
+    async fn prepare(&self, difference: &Difference) -> Result<Ready, Failure> {
+        let has_changed = |name: &str| difference.settings.iter().any(|changed| changed == name);
+        let (current, hooks) = {
+            let in_force = self.in_force();
+            (in_force.strategy.used.clone(), in_force.settings.hooks.clone())
+        };
+        // New limits are for new instances.
+        let strategy = difference.strategy.clone().or_else(|| has_changed(&current.name).then_some(current));
+        let is_new = |hook: &PluginUse| {
+            difference.changed.iter().chain(&difference.added).any(|other| other.name == hook.name)
+                || difference.removed.contains(&hook.name)
+        };
+        let again = hooks.into_iter().filter(|hook| has_changed(&hook.name) && !is_new(hook));
+        let changed: Vec<_> = difference.changed.iter().cloned().chain(again).collect();
+        let added = difference.added.clone();
+        let registry = Arc::clone(self.registry());
+        blocking(move || {
+            let with_hook = |used: PluginUse| registry.hook(&used).map(|hook| (used, hook));
+            Ok(Ready {
+                strategy: strategy.map(|used| registry.strategy(&used).map(|factory| (used, factory))).transpose()?,
+                added: added.into_iter().map(with_hook).collect::<Result<_, _>>()?,
+                changed: changed.into_iter().map(with_hook).collect::<Result<_, _>>()?,
+            })
+        })
+        .await?
+    }
+
+    /// What needs a restart stays as it was, so that the next comparison finds it again.
+    fn remember(&self, difference: &Difference, new: Settings, old: Settings) {
+        let mut in_force = self.in_force();
+        let mut plugins = old.plugins.clone();
+        plugins.each = new.plugins.each;
+        in_force.settings = Settings { strategy: new.strategy, hooks: new.hooks, plugins, ..old };
+        in_force.needs_restart.clone_from(&difference.needs_restart);
+        if !difference.needs_restart.is_empty() {
+            let sections = difference.needs_restart.join(", ");
+            tracing::warn!(sections, "configuration changed where it needs a restart");
+        }
+    }
+}
