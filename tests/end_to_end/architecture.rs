@@ -39,6 +39,7 @@ fn packages_depend_on_each_other_only_as_the_architecture_says() {
         ("proxywhirl-net", &["proxywhirl-core"]),
         ("proxywhirl-store", &["proxywhirl-core"]),
         ("proxywhirl-wasm", &["proxywhirl-core"]),
+        ("proxywhirl-workbench", &["proxywhirl-core", "proxywhirl-wasm"]),
         ("proxywhirl-engine", &["proxywhirl-core", "proxywhirl-net"]),
         ("proxywhirl-gateway", &["proxywhirl-core", "proxywhirl-engine", "proxywhirl-net"]),
         (
@@ -50,6 +51,7 @@ fn packages_depend_on_each_other_only_as_the_architecture_says() {
                 "proxywhirl-net",
                 "proxywhirl-store",
                 "proxywhirl-wasm",
+                "proxywhirl-workbench",
                 "proxywhirl-world",
             ],
         ),

@@ -200,7 +200,7 @@ async fn is_not_slowed(guest: Guest, told: &[&str]) {
     let start = Instant::now();
     let answered = requests(&folder, &served, &world.origin().http_url("/"));
     assert_eq!(answered, REQUESTS, "{}", served.log());
-    // The hook has a second for each call: if a request waited for it, all of them took a minute.
+    // The hook has five seconds for each call: if a request waited for it, all of them took minutes.
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     served.wait_for_log("plugin fault");
     let log = served.log();
@@ -212,7 +212,7 @@ async fn is_not_slowed(guest: Guest, told: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_hears_for_ever_slows_no_request() {
-    is_not_slowed(Guest::hook("hostile").with("handle", LOOP), &["deadline", "ran longer than 1s"]).await;
+    is_not_slowed(Guest::hook("hostile").with("handle", LOOP), &["deadline", "ran longer than 5s"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

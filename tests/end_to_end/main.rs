@@ -4,7 +4,14 @@
 mod architecture;
 mod bundle;
 mod commands;
+mod control;
+mod examples;
 mod failover;
+mod hostile_hundred;
 mod hostile_plugins;
 mod persistence;
+mod plugin_commands;
+mod reload;
 mod rotation;
+mod sessions;
+mod strategies;

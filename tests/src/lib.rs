@@ -2,6 +2,8 @@
 //! waits has a limit.
 #![allow(clippy::panic, reason = "what a test cannot have ends the test")]
 
+mod load;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+pub use load::{Load, Loaded};
 
 /// The binary under test: built beside the tests by `tests/run`, or by `cargo build`.
 ///
@@ -41,7 +45,10 @@ pub fn proxywhirl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Co
     let mut command = Command::new(&binary);
     // The compiled plugins are shared by all tests, and not with the user.
     let cache = binary.with_file_name("end-to-end-cache");
-    command.args(arguments).env("NO_COLOR", "1").env("XDG_CACHE_HOME", cache).stdin(Stdio::null());
+    // Sockets of its own too: a test must not find a gateway of the user's.
+    let runtime = binary.with_file_name("end-to-end-run");
+    command.args(arguments).env("NO_COLOR", "1").env("XDG_CACHE_HOME", cache).env("XDG_RUNTIME_DIR", runtime);
+    command.stdin(Stdio::null());
     clean(&mut command);
     command
 }
@@ -234,6 +241,23 @@ impl Served {
             assert!(start.elapsed() < WAIT_LIMIT, "no {text:?} in the log:\n{}", self.log());
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Its resident memory in bytes, as Linux counts it.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let kilobytes: Option<u64> = line.split_whitespace().next().and_then(|number| number.parse().ok());
+        kilobytes.unwrap_or_else(|| panic!("no resident memory in {status:?}")) * 1024
+    }
+
+    /// Asks it to read its configuration again (SIGHUP).
+    pub fn hang_up(&self) {
+        signal(self.child.id(), "HUP");
     }
 
     /// Kills it without a chance to save anything (`kill -9`).

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use proxywhirl_tests::{file, folder};
+use proxywhirl_tests::{file, folder, proxywhirl, run};
 use proxywhirl_world::closed_port;
 use tempfile::TempDir;
 
@@ -19,7 +19,8 @@ fn with_list() -> TempDir {
 
 /// What the binary says, in a folder, to arguments that cannot be meant.
 fn refusal(folder: &TempDir, arguments: &[&str]) -> String {
-    let ran = run_in(folder, arguments);
+    // Without the log of what went well before.
+    let ran = run(proxywhirl(arguments).env("PROXYWHIRL_LOG", "warn").current_dir(folder.path()));
     assert_eq!(ran.stdout, "", "an error is no data");
     transcript(&ran)
 }
@@ -148,7 +149,7 @@ fn plugins_that_cannot_be_had_are_named() {
     exit code 3
     ");
     insta::assert_snapshot!(serve(&["--strategy", "fastest"]), @"
-    error: no strategy named fastest; there are: random, round-robin, weighted
+    error: no strategy named fastest; there are: composite, cost-aware, geo, least-loaded, least-used, performance, random, round-robin, session, thompson, weighted
 
     hint: `proxywhirl plugin list` shows which plugins there are
     exit code 2
@@ -156,7 +157,7 @@ fn plugins_that_cannot_be_had_are_named() {
     insta::assert_snapshot!(serve(&["--strategy", "weighted", "--strategy-options", "{\"colour\": \"blue\"}"]), @"
     error: options of weighted: additionalProperties 'colour' not allowed
 
-    hint: `proxywhirl plugin list --json` shows the schema of a plugin's options
+    hint: `proxywhirl plugin info NAME` shows the options that a plugin takes
     exit code 2
     ");
     insta::assert_snapshot!(serve(&["--strategy", "weighted", "--strategy-options", "{\"colour\":"]), @r#"
@@ -171,7 +172,7 @@ fn plugins_that_cannot_be_had_are_named() {
     ");
     file(&folder, "hooks.toml", "[[hooks]]\nname = \"bell\"\n");
     insta::assert_snapshot!(serve(&["--config", "hooks.toml"]), @"
-    error: no hook named bell; there are: log-events
+    error: no hook named bell; there are: log-events, webhook
 
     hint: `proxywhirl plugin list` shows which plugins there are
     exit code 2
@@ -247,7 +248,7 @@ fn a_database_with_damaged_pages_is_named() {
     private(&folder, "pool.db", &bytes);
     insta::assert_snapshot!(stored(&folder, "pool.db"), @"
     error: database pool.db: corrupt (*** in database main ***
-    Tree 2 page 2: btreeInitPage() returns error code 11); move it away to begin with an empty pool, or try `sqlite3 FILE .recover` to save what is left
+    Tree 7 page 7: btreeInitPage() returns error code 11); move it away to begin with an empty pool, or try `sqlite3 FILE .recover` to save what is left
     exit code 4
     ");
     assert_eq!(fs::read(&path).unwrap().len(), bytes.len());

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 30] = [
     "",
     "serve",
     "fetch",
@@ -14,9 +14,24 @@ const COMMANDS: [&str; 15] = [
     "pool add",
     "pool remove",
     "pool stats",
+    "strategy",
+    "strategy show",
+    "strategy set",
+    "reload",
     "plugin",
     "plugin list",
+    "plugin info",
+    "plugin doctor",
+    "plugin add",
+    "plugin remove",
+    "plugin lock",
+    "plugin enable",
     "plugin build",
+    "plugin new",
+    "plugin check",
+    "plugin test",
+    "plugin bench",
+    "plugin dev",
     "judge",
     "demo",
 ];
@@ -34,7 +49,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_snapshots_are_of_all_commands_that_there_are() {
-    for command in ["", "pool", "plugin"] {
+    for command in ["", "pool", "strategy", "plugin"] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(&mut proxywhirl(words)).stdout;
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

@@ -73,7 +73,7 @@ fn what_is_wrong_with_a_file_is_told_and_keeps_no_other_from_loading() {
       "copy or download it again"
     "plugins/from-the-future.wasm"
       "built for version 0.9.0 of the contract (strategy), but this host speaks version 0.1.0"
-      "upgrade the host: the plugin is newer"
+      "update the host: the plugin is newer"
     "#);
     let usable: Vec<&Value> = rows.iter().filter(|row| row["problem"].is_null()).map(|row| &row["name"]).collect();
     assert!(usable.contains(&&"mine".into()) && usable.contains(&&"round-robin".into()), "{usable:?}");

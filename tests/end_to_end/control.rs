@@ -1,0 +1,227 @@
+//! The control socket: who can open it, what can be asked, and what a hostile client cannot do.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proxywhirl_tests::{Ran, Served, curl, folder, proxywhirl, run, wait_until};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A gateway with a control socket of its own.
+pub(super) struct Commanded {
+    pub(super) world: World,
+    pub(super) folder: TempDir,
+    pub(super) served: Served,
+    pub(super) socket: String,
+}
+
+pub(super) async fn world() -> World {
+    World::start(WorldPlan::new((0..3).map(|_| UpstreamOptions::new(Protocol::Http)).collect())).await.unwrap()
+}
+
+impl Commanded {
+    pub(super) async fn start(arguments: &[&str]) -> Self {
+        Self::start_in(folder(), arguments).await
+    }
+
+    /// Starts one whose files are in a folder.
+    pub(super) async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        let world = world().await;
+        fs::write(folder.path().join("list"), world.proxies().join("\n")).unwrap();
+        let list = folder.path().join("list").to_string_lossy().into_owned();
+        let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
+        let served = Served::start([&["--proxies", &list, "--control", &socket], arguments].concat());
+        Self { world, folder, served, socket }
+    }
+
+    /// Asks at the socket.
+    pub(super) fn ask(&self, arguments: &[&str], target: &str) -> Ran {
+        let url = format!("http://gateway{target}");
+        curl([&["--unix-socket", &self.socket], arguments, &[url.as_str()]].concat())
+    }
+
+    pub(super) fn get(&self, target: &str) -> Value {
+        let ran = self.ask(&["--fail"], target);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{target}: {error}: {ran:?}"))
+    }
+
+    /// A command to this gateway.
+    pub(super) fn command(&self, words: &[&str]) -> Ran {
+        run(proxywhirl(words).env("PROXYWHIRL_CONTROL", &self.socket).current_dir(self.folder.path()))
+    }
+
+    /// One request through the gateway.
+    pub(super) fn request(&self) -> Ran {
+        curl(["--fail", "--proxy", &self.served.proxy("http"), &self.world.origin().http_url("/ip")])
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The digest of the component in force.
+    pub(super) fn digest(&self) -> String {
+        self.get("/v1/strategy")["plugin"]["digest"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_how_the_gateway_is_and_its_metrics() {
+    let gateway = Commanded::start(&[]).await;
+    let status = gateway.get("/v1/status");
+    assert_eq!(
+        (&status["members"], &status["listen"]),
+        (&3.into(), &gateway.served.address.as_str().into()),
+        "{status}"
+    );
+    assert_eq!(status["strategy"]["name"], "round-robin");
+    assert_eq!(status["strategy"]["plugin"]["state"], "active", "{status}");
+    assert_eq!(gateway.request().code, Some(0));
+    let metrics = gateway.ask(&["--fail"], "/metrics").stdout;
+    assert!(metrics.contains("# TYPE proxywhirl_") && metrics.contains("proxywhirl_requests_total"), "{metrics}");
+    let plugins = gateway.get("/v1/plugins");
+    let row = plugins.as_array().unwrap().iter().find(|row| row["name"] == "round-robin").unwrap();
+    assert_eq!((&row["lock"], &row["status"]["faults"]), (&"bundled".into(), &0.into()), "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_as_they_happen() {
+    let gateway = Commanded::start(&[]).await;
+    let mut stream = UnixStream::connect(&gateway.socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET /v1/events?topics=request-complete HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+    let mut heard = String::new();
+    let mut hear_until = |text: &str| {
+        let mut buffer = [0; 4_096];
+        while !heard.contains(text) {
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the stream ended: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    };
+    hear_until("200 OK");
+    assert_eq!(gateway.request().code, Some(0));
+    hear_until("\"topic\":\"request-complete\"");
+    hear_until("\"status\":200");
+    assert!(!heard.contains("proxy-selected"), "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_wrongly_is_refused_with_a_reason() {
+    let gateway = Commanded::start(&[]).await;
+    let huge = "x".repeat(2_000_000);
+    fs::write(gateway.path("huge"), huge).unwrap();
+    let huge = format!("@{}", gateway.path("huge").display());
+    for (arguments, target, status, told) in [
+        (vec![], "/v1/nothing", "404", "nothing of that name"),
+        (vec!["-X", "DELETE"], "/v1/status", "405", "not by this method"),
+        (vec!["-d", "not json"], "/v1/strategy", "400", "not what was expected"),
+        (vec!["-d", "{\"name\":\"random\",\"colour\":1}"], "/v1/strategy", "400", "unknown field `colour`"),
+        (vec!["-d", "{\"name\":\"nobody\"}"], "/v1/strategy", "400", "no strategy named nobody"),
+        (vec!["-d", huge.as_str()], "/v1/strategy", "413", "too large"),
+        (vec!["-d", ""], "/v1/plugins/nobody/enable", "404", "no plugin named nobody runs"),
+        (vec![], "/v1/events?topics=birthday", "400", "no topic"),
+    ] {
+        let ran = gateway.ask(&[arguments.as_slice(), &["-w", " %{http_code}"]].concat(), target);
+        assert!(ran.stdout.ends_with(status) && ran.stdout.contains(told), "{target}: {ran:?}");
+    }
+    assert_eq!(gateway.get("/v1/strategy")["name"], "round-robin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_silence_and_crowds_at_the_socket_hurt_nobody() {
+    let gateway = Commanded::start(&[]).await;
+    let mut garbage = UnixStream::connect(&gateway.socket).unwrap();
+    garbage.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    garbage.write_all(&[0xff; 4_096]).unwrap();
+    // An answer or an end, but no silence.
+    let mut answer = Vec::new();
+    drop(garbage.read_to_end(&mut answer));
+    let silent: Vec<_> = (0..100).filter_map(|_| UnixStream::connect(&gateway.socket).ok()).collect();
+    assert_eq!(gateway.request().code, Some(0), "requests are served meanwhile");
+    drop(silent);
+    wait_until("the socket answers again", || gateway.ask(&["--fail"], "/v1/status").code == Some(0));
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_user_can_open_the_socket_and_it_goes_with_the_gateway() {
+    let gateway = Commanded::start(&[]).await;
+    let about = fs::metadata(&gateway.socket).unwrap();
+    assert!(about.file_type().is_socket());
+    assert_eq!(about.mode() & 0o777, 0o600);
+    assert_eq!(gateway.served.stop().0, Some(0));
+    assert!(!Path::new(&gateway.socket).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_in_use_is_an_error_and_one_that_was_left_behind_is_replaced() {
+    let gateway = Commanded::start(&[]).await;
+    let second = run(&mut proxywhirl([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--proxies",
+        "192.0.2.1:80",
+        "--control",
+        &gateway.socket,
+    ]));
+    assert_eq!(second.code, Some(4));
+    assert!(second.stderr.contains("another gateway has it") && second.stderr.contains("hint: "), "{}", second.stderr);
+    gateway.served.kill();
+    assert!(Path::new(&gateway.socket).exists(), "a kill leaves it behind");
+    let list = gateway.folder.path().join("list");
+    let again = Served::start(["--proxies", list.to_str().unwrap(), "--control", &gateway.socket]);
+    let status = curl(["--fail", "--unix-socket", &gateway.socket, "http://gateway/v1/status"]);
+    assert!(status.stdout.contains(&again.address), "{status:?}");
+}
+
+#[test]
+fn a_directory_that_others_can_enter_is_refused() {
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("control.sock");
+    let ran = run(&mut proxywhirl([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--proxies",
+        "192.0.2.1:80",
+        "--control",
+        socket.to_str().unwrap(),
+    ]));
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it must be 0700"), "{}", ran.stderr);
+}
+
+#[test]
+fn without_a_gateway_commands_say_so() {
+    for words in [&["strategy", "show"][..], &["strategy", "set", "random"], &["reload"], &["plugin", "enable", "x"]] {
+        let folder = folder();
+        let ran = run(proxywhirl(words).env("XDG_RUNTIME_DIR", folder.path()));
+        assert_eq!(ran.code, Some(4), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("no gateway of yours is running"), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_log_holds_what_happened() {
+    let folder = folder();
+    let events = folder.path().join("events.jsonl");
+    let gateway = Commanded::start_in(folder, &["--event-log", events.to_str().unwrap()]).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.request().code, Some(0));
+    }
+    assert_eq!(gateway.served.stop().0, Some(0));
+    let text = fs::read_to_string(&events).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let complete: Vec<_> = lines.iter().filter(|line| line["topic"] == "request-complete").collect();
+    assert_eq!(complete.len(), 3, "{text}");
+    assert!(complete.iter().all(|line| line["payload"]["status"] == 200), "{text}");
+    assert!(lines.windows(2).all(|pair| pair[0]["sequence"].as_u64() < pair[1]["sequence"].as_u64()));
+}

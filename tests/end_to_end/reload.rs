@@ -1,0 +1,184 @@
+//! Changes while the gateway runs: by command, by signal, by a file that changes. No request fails, and what is broken
+//! changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use proxywhirl_guests::Guest;
+use proxywhirl_tests::{Load, folder, wait_until};
+use serde_json::json;
+
+use super::control::Commanded;
+
+/// A strategy that asks to be asked and always chooses the first member.
+fn mine() -> Guest {
+    Guest::strategy("mine").with("select", "i32.const 0")
+}
+
+/// The same; the number makes it another build.
+fn build(number: u32) -> Vec<u8> {
+    mine().extra(&format!("(func $build (result i32) i32.const {number})")).build()
+}
+
+/// Replaces a file at once, as `plugin add` and good editors do.
+fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, bytes).unwrap();
+    fs::rename(&temporary, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_swaps_under_load_fail_no_request() {
+    let gateway = Commanded::start(&[]).await;
+    let load = Load::start(&gateway.served.address, &gateway.world.origin().http_url("/ip"), 8, 400);
+    let names = ["random", "weighted", "round-robin"];
+    for swap in 0..100 {
+        let body = json!({ "name": names[swap % names.len()] }).to_string();
+        let ran = gateway.ask(&["-d", &body, "-w", " %{http_code}"], "/v1/strategy");
+        assert!(ran.stdout.ends_with(" 200"), "swap {swap}: {ran:?}\n{}", gateway.served.log());
+    }
+    wait_until("some more requests", || load.answered() > 200);
+    let loaded = load.stop();
+    assert_eq!((loaded.answered, loaded.failures.as_slice()), (loaded.sent, [].as_slice()), "{}", gateway.served.log());
+    assert_eq!(gateway.get("/v1/strategy")["name"], names[99 % names.len()]);
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strategy_is_set_by_command_and_what_is_wrong_changes_nothing() {
+    let gateway = Commanded::start(&[]).await;
+    let ran = gateway.command(&["strategy", "set", "random", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let set: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&set["before"], &set["name"]), (&"round-robin".into(), &"random".into()));
+    for (words, code, told) in [
+        (&["strategy", "set", "nobody"][..], 2, "no strategy named nobody"),
+        (&["strategy", "set", "weighted", "-o", "colour=blue"], 2, "'colour' not allowed"),
+        (&["strategy", "set", "weighted", "--options", "[1]"], 2, "weighted"),
+    ] {
+        let ran = gateway.command(words);
+        assert_eq!(ran.code, Some(code), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{words:?}: {}", ran.stderr);
+    }
+    let show = gateway.command(&["strategy", "show"]);
+    assert!(show.stdout.contains("strategy  random") && show.stdout.contains("set by    a command"), "{show:?}");
+    assert_eq!(gateway.request().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_plugin_is_taken_over_and_a_broken_one_is_not() {
+    let folder = folder();
+    let plugins = folder.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let file = plugins.join("mine.wasm");
+    fs::write(&file, build(1)).unwrap();
+    let gateway = Commanded::start_in(folder, &["--plugins", plugins.to_str().unwrap(), "--strategy", "mine"]).await;
+    let first = gateway.digest();
+    assert_eq!(first.len(), 64, "{}", gateway.served.log());
+
+    let whole = build(2);
+    replace(&file, &whole[..whole.len() / 2]);
+    gateway.served.wait_for_log("ends in the middle");
+    assert_eq!((gateway.digest(), gateway.request().code), (first.clone(), Some(0)));
+
+    let faulty = mine().with("configure", "unreachable").build();
+    replace(&file, faulty);
+    gateway.served.wait_for_log("plugin not taken over");
+    assert_eq!((gateway.digest(), gateway.request().code), (first.clone(), Some(0)));
+
+    replace(&file, whole);
+    wait_until("the new build", || gateway.digest() != first);
+    assert_eq!(gateway.request().code, Some(0));
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_asks_for_more_is_stopped_until_that_is_accepted() {
+    let folder = folder();
+    let plugins = folder.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let file = plugins.join("mine.wasm");
+    fs::write(&file, build(1)).unwrap();
+    let directory = plugins.to_str().unwrap().to_owned();
+    let gateway = Commanded::start_in(folder, &["--plugins", &directory, "--strategy", "mine", "--no-watch"]).await;
+    let first = gateway.digest();
+    assert_eq!(gateway.command(&["plugin", "lock", "--plugins", &directory]).code, Some(0));
+
+    let greedy = "(import \"proxywhirl:plugin/clock@0.1.0\" \"now\" (func $now (result i64)))";
+    replace(&file, mine().import(greedy).build());
+    let ran = gateway.command(&["reload"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stdout.contains("asks for more than was accepted: import proxywhirl:plugin/clock"), "{ran:?}");
+    assert_eq!((gateway.digest(), gateway.request().code), (first.clone(), Some(0)));
+
+    let ran = gateway.command(&["plugin", "lock", "mine", "--plugins", &directory]);
+    assert_eq!(ran.code, Some(3), "without --accept it stays refused: {ran:?}");
+    assert!(ran.stderr.contains("--accept"), "{ran:?}");
+    let ran = gateway.command(&["plugin", "lock", "mine", "--accept", "--plugins", &directory]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = gateway.command(&["reload"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(gateway.digest() != first, "{ran:?}\n{}", gateway.served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
+    let folder = folder();
+    let config = folder.path().join("proxywhirl.toml");
+    fs::write(&config, "[strategy]\nname = \"round-robin\"\n").unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", config.to_str().unwrap()]).await;
+    let name = || gateway.get("/v1/strategy")["name"].as_str().unwrap_or_default().to_owned();
+
+    replace(&config, "[strategy]\nname = \"random\"\nspeed = 3\n");
+    gateway.served.wait_for_log("unknown field `speed`");
+    replace(&config, "[strategy]\nname = \"nobody\"\n");
+    gateway.served.wait_for_log("no strategy named nobody");
+    assert_eq!(name(), "round-robin");
+
+    replace(&config, "[gateway]\nattempts = 2\n[strategy]\nname = \"random\"\n[[hooks]]\nname = \"log-events\"\n");
+    wait_until("the strategy of the file", || name() == "random");
+    wait_until("what needs a restart", || gateway.get("/v1/status")["needs_restart"] == json!(["gateway"]));
+    assert_eq!(gateway.request().code, Some(0));
+    gateway.served.wait_for_log("request-complete");
+    let hook = |name: &str| {
+        let plugins = gateway.get("/v1/plugins");
+        plugins.as_array().unwrap().iter().any(|row| row["name"] == name && !row["status"].is_null())
+    };
+    assert!(hook("log-events"));
+    replace(&config, "[strategy]\nname = \"random\"\n");
+    wait_until("the end of the hook", || !hook("log-events"));
+    assert_eq!(gateway.get("/v1/status")["needs_restart"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_has_the_configuration_read_again() {
+    let folder = folder();
+    let config = folder.path().join("proxywhirl.toml");
+    fs::write(&config, "").unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", config.to_str().unwrap(), "--no-watch"]).await;
+    replace(&config, "[strategy]\nname = \"weighted\"\n");
+    gateway.served.hang_up();
+    wait_until("the strategy of the file", || gateway.get("/v1/strategy")["name"] == "weighted");
+    replace(&config, "[strategy\n");
+    let ran = gateway.command(&["reload"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("proxywhirl.toml: line 1"), "{ran:?}");
+    assert_eq!(gateway.get("/v1/strategy")["name"], "weighted");
+    assert_eq!(gateway.request().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_by_command_stays_until_the_file_names_another_one() {
+    let folder = folder();
+    let config = folder.path().join("proxywhirl.toml");
+    fs::write(&config, "[strategy]\nname = \"round-robin\"\n").unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", config.to_str().unwrap(), "--no-watch"]).await;
+    assert_eq!(gateway.command(&["strategy", "set", "random"]).code, Some(0));
+    let ran = gateway.command(&["reload"]);
+    assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "nothing has changed"));
+    assert_eq!(gateway.get("/v1/strategy")["set_by"], "command");
+    replace(&config, "[strategy]\nname = \"weighted\"\n");
+    assert_eq!(gateway.command(&["reload"]).code, Some(0));
+    let strategy = gateway.get("/v1/strategy");
+    assert_eq!((&strategy["name"], &strategy["set_by"]), (&"weighted".into(), &"configuration".into()));
+}
