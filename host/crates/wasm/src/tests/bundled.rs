@@ -10,7 +10,7 @@ use proxywhirl_core::time::Timestamp;
 
 use super::config;
 use crate::build::source_digest;
-use crate::{Plugins, PluginsConfig};
+use crate::{PluginInfo, Plugins, PluginsConfig};
 
 const KINDS: [(PluginKind, &str); 3] =
     [(PluginKind::Strategy, "strategies"), (PluginKind::Parser, "parsers"), (PluginKind::Hook, "hooks")];
@@ -65,6 +65,12 @@ fn the_bundled_plugins_reach_nothing_but_the_contract() {
     }
 }
 
+/// None, or the first example of the schema when it requires some.
+fn options(plugin: &PluginInfo) -> String {
+    let schema: serde_json::Value = serde_json::from_str(&plugin.options_schema).unwrap();
+    if schema.get("required").is_none() { String::new() } else { schema["examples"][0].to_string() }
+}
+
 #[test]
 fn every_bundled_plugin_runs_with_its_defaults() {
     let library = bundle();
@@ -78,7 +84,7 @@ fn every_bundled_plugin_runs_with_its_defaults() {
     for plugin in library.list() {
         match plugin.kind.unwrap() {
             PluginKind::Strategy => {
-                let mut strategy = library.strategy(&plugin.name, "").unwrap().instance().unwrap();
+                let mut strategy = library.strategy(&plugin.name, &options(&plugin)).unwrap().instance().unwrap();
                 strategy.apply(1, true, &[], &[]).unwrap();
                 strategy.observe(&[]).unwrap();
                 strategy.plan(&View::default(), Timestamp::from_micros(1), 2).unwrap();
@@ -89,7 +95,7 @@ fn every_bundled_plugin_runs_with_its_defaults() {
             PluginKind::Hook => {
                 let payload = r#"{"proxy":"http://1.2.3.4:8080"}"#.into();
                 let event = Event { sequence: 1, at: Timestamp::from_micros(1), topic: Topic::ProxyAdded, payload };
-                library.hook(&plugin.name, "").unwrap().handle(&[event]).unwrap();
+                library.hook(&plugin.name, &options(&plugin)).unwrap().handle(&[event]).unwrap();
             }
         }
     }
