@@ -28,7 +28,9 @@ fn build(project: &Path, out: &Path) -> Ran {
 fn example(name: &str) -> tempfile::TempDir {
     let plugins = folder();
     build(&examples().join(name), plugins.path());
-    let ran: Ran = proxywhirl(["plugin", "test"]).arg(examples().join(name)).output().unwrap().into();
+    let mut test = proxywhirl(["plugin", "test", "--component"]);
+    test.arg(plugins.path().join(format!("{name}.wasm"))).arg(examples().join(name));
+    let ran: Ran = test.output().unwrap().into();
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     plugins
 }

@@ -137,7 +137,7 @@ mod tests {
     fn what_a_tool_says_is_told_and_its_end_is_in_the_error() {
         let minute = Duration::from_secs(60);
         assert_eq!(shell("echo one", minute), (Ok(()), vec!["one".to_owned()]));
-        let (result, lines) = shell("seq 1 100; echo no >&2; exit 3", minute);
+        let (result, lines) = shell("seq 1 100; echo no; exit 3", minute);
         let error = result.unwrap_err();
         assert_eq!(lines.len(), 101);
         assert!(error.contains("the tool failed") && error.contains("no") && error.contains("100"), "{error}");
