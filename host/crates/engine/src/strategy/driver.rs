@@ -53,7 +53,7 @@ pub(super) struct Driver {
     pub(super) views: Views,
     /// The sites that have a plan of their own, or are to get one.
     pub(super) sites: Vec<Symbol>,
-    pub(super) todo: VecDeque<Scope>,
+    pub(super) unplanned: VecDeque<Scope>,
     /// Whether the plan in force wants sites to have plans of their own.
     pub(super) tells_sites_apart: bool,
     /// Whether the instances that answer requests have not heard of a change.
@@ -86,7 +86,7 @@ impl Driver {
             snapshot: Arc::default(),
             views: Views::default(),
             sites: Vec::new(),
-            todo: VecDeque::new(),
+            unplanned: VecDeque::new(),
             tells_sites_apart: false,
             has_missed: false,
             refresh: None,
@@ -121,7 +121,7 @@ impl Driver {
     /// Sleeps until there is news, or something is due; takes the news.
     fn wait(&self) -> Agenda {
         let now = self.clock.now();
-        let due = if self.todo.is_empty() { self.due() } else { now };
+        let due = if self.unplanned.is_empty() { self.due() } else { now };
         // Taken once: this clock and the one that the wait is measured with go at the same pace.
         let until = Instant::now() + due.since(now);
         let mut agenda = self.shared.agenda();
@@ -275,8 +275,8 @@ impl Driver {
         let scopes = self.sites.iter().map(|site| Scope::Site(*site));
         let scopes = scopes.chain(self.views.iter().map(|view| Scope::View(view.id)));
         // In the order in which they wait already, so that the last ones get their turn too.
-        let missing: Vec<Scope> = scopes.filter(|scope| !self.todo.contains(scope)).collect();
-        self.todo.extend(missing);
+        let missing: Vec<Scope> = scopes.filter(|scope| !self.unplanned.contains(scope)).collect();
+        self.unplanned.extend(missing);
         self.tells_sites_apart = plan.per_site;
     }
 

@@ -42,7 +42,7 @@ impl Driver {
         if !made.is_empty() {
             let views = self.viewed();
             self.publish(|selection| selection.views = views);
-            self.todo.extend(made.into_iter().map(Scope::View));
+            self.unplanned.extend(made.into_iter().map(Scope::View));
         }
     }
 
@@ -62,19 +62,19 @@ impl Driver {
             });
         }
         self.sites = busiest;
-        self.todo.extend(new.into_iter().map(Scope::Site));
+        self.unplanned.extend(new.into_iter().map(Scope::Site));
     }
 
     /// Makes some of the plans for sites and views that are to be made.
     pub(super) fn plan_more(&mut self) {
-        if self.todo.is_empty() {
+        if self.unplanned.is_empty() {
             return;
         }
         self.work(|driver, current| {
             let began = Instant::now();
             let mut sites = HashMap::new();
             let result = loop {
-                let Some(scope) = driver.todo.pop_front() else { break Ok(()) };
+                let Some(scope) = driver.unplanned.pop_front() else { break Ok(()) };
                 let planned = match scope {
                     Scope::Site(site) => driver.plan_site(current, site).map(|plan| sites.extend(plan)),
                     Scope::View(id) => driver.plan_view(current, id),
@@ -96,7 +96,7 @@ impl Driver {
         });
         if !self.current.as_ref().is_some_and(|current| current.ward.may_be_called()) {
             // After the restart all plans are made anew.
-            self.todo.clear();
+            self.unplanned.clear();
         }
     }
 

@@ -199,7 +199,7 @@ impl Driver {
         self.shared.selection.store(Arc::new(back));
         self.shared.is_faulted.store(false, Ordering::Relaxed);
         self.refresh = None;
-        self.todo.clear();
+        self.unplanned.clear();
         let Some((factory, ward)) = previous else {
             failed.ward.announce(Change::Removed, &reason);
             self.supervisor.dismiss(&failed.ward);
