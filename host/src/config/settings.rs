@@ -167,7 +167,7 @@ impl Settings {
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
-            capacity: file.pool.capacity.unwrap_or(default.capacity),
+            capacity: capacity(file.pool.capacity).map_err(wrong)?,
             allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
             breaker: breaker(&file.health).map_err(wrong)?,
             store: file.store.path.map(at),
@@ -205,6 +205,16 @@ fn at_least_one<T: PartialOrd + From<u8>>(key: &str, written: Option<T>, default
         Some(value) if value < T::from(1) => Err(format!("{key} must be at least 1")),
         Some(value) => Ok(value),
         None => Ok(default),
+    }
+}
+
+fn capacity(written: Option<usize>) -> Result<usize, String> {
+    match written {
+        Some(more) if more > Pool::MAX_CAPACITY => {
+            Err(format!("pool.capacity {more} is more than a pool can have, {}", Pool::MAX_CAPACITY))
+        }
+        Some(0) => Err("pool.capacity must be at least 1".to_owned()),
+        written => Ok(written.unwrap_or(Pool::DEFAULT_CAPACITY)),
     }
 }
 
@@ -313,6 +323,7 @@ mod tests {
     fn values_out_of_range_are_told_with_their_key() {
         let error = |text: &str| settings(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error("[pool]\ncapacity = 20000000\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: pool.capacity 20000000 is more than a pool can have, 16777216");
         insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, tcp, http"#);
         insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);
     }

@@ -193,7 +193,7 @@ impl Rig {
             self.plan();
         }
         let wish = Wish { now, tried: &[], filter: None, session, seed: self.chance.bits() };
-        let member = Arc::clone(self.picker.pick(&self.snapshot, &wish, &self.sessions)?);
+        let member = Arc::clone(self.snapshot.get(self.picker.pick(&self.snapshot, &wish, &self.sessions)?)?);
         let number = self.numbers[&member.id];
         assert!(!self.open.contains(&number), "{number} was picked, and its breaker is open");
         assert!(

@@ -15,6 +15,7 @@
     clippy::print_stdout
 )]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stickiness, Tier, Weighted, Wish};
 use proxywhirl_core::{
-    Anonymity, Candidate, Fault, Kind, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
+    Anonymity, Candidate, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
 };
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -48,6 +49,8 @@ struct Case {
     seeds: AtomicU64,
     /// Requests that stick come from so many sessions.
     known: Option<u64>,
+    /// Whether the member is taken, too, and given back.
+    is_taken: bool,
 }
 
 impl Case {
@@ -63,7 +66,7 @@ impl Case {
         let snapshot = snapshot.clone();
         let picker = Picker::compile(&plan, &snapshot, None).unwrap();
         let sessions = Sessions::new(plan.sessions.map_or(0, |sessions| sessions.capacity));
-        Self { snapshot, picker, sessions, tried: Vec::new(), seeds: AtomicU64::new(0), known: None }
+        Self { snapshot, picker, sessions, tried: Vec::new(), seeds: AtomicU64::new(0), known: None, is_taken: false }
     }
 
     /// Each request was tried through two others, as after a failover.
@@ -72,12 +75,16 @@ impl Case {
         self
     }
 
-    /// Where the member is: reading what is there is not part of a pick.
-    fn pick(&self, seed: u64) -> usize {
+    /// The slot of who was picked.
+    fn pick(&self, seed: u64) -> Option<u32> {
         let session = Some(self.known.map_or(seed, |known| seed % known));
         let wish = Wish { now: NOW, tried: &self.tried, filter: None, session, seed };
-        let picked = self.picker.pick(&self.snapshot, &wish, &self.sessions);
-        picked.map_or(0, |member| std::ptr::from_ref(member).addr())
+        let slot = self.picker.pick(&self.snapshot, &wish, &self.sessions)?;
+        if self.is_taken {
+            let member = Arc::clone(self.snapshot.get(slot)?);
+            divan::black_box(Lease::take(member, &BreakerConfig::default(), NOW));
+        }
+        Some(slot)
     }
 
     fn bench(self, bencher: Bencher<'_, '_>) {
@@ -116,6 +123,7 @@ fn modes(size: usize) -> Vec<(&'static str, Case)> {
         ("draw everyone", Case::over(&all, everyone(Mode::Draw))),
         ("draw list", Case::over(&all, weighted(Mode::Draw, size))),
         ("draw list after failover", Case::over(&all, weighted(Mode::Draw, size)).after_failover()),
+        ("draw list, and lease", Case { is_taken: true, ..Case::over(&all, weighted(Mode::Draw, size)) }),
         ("affinity everyone", Case::over(&all, everyone(Mode::Affinity))),
         ("affinity list", Case::over(&all, weighted(Mode::Affinity, size))),
         ("affinity sticky", sticky(&all)),
@@ -149,8 +157,8 @@ fn sticky(snapshot: &Snapshot) -> Case {
 
 /// Prints the table of costs and ratios, and that of threads.
 fn shares() {
-    const PICKS: u64 = 10_000;
-    const ROUNDS: usize = 101;
+    const PICKS: u64 = 100_000;
+    const ROUNDS: usize = 41;
     println!("nanoseconds a pick, the best tenth of {ROUNDS} rounds, and the ratio to 100 members");
     let columns: Vec<_> = SIZES.iter().map(|size| modes(*size)).collect();
     let names: Vec<_> = columns.iter().flatten().map(|(name, _)| *name).take(columns[0].len()).collect();
@@ -173,7 +181,7 @@ fn shares() {
     for (name, case) in modes(100_000) {
         print!("{name:>26}");
         for threads in THREADS {
-            let mut times: Vec<f64> = (0..21).map(|_| case.time(threads, 10 * PICKS)).collect();
+            let mut times: Vec<f64> = (0..21).map(|_| case.time(threads, PICKS)).collect();
             print!("  {threads}: {:>6.1}", threads as f64 * 1_000.0 / tenth(&mut times));
         }
         println!();
@@ -327,7 +335,7 @@ fn vouched(number: usize) -> Admission {
 }
 
 fn pool_of(size: usize) -> Pool {
-    let mut pool = Pool::new(std::sync::Arc::default(), size);
+    let mut pool = Pool::new(Arc::default(), size);
     for number in 0..size {
         pool.admit(vouched(number), NOW);
     }

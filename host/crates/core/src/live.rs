@@ -159,7 +159,7 @@ impl Live {
             self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now));
         if admitted {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
-            self.tell(|load| load.in_flight += 1);
+            self.tell(Load::join);
             self.last_used.store(now.as_micros(), Ordering::Relaxed);
         }
         admitted
@@ -168,7 +168,7 @@ impl Live {
     /// Ends a use that was admitted: it is not in flight any more.
     pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.tell(|load| load.in_flight = load.in_flight.saturating_sub(1));
+        self.tell(|load| load.leave(self.in_flight()));
     }
 
     /// Takes what became of a use that was admitted, and when that was. True when the breaker changed its state.

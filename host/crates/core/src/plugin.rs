@@ -324,6 +324,11 @@ pub trait Hook: Send {
     /// Which plugin it is.
     fn identity(&self) -> &PluginIdentity;
 
+    /// What follows when it faults. No request waits for a hook, so that one [rejects](OnFault::Reject) is like the default.
+    fn on_fault(&self) -> OnFault {
+        OnFault::Fallback
+    }
+
     /// The topics that it wants to hear; empty for all.
     fn topics(&self) -> &[Topic];
 

@@ -75,7 +75,10 @@ impl Pool {
     /// How many members a pool may have if nothing else is said.
     pub const DEFAULT_CAPACITY: usize = 1_000_000;
 
-    /// An empty pool for at most `capacity` members.
+    /// How many members a pool may have at the most: picks keep a slot in 24 bits.
+    pub const MAX_CAPACITY: usize = 1 << 24;
+
+    /// An empty pool for at most `capacity` members, and never more than [`Pool::MAX_CAPACITY`].
     #[must_use]
     pub fn new(symbols: Arc<Symbols>, capacity: usize) -> Self {
         Self {
@@ -85,7 +88,7 @@ impl Pool {
             free: Vec::new(),
             joined: 0,
             epoch: 0,
-            capacity,
+            capacity: capacity.min(Self::MAX_CAPACITY),
             symbols,
             changed: Vec::new(),
         }

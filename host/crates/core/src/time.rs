@@ -22,6 +22,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole seconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     /// The time that went by since `earlier`; zero when it is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

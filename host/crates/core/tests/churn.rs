@@ -192,7 +192,8 @@ impl World {
     fn pick(&mut self) {
         let (seed, session) = (self.random.bits(), self.random.bits());
         let wish = Wish { now: self.now, tried: &[], filter: None, session: Some(session), seed };
-        let member = self.picker.pick(&self.snapshot, &wish, &self.sessions).unwrap();
+        let slot = self.picker.pick(&self.snapshot, &wish, &self.sessions).unwrap();
+        let member = self.snapshot.get(slot).unwrap();
         self.history = mix(self.history ^ member.id.0);
         let Some((id, got)) = &mut self.phase[member.slot as usize] else {
             panic!("{} has left, is behind its breaker, or is not in the plan", member.endpoint);

@@ -263,7 +263,8 @@ impl<'a> Rotation<'a> {
         let wish = Wish { now, tried: ask.tried, filter, session: ask.session, seed };
         let Some(made) = self.plans.get(&key) else { return Ok(None) };
         if !made.picker.asks_per_request() {
-            return Ok(made.picker.pick(&self.snapshot, &wish, &self.sessions).cloned());
+            let slot = made.picker.pick(&self.snapshot, &wish, &self.sessions);
+            return Ok(slot.and_then(|slot| self.snapshot.get(slot)).cloned());
         }
         let request = Request {
             view: ask.view,

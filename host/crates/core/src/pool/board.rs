@@ -19,7 +19,7 @@ use super::table::CHUNK;
 use crate::member::MemberId;
 use crate::time::micros;
 
-/// Slots in a block: a pool of 100,000 has 25 blocks, and a small one wastes 100 kB.
+/// Slots in a block: a pool of 100,000 has 25 blocks, and a small one wastes 80 kB.
 pub(crate) const BLOCK: usize = 4096;
 
 /// Slots in a word.
@@ -32,7 +32,7 @@ pub(crate) const GATE_CLOSED: u64 = 0;
 pub(crate) const GATE_SHUT: u64 = u64::MAX;
 
 /// What picks read of the members in 4,096 slots. Written by the pool's writer when a slot changes hands, and by the
-/// member that has the slot. 100 kB.
+/// member that has the slot. 82 kB.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// A bit for each slot: the gate is closed.
@@ -44,7 +44,7 @@ pub(crate) struct Block {
     gates: [AtomicU64; BLOCK],
     ids: [AtomicU64; BLOCK],
     /// [`Load`]s, with the low bits of the slot's generation, so that who left cannot write over who came.
-    loads: [AtomicU64; BLOCK],
+    loads: [AtomicU32; BLOCK],
     /// Held while `due` is computed, so that of two changes the later one has the last word.
     dues: Mutex<()>,
 }
@@ -59,32 +59,67 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Bits for leases: more than a million on one member do not happen.
-    const FLIGHT_BITS: u32 = 20;
-    /// Bits for the latency: up to 268 seconds.
-    const LATENCY_BITS: u32 = 24;
+    /// Bits for leases: 32,767 are told apart, and more are as good as that.
+    const FLIGHT_BITS: u32 = 15;
+    /// Bits for the latency, which is a number with five binary digits and an exponent: up to 268 seconds, to within 3 %.
+    const LATENCY_BITS: u32 = 10;
+    const MANTISSA_BITS: u32 = 5;
     const TAG_SHIFT: u32 = Self::FLIGHT_BITS + Self::LATENCY_BITS;
+
+    /// The most leases that are told apart.
+    const FLIGHT_MAX: u32 = (1 << Self::FLIGHT_BITS) - 1;
+    /// The longest latency, in units of 16 µs.
+    const LATENCY_MAX: u32 = (1 << 24) - 1;
 
     /// A latency as it is kept here.
     #[allow(clippy::cast_possible_truncation)] // At most 24 bits are left.
     pub(crate) fn quantum(latency: Duration) -> u32 {
-        (micros(latency) >> 4).clamp(1, (1 << Self::LATENCY_BITS) - 1) as u32
+        (micros(latency) >> 4).clamp(1, u64::from(Self::LATENCY_MAX)) as u32
     }
 
-    const fn pack(self, generation: u32) -> u64 {
-        ((generation as u64) << Self::TAG_SHIFT) | ((self.in_flight as u64) << Self::LATENCY_BITS) | self.latency as u64
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // Masked.
-    const fn unpack(cell: u64) -> Self {
-        Self {
-            in_flight: (cell >> Self::LATENCY_BITS) as u32 & ((1 << Self::FLIGHT_BITS) - 1),
-            latency: cell as u32 & ((1 << Self::LATENCY_BITS) - 1),
+    /// Counts one lease more.
+    pub(crate) const fn join(&mut self) {
+        if self.in_flight < Self::FLIGHT_MAX {
+            self.in_flight += 1;
         }
+    }
+
+    /// Counts one lease less. `left` is how many there are, for when it was too many to count.
+    pub(crate) const fn leave(&mut self, left: u32) {
+        self.in_flight = match self.in_flight {
+            Self::FLIGHT_MAX if left < Self::FLIGHT_MAX => left,
+            Self::FLIGHT_MAX => Self::FLIGHT_MAX,
+            count => count.saturating_sub(1),
+        };
+    }
+
+    const fn pack(self, generation: u32) -> u32 {
+        (generation << Self::TAG_SHIFT) | (self.in_flight << Self::LATENCY_BITS) | Self::shorten(self.latency)
+    }
+
+    #[inline]
+    const fn unpack(cell: u32) -> Self {
+        Self {
+            in_flight: (cell >> Self::LATENCY_BITS) & Self::FLIGHT_MAX,
+            latency: Self::lengthen(cell & ((1 << Self::LATENCY_BITS) - 1)),
+        }
+    }
+
+    /// Exponent and mantissa. Small numbers are exact.
+    const fn shorten(latency: u32) -> u32 {
+        let exponent = (u32::BITS - latency.leading_zeros()).saturating_sub(Self::MANTISSA_BITS + 1);
+        (exponent << Self::MANTISSA_BITS) + (latency >> exponent)
+    }
+
+    #[inline]
+    const fn lengthen(short: u32) -> u32 {
+        let exponent = (short >> Self::MANTISSA_BITS).saturating_sub(1);
+        (short - (exponent << Self::MANTISSA_BITS)) << exponent
     }
 }
 
 /// The parts of arrays that are here for every place, because places are below [`BLOCK`].
+#[inline]
 fn at<T, const N: usize>(array: &[T; N], index: usize) -> &T {
     #[allow(clippy::indexing_slicing)] // N is a power of two: the compiler sees that this is in bounds, and so may you.
     &array[index & (N - 1)]
@@ -98,18 +133,20 @@ impl Block {
             due: [const { AtomicU64::new(GATE_SHUT) }; BLOCK / CHUNK],
             gates: [const { AtomicU64::new(GATE_SHUT) }; BLOCK],
             ids: [const { AtomicU64::new(0) }; BLOCK],
-            loads: [const { AtomicU64::new(0) }; BLOCK],
+            loads: [const { AtomicU32::new(0) }; BLOCK],
             dues: Mutex::new(()),
         }
     }
 
     /// The slots of a word whose gates are closed. Acquire, as with all that a reader takes from here before it compares
     /// the turnover: who sees what a newcomer wrote also sees that the slot changed hands.
+    #[inline]
     pub(crate) fn clear(&self, word: usize) -> u64 {
         at(&self.clear, word).load(Ordering::Acquire)
     }
 
     /// From when on a chunk may have somebody whose gate is neither closed nor shut.
+    #[inline]
     pub(crate) fn due(&self, place: usize) -> u64 {
         at(&self.due, place / CHUNK).load(Ordering::Acquire)
     }
@@ -118,6 +155,7 @@ impl Block {
         at(&self.gates, place).load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn id(&self, place: usize) -> MemberId {
         MemberId(at(&self.ids, place).load(Ordering::Acquire))
     }
@@ -127,6 +165,7 @@ impl Block {
     }
 
     /// How often a slot of the chunk changed hands.
+    #[inline]
     pub(crate) fn turnover(&self, place: usize) -> u32 {
         at(&self.turnover, place / CHUNK).load(Ordering::Relaxed)
     }
@@ -230,6 +269,8 @@ impl Board {
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn seated(board: &mut Board, slot: u32, generation: u32) -> Seat {
@@ -258,9 +299,9 @@ mod tests {
     fn who_left_cannot_write_over_who_came() {
         let mut board = Board::default();
         let old = seated(&mut board, 7, 0);
-        old.update(|load| load.in_flight += 1);
+        old.update(Load::join);
         let new = seated(&mut board, 7, 1);
-        old.update(|load| load.in_flight -= 1);
+        old.update(|load| load.leave(0));
         new.update(|load| load.latency = Load::quantum(Duration::from_millis(1)));
         assert_eq!(board.blocks[0].load(7), Load { in_flight: 0, latency: 62 });
     }
@@ -269,7 +310,30 @@ mod tests {
     fn a_latency_is_never_zero_and_never_overflows() {
         assert_eq!(Load::quantum(Duration::ZERO), 1);
         let load = Load { in_flight: 3, latency: Load::quantum(Duration::from_secs(10_000)) };
-        assert_eq!(Load::unpack(load.pack(u32::MAX)), load);
+        let kept = Load::unpack(load.pack(u32::MAX));
+        assert_eq!((kept.in_flight, kept.latency), (3, 63 << 18));
+    }
+
+    proptest! {
+        #[test]
+        fn a_latency_is_kept_to_within_three_percent(latency in 0..=Load::LATENCY_MAX) {
+            let kept = Load::lengthen(Load::shorten(latency));
+            prop_assert!(kept <= latency && latency - kept <= latency / 32);
+            prop_assert!(Load::shorten(latency) < 1 << Load::LATENCY_BITS);
+        }
+    }
+
+    #[test]
+    fn leases_beyond_the_count_are_counted_again_when_they_are_fewer() {
+        let mut load = Load { in_flight: Load::FLIGHT_MAX - 1, latency: 0 };
+        load.join();
+        load.join();
+        assert_eq!(load.in_flight, Load::FLIGHT_MAX);
+        load.leave(Load::FLIGHT_MAX);
+        assert_eq!(load.in_flight, Load::FLIGHT_MAX);
+        load.leave(Load::FLIGHT_MAX - 1);
+        load.leave(Load::FLIGHT_MAX - 2);
+        assert_eq!(load.in_flight, Load::FLIGHT_MAX - 2);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub struct Snapshot {
 }
 
 /// A slot as block and place in it. Slots are 32 bits wide, and so is `usize` at the least.
+#[inline]
 const fn divide(slot: u32) -> (usize, usize) {
     (slot as usize / BLOCK, slot as usize % BLOCK)
 }
@@ -46,6 +47,7 @@ impl Snapshot {
 
     /// The first slot that was never used.
     #[must_use]
+    #[inline]
     pub const fn end(&self) -> u32 {
         self.table.end()
     }
@@ -62,6 +64,7 @@ impl Snapshot {
     }
 
     /// Chunk by chunk, how often a slot had changed hands when this was made.
+    #[inline]
     pub(crate) fn turnover(&self) -> &[u32] {
         &self.board.turnover
     }
@@ -95,6 +98,7 @@ impl Snapshot {
     }
 
     /// The identity of who is at a slot.
+    #[inline]
     pub(crate) fn id(&self, slot: u32) -> Option<MemberId> {
         let (index, place) = divide(slot);
         let block = self.board.blocks.get(index)?;
@@ -104,6 +108,7 @@ impl Snapshot {
     }
 
     /// How busy who is at a slot is.
+    #[inline]
     pub(crate) fn load(&self, slot: u32) -> Load {
         let (index, place) = divide(slot);
         if let Some(block) = self.board.blocks.get(index) {
@@ -118,6 +123,7 @@ impl Snapshot {
     }
 
     /// Whether the board still speaks of whom this speaks of. To be asked after it was read.
+    #[inline]
     fn is_of_now(&self, slot: u32, block: &Block) -> bool {
         self.board.turnover.get(slot as usize / CHUNK) == Some(&block.turnover(slot as usize % BLOCK))
     }

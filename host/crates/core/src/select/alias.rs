@@ -12,14 +12,13 @@ pub struct Row {
 /// A table for weights that are finite and not negative. Empty when none is above zero.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // There are at most 2^32 weights.
-pub fn table(weights: &[f32]) -> Vec<Row> {
-    let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+pub fn table(weights: &[f64]) -> Vec<Row> {
+    let sum: f64 = weights.iter().sum();
     if sum <= 0.0 || !sum.is_finite() {
         return Vec::new();
     }
     let scale = weights.len() as f64 / sum;
-    let mut rows: Vec<(f64, u32)> =
-        (0u32..).zip(weights).map(|(index, weight)| (f64::from(*weight) * scale, index)).collect();
+    let mut rows: Vec<(f64, u32)> = (0u32..).zip(weights).map(|(index, weight)| (weight * scale, index)).collect();
     let (mut small, mut large) = (Vec::new(), Vec::new());
     for (index, (chance, _)) in (0u32..).zip(&rows) {
         if *chance < 1.0 { small.push(index) } else { large.push(index) }
@@ -61,7 +60,7 @@ mod tests {
     proptest! {
         /// What the rows give each index, added up, is its share.
         #[test]
-        fn rows_add_up_to_the_weights(weights in prop::collection::vec(0.001..10.0f32, 1..50)) {
+        fn rows_add_up_to_the_weights(weights in prop::collection::vec(0.001..10.0f64, 1..50)) {
             let rows = table(&weights);
             let mut shares = vec![0.0; weights.len()];
             for (index, row) in rows.iter().enumerate() {
@@ -69,10 +68,10 @@ mod tests {
                 shares[index] += own;
                 shares[row.other as usize] += 1.0 - own;
             }
-            let sum: f32 = weights.iter().sum();
+            let sum: f64 = weights.iter().sum();
             #[allow(clippy::cast_precision_loss)]
             for (share, weight) in shares.iter().zip(&weights) {
-                let expected = f64::from(*weight / sum) * weights.len() as f64;
+                let expected = weight / sum * weights.len() as f64;
                 prop_assert!((share - expected).abs() < 1e-4, "{shares:?} for {weights:?}");
             }
         }

@@ -4,7 +4,9 @@
 //! table that was made with the plan.
 
 mod cells;
+mod classes;
 mod cycle;
+mod lots;
 mod ring;
 mod roster;
 mod sight;
@@ -84,9 +86,10 @@ impl Picker {
         self.stickiness
     }
 
-    /// Picks a member; none when nobody in the plan is eligible, or when the session must stay with one who is not.
+    /// Picks a member, by its slot in the snapshot; none when nobody in the plan is eligible, or when the session must stay
+    /// with one who is not.
     #[must_use]
-    pub fn pick<'s>(&self, snapshot: &'s Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> Option<&'s Arc<Member>> {
+    pub fn pick(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> Option<u32> {
         let mut random = Random::new(wish.seed);
         let sight = Sight { snapshot, wish };
         for (index, ring) in self.tiers.iter().enumerate() {

@@ -183,13 +183,13 @@ impl World {
         let request = self.requests.get_mut(&number).unwrap();
         let (filter, session) = (request.filter.as_ref(), request.session);
         let wish = Wish { now: self.now, tried: &request.tried, filter, session, seed };
-        let Some(member) = self.picker.pick(&self.snapshot, &wish, &self.sessions) else {
+        let Some(slot) = self.picker.pick(&self.snapshot, &wish, &self.sessions) else {
             let refusals = self.picker.refusals(&self.snapshot, &wish, &self.sessions);
             self.ledger.refused(&self.snapshot, &self.roster, &wish, &refusals);
             self.requests.remove(&number);
             return self.note(number);
         };
-        let member = Arc::clone(member);
+        let member = Arc::clone(self.snapshot.get(slot).expect("somebody is where the pick says"));
         self.ledger.picked(&member, &self.snapshot, &self.roster, &wish);
         let lease = Lease::take(Arc::clone(&member), &self.scenario.breaker, self.now);
         let lease = lease.expect("who was picked a moment ago may be used");

@@ -100,13 +100,13 @@ impl Selection {
                 // Before its first plan, a strategy that has not faulted only needs a moment.
                 Some(_) if is_faulted(shared) => self.instead(shared, snapshot, wish, ask, Reason::NoPlan),
                 Some(_) => self.fall_back(shared, snapshot, wish, Reason::NoPlan),
-                None => shared.fallback.pick(snapshot, wish, &self.sessions).into(),
+                None => at(snapshot, shared.fallback.pick(snapshot, wish, &self.sessions)).into(),
             };
         };
         if plan.asks_per_request() {
             return self.ask(shared, snapshot, wish, ask, view);
         }
-        if let Some(member) = plan.pick(snapshot, wish, &self.sessions) {
+        if let Some(member) = at(snapshot, plan.pick(snapshot, wish, &self.sessions)) {
             return Choice::Member(member);
         }
         // A plan that leaves somebody out is obeyed, but not one that could not be renewed when the pool changed; a
@@ -181,8 +181,13 @@ impl Selection {
 
     fn fall_back<'s>(&self, shared: &Shared, snapshot: &'s Snapshot, wish: &Wish<'_>, reason: Reason) -> Choice<'s> {
         shared.fallbacks.count(reason);
-        shared.fallback.pick(snapshot, wish, &self.sessions).into()
+        at(snapshot, shared.fallback.pick(snapshot, wish, &self.sessions)).into()
     }
+}
+
+/// Who is at the slot that was picked.
+fn at(snapshot: &Snapshot, slot: Option<u32>) -> Option<&Arc<Member>> {
+    snapshot.get(slot?)
 }
 
 /// Why the fallback answers.

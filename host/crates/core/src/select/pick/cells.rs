@@ -15,11 +15,11 @@
 //! because the cells are handed on from plan to plan. Table and unit of weight change only when the members or the mean
 //! weight have become several times more or less, and that moves half of the sessions or more.
 
-use std::sync::Arc;
-
+use super::lots::Lots;
 use super::roster::{Drawn, Roster};
 use super::sight::{Sight, Stamp};
-use crate::member::{Member, MemberId, mix};
+use crate::member::{MemberId, mix};
+use crate::pool::snapshot::bits;
 use crate::select::alias::threshold;
 use crate::select::random::Random;
 
@@ -29,6 +29,9 @@ const TRIES: usize = 1_024;
 
 /// Cells in which somebody is looked for: three in four may be taken, and 0.75⁶⁴ is one in a hundred million.
 const LOOKS: usize = 64;
+
+/// Cells in a word.
+const WORD: usize = u64::BITS as usize;
 
 /// A member as the table takes it in.
 #[derive(Debug, Clone, Copy)]
@@ -40,33 +43,98 @@ pub(super) struct Resident {
     pub(super) weight: f32,
 }
 
-/// The table.
+/// The table. What is known of a taken cell has a place: how many taken cells are before it.
 #[derive(Debug)]
 pub(super) struct Cells {
     /// A cell's number is a hash without so many of its lower bits.
     shift: u32,
     /// The weight of a full cell, a power of two.
     unit: f64,
-    /// A bit for each cell: it is taken.
-    taken: Vec<u64>,
-    cells: Vec<Cell>,
-    /// What a pick needs of a cell only when somebody came or went near its slot.
+    words: Vec<Word>,
+    /// By place: who has the cell, and whether it takes a session.
+    lots: Lots,
+    /// By place: what a pick needs only when somebody came or went near its slot.
     tenants: Vec<Tenant>,
     stamp: Stamp,
 }
 
+/// 64 cells.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cell {
-    slot: u32,
-    /// It takes a session whose 32 random bits are not above this.
-    threshold: u32,
+struct Word {
+    /// A bit for each cell: it is taken.
+    taken: u64,
+    /// Taken cells in the words before.
+    before: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+impl Word {
+    #[inline]
+    const fn is_taken(self, cell: usize) -> bool {
+        self.taken >> (cell % WORD) & 1 == 1
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Tenant {
     generation: u32,
     /// Which of the member's cells it is, from 0.
     part: u32,
+}
+
+/// A table in the making.
+struct Plot<'r> {
+    shift: u32,
+    unit: f64,
+    /// For each cell, who has it, and which of the member's cells it is.
+    cells: Vec<Option<(&'r Resident, u32)>>,
+}
+
+impl<'r> Plot<'r> {
+    /// A table without anybody. `count` is a power of two from 2 on.
+    fn new(count: usize, unit: f64) -> Self {
+        Self { shift: u64::BITS - count.ilog2(), unit, cells: vec![None; count] }
+    }
+
+    /// Takes over the cells of those who were in the table before, and counts them.
+    fn hand_on(&mut self, before: &Cells, residents: &'r [Resident], settled: &mut [u32]) {
+        for ((cell, place), tenant) in before.taken_cells().zip(0..).zip(&before.tenants) {
+            let Some(slot) = before.lots.slot(place) else { continue };
+            let Ok(index) = residents.binary_search_by_key(&slot, |resident| resident.slot) else { continue };
+            let Some((resident, settled)) = residents.get(index).zip(settled.get_mut(index)) else { continue };
+            if resident.generation == tenant.generation && tenant.part < parts(resident.weight, self.unit) {
+                self.settle(cell, resident, tenant.part);
+                *settled += 1;
+            }
+        }
+    }
+
+    fn settle(&mut self, cell: usize, resident: &'r Resident, part: u32) {
+        if let Some(place) = self.cells.get_mut(cell) {
+            *place = Some((resident, part));
+        }
+    }
+
+    fn free_cell(&self, id: MemberId, part: u32) -> Option<usize> {
+        // A quarter is free: nobody tries so often, and nobody hangs if that is wrong.
+        let is_free = |cell: &usize| self.cells.get(*cell).is_some_and(Option::is_none);
+        homes(id, part, self.shift).take(100_000).find(is_free)
+    }
+
+    fn into_cells(self, stamp: Stamp) -> Cells {
+        let mut words = Vec::with_capacity(self.cells.len().div_ceil(WORD));
+        let (mut lots, mut tenants) = (Lots::default(), Vec::new());
+        for cells in self.cells.chunks(WORD) {
+            let mut word = Word { taken: 0, before: u32::try_from(tenants.len()).unwrap_or(u32::MAX) };
+            for (bit, (resident, part)) in cells.iter().enumerate().filter_map(|(bit, cell)| Some((bit, (*cell)?))) {
+                word.taken |= 1 << bit;
+                let left = f64::from(resident.weight) / self.unit - f64::from(part);
+                lots.push(resident.slot, if left >= 1.0 { u32::MAX } else { threshold(left) });
+                tenants.push(Tenant { generation: resident.generation, part });
+            }
+            words.push(word);
+        }
+        Cells { shift: self.shift, unit: self.unit, words, lots, tenants, stamp }
+    }
 }
 
 impl Cells {
@@ -76,18 +144,11 @@ impl Cells {
         let total = residents.iter().map(|resident| parts(resident.weight, unit) as usize).sum::<usize>();
         let kept = previous.filter(|before| before.has_room_for(total) && before.unit.to_bits() == unit.to_bits());
         // Half full at the most: a session tries four cells at the most before it meets one that is taken.
-        let count = kept.map_or_else(|| (2 * total).next_power_of_two().max(2), |before| before.cells.len());
-        let mut table = Self {
-            shift: u64::BITS - count.ilog2(),
-            unit,
-            taken: vec![0; count.div_ceil(64)],
-            cells: vec![Cell::default(); count],
-            tenants: vec![Tenant::default(); count],
-            stamp,
-        };
+        let count = kept.map_or_else(|| (2 * total).next_power_of_two().max(2), Self::count);
+        let mut plot = Plot::new(count, unit);
         let mut settled = vec![0; residents.len()];
         if let Some(before) = kept {
-            table.hand_on(before, residents, &mut settled);
+            plot.hand_on(before, residents, &mut settled);
         }
         let mut homeless: Vec<(MemberId, u32, &Resident)> = Vec::new();
         for (resident, settled) in residents.iter().zip(settled) {
@@ -97,110 +158,76 @@ impl Cells {
         // Two who want the same cell get it by identity, so that a table from nothing is the same on every machine.
         homeless.sort_unstable_by_key(|(id, part, _)| (*part, *id));
         for (id, part, resident) in homeless {
-            if let Some(cell) = table.free_cell(id, part) {
-                table.settle(cell, resident, part);
+            if let Some(cell) = plot.free_cell(id, part) {
+                plot.settle(cell, resident, part);
             }
         }
-        table
+        plot.into_cells(stamp)
+    }
+
+    const fn count(&self) -> usize {
+        1 << (u64::BITS - self.shift)
     }
 
     /// Whether so many cells are neither too many for this table nor much too few.
     fn has_room_for(&self, total: usize) -> bool {
-        total * 4 <= self.cells.len() * 3 && total * 16 >= self.cells.len()
-    }
-
-    /// Takes over the cells of those who were in the table before, and counts them.
-    fn hand_on(&mut self, before: &Self, residents: &[Resident], settled: &mut [u32]) {
-        for cell in before.taken_cells() {
-            let Some((old, tenant)) = before.cells.get(cell).zip(before.tenants.get(cell)) else { continue };
-            let Ok(index) = residents.binary_search_by_key(&old.slot, |resident| resident.slot) else { continue };
-            let Some((resident, settled)) = residents.get(index).zip(settled.get_mut(index)) else { continue };
-            if resident.generation == tenant.generation && tenant.part < parts(resident.weight, self.unit) {
-                self.settle(cell, resident, tenant.part);
-                *settled += 1;
-            }
-        }
+        total * 4 <= self.count() * 3 && total * 16 >= self.count()
     }
 
     fn taken_cells(&self) -> impl Iterator<Item = usize> {
-        (0..self.cells.len()).filter(|cell| self.is_taken(*cell))
+        let words = self.words.iter().enumerate();
+        words.flat_map(|(word, Word { taken, .. })| bits(*taken).map(move |bit| word * WORD + bit as usize))
     }
 
-    fn is_taken(&self, cell: usize) -> bool {
-        self.taken.get(cell / 64).is_some_and(|word| word >> (cell % 64) & 1 == 1)
+    /// The place of a cell; none when it is free.
+    #[inline]
+    fn place(&self, cell: usize) -> Option<usize> {
+        let word = self.words.get(cell / WORD)?;
+        let below = word.taken & ((1 << (cell % WORD)) - 1);
+        word.is_taken(cell).then(|| word.before as usize + below.count_ones() as usize)
     }
 
-    fn settle(&mut self, cell: usize, resident: &Resident, part: u32) {
-        if let Some(word) = self.taken.get_mut(cell / 64) {
-            *word |= 1 << (cell % 64);
-        }
-        if let Some(place) = self.cells.get_mut(cell) {
-            let left = f64::from(resident.weight) / self.unit - f64::from(part);
-            *place = Cell { slot: resident.slot, threshold: if left >= 1.0 { u32::MAX } else { threshold(left) } };
-        }
-        if let Some(tenant) = self.tenants.get_mut(cell) {
-            *tenant = Tenant { generation: resident.generation, part };
-        }
-    }
-
-    /// Where one of a member's cells may be, in order of preference.
-    fn homes(&self, id: MemberId, part: u32) -> impl Iterator<Item = usize> {
-        let mut random = Random::new(mix(id.0 ^ mix(u64::from(part) + 1)));
-        std::iter::repeat_with(move || self.cell(random.bits()))
-    }
-
-    fn free_cell(&self, id: MemberId, part: u32) -> Option<usize> {
-        // A quarter is free: nobody tries so often, and nobody hangs if that is wrong.
-        self.homes(id, part).take(100_000).find(|cell| !self.is_taken(*cell))
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // There are fewer cells than addresses.
-    const fn cell(&self, hash: u64) -> usize {
-        (hash >> self.shift) as usize
-    }
-
-    /// Whom a session goes to, of those who may be handed out.
-    #[allow(clippy::cast_possible_truncation)] // The lower half is meant.
-    pub(super) fn pick<'s>(&self, session: u64, roster: &Roster, sight: &Sight<'_, 's>) -> Option<&'s Arc<Member>> {
+    /// The slot that a session goes to, of those who may be handed out.
+    pub(super) fn pick(&self, session: u64, roster: &Roster, sight: &Sight<'_, '_>) -> Option<u32> {
         let mut random = Random::new(mix(session));
-        for _ in 0..TRIES {
-            let hash = random.bits();
-            let number = self.cell(hash);
-            if !self.is_taken(number) {
-                continue;
-            }
-            let cell = self.cells.get(number)?;
-            if hash as u32 <= cell.threshold
-                && sight.admits(cell.slot)
-                && self.holds(number, cell.slot, sight)
-                && let Some(member) = sight.snapshot.get(cell.slot)
-            {
-                return Some(member);
-            }
-        }
-        rendezvous(session, roster, sight)
+        let mut tries = std::iter::repeat_with(|| random.bits()).take(TRIES);
+        tries.find_map(|hash| self.settled(hash, sight)).or_else(|| rendezvous(session, roster, sight))
     }
 
-    /// Whether the slot of a cell is still of the same member.
-    fn holds(&self, cell: usize, slot: u32, sight: &Sight<'_, '_>) -> bool {
-        self.stamp.holds(slot, || self.tenants.get(cell).map(|tenant| tenant.generation), sight.snapshot)
+    /// The slot of the cell that a session tries, if it is taken, takes the session, and may be handed out.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // The lower half is meant.
+    fn settled(&self, hash: u64, sight: &Sight<'_, '_>) -> Option<u32> {
+        let place = self.place(cell(hash, self.shift))?;
+        let slot = self.lots.take(place, hash as u32)?;
+        let generation = || self.tenants.get(place).map(|tenant| tenant.generation);
+        (sight.admits(slot) && self.stamp.holds(slot, generation, sight.snapshot)).then_some(slot)
     }
 
     /// The slot of a member.
     pub(super) fn find(&self, id: MemberId, sight: &Sight<'_, '_>) -> Option<u32> {
-        let mut homes = self.homes(id, 0).take(LOOKS).filter(|cell| self.is_taken(*cell));
-        homes.find_map(|number| {
-            let slot = self.cells.get(number)?.slot;
-            (sight.snapshot.id(slot) == Some(id)).then_some(slot)
-        })
+        let mut homes = homes(id, 0, self.shift).take(LOOKS).filter_map(|cell| self.place(cell));
+        homes.find_map(|place| self.lots.slot(place).filter(|slot| sight.snapshot.id(*slot) == Some(id)))
     }
+}
+
+/// Where one of a member's cells may be, in order of preference.
+fn homes(id: MemberId, part: u32, shift: u32) -> impl Iterator<Item = usize> {
+    let mut random = Random::new(mix(id.0 ^ mix(u64::from(part) + 1)));
+    std::iter::repeat_with(move || cell(random.bits(), shift))
+}
+
+#[allow(clippy::cast_possible_truncation)] // There are fewer cells than addresses.
+#[inline]
+const fn cell(hash: u64, shift: u32) -> usize {
+    (hash >> shift) as usize
 }
 
 /// Weighted rendezvous hashing (weights by Schindelhauer and Schomaker 2005): each member gets −weight ÷ ln(hash), and the
 /// largest wins. For when hardly anybody is left.
 #[cold]
 #[allow(clippy::cast_precision_loss)]
-fn rendezvous<'s>(session: u64, roster: &Roster, sight: &Sight<'_, 's>) -> Option<&'s Arc<Member>> {
+fn rendezvous(session: u64, roster: &Roster, sight: &Sight<'_, '_>) -> Option<u32> {
     let mut best: Option<(f64, u32)> = None;
     roster.visit(sight, |Drawn { slot, weight }| {
         let id = sight.snapshot.id(slot).unwrap_or(MemberId(0));
@@ -212,7 +239,7 @@ fn rendezvous<'s>(session: u64, roster: &Roster, sight: &Sight<'_, 's>) -> Optio
             best = Some((score, slot));
         }
     });
-    sight.snapshot.get(best?.1)
+    best.map(|(_, slot)| slot)
 }
 
 /// The weight of a full cell: the mean, up to the next power of two, so that there are at most twice as many cells as

@@ -83,6 +83,7 @@ impl Cycle {
     }
 
     /// How many places there are, those of nobody included.
+    #[inline]
     fn len(&self, snapshot: &Snapshot) -> usize {
         match &self.course {
             Course::Everyone => snapshot.end() as usize,
@@ -100,8 +101,8 @@ impl Cycle {
         }
     }
 
-    /// The next whose turn it is.
-    pub(super) fn pick<'s>(&self, sight: &Sight<'_, 's>) -> Option<&'s Arc<Member>> {
+    /// The slot of the next whose turn it is.
+    pub(super) fn pick(&self, sight: &Sight<'_, '_>) -> Option<u32> {
         let end = self.len(sight.snapshot);
         if end == 0 {
             return None;
@@ -116,6 +117,7 @@ impl Cycle {
     }
 
     /// Takes a ticket, and says which place it is for.
+    #[inline]
     fn ticket(&self, end: usize) -> usize {
         // Relaxed throughout: the cursor orders picks among each other and publishes nothing.
         let ticket = self.cursor.0.fetch_add(1, Ordering::Relaxed);
@@ -132,36 +134,33 @@ impl Cycle {
 
     /// Moves the cursor behind the next who may be handed out.
     #[cold]
-    fn jump<'s>(&self, end: usize, sight: &Sight<'_, 's>) -> Option<&'s Arc<Member>> {
+    fn jump(&self, end: usize, sight: &Sight<'_, '_>) -> Option<u32> {
         let mut seen = self.cursor.0.load(Ordering::Relaxed);
         loop {
             let start = position(seen, end);
-            let (index, member) = self.first(start, end, sight).or_else(|| self.first(0, start, sight))?;
+            let (index, slot) = self.first(start, end, sight).or_else(|| self.first(0, start, sight))?;
             match self.cursor.0.compare_exchange_weak(seen, index as u64 + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(member),
+                Ok(_) => return Some(slot),
                 Err(moved) => seen = moved,
             }
         }
     }
 
-    /// The first from one place to before another who may be handed out.
-    fn first<'s>(&self, from: usize, to: usize, sight: &Sight<'_, 's>) -> Option<(usize, &'s Arc<Member>)> {
+    /// The first from one place to before another who may be handed out: the place, and the slot.
+    fn first(&self, from: usize, to: usize, sight: &Sight<'_, '_>) -> Option<(usize, u32)> {
         if matches!(self.course, Course::These { .. }) {
-            return (from..to).find_map(|index| self.at(index, sight).map(|member| (index, member)));
+            return (from..to).find_map(|index| self.at(index, sight).map(|slot| (index, slot)));
         }
         (from / WORD..to.div_ceil(WORD)).find_map(|word| {
             let from = from.saturating_sub(word * WORD);
             let mut admitted = sight.admitted_in(word, u64::MAX << from);
-            admitted.find_map(|slot| {
-                let member = sight.snapshot.get(slot).filter(|_| (slot as usize) < to)?;
-                Some((slot as usize, member))
-            })
+            admitted.find(|slot| (*slot as usize) < to).map(|slot| (slot as usize, slot))
         })
     }
 
-    /// Who is at a place, if that may be handed out.
+    /// The slot of who is at a place, if that may be handed out.
     #[inline]
-    fn at<'s>(&self, index: usize, sight: &Sight<'_, 's>) -> Option<&'s Arc<Member>> {
+    fn at(&self, index: usize, sight: &Sight<'_, '_>) -> Option<u32> {
         let slot = match &self.course {
             Course::Everyone => u32::try_from(index).ok()?,
             Course::These { places, stamp } => {
@@ -169,11 +168,12 @@ impl Cycle {
                 stamp.holds(place.slot, || Some(place.generation), sight.snapshot).then_some(place.slot)?
             }
         };
-        sight.admitted(slot)
+        sight.admits(slot).then_some(slot)
     }
 }
 
 /// The place that a ticket is for.
+#[inline]
 fn position(ticket: u64, end: usize) -> usize {
     let ticket = usize::try_from(ticket).unwrap_or(0);
     // A division costs more than all the rest, and is needed once a lap.

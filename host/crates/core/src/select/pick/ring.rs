@@ -65,6 +65,7 @@ impl Ring {
         })
     }
 
+    #[inline]
     pub(super) const fn mode(&self) -> Mode {
         match self {
             Self::Cycle(_) => Mode::Cycle,
@@ -81,18 +82,13 @@ impl Ring {
         }
     }
 
-    pub(super) fn pick<'s>(
-        &self,
-        sight: &Sight<'_, 's>,
-        session: Option<u64>,
-        random: &mut Random,
-    ) -> Option<&'s Arc<Member>> {
+    /// The slot of somebody who may be handed out.
+    #[inline]
+    pub(super) fn pick(&self, sight: &Sight<'_, '_>, session: Option<u64>, random: &mut Random) -> Option<u32> {
         match (self, session) {
             (Self::Cycle(cycle), _) => cycle.pick(sight),
             (Self::Affinity { roster, cells }, Some(session)) => cells.pick(session, roster, sight),
-            (Self::Draw(roster) | Self::Affinity { roster, .. }, _) => {
-                sight.snapshot.get(roster.draw(sight, random)?.slot)
-            }
+            (Self::Draw(roster) | Self::Affinity { roster, .. }, _) => Some(roster.draw(sight, random)?.slot),
             (Self::LeastLoaded(roster), _) => roster.less_loaded(sight, random),
         }
     }

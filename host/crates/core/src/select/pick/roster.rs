@@ -1,14 +1,11 @@
 //! Who is drawn from, by weight.
 //!
-//! A draw takes one row of an alias table. When it hits somebody who may not be handed out it is repeated, which keeps the
-//! shares among the others; after many misses, hardly anybody is left, and those are drawn from by name: they are found
-//! word by word, 64 slots at a time.
+//! When a draw hits somebody who may not be handed out it is repeated, which keeps the shares among the others; after many
+//! misses, hardly anybody is left, and those are drawn from by name: they are found word by word, 64 slots at a time.
 
-use std::sync::Arc;
-
+use super::classes::Classes;
 use super::sight::{Sight, Stamp};
-use crate::member::Member;
-use crate::select::alias;
+use crate::pool::board::Load;
 use crate::select::random::Random;
 
 /// Draws that miss before those who are left are looked for: one for so many members, because a draw costs a few
@@ -44,8 +41,7 @@ pub(super) struct Roll {
     shares: Vec<Share>,
     /// For each word of slots, who of them is here.
     words: Vec<Word>,
-    /// The table to draw from; empty when all weights are equal.
-    rows: Vec<Row>,
+    classes: Classes,
     stamp: Stamp,
 }
 
@@ -54,15 +50,6 @@ struct Word {
     members: u64,
     /// How many members are in the words before.
     before: u32,
-}
-
-/// A row of the alias table. The slots are in it, so that a draw touches one cache line of what may be megabytes.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    threshold: u32,
-    slot: u32,
-    other_slot: u32,
-    other: u32,
 }
 
 /// Somebody who was drawn.
@@ -94,67 +81,32 @@ impl Roll {
             word.before = before;
             before += word.members.count_ones();
         }
-        let rows = rows(&shares);
-        Self { shares, words, rows, stamp }
+        let classes = Classes::new(&shares);
+        Self { shares, words, classes, stamp }
     }
 
     pub(super) fn shares(&self) -> &[Share] {
         &self.shares
     }
 
-    /// Which share is of this slot.
-    pub(super) fn index_of(&self, slot: u32) -> Option<usize> {
+    /// The share of a slot.
+    fn share(&self, slot: u32) -> Option<&Share> {
         let word = self.words.get(slot as usize / WORD)?;
         let bit = 1 << (slot as usize % WORD);
-        let is_here = word.members & bit != 0;
-        is_here.then(|| word.before as usize + (word.members & (bit - 1)).count_ones() as usize)
+        let index = word.before as usize + (word.members & (bit - 1)).count_ones() as usize;
+        if word.members & bit == 0 { None } else { self.shares.get(index) }
     }
 
     /// Whether the slot of a share is still of the same member.
     #[inline]
-    fn holds(&self, slot: u32, index: usize, sight: &Sight<'_, '_>) -> bool {
-        self.stamp.holds(slot, || self.shares.get(index).map(|share| share.generation), sight.snapshot)
+    fn holds(&self, slot: u32, sight: &Sight<'_, '_>) -> bool {
+        self.stamp.holds(slot, || self.share(slot).map(|share| share.generation), sight.snapshot)
     }
-
-    /// A share by weight: its slot and its index.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation)] // The upper half of the product is an index, the lower one is chance.
-    fn draw(&self, random: &mut Random) -> Option<(u32, usize)> {
-        let product = u128::from(random.bits()) * self.shares.len() as u128;
-        let (index, chance) = ((product >> 64) as usize, (product >> 32) as u32);
-        if self.rows.is_empty() {
-            return self.shares.get(index).map(|share| (share.slot, index));
-        }
-        let row = self.rows.get(index)?;
-        Some(if chance <= row.threshold { (row.slot, index) } else { (row.other_slot, row.other as usize) })
-    }
-
-    fn weight(&self, index: usize) -> f32 {
-        // Equal weights are as good as no weights.
-        if self.rows.is_empty() { 1.0 } else { self.shares.get(index).map_or(0.0, |share| share.weight) }
-    }
-}
-
-fn rows(shares: &[Share]) -> Vec<Row> {
-    let mut weights = shares.iter().map(|share| share.weight);
-    let first = weights.next().unwrap_or_default();
-    #[allow(clippy::float_cmp)] // Equal to the bit, or else there is a table.
-    if weights.all(|weight| weight == first) {
-        return Vec::new();
-    }
-    let weights: Vec<f32> = shares.iter().map(|share| share.weight).collect();
-    let slot = |index: u32| shares.get(index as usize).map_or(0, |share| share.slot);
-    let row = |(index, row): (u32, alias::Row)| Row {
-        threshold: row.threshold,
-        slot: slot(index),
-        other_slot: slot(row.other),
-        other: row.other,
-    };
-    (0..).zip(alias::table(&weights)).map(row).collect()
 }
 
 impl Roster {
     /// Draws somebody by weight.
+    #[inline]
     pub(super) fn draw(&self, sight: &Sight<'_, '_>, random: &mut Random) -> Option<Drawn> {
         let members = match self {
             Self::Everyone => sight.snapshot.end() as usize,
@@ -169,9 +121,9 @@ impl Roster {
                     }
                 }
                 Self::These(roll) => {
-                    let (slot, index) = roll.draw(random)?;
-                    if sight.admits(slot) && roll.holds(slot, index, sight) {
-                        return Some(Drawn { slot, weight: roll.weight(index) });
+                    let drawn = roll.classes.draw(random)?;
+                    if sight.admits(drawn.slot) && roll.holds(drawn.slot, sight) {
+                        return Some(drawn);
                     }
                 }
             }
@@ -206,10 +158,10 @@ impl Roster {
             Self::These(roll) => {
                 for (index, word) in roll.words.iter().enumerate() {
                     for slot in sight.admitted_in(index, word.members) {
-                        let below = word.members & ((1 << (slot as usize % WORD)) - 1);
-                        let index = word.before as usize + below.count_ones() as usize;
-                        if roll.holds(slot, index, sight) {
-                            tell(Drawn { slot, weight: roll.weight(index) });
+                        if let Some(share) = roll.share(slot)
+                            && roll.holds(slot, sight)
+                        {
+                            tell(Drawn { slot, weight: share.weight });
                         }
                     }
                 }
@@ -221,22 +173,24 @@ impl Roster {
     pub(super) fn holds(&self, slot: u32, sight: &Sight<'_, '_>) -> bool {
         match self {
             Self::Everyone => true,
-            Self::These(roll) => roll.index_of(slot).is_some_and(|index| roll.holds(slot, index, sight)),
+            Self::These(roll) => roll.share(slot).is_some() && roll.holds(slot, sight),
         }
     }
 
-    /// The power of two choices (Mitzenmacher 2001): of two who are drawn, the one with less load for its weight.
-    pub(super) fn less_loaded<'s>(&self, sight: &Sight<'_, 's>, random: &mut Random) -> Option<&'s Arc<Member>> {
+    /// The power of two choices (Mitzenmacher 2001): of two who are drawn, the slot of the one with less load for its weight.
+    pub(super) fn less_loaded(&self, sight: &Sight<'_, '_>, random: &mut Random) -> Option<u32> {
         let first = self.draw(sight, random)?;
         let second = self.draw(sight, random)?;
         let (a, b) = (sight.snapshot.load(first.slot), sight.snapshot.load(second.slot));
         // Somebody who was never measured is compared by what is in flight alone.
         let is_measured = a.latency != 0 && b.latency != 0;
-        let cost = |load: crate::pool::board::Load, weight: f32| {
-            let latency = if is_measured { f64::from(load.latency) } else { 1.0 };
-            f64::from(load.in_flight + 1) * latency / f64::from(weight)
+        let busy = |load: Load| {
+            let latency = if is_measured { load.latency } else { 1 };
+            u64::from(load.in_flight + 1) * u64::from(latency)
         };
-        let is_first = cost(a, first.weight) <= cost(b, second.weight);
-        sight.snapshot.get(if is_first { first.slot } else { second.slot })
+        // Each divided by its weight, without dividing: below 2^40, so that floating point has them exactly.
+        #[allow(clippy::cast_precision_loss)]
+        let is_first = busy(a) as f64 * f64::from(second.weight) <= busy(b) as f64 * f64::from(first.weight);
+        Some(if is_first { first.slot } else { second.slot })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::member::Member;
 use crate::pool::Snapshot;
 use crate::pool::snapshot::bits;
 use crate::select::wish::Wish;
@@ -14,16 +13,11 @@ pub(super) struct Sight<'a, 's> {
     pub(super) wish: &'a Wish<'a>,
 }
 
-impl<'s> Sight<'_, 's> {
+impl Sight<'_, '_> {
     /// Whether who is at a slot may be handed out. Without a filter, no member is touched.
     #[inline]
     pub(super) fn admits(&self, slot: u32) -> bool {
         self.snapshot.is_open(slot, self.wish.now) && self.wants(slot)
-    }
-
-    /// Who is at a slot, if that may be handed out.
-    pub(super) fn admitted(&self, slot: u32) -> Option<&'s Arc<Member>> {
-        self.admits(slot).then(|| self.snapshot.get(slot)).flatten()
     }
 
     /// Those of a word's slots whose members may be handed out.
@@ -35,6 +29,7 @@ impl<'s> Sight<'_, 's> {
     }
 
     /// Whether the request demands nothing that the member has not, and has not tried it.
+    #[inline]
     fn wants(&self, slot: u32) -> bool {
         let Wish { tried, filter, .. } = self.wish;
         let was_tried = || self.snapshot.id(slot).is_some_and(|id| tried.contains(&id));

@@ -1,10 +1,8 @@
 //! A pick for a session that sticks.
 
-use std::sync::Arc;
-
 use super::ring::Ring;
 use super::sight::Sight;
-use crate::member::{Member, mix};
+use crate::member::mix;
 use crate::select::plan::{Mode, Stickiness};
 use crate::select::random::Random;
 use crate::select::sessions::{Pin, Sessions};
@@ -18,34 +16,35 @@ pub(super) struct Sticking<'a, 's> {
     pub(super) session: u64,
 }
 
-impl<'s> Sticking<'_, 's> {
-    pub(super) fn pick(&self, random: &mut Random) -> Option<&'s Arc<Member>> {
+impl Sticking<'_, '_> {
+    /// The slot of the session's member.
+    pub(super) fn pick(&self, random: &mut Random) -> Option<u32> {
         let now = self.sight.wish.now;
         let known = self.sessions.find(self.session, self.stickiness, now);
         if let Some(pin) = known.pin {
-            let member = self.held(pin);
-            if member.is_some() || self.stickiness.strict {
-                return member;
+            let slot = self.held(pin);
+            if slot.is_some() || self.stickiness.strict {
+                return slot;
             }
         }
         // To hashing, the next life is another session.
         let hash = if known.life == 0 { self.session } else { mix(self.session ^ mix(u64::from(known.life))) };
         for ring in self.rest {
-            let Some(member) = ring.pick(&self.sight, Some(hash), random) else { continue };
-            if ring.mode() != Mode::Affinity {
-                return Some(member);
-            }
-            let ours = Pin { member: member.id, slot: member.slot };
+            let Some(slot) = ring.pick(&self.sight, Some(hash), random) else { continue };
+            let Some(member) = self.sight.snapshot.id(slot).filter(|_| ring.mode() == Mode::Affinity) else {
+                return Some(slot);
+            };
+            let ours = Pin { member, slot };
             let pin = self.sessions.bind(self.session, &known, ours, now);
             // Another request of the session may have been quicker: then both have its choice, if it can be used.
             let theirs = if pin.member == ours.member { None } else { self.held(pin) };
-            return Some(theirs.unwrap_or(member));
+            return Some(theirs.unwrap_or(slot));
         }
         None
     }
 
-    /// The member that the session is bound to, if the plan holds it and it may be handed out.
-    fn held(&self, pin: Pin) -> Option<&'s Arc<Member>> {
+    /// The slot of the member that the session is bound to, if the plan holds it and it may be handed out.
+    fn held(&self, pin: Pin) -> Option<u32> {
         let sight = &self.sight;
         let slot = if sight.snapshot.id(pin.slot) == Some(pin.member) {
             pin.slot
@@ -56,7 +55,7 @@ impl<'s> Sticking<'_, 's> {
             slot
         };
         let is_home = self.rest.iter().any(|ring| ring.is_home(slot, sight));
-        if is_home { sight.admitted(slot) } else { None }
+        (is_home && sight.admits(slot)).then_some(slot)
     }
 }
 

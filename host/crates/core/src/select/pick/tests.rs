@@ -26,7 +26,7 @@ pub(super) fn plan(mode: Mode, members: Membership) -> Plan {
 
 /// A pick without a table of sessions.
 pub(super) fn pick<'s>(picker: &Picker, snapshot: &'s Snapshot, wish: &Wish<'_>) -> Option<&'s Arc<Member>> {
-    picker.pick(snapshot, wish, &Sessions::default())
+    snapshot.get(picker.pick(snapshot, wish, &Sessions::default())?)
 }
 
 pub(super) fn weights(weights: &[f32]) -> Membership {

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::member::Member;
 use crate::pool::tests::{candidate, join, pool_of};
 use crate::pool::{Pool, Snapshot};
 use crate::select::pick::Picker;

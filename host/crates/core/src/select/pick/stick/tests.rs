@@ -26,7 +26,7 @@ fn at(second: u64) -> Timestamp {
 
 fn ask(picker: &Picker, snapshot: &Snapshot, sessions: &Sessions, session: u64, second: u64) -> Option<MemberId> {
     let wish = Wish { now: at(second), session: Some(session), ..wish(session, &[]) };
-    picker.pick(snapshot, &wish, sessions).map(|member| member.id)
+    snapshot.id(picker.pick(snapshot, &wish, sessions)?)
 }
 
 fn everywhere(picker: &Picker, snapshot: &Snapshot, sessions: &Sessions) -> HashMap<u64, MemberId> {
@@ -130,7 +130,7 @@ fn a_strict_session_fails_and_another_one_moves() {
             assert!(picker.pick(&snapshot, &anybody, &sessions).is_some(), "another session is not concerned");
             assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1_000), Some(first), "the breaker lets it through again");
         } else {
-            let second = second.unwrap().id;
+            let second = snapshot.id(second.unwrap()).unwrap();
             assert_ne!(second, first);
             assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1_000), Some(second), "it has moved for good");
         }
@@ -145,7 +145,7 @@ fn who_was_tried_is_not_kept() {
     let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
     let tried = [first];
     let again = Wish { now: at(1), session: Some(7), ..wish(0, &tried) };
-    let second = picker.pick(&snapshot, &again, &sessions).unwrap().id;
+    let second = snapshot.id(picker.pick(&snapshot, &again, &sessions).unwrap()).unwrap();
     assert_ne!(second, first);
     assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), Some(second));
 }
