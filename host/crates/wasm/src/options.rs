@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use boon::{Compiler, Schemas, UrlLoader, ValidationError};
+use boon::{Compiler, ErrorKind, Schemas, UrlLoader, ValidationError};
 use serde_json::Value;
 
 /// The name under which a plugin's schema is known to the validator.
@@ -93,11 +93,24 @@ fn leaves(error: &ValidationError<'_, '_>, faults: &mut Vec<String>) {
         return;
     }
     if error.causes.is_empty() {
-        let place = error.instance_location.to_string();
-        faults.push(if place.is_empty() { error.kind.to_string() } else { format!("at {place}: {}", error.kind) });
+        let (place, words) = (error.instance_location.to_string(), words(&error.kind));
+        faults.push(if place.is_empty() { words } else { format!("at {place}: {words}") });
     }
     for cause in &error.causes {
         leaves(cause, faults);
+    }
+}
+
+/// What is wrong, without the text that is: it may be a key or a password, and this goes to logs.
+#[allow(clippy::wildcard_enum_match_arm)] // The others say numbers, types, and what the schema says.
+fn words(kind: &ErrorKind<'_, '_>) -> String {
+    match kind {
+        ErrorKind::Pattern { want, .. } => format!("does not match the pattern {want}"),
+        ErrorKind::Format { want, .. } => format!("is not a valid {want}"),
+        ErrorKind::ContentEncoding { want, .. } | ErrorKind::ContentMediaType { want, .. } => {
+            format!("is not valid {want}")
+        }
+        other => other.to_string(),
     }
 }
 
@@ -127,6 +140,18 @@ mod tests {
         assert!(small.contains("/size") && small.contains('1'), "{small}");
         assert!(error(LIMITS, r#"{"by":"luck"}"#).contains("/by"));
         assert!(error(LIMITS, "{").starts_with("options of fastest: EOF"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_quoted() {
+        let told = error(r#"{"properties":{"key":{"pattern":"^k-"}}}"#, r#"{"key":"hunter2"}"#);
+        assert_eq!(told, "options of fastest: at /key: does not match the pattern ^k-");
+        for kind in [
+            ErrorKind::Format { got: std::borrow::Cow::Owned("hunter2".into()), want: "ipv4", err: "hunter2?".into() },
+            ErrorKind::ContentEncoding { want: "base64", err: "hunter2?".into() },
+        ] {
+            assert!(!words(&kind).contains("hunter2"));
+        }
     }
 
     #[test]
