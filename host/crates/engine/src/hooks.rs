@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use proxywhirl_core::plugin::{Hook, OnFault, PluginKind};
+use proxywhirl_core::plugin::{Hook, PluginKind};
 use tokio::sync::oneshot;
 
 use crate::bus::Bus;
@@ -76,7 +76,7 @@ impl Hooks {
     pub(crate) fn add(&self, hook: Box<dyn Hook>) -> std::io::Result<()> {
         let queue = Queue::new(QUEUE);
         let name = hook.identity().name.clone();
-        let ward = self.supervisor.watch(PluginKind::Hook, hook.identity(), OnFault::Fallback);
+        let ward = self.supervisor.watch(PluginKind::Hook, hook.identity(), hook.on_fault());
         let orders = Orders::default();
         let topics = hook.topics().to_vec();
         let seat = Seat::new(hook, &self.bus, &self.supervisor, Arc::clone(&ward), Arc::clone(&queue), orders.clone());

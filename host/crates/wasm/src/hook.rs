@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxywhirl_core::event::{Event, Topic};
-use proxywhirl_core::plugin::{Hook, PluginFault, PluginIdentity};
+use proxywhirl_core::plugin::{Hook, OnFault, PluginFault, PluginIdentity};
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -57,6 +57,10 @@ fn topic(name: &str, plugin: &Plugin) -> Option<Topic> {
 impl Hook for Sandboxed {
     fn identity(&self) -> &PluginIdentity {
         &self.guest.plugin().identity
+    }
+
+    fn on_fault(&self) -> OnFault {
+        self.guest.plugin().on_fault()
     }
 
     fn topics(&self) -> &[Topic] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::event::Event;
-use proxywhirl_core::plugin::{FaultCause, Hook, OnFault, PluginFault, PluginKind};
+use proxywhirl_core::plugin::{FaultCause, Hook, PluginFault, PluginKind};
 use tokio::sync::oneshot;
 
 use crate::bus::Bus;
@@ -138,7 +138,8 @@ impl Seat {
         self.bus.retune(self.hook.topics(), &self.queue);
         metrics::counter!("proxywhirl_swaps_total", "kind" => "hook", "result" => "rolled-back").increment(1);
         let reason = format!("rolled back: {fault}");
-        self.ward.replaced(self.hook.identity(), OnFault::Fallback, None, Change::RolledBack, &reason);
+        let on_fault = self.hook.on_fault();
+        self.ward.replaced(self.hook.identity(), on_fault, None, Change::RolledBack, &reason);
     }
 
     /// Carries out the swaps that somebody asked for.
@@ -169,7 +170,7 @@ impl Seat {
         let previous = std::mem::replace(&mut self.hook, hook);
         self.probation = Some((previous, until));
         let reason = format!("version {after} took the place of version {before}");
-        self.ward.replaced(&after, OnFault::Fallback, Some(until), Change::Replaced, &reason);
+        self.ward.replaced(&after, self.hook.on_fault(), Some(until), Change::Replaced, &reason);
         let timing = SwapTiming { waited_us, handover_us, total_us: watch.total(), ..SwapTiming::default() };
         Ok(Swapped { before: Some(Build::from(&before)), after: Build::from(&after), handover, timing })
     }

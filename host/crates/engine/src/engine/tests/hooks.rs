@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use proxywhirl_core::event::Event;
+use proxywhirl_core::plugin::OnFault;
 
 use super::actor::{impatient, until};
 use super::*;
@@ -13,6 +14,7 @@ use crate::swap::Handover;
 #[derive(Clone)]
 struct Listener {
     identity: PluginIdentity,
+    on_fault: OnFault,
     topics: Vec<Topic>,
     heard: Arc<Mutex<Vec<u64>>>,
     traps: Arc<Mutex<bool>>,
@@ -26,6 +28,7 @@ impl Listener {
     fn new(version: &str) -> Self {
         Self {
             identity: PluginIdentity { name: "listener".into(), version: version.into(), digest: "".into() },
+            on_fault: OnFault::Fallback,
             topics: vec![Topic::HealthCheck],
             heard: Arc::default(),
             traps: Arc::default(),
@@ -48,6 +51,10 @@ impl Listener {
 impl Hook for Listener {
     fn identity(&self) -> &PluginIdentity {
         &self.identity
+    }
+
+    fn on_fault(&self) -> OnFault {
+        self.on_fault
     }
 
     fn topics(&self) -> &[Topic] {
@@ -148,6 +155,23 @@ async fn a_hook_that_faults_is_started_again_and_hears_what_waited() {
     publish(&engine, 1..5);
     until(|| listener.heard() == [1, 2, 3, 4]).await;
     assert_eq!(status(&engine).state.as_str(), "active");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hook_that_reloads_is_started_again_at_once() {
+    let listener = Listener { on_fault: OnFault::Reload, ..Listener::new("1.0.0") };
+    // With the pause of a fallback, the restart would not come within the test.
+    let supervision = SupervisionConfig { pause: Duration::from_secs(3_600), ..SupervisionConfig::default() };
+    let config = EngineConfig { supervision, ..EngineConfig::default() };
+    let parts = Parts { hooks: vec![Box::new(listener.clone())], ..Parts::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    *listener.traps.lock().unwrap() = true;
+    publish(&engine, 0..1);
+    until(|| status(&engine).faults > 0).await;
+    *listener.traps.lock().unwrap() = false;
+    publish(&engine, 1..3);
+    until(|| listener.heard() == [1, 2]).await;
     engine.stop().await.unwrap();
 }
 
