@@ -66,13 +66,15 @@ impl Service {
     /// When something cannot be loaded, with the exit code and what helps.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
-        let key_values = Some(key_values(settings)?);
-        let registry = Registry::load(&settings.plugins, Surroundings { symbols: Arc::clone(&symbols), key_values })?;
+        let key_values = key_values(settings)?;
+        let surroundings = Surroundings { symbols: Arc::clone(&symbols), key_values: Some(Arc::clone(&key_values)) };
+        let registry = Registry::load(&settings.plugins, surroundings)?;
         let mut tls = net::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());
         let dialer = net::dialer(tls, settings.gateway.connect_timeout)?;
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
-        let parts = Parts { strategy: Some(strategy), store: store(settings)?, hooks, symbols };
+        let memory = Some(key_values);
+        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, symbols };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,

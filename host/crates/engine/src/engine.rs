@@ -16,6 +16,7 @@ use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::fault::{Fault, Hurt};
+use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, Observation, StrategyFactory};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub strategy: Option<Arc<dyn StrategyFactory>>,
     /// Where the pool is kept.
     pub store: Option<Box<dyn Store>>,
+    /// Where strategies keep what they have learned over restarts; without it, each start begins with nothing.
+    pub memory: Option<Arc<dyn KeyValues>>,
     /// Who hears events.
     pub hooks: Vec<Box<dyn Hook>>,
     /// The texts behind symbols, shared with the plugins.
@@ -116,6 +119,7 @@ impl Engine {
             supervisor: Arc::clone(&supervisor),
             symbols: Arc::clone(&parts.symbols),
             observe_interval: config.observe_interval,
+            memory: parts.memory,
         })?);
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let pool = Pool::new(parts.symbols, config.capacity);

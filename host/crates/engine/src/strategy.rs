@@ -10,6 +10,7 @@
 //! turn, or nobody at all when the user wants it so.
 
 mod driver;
+mod memory;
 mod particular;
 mod pupil;
 mod selection;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
 use proxywhirl_core::select::sessions::Sessions;
@@ -138,6 +140,8 @@ pub(crate) struct Setup {
     pub(crate) symbols: Arc<Symbols>,
     /// How often a strategy hears how uses went.
     pub(crate) observe_interval: Duration,
+    /// Where strategies keep what they have learned, if they keep it.
+    pub(crate) memory: Option<Arc<dyn KeyValues>>,
 }
 
 /// The strategy in force.

@@ -27,8 +27,8 @@
 //! When the budget is spent, all tiers that cost anything close until the oldest minute of the hour is
 //! forgotten; if no member is free, there is nobody then, and requests fail. Spending is counted from
 //! outcomes, which the host tells once a second: that is how late a closing can be. A swap for another
-//! version or other options keeps what was spent; a restart of the host does not. What happens is told
-//! in the log.
+//! version or other options keeps what was spent, and so does a restart of a host that stores its pool.
+//! What happens is told in the log.
 //!
 //! Reference: tiered fallback with hysteresis as in priority levels of load balancing,
 //! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/priority>.

@@ -1,14 +1,15 @@
-//! What was learned, as bytes for the next version of the plugin.
+//! What was learned, as bytes for the next version of the plugin, or for the next start of the host.
 //!
-//! Little-endian: the mark `PWTS`, the format's version (1), a count and that many members; a count of
-//! sites, and for each its symbol, when it was used, a count and that many members. A member is its
-//! identity (u64), successes and failures (f32), and the moment that they were counted at (u64). Symbols
-//! stay the same for as long as the host runs, which is as long as a handover reaches.
+//! Little-endian: the mark `PWTS`, the format's version (2), a count and that many members; a count of
+//! sites, and for each its name (a length of two bytes, and the text, as symbols change with each start),
+//! when it was used, a count and that many members. A member is its identity (u64), successes and
+//! failures (f32), and the moment that they were counted at (u64).
 
 use crate::belief::{Beliefs, Counts};
+use proxywhirl_plugin_sdk::symbols;
 use std::collections::HashMap;
 
-const MARK: [u8; 5] = *b"PWTS\x01";
+const MARK: [u8; 5] = *b"PWTS\x02";
 
 /// What the host takes is 4 MiB; the sites that were used last go first.
 const MAX_BYTES: usize = 4 << 20;
@@ -17,7 +18,8 @@ const MAX_BYTES: usize = 4 << 20;
 const MAX_OVERALL: usize = 3 << 20;
 
 const BYTES_A_MEMBER: usize = 24;
-const BYTES_A_SITE: usize = 16;
+/// Besides its name and its members.
+const BYTES_A_SITE: usize = 14;
 
 /// Everything that fits.
 pub(crate) fn write(beliefs: &Beliefs) -> Vec<u8> {
@@ -29,10 +31,13 @@ pub(crate) fn write(beliefs: &Beliefs) -> Vec<u8> {
     let mut count: u32 = 0;
     out.extend(count.to_le_bytes());
     for (symbol, site) in sites {
-        if out.len() + BYTES_A_SITE + site.members.len() * BYTES_A_MEMBER > MAX_BYTES {
+        let Some(name) = symbols::resolve(*symbol) else { continue };
+        let Ok(length) = u16::try_from(name.len()) else { continue };
+        if out.len() + BYTES_A_SITE + name.len() + site.members.len() * BYTES_A_MEMBER > MAX_BYTES {
             continue;
         }
-        out.extend(symbol.to_le_bytes());
+        out.extend(length.to_le_bytes());
+        out.extend(name.as_bytes());
         out.extend(site.used.to_le_bytes());
         members(&mut out, &site.members, MAX_BYTES);
         count += 1;
@@ -69,7 +74,12 @@ pub(crate) fn read(bytes: &[u8], beliefs: &mut Beliefs) -> Result<(), String> {
     for (id, counts) in overall {
         beliefs.recall(id, counts);
     }
-    for (symbol, used, members) in sites {
+    for (name, used, members) in sites {
+        // The host's table of symbols may be full: that site is learned again.
+        let symbol = symbols::intern(name);
+        if symbol == 0 {
+            continue;
+        }
         for (id, counts) in members {
             beliefs.recall_at(symbol, used, id, counts);
         }
@@ -78,17 +88,17 @@ pub(crate) fn read(bytes: &[u8], beliefs: &mut Beliefs) -> Result<(), String> {
 }
 
 type Members = Vec<(u64, Counts)>;
-type Sites = Vec<(u32, u64, Members)>;
+type Sites<'a> = Vec<(&'a str, u64, Members)>;
 
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
-    fn all(&mut self) -> Option<(Members, Sites)> {
+impl<'a> Reader<'a> {
+    fn all(&mut self) -> Option<(Members, Sites<'a>)> {
         let overall = self.members()?;
         let count = self.u32()?;
         let mut sites = Vec::new();
         for _ in 0..count {
-            sites.push((self.u32()?, self.u64()?, self.members()?));
+            sites.push((self.name()?, self.u64()?, self.members()?));
         }
         Some((overall, sites))
     }
@@ -102,6 +112,13 @@ impl Reader<'_> {
             members.push((self.u64()?, Counts { good: self.count()?, bad: self.count()?, at: self.u64()? }));
         }
         Some(members)
+    }
+
+    fn name(&mut self) -> Option<&'a str> {
+        let length = u16::from_le_bytes(self.take()?);
+        let (name, rest) = self.0.split_at_checked(usize::from(length))?;
+        self.0 = rest;
+        std::str::from_utf8(name).ok()
     }
 
     fn count(&mut self) -> Option<f32> {
@@ -138,8 +155,9 @@ mod tests {
     #[test]
     fn what_is_read_is_what_was_written() {
         let mut old = beliefs();
+        let sites = [0, symbols::intern("a.example"), symbols::intern("b.example")];
         for id in 0..50 {
-            old.learn(id, (id % 3) as u32, id % 2 == 0, id);
+            old.learn(id, sites[id as usize % 3], id % 2 == 0, id);
         }
         let mut new = beliefs();
         read(&write(&old), &mut new).unwrap();
@@ -154,7 +172,8 @@ mod tests {
     #[test]
     fn what_is_too_much_is_left_out_and_the_rest_is_read() {
         let mut old = beliefs();
-        (0..200_000).for_each(|id| old.learn(id, (id % 200) as u32 + 1, true, id));
+        let sites: Vec<_> = (0..200).map(|n| symbols::intern(&format!("{n}.example"))).collect();
+        (0..200_000).for_each(|id| old.learn(id, sites[id as usize % 200], true, id));
         let bytes = write(&old);
         assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
         let mut new = beliefs();
@@ -166,13 +185,13 @@ mod tests {
     #[test]
     fn what_cannot_be_read_teaches_nothing() {
         let mut old = beliefs();
-        old.learn(1, 1, true, 1);
+        old.learn(1, symbols::intern("a.example"), true, 1);
         let good = write(&old);
         let mut other = good.clone();
-        other[4] = 2;
+        other[4] = 1;
         let mut longer = good.clone();
         longer.push(0);
-        for bytes in [&good[..good.len() - 1], &other, &longer, b"PWTS\x01\xff\xff\xff\xff", b"?"] {
+        for bytes in [&good[..good.len() - 1], &other, &longer, b"PWTS\x02\xff\xff\xff\xff", b"?"] {
             let mut new = beliefs();
             assert!(read(bytes, &mut new).is_err());
             assert!(new.overall.is_empty() && new.sites.is_empty());

@@ -11,11 +11,13 @@ use proxywhirl_core::{Candidate, Member, MemberId, Tags};
 
 use super::*;
 use crate::status::PluginStatus;
+use crate::supervision::SupervisionConfig;
 use crate::swap::SwapError;
 
 mod actor;
 mod conduct;
 mod hooks;
+mod memory;
 mod plans;
 mod swaps;
 

@@ -17,11 +17,12 @@ use proxywhirl_core::select::{Picker, Plan};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::Symbol;
 
+use super::memory::Memory;
 use super::particular::Scope;
 use super::pupil::Pupil;
 use super::selection::Selection;
 use super::shards::Shards;
-use super::swap::{Probation, nonsense, rejects};
+use super::swap::{Probation, nonsense, rejects, restore};
 use super::views::Views;
 use super::{Agenda, Setup, Shared};
 use crate::clock::Clock;
@@ -62,13 +63,14 @@ pub(super) struct Driver {
     pub(super) refresh: Option<Timestamp>,
     observe: Timestamp,
     observe_interval: Duration,
+    pub(super) memory: Option<Memory>,
     /// How long a plan takes, told as a metric.
     planning: metrics::Histogram,
 }
 
 impl Driver {
     pub(super) fn new(setup: Setup, shared: Arc<Shared>) -> Self {
-        let Setup { factory, clock, supervisor, observe_interval, .. } = setup;
+        let Setup { factory, clock, supervisor, observe_interval, memory, .. } = setup;
         let current = factory.map(|factory| {
             let ward = supervisor.watch(PluginKind::Strategy, factory.identity(), factory.on_fault());
             ward.announce(Change::Loaded, "");
@@ -92,6 +94,7 @@ impl Driver {
             refresh: None,
             observe: clock.now() + observe_interval,
             observe_interval,
+            memory: memory.map(|store| Memory::new(store, clock.now())),
             planning: metrics::histogram!("proxywhirl_plan_duration_seconds"),
         }
     }
@@ -100,7 +103,7 @@ impl Driver {
         loop {
             let mut agenda = self.wait();
             if agenda.stop {
-                return;
+                return self.remember();
             }
             self.restore(std::mem::take(&mut agenda.sessions));
             self.hear(&mut agenda);
@@ -141,7 +144,8 @@ impl Driver {
         let Some(current) = &self.current else { return self.clock.now() + IDLE };
         let probation = self.probation.as_ref().map(|probation| probation.until);
         let renewal = self.refresh.filter(|_| current.ward.may_be_called());
-        [current.ward.due(), renewal, probation].into_iter().flatten().fold(self.observe, Timestamp::min)
+        let memory = self.memory.as_ref().map(Memory::due);
+        [current.ward.due(), renewal, probation, memory].into_iter().flatten().fold(self.observe, Timestamp::min)
     }
 
     /// Takes what the store knows of sessions.
@@ -185,6 +189,9 @@ impl Driver {
         }
         if self.refresh.is_some_and(|refresh| refresh <= now) {
             self.work(|driver, current| driver.replan(current, &[]));
+        }
+        if self.memory.as_ref().is_some_and(|memory| memory.due() <= now) {
+            self.remember();
         }
         if self.observe <= now {
             self.observe = now + self.observe_interval;
@@ -245,7 +252,7 @@ impl Driver {
     pub(super) fn replan(&mut self, current: &mut Current, changed: &[u32]) -> Result<(), PluginFault> {
         let planner = match &mut current.planner {
             Some(planner) => planner,
-            None => current.planner.insert(Pupil::new(current.factory.instance()?)),
+            None => current.planner.insert(self.first(&*current.factory)?),
         };
         planner.teach(&self.snapshot, changed)?;
         let plan = self.planned(planner, &View::default())?;
@@ -262,6 +269,41 @@ impl Driver {
         });
         self.follow(&plan);
         Ok(())
+    }
+
+    /// The first instance of a strategy, with what it knew before the last restart.
+    fn first(&self, factory: &dyn StrategyFactory) -> Result<Pupil, PluginFault> {
+        let mut pupil = Pupil::new(factory.instance()?);
+        let name = &factory.identity().name;
+        let Some(state) = self.memory.as_ref().and_then(|memory| memory.recall(name, self.clock.now())) else {
+            return Ok(pupil);
+        };
+        match restore(&mut pupil, &state) {
+            Ok(handover) => {
+                tracing::info!(plugin.name = &**name, ?handover, "the strategy was given what it had learned");
+                Ok(pupil)
+            }
+            Err(fault) => {
+                // Better one that knows nothing than none.
+                self.supervisor.tell(PluginKind::Strategy, &fault);
+                Ok(Pupil::new(factory.instance()?))
+            }
+        }
+    }
+
+    /// Keeps what the strategy in force has learned.
+    fn remember(&mut self) {
+        let now = self.clock.now();
+        let Some(mut memory) = self.memory.take() else { return };
+        memory.begin(now);
+        self.work(|_, current| {
+            let Some(planner) = current.planner.as_mut().filter(|planner| planner.is_synced) else { return Ok(()) };
+            if let Some(state) = planner.strategy.save()? {
+                memory.keep(&current.factory.identity().name, &state, now);
+            }
+            Ok(())
+        });
+        self.memory = Some(memory);
     }
 
     /// Does what a plan for everybody says about other plans.

@@ -88,7 +88,7 @@ impl Driver {
         let (mut watch, waited_us) = Stopwatch::start(asked);
         let mut pupil = Pupil::new(factory.instance()?);
         let instance_us = watch.lap();
-        let (state, handover) = self.hand_over(&mut pupil)?;
+        let (state, handover) = self.hand_over(factory.identity(), &mut pupil)?;
         let handover_us = watch.lap();
         pupil.teach(&self.snapshot, &[])?;
         let teach_us = watch.lap();
@@ -108,25 +108,40 @@ impl Driver {
         Ok(Staged { pupil, plan, picker, shards, state, handover, timing })
     }
 
-    /// Gives a newcomer what the one in force has learned.
-    fn hand_over(&mut self, to: &mut Pupil) -> Result<(Option<Vec<u8>>, Handover), PluginFault> {
+    /// Gives a newcomer what the one in force has learned; or, if that is another strategy, what itself knew when it was in
+    /// force last.
+    fn hand_over(
+        &mut self,
+        identity: &PluginIdentity,
+        to: &mut Pupil,
+    ) -> Result<(Option<Vec<u8>>, Handover), PluginFault> {
+        let now = self.clock.now();
         let Some(current) = self.current.as_mut().filter(|current| current.ward.may_be_called()) else {
             return Ok((None, Handover::Nothing));
         };
         let Some(planner) = &mut current.planner else { return Ok((None, Handover::Nothing)) };
-        match planner.strategy.save() {
-            Ok(None) => Ok((None, Handover::Nothing)),
-            Ok(Some(state)) => {
-                let handover = restore(to, &state)?;
-                Ok((Some(state), handover))
-            }
+        let name = &current.factory.identity().name;
+        let (state, otherwise) = match planner.strategy.save() {
+            Ok(state) => (state, Handover::Nothing),
             Err(fault) => {
                 // It is on its way out: that it cannot even save keeps nobody from replacing it.
                 planner.is_synced = false;
-                current.ward.remember(&fault, self.clock.now());
-                Ok((None, Handover::Failed))
+                current.ward.remember(&fault, now);
+                (None, Handover::Failed)
             }
+        };
+        let mut own = None;
+        if let Some(memory) = self.memory.as_ref().filter(|_| *name != identity.name) {
+            if let Some(state) = &state {
+                memory.keep(name, state, now);
+            }
+            own = memory.recall(&identity.name, now);
         }
+        let handover = match own.as_ref().or(state.as_ref()) {
+            Some(known) => restore(to, known)?,
+            None => otherwise,
+        };
+        Ok((state, handover))
     }
 
     fn put_in_force(&mut self, factory: Arc<dyn StrategyFactory>, staged: Staged) {
@@ -238,7 +253,7 @@ pub(super) fn nonsense(identity: &PluginIdentity, detail: &str) -> PluginFault {
 }
 
 /// Gives a fresh instance the state of another. One that makes nothing of it begins without.
-fn restore(pupil: &mut Pupil, state: &[u8]) -> Result<Handover, PluginFault> {
+pub(super) fn restore(pupil: &mut Pupil, state: &[u8]) -> Result<Handover, PluginFault> {
     match pupil.strategy.restore(state) {
         Ok(true) => Ok(Handover::Taken),
         Ok(false) => Ok(Handover::Declined),
