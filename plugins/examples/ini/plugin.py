@@ -62,7 +62,7 @@ def entry(name, section, line):
     scheme = first(section, SCHEME)
     if not host:
         return Rejected(line, f"[{name}]", "the section names no host")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or not 0 < int(port) < 65536:
         return Rejected(line, f"[{name}]", f"port {port or 'none'} is not in 1..65535")
     if scheme and scheme.lower() not in SCHEMES:
         return Rejected(line, f"[{name}]", f"scheme {scheme} is none that is known")

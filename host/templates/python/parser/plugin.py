@@ -21,9 +21,9 @@ def parse(document):
             continue
         address, _, country = line.partition(" ")
         host, colon, port = address.rpartition(":")
-        if not colon or not host or not port.isdecimal():
+        if not colon or not host or not (port.isascii() and port.isdecimal()):
             yield Rejected(number, line, "not HOST:PORT")
-        elif not 0 < int(port) < 65536:
+        elif len(port) > 5 or not 0 < int(port) < 65536:
             yield Rejected(number, line, f"port {port} is not in 1..65535")
         else:
             yield Proxy(host, int(port), country=country.strip().upper(), line=number)

@@ -4,7 +4,9 @@ from proxywhirl import Event
 
 def _handle(events: list[hook.Event]) -> None:
     for event in events:
-        plugin.handle(Event(event.sequence, event.at, event.topic, json.loads(event.payload)))
+        payload = json.loads(event.payload)
+        # The host sends objects; another one might not.
+        plugin.handle(Event(event.sequence, event.at, event.topic, payload if isinstance(payload, dict) else {}))
 
 
 class Hook(exports.Hook):
