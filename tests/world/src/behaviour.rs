@@ -32,6 +32,8 @@ pub enum Behaviour {
     StallAfterConnect,
     /// Says that the tunnel is open, then sends bytes that are no TLS. Forwards are served.
     GarbageAfterConnect,
+    /// Says that the tunnel is open, then answers TLS with a certificate of its own: it reads along. Forwards are served.
+    ResignTls,
     /// Answers bytes that are neither HTTP nor SOCKS.
     GarbageReply,
     /// A captive portal: answers 200 with an advertisement to anything, CONNECT too, and wants no credentials. As a
@@ -62,6 +64,7 @@ pub(crate) enum Tunnel {
     Close,
     Stall,
     Garbage,
+    Resign,
 }
 
 impl Behaviour {
@@ -74,7 +77,8 @@ impl Behaviour {
             | Self::RefuseConnect(_)
             | Self::CloseAfterConnect
             | Self::StallAfterConnect
-            | Self::GarbageAfterConnect => Answer::Serve,
+            | Self::GarbageAfterConnect
+            | Self::ResignTls => Answer::Serve,
             // A session that was open when its upstream died ends.
             Self::CloseAfterHead | Self::Dead => Answer::Close,
             Self::Silent => Answer::Silence,
@@ -90,6 +94,7 @@ impl Behaviour {
             Self::CloseAfterConnect => Tunnel::Close,
             Self::StallAfterConnect => Tunnel::Stall,
             Self::GarbageAfterConnect => Tunnel::Garbage,
+            Self::ResignTls => Tunnel::Resign,
             Self::Healthy
             | Self::Slow(_)
             | Self::Flaky { .. }
@@ -122,6 +127,7 @@ impl fmt::Display for Behaviour {
             Self::CloseAfterConnect => f.write_str("close-after-connect"),
             Self::StallAfterConnect => f.write_str("stall-after-connect"),
             Self::GarbageAfterConnect => f.write_str("garbage-after-connect"),
+            Self::ResignTls => f.write_str("resign-tls"),
             Self::GarbageReply => f.write_str("garbage-reply"),
             Self::AlwaysOk => f.write_str("always-ok"),
             Self::HeaderBomb => f.write_str("header-bomb"),
@@ -149,6 +155,7 @@ impl FromStr for Behaviour {
             ("close-after-connect", "") => Some(Self::CloseAfterConnect),
             ("stall-after-connect", "") => Some(Self::StallAfterConnect),
             ("garbage-after-connect", "") => Some(Self::GarbageAfterConnect),
+            ("resign-tls", "") => Some(Self::ResignTls),
             ("garbage-reply", "") => Some(Self::GarbageReply),
             ("always-ok", "") => Some(Self::AlwaysOk),
             ("header-bomb", "") => Some(Self::HeaderBomb),
@@ -158,7 +165,8 @@ impl FromStr for Behaviour {
         behaviour.ok_or_else(|| {
             format!(
                 "behaviour {text:?} is none of healthy, slow:500ms, flaky:3, refuse-connect:503, close-after-head, silent, \
-                 close-after-connect, stall-after-connect, garbage-after-connect, garbage-reply, always-ok, header-bomb, dead"
+                 close-after-connect, stall-after-connect, garbage-after-connect, resign-tls, garbage-reply, \
+                 always-ok, header-bomb, dead"
             )
         })
     }
@@ -189,6 +197,7 @@ mod tests {
             Behaviour::CloseAfterConnect,
             Behaviour::StallAfterConnect,
             Behaviour::GarbageAfterConnect,
+            Behaviour::ResignTls,
             Behaviour::GarbageReply,
             Behaviour::AlwaysOk,
             Behaviour::HeaderBomb,

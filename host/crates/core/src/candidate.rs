@@ -57,6 +57,8 @@ pub struct Candidate {
     pub anonymity: Anonymity,
     /// Where it stands in its document: the line, counted from 1; 0 when that is not known.
     pub line: u32,
+    /// Whether the scheme is a guess: the source's default, and not the document's word.
+    pub is_guess: bool,
 }
 
 /// An entry of a document that is no proxy.

@@ -71,6 +71,8 @@ pub enum Kind {
     Tls,
     /// Nothing is left to try.
     Exhausted,
+    /// What the peer answered is well formed, and not what it should be.
+    Unexpected,
     /// The protocol cannot express what was asked for, such as an IPv6 address in SOCKS 4.
     Unsupported,
     /// Anything else that the operating system reports.
@@ -201,7 +203,7 @@ impl Fault {
             (_, _, Kind::Certificate) => "tls_certificate_error",
             (_, _, Kind::Tls) => "tls_protocol_error",
             (_, _, Kind::TooLarge) => "http_response_header_section_size",
-            (_, _, Kind::Protocol) => "http_protocol_error",
+            (_, _, Kind::Protocol | Kind::Unexpected) => "http_protocol_error",
             (_, _, Kind::Denied | Kind::Unauthorized | Kind::Exhausted | Kind::Unsupported) => {
                 "destination_unavailable"
             }
@@ -258,6 +260,7 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Tls => "tls",
             Self::Exhausted => "exhausted",
+            Self::Unexpected => "unexpected",
             Self::Unsupported => "unsupported",
             Self::Io => "io",
         }

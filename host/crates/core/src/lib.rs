@@ -4,6 +4,7 @@
 //! are arguments, so that everything can be simulated from a seed and a failure replayed. The other
 //! crates reach plugins and stores through the traits [`plugin`] and [`store`] that are defined here.
 
+pub mod address;
 pub mod breaker;
 pub mod candidate;
 pub mod endpoint;

@@ -238,6 +238,7 @@ impl From<Admission> for Newcomer {
                     country: stored.country,
                     anonymity: stored.anonymity,
                     line: 0,
+                    is_guess: false,
                 },
             },
         }
@@ -259,6 +260,7 @@ pub(crate) mod tests {
             country: None,
             anonymity: Anonymity::Unknown,
             line: 0,
+            is_guess: false,
         }
     }
 

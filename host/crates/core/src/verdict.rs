@@ -1,9 +1,11 @@
 //! What a check came to.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::candidate::Candidate;
+use crate::endpoint::Scheme;
 use crate::fault::Fault;
 use crate::time::Timestamp;
 
@@ -12,24 +14,54 @@ use crate::time::Timestamp;
 pub enum Level {
     /// It is written as a proxy is written.
     Format,
+    /// Its name has an address, and one that it may have.
+    Dns,
     /// Something accepts connections there.
     Tcp,
+    /// It speaks the protocol of a proxy: its own, or another one that was found out.
+    Protocol,
     /// A request through it reaches the judge, and the judge's own answer comes back.
     Http,
+    /// A tunnel through it reaches the judge, and TLS in it is the judge's own.
+    Tls,
+    /// What the judge sees of the client behind it is at least as little as was asked for.
+    Anonymity,
+    /// The user's own URL answers through it as the user expects.
+    Target,
 }
 
 impl Level {
     /// Every level, from the shallowest.
-    pub const ALL: [Self; 3] = [Self::Format, Self::Tcp, Self::Http];
+    pub const ALL: [Self; 8] = [
+        Self::Format,
+        Self::Dns,
+        Self::Tcp,
+        Self::Protocol,
+        Self::Http,
+        Self::Tls,
+        Self::Anonymity,
+        Self::Target,
+    ];
 
     /// The level as people write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Format => "format",
+            Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Protocol => "protocol",
             Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Anonymity => "anonymity",
+            Self::Target => "target",
         }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == word)
     }
 }
 
@@ -39,8 +71,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// What the origin can tell about the client behind a proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// What the origin can tell about the client behind a proxy, the more the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Anonymity {
     /// It was never found out.
     #[default]
@@ -86,6 +118,12 @@ pub struct Verdict {
     pub fault: Option<Fault>,
     /// From the first byte sent to the first byte of the answer, at the deepest level that was measured.
     pub latency: Option<Duration>,
+    /// The protocol that it speaks, when that was found out.
+    pub protocol: Option<Scheme>,
+    /// What the judge could tell about us.
+    pub anonymity: Anonymity,
+    /// The address that the judge saw.
+    pub exit: Option<IpAddr>,
     /// When it ended.
     pub at: Timestamp,
 }

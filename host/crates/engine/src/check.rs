@@ -1,27 +1,39 @@
 //! Checks: whether a candidate works, how far, and how fast.
 //!
-//! Each level includes the ones before it and costs one connection in all: a candidate is dialled once,
-//! and how far that came is the verdict. The deepest level asks a judge ([`judge`]) through the proxy
-//! and wants the judge's own answer, because a proxy that answers 200 to everything is common and useless.
+//! A check goes from level to level and stops at the first failure: how far it came is the verdict. Up to [`Level::Http`] it
+//! costs one connection, and each of [`Level::Tls`] and [`Level::Target`] one more. From [`Level::Http`] on it asks a judge
+//! ([`judge`]) through the proxy and wants the judge's own answer, because a proxy that answers 200 to everything is common
+//! and useless.
 //!
-//! Invariants: a check ends within the timeout (and a tenth of a second); a stream of checks holds at most as many connections
-//! open as it was told; a failure is a verdict, never an error.
+//! Invariants: each connection of a check ends within the timeout (and a tenth of a second); a stream of checks holds at most
+//! as many under way as it was told; a failure is a verdict, never an error; nobody is declared dead for a judge that does
+//! not answer.
 
 pub mod anonymity;
+mod batch;
 pub mod judge;
+mod judges;
 mod probe;
+mod protocol;
+pub mod target;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
-use proxywhirl_core::{Anonymity, Candidate, Endpoint, Fault, Kind, Level, Side, Stage, Verdict, Verified};
-use proxywhirl_net::Dialer;
+use proxywhirl_core::{Anonymity, Candidate, Endpoint, Fault, Kind, Level, Scheme, Side, Stage, Verdict, Verified};
+use proxywhirl_net::{Dialer, Target};
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use crate::Clock;
+pub use batch::Checks;
 use judge::{JudgeUrl, Sighting};
+use judges::{Judges, Known, Seat};
+use target::TargetCheck;
+
+/// How often a check is made anew because its judge went down meanwhile.
+const RETRIALS: usize = 3;
 
 /// What checks need, and what they may cost.
 #[derive(Debug, Clone)]
@@ -29,13 +41,23 @@ pub struct CheckerConfig {
     /// Dials. Its connect timeout should not be longer than `timeout`: its faults say more.
     pub dialer: Dialer,
     /// Whom to ask through a proxy; without one, no candidate passes [`Level::Http`].
-    pub judge: Option<JudgeUrl>,
-    /// Addresses of ours as the judge sees them, for the anonymity; empty when they are not known.
+    pub judges: Vec<JudgeUrl>,
+    /// Addresses of ours besides those that judges see without a proxy.
     pub own_addresses: Vec<IpAddr>,
-    /// The time for one check, all its levels together.
+    /// The least anonymity that passes [`Level::Anonymity`].
+    pub anonymity: Anonymity,
+    /// The user's own URL, for [`Level::Target`].
+    pub target: Option<TargetCheck>,
+    /// Whom to believe in TLS with the target.
+    pub tls: Arc<ClientConfig>,
+    /// Whether a proxy whose protocol its source only guessed is tried in the others when it does not speak that one.
+    pub detect: bool,
+    /// The time for one connection of a check.
     pub timeout: Duration,
     /// How many checks run at the same time; at least 1.
     pub concurrency: usize,
+    /// How many of them with one host; at least 1. Hosts of this machine are not counted.
+    pub per_host: usize,
     /// Tells when a verdict was reached.
     pub clock: Clock,
 }
@@ -43,14 +65,27 @@ pub struct CheckerConfig {
 impl CheckerConfig {
     /// 256: on a home line more of them only delay each other, and each takes one of the process's files.
     pub const CONCURRENCY: usize = 256;
+    /// Eight: a vendor counts the connections of a user, and a small proxy has few.
+    pub const PER_HOST: usize = 8;
     /// Five seconds: who takes longer is of no use to a gateway.
     pub const TIMEOUT: Duration = Duration::from_secs(5);
 
     /// The usual limits.
     #[must_use]
-    pub fn new(dialer: Dialer, judge: Option<JudgeUrl>, clock: Clock) -> Self {
-        let (timeout, concurrency) = (Self::TIMEOUT, Self::CONCURRENCY);
-        Self { dialer, judge, own_addresses: Vec::new(), timeout, concurrency, clock }
+    pub fn new(dialer: Dialer, judges: Vec<JudgeUrl>, tls: Arc<ClientConfig>, clock: Clock) -> Self {
+        Self {
+            dialer,
+            judges,
+            own_addresses: Vec::new(),
+            anonymity: Anonymity::Unknown,
+            target: None,
+            tls,
+            detect: true,
+            timeout: Self::TIMEOUT,
+            concurrency: Self::CONCURRENCY,
+            per_host: Self::PER_HOST,
+            clock,
+        }
     }
 }
 
@@ -58,12 +93,13 @@ impl CheckerConfig {
 #[derive(Debug, Clone)]
 pub struct Checker {
     config: Arc<CheckerConfig>,
+    judges: Arc<Judges>,
 }
 
 /// A candidate that was checked.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// The candidate; its anonymity is what was seen, if it was.
+    /// The candidate; its protocol and anonymity are what was found out, if they were.
     pub candidate: Candidate,
     /// What the check came to.
     pub verdict: Verdict,
@@ -81,122 +117,271 @@ impl Checked {
 }
 
 /// How far a check came, and what it saw.
-struct Probed {
-    passed: Level,
+#[derive(Debug, Default)]
+struct Seen {
+    passed: Option<Level>,
     latency: Option<Duration>,
+    protocol: Option<Scheme>,
     anonymity: Anonymity,
-    fault: Option<Fault>,
+    exit: Option<IpAddr>,
 }
 
-impl Probed {
-    fn passed(level: Level) -> Self {
-        Self { passed: level, latency: None, anonymity: Anonymity::Unknown, fault: None }
-    }
+/// A failure, and whether a judge may be to blame for it.
+struct Failed {
+    fault: Fault,
+    is_judged: bool,
+}
 
-    fn failed(passed: Level, fault: Fault) -> Self {
-        Self { fault: Some(fault), ..Self::passed(passed) }
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, is_judged: false }
     }
 }
 
 impl Checker {
-    /// A checker.
+    /// A checker. It has asked no judge yet.
     #[must_use]
     pub fn new(config: CheckerConfig) -> Self {
-        Self { config: Arc::new(config) }
+        let judges = Arc::new(Judges::new(config.judges.clone(), config.timeout));
+        Self { config: Arc::new(config), judges }
     }
 
-    /// Checks one candidate.
+    /// Asks the judges without any proxy: whether one of them is there at all, and which addresses of ours they see.
+    ///
+    /// # Errors
+    /// Why none of them gave an answer of its own, or that there is none.
+    pub async fn meet_judges(&self) -> Result<(), Fault> {
+        self.judges.meet().await
+    }
+
+    /// Checks one candidate. While no judge answers, it waits.
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
-        let endpoint = &candidate.endpoint;
-        let probed = match level {
-            // A candidate is well formed: that is what makes it one.
-            Level::Format => Probed::passed(Level::Format),
-            Level::Tcp => self.connect(endpoint).await,
-            Level::Http => self.ask_judge(endpoint).await,
-        };
-        if probed.anonymity != Anonymity::Unknown {
-            candidate.anonymity = probed.anonymity;
+        let (mut seen, mut result) = self.walk(&candidate.endpoint, level).await;
+        if candidate.is_guess
+            && self.config.detect
+            && let Err(fault) = &result
+            && seen.passed == Some(Level::Tcp)
+            && protocol::looks_foreign(fault)
+            && let Some(scheme) = self.detect(&candidate.endpoint).await
+        {
+            candidate.endpoint.scheme = scheme;
+            (seen, result) = self.walk(&candidate.endpoint, level).await;
+        }
+        if seen.protocol.is_some() {
+            candidate.is_guess = false;
+        }
+        if seen.anonymity != Anonymity::Unknown {
+            candidate.anonymity = seen.anonymity;
         }
         let verdict = Verdict {
             level,
-            passed: Some(probed.passed),
-            fault: probed.fault,
-            latency: probed.latency,
+            passed: seen.passed,
+            fault: result.err(),
+            latency: seen.latency,
+            protocol: seen.protocol,
+            anonymity: seen.anonymity,
+            exit: seen.exit,
             at: self.config.clock.now(),
         };
         Checked { candidate, verdict }
     }
 
     /// Checks many, some at a time; they come back as they are done. Dropping the stream ends all checks.
-    pub fn check_all<I>(&self, candidates: I, level: Level) -> impl Stream<Item = Checked> + use<I>
+    pub fn check_all<I>(&self, candidates: I, level: Level) -> Checks<I::IntoIter>
     where
         I: IntoIterator<Item = Candidate>,
     {
-        let checker = self.clone();
-        let concurrency = self.config.concurrency.max(1);
-        futures_util::stream::iter(candidates)
-            .map(move |candidate| {
-                let checker = checker.clone();
-                async move { checker.check(candidate, level).await }
-            })
-            .buffer_unordered(concurrency)
+        Checks::new(self.clone(), candidates.into_iter(), level)
     }
 
-    /// Asks the judge without any proxy: whether it is there at all, and which address of ours it sees. When it is not
-    /// there, every candidate fails [`Level::Http`], and none of them is to blame.
-    ///
-    /// # Errors
-    /// Why the judge gave no answer of its own, or that there is none.
-    pub async fn ask_judge_directly(&self) -> Result<Sighting, Fault> {
-        let judge = self.judge()?;
-        let deadline = Instant::now() + self.config.timeout;
-        probe::direct(judge, deadline).await
-    }
-
-    fn judge(&self) -> Result<&JudgeUrl, Fault> {
-        let none = || Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, "there is no judge to ask");
-        self.config.judge.as_ref().ok_or_else(none)
-    }
-
-    async fn connect(&self, endpoint: &Endpoint) -> Probed {
-        let started = Instant::now();
-        match probe::dialled(started + self.config.timeout, self.config.dialer.connect(endpoint)).await {
-            // Something accepted the connection. That it speaks no TLS is for the next level.
-            Err(fault) if reached(&fault) == Level::Tcp => Probed::passed(Level::Tcp),
-            Err(fault) => Probed::failed(Level::Format, fault),
-            Ok(_) => Probed { latency: Some(started.elapsed()), ..Probed::passed(Level::Tcp) },
+    /// Goes through the levels. When a judge went down on the way, it begins again with another one.
+    async fn walk(&self, endpoint: &Endpoint, level: Level) -> (Seen, Result<(), Fault>) {
+        let mut last = (Seen::default(), Ok(()));
+        for _ in 0..=RETRIALS {
+            let began = Instant::now();
+            let judge = if level >= Level::Http { self.judges.available().await } else { None };
+            let mut seen = Seen { passed: Some(Level::Format), ..Seen::default() };
+            let result = self.levels(endpoint, level, judge.as_ref(), &mut seen).await;
+            let is_over = match (&result, &judge) {
+                (Err(failed), Some((seat, _))) if failed.is_judged => self.judges.is_innocent(seat, began).await,
+                _ => true,
+            };
+            last = (seen, result.map_err(|failed| failed.fault));
+            if is_over {
+                break;
+            }
         }
+        last
     }
 
-    async fn ask_judge(&self, endpoint: &Endpoint) -> Probed {
-        let judge = match self.judge() {
-            Ok(judge) => judge,
-            Err(fault) => return Probed::failed(Level::Format, fault),
+    async fn levels(
+        &self,
+        endpoint: &Endpoint,
+        level: Level,
+        judge: Option<&(&Seat, Arc<Known>)>,
+        seen: &mut Seen,
+    ) -> Result<(), Failed> {
+        if level == Level::Format {
+            // A candidate is well formed: that is what makes it one.
+            return Ok(());
+        }
+        if level == Level::Dns {
+            self.config.dialer.resolve(endpoint).await?;
+            seen.passed = Some(Level::Dns);
+            return Ok(());
+        }
+        if level == Level::Tcp {
+            return Ok(self.connect(endpoint, seen).await?);
+        }
+        if level == Level::Protocol {
+            let asked = protocol::speaks(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await;
+            let asked = asked.inspect_err(|fault| seen.passed = Some(reached(fault)));
+            return Ok(asked.map(|()| seen.speaks(endpoint.scheme))?);
+        }
+        let Some((seat, known)) = judge else {
+            return Err(Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, "there is no judge to ask").into());
         };
-        let deadline = Instant::now() + self.config.timeout;
-        match probe::through(&self.config.dialer, endpoint, judge, deadline).await {
-            Ok(answer) => Probed {
-                passed: Level::Http,
-                latency: Some(answer.latency),
-                anonymity: anonymity::of(&answer.sighting, &self.config.own_addresses),
-                fault: None,
-            },
-            Err(fault) => Probed::failed(reached(&fault), fault),
+        self.ask_judge(endpoint, seat, seen).await?;
+        if level >= Level::Tls {
+            self.ask_in_tls(endpoint, seat, known, seen).await?;
         }
+        if level >= Level::Anonymity {
+            self.compare_anonymity(seen)?;
+        }
+        if level >= Level::Target {
+            self.visit(endpoint, seen).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, seen: &mut Seen) -> Result<(), Fault> {
+        let started = Instant::now();
+        match probe::dialled(self.deadline(), self.config.dialer.connect(endpoint)).await {
+            // Something accepted the connection. That it speaks no TLS is for the next level.
+            Err(fault) if reached(&fault) >= Level::Tcp => {}
+            Err(fault) => {
+                seen.passed = Some(reached(&fault));
+                return Err(fault);
+            }
+            Ok(_) => seen.latency = Some(started.elapsed()),
+        }
+        seen.passed = Some(Level::Tcp);
+        Ok(())
+    }
+
+    async fn ask_judge(&self, endpoint: &Endpoint, seat: &Seat, seen: &mut Seen) -> Result<(), Failed> {
+        match probe::through(&self.config.dialer, endpoint, &seat.url, self.deadline()).await {
+            Ok(answer) => {
+                self.judges.heard(seat);
+                seen.speaks(endpoint.scheme);
+                seen.passed = Some(Level::Http);
+                seen.latency = Some(answer.latency);
+                self.look_at(&answer.sighting, seen);
+                Ok(())
+            }
+            Err(fault) => {
+                seen.passed = Some(reached(&fault));
+                if seen.passed == Some(Level::Protocol) {
+                    seen.protocol = Some(endpoint.scheme);
+                }
+                let is_judged = may_be_the_origins(&fault);
+                Err(Failed { fault, is_judged })
+            }
+        }
+    }
+
+    async fn ask_in_tls(&self, endpoint: &Endpoint, seat: &Seat, known: &Known, seen: &mut Seen) -> Result<(), Failed> {
+        let Some(tls) = &known.tls else {
+            let words = format!("the judge {} serves no TLS", seat.url);
+            return Err(Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, words).into());
+        };
+        match probe::through_tls(&self.config.dialer, endpoint, &seat.url, tls, self.deadline()).await {
+            Ok(answer) => {
+                self.judges.heard(seat);
+                seen.passed = Some(Level::Tls);
+                // In TLS a proxy adds nothing: what it shows, it showed in the open.
+                seen.exit = seen.exit.or(Some(answer.sighting.peer));
+                Ok(())
+            }
+            Err(fault) => {
+                let is_judged = may_be_the_origins(&fault);
+                Err(Failed { fault, is_judged })
+            }
+        }
+    }
+
+    fn compare_anonymity(&self, seen: &mut Seen) -> Result<(), Fault> {
+        let wanted = self.config.anonymity;
+        if seen.anonymity < wanted {
+            let words = format!("it is {}, and {} was asked for", seen.anonymity.as_str(), wanted.as_str());
+            return Err(Fault::new(Side::Upstream, Stage::Body, Kind::Unexpected, words));
+        }
+        seen.passed = Some(Level::Anonymity);
+        Ok(())
+    }
+
+    async fn visit(&self, endpoint: &Endpoint, seen: &mut Seen) -> Result<(), Fault> {
+        let none = || Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, "there is no target to visit");
+        let target = self.config.target.as_ref().ok_or_else(none)?;
+        let reply = target.run(&self.config.dialer, endpoint, &self.config.tls, self.deadline()).await?;
+        seen.passed = Some(Level::Target);
+        seen.latency = Some(reply.latency);
+        Ok(())
+    }
+
+    fn look_at(&self, sighting: &Sighting, seen: &mut Seen) {
+        let mut own = self.judges.own_addresses();
+        own.extend(&self.config.own_addresses);
+        seen.anonymity = anonymity::of(sighting, &own);
+        seen.exit = Some(sighting.peer);
+    }
+
+    /// The protocol that a proxy speaks which was taken for another one.
+    async fn detect(&self, endpoint: &Endpoint) -> Option<Scheme> {
+        protocol::detect(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await
+    }
+
+    /// Where a proxy is asked to go when only its protocol counts: to the judge, or to itself, which it reaches if anything.
+    fn question(&self, endpoint: &Endpoint) -> Target {
+        let judge = self.config.judges.first().map(|judge| judge.target().clone());
+        judge.unwrap_or_else(|| Target { host: endpoint.host.clone(), port: endpoint.port })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.config.timeout
     }
 }
 
-/// The deepest level that was passed before a fault.
-fn reached(fault: &Fault) -> Level {
-    match (fault.side, fault.stage) {
-        // The judge's own name, too, is looked up before anything is dialled.
-        (_, Stage::Select | Stage::Resolve | Stage::Connect) => Level::Format,
-        // What a protocol cannot express is seen before dialling.
-        (Side::Upstream, _) if fault.kind == Kind::Unsupported => Level::Format,
-        (_, Stage::Tls | Stage::Auth | Stage::Handshake | Stage::Request | Stage::FirstByte | Stage::Body) => {
-            Level::Tcp
-        }
+impl Seen {
+    fn speaks(&mut self, scheme: Scheme) {
+        self.protocol = Some(scheme);
+        self.passed = Some(Level::Protocol);
     }
+}
+
+/// The deepest level that was passed before a fault on the way to a judge.
+fn reached(fault: &Fault) -> Level {
+    match (fault.side, fault.stage, fault.kind) {
+        (_, Stage::Select | Stage::Resolve, _) => Level::Format,
+        (_, Stage::Connect, _) => Level::Dns,
+        // The protocol cannot name the judge: nothing was dialled.
+        (Side::Upstream, _, Kind::Unsupported) => Level::Format,
+        // It said no, in its protocol.
+        (_, Stage::Auth | Stage::Handshake | Stage::FirstByte, Kind::Denied | Kind::Unauthorized | Kind::Unexpected) => {
+            Level::Protocol
+        }
+        (_, Stage::Body, _) => Level::Protocol,
+        (_, Stage::Tls | Stage::Auth | Stage::Handshake | Stage::Request | Stage::FirstByte, _) => Level::Tcp,
+    }
+}
+
+/// Whether a failure looks the same when it is the origin that does not answer.
+const fn may_be_the_origins(fault: &Fault) -> bool {
+    matches!(fault.stage, Stage::Handshake | Stage::Tls | Stage::Request | Stage::FirstByte | Stage::Body)
+        && matches!(
+            fault.kind,
+            Kind::Denied | Kind::Timeout | Kind::Closed | Kind::Reset | Kind::Unexpected | Kind::Unreachable
+        )
 }
 
 #[cfg(test)]

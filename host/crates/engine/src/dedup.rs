@@ -33,9 +33,9 @@ impl Dedup {
 
     /// Takes a candidate. True when it is new.
     pub fn insert(&mut self, candidate: Candidate) -> bool {
-        let Candidate { endpoint, tags, country, anonymity, line } = candidate;
+        let Candidate { endpoint, tags, country, anonymity, line, is_guess } = candidate;
         let tags = self.unique.sets_mut().number(&tags);
-        self.insert_record(Record { endpoint, tags, line, country, anonymity })
+        self.insert_record(Record { endpoint, tags, line, country, anonymity, is_guess })
     }
 
     /// Takes many. Says how many of them are new.
@@ -98,6 +98,7 @@ impl Dedup {
         self.duplicates += 1;
         if let Some((own, sets)) = self.unique.record_mut(place) {
             own.tags = sets.union(own.tags, other.tags);
+            own.is_guess &= other.is_guess;
             own.country = own.country.or(other.country);
             if own.anonymity == Anonymity::Unknown {
                 own.anonymity = other.anonymity;
@@ -126,6 +127,7 @@ mod tests {
             country: None,
             anonymity: Anonymity::Unknown,
             line: 1,
+            is_guess: false,
         }
     }
 

@@ -8,7 +8,6 @@
 //! reach comes from a trusted source or not at all ([`address`]), because a public list could
 //! otherwise make us talk to the router, or to the cloud's metadata service.
 
-pub mod address;
 mod candidates;
 mod excerpt;
 pub mod gather;
@@ -17,6 +16,7 @@ mod rejected;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use proxywhirl_core::address;
 use proxywhirl_core::plugin::{Document, Entry, Parsed, Parser, PluginFault};
 use proxywhirl_core::{Endpoint, Host, Rejection, Tag, Tags};
 
@@ -199,8 +199,11 @@ fn admit(parser: String, parsed: Parsed, document: &Document, rules: &Rules) -> 
     let mut candidates = Candidates::labelled(rules.tags.clone());
     for entry in parsed.entries {
         let (line, country, anonymity) = (entry.line, entry.country, entry.anonymity);
+        let is_guess = entry.scheme.is_none();
         match endpoint(entry, document, rules) {
-            Ok(endpoint) => candidates.push_labelled(endpoint, country, anonymity, line),
+            Ok(endpoint) => {
+                candidates.push_labelled(Record { endpoint, tags: 0, line, country, anonymity, is_guess });
+            }
             Err((excerpt, reason)) => rejected.add(line, excerpt, reason),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use proxywhirl_core::address;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -37,14 +38,31 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Resolves the upstream's name and connects to it.
-pub(crate) async fn tcp(resolver: &Resolver, upstream: &Endpoint, deadline: Instant) -> Result<TcpStream, Fault> {
+/// The addresses of an upstream; when `public_only`, none that only this machine or its networks reach.
+pub(crate) async fn addresses(
+    resolver: &Resolver,
+    upstream: &Endpoint,
+    public_only: bool,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, Fault> {
     let addresses = within(deadline, Side::Upstream, Stage::Resolve, async {
         resolver.resolve(&upstream.host, upstream.port).await.map_err(|error| {
             Fault::new(Side::Upstream, Stage::Resolve, Kind::NotFound, format!("{}: {error}", upstream.host))
         })
     })
     .await?;
+    let private = |address: &SocketAddr| address::private_ip(address.ip());
+    match addresses.iter().find_map(private).filter(|_| public_only) {
+        Some(class) => {
+            let words = format!("{} has an address that a stranger's list may not name: {class}", upstream.host);
+            Err(Fault::new(Side::Upstream, Stage::Resolve, Kind::Denied, words))
+        }
+        None => Ok(addresses),
+    }
+}
+
+/// Connects to the first of some addresses that answers.
+pub(crate) async fn tcp(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Fault> {
     within(deadline, Side::Upstream, Stage::Connect, race(addresses)).await
 }
 

@@ -39,10 +39,11 @@ impl Default for DialerConfig {
 #[derive(Clone)]
 pub struct Dialer {
     shared: Arc<Shared>,
+    connect_timeout: Duration,
+    public_only: bool,
 }
 
 struct Shared {
-    connect_timeout: Duration,
     tls: TlsConnector,
     resolver: Resolver,
 }
@@ -83,7 +84,7 @@ impl fmt::Debug for RequestForm {
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer").field("connect_timeout", &self.shared.connect_timeout).finish_non_exhaustive()
+        f.debug_struct("Dialer").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
     }
 }
 
@@ -94,12 +95,31 @@ impl Dialer {
     /// [`TlsError`] when the additional certificate authorities cannot be used.
     pub fn new(config: DialerConfig) -> Result<Self, TlsError> {
         Ok(Self {
-            shared: Arc::new(Shared {
-                connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
-                tls: tls::connector(&config.tls)?,
-                resolver: Resolver::new(),
-            }),
+            shared: Arc::new(Shared { tls: tls::connector(&config.tls)?, resolver: Resolver::new() }),
+            connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
+            public_only: false,
         })
+    }
+
+    /// The same that refuses upstreams whose address is not of the public internet, once their name is resolved: for
+    /// those that a stranger's list names.
+    #[must_use]
+    pub fn public_only(&self) -> Self {
+        Self { public_only: true, ..self.clone() }
+    }
+
+    /// The same with another time for connecting.
+    #[must_use]
+    pub fn within(&self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout: connect_timeout.min(MAX_CONNECT_TIMEOUT), ..self.clone() }
+    }
+
+    /// The addresses of an upstream.
+    ///
+    /// # Errors
+    /// The fault, when its name has none, or one that it may not have.
+    pub async fn resolve(&self, upstream: &Endpoint) -> Result<Vec<SocketAddr>, Fault> {
+        dial::addresses(&self.shared.resolver, upstream, self.public_only, self.deadline()).await
     }
 
     /// Connects to an upstream: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of it then.
@@ -154,11 +174,12 @@ impl Dialer {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.shared.connect_timeout
+        Instant::now() + self.connect_timeout
     }
 
     async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
-        let tcp = dial::tcp(&self.shared.resolver, upstream, deadline).await?;
+        let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
+        let tcp = dial::tcp(addresses, deadline).await?;
         if upstream.scheme != Scheme::Https {
             return Ok(Stream::Tcp(tcp));
         }

@@ -9,14 +9,18 @@ use std::sync::Arc;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::dial::within;
 use crate::fault;
+use crate::stream::Stream;
 
 /// What is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,42 @@ pub enum TlsError {
     Rustls(#[source] rustls::Error),
 }
 
+/// A configuration for clients of one server, which is known by its certificate alone: by the SHA-256 of its DER form.
+///
+/// # Errors
+/// [`TlsError`] when the provider cannot be used.
+pub fn pinned_client_config(certificate: [u8; 32]) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(Lenient { provider: Arc::clone(&provider), only: Some(certificate) });
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Rustls)?;
+    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// TLS with a server at the far end of a tunnel. What goes wrong is told as the fault of the upstream that carries it: it
+/// has broken the stream, or answers in the server's place.
+///
+/// # Errors
+/// The fault; [`Kind::Certificate`] when the certificate is not the server's.
+pub async fn through(
+    stream: Stream,
+    config: &Arc<ClientConfig>,
+    host: &Host,
+    deadline: Instant,
+) -> Result<TlsStream<Stream>, Fault> {
+    let connector = TlsConnector::from(Arc::clone(config));
+    let name = server_name(host)?;
+    within(deadline, Side::Upstream, Stage::Tls, async {
+        connector.connect(name, stream).await.map_err(|error| {
+            let mut fault = fault::upstream(Stage::Tls, &error);
+            fault.detail = format!("TLS with {host} through it: {error}").into();
+            fault
+        })
+    })
+    .await
+}
+
 /// A configuration for clients, without ALPN: whoever uses it adds the protocols that it speaks.
 ///
 /// # Errors
@@ -60,7 +100,7 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
     let client = if config.verify {
         builder.with_root_certificates(roots(config)?).with_no_client_auth()
     } else {
-        let verifier = Arc::new(AnyCertificate { provider });
+        let verifier = Arc::new(Lenient { provider, only: None });
         builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
     };
     Ok(Arc::new(client))
@@ -99,15 +139,18 @@ pub(crate) async fn handshake(
     upstream: &Endpoint,
     tcp: TcpStream,
 ) -> Result<TlsStream<TcpStream>, Fault> {
-    let name = match &upstream.host {
-        Host::V4(address) => ServerName::from(*address),
-        Host::V6 { addr, .. } => ServerName::from(*addr),
+    connector.connect(server_name(&upstream.host)?, tcp).await.map_err(|error| refused(upstream, &error))
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, Fault> {
+    match host {
+        Host::V4(address) => Ok(ServerName::from(*address)),
+        Host::V6 { addr, .. } => Ok(ServerName::from(*addr)),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| {
             let words = format!("{name} is no name that a certificate can have");
             Fault::new(Side::Upstream, Stage::Tls, Kind::Unsupported, words)
-        })?,
-    };
-    connector.connect(name, tcp).await.map_err(|error| refused(upstream, &error))
+        }),
+    }
 }
 
 fn refused(upstream: &Endpoint, error: &io::Error) -> Fault {
@@ -116,21 +159,26 @@ fn refused(upstream: &Endpoint, error: &io::Error) -> Fault {
     fault
 }
 
-/// Accepts every certificate, and still checks that the peer has the key to it.
+/// Asks no authority: accepts one certificate, or every one, and still checks that the peer has the key to it.
 #[derive(Debug)]
-struct AnyCertificate {
+struct Lenient {
     provider: Arc<CryptoProvider>,
+    /// The SHA-256 of the only certificate that is accepted, if there is only one.
+    only: Option<[u8; 32]>,
 }
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.only.is_some_and(|only| Sha256::digest(certificate) != only) {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
         Ok(ServerCertVerified::assertion())
     }
 

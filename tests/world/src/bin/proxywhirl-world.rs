@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 const USAGE: &str = "\
 usage: proxywhirl-world upstream --protocol http|https|socks4|socks4a|socks5|socks5h
            [--port N] [--user U --password P] [--behaviour B] [--ca-out FILE]
-           [--anonymity elite|anonymous|transparent]
+           [--anonymity elite|marked|anonymous|transparent]
        proxywhirl-world origin [--port N] [--tls-port N] [--ca-out FILE]
 
 B is healthy, slow:500ms, flaky:3, refuse-connect:503, close-after-head, silent, close-after-connect,
@@ -97,10 +97,11 @@ impl Options {
         }
         let anonymity = match self.anonymity.as_deref() {
             None | Some("elite") => Anonymity::Elite,
+            Some("marked") => Anonymity::Marked,
             Some("anonymous") => Anonymity::Anonymous,
             Some("transparent") => Anonymity::Transparent,
             Some(other) => {
-                return Err(format!("anonymity {other:?} is none of elite, anonymous, transparent"));
+                return Err(format!("anonymity {other:?} is none of elite, marked, anonymous, transparent"));
             }
         };
         Ok((upstream.anonymity(anonymity), ca))

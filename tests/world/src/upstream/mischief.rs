@@ -1,8 +1,10 @@
 //! The ways in which an upstream fails once it has read what its client wants.
 
 use tokio::io::AsyncBufReadExt;
+use tokio_rustls::TlsAcceptor;
 
 use crate::behaviour::{Answer, Tunnel};
+use crate::ca::TestCa;
 use crate::http::final_reply;
 use crate::wire::{Stream, Wire};
 
@@ -49,6 +51,16 @@ pub(super) async fn tunnel<S: Stream>(mut wire: Wire<S>, tunnel: Tunnel) {
                 wire.hold_open().await;
             }
         }
+        Tunnel::Resign => resign(wire).await,
+    }
+}
+
+/// Answers in the place of the origin, with a certificate that nobody vouches for.
+async fn resign<S: Stream>(wire: Wire<S>) {
+    let Ok(config) = TestCa::new().and_then(|stranger| stranger.server_config(&[])) else { return };
+    let stream = tokio::io::join(wire.reader, wire.writer);
+    if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+        answer(Wire::new(stream), Answer::Page).await;
     }
 }
 

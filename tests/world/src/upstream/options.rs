@@ -96,6 +96,8 @@ pub enum Anonymity {
     /// Nothing of its own.
     #[default]
     Elite,
+    /// Nothing in words that are known, but a field of its own (`X-Served-Through`).
+    Marked,
     /// That there is a proxy (`Via`).
     Anonymous,
     /// That, and the client's address (`X-Forwarded-For`).

@@ -45,7 +45,7 @@ pub(super) async fn serve<S: Stream>(
             Err(fault) => Said::Failed(fault),
         },
         Tunnel::Refuse(status) => Said::Refused(status),
-        lie @ (Tunnel::Close | Tunnel::Stall | Tunnel::Garbage) => {
+        lie @ (Tunnel::Close | Tunnel::Stall | Tunnel::Garbage | Tunnel::Resign) => {
             if wire.send(&words(Said::Open(None))).await.is_ok() {
                 mischief::tunnel(wire, lie).await;
             }

@@ -41,7 +41,7 @@ impl Filter {
         let in_country = || member.country.is_some_and(|country| self.countries.binary_search(&country).is_ok());
         (self.countries.is_empty() || in_country())
             && (self.schemes.is_empty() || self.schemes.contains(&member.endpoint.scheme))
-            && rank(member.anonymity) >= rank(self.anonymity)
+            && member.anonymity >= self.anonymity
             && self.tags.iter().all(|tag| member.tags.contains(tag.as_str()))
     }
 
@@ -81,16 +81,6 @@ fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     values.sort_unstable();
     values.dedup();
     values
-}
-
-/// From what shows the client to what shows nothing. What was never found out is worth nothing.
-const fn rank(anonymity: Anonymity) -> u8 {
-    match anonymity {
-        Anonymity::Unknown => 0,
-        Anonymity::Transparent => 1,
-        Anonymity::Anonymous => 2,
-        Anonymity::Elite => 3,
-    }
 }
 
 #[cfg(test)]

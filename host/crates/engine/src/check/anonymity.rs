@@ -10,31 +10,15 @@ use proxywhirl_core::Anonymity;
 
 use super::judge::Sighting;
 
-/// Fields that a direct request of ours never has, and that tell of a proxy.
-const TELLTALES: [&str; 16] = [
-    "via",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-by",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-    "x-client-ip",
-    "client-ip",
-    "true-client-ip",
-    "x-originating-ip",
-    "x-proxy-id",
-    "x-bluecoat-via",
-    "proxy-connection",
-    "proxy-authorization",
-];
+/// Fields that a request of ours has, and those that a careful proxy may change on its way without telling of itself.
+const OURS: [&str; 7] = ["host", "user-agent", "accept", "x-judge-nonce", "connection", "accept-encoding", "keep-alive"];
 
 /// The anonymity that a judge's answer shows, when it sees us at one of `own` without a proxy.
 #[must_use]
 pub fn of(sighting: &Sighting, own: &[IpAddr]) -> Anonymity {
-    // A proxy on our own machine or behind our own router cannot hide the address that it shares.
-    if own.is_empty() || own.contains(&sighting.peer) {
+    // A proxy behind our own router cannot hide the address that it shares; one on this machine could, and is measured by
+    // what it says.
+    if own.is_empty() || (own.contains(&sighting.peer) && !sighting.peer.is_loopback()) {
         return Anonymity::Unknown;
     }
     let is_told =
@@ -42,8 +26,9 @@ pub fn of(sighting: &Sighting, own: &[IpAddr]) -> Anonymity {
     if sighting.headers.iter().any(is_told) {
         return Anonymity::Transparent;
     }
-    let is_telltale = |name: &str| TELLTALES.contains(&name.to_ascii_lowercase().as_str());
-    if sighting.headers.iter().any(|(name, _)| is_telltale(name)) { Anonymity::Anonymous } else { Anonymity::Elite }
+    // What else was added tells of a proxy too, to whoever knows what we send.
+    let is_added = |name: &str| !OURS.contains(&name.to_ascii_lowercase().as_str());
+    if sighting.headers.iter().any(|(name, _)| is_added(name)) { Anonymity::Anonymous } else { Anonymity::Elite }
 }
 
 /// Whether a field says where the judge is, which can be at an address of ours.
@@ -67,7 +52,7 @@ mod tests {
 
     fn seen(peer: &str, headers: &[(&str, &str)]) -> Sighting {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Sighting { peer: peer.parse().unwrap(), headers }
+        Sighting { peer: peer.parse().unwrap(), headers, certificate: None }
     }
 
     #[test]
@@ -77,7 +62,7 @@ mod tests {
             assert_eq!(of(&seen("203.0.113.1", &[("X-Odd", value)]), &own), Anonymity::Transparent, "{value}");
         }
         let near = seen("203.0.113.1", &[("X-Odd", "198.51.100.70, 1198.51.100.7")]);
-        assert_eq!(of(&near, &own), Anonymity::Elite);
+        assert_eq!(of(&near, &own), Anonymity::Anonymous);
         let judge_of_ours = seen("203.0.113.1", &[("Host", "198.51.100.7:9000")]);
         assert_eq!(of(&judge_of_ours, &own), Anonymity::Elite);
     }

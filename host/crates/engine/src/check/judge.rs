@@ -6,7 +6,9 @@
 //! secret: a proxy made to deceive this very program could compute it. It keeps out all that were not.
 
 mod server;
+mod tls;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -17,6 +19,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 pub use server::{Judge, JudgeConfig};
+pub use tls::{BadCertificate, JudgeTls};
 
 /// The header field that carries the second text.
 pub const NONCE_FIELD: &str = "X-Judge-Nonce";
@@ -72,6 +75,12 @@ impl FromStr for JudgeUrl {
     }
 }
 
+impl fmt::Display for JudgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.target.authority(), self.prefix.trim_end_matches(['?', '&']))
+    }
+}
+
 /// What a judge saw of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
@@ -79,6 +88,8 @@ pub struct Sighting {
     pub peer: IpAddr,
     /// The header fields, in order.
     pub headers: Vec<(String, String)>,
+    /// The SHA-256 of the certificate with which it serves TLS on the same port, if it does.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// A judge's answer, as JSON.
@@ -91,6 +102,9 @@ struct Answer {
     headers: Vec<(String, String)>,
     /// Microseconds since the Unix epoch.
     at: u64,
+    /// The SHA-256 of its certificate in hexadecimal digits, when it serves TLS on the same port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
 }
 
 /// Two random texts that a judge's answer must prove to have been made for.
@@ -123,14 +137,39 @@ impl Challenge {
         if answer.proof != proof(&self.query, &self.field) {
             return Err("it proves nothing".to_owned());
         }
-        Ok(Sighting { peer: answer.peer, headers: answer.headers })
+        let certificate = match answer.certificate.as_deref().map(from_hexadecimal) {
+            Some(None) => return Err("its certificate's digest is none".to_owned()),
+            Some(Some(digest)) => Some(digest),
+            None => None,
+        };
+        Ok(Sighting { peer: answer.peer, headers: answer.headers, certificate })
     }
 }
 
 /// What only someone can say who saw both texts and is a judge.
 fn proof(query: &str, field: &str) -> String {
     let digest = Sha256::digest(format!("proxywhirl judge 1\n{query}\n{field}"));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
+fn from_hexadecimal(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -158,8 +197,8 @@ mod tests {
         let challenge = Challenge::new();
         let answer = |nonce: &str, proof: String| {
             let peer = "1.2.3.4".parse().unwrap();
-            let (method, headers) = ("GET".to_owned(), Vec::new());
-            serde_json::to_vec(&Answer { nonce: nonce.to_owned(), proof, peer, method, headers, at: 1 }).unwrap()
+            let (method, headers, certificate) = ("GET".to_owned(), Vec::new(), None);
+            serde_json::to_vec(&Answer { nonce: nonce.to_owned(), proof, peer, method, headers, at: 1, certificate }).unwrap()
         };
         let error = |body: &[u8]| challenge.verify(body).unwrap_err();
         let right = proof(&challenge.query, &challenge.field);

@@ -1,37 +1,53 @@
-//! One question to the judge, and its answer, byte by byte.
+//! One question through a proxy, and its answer, byte by byte.
 
-use std::io::Cursor;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::fault::io_kind;
 use proxywhirl_net::http1::{self, BodyLength, CopyError, HeadError, Headers, RequestHead, ResponseHead};
-use proxywhirl_net::{Dialer, RequestForm};
+use proxywhirl_net::{Dialer, RequestForm, Target, tls};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::judge::{Challenge, JudgeUrl, NONCE_FIELD, Sighting};
 
-/// The most that is read of an answer's body. The judge's own is below 20 kB.
-const MAX_BODY: usize = 64 * 1024;
 /// The most that is read of an answer's head.
 const MAX_HEAD: usize = 16 * 1024;
+/// The most that is read of the body of a judge's answer. Its own is below 20 kB.
+const MAX_BODY: usize = 64 * 1024;
 /// How many interim answers (1xx) are skipped.
 const MAX_INTERIM: usize = 4;
 /// How much longer dialling may take: the dialer's own deadline, which is often the same, knows at which stage it passed.
 const DIAL_GRACE: Duration = Duration::from_millis(100);
-const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
 
 /// The judge's own answer.
 pub(super) struct Answer {
+    /// From the last byte of the request to the first of the answer.
     pub(super) latency: Duration,
     pub(super) sighting: Sighting,
 }
 
+/// An HTTP answer.
+pub(super) struct Reply {
+    pub(super) latency: Duration,
+    pub(super) head: ResponseHead,
+    pub(super) body: Vec<u8>,
+}
+
 /// Waits for something until the deadline; after it, the fault is the upstream's at this stage.
-async fn before<T>(deadline: Instant, stage: Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) async fn before<T>(
+    deadline: Instant,
+    stage: Stage,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     let late = |_| Fault::new(Side::Upstream, stage, Kind::Timeout, "the check's time is over");
     tokio::time::timeout_at(deadline, work).await.map_err(late)?
 }
@@ -41,7 +57,7 @@ pub(super) async fn dialled<T>(deadline: Instant, dial: impl Future<Output = Res
     before(deadline + DIAL_GRACE, Stage::Connect, dial).await
 }
 
-/// Asks the judge through an upstream.
+/// Asks the judge through an upstream, in the open.
 pub(super) async fn through(
     dialer: &Dialer,
     upstream: &Endpoint,
@@ -52,6 +68,32 @@ pub(super) async fn through(
     let challenge = Challenge::new();
     let request = request(judge, &challenge, &forward.form);
     before(deadline, Stage::FirstByte, exchange(forward.stream, &request, &challenge)).await
+}
+
+/// Asks the judge through an upstream, in TLS that only the judge can speak.
+pub(super) async fn through_tls(
+    dialer: &Dialer,
+    upstream: &Endpoint,
+    judge: &JudgeUrl,
+    config: &Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<Answer, Fault> {
+    let stream = secured(dialer, upstream, judge.target(), config, deadline).await?;
+    let challenge = Challenge::new();
+    let request = request(judge, &challenge, &RequestForm::Origin);
+    before(deadline, Stage::FirstByte, exchange(stream, &request, &challenge)).await
+}
+
+/// A tunnel through an upstream, and TLS in it.
+pub(super) async fn secured(
+    dialer: &Dialer,
+    upstream: &Endpoint,
+    target: &Target,
+    config: &Arc<ClientConfig>,
+    deadline: Instant,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin, Fault> {
+    let stream = dialled(deadline, dialer.tunnel(upstream, target)).await?;
+    tls::through(stream, config, &target.host, deadline).await
 }
 
 /// Asks the judge straight.
@@ -99,27 +141,37 @@ fn request(judge: &JudgeUrl, challenge: &Challenge, form: &RequestForm) -> Vec<u
 }
 
 async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &[u8],
     challenge: &Challenge,
 ) -> Result<Answer, Fault> {
-    let started = Instant::now();
+    let reply = fetch(stream, request, MAX_BODY).await?;
+    refuse_other_than_ok(&reply.head)?;
+    let sighting = challenge.verify(&reply.body).map_err(impostor)?;
+    Ok(Answer { latency: reply.latency, sighting })
+}
+
+/// Sends a request and reads its answer, of whose body at most `cap` bytes are accepted.
+pub(super) async fn fetch(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+    cap: usize,
+) -> Result<Reply, Fault> {
     let sent = async {
         stream.write_all(request).await?;
         stream.flush().await
     };
     sent.await.map_err(|error| fault(Stage::Request, HeadError::Io(error)))?;
-    let mut buffer = BytesMut::with_capacity(4096);
+    let started = Instant::now();
+    let mut buffer = BytesMut::with_capacity(2048);
     let first = stream.read_buf(&mut buffer).await.map_err(|error| fault(Stage::FirstByte, error.into()))?;
     if first == 0 {
         return Err(fault(Stage::FirstByte, HeadError::Closed));
     }
     let latency = started.elapsed();
     let head = final_head(&mut stream, &mut buffer).await?;
-    refuse_other_than_ok(&head)?;
-    let body = body(&mut stream, &mut buffer, &head).await?;
-    let sighting = challenge.verify(&body).map_err(impostor)?;
-    Ok(Answer { latency, sighting })
+    let body = body(&mut stream, &mut buffer, &head, cap).await?;
+    Ok(Reply { latency, head, body })
 }
 
 async fn final_head(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<ResponseHead, Fault> {
@@ -148,23 +200,42 @@ async fn body(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     head: &ResponseHead,
+    cap: usize,
 ) -> Result<Vec<u8>, Fault> {
     let length = head.body("GET").map_err(|error| fault(Stage::FirstByte, error))?;
-    if matches!(length, BodyLength::Exact(length) if length > MAX_BODY as u64) {
-        return Err(fault(Stage::Body, HeadError::TooLarge));
-    }
-    // A slice takes what fits into it and no more.
-    let mut space = vec![0; MAX_BODY];
-    let mut room = Cursor::new(space.as_mut_slice());
-    let copied = http1::copy_body(stream, buffer, &mut room, length).await.map_err(|error| match error {
+    let mut room = Room { bytes: Vec::new(), cap };
+    http1::copy_body(stream, buffer, &mut room, length).await.map_err(|error| match error {
         CopyError::Read(error) => fault(Stage::Body, error),
         CopyError::Write(_) => fault(Stage::Body, HeadError::TooLarge),
     })?;
-    space.truncate(usize::try_from(copied).unwrap_or(MAX_BODY));
     if length == BodyLength::Chunked {
-        return dechunk(&space).ok_or_else(|| fault(Stage::Body, HeadError::Malformed("chunks")));
+        return dechunk(&room.bytes).ok_or_else(|| fault(Stage::Body, HeadError::Malformed("chunks")));
     }
-    Ok(space)
+    Ok(room.bytes)
+}
+
+/// Takes so many bytes, and no more.
+struct Room {
+    bytes: Vec<u8>,
+    cap: usize,
+}
+
+impl AsyncWrite for Room {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.bytes.len() + bytes.len() > self.cap {
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// What chunks hold whose framing is right.
@@ -184,10 +255,10 @@ fn dechunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn fault(stage: Stage, error: HeadError) -> Fault {
+pub(super) fn fault(stage: Stage, error: HeadError) -> Fault {
     let (kind, words) = match error {
-        HeadError::Closed => (Kind::Closed, "closed before the judge's answer was complete".to_owned()),
-        HeadError::TooLarge => (Kind::TooLarge, "the answer is larger than any of the judge's".to_owned()),
+        HeadError::Closed => (Kind::Closed, "closed before its answer was complete".to_owned()),
+        HeadError::TooLarge => (Kind::TooLarge, "the answer is larger than it may be".to_owned()),
         HeadError::Malformed(what) => (Kind::Protocol, format!("the answer is not HTTP: {what}")),
         HeadError::Io(error) => (io_kind(&error), error.to_string()),
     };
@@ -196,7 +267,7 @@ fn fault(stage: Stage, error: HeadError) -> Fault {
 
 /// An answer that somebody else made than the judge.
 fn impostor(reason: String) -> Fault {
-    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Protocol, format!("the answer is not the judge's: {reason}"))
+    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Unexpected, format!("the answer is not the judge's: {reason}"))
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proxywhirl_core::Tags;
 use proxywhirl_net::{DialerConfig, TlsConfig};
-use proxywhirl_world::{Anonymity as Told, Behaviour, Protocol, TestCa, Upstream, UpstreamOptions, closed_port};
+use futures_util::StreamExt;
+use proxywhirl_world::{Anonymity as Told, Behaviour, Origin, Protocol, TestCa, Upstream, UpstreamOptions, closed_port};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::judge::{Judge, JudgeConfig};
+use super::judge::{Judge, JudgeConfig, JudgeTls};
+use super::target::Expected;
 use super::*;
 
 /// A judge, a certificate authority, and a checker that knows both.
@@ -32,16 +34,13 @@ impl Court {
         let ca = TestCa::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = JudgeUrl::from(listener.local_addr().unwrap());
-        let judge = Judge::new(JudgeConfig::default(), Clock::default());
+        let judge = Judge::new(JudgeConfig::default(), Clock::default()).with_tls(JudgeTls::self_signed().unwrap());
         let judge = tokio::spawn(judge.serve(listener, std::future::pending()));
         let tls = TlsConfig { extra_ca_pem: Some(ca.ca_pem().into_bytes()), ..TlsConfig::default() };
+        let trusted = proxywhirl_net::tls::client_config(&tls).unwrap();
         let dialer = Dialer::new(DialerConfig { connect_timeout: timeout, tls }).unwrap();
-        let config = CheckerConfig {
-            timeout,
-            concurrency: 4,
-            own_addresses: vec!["127.0.0.1".parse().unwrap()],
-            ..CheckerConfig::new(dialer, Some(url), Clock::default())
-        };
+        let usual = CheckerConfig::new(dialer, vec![url], trusted, Clock::default());
+        let config = CheckerConfig { timeout, concurrency: 4, ..usual };
         Self { ca, judge, checker: Checker::new(config) }
     }
 
@@ -64,7 +63,7 @@ impl Court {
 
 fn candidate(url: &str) -> Candidate {
     let endpoint = url.parse().unwrap();
-    Candidate { endpoint, tags: Tags::default(), country: None, anonymity: Anonymity::Unknown, line: 1 }
+    Candidate { endpoint, tags: Tags::default(), country: None, anonymity: Anonymity::Unknown, line: 1, is_guess: false }
 }
 
 #[tokio::test]
@@ -89,7 +88,7 @@ async fn wrong_credentials_are_the_upstream_s_refusal() {
         let checked = court.checker.check(candidate(&upstream.url().replace("right", "wrong")), Level::Http).await;
         let fault = checked.verdict.fault.clone().unwrap();
         assert_eq!((fault.side, fault.stage, fault.kind), (Side::Upstream, Stage::Auth, Kind::Unauthorized));
-        assert_eq!(checked.verdict.passed, Some(Level::Tcp));
+        assert_eq!(checked.verdict.passed, Some(Level::Protocol));
         assert!(checked.into_verified().is_err());
     }
 }
@@ -101,8 +100,8 @@ async fn a_proxy_that_answers_200_to_anything_fails() {
         let upstream = Upstream::start(court.options(protocol).behaviour(Behaviour::AlwaysOk)).await.unwrap();
         let verdict = court.check(&upstream, Level::Http).await.verdict;
         let fault = verdict.fault.expect("it lies");
-        assert_eq!((fault.side, fault.kind), (Side::Upstream, Kind::Protocol), "{protocol}: {fault}");
-        assert_eq!(verdict.passed, Some(Level::Tcp), "{protocol}");
+        assert_eq!((fault.side, fault.kind), (Side::Upstream, Kind::Unexpected), "{protocol}: {fault}");
+        assert_eq!(verdict.passed, Some(Level::Protocol), "{protocol}");
         assert_eq!(court.check(&upstream, Level::Tcp).await.verdict.fault, None, "{protocol}");
     }
 }
@@ -139,13 +138,13 @@ async fn a_silent_proxy_costs_the_timeout_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_closed_port_passes_the_format_only() {
+async fn a_closed_port_passes_the_format_and_its_name() {
     let court = Court::patient().await;
     let port = closed_port().unwrap();
     for level in Level::ALL {
         let checked = court.checker.check(candidate(&format!("http://{}", port.addr())), level).await;
-        assert_eq!(checked.verdict.passed, Some(Level::Format));
-        assert_eq!(checked.verdict.fault.map(|fault| fault.kind), (level != Level::Format).then_some(Kind::Refused));
+        assert_eq!(checked.verdict.passed, Some(level.min(Level::Dns)));
+        assert_eq!(checked.verdict.fault.map(|fault| fault.kind), (level > Level::Dns).then_some(Kind::Refused));
     }
 }
 
@@ -174,25 +173,158 @@ async fn what_a_proxy_tells_the_judge_is_its_anonymity() {
         let upstream = Upstream::start(options).await.unwrap();
         assert_eq!(court.check(&upstream, Level::Http).await.candidate.anonymity, seen);
     }
-    let same_address = Upstream::start(court.options(Protocol::Http)).await.unwrap();
-    let mut claimed = candidate(&same_address.url());
-    claimed.anonymity = Anonymity::Elite;
-    let checked = court.checker.check(claimed, Level::Http).await;
-    assert_eq!(checked.candidate.anonymity, Anonymity::Elite, "what was not seen leaves the claim");
 }
 
 #[tokio::test]
-async fn the_judge_can_be_asked_without_a_proxy() {
+async fn a_field_that_nobody_knows_tells_of_a_proxy_too_and_one_on_this_machine_is_measured_by_what_it_says() {
     let court = Court::patient().await;
-    assert_eq!(court.checker.ask_judge_directly().await.unwrap().peer, "127.0.0.1".parse::<IpAddr>().unwrap());
+    for (told, seen) in [
+        (Told::Elite, Anonymity::Elite),
+        (Told::Marked, Anonymity::Anonymous),
+        (Told::Transparent, Anonymity::Transparent),
+    ] {
+        let upstream = Upstream::start(court.options(Protocol::Http).anonymity(told)).await.unwrap();
+        let verdict = court.check(&upstream, Level::Http).await.verdict;
+        assert_eq!((verdict.anonymity, verdict.exit), (seen, Some("127.0.0.1".parse().unwrap())));
+    }
+}
+
+#[tokio::test]
+async fn without_a_judge_no_proxy_is_to_blame() {
+    let court = Court::patient().await;
+    assert_eq!(court.checker.meet_judges().await, Ok(()));
     let port = closed_port().unwrap();
-    let gone = CheckerConfig { judge: Some(port.addr().into()), ..CheckerConfig::clone(&court.checker.config) };
-    let fault = Checker::new(gone).ask_judge_directly().await.unwrap_err();
+    let gone = CheckerConfig { judges: vec![port.addr().into()], ..CheckerConfig::clone(&court.checker.config) };
+    let fault = Checker::new(gone).meet_judges().await.unwrap_err();
     assert_eq!((fault.side, fault.stage), (Side::Origin, Stage::Connect));
-    let none = CheckerConfig { judge: None, ..CheckerConfig::clone(&court.checker.config) };
+    let none = CheckerConfig { judges: Vec::new(), ..CheckerConfig::clone(&court.checker.config) };
     let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
     let verdict = Checker::new(none).check(candidate(&upstream.url()), Level::Http).await.verdict;
     assert_eq!(verdict.fault.map(|fault| fault.side), Some(Side::Ours));
+}
+
+#[tokio::test]
+async fn checks_wait_while_no_judge_answers_and_go_on_with_one_that_does() {
+    let court = Court::patient().await;
+    let place = closed_port().unwrap();
+    let address = place.addr();
+    let config = CheckerConfig { judges: vec![address.into()], ..CheckerConfig::clone(&court.checker.config) };
+    let checker = Checker::new(config);
+    let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    let url = upstream.url();
+    let check = tokio::spawn(async move { checker.check(candidate(&url), Level::Http).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!check.is_finished(), "nobody is declared dead for a judge that is not there");
+    drop(place);
+    let judge = Judge::new(JudgeConfig::default(), Clock::default());
+    let listener = TcpListener::bind(address).await.unwrap();
+    let serving = tokio::spawn(judge.serve(listener, std::future::pending()));
+    assert_eq!(check.await.unwrap().verdict.fault, None);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn tls_through_it_is_the_judge_s_or_it_fails() {
+    let court = Court::patient().await;
+    for protocol in Protocol::ALL {
+        let upstream = Upstream::start(court.options(protocol)).await.unwrap();
+        let verdict = court.check(&upstream, Level::Tls).await.verdict;
+        assert_eq!((verdict.fault, verdict.passed), (None, Some(Level::Tls)), "{protocol}");
+        let resigning = Upstream::start(court.options(protocol).behaviour(Behaviour::ResignTls)).await.unwrap();
+        let verdict = court.check(&resigning, Level::Tls).await.verdict;
+        let fault = verdict.fault.unwrap();
+        if protocol.scheme().starts_with("http") {
+            assert_eq!((fault.stage, fault.kind), (Stage::Tls, Kind::Certificate), "{protocol}: {fault}");
+            assert_eq!(verdict.passed, Some(Level::Http), "{protocol}: in the open it serves");
+        }
+    }
+    for (behaviour, kind) in [(Behaviour::GarbageAfterConnect, Kind::Tls), (Behaviour::RefuseConnect(403), Kind::Denied)] {
+        let upstream = Upstream::start(court.options(Protocol::Http).behaviour(behaviour)).await.unwrap();
+        let verdict = court.check(&upstream, Level::Tls).await.verdict;
+        assert_eq!(verdict.passed, Some(Level::Http), "{behaviour}");
+        assert_eq!(verdict.fault.map(|fault| fault.kind), Some(kind), "{behaviour}");
+    }
+}
+
+#[tokio::test]
+async fn the_least_anonymity_is_a_level() {
+    let court = Court::patient().await;
+    let config = CheckerConfig { anonymity: Anonymity::Anonymous, ..CheckerConfig::clone(&court.checker.config) };
+    let checker = Checker::new(config);
+    for (told, passes) in [(Told::Elite, true), (Told::Anonymous, true), (Told::Transparent, false)] {
+        let upstream = Upstream::start(court.options(Protocol::Http).anonymity(told)).await.unwrap();
+        let verdict = checker.check(candidate(&upstream.url()), Level::Anonymity).await.verdict;
+        assert_eq!(verdict.is_alive(), passes, "{told:?}");
+        assert_eq!(verdict.passed, Some(if passes { Level::Anonymity } else { Level::Tls }), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_that_was_only_guessed_is_found_out() {
+    let court = Court::patient().await;
+    for protocol in [Protocol::Http, Protocol::Socks5, Protocol::Socks4, Protocol::Https] {
+        let upstream = Upstream::start(court.options(protocol)).await.unwrap();
+        let guess = format!("http://{}", upstream.addr());
+        let said = court.checker.check(candidate(&guess), Level::Http).await;
+        assert_eq!(said.verdict.is_alive(), protocol == Protocol::Http, "{protocol}: what a list says is not changed");
+        let guessed = Candidate { is_guess: true, ..candidate(&guess) };
+        let checked = court.checker.check(guessed, Level::Http).await;
+        assert_eq!(checked.verdict.fault, None, "{protocol}");
+        assert_eq!(checked.candidate.endpoint.scheme.as_str(), protocol.scheme(), "{protocol}");
+        assert_eq!(checked.verdict.protocol, Some(checked.candidate.endpoint.scheme));
+    }
+}
+
+#[tokio::test]
+async fn a_protocol_is_told_without_a_judge() {
+    let court = Court::patient().await;
+    let config = CheckerConfig { judges: Vec::new(), ..CheckerConfig::clone(&court.checker.config) };
+    let checker = Checker::new(config);
+    for protocol in Protocol::ALL {
+        let upstream = Upstream::start(court.options(protocol)).await.unwrap();
+        let verdict = checker.check(candidate(&upstream.url()), Level::Protocol).await.verdict;
+        assert_eq!((verdict.fault, verdict.passed), (None, Some(Level::Protocol)), "{protocol}");
+        let garbage = Upstream::start(court.options(protocol).behaviour(Behaviour::GarbageReply)).await.unwrap();
+        let verdict = checker.check(candidate(&garbage.url()), Level::Protocol).await.verdict;
+        assert_eq!(verdict.passed, Some(Level::Tcp), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_answers_as_the_user_expects_or_the_proxy_fails() {
+    let court = Court::patient().await;
+    let origin = Origin::start(&court.ca).await.unwrap();
+    let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    let check = async |path: &str, expected: Expected| {
+        let target = TargetCheck::new(&origin.http_url(path), expected).unwrap();
+        let config = CheckerConfig { target: Some(target), ..CheckerConfig::clone(&court.checker.config) };
+        Checker::new(config).check(candidate(&upstream.url()), Level::Target).await.verdict
+    };
+    let body = |pattern: &str| Expected { body: Some(pattern.parse().unwrap()), ..Expected::default() };
+    assert_eq!(check("/", Expected::default()).await.passed, Some(Level::Target));
+    let status = Expected { status: "404,418".parse().unwrap(), ..Expected::default() };
+    assert!(!check("/", status).await.is_alive());
+    let verdict = check("/", body("no such words")).await;
+    assert_eq!((verdict.passed, verdict.fault.map(|fault| fault.kind)), (Some(Level::Anonymity), Some(Kind::Unexpected)));
+    let field = Expected { headers: vec![("Content-Type".to_owned(), "^text/".parse().unwrap())], ..Expected::default() };
+    check("/", field).await;
+    let missing = Expected { headers: vec![("X-Not-There".to_owned(), ".".parse().unwrap())], ..Expected::default() };
+    assert!(!check("/", missing).await.is_alive());
+}
+
+#[tokio::test]
+async fn what_a_stranger_s_list_may_not_name_is_refused_once_its_name_is_resolved() {
+    let court = Court::patient().await;
+    let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    let named = format!("http://localhost:{}", upstream.addr().port());
+    assert!(court.checker.check(candidate(&named), Level::Http).await.verdict.is_alive());
+    let dialer = court.checker.config.dialer.public_only();
+    let strict = Checker::new(CheckerConfig { dialer, ..CheckerConfig::clone(&court.checker.config) });
+    for level in [Level::Dns, Level::Tcp, Level::Http] {
+        let verdict = strict.check(candidate(&named), level).await.verdict;
+        let fault = verdict.fault.unwrap();
+        assert_eq!((fault.stage, fault.kind, verdict.passed), (Stage::Resolve, Kind::Denied, Some(Level::Format)));
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ fn candidate(n: u8) -> Candidate {
         country: None,
         anonymity: proxywhirl_core::Anonymity::Unknown,
         line: 0,
+        is_guess: false,
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct Record {
     pub(crate) line: u32,
     pub(crate) country: Option<Country>,
     pub(crate) anonymity: Anonymity,
+    pub(crate) is_guess: bool,
 }
 
 impl Candidates {
@@ -34,22 +35,16 @@ impl Candidates {
         candidates
     }
 
-    /// Adds a candidate with the tags of [`Candidates::labelled`].
-    pub(super) fn push_labelled(
-        &mut self,
-        endpoint: Endpoint,
-        country: Option<Country>,
-        anonymity: Anonymity,
-        line: u32,
-    ) {
-        self.records.push(Record { endpoint, tags: 0, line, country, anonymity });
+    /// Adds a candidate with the tags of [`Candidates::labelled`], whatever its own are.
+    pub(super) fn push_labelled(&mut self, record: Record) {
+        self.records.push(Record { tags: 0, ..record });
     }
 
     /// Adds a candidate.
     pub fn push(&mut self, candidate: Candidate) {
-        let Candidate { endpoint, tags, country, anonymity, line } = candidate;
+        let Candidate { endpoint, tags, country, anonymity, line, is_guess } = candidate;
         let tags = self.sets.number(&tags);
-        self.records.push(Record { endpoint, tags, line, country, anonymity });
+        self.records.push(Record { endpoint, tags, line, country, anonymity, is_guess });
     }
 
     /// How many there are.
@@ -94,8 +89,8 @@ impl Candidates {
 
 impl Record {
     fn into_candidate(self, sets: &TagSets) -> Candidate {
-        let Self { endpoint, tags, line, country, anonymity } = self;
-        Candidate { endpoint, tags: sets.get(tags), country, anonymity, line }
+        let Self { endpoint, tags, line, country, anonymity, is_guess } = self;
+        Candidate { endpoint, tags: sets.get(tags), country, anonymity, line, is_guess }
     }
 }
 
@@ -198,6 +193,7 @@ mod tests {
             country: Some("DE".parse().unwrap()),
             anonymity: Anonymity::Elite,
             line: 7,
+            is_guess: true,
         };
         let all = vec![
             candidate("http://1.2.3.4:80", &["a", "b"]),

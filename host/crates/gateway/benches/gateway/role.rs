@@ -98,7 +98,7 @@ pub(crate) async fn gateway(upstreams: &[String]) {
     let admissions = upstreams.iter().map(|addr| {
         let endpoint = format!("http://{addr}").parse().unwrap();
         let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        Admission::Vouched(Box::new(Candidate { endpoint, tags, country: None, anonymity, line: 0 }))
+        Admission::Vouched(Box::new(Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false }))
     });
     engine.admit(admissions.collect()).await;
     let gateway =

@@ -40,7 +40,7 @@ async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
     for port in 1..=acts.len() {
         let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
         let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0 };
+        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
         engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
     }
     let config = GatewayConfig {

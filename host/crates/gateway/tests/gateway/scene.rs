@@ -103,6 +103,7 @@ pub(crate) fn candidate(url: &str) -> Candidate {
         country: None,
         anonymity: Anonymity::Unknown,
         line: 0,
+        is_guess: false,
     }
 }
 

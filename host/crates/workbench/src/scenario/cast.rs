@@ -106,6 +106,7 @@ impl Cast {
                 country: row.country,
                 anonymity: row.anonymity.into(),
                 line: 0,
+                is_guess: false,
             },
             statistics: Statistics {
                 successes: row.successes,

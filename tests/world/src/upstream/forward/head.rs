@@ -123,6 +123,7 @@ pub(super) fn request(request: &Request, to: &Destination<'_>, session: &Session
     }
     match anonymity {
         Anonymity::Elite => {}
+        Anonymity::Marked => push_field(&mut out, "X-Served-Through", b"node-7"),
         Anonymity::Anonymous => out.extend_from_slice(VIA.as_bytes()),
         Anonymity::Transparent => {
             out.extend_from_slice(VIA.as_bytes());

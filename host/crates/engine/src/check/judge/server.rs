@@ -2,7 +2,7 @@
 //! the head's size, the time, the requests of a connection, the connections.
 //!
 //! It is written over `net::http1`, because it has to say how a request was written, field by field and
-//! in order, which a server library would have tidied up.
+//! in order, which a server library would have tidied up. On the same port it serves TLS to those who begin with it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_net::http1::{self, BodyLength, HeadError, Headers, RequestHead, ResponseHead};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use url::Url;
 
+use super::tls::{HANDSHAKE, JudgeTls};
 use super::{Answer, NONCE_FIELD, proof};
 use crate::Clock;
 
@@ -51,17 +52,24 @@ impl Default for JudgeConfig {
 }
 
 /// Answers how requests look.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Judge {
     config: JudgeConfig,
     clock: Clock,
+    tls: Option<JudgeTls>,
 }
 
 impl Judge {
     /// A judge.
     #[must_use]
     pub const fn new(config: JudgeConfig, clock: Clock) -> Self {
-        Self { config, clock }
+        Self { config, clock, tls: None }
+    }
+
+    /// The same that serves TLS too, on the same port.
+    #[must_use]
+    pub fn with_tls(self, tls: JudgeTls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Serves until `shutdown` is done, then ends all connections: an answer takes no time worth waiting for.
@@ -79,8 +87,9 @@ impl Judge {
                 Some(_) = sessions.join_next() => {}
                 (permit, accepted) = accepted => match accepted {
                     Ok((stream, peer)) => {
+                        let judge = self.clone();
                         sessions.spawn(async move {
-                            self.session(stream, peer).await;
+                            judge.welcome(stream, peer).await;
                             drop(permit);
                         });
                     }
@@ -93,9 +102,24 @@ impl Judge {
         }
     }
 
-    async fn session(self, mut stream: TcpStream, peer: SocketAddr) {
+    /// Serves a connection in the open or in TLS, by its first byte.
+    async fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
         // An answer is one small write: waiting for more would only delay it. It works without, too.
         stream.set_nodelay(true).ok();
+        let Some(tls) = &self.tls else { return self.session(stream, peer).await };
+        let mut first = [0];
+        match timeout(self.config.timeout, stream.peek(&mut first)).await {
+            Ok(Ok(1)) if first == [HANDSHAKE] => {
+                if let Ok(Ok(stream)) = timeout(self.config.timeout, tls.acceptor.accept(stream)).await {
+                    self.session(stream, peer).await;
+                }
+            }
+            Ok(Ok(1)) => self.session(stream, peer).await,
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    async fn session(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr) {
         let mut buffer = BytesMut::new();
         for left in (0..self.config.requests).rev() {
             let reading = http1::read_request(&mut stream, &mut buffer, MAX_HEAD);
@@ -115,7 +139,7 @@ impl Judge {
         }
     }
 
-    fn reply(self, request: &RequestHead, peer: IpAddr) -> Reply {
+    fn reply(&self, request: &RequestHead, peer: IpAddr) -> Reply {
         let has_body = !matches!(request.body(), Ok(BodyLength::None | BodyLength::Exact(0)));
         if has_body {
             return Reply::text(413, "a judge takes no body\n");
@@ -135,7 +159,7 @@ impl Judge {
         Reply { is_head, ..reply }
     }
 
-    fn sighting(self, request: &RequestHead, url: &Url, peer: IpAddr) -> Reply {
+    fn sighting(&self, request: &RequestHead, url: &Url, peer: IpAddr) -> Reply {
         let nonce = url.query_pairs().find(|(key, _)| key == "nonce").map(|(_, value)| value.into_owned());
         let nonce = nonce.unwrap_or_default();
         let field = request.headers.get_str(NONCE_FIELD).unwrap_or_default();
@@ -151,6 +175,7 @@ impl Judge {
             method: request.method.clone(),
             headers: request.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect(),
             at: self.clock.now().as_micros(),
+            certificate: self.tls.as_ref().map(|tls| tls.fingerprint.to_string()),
         };
         match serde_json::to_vec(&answer) {
             Ok(body) => Reply { body, content_type: "application/json", ..Reply::text(200, "") },
@@ -184,7 +209,7 @@ impl Reply {
         Self { status, content_type: "text/plain; charset=utf-8", body: body.into(), is_head: false }
     }
 
-    async fn write(self, stream: &mut TcpStream, keep: bool) -> std::io::Result<()> {
+    async fn write(self, stream: &mut (impl AsyncWrite + Unpin), keep: bool) -> std::io::Result<()> {
         let reason = match self.status {
             200 => "OK",
             400 => "Bad Request",

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use proxywhirl_core::Host;
+use crate::host::Host;
 
 /// What kind of private a host is; none when the whole internet means the same by it.
 #[must_use]
