@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use proxywhirl_core::{Level, Scheme};
+use proxywhirl_core::{Anonymity, Level, Scheme};
 
 use crate::exit::{Exit, Failure};
 use crate::logging::{LogArgs, Logging};
@@ -145,15 +145,45 @@ struct ReadArgs {
 /// How to check, for every command that checks.
 #[derive(Debug, Clone, Default, Args)]
 struct CheckingArgs {
-    /// URL of the judge for level http; not needed when all proxies are on this machine
+    /// URL of a judge, for level http and deeper; not needed when all proxies are on this machine. Can be given again
     #[arg(long, value_name = "URL")]
-    judge: Option<String>,
-    /// For one check, such as 5s [default: 5s]
+    judge: Vec<String>,
+    /// The least anonymity that passes level anonymity: transparent, anonymous or elite
+    #[arg(long, value_name = "WORD", value_parser = parse_anonymity)]
+    anonymity: Option<Anonymity>,
+    /// Leave the protocol as guessed where a list names none, instead of finding it out
+    #[arg(long)]
+    no_detect: bool,
+    /// Your own URL, for level target
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// Statuses that the target may answer, such as 200-299,304 [default: 200-299]
+    #[arg(long, value_name = "STATUSES", requires = "target")]
+    expect_status: Option<String>,
+    /// A regular expression that the target's body must match
+    #[arg(long, value_name = "REGEX", requires = "target")]
+    expect_body: Option<String>,
+    /// A field that the target's answer must have, and a regular expression for its value. Can be given again
+    #[arg(long, value_name = "NAME: REGEX", requires = "target", value_parser = parse_field)]
+    expect_header: Vec<(String, String)>,
+    /// For one connection of a check, such as 5s [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// Checks at once [default: 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Option<u16>,
+    /// Checks of one host at once [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    per_host: Option<u16>,
+}
+
+fn parse_anonymity(word: &str) -> Result<Anonymity, String> {
+    crate::config::check::anonymity(word)
+}
+
+fn parse_field(text: &str) -> Result<(String, String), String> {
+    let (name, pattern) = text.split_once(':').ok_or("a field is written NAME: REGEX")?;
+    Ok((name.trim().to_owned(), pattern.trim_start().to_owned()))
 }
 
 /// How far a check goes.
@@ -161,18 +191,33 @@ struct CheckingArgs {
 enum LevelArg {
     /// It is written as a proxy is written
     Format,
+    /// Its name has an address
+    Dns,
     /// Something accepts connections there
     Tcp,
+    /// It speaks the protocol of a proxy
+    Protocol,
     /// A request through it reaches the judge, and the judge's own answer comes back
     Http,
+    /// A tunnel through it reaches the judge, and TLS in it is the judge's own
+    Tls,
+    /// The judge sees as little of us as --anonymity asks for
+    Anonymity,
+    /// The --target answers through it as expected
+    Target,
 }
 
 impl From<LevelArg> for Level {
     fn from(level: LevelArg) -> Self {
         match level {
             LevelArg::Format => Self::Format,
+            LevelArg::Dns => Self::Dns,
             LevelArg::Tcp => Self::Tcp,
+            LevelArg::Protocol => Self::Protocol,
             LevelArg::Http => Self::Http,
+            LevelArg::Tls => Self::Tls,
+            LevelArg::Anonymity => Self::Anonymity,
+            LevelArg::Target => Self::Target,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! nearest key that is known. [`Settings`] is what it means, with the command line applied: nothing is
 //! optional that has a default, and durations are durations.
 
+pub mod check;
 pub mod control;
 pub mod events;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod plugins;
 pub mod settings;
 pub mod size;
 
+pub use check::{CheckSettings, TargetSettings};
 pub use control::Socket;
 pub use events::EventLogSettings;
 pub use file::{ConfigError, ConfigFile};

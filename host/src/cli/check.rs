@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use proxywhirl_core::{Candidate, Verdict};
+use proxywhirl_core::{Anonymity, Candidate, Level, Verdict};
 use proxywhirl_engine::events::milliseconds;
 
 use super::checking::{self, Checked};
@@ -55,7 +55,8 @@ pub(super) async fn run(args: CheckArgs, logging: &Logging) -> Result<Exit, Fail
         let rows: Vec<_> = results.iter().map(|(candidate, verdict)| Row::new(candidate, Some(verdict))).collect();
         print(&to_json(&rows)?)?;
     } else if !results.is_empty() {
-        print(&table(&["PROXY", "STATE", "LATENCY", "WHY NOT"], results.iter().map(cells).collect()))?;
+        let head = ["PROXY", "STATE", "PASSED", "LATENCY", "ANONYMITY", "EXIT", "WHY NOT"];
+        print(&table(&head, results.iter().map(cells).collect()))?;
     }
     let alive = results.iter().filter(|(_, verdict)| verdict.is_alive()).count();
     tell_summary(&results, alive);
@@ -66,7 +67,10 @@ fn cells((candidate, verdict): &(Candidate, Verdict)) -> Vec<String> {
     vec![
         candidate.endpoint.to_string(),
         if verdict.is_alive() { "alive" } else { "dead" }.to_owned(),
+        verdict.passed.map_or("-", Level::as_str).to_owned(),
         verdict.latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} ms", milliseconds(latency))),
+        if verdict.anonymity == Anonymity::Unknown { "-" } else { verdict.anonymity.as_str() }.to_owned(),
+        verdict.exit.map_or_else(|| "-".to_owned(), |exit| exit.to_string()),
         verdict.fault.as_ref().map_or_else(String::new, ToString::to_string),
     ]
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub(super) use proxywhirl_engine::check::Checked;
 
 use super::{CheckingArgs, UpstreamArgs, progress};
-use crate::config::Settings;
+use crate::config::{Settings, TargetSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 use crate::wiring;
@@ -35,21 +35,36 @@ impl Plan {
         let mut settings = Settings::default();
         upstream.apply(&mut settings);
         let mut check = settings.check;
-        check.judge.clone_from(&args.judge);
+        check.judges.clone_from(&args.judge);
+        check.level = level;
+        check.anonymity = args.anonymity.unwrap_or(check.anonymity);
+        check.detect = !args.no_detect;
+        check.target = args.target.as_ref().map(|url| TargetSettings {
+            url: url.clone(),
+            status: args.expect_status.clone(),
+            body: args.expect_body.clone(),
+            headers: args.expect_header.clone(),
+        });
+        if level == Level::Target && check.target.is_none() {
+            return Err(
+                Failure::new(Exit::Usage, "level target needs a URL to go to").hint("name it with --target URL")
+            );
+        }
+        check.per_host = args.per_host.map_or(check.per_host, usize::from);
         check.timeout = args.timeout.unwrap_or(check.timeout);
         check.concurrency = args.concurrency.map_or(check.concurrency, usize::from);
         let connect_timeout = upstream.connect_timeout.unwrap_or(check.timeout).min(check.timeout);
         let mut guard = None;
         if level < Level::Http {
-            check.judge = None;
-        } else if check.judge.is_none() {
+            check.judges.clear();
+        } else if check.judges.is_empty() {
             let (url, judge) = judge_for(candidates).await?;
-            check.judge = Some(url);
+            check.judges = vec![url];
             guard = Some(judge);
         }
         let tls = wiring::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
-        let dialer = wiring::dialer(tls, connect_timeout)?;
-        let checker = wiring::checker(&check, dialer, Clock::default()).await?;
+        let dialer = wiring::dialer(tls.clone(), connect_timeout)?;
+        let checker = wiring::met_checker(&check, dialer, &tls, Clock::default()).await?;
         Ok(Self { checker, level, _judge: guard })
     }
 
@@ -79,15 +94,18 @@ async fn judge_for(candidates: &[Candidate]) -> Result<(String, DropGuard), Fail
         Host::Name(name) => &**name == "localhost",
     };
     if let Some(remote) = candidates.iter().find(|candidate| !is_here(candidate)) {
-        let message =
-            format!("level http needs a judge that the proxies reach, and {} is not on this machine", remote.endpoint);
+        let message = format!(
+            "levels from http on need a judge that the proxies reach, and {} is not on this machine",
+            remote.endpoint
+        );
         return Err(Failure::new(Exit::Usage, message).hint(
-            "run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level tcp",
+            "run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level protocol",
         ));
     }
     let listener = wiring::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/", wiring::local_address(&listener)?);
     let shutdown = CancellationToken::new();
-    tokio::spawn(wiring::serve_judge(listener, shutdown.clone()));
+    let judge = wiring::judge().map_err(|error| Failure::new(Exit::Environment, error))?;
+    tokio::spawn(wiring::serve_judge(judge, listener, shutdown.clone()));
     Ok((url, shutdown.drop_guard()))
 }

@@ -48,7 +48,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let shutdown = CancellationToken::new();
     let judge = wiring::bind("127.0.0.1:0").await?;
     let judge_url = format!("http://{}/", wiring::local_address(&judge)?);
-    let judging = tokio::spawn(wiring::serve_judge(judge, shutdown.clone()));
+    let serving = wiring::judge().map_err(|error| Failure::new(Exit::Environment, error))?;
+    let judging = tokio::spawn(wiring::serve_judge(serving, judge, shutdown.clone()));
 
     let service = Service::start(&settings(&world, &judge_url)?)?;
     let narrator = narrator::start(service.engine());
@@ -92,7 +93,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
 fn settings(world: &World, judge: &str) -> Result<Settings, Failure> {
     let mut settings = Settings { allow_private: true, ..Settings::default() };
     settings.gateway.connect_timeout = TIMEOUT;
-    settings.check.judge = Some(judge.to_owned());
+    settings.check.judges = vec![judge.to_owned()];
     settings.check.timeout = 2 * TIMEOUT;
     settings.upstream_ca_pem = Some(world.ca().ca_pem().into_bytes());
     Ok(settings)

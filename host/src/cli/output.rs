@@ -46,6 +46,9 @@ pub(super) struct Row<'a> {
     /// Milliseconds to the first byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_ms: Option<f64>,
+    /// The address that the judge saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
@@ -69,12 +72,13 @@ impl<'a> Row<'a> {
             alive: verdict.map(Verdict::is_alive),
             level: verdict.and_then(|verdict| verdict.passed).map(proxywhirl_core::Level::as_str),
             latency_ms: verdict.and_then(|verdict| verdict.latency).map(milliseconds),
+            exit: verdict.and_then(|verdict| verdict.exit).map(|exit| exit.to_string()),
             fault: verdict.and_then(|verdict| verdict.fault.as_ref()).map(ToString::to_string),
         }
     }
 
     const CSV_HEADER: &'static str =
-        "scheme,host,port,username,password,country,anonymity,tags,alive,level,latency_ms,fault";
+        "scheme,host,port,username,password,country,anonymity,tags,alive,level,latency_ms,exit,fault";
 
     fn to_csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
@@ -90,6 +94,7 @@ impl<'a> Row<'a> {
             self.alive.map_or_else(String::new, |alive| alive.to_string()),
             self.level.unwrap_or_default().to_owned(),
             number(self.latency_ms),
+            self.exit.clone().unwrap_or_default(),
             quoted(self.fault.as_deref().unwrap_or_default()),
         ]
         .join(",")

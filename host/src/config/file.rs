@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::check::CheckSection;
 use super::control::ControlSection;
 use super::events::EventsSection;
 use super::plugins::PluginsSection;
@@ -137,20 +138,6 @@ pub struct StrategySection {
     /// Its options.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
-}
-
-/// `[check]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckSection {
-    /// How far a check goes: `format`, `tcp` or `http`.
-    pub level: Option<String>,
-    /// The judge's URL.
-    pub judge: Option<String>,
-    /// For one check.
-    pub timeout: Option<Span>,
-    /// Checks at once.
-    pub concurrency: Option<usize>,
 }
 
 /// `[[hooks]]`

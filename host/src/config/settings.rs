@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_core::{Level, Scheme, Tag, Tags};
+use proxywhirl_core::{Scheme, Tag, Tags};
 use proxywhirl_gateway::GatewayConfig;
 
+use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
-use super::file::{CheckSection, ConfigError, ConfigFile, GatewaySection, HealthSection, SourceSection, Span};
+use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, SourceSection, Span};
 use super::plugins::PluginsSettings;
 
 /// Where the gateway listens if nothing else is said: on this machine only.
@@ -19,12 +20,6 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The strategy if nothing else is said.
 pub const DEFAULT_STRATEGY: &str = "round-robin";
-
-/// Checks at once if nothing else is said: quick, and kind to home routers.
-pub const DEFAULT_CONCURRENCY: usize = 256;
-
-/// For one check, if nothing else is said.
-pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A plugin that is used, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,19 +83,6 @@ pub struct Settings {
     pub sources: Vec<SourceSettings>,
 }
 
-/// How proxies are proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckSettings {
-    /// How far a check goes.
-    pub level: Level,
-    /// The judge's URL; none when there is no judge that they could be proven with.
-    pub judge: Option<String>,
-    /// For one check.
-    pub timeout: Duration,
-    /// Checks at once.
-    pub concurrency: usize,
-}
-
 /// Where proxies come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceSettings {
@@ -137,12 +119,7 @@ impl Default for Settings {
             save_interval: Duration::from_secs(1),
             plugins: PluginsSettings::default(),
             strategy: PluginUse::of(DEFAULT_STRATEGY),
-            check: CheckSettings {
-                level: Level::Http,
-                judge: None,
-                timeout: DEFAULT_CHECK_TIMEOUT,
-                concurrency: DEFAULT_CONCURRENCY,
-            },
+            check: CheckSettings::default(),
             events: None,
             control: Socket::default(),
             hooks: Vec::new(),
@@ -177,7 +154,7 @@ impl Settings {
                 name: file.strategy.name.unwrap_or(default.strategy.name),
                 options: json(file.strategy.options).map_err(wrong)?,
             },
-            check: check(&file.check).map_err(wrong)?,
+            check: file.check.meaning().map_err(wrong)?,
             events: file.events.meaning(folder).map_err(wrong)?,
             control: file.control.meaning(folder),
             hooks: file
@@ -200,7 +177,7 @@ fn span(written: Option<Span>, default: Duration) -> Duration {
     written.map_or(default, |span| span.0)
 }
 
-fn at_least_one<T: PartialOrd + From<u8>>(key: &str, written: Option<T>, default: T) -> Result<T, String> {
+pub(super) fn at_least_one<T: PartialOrd + From<u8>>(key: &str, written: Option<T>, default: T) -> Result<T, String> {
     match written {
         Some(value) if value < T::from(1) => Err(format!("{key} must be at least 1")),
         Some(value) => Ok(value),
@@ -243,23 +220,6 @@ fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
         cooldown: span(written.cooldown, default.cooldown),
         cooldown_max: span(written.cooldown_max, default.cooldown_max),
         successes: at_least_one("health.successes", written.successes, default.successes)?,
-    })
-}
-
-fn check(written: &CheckSection) -> Result<CheckSettings, String> {
-    let default = Settings::default().check;
-    let level = match &written.level {
-        Some(word) => Level::ALL
-            .into_iter()
-            .find(|level| level.as_str() == word)
-            .ok_or_else(|| format!("check.level {word:?} is none of format, tcp, http"))?,
-        None => default.level,
-    };
-    Ok(CheckSettings {
-        level,
-        judge: written.judge.clone(),
-        timeout: span(written.timeout, default.timeout),
-        concurrency: at_least_one("check.concurrency", written.concurrency, default.concurrency)?,
     })
 }
 
@@ -324,7 +284,7 @@ mod tests {
         let error = |text: &str| settings(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.attempts must be at least 1");
         insta::assert_snapshot!(error("[pool]\ncapacity = 20000000\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: pool.capacity 20000000 is more than a pool can have, 16777216");
-        insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, tcp, http"#);
+        insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target"#);
         insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);
     }
 }

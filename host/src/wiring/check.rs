@@ -1,13 +1,15 @@
-//! What proves proxies, and the judge that it asks.
+//! What proves proxies, and the judges that it asks.
+
+use std::sync::Arc;
 
 use proxywhirl_engine::Clock;
-use proxywhirl_engine::check::judge::{Judge, JudgeConfig, JudgeUrl};
+use proxywhirl_engine::check::judge::{BadCertificate, Judge, JudgeConfig, JudgeTls, JudgeUrl, NotAJudge};
 use proxywhirl_engine::check::{Checker, CheckerConfig};
-use proxywhirl_net::Dialer;
+use proxywhirl_net::{Dialer, TlsConfig, tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::settings::CheckSettings;
+use crate::config::CheckSettings;
 use crate::exit::{Exit, Failure};
 
 /// Reads a judge's URL.
@@ -15,32 +17,66 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// When it is none.
 pub fn judge_url(text: &str) -> Result<JudgeUrl, Failure> {
-    text.parse().map_err(|error: proxywhirl_engine::check::judge::NotAJudge| {
+    text.parse().map_err(|error: NotAJudge| {
         Failure::new(Exit::Usage, error).hint("a judge is http://HOST:PORT/, where `proxywhirl judge` runs")
     })
 }
 
-/// What checks candidates, as it was configured. Asks the judge without a proxy first: for the address of ours that it
-/// sees, from which the anonymity follows, and because without it every proxy would look dead.
+/// What checks candidates, as it was configured. It has asked no judge yet.
 ///
 /// # Errors
-/// When the judge's URL is none, or the judge does not answer.
-pub async fn checker(settings: &CheckSettings, dialer: Dialer, clock: Clock) -> Result<Checker, Failure> {
-    let judge = settings.judge.as_deref().map(judge_url).transpose()?;
-    let mut config = CheckerConfig::new(dialer, judge, clock);
-    config.timeout = settings.timeout;
-    config.concurrency = settings.concurrency;
-    if let Some(url) = &settings.judge {
-        let sighting = Checker::new(config.clone()).ask_judge_directly().await.map_err(|fault| {
-            Failure::new(Exit::Input, format!("the judge {url} does not answer: {fault}"))
-                .hint("start one with `proxywhirl judge`, or check less with level tcp")
+/// When a judge's URL is none, or something that the level needs is missing.
+pub fn checker(
+    settings: &CheckSettings,
+    dialer: Dialer,
+    trusted: &TlsConfig,
+    clock: Clock,
+) -> Result<Checker, Failure> {
+    let judges = settings.judges.iter().map(|url| judge_url(url)).collect::<Result<_, _>>()?;
+    let target = settings.target.as_ref().map(|target| target.to_check()).transpose();
+    let trusted = tls::client_config(trusted).map_err(|error| Failure::new(Exit::Usage, error))?;
+    Ok(Checker::new(CheckerConfig {
+        anonymity: settings.anonymity,
+        target: target.map_err(|error| Failure::new(Exit::Usage, error))?,
+        detect: settings.detect,
+        timeout: settings.timeout,
+        concurrency: settings.concurrency,
+        per_host: settings.per_host,
+        ..CheckerConfig::new(dialer, judges, Arc::clone(&trusted), clock)
+    }))
+}
+
+/// The same, and its judges were asked without a proxy: for the address of ours that they see, from which the anonymity
+/// follows, and because without them every proxy would look dead.
+///
+/// # Errors
+/// When a judge's URL is none, or none of the judges answers.
+pub async fn met_checker(
+    settings: &CheckSettings,
+    dialer: Dialer,
+    trusted: &TlsConfig,
+    clock: Clock,
+) -> Result<Checker, Failure> {
+    let checker = checker(settings, dialer, trusted, clock)?;
+    if !settings.judges.is_empty() {
+        checker.meet_judges().await.map_err(|fault| {
+            let judges = settings.judges.join(", ");
+            Failure::new(Exit::Input, format!("the judge {judges} does not answer: {fault}"))
+                .hint("start one with `proxywhirl judge`, or check less with level protocol or tcp")
         })?;
-        config.own_addresses.push(sighting.peer);
     }
-    Ok(Checker::new(config))
+    Ok(checker)
+}
+
+/// A judge with a certificate of its own making.
+///
+/// # Errors
+/// When the certificate cannot be made.
+pub fn judge() -> Result<Judge, BadCertificate> {
+    Ok(Judge::new(JudgeConfig::default(), Clock::default()).with_tls(JudgeTls::self_signed()?))
 }
 
 /// Serves as a judge until the token is cancelled.
-pub async fn serve_judge(listener: TcpListener, shutdown: CancellationToken) {
-    Judge::new(JudgeConfig::default(), Clock::default()).serve(listener, shutdown.cancelled_owned()).await;
+pub async fn serve_judge(judge: Judge, listener: TcpListener, shutdown: CancellationToken) {
+    judge.serve(listener, shutdown.cancelled_owned()).await;
 }

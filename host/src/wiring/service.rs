@@ -10,14 +10,14 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
-use proxywhirl_core::{Candidate, Level, Secret};
+use proxywhirl_core::{Candidate, Secret};
 use proxywhirl_engine::check::{Checked, Checker};
 use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload, milliseconds};
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::source::{BadLocation, Source};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_net::Dialer;
+use proxywhirl_net::{Dialer, TlsConfig};
 use proxywhirl_store::{MemoryKeyValues, Sqlite, SqliteKeyValues};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
-use crate::config::settings::CheckSettings;
-use crate::config::{Settings, SourceSettings, SupervisionSettings};
+use crate::config::{CheckSettings, Settings, SourceSettings, SupervisionSettings};
 use crate::exit::{Exit, Failure};
 
 /// Candidates that are admitted at once while checks run: the pool grows while one watches, and not one by one.
@@ -43,6 +42,7 @@ pub struct Service {
     gatherer: Arc<ArcSwap<Gatherer>>,
     allow_private: bool,
     dialer: Dialer,
+    trusted: TlsConfig,
     check: CheckSettings,
 }
 
@@ -71,7 +71,7 @@ impl Service {
         let registry = Registry::load(&settings.plugins, surroundings)?;
         let mut tls = net::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());
-        let dialer = net::dialer(tls, settings.gateway.connect_timeout)?;
+        let dialer = net::dialer(tls.clone(), settings.gateway.connect_timeout)?;
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(key_values);
         let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, symbols };
@@ -91,6 +91,7 @@ impl Service {
             registry,
             allow_private: settings.allow_private,
             dialer,
+            trusted: tls,
             check: settings.check.clone(),
         })
     }
@@ -131,7 +132,8 @@ impl Service {
         filled.count(self.engine.admit(admissions).await);
         if !unproven.is_empty() {
             self.can_prove()?;
-            let checker = super::checker(&self.check, self.dialer.clone(), self.engine.clock()).await?;
+            let dialer = if self.allow_private { self.dialer.clone() } else { self.dialer.public_only() };
+            let checker = super::met_checker(&self.check, dialer, &self.trusted, self.engine.clock()).await?;
             let candidates = self.gather(&unproven, &mut filled).await?;
             self.prove(&checker, candidates, &mut filled).await;
         }
@@ -143,11 +145,14 @@ impl Service {
     /// # Errors
     /// When they need a judge and there is none.
     pub fn can_prove(&self) -> Result<(), Failure> {
-        if self.check.level < Level::Http || self.check.judge.is_some() {
-            return Ok(());
-        }
-        Err(Failure::new(Exit::Usage, "there are sources that are not trusted, and no judge to check what they name")
-            .hint("set check.judge to a `proxywhirl judge` that the proxies reach, or check.level = \"tcp\", or trust = true"))
+        let Err(missing) = self.check.is_complete() else { return Ok(()) };
+        Err(Failure::new(
+            Exit::Usage,
+            format!("there are sources that are not trusted, and {missing} to check what they name"),
+        )
+        .hint(
+            "set check.judge to a `proxywhirl judge` that the proxies reach, or check.level = \"tcp\", or trust = true",
+        ))
     }
 
     /// [`Service::fill`] as a task: the gateway serves meanwhile with who is there.

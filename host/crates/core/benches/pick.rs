@@ -327,7 +327,14 @@ mod publish {
 fn member(number: usize) -> Candidate {
     let host = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(number).unwrap());
     let endpoint = format!("http://{host}:8080").parse().unwrap();
-    Candidate { endpoint, tags: Tags::default(), country: None, anonymity: Anonymity::Unknown, line: 0, is_guess: false }
+    Candidate {
+        endpoint,
+        tags: Tags::default(),
+        country: None,
+        anonymity: Anonymity::Unknown,
+        line: 0,
+        is_guess: false,
+    }
 }
 
 fn vouched(number: usize) -> Admission {

@@ -32,16 +32,8 @@ pub enum Level {
 
 impl Level {
     /// Every level, from the shallowest.
-    pub const ALL: [Self; 8] = [
-        Self::Format,
-        Self::Dns,
-        Self::Tcp,
-        Self::Protocol,
-        Self::Http,
-        Self::Tls,
-        Self::Anonymity,
-        Self::Target,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Format, Self::Dns, Self::Tcp, Self::Protocol, Self::Http, Self::Tls, Self::Anonymity, Self::Target];
 
     /// The level as people write it.
     #[must_use]

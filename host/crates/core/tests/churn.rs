@@ -62,7 +62,14 @@ fn is_closed(member: &Member, now: Timestamp) -> bool {
 fn vouched(n: u32) -> Admission {
     let endpoint = format!("http://10.0.{}.{}:80", n / 250, n % 250).parse().unwrap();
     let anonymity = Anonymity::Unknown;
-    Admission::Vouched(Box::new(Candidate { endpoint, tags: Tags::default(), country: None, anonymity, line: 0, is_guess: false }))
+    Admission::Vouched(Box::new(Candidate {
+        endpoint,
+        tags: Tags::default(),
+        country: None,
+        anonymity,
+        line: 0,
+        is_guess: false,
+    }))
 }
 
 impl World {

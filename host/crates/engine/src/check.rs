@@ -234,7 +234,8 @@ impl Checker {
             return Ok(self.connect(endpoint, seen).await?);
         }
         if level == Level::Protocol {
-            let asked = protocol::speaks(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await;
+            let asked =
+                protocol::speaks(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await;
             let asked = asked.inspect_err(|fault| seen.passed = Some(reached(fault)));
             return Ok(asked.map(|()| seen.speaks(endpoint.scheme))?);
         }
@@ -367,9 +368,11 @@ fn reached(fault: &Fault) -> Level {
         // The protocol cannot name the judge: nothing was dialled.
         (Side::Upstream, _, Kind::Unsupported) => Level::Format,
         // It said no, in its protocol.
-        (_, Stage::Auth | Stage::Handshake | Stage::FirstByte, Kind::Denied | Kind::Unauthorized | Kind::Unexpected) => {
-            Level::Protocol
-        }
+        (
+            _,
+            Stage::Auth | Stage::Handshake | Stage::FirstByte,
+            Kind::Denied | Kind::Unauthorized | Kind::Unexpected,
+        ) => Level::Protocol,
         (_, Stage::Body, _) => Level::Protocol,
         (_, Stage::Tls | Stage::Auth | Stage::Handshake | Stage::Request | Stage::FirstByte, _) => Level::Tcp,
     }

@@ -81,7 +81,7 @@ pub async fn through(
     within(deadline, Side::Upstream, Stage::Tls, async {
         connector.connect(name, stream).await.map_err(|error| {
             let mut fault = fault::upstream(Stage::Tls, &error);
-            fault.detail = format!("TLS with {host} through it: {error}").into();
+            fault.detail = error.to_string().into();
             fault
         })
     })

@@ -11,7 +11,8 @@ use proxywhirl_core::Anonymity;
 use super::judge::Sighting;
 
 /// Fields that a request of ours has, and those that a careful proxy may change on its way without telling of itself.
-const OURS: [&str; 7] = ["host", "user-agent", "accept", "x-judge-nonce", "connection", "accept-encoding", "keep-alive"];
+const OURS: [&str; 7] =
+    ["host", "user-agent", "accept", "x-judge-nonce", "connection", "accept-encoding", "keep-alive"];
 
 /// The anonymity that a judge's answer shows, when it sees us at one of `own` without a proxy.
 #[must_use]

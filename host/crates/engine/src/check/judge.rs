@@ -198,7 +198,8 @@ mod tests {
         let answer = |nonce: &str, proof: String| {
             let peer = "1.2.3.4".parse().unwrap();
             let (method, headers, certificate) = ("GET".to_owned(), Vec::new(), None);
-            serde_json::to_vec(&Answer { nonce: nonce.to_owned(), proof, peer, method, headers, at: 1, certificate }).unwrap()
+            serde_json::to_vec(&Answer { nonce: nonce.to_owned(), proof, peer, method, headers, at: 1, certificate })
+                .unwrap()
         };
         let error = |body: &[u8]| challenge.verify(body).unwrap_err();
         let right = proof(&challenge.query, &challenge.field);

@@ -60,7 +60,8 @@ pub(super) struct Known {
 
 impl Judges {
     pub(super) fn new(urls: Vec<JudgeUrl>, timeout: Duration) -> Self {
-        let seat = |url| Seat { url, known: ArcSwapOption::empty(), answered: AtomicU64::new(0), asking: Mutex::new(()) };
+        let seat =
+            |url| Seat { url, known: ArcSwapOption::empty(), answered: AtomicU64::new(0), asking: Mutex::new(()) };
         Self {
             seats: urls.into_iter().map(seat).collect(),
             turn: AtomicUsize::new(0),

@@ -93,7 +93,13 @@ pub(super) async fn secured(
     deadline: Instant,
 ) -> Result<impl AsyncRead + AsyncWrite + Unpin, Fault> {
     let stream = dialled(deadline, dialer.tunnel(upstream, target)).await?;
-    tls::through(stream, config, &target.host, deadline).await
+    tls::through(stream, config, &target.host, deadline).await.map_err(|mut fault| {
+        if fault.kind == Kind::Certificate {
+            fault.detail =
+                format!("somebody on the way answers TLS in place of {}: {}", target.host, fault.detail).into();
+        }
+        fault
+    })
 }
 
 /// Asks the judge straight.

@@ -60,7 +60,8 @@ impl FromStr for StatusRanges {
 
     fn from_str(text: &str) -> Result<Self, BadTarget> {
         let bad = || BadTarget(format!("{text:?} is no list of statuses such as 200-299,304"));
-        let status = |word: &str| word.trim().parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(bad);
+        let status =
+            |word: &str| word.trim().parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(bad);
         let ranges = text.split([',', '/']).map(|part| match part.split_once('-') {
             Some((first, last)) => Ok(status(first)?..=status(last)?),
             None => Ok(status(part)?..=status(part)?),

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::StreamExt;
 use proxywhirl_core::Tags;
 use proxywhirl_net::{DialerConfig, TlsConfig};
-use futures_util::StreamExt;
-use proxywhirl_world::{Anonymity as Told, Behaviour, Origin, Protocol, TestCa, Upstream, UpstreamOptions, closed_port};
+use proxywhirl_world::{
+    Anonymity as Told, Behaviour, Origin, Protocol, TestCa, Upstream, UpstreamOptions, closed_port,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -63,7 +65,14 @@ impl Court {
 
 fn candidate(url: &str) -> Candidate {
     let endpoint = url.parse().unwrap();
-    Candidate { endpoint, tags: Tags::default(), country: None, anonymity: Anonymity::Unknown, line: 1, is_guess: false }
+    Candidate {
+        endpoint,
+        tags: Tags::default(),
+        country: None,
+        anonymity: Anonymity::Unknown,
+        line: 1,
+        is_guess: false,
+    }
 }
 
 #[tokio::test]
@@ -238,7 +247,9 @@ async fn tls_through_it_is_the_judge_s_or_it_fails() {
             assert_eq!(verdict.passed, Some(Level::Http), "{protocol}: in the open it serves");
         }
     }
-    for (behaviour, kind) in [(Behaviour::GarbageAfterConnect, Kind::Tls), (Behaviour::RefuseConnect(403), Kind::Denied)] {
+    for (behaviour, kind) in
+        [(Behaviour::GarbageAfterConnect, Kind::Tls), (Behaviour::RefuseConnect(403), Kind::Denied)]
+    {
         let upstream = Upstream::start(court.options(Protocol::Http).behaviour(behaviour)).await.unwrap();
         let verdict = court.check(&upstream, Level::Tls).await.verdict;
         assert_eq!(verdict.passed, Some(Level::Http), "{behaviour}");
@@ -305,8 +316,12 @@ async fn a_target_answers_as_the_user_expects_or_the_proxy_fails() {
     let status = Expected { status: "404,418".parse().unwrap(), ..Expected::default() };
     assert!(!check("/", status).await.is_alive());
     let verdict = check("/", body("no such words")).await;
-    assert_eq!((verdict.passed, verdict.fault.map(|fault| fault.kind)), (Some(Level::Anonymity), Some(Kind::Unexpected)));
-    let field = Expected { headers: vec![("Content-Type".to_owned(), "^text/".parse().unwrap())], ..Expected::default() };
+    assert_eq!(
+        (verdict.passed, verdict.fault.map(|fault| fault.kind)),
+        (Some(Level::Anonymity), Some(Kind::Unexpected))
+    );
+    let field =
+        Expected { headers: vec![("Content-Type".to_owned(), "^text/".parse().unwrap())], ..Expected::default() };
     check("/", field).await;
     let missing = Expected { headers: vec![("X-Not-There".to_owned(), ".".parse().unwrap())], ..Expected::default() };
     assert!(!check("/", missing).await.is_alive());

@@ -46,7 +46,8 @@ impl JudgeTls {
     pub fn self_signed() -> Result<Self, BadCertificate> {
         let bad = |error: rcgen::Error| BadCertificate(error.to_string());
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).map_err(bad)?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| BadCertificate(error.to_owned()))?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .map_err(|error| BadCertificate(error.to_owned()))?;
         Self::new(vec![made.cert.der().clone()], key)
     }
 

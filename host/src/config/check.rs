@@ -1,0 +1,256 @@
+//! `[check]`: how proxies are proven, and how often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proxywhirl_core::{Anonymity, Level};
+use proxywhirl_engine::check::CheckerConfig;
+use proxywhirl_engine::check::target::{Expected, TargetCheck};
+use regex::bytes::Regex;
+use serde::Deserialize;
+
+use super::file::Span;
+use super::settings::at_least_one;
+
+/// `[check]`, as it was written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSection {
+    /// How far a check goes.
+    pub level: Option<String>,
+    /// The judge's URL, or several.
+    pub judge: Option<OneOrMore>,
+    /// For one connection of a check.
+    pub timeout: Option<Span>,
+    /// Checks at once.
+    pub concurrency: Option<usize>,
+    /// Checks of one host at once.
+    pub per_host: Option<usize>,
+    /// The least anonymity.
+    pub anonymity: Option<String>,
+    /// Whether a guessed protocol is found out.
+    pub detect: Option<bool>,
+    /// The user's own URL.
+    pub target: Option<TargetSection>,
+}
+
+/// A text, or a list of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// A text.
+    One(String),
+    /// A list.
+    More(Vec<String>),
+}
+
+/// `[check.target]`, as it was written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSection {
+    /// The URL.
+    pub url: String,
+    /// Statuses, such as `200-299,304`.
+    pub status: Option<String>,
+    /// What the body must match.
+    pub body: Option<String>,
+    /// Fields, and what they must match.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How proxies are proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// How far a check goes.
+    pub level: Level,
+    /// URLs of judges; none when there is no judge that they could be proven with.
+    pub judges: Vec<String>,
+    /// For one connection of a check.
+    pub timeout: Duration,
+    /// Checks at once.
+    pub concurrency: usize,
+    /// Checks of one host at once.
+    pub per_host: usize,
+    /// The least anonymity that passes level `anonymity`.
+    pub anonymity: Anonymity,
+    /// Whether a protocol that its source only guessed is found out.
+    pub detect: bool,
+    /// The user's own URL, for level `target`.
+    pub target: Option<TargetSettings>,
+}
+
+/// The user's own URL, and what it must answer. Checked already: it can be made into a [`TargetCheck`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetSettings {
+    /// The URL.
+    pub url: String,
+    /// Statuses, such as `200-299,304`; none for 200 to 299.
+    pub status: Option<String>,
+    /// A regular expression for the body.
+    pub body: Option<String>,
+    /// Names of fields, and regular expressions for their values.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Default for CheckSettings {
+    fn default() -> Self {
+        Self {
+            level: Level::Http,
+            judges: Vec::new(),
+            timeout: CheckerConfig::TIMEOUT,
+            concurrency: CheckerConfig::CONCURRENCY,
+            per_host: CheckerConfig::PER_HOST,
+            anonymity: Anonymity::Unknown,
+            detect: true,
+            target: None,
+        }
+    }
+}
+
+impl CheckSettings {
+    /// Whether there is what the level needs.
+    ///
+    /// # Errors
+    /// What is missing, in words for people.
+    pub fn is_complete(&self) -> Result<(), &'static str> {
+        match self.level {
+            Level::Target if self.target.is_none() => Err("no target"),
+            level if level >= Level::Http && self.judges.is_empty() => Err("no judge"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CheckSection {
+    /// What it means.
+    ///
+    /// # Errors
+    /// When a value is out of its range, with its key.
+    pub fn meaning(&self) -> Result<CheckSettings, String> {
+        let default = CheckSettings::default();
+        let target = self.target.as_ref().map(TargetSection::meaning).transpose();
+        Ok(CheckSettings {
+            level: self
+                .level
+                .as_deref()
+                .map_or(Ok(default.level), level)
+                .map_err(|error| format!("check.level {error}"))?,
+            judges: match &self.judge {
+                None => Vec::new(),
+                Some(OneOrMore::One(url)) => vec![url.clone()],
+                Some(OneOrMore::More(urls)) => urls.clone(),
+            },
+            timeout: self.timeout.map_or(default.timeout, |span| span.0),
+            concurrency: at_least_one("check.concurrency", self.concurrency, default.concurrency)?,
+            per_host: at_least_one("check.per_host", self.per_host, default.per_host)?,
+            anonymity: match self.anonymity.as_deref() {
+                None => default.anonymity,
+                Some(word) => anonymity(word).map_err(|error| format!("check.anonymity {error}"))?,
+            },
+            detect: self.detect.unwrap_or(default.detect),
+            target: target.map_err(|error| format!("check.target: {error}"))?,
+        })
+    }
+}
+
+impl TargetSection {
+    fn meaning(&self) -> Result<TargetSettings, String> {
+        let headers = self.headers.iter().map(|(name, pattern)| (name.clone(), pattern.clone())).collect();
+        let settings =
+            TargetSettings { url: self.url.clone(), status: self.status.clone(), body: self.body.clone(), headers };
+        settings.to_check()?;
+        Ok(settings)
+    }
+}
+
+impl TargetSettings {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// What of it cannot be meant.
+    pub fn to_check(&self) -> Result<TargetCheck, String> {
+        let pattern =
+            |text: &str| Regex::new(text).map_err(|error| format!("{text:?} is no regular expression: {error}"));
+        let mut expected = Expected::default();
+        if let Some(status) = &self.status {
+            expected.status = status.parse().map_err(|error| format!("status {error}"))?;
+        }
+        expected.body = self.body.as_deref().map(pattern).transpose()?;
+        for (name, value) in &self.headers {
+            expected.headers.push((name.clone(), pattern(value)?));
+        }
+        TargetCheck::new(&self.url, expected).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads a level.
+///
+/// # Errors
+/// When it is none, with those that there are.
+pub fn level(word: &str) -> Result<Level, String> {
+    let known = || Level::ALL.map(Level::as_str).join(", ");
+    Level::from_word(word).ok_or_else(|| format!("{word:?} is none of {}", known()))
+}
+
+/// Reads the least anonymity.
+///
+/// # Errors
+/// When it is none, with those that there are.
+pub fn anonymity(word: &str) -> Result<Anonymity, String> {
+    match Anonymity::from_word(word) {
+        Anonymity::Unknown if word != "unknown" => {
+            Err(format!("{word:?} is none of unknown, transparent, anonymous, elite"))
+        }
+        anonymity => Ok(anonymity),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn meaning(text: &str) -> Result<CheckSettings, String> {
+        toml::from_str::<CheckSection>(text).map_err(|error| error.message().to_owned())?.meaning()
+    }
+
+    #[test]
+    fn what_is_not_said_is_the_default() {
+        assert_eq!(meaning("").unwrap(), CheckSettings::default());
+    }
+
+    #[test]
+    fn a_judge_may_be_one_or_several() {
+        assert_eq!(meaning("judge = \"http://a/\"").unwrap().judges, ["http://a/"]);
+        assert_eq!(meaning("judge = [\"http://a/\", \"http://b/\"]").unwrap().judges.len(), 2);
+    }
+
+    #[test]
+    fn a_target_has_what_it_must_answer() {
+        let text = "level = \"target\"\nanonymity = \"elite\"\n[target]\nurl = \"https://shop.example/\"\n\
+                    status = \"200,404\"\nbody = \"(?i)price\"\nheaders = { Server = \"^nginx\" }\n";
+        let settings = meaning(text).unwrap();
+        assert_eq!((settings.level, settings.anonymity), (Level::Target, Anonymity::Elite));
+        assert_eq!(settings.target.unwrap().headers, [("Server".to_owned(), "^nginx".to_owned())]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_told_with_its_key() {
+        for (text, told) in [
+            (
+                "level = \"deep\"",
+                "check.level \"deep\" is none of format, dns, tcp, protocol, http, tls, anonymity, target",
+            ),
+            ("anonymity = \"high\"", "check.anonymity \"high\" is none of"),
+            ("per_host = 0", "check.per_host must be at least 1"),
+            ("[target]\nurl = \"shop.example\"", "check.target: \"shop.example\" is no URL"),
+            ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: \"(\" is no regular expression"),
+            ("[target]\nurl = \"http://a/\"\nstatus = \"ok\"", "check.target: status \"ok\" is no list"),
+            ("judges = []", "unknown field `judges`"),
+        ] {
+            let error = meaning(text).unwrap_err();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}
