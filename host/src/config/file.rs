@@ -111,6 +111,10 @@ pub struct PoolSection {
 pub struct HealthSection {
     /// Faults in a row that open a breaker.
     pub failures: Option<u32>,
+    /// The share of the last outcomes that must have gone well.
+    pub min_success: Option<f32>,
+    /// Outcomes from which that share is told.
+    pub samples: Option<u32>,
     /// How long it stays open the first time.
     pub cooldown: Option<Span>,
     /// How long it stays open at the most.

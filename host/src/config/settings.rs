@@ -215,8 +215,18 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
 
 fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
     let default = BreakerConfig::default();
+    let min_success = written.min_success.unwrap_or(default.min_success);
+    if !(0.0..=1.0).contains(&min_success) {
+        return Err(format!("health.min_success {min_success} is not in 0 to 1"));
+    }
+    let samples = written.samples.unwrap_or(default.samples);
+    if !(1..=100).contains(&samples) {
+        return Err(format!("health.samples {samples} is not in 1 to 100"));
+    }
     Ok(BreakerConfig {
         failures: at_least_one("health.failures", written.failures, default.failures)?,
+        min_success,
+        samples,
         cooldown: span(written.cooldown, default.cooldown),
         cooldown_max: span(written.cooldown_max, default.cooldown_max),
         successes: at_least_one("health.successes", written.successes, default.successes)?,
@@ -283,6 +293,8 @@ mod tests {
     fn values_out_of_range_are_told_with_their_key() {
         let error = |text: &str| settings(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error("[health]\nmin_success = 30\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.min_success 30 is not in 0 to 1");
+        insta::assert_snapshot!(error("[health]\nsamples = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.samples 0 is not in 1 to 100");
         insta::assert_snapshot!(error("[pool]\ncapacity = 20000000\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: pool.capacity 20000000 is more than a pool can have, 16777216");
         insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target"#);
         insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);

@@ -28,6 +28,8 @@ const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 /// No breaker closes by itself during a test.
 const BREAKER: BreakerConfig = BreakerConfig {
     failures: 1,
+    min_success: 0.0,
+    samples: 100,
     cooldown: Duration::from_secs(1_000_000),
     cooldown_max: Duration::from_secs(1_000_000),
     successes: 1,

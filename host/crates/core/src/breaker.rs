@@ -1,8 +1,13 @@
 //! Circuit breaker: keeps requests away from a member that fails again and again.
 //!
-//! It opens after a number of faults in a row, lets one probe through when its cooldown is over, and
-//! closes when enough probes in a row succeeded; a failed probe opens it for twice as long, up to a
-//! limit. See Nygard, "Release It!", and the circuit breaker of linkerd.
+//! It opens after a number of faults in a row, because a member that has died is to be left at once; and at a low rate of
+//! success among the last outcomes, because a run misses a partial outage. One that is known to fail now and then needs a
+//! longer run, one that would come about by chance once in a million requests: a member that fails every fifth time is slow
+//! to be given up, and does not flap.
+//!
+//! It lets one probe through when its cooldown is over, and closes when enough probes in a row succeeded; a failed probe
+//! opens it for twice as long, up to a limit. What it knew of the rate it then forgets: whoever comes back is new. See
+//! Nygard, "Release It!", and the circuit breaker of linkerd.
 //!
 //! Only the member that was chosen is asked to [`Breaker::admit`]: asking all of them would use up
 //! the one probe of those that are then not chosen, and they would never recover.
@@ -10,12 +15,27 @@
 use std::time::Duration;
 
 use crate::time::Timestamp;
+use crate::window::Window;
+
+/// Chances that a run of faults comes about without anything having changed: one in so many requests.
+const SURPRISE: f64 = 1e6;
+
+/// Outcomes before the run from which a rate of faults is told; below that, every member is taken for a good one.
+const KNOWN: u32 = 20;
+
+/// A run is never longer than so many times the least.
+const PATIENCE: u32 = 4;
 
 /// When a breaker opens and closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerConfig {
-    /// Faults in a row that open it; at least 1.
+    /// Faults in a row that open it; at least 1. Up to four times as many for a member that fails now and then.
     pub failures: u32,
+    /// The share of the last outcomes that must have gone well, from 0 to 1: it opens below that, once there are
+    /// [`BreakerConfig::samples`] of them. 0 for never.
+    pub min_success: f32,
+    /// Outcomes from which that share is told, 1 to 100.
+    pub samples: u32,
     /// How long it stays open the first time.
     pub cooldown: Duration,
     /// How long it stays open at the most: each failed probe doubles the cooldown.
@@ -26,7 +46,14 @@ pub struct BreakerConfig {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self { failures: 5, cooldown: Duration::from_secs(5), cooldown_max: Duration::from_secs(60), successes: 2 }
+        Self {
+            failures: 5,
+            min_success: 0.3,
+            samples: 30,
+            cooldown: Duration::from_secs(5),
+            cooldown_max: Duration::from_secs(60),
+            successes: 2,
+        }
     }
 }
 
@@ -76,11 +103,13 @@ pub struct Breaker {
     /// When the first probe may go, or might have gone, after it opened last. What was admitted before that says
     /// nothing about the member as it is now, however late it ends.
     since: Timestamp,
+    /// The last outcomes since it closed last.
+    window: Window,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: State::Closed { faults: 0 }, since: Timestamp::default() }
+        Self { state: State::Closed { faults: 0 }, since: Timestamp::default(), window: Window::default() }
     }
 }
 
@@ -91,10 +120,16 @@ impl Breaker {
         self.state
     }
 
+    /// The last outcomes since it closed last.
+    #[must_use]
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
     /// Asks to let a request through, for the member that was chosen. True admits it, and then
     /// [`Breaker::record`] must follow, once.
     pub fn admit(&mut self, config: &BreakerConfig, now: Timestamp) -> bool {
-        let (state, admitted) = step(self.state, Input::Admit, config, now);
+        let (state, admitted) = step(self.state, Input::Admit, self.window, config, now);
         self.state = state;
         admitted
     }
@@ -105,22 +140,30 @@ impl Breaker {
         if admitted < self.since {
             return;
         }
-        self.state = step(self.state, input, config, now).0;
-        if let State::Open { until, .. } = self.state {
-            self.since = until;
+        match input {
+            Input::Success => self.window.record(true),
+            Input::Failure => self.window.record(false),
+            Input::Admit | Input::Neutral => {}
+        }
+        let was_closed = matches!(self.state, State::Closed { .. });
+        self.state = step(self.state, input, self.window, config, now).0;
+        match self.state {
+            State::Open { until, .. } => self.since = until,
+            State::Closed { .. } if !was_closed => self.window = Window::default(),
+            State::Closed { .. } | State::HalfOpen { .. } => {}
         }
     }
 }
 
 /// The whole machine. The second part of the answer says whether a request is let through.
-fn step(state: State, input: Input, config: &BreakerConfig, now: Timestamp) -> (State, bool) {
+fn step(state: State, input: Input, window: Window, config: &BreakerConfig, now: Timestamp) -> (State, bool) {
     match (state, input) {
         (State::Closed { .. }, Input::Admit) => (state, true),
         (State::Closed { .. }, Input::Success) => (State::Closed { faults: 0 }, false),
         (State::Closed { .. }, Input::Neutral) => (state, false),
         (State::Closed { faults }, Input::Failure) => {
             let faults = faults.saturating_add(1);
-            if faults < config.failures {
+            if faults < run_of_surprise(window, config) && !is_failing(window, config) {
                 (State::Closed { faults }, false)
             } else {
                 (State::Open { until: now + config.cooldown, cooldown: config.cooldown }, false)
@@ -153,15 +196,37 @@ fn step(state: State, input: Input, config: &BreakerConfig, now: Timestamp) -> (
     }
 }
 
+/// How many faults in a row are more than chance.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Clamped, and the cast does that too.
+fn run_of_surprise(window: Window, config: &BreakerConfig) -> u32 {
+    // The run itself is what is to be explained.
+    let before = window.len() - window.run();
+    if before < KNOWN {
+        return config.failures;
+    }
+    let fault_rate = 1.0 - f64::from(window.successes()) / f64::from(before);
+    let run = SURPRISE.ln() / -fault_rate.ln();
+    (run.ceil() as u32).clamp(config.failures, config.failures.saturating_mul(PATIENCE))
+}
+
+/// Whether too few of the last outcomes went well.
+fn is_failing(window: Window, config: &BreakerConfig) -> bool {
+    window.len() >= config.samples.max(1)
+        && window.success_rate().is_some_and(|rate| rate < f64::from(config.min_success))
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::select::random::Random;
 
     const CONFIG: BreakerConfig = BreakerConfig {
         failures: 3,
+        min_success: 0.3,
+        samples: 30,
         cooldown: Duration::from_secs(5),
         cooldown_max: Duration::from_secs(15),
         successes: 2,
@@ -183,7 +248,6 @@ mod tests {
     fn one_error_kills_nobody() {
         let mut breaker = Breaker::default();
         for _ in 0..100 {
-            breaker.record(Input::Failure, at(0), &CONFIG, at(0));
             breaker.record(Input::Failure, at(0), &CONFIG, at(0));
             breaker.record(Input::Success, at(0), &CONFIG, at(0));
             assert!(breaker.admit(&CONFIG, at(0)));
@@ -247,6 +311,59 @@ mod tests {
             }
             assert_eq!(breaker.state(), State::Closed { faults: 0 });
         }
+    }
+
+    /// Outcomes of a member that fails with this chance, one a second; how often its breaker opened.
+    fn openings(chance: f64, requests: u64, seed: u64) -> u32 {
+        let (mut breaker, mut random, mut openings) = (Breaker::default(), Random::new(seed), 0);
+        let config = BreakerConfig::default();
+        for second in 0..requests {
+            if breaker.admit(&config, at(second)) {
+                let input = if random.unit() < chance { Input::Failure } else { Input::Success };
+                let was_open = matches!(breaker.state(), State::Open { .. });
+                breaker.record(input, at(second), &config, at(second));
+                openings += u32::from(!was_open && matches!(breaker.state(), State::Open { .. }));
+            }
+        }
+        openings
+    }
+
+    #[test]
+    fn one_that_fails_every_fifth_time_does_not_flap() {
+        // With five in a row it would open 25 times for each of these.
+        let openings: Vec<_> = (0..20).map(|seed| openings(0.2, 100_000, seed)).collect();
+        assert!(openings.iter().sum::<u32>() <= 2, "{openings:?}");
+    }
+
+    #[test]
+    fn one_that_dies_is_left_after_five_faults_and_after_twenty_whatever_it_was_before() {
+        let config = BreakerConfig::default();
+        for (good_of, most) in [(u64::MAX, 5), (5, 12), (2, 20)] {
+            let mut breaker = Breaker::default();
+            for n in 1..=100 {
+                let input = if n % good_of == 0 { Input::Failure } else { Input::Success };
+                breaker.record(input, at(n), &config, at(n));
+            }
+            // Ends on a success.
+            breaker.record(Input::Success, at(100), &config, at(100));
+            let faults = (1..100).find(|n| {
+                breaker.record(Input::Failure, at(100 + n), &config, at(100 + n));
+                matches!(breaker.state(), State::Open { .. })
+            });
+            assert!(faults.is_some_and(|faults| (5..=most).contains(&faults)), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_low_rate_opens_it_without_a_run() {
+        let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
+        let opened = (1..100).find(|n| {
+            let input = if n % 5 == 0 { Input::Success } else { Input::Failure };
+            breaker.record(input, at(*n), &config, at(*n));
+            matches!(breaker.state(), State::Open { .. })
+        });
+        assert_eq!(opened, Some(31));
+        assert_eq!(openings(0.9, 1_000, 1).min(3), 3, "it goes on trying");
     }
 
     proptest! {

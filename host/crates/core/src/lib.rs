@@ -26,6 +26,7 @@ pub mod symbol;
 pub mod tag;
 pub mod time;
 pub mod verdict;
+pub mod window;
 
 pub use candidate::{Candidate, Country, Rejection};
 pub use endpoint::{Credentials, Endpoint, EndpointKey, Scheme};

@@ -13,6 +13,10 @@ use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
 use crate::time::Timestamp;
 
+/// How much longer than three times the usual somebody may take: a TCP segment that was lost is sent again after one
+/// second at the latest (RFC 6298).
+const GRACE: Duration = Duration::from_secs(2);
+
 /// How a member does, in one word for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {
@@ -126,6 +130,19 @@ impl Live {
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
         self.latency.get()
+    }
+
+    /// The share of the last 100 outcomes since its breaker closed last that went well; none without any.
+    #[must_use]
+    pub fn success_rate(&self) -> Option<f64> {
+        self.breaker().window().success_rate()
+    }
+
+    /// How long to wait for it: three times its usual latency and two seconds more, and never more than `most`. One that
+    /// was never measured may take all of that.
+    #[must_use]
+    pub fn patience(&self, most: Duration) -> Duration {
+        self.latency().map_or(most, |latency| (3 * latency + GRACE).min(most))
     }
 
     /// Whether the breaker would let a request through now. Asks nothing of it: see [`Live::admit`].

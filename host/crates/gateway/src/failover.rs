@@ -268,7 +268,8 @@ impl<'g> Failover<'g> {
     /// When the attempt has been silent for long enough that another one may begin.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
         let running = running.filter(|_| repeat == Repeat::Overtake)?;
-        Some(running.trial.began + self.config.connect_timeout)
+        let patience = running.trial.lease.member().live.patience(self.config.connect_timeout);
+        Some(running.trial.began + patience)
     }
 
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.

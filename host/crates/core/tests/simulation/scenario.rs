@@ -48,6 +48,8 @@ impl Scenario {
             proxies: 2 + random.below(11),
             breaker: BreakerConfig {
                 failures: 1 + u32::try_from(random.below(5)).unwrap(),
+                min_success: [0.0, 0.3, 0.6][random.below(3)],
+                samples: 1 + u32::try_from(random.below(60)).unwrap(),
                 cooldown,
                 cooldown_max: cooldown + seconds(&mut random, 0, 30),
                 successes: 1 + u32::try_from(random.below(3)).unwrap(),

@@ -31,8 +31,14 @@ const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Breakers open and close by `down` and `up` only, not by what uses come to.
-const STEADY: BreakerConfig =
-    BreakerConfig { failures: u32::MAX, cooldown: CENTURY, cooldown_max: CENTURY, successes: 1 };
+const STEADY: BreakerConfig = BreakerConfig {
+    failures: u32::MAX,
+    min_success: 0.0,
+    samples: 100,
+    cooldown: CENTURY,
+    cooldown_max: CENTURY,
+    successes: 1,
+};
 
 /// When the uses were admitted that open and close breakers: so late that no breaker takes them for old news.
 const NEWS: Timestamp = Timestamp::from_micros(u64::MAX);
