@@ -15,6 +15,7 @@ pub mod judge;
 mod judges;
 mod probe;
 mod protocol;
+pub mod schedule;
 pub mod target;
 
 use std::net::IpAddr;
@@ -152,6 +153,13 @@ impl Checker {
     /// Why none of them gave an answer of its own, or that there is none.
     pub async fn meet_judges(&self) -> Result<(), Fault> {
         self.judges.meet().await
+    }
+
+    /// The same, with another number of checks at the same time.
+    #[must_use]
+    pub fn with_concurrency(&self, concurrency: usize) -> Self {
+        let config = CheckerConfig { concurrency, ..CheckerConfig::clone(&self.config) };
+        Self { config: Arc::new(config), judges: Arc::clone(&self.judges) }
     }
 
     /// Checks one candidate. While no judge answers, it waits.

@@ -24,13 +24,16 @@ use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::Wish;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Outcome, Timestamp};
+use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
 use crate::bus::{Bus, Subscription};
 pub use attempt::{Attempt, Completion, NoLease};
 
+use crate::check::Checked;
 use crate::clock::Clock;
-use crate::events::{AttemptPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds};
+use crate::events::{
+    AttemptPayload, CheckPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds,
+};
 use crate::hooks::Hooks;
 use crate::measures::Measures;
 use crate::strategy::{self, Ask, Choice, Selector};
@@ -272,6 +275,33 @@ impl Engine {
             proxy: completion.upstream.map(ToString::to_string),
             duration_ms: milliseconds(completion.duration),
             fault: completion.fault.map(FaultPayload::from),
+        });
+    }
+
+    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
+    pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
+        let Some(mut lease) = Lease::take(Arc::clone(member), &self.config.breaker, self.clock.now()) else { return };
+        let outcome = match (&verdict.fault, verdict.latency) {
+            (Some(fault), _) => Outcome::Failure(fault.clone()),
+            (None, Some(latency)) => Outcome::Success { latency },
+            (None, None) => Outcome::Neutral,
+        };
+        self.record(&mut lease, &outcome, Symbol::NONE);
+    }
+
+    /// Tells of a check.
+    pub fn tell_checked(&self, checked: &Checked) {
+        let verdict = &checked.verdict;
+        self.measures.checked(verdict.is_alive());
+        self.bus.publish(Topic::HealthCheck, verdict.at, || CheckPayload {
+            proxy: checked.candidate.endpoint.to_string(),
+            level: verdict.level.as_str(),
+            passed: verdict.passed.map(Level::as_str),
+            alive: verdict.is_alive(),
+            latency_ms: verdict.latency.map(milliseconds),
+            anonymity: verdict.anonymity.as_str(),
+            exit: verdict.exit,
+            fault: verdict.fault.as_ref().map(FaultPayload::from),
         });
     }
 

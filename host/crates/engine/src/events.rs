@@ -208,10 +208,17 @@ pub struct CheckPayload<'a> {
     pub proxy: String,
     /// The level that was asked for.
     pub level: &'static str,
+    /// The deepest level that it passed, or none.
+    pub passed: Option<&'static str>,
     /// Whether it passed.
     pub alive: bool,
     /// Milliseconds to the first byte.
     pub latency_ms: Option<f64>,
+    /// What a judge could tell about us: `unknown`, `transparent`, `anonymous` or `elite`.
+    pub anonymity: &'static str,
+    /// The address that a judge saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<std::net::IpAddr>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultPayload<'a>>,

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod events;
 mod hooks;
 pub mod ingest;
+pub mod keeper;
 mod measures;
 pub mod source;
 pub mod status;
@@ -22,6 +23,7 @@ mod writer;
 
 pub use clock::Clock;
 pub use engine::{Attempt, Completion, Engine, EngineConfig, NoLease, Parts, StartError};
+pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};

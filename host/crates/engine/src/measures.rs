@@ -27,6 +27,8 @@ pub(crate) struct Measures {
     members: Gauge,
     sessions: Gauge,
     breakers: Counter,
+    alive: Counter,
+    dead: Counter,
     requests: [Requests; PROTOCOLS.len()],
 }
 
@@ -55,6 +57,8 @@ impl Measures {
             members: metrics::gauge!("proxywhirl_pool_members"),
             sessions: metrics::gauge!("proxywhirl_sessions"),
             breakers: metrics::counter!("proxywhirl_breaker_changes_total"),
+            alive: metrics::counter!("proxywhirl_checks_total", "verdict" => "alive"),
+            dead: metrics::counter!("proxywhirl_checks_total", "verdict" => "dead"),
             requests: PROTOCOLS.map(Requests::new),
         }
     }
@@ -87,6 +91,10 @@ impl Measures {
 
     pub(crate) fn breaker_changed(&self) {
         self.breakers.increment(1);
+    }
+
+    pub(crate) fn checked(&self, is_alive: bool) {
+        if is_alive { &self.alive } else { &self.dead }.increment(1);
     }
 
     pub(crate) fn request_over(&self, protocol: &str, is_served: bool, duration: Duration) {

@@ -40,6 +40,16 @@ pub struct Admissions {
     pub full: usize,
 }
 
+impl Admissions {
+    /// Adds what others came to.
+    pub const fn add(&mut self, other: Self) {
+        self.new += other.new;
+        self.merged += other.merged;
+        self.known += other.known;
+        self.full += other.full;
+    }
+}
+
 /// Who reads what the writer writes.
 #[derive(Debug)]
 pub(crate) struct Readers {

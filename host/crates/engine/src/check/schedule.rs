@@ -1,0 +1,279 @@
+//! When which proxy is checked again.
+//!
+//! A verdict is believed for a while, and the longer the more of them in a row were good; a proxy that fails is asked again
+//! soon, then less and less often. Times are spread by chance, so that what was found together is not checked together for
+//! ever. Who is given up is for others to say.
+//!
+//! A state machine without a clock and without chance of its own: both are arguments. Invariants: whoever is known is due
+//! at some time or under way; nobody is under way twice.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::Hash;
+use std::time::Duration;
+
+use proxywhirl_core::Timestamp;
+
+/// How often proxies are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// How long the first good verdict is believed.
+    pub fresh: Duration,
+    /// How long a verdict is believed at the most: each good one in a row doubles the time.
+    pub fresh_max: Duration,
+    /// When a proxy is asked again after its first failure.
+    pub retry: Duration,
+    /// The longest pause between two failures: each in a row doubles it.
+    pub retry_max: Duration,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            fresh: Duration::from_mins(5),
+            fresh_max: Duration::from_hours(1),
+            retry: Duration::from_secs(10),
+            retry_max: Duration::from_hours(6),
+        }
+    }
+}
+
+/// What follows from a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// When it is due again.
+    pub due: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// Who is due when.
+#[derive(Debug)]
+pub struct Schedule<K> {
+    config: ScheduleConfig,
+    known: HashMap<K, Course>,
+    /// May hold times that are not true any more: the course knows.
+    queue: BinaryHeap<Reverse<(Timestamp, K)>>,
+}
+
+/// How it went with a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Course {
+    /// When it is due; none while it is under way.
+    due: Option<Timestamp>,
+    streak: Streak,
+}
+
+/// Verdicts in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Streak {
+    Good(u32),
+    Bad(u32),
+}
+
+impl<K: Ord + Hash + Clone> Schedule<K> {
+    /// Nobody is known.
+    #[must_use]
+    pub fn new(config: ScheduleConfig) -> Self {
+        Self { config, known: HashMap::new(), queue: BinaryHeap::new() }
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether somebody is known.
+    #[must_use]
+    pub fn knows(&self, key: &K) -> bool {
+        self.known.contains_key(key)
+    }
+
+    /// Gets to know somebody who has just passed a check, or whom the user vouches for. Nothing changes for whom it knows.
+    pub fn welcome(&mut self, key: K, now: Timestamp, chance: f64) {
+        if !self.known.contains_key(&key) {
+            self.put(key, Streak::Good(1), now, chance);
+        }
+    }
+
+    /// Takes a verdict about somebody, known or not.
+    pub fn judged(&mut self, key: K, is_alive: bool, now: Timestamp, chance: f64) -> Next {
+        let before = self.known.get(&key).map(|course| course.streak);
+        let streak = match (before, is_alive) {
+            (Some(Streak::Good(count)), true) => Streak::Good(count.saturating_add(1)),
+            (_, true) => Streak::Good(1),
+            (Some(Streak::Bad(count)), false) => Streak::Bad(count.saturating_add(1)),
+            (_, false) => Streak::Bad(1),
+        };
+        let failures = match streak {
+            Streak::Good(_) => 0,
+            Streak::Bad(count) => count,
+        };
+        Next { due: self.put(key, streak, now, chance), failures }
+    }
+
+    /// Forgets somebody.
+    pub fn forget(&mut self, key: &K) {
+        self.known.remove(key);
+    }
+
+    /// Forgets all whom the test does not keep.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
+        self.known.retain(|key, _| keep(key));
+    }
+
+    /// Takes those who are due, the longest due first, so many at the most. They are under way until their verdict comes.
+    pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<K> {
+        let mut taken = Vec::new();
+        while taken.len() < most && self.next_due().is_some_and(|due| due <= now) {
+            let Some(Reverse((_, key))) = self.queue.pop() else { break };
+            if let Some(course) = self.known.get_mut(&key) {
+                course.due = None;
+                taken.push(key);
+            }
+        }
+        taken
+    }
+
+    /// When the next one is due.
+    pub fn next_due(&mut self) -> Option<Timestamp> {
+        while let Some(Reverse((due, key))) = self.queue.peek() {
+            if self.known.get(key).is_some_and(|course| course.due == Some(*due)) {
+                return Some(*due);
+            }
+            // It was forgotten, or is due at another time.
+            self.queue.pop();
+        }
+        None
+    }
+
+    fn put(&mut self, key: K, streak: Streak, now: Timestamp, chance: f64) -> Timestamp {
+        let due = now + self.pause(streak, chance);
+        self.known.insert(key.clone(), Course { due: Some(due), streak });
+        self.queue.push(Reverse((due, key)));
+        // Times that are not true any more leave when it is their turn, or here.
+        if self.queue.len() > 2 * self.known.len() + 64 {
+            let known = &self.known;
+            self.queue.retain(|Reverse((due, key))| known.get(key).is_some_and(|course| course.due == Some(*due)));
+        }
+        due
+    }
+
+    /// How long until the next check, a fifth more or less by chance (0 to 1).
+    fn pause(&self, streak: Streak, chance: f64) -> Duration {
+        let (first, most, count) = match streak {
+            Streak::Good(count) => (self.config.fresh, self.config.fresh_max, count),
+            Streak::Bad(count) => (self.config.retry, self.config.retry_max, count),
+        };
+        let doubled = first.saturating_mul(1 << count.saturating_sub(1).min(20));
+        doubled.min(most.max(first)).mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: ScheduleConfig = ScheduleConfig {
+        fresh: Duration::from_secs(100),
+        fresh_max: Duration::from_secs(400),
+        retry: Duration::from_secs(10),
+        retry_max: Duration::from_secs(40),
+    };
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn pauses(verdicts: &[bool]) -> Vec<u64> {
+        let mut schedule = Schedule::new(CONFIG);
+        let next = |verdict: &bool| schedule.judged("a", *verdict, at(0), 0.5).due.as_secs();
+        verdicts.iter().map(next).collect()
+    }
+
+    #[test]
+    fn the_reliable_are_believed_longer_and_the_dead_are_asked_less_and_less() {
+        assert_eq!(pauses(&[true, true, true, true]), [100, 200, 400, 400]);
+        assert_eq!(pauses(&[false, false, false, false, false]), [10, 20, 40, 40, 40]);
+        assert_eq!(pauses(&[true, true, false, true, false]), [100, 200, 10, 100, 10]);
+    }
+
+    #[test]
+    fn who_was_found_together_is_spread() {
+        let mut schedule = Schedule::new(CONFIG);
+        for n in 0..=100_u32 {
+            schedule.welcome(n, at(0), f64::from(n) / 100.0);
+        }
+        assert_eq!(schedule.next_due(), Some(at(80)));
+        assert_eq!(schedule.take_due(at(100), 1_000).len(), 51);
+        assert_eq!(schedule.take_due(at(120), 1_000).len(), 50);
+        assert_eq!(schedule.next_due(), None, "all are under way");
+    }
+
+    #[test]
+    fn the_longest_due_come_first_and_nobody_twice() {
+        let mut schedule = Schedule::new(CONFIG);
+        schedule.judged("late", false, at(5), 0.5);
+        schedule.judged("early", false, at(0), 0.5);
+        assert_eq!(schedule.take_due(at(100), 1), ["early"]);
+        assert_eq!(schedule.take_due(at(100), 10), ["late"]);
+        assert!(schedule.take_due(at(1_000), 10).is_empty());
+        schedule.forget(&"late");
+        assert_eq!((schedule.knows(&"late"), schedule.len()), (false, 1));
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: whoever is known is due or under way, and the queue stays small.
+        #[test]
+        fn everybody_who_is_known_has_a_turn(
+            steps in prop::collection::vec((0..5_u8, 0..12_u8, 0..60_u64, 0.0..1.0_f64), 0..300),
+        ) {
+            let mut schedule = Schedule::new(CONFIG);
+            let (mut now, mut under_way) = (0, BTreeSet::new());
+            let mut failures: BTreeMap<u8, u32> = BTreeMap::new();
+            for (step, key, pause, chance) in steps {
+                now += pause;
+                match step {
+                    0 => schedule.welcome(key, at(now), chance),
+                    1 => {
+                        schedule.forget(&key);
+                        under_way.remove(&key);
+                        failures.remove(&key);
+                    }
+                    2 | 3 => {
+                        let is_alive = step == 2;
+                        let count = failures.entry(key).or_default();
+                        *count = if is_alive { 0 } else { *count + 1 };
+                        let next = schedule.judged(key, is_alive, at(now), chance);
+                        under_way.remove(&key);
+                        prop_assert_eq!(next.failures, *count);
+                        prop_assert!(next.due > at(now));
+                    }
+                    _ => {
+                        for key in schedule.take_due(at(now), 3) {
+                            prop_assert!(under_way.insert(key), "{} is under way twice", key);
+                        }
+                    }
+                }
+                prop_assert!(schedule.queue.len() <= 2 * schedule.known.len() + 64);
+            }
+            let known: BTreeSet<u8> = schedule.known.keys().copied().collect();
+            let mut turns: BTreeSet<u8> = schedule.take_due(at(now + 10_000), usize::MAX).into_iter().collect();
+            prop_assert!(turns.is_disjoint(&under_way));
+            turns.extend(under_way);
+            prop_assert_eq!(turns, known);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proxywhirl_core::{Anonymity, Tags};
+use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
+use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
+
+use super::*;
+use crate::check::CheckerConfig;
+use crate::{Clock, EngineConfig, Parts};
+
+/// Checks every some milliseconds, and gives up after three failures.
+fn hasty() -> KeeperConfig {
+    let (short, long) = (Duration::from_millis(20), Duration::from_millis(80));
+    let schedule = ScheduleConfig { fresh: short, fresh_max: long, retry: short, retry_max: long };
+    KeeperConfig { schedule, give_up: 3, ..KeeperConfig::new(Level::Tcp) }
+}
+
+fn keeper(config: KeeperConfig) -> Arc<Keeper> {
+    let dialer = Dialer::new(DialerConfig::default()).unwrap();
+    let trusted = tls::client_config(&TlsConfig::default()).unwrap();
+    let checker = Checker::new(CheckerConfig::new(dialer, Vec::new(), trusted, Clock::default()));
+    Keeper::new(Engine::start(EngineConfig::default(), Parts::default()).unwrap(), checker, config)
+}
+
+fn candidate(upstream: &Upstream) -> Candidate {
+    let endpoint = upstream.url().parse().unwrap();
+    let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
+    Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false }
+}
+
+async fn upstream(behaviour: Behaviour) -> Upstream {
+    Upstream::start(UpstreamOptions::new(Protocol::Http).behaviour(behaviour)).await.unwrap()
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it did not come to that");
+}
+
+/// A keeper at work.
+async fn kept(config: KeeperConfig) -> (Arc<Keeper>, CancellationToken, tokio::task::JoinHandle<()>) {
+    let (keeper, stop) = (keeper(config), CancellationToken::new());
+    let task = tokio::spawn(Arc::clone(&keeper).run(stop.clone()));
+    (keeper, stop, task)
+}
+
+#[tokio::test]
+async fn who_passes_gets_in_and_what_is_fresh_is_not_asked_again() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let (good, dead) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Dead).await);
+    let candidates = || vec![candidate(&good), candidate(&dead)];
+    let proven = keeper.prove(candidates(), &|_| ()).await;
+    assert_eq!((proven.alive, proven.dead, proven.admissions.new, proven.fresh), (1, 1, 1, 0));
+    assert_eq!((proven.passed[&Level::Tcp], proven.passed[&Level::Dns]), (1, 1));
+    assert_eq!(proven.faults["connect refused"], 1);
+    let checks = AtomicUsize::new(0);
+    let again = keeper.prove(candidates(), &|_| _ = checks.fetch_add(1, Ordering::Relaxed)).await;
+    assert_eq!((again.fresh, again.alive, again.dead, checks.into_inner()), (2, 0, 0, 0));
+    assert_eq!(keeper.strangers(), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_that_comes_to_life_gets_in_and_one_that_stays_dead_is_forgotten() {
+    let (keeper, stop, task) = kept(hasty()).await;
+    let late = upstream(Behaviour::Dead).await;
+    keeper.prove(vec![candidate(&late), candidate(&upstream(Behaviour::Dead).await)], &|_| ()).await;
+    assert_eq!((keeper.engine.snapshot().len(), keeper.strangers()), (0, 2));
+    late.set_behaviour(Behaviour::Healthy).await.unwrap();
+    until(|| keeper.engine.snapshot().len() == 1 && keeper.strangers() == 0).await;
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_dies_is_kept_from_requests_and_leaves_only_if_that_is_wanted() {
+    for remove_dead in [false, true] {
+        let (keeper, stop, task) = kept(KeeperConfig { remove_dead, give_up: 8, ..hasty() }).await;
+        let member = upstream(Behaviour::Healthy).await;
+        keeper.engine.admit(vec![Admission::Vouched(Box::new(candidate(&member)))]).await;
+        let health = || keeper.engine.snapshot().iter().next().map(|member| member.live.health());
+        until(|| health() == Some(Health::Healthy)).await;
+        member.set_behaviour(Behaviour::Dead).await.unwrap();
+        if remove_dead {
+            until(|| keeper.engine.snapshot().is_empty()).await;
+        } else {
+            until(|| health() == Some(Health::Unhealthy)).await;
+            assert_eq!(keeper.engine.snapshot().len(), 1);
+        }
+        stop.cancel();
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_was_removed_by_hand_is_forgotten() {
+    let keeper = keeper(hasty());
+    let member = upstream(Behaviour::Healthy).await;
+    keeper.prove(vec![candidate(&member)], &|_| ()).await;
+    keeper.engine.remove(vec![candidate(&member).endpoint.key()]).await;
+    let proven = keeper.prove(vec![candidate(&member)], &|_| ()).await;
+    assert_eq!((proven.fresh, proven.alive), (0, 1));
+}
