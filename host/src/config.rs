@@ -12,7 +12,7 @@ pub mod plugins;
 pub mod settings;
 pub mod size;
 
-pub use check::{CheckSettings, TargetSettings};
+pub use check::{AgainSettings, CheckSettings, TargetSettings};
 pub use control::Socket;
 pub use events::EventLogSettings;
 pub use file::{ConfigError, ConfigFile};

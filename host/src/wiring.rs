@@ -9,7 +9,7 @@ mod plugins;
 mod service;
 mod starting;
 
-pub use check::{checker, judge, judge_url, met_checker, serve_judge};
+pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};

@@ -64,7 +64,8 @@ impl Plan {
         }
         let tls = wiring::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         let dialer = wiring::dialer(tls.clone(), connect_timeout)?;
-        let checker = wiring::met_checker(&check, dialer, &tls, Clock::default()).await?;
+        let checker = wiring::checker(&check, dialer, &tls, true, Clock::default())?;
+        wiring::meet_judges(&check, &checker).await?;
         Ok(Self { checker, level, _judge: guard })
     }
 

@@ -163,16 +163,20 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(nothing(&filled));
     }
     report(&filled);
-    let filling = service.fill_in_background(unproven);
+    let filling = service.prove_in_background(unproven);
     print(&format!("listening on {address}"))?;
     tell(&format!(
         "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}; try: curl -x http://{address} http://example.com/",
         count(members, "proxy", "proxies"),
     ));
     operating.tell();
+    let keeping = service.keep(shutdown.clone());
     let drained = service.serve(listener, shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
+    if let Some(keeping) = keeping {
+        keeping.abort();
+    }
     operating.stop(&service).await?;
     Ok(Exit::Done)
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proxywhirl_core::{Anonymity, Level};
+use proxywhirl_engine::KeeperConfig;
 use proxywhirl_engine::check::CheckerConfig;
+use proxywhirl_engine::check::schedule::ScheduleConfig;
 use proxywhirl_engine::check::target::{Expected, TargetCheck};
 use regex::bytes::Regex;
 use serde::Deserialize;
@@ -32,6 +34,22 @@ pub struct CheckSection {
     pub detect: Option<bool>,
     /// The user's own URL.
     pub target: Option<TargetSection>,
+    /// Whether members and those who failed are checked again.
+    pub recheck: Option<bool>,
+    /// How long the first good verdict is believed.
+    pub fresh: Option<Span>,
+    /// How long a verdict is believed at the most.
+    pub fresh_max: Option<Span>,
+    /// The pause after the first failure.
+    pub retry: Option<Span>,
+    /// The longest pause between two failures.
+    pub retry_max: Option<Span>,
+    /// Failures in a row after which a proxy is given up.
+    pub give_up: Option<u32>,
+    /// Whether members that were given up leave the pool.
+    pub remove_dead: Option<bool>,
+    /// Checks of members at once.
+    pub background: Option<usize>,
 }
 
 /// A text, or a list of them.
@@ -78,6 +96,23 @@ pub struct CheckSettings {
     pub detect: bool,
     /// The user's own URL, for level `target`.
     pub target: Option<TargetSettings>,
+    /// How checks are repeated.
+    pub again: AgainSettings,
+}
+
+/// How checks are repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgainSettings {
+    /// Whether members and those who failed are checked again.
+    pub is_on: bool,
+    /// How often.
+    pub schedule: ScheduleConfig,
+    /// Failures in a row after which a proxy is given up.
+    pub give_up: u32,
+    /// Whether members that were given up leave the pool.
+    pub remove_dead: bool,
+    /// Checks of members at once.
+    pub concurrency: usize,
 }
 
 /// The user's own URL, and what it must answer. Checked already: it can be made into a [`TargetCheck`].
@@ -104,7 +139,15 @@ impl Default for CheckSettings {
             anonymity: Anonymity::Unknown,
             detect: true,
             target: None,
+            again: AgainSettings::default(),
         }
+    }
+}
+
+impl Default for AgainSettings {
+    fn default() -> Self {
+        let KeeperConfig { schedule, concurrency, give_up, remove_dead, .. } = KeeperConfig::new(Level::Http);
+        Self { is_on: true, schedule, give_up, remove_dead, concurrency }
     }
 }
 
@@ -150,6 +193,30 @@ impl CheckSection {
             },
             detect: self.detect.unwrap_or(default.detect),
             target: target.map_err(|error| format!("check.target: {error}"))?,
+            again: self.again()?,
+        })
+    }
+}
+
+impl CheckSection {
+    fn again(&self) -> Result<AgainSettings, String> {
+        let default = AgainSettings::default();
+        let span = |key: &str, written: Option<Span>, default: Duration| match written {
+            Some(Span(Duration::ZERO)) => Err(format!("check.{key} must be longer than nothing")),
+            Some(Span(span)) => Ok(span),
+            None => Ok(default),
+        };
+        Ok(AgainSettings {
+            is_on: self.recheck.unwrap_or(default.is_on),
+            schedule: ScheduleConfig {
+                fresh: span("fresh", self.fresh, default.schedule.fresh)?,
+                fresh_max: span("fresh_max", self.fresh_max, default.schedule.fresh_max)?,
+                retry: span("retry", self.retry, default.schedule.retry)?,
+                retry_max: span("retry_max", self.retry_max, default.schedule.retry_max)?,
+            },
+            give_up: at_least_one("check.give_up", self.give_up, default.give_up)?,
+            remove_dead: self.remove_dead.unwrap_or(default.remove_dead),
+            concurrency: at_least_one("check.background", self.background, default.concurrency)?,
         })
     }
 }
@@ -243,6 +310,8 @@ mod tests {
                 "check.level \"deep\" is none of format, dns, tcp, protocol, http, tls, anonymity, target",
             ),
             ("anonymity = \"high\"", "check.anonymity \"high\" is none of"),
+            ("fresh = \"0s\"", "check.fresh must be longer than nothing"),
+            ("give_up = 0", "check.give_up must be at least 1"),
             ("per_host = 0", "check.per_host must be at least 1"),
             ("[target]\nurl = \"shop.example\"", "check.target: \"shop.example\" is no URL"),
             ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: \"(\" is no regular expression"),

@@ -30,12 +30,14 @@ pub fn checker(
     settings: &CheckSettings,
     dialer: Dialer,
     trusted: &TlsConfig,
+    allow_private: bool,
     clock: Clock,
 ) -> Result<Checker, Failure> {
     let judges = settings.judges.iter().map(|url| judge_url(url)).collect::<Result<_, _>>()?;
     let target = settings.target.as_ref().map(|target| target.to_check()).transpose();
     let trusted = tls::client_config(trusted).map_err(|error| Failure::new(Exit::Usage, error))?;
     Ok(Checker::new(CheckerConfig {
+        allow_private,
         anonymity: settings.anonymity,
         target: target.map_err(|error| Failure::new(Exit::Usage, error))?,
         detect: settings.detect,
@@ -46,26 +48,20 @@ pub fn checker(
     }))
 }
 
-/// The same, and its judges were asked without a proxy: for the address of ours that they see, from which the anonymity
-/// follows, and because without them every proxy would look dead.
+/// Asks the judges without a proxy: for the address of ours that they see, from which the anonymity follows, and because
+/// without them every proxy would look dead.
 ///
 /// # Errors
-/// When a judge's URL is none, or none of the judges answers.
-pub async fn met_checker(
-    settings: &CheckSettings,
-    dialer: Dialer,
-    trusted: &TlsConfig,
-    clock: Clock,
-) -> Result<Checker, Failure> {
-    let checker = checker(settings, dialer, trusted, clock)?;
-    if !settings.judges.is_empty() {
-        checker.meet_judges().await.map_err(|fault| {
-            let judges = settings.judges.join(", ");
-            Failure::new(Exit::Input, format!("the judge {judges} does not answer: {fault}"))
-                .hint("start one with `proxywhirl judge`, or check less with level protocol or tcp")
-        })?;
+/// When there are judges, and none of them answers.
+pub async fn meet_judges(settings: &CheckSettings, checker: &Checker) -> Result<(), Failure> {
+    if settings.judges.is_empty() {
+        return Ok(());
     }
-    Ok(checker)
+    checker.meet_judges().await.map_err(|fault| {
+        let judges = settings.judges.join(", ");
+        Failure::new(Exit::Input, format!("the judge {judges} does not answer: {fault}"))
+            .hint("start one with `proxywhirl judge`, or check less with level protocol or tcp")
+    })
 }
 
 /// A judge with a certificate of its own making.

@@ -1,23 +1,19 @@
 //! A running ProxyWhirl: engine, gateway, sources and checks over one pool.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use futures_util::StreamExt;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::{Candidate, Secret};
-use proxywhirl_engine::check::{Checked, Checker};
-use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload, milliseconds};
+use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::source::{BadLocation, Source};
-use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts, SupervisionConfig};
+use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_net::{Dialer, TlsConfig};
 use proxywhirl_store::{MemoryKeyValues, Sqlite, SqliteKeyValues};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,11 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
-use crate::config::{CheckSettings, Settings, SourceSettings, SupervisionSettings};
+use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
 use crate::exit::{Exit, Failure};
-
-/// Candidates that are admitted at once while checks run: the pool grows while one watches, and not one by one.
-const BATCH: usize = 64;
 
 /// A running ProxyWhirl.
 #[derive(Clone)]
@@ -41,9 +34,8 @@ pub struct Service {
     /// Replaced when a parser is: who is reading goes on with the parsers that it began with.
     gatherer: Arc<ArcSwap<Gatherer>>,
     allow_private: bool,
-    dialer: Dialer,
-    trusted: TlsConfig,
     check: CheckSettings,
+    keeper: Arc<Keeper>,
 }
 
 /// What a pool was filled with.
@@ -55,8 +47,8 @@ pub struct Filled {
     pub duplicates: u64,
     /// What became of those that were let in.
     pub admissions: Admissions,
-    /// Candidates that did not pass their check.
-    pub dead: usize,
+    /// What became of those that had to pass a check.
+    pub proven: Proven,
 }
 
 impl Service {
@@ -84,15 +76,17 @@ impl Service {
         };
         let engine = Engine::start(config, parts).map_err(|error| Failure::new(Exit::Environment, error))?;
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
+        let check = &settings.check;
+        let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
+        let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check));
         Ok(Self {
             engine,
             gateway,
             gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(settings.allow_private))),
             registry,
             allow_private: settings.allow_private,
-            dialer,
-            trusted: tls,
             check: settings.check.clone(),
+            keeper,
         })
     }
 
@@ -129,13 +123,11 @@ impl Service {
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
         let candidates = self.gather(&trusted, &mut filled).await?;
         let admissions = candidates.into_iter().map(|candidate| Admission::Vouched(Box::new(candidate))).collect();
-        filled.count(self.engine.admit(admissions).await);
+        filled.admissions.add(self.engine.admit(admissions).await);
         if !unproven.is_empty() {
             self.can_prove()?;
-            let dialer = if self.allow_private { self.dialer.clone() } else { self.dialer.public_only() };
-            let checker = super::met_checker(&self.check, dialer, &self.trusted, self.engine.clock()).await?;
-            let candidates = self.gather(&unproven, &mut filled).await?;
-            self.prove(&checker, candidates, &mut filled).await;
+            super::meet_judges(&self.check, self.keeper.checker()).await?;
+            self.prove(&unproven, &mut filled).await?;
         }
         Ok(filled)
     }
@@ -155,17 +147,26 @@ impl Service {
         ))
     }
 
-    /// [`Service::fill`] as a task: the gateway serves meanwhile with who is there.
-    pub fn fill_in_background(&self, sources: Vec<SourceSettings>) -> JoinHandle<()> {
+    /// Checks members, and those who were turned away, as they become due, until the token is cancelled; nothing when there
+    /// is no judge to check them with, or it is not wanted.
+    pub fn keep(&self, shutdown: CancellationToken) -> Option<JoinHandle<()>> {
+        let is_wanted = self.check.again.is_on && self.check.is_complete().is_ok();
+        is_wanted.then(|| tokio::spawn(Arc::clone(&self.keeper).run(shutdown)))
+    }
+
+    /// Reads sources that are not trusted as a task: the gateway serves meanwhile with who is there. While no judge answers,
+    /// it waits.
+    pub fn prove_in_background(&self, sources: Vec<SourceSettings>) -> JoinHandle<()> {
         let service = self.clone();
         tokio::spawn(async move {
             if sources.is_empty() {
                 return;
             }
-            match service.fill(&sources).await {
-                Ok(filled) => tracing::info!(
+            let mut filled = Filled::default();
+            match service.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await {
+                Ok(()) => tracing::info!(
                     pool.new = filled.admissions.new,
-                    pool.dead = filled.dead,
+                    pool.dead = filled.proven.dead,
                     pool.members = service.engine.snapshot().len(),
                     "sources fetched and checked"
                 ),
@@ -202,20 +203,13 @@ impl Service {
         Ok(gathered.candidates.into_iter().collect())
     }
 
-    async fn prove(&self, checker: &Checker, candidates: Vec<Candidate>, filled: &mut Filled) {
-        let mut checks = pin!(checker.check_all(candidates, self.check.level));
-        let mut batch = Vec::with_capacity(BATCH);
-        while let Some(checked) = checks.next().await {
-            self.tell_checked(&checked);
-            match checked.into_verified() {
-                Ok(verified) => batch.push(Admission::Verified(Box::new(verified))),
-                Err(_) => filled.dead += 1,
-            }
-            if batch.len() == BATCH {
-                filled.count(self.engine.admit(std::mem::take(&mut batch)).await);
-            }
-        }
-        filled.count(self.engine.admit(batch).await);
+    /// Reads sources that are not trusted, and lets in what passes its check.
+    async fn prove(&self, sources: &[&SourceSettings], filled: &mut Filled) -> Result<(), Failure> {
+        let candidates = self.gather(sources, filled).await?;
+        let proven = self.keeper.prove(candidates, &|_| ()).await;
+        filled.admissions.add(proven.admissions);
+        filled.proven.add(proven);
+        Ok(())
     }
 
     fn tell_fetched(&self, report: &SourceReport) {
@@ -227,26 +221,12 @@ impl Service {
             error: report.error.clone(),
         });
     }
-
-    fn tell_checked(&self, checked: &Checked) {
-        let verdict = &checked.verdict;
-        self.engine.bus().publish(Topic::HealthCheck, verdict.at, || CheckPayload {
-            proxy: checked.candidate.endpoint.to_string(),
-            level: verdict.level.as_str(),
-            alive: verdict.is_alive(),
-            latency_ms: verdict.latency.map(milliseconds),
-            fault: verdict.fault.as_ref().map(FaultPayload::from),
-        });
-    }
 }
 
-impl Filled {
-    fn count(&mut self, admissions: Admissions) {
-        self.admissions.new += admissions.new;
-        self.admissions.merged += admissions.merged;
-        self.admissions.known += admissions.known;
-        self.admissions.full += admissions.full;
-    }
+/// How the pool is kept true.
+fn keeping(check: &CheckSettings) -> KeeperConfig {
+    let AgainSettings { schedule, give_up, remove_dead, concurrency, .. } = check.again;
+    KeeperConfig { schedule, concurrency, give_up, remove_dead, ..KeeperConfig::new(check.level) }
 }
 
 fn source(settings: &SourceSettings) -> Result<Source, Failure> {

@@ -33,6 +33,9 @@ use judge::{JudgeUrl, Sighting};
 use judges::{Judges, Known, Seat};
 use target::TargetCheck;
 
+/// The tag of what the user vouches for.
+const VOUCHED: &str = "source:user";
+
 /// How often a check is made anew because its judge went down meanwhile.
 const RETRIALS: usize = 3;
 
@@ -41,6 +44,8 @@ const RETRIALS: usize = 3;
 pub struct CheckerConfig {
     /// Dials. Its connect timeout should not be longer than `timeout`: its faults say more.
     pub dialer: Dialer,
+    /// Whether proxies for which the user has not vouched (by the tag `source:user`) may have private addresses.
+    pub allow_private: bool,
     /// Whom to ask through a proxy; without one, no candidate passes [`Level::Http`].
     pub judges: Vec<JudgeUrl>,
     /// Addresses of ours besides those that judges see without a proxy.
@@ -76,6 +81,7 @@ impl CheckerConfig {
     pub fn new(dialer: Dialer, judges: Vec<JudgeUrl>, tls: Arc<ClientConfig>, clock: Clock) -> Self {
         Self {
             dialer,
+            allow_private: false,
             judges,
             own_addresses: Vec::new(),
             anonymity: Anonymity::Unknown,
@@ -94,7 +100,16 @@ impl CheckerConfig {
 #[derive(Debug, Clone)]
 pub struct Checker {
     config: Arc<CheckerConfig>,
+    /// For strangers.
+    strict: Dialer,
     judges: Arc<Judges>,
+}
+
+/// A proxy that is being checked, and who dials it.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    endpoint: &'a Endpoint,
+    dialer: &'a Dialer,
 }
 
 /// A candidate that was checked.
@@ -144,7 +159,7 @@ impl Checker {
     #[must_use]
     pub fn new(config: CheckerConfig) -> Self {
         let judges = Arc::new(Judges::new(config.judges.clone(), config.timeout));
-        Self { config: Arc::new(config), judges }
+        Self { strict: config.dialer.public_only(), config: Arc::new(config), judges }
     }
 
     /// Asks the judges without any proxy: whether one of them is there at all, and which addresses of ours they see.
@@ -159,21 +174,23 @@ impl Checker {
     #[must_use]
     pub fn with_concurrency(&self, concurrency: usize) -> Self {
         let config = CheckerConfig { concurrency, ..CheckerConfig::clone(&self.config) };
-        Self { config: Arc::new(config), judges: Arc::clone(&self.judges) }
+        Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
     }
 
     /// Checks one candidate. While no judge answers, it waits.
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
-        let (mut seen, mut result) = self.walk(&candidate.endpoint, level).await;
+        let is_vouched = self.config.allow_private || candidate.tags.contains(VOUCHED);
+        let dialer = if is_vouched { &self.config.dialer } else { &self.strict };
+        let (mut seen, mut result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
         if candidate.is_guess
             && self.config.detect
             && let Err(fault) = &result
             && seen.passed == Some(Level::Tcp)
             && protocol::looks_foreign(fault)
-            && let Some(scheme) = self.detect(&candidate.endpoint).await
+            && let Some(scheme) = self.detect(Subject { endpoint: &candidate.endpoint, dialer }).await
         {
             candidate.endpoint.scheme = scheme;
-            (seen, result) = self.walk(&candidate.endpoint, level).await;
+            (seen, result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
         }
         if seen.protocol.is_some() {
             candidate.is_guess = false;
@@ -203,13 +220,13 @@ impl Checker {
     }
 
     /// Goes through the levels. When a judge went down on the way, it begins again with another one.
-    async fn walk(&self, endpoint: &Endpoint, level: Level) -> (Seen, Result<(), Fault>) {
+    async fn walk(&self, subject: Subject<'_>, level: Level) -> (Seen, Result<(), Fault>) {
         let mut last = (Seen::default(), Ok(()));
         for _ in 0..=RETRIALS {
             let began = Instant::now();
             let judge = if level >= Level::Http { self.judges.available().await } else { None };
             let mut seen = Seen { passed: Some(Level::Format), ..Seen::default() };
-            let result = self.levels(endpoint, level, judge.as_ref(), &mut seen).await;
+            let result = self.levels(subject, level, judge.as_ref(), &mut seen).await;
             let is_over = match (&result, &judge) {
                 (Err(failed), Some((seat, _))) if failed.is_judged => self.judges.is_innocent(seat, began).await,
                 _ => true,
@@ -224,7 +241,7 @@ impl Checker {
 
     async fn levels(
         &self,
-        endpoint: &Endpoint,
+        subject: Subject<'_>,
         level: Level,
         judge: Option<&(&Seat, Arc<Known>)>,
         seen: &mut Seen,
@@ -234,38 +251,38 @@ impl Checker {
             return Ok(());
         }
         if level == Level::Dns {
-            self.config.dialer.resolve(endpoint).await?;
+            subject.dialer.resolve(subject.endpoint).await?;
             seen.passed = Some(Level::Dns);
             return Ok(());
         }
         if level == Level::Tcp {
-            return Ok(self.connect(endpoint, seen).await?);
+            return Ok(self.connect(subject, seen).await?);
         }
         if level == Level::Protocol {
             let asked =
-                protocol::speaks(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await;
+                protocol::speaks(subject.dialer, subject.endpoint, &self.question(subject.endpoint), self.deadline()).await;
             let asked = asked.inspect_err(|fault| seen.passed = Some(reached(fault)));
-            return Ok(asked.map(|()| seen.speaks(endpoint.scheme))?);
+            return Ok(asked.map(|()| seen.speaks(subject.endpoint.scheme))?);
         }
         let Some((seat, known)) = judge else {
             return Err(Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, "there is no judge to ask").into());
         };
-        self.ask_judge(endpoint, seat, seen).await?;
+        self.ask_judge(subject, seat, seen).await?;
         if level >= Level::Tls {
-            self.ask_in_tls(endpoint, seat, known, seen).await?;
+            self.ask_in_tls(subject, seat, known, seen).await?;
         }
         if level >= Level::Anonymity {
             self.compare_anonymity(seen)?;
         }
         if level >= Level::Target {
-            self.visit(endpoint, seen).await?;
+            self.visit(subject, seen).await?;
         }
         Ok(())
     }
 
-    async fn connect(&self, endpoint: &Endpoint, seen: &mut Seen) -> Result<(), Fault> {
+    async fn connect(&self, subject: Subject<'_>, seen: &mut Seen) -> Result<(), Fault> {
         let started = Instant::now();
-        match probe::dialled(self.deadline(), self.config.dialer.connect(endpoint)).await {
+        match probe::dialled(self.deadline(), subject.dialer.connect(subject.endpoint)).await {
             // Something accepted the connection. That it speaks no TLS is for the next level.
             Err(fault) if reached(&fault) >= Level::Tcp => {}
             Err(fault) => {
@@ -278,11 +295,11 @@ impl Checker {
         Ok(())
     }
 
-    async fn ask_judge(&self, endpoint: &Endpoint, seat: &Seat, seen: &mut Seen) -> Result<(), Failed> {
-        match probe::through(&self.config.dialer, endpoint, &seat.url, self.deadline()).await {
+    async fn ask_judge(&self, subject: Subject<'_>, seat: &Seat, seen: &mut Seen) -> Result<(), Failed> {
+        match probe::through(subject.dialer, subject.endpoint, &seat.url, self.deadline()).await {
             Ok(answer) => {
                 self.judges.heard(seat);
-                seen.speaks(endpoint.scheme);
+                seen.speaks(subject.endpoint.scheme);
                 seen.passed = Some(Level::Http);
                 seen.latency = Some(answer.latency);
                 self.look_at(&answer.sighting, seen);
@@ -291,7 +308,7 @@ impl Checker {
             Err(fault) => {
                 seen.passed = Some(reached(&fault));
                 if seen.passed == Some(Level::Protocol) {
-                    seen.protocol = Some(endpoint.scheme);
+                    seen.protocol = Some(subject.endpoint.scheme);
                 }
                 let is_judged = may_be_the_origins(&fault);
                 Err(Failed { fault, is_judged })
@@ -299,12 +316,12 @@ impl Checker {
         }
     }
 
-    async fn ask_in_tls(&self, endpoint: &Endpoint, seat: &Seat, known: &Known, seen: &mut Seen) -> Result<(), Failed> {
+    async fn ask_in_tls(&self, subject: Subject<'_>, seat: &Seat, known: &Known, seen: &mut Seen) -> Result<(), Failed> {
         let Some(tls) = &known.tls else {
             let words = format!("the judge {} serves no TLS", seat.url);
             return Err(Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, words).into());
         };
-        match probe::through_tls(&self.config.dialer, endpoint, &seat.url, tls, self.deadline()).await {
+        match probe::through_tls(subject.dialer, subject.endpoint, &seat.url, tls, self.deadline()).await {
             Ok(answer) => {
                 self.judges.heard(seat);
                 seen.passed = Some(Level::Tls);
@@ -329,10 +346,10 @@ impl Checker {
         Ok(())
     }
 
-    async fn visit(&self, endpoint: &Endpoint, seen: &mut Seen) -> Result<(), Fault> {
+    async fn visit(&self, subject: Subject<'_>, seen: &mut Seen) -> Result<(), Fault> {
         let none = || Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, "there is no target to visit");
         let target = self.config.target.as_ref().ok_or_else(none)?;
-        let reply = target.run(&self.config.dialer, endpoint, &self.config.tls, self.deadline()).await?;
+        let reply = target.run(subject.dialer, subject.endpoint, &self.config.tls, self.deadline()).await?;
         seen.passed = Some(Level::Target);
         seen.latency = Some(reply.latency);
         Ok(())
@@ -346,8 +363,8 @@ impl Checker {
     }
 
     /// The protocol that a proxy speaks which was taken for another one.
-    async fn detect(&self, endpoint: &Endpoint) -> Option<Scheme> {
-        protocol::detect(&self.config.dialer, endpoint, &self.question(endpoint), self.deadline()).await
+    async fn detect(&self, subject: Subject<'_>) -> Option<Scheme> {
+        protocol::detect(subject.dialer, subject.endpoint, &self.question(subject.endpoint), self.deadline()).await
     }
 
     /// Where a proxy is asked to go when only its protocol counts: to the judge, or to itself, which it reaches if anything.

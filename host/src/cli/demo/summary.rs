@@ -34,7 +34,7 @@ impl Summary {
         }
         rows.extend(reasons.into_iter().map(|(reason, count)| row(&format!("  because: {reason}"), count)));
         rows.push(row("duplicates", filled.duplicates));
-        rows.push(row("dead in the check", filled.dead as u64));
+        rows.push(row("dead in the check", filled.proven.dead));
         rows.push(row("alive, in the pool", filled.admissions.new as u64));
         rows.push(row("requests sent", results.len() as u64));
         for (way, times) in by_way(results) {

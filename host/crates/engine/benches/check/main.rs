@@ -142,7 +142,7 @@ fn checker(world: &World, concurrency: usize) -> Checker {
     let trusted = tls::client_config(&TlsConfig::default()).unwrap();
     let dialer = Dialer::new(DialerConfig { connect_timeout: TIMEOUT, tls: TlsConfig::default() }).unwrap();
     let usual = CheckerConfig::new(dialer, vec![world.judge.into()], trusted, Clock::default());
-    Checker::new(CheckerConfig { timeout: TIMEOUT, concurrency, ..usual })
+    Checker::new(CheckerConfig { allow_private: true, timeout: TIMEOUT, concurrency, ..usual })
 }
 
 fn candidates(world: &World) -> Vec<Candidate> {

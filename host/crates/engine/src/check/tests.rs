@@ -42,7 +42,7 @@ impl Court {
         let trusted = proxywhirl_net::tls::client_config(&tls).unwrap();
         let dialer = Dialer::new(DialerConfig { connect_timeout: timeout, tls }).unwrap();
         let usual = CheckerConfig::new(dialer, vec![url], trusted, Clock::default());
-        let config = CheckerConfig { timeout, concurrency: 4, ..usual };
+        let config = CheckerConfig { allow_private: true, timeout, concurrency: 4, ..usual };
         Self { ca, judge, checker: Checker::new(config) }
     }
 
@@ -333,12 +333,14 @@ async fn what_a_stranger_s_list_may_not_name_is_refused_once_its_name_is_resolve
     let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
     let named = format!("http://localhost:{}", upstream.addr().port());
     assert!(court.checker.check(candidate(&named), Level::Http).await.verdict.is_alive());
-    let dialer = court.checker.config.dialer.public_only();
-    let strict = Checker::new(CheckerConfig { dialer, ..CheckerConfig::clone(&court.checker.config) });
+    let config = CheckerConfig { allow_private: false, ..CheckerConfig::clone(&court.checker.config) };
+    let strict = Checker::new(config);
     for level in [Level::Dns, Level::Tcp, Level::Http] {
         let verdict = strict.check(candidate(&named), level).await.verdict;
         let fault = verdict.fault.unwrap();
         assert_eq!((fault.stage, fault.kind, verdict.passed), (Stage::Resolve, Kind::Denied, Some(Level::Format)));
+        let vouched = Candidate { tags: "source:user".parse().into_iter().collect(), ..candidate(&named) };
+        assert!(strict.check(vouched, level).await.verdict.is_alive());
     }
 }
 
