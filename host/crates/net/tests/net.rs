@@ -220,6 +220,7 @@ fn expected(protocol: Protocol, behaviour: Behaviour) -> Expected {
         | Behaviour::CloseAfterConnect
         | Behaviour::StallAfterConnect
         | Behaviour::GarbageAfterConnect
+        | Behaviour::ResignTls
         | Behaviour::AlwaysOk
         | Behaviour::HeaderBomb => None,
     }
@@ -240,6 +241,7 @@ async fn every_misbehaviour_is_the_fault_that_it_is() {
             Behaviour::CloseAfterConnect,
             Behaviour::StallAfterConnect,
             Behaviour::GarbageAfterConnect,
+            Behaviour::ResignTls,
             Behaviour::GarbageReply,
             Behaviour::AlwaysOk,
             Behaviour::HeaderBomb,
