@@ -45,6 +45,9 @@ pub struct ConfigFile {
     /// How proxies are proven.
     #[serde(default)]
     pub check: CheckSection,
+    /// Where addresses are.
+    #[serde(default)]
+    pub geo: GeoSection,
     /// Where events are written.
     #[serde(default)]
     pub events: EventsSection,
@@ -142,6 +145,15 @@ pub struct StrategySection {
     /// Its options.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+}
+
+/// `[geo]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeoSection {
+    /// Databases in MaxMind's format.
+    #[serde(default)]
+    pub databases: Vec<PathBuf>,
 }
 
 /// `[[hooks]]`

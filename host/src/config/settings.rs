@@ -73,6 +73,8 @@ pub struct Settings {
     pub strategy: PluginUse,
     /// How proxies are proven.
     pub check: CheckSettings,
+    /// Databases that say where addresses are.
+    pub geo: Vec<PathBuf>,
     /// Where events are written.
     pub events: Option<EventLogSettings>,
     /// Where commands reach the running gateway.
@@ -120,6 +122,7 @@ impl Default for Settings {
             plugins: PluginsSettings::default(),
             strategy: PluginUse::of(DEFAULT_STRATEGY),
             check: CheckSettings::default(),
+            geo: Vec::new(),
             events: None,
             control: Socket::default(),
             hooks: Vec::new(),
@@ -155,6 +158,7 @@ impl Settings {
                 options: json(file.strategy.options).map_err(wrong)?,
             },
             check: file.check.meaning().map_err(wrong)?,
+            geo: file.geo.databases.into_iter().map(at).collect(),
             events: file.events.meaning(folder).map_err(wrong)?,
             control: file.control.meaning(folder),
             hooks: file

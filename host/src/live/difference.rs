@@ -70,6 +70,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("plugins.watch", before.watch != after.watch),
         ("plugins.supervision", before.supervision != after.supervision),
         ("check", old.check != new.check),
+        ("geo", old.geo != new.geo),
         ("events", old.events != new.events),
         ("control", old.control != new.control),
         ("sources", old.sources != new.sources),

@@ -1,5 +1,6 @@
 //! A running ProxyWhirl: engine, gateway, sources and checks over one pool.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::{Candidate, Secret};
 use proxywhirl_engine::events::FetchPayload;
+use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::source::{BadLocation, Source};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
@@ -36,6 +38,7 @@ pub struct Service {
     allow_private: bool,
     check: CheckSettings,
     keeper: Arc<Keeper>,
+    geo: Option<Arc<Geo>>,
 }
 
 /// What a pool was filled with.
@@ -78,7 +81,8 @@ impl Service {
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
         let check = &settings.check;
         let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
-        let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check));
+        let geo = geo(&settings.geo)?;
+        let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
         Ok(Self {
             engine,
             gateway,
@@ -87,6 +91,7 @@ impl Service {
             allow_private: settings.allow_private,
             check: settings.check.clone(),
             keeper,
+            geo,
         })
     }
 
@@ -121,7 +126,10 @@ impl Service {
     pub async fn fill(&self, sources: &[SourceSettings]) -> Result<Filled, Failure> {
         let mut filled = Filled::default();
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
-        let candidates = self.gather(&trusted, &mut filled).await?;
+        let mut candidates = self.gather(&trusted, &mut filled).await?;
+        if let Some(geo) = &self.geo {
+            candidates.iter_mut().for_each(|candidate| geo.label(candidate, None));
+        }
         let admissions = candidates.into_iter().map(|candidate| Admission::Vouched(Box::new(candidate))).collect();
         filled.admissions.add(self.engine.admit(admissions).await);
         if !unproven.is_empty() {
@@ -221,6 +229,14 @@ impl Service {
             error: report.error.clone(),
         });
     }
+}
+
+/// The databases that say where addresses are; none when there are none.
+fn geo(paths: &[PathBuf]) -> Result<Option<Arc<Geo>>, Failure> {
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    Geo::open(paths).map(|geo| Some(Arc::new(geo))).map_err(|error| Failure::new(Exit::Input, error))
 }
 
 /// How the pool is kept true.

@@ -260,7 +260,8 @@ impl Checker {
         }
         if level == Level::Protocol {
             let asked =
-                protocol::speaks(subject.dialer, subject.endpoint, &self.question(subject.endpoint), self.deadline()).await;
+                protocol::speaks(subject.dialer, subject.endpoint, &self.question(subject.endpoint), self.deadline())
+                    .await;
             let asked = asked.inspect_err(|fault| seen.passed = Some(reached(fault)));
             return Ok(asked.map(|()| seen.speaks(subject.endpoint.scheme))?);
         }
@@ -316,7 +317,13 @@ impl Checker {
         }
     }
 
-    async fn ask_in_tls(&self, subject: Subject<'_>, seat: &Seat, known: &Known, seen: &mut Seen) -> Result<(), Failed> {
+    async fn ask_in_tls(
+        &self,
+        subject: Subject<'_>,
+        seat: &Seat,
+        known: &Known,
+        seen: &mut Seen,
+    ) -> Result<(), Failed> {
         let Some(tls) = &known.tls else {
             let words = format!("the judge {} serves no TLS", seat.url);
             return Err(Fault::new(Side::Ours, Stage::Select, Kind::Unsupported, words).into());

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Engine;
 use crate::check::schedule::{Schedule, ScheduleConfig};
 use crate::check::{Checked, Checker};
+use crate::geo::Geo;
 use crate::writer::Admissions;
 
 /// Checks that are taken from the schedule at once.
@@ -70,6 +71,7 @@ pub struct Keeper {
     engine: Arc<Engine>,
     checker: Checker,
     config: KeeperConfig,
+    geo: Option<Arc<Geo>>,
     book: Mutex<Book>,
 }
 
@@ -110,16 +112,16 @@ pub struct Proven {
 }
 
 impl Keeper {
-    /// A keeper of an engine's pool.
+    /// A keeper of an engine's pool. With databases it labels who passes with where they come out.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, checker: Checker, config: KeeperConfig) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, checker: Checker, config: KeeperConfig, geo: Option<Arc<Geo>>) -> Arc<Self> {
         let book = Book {
             schedule: Schedule::new(config.schedule),
             strangers: HashMap::new(),
             epoch: 0,
             random: fastrand::Rng::new(),
         };
-        Arc::new(Self { engine, checker, config, book: Mutex::new(book) })
+        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(book) })
     }
 
     /// What checks.
@@ -141,7 +143,8 @@ impl Keeper {
         let unknown = self.sift(candidates, &mut proven);
         let mut checks = self.checker.check_all(unknown, self.config.level);
         let mut batch = Vec::with_capacity(BATCH);
-        while let Some(checked) = checks.next().await {
+        while let Some(mut checked) = checks.next().await {
+            self.label(&mut checked);
             each(&checked);
             self.engine.tell_checked(&checked);
             proven.count(&checked);
@@ -183,7 +186,8 @@ impl Keeper {
     /// Checks some.
     async fn round(&self, checker: &Checker, due: Due) {
         let mut checks = checker.check_all(due.candidates, self.config.level);
-        while let Some(checked) = checks.next().await {
+        while let Some(mut checked) = checks.next().await {
+            self.label(&mut checked);
             self.engine.tell_checked(&checked);
             let id = MemberId::of(&checked.candidate.endpoint.key());
             let failures = self.note(&checked);
@@ -205,10 +209,16 @@ impl Keeper {
             self.book().schedule.forget(&member.id);
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
             self.engine.remove(vec![member.endpoint.key()]).await;
-        } else if checked.candidate.anonymity != member.anonymity
+        } else if is_news(&checked.candidate, member)
             && let Ok(verified) = checked.into_verified()
         {
             self.engine.admit(vec![Admission::Verified(Box::new(verified))]).await;
+        }
+    }
+
+    fn label(&self, checked: &mut Checked) {
+        if let Some(geo) = self.geo.as_ref().filter(|_| checked.verdict.is_alive()) {
+            geo.label(&mut checked.candidate, checked.verdict.exit);
         }
     }
 
@@ -324,6 +334,11 @@ impl Proven {
             *self.faults.entry(fault).or_default() += count;
         }
     }
+}
+
+/// Whether a check found out something about a member that was not known.
+fn is_news(candidate: &Candidate, member: &Member) -> bool {
+    candidate.anonymity != member.anonymity || candidate.country != member.country || candidate.tags != member.tags
 }
 
 /// A member as it may be checked.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod dedup;
 pub mod engine;
 pub mod events;
+pub mod geo;
 mod hooks;
 pub mod ingest;
 pub mod keeper;

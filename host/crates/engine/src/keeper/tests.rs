@@ -22,7 +22,7 @@ fn keeper(config: KeeperConfig) -> Arc<Keeper> {
     let trusted = tls::client_config(&TlsConfig::default()).unwrap();
     let usual = CheckerConfig::new(dialer, Vec::new(), trusted, Clock::default());
     let checker = Checker::new(CheckerConfig { allow_private: true, ..usual });
-    Keeper::new(Engine::start(EngineConfig::default(), Parts::default()).unwrap(), checker, config)
+    Keeper::new(Engine::start(EngineConfig::default(), Parts::default()).unwrap(), checker, config, None)
 }
 
 fn candidate(upstream: &Upstream) -> Candidate {
