@@ -41,10 +41,12 @@ fn packages_depend_on_each_other_only_as_the_architecture_says() {
         ("proxywhirl-wasm", &["proxywhirl-core"]),
         ("proxywhirl-workbench", &["proxywhirl-core", "proxywhirl-wasm"]),
         ("proxywhirl-engine", &["proxywhirl-core", "proxywhirl-net"]),
+        ("proxywhirl-browser", &["proxywhirl-core", "proxywhirl-engine"]),
         ("proxywhirl-gateway", &["proxywhirl-core", "proxywhirl-engine", "proxywhirl-net"]),
         (
             "proxywhirl",
             &[
+                "proxywhirl-browser",
                 "proxywhirl-core",
                 "proxywhirl-engine",
                 "proxywhirl-gateway",
@@ -75,7 +77,7 @@ fn packages_depend_on_each_other_only_as_the_architecture_says() {
 }
 
 #[test]
-fn one_crate_runs_webassembly_and_one_speaks_sql() {
+fn one_crate_runs_webassembly_one_speaks_sql_and_one_drives_a_browser() {
     let arrows = arrows(&metadata());
     let users = |dependency: &str| -> Vec<&str> {
         let ours = arrows.iter().filter(|(name, _)| name.starts_with("proxywhirl"));
@@ -84,6 +86,7 @@ fn one_crate_runs_webassembly_and_one_speaks_sql() {
     assert_eq!(users("wasmtime"), ["proxywhirl-wasm"]);
     assert_eq!(users("wasmtime-wasi"), ["proxywhirl-wasm"]);
     assert_eq!(users("rusqlite"), ["proxywhirl-store"]);
+    assert_eq!(users("chromiumoxide"), ["proxywhirl-browser"]);
 }
 
 #[test]

@@ -52,6 +52,25 @@ pub struct Ingested {
     pub follow: Vec<String>,
 }
 
+impl Ingested {
+    /// Adds another page of the same source.
+    pub(crate) fn add(&mut self, page: Self) {
+        if self.parser.is_empty() {
+            self.parser = page.parser;
+        }
+        self.entries += page.entries;
+        self.rejected += page.rejected;
+        for candidate in page.candidates {
+            self.candidates.push(candidate);
+        }
+        self.rejections.extend(page.rejections);
+        self.rejections.truncate(rejected::MAX_LISTED);
+        for (reason, count) in page.reasons {
+            rejected::count(&mut self.reasons, reason, count);
+        }
+    }
+}
+
 /// Why nothing came of a document.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {

@@ -4,16 +4,19 @@
 //! parsers ([`crate::ingest`]). Whoever publishes a list is a stranger: reading stops at the cap, also
 //! of what a compressed answer expands to; HTTP has a deadline; and no message shows a credential.
 //!
-//! A page that makes its list with JavaScript needs a browser. That one has its place beside
-//! `source::http` as `source::browser`, for sources that say `render = "javascript"`.
+//! A page that makes its list with JavaScript goes through a browser ([`render`]), if the source says so.
 
+mod body;
+pub mod cache;
 mod charset;
+pub mod drift;
+mod error;
 mod file;
 mod http;
 mod location;
+pub mod render;
 
-use std::fmt;
-use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +24,15 @@ use proxywhirl_core::plugin::Document;
 use proxywhirl_core::{Scheme, Secret, Tags};
 use proxywhirl_net::TlsConfig;
 use tokio::sync::OnceCell;
+use url::Url;
 
+use body::Body;
+pub use cache::Cache;
+pub use error::{Cause, SourceError};
+pub use http::Manners;
+use http::{Ask, Http, Reach};
 pub use location::{BadLocation, Location};
+pub use render::{Render, RenderError, Renderer};
 
 /// Where a list comes from, and how it is to be read.
 #[derive(Debug, Clone)]
@@ -43,6 +53,26 @@ pub struct Source {
     pub trust: bool,
     /// Header fields to send. Only the origin of the URL sees them, not where it redirects to.
     pub headers: Vec<(String, Secret)>,
+    /// Whether a browser makes the list.
+    pub render: Render,
+    /// A CSS selector: the rendered page is ready when an element matches. None is when the network is idle.
+    pub wait_for: Option<String>,
+    /// Which of the pages that its documents name are read too.
+    pub follow: Follow,
+    /// How often it is to be fetched; none for the scheduler's own opinion.
+    pub interval: Option<Duration>,
+}
+
+/// Which of the other pages that a document names are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Follow {
+    /// None.
+    No,
+    /// Those of the source's own origin.
+    #[default]
+    SameOrigin,
+    /// All.
+    Any,
 }
 
 impl Source {
@@ -58,6 +88,10 @@ impl Source {
             tags: Tags::default(),
             trust: false,
             headers: Vec::new(),
+            render: Render::default(),
+            wait_for: None,
+            follow: Follow::default(),
+            interval: None,
         }
     }
 }
@@ -67,19 +101,22 @@ impl Source {
 pub struct Limits {
     /// The size of a document in bytes, after decompression and in UTF-8.
     pub bytes: u64,
-    /// The time for an HTTP exchange with all its redirects. A file or pipe is the user's own and may take longer.
+    /// The time for an HTTP exchange with all its redirects and further attempts, and for a page to be rendered. A file
+    /// or pipe is the user's own and may take longer.
     pub timeout: Duration,
+    /// How many pages a source may have; all of them together may have `bytes`.
+    pub pages: usize,
 }
 
 impl Default for Limits {
-    /// 64 MiB, which is two million lines, and 30 seconds.
+    /// 64 MiB, which is two million lines, 30 seconds, and 50 pages, of which large sites make 500 entries each.
     fn default() -> Self {
-        Self { bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(30) }
+        Self { bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(30), pages: 50 }
     }
 }
 
 /// How sources are fetched.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FetcherConfig {
     /// How much one may cost.
     pub limits: Limits,
@@ -87,6 +124,31 @@ pub struct FetcherConfig {
     pub tls: TlsConfig,
     /// Whether to go straight, and not through the proxy that the environment names.
     pub ignore_system_proxy: bool,
+    /// Where lists are kept that have a validator; none to fetch all of them anew.
+    pub cache: Option<Cache>,
+    /// What one host is asked at the most.
+    pub manners: Manners,
+    /// Attempts after the first one, of what may pass by itself.
+    pub retries: usize,
+    /// Names that are not looked up, with their addresses: curl's `--resolve`.
+    pub names: Vec<(String, SocketAddr)>,
+    /// Who renders pages.
+    pub renderer: Option<Arc<dyn Renderer>>,
+}
+
+impl Default for FetcherConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            tls: TlsConfig::default(),
+            ignore_system_proxy: false,
+            cache: None,
+            manners: Manners::default(),
+            retries: 2,
+            names: Vec::new(),
+            renderer: None,
+        }
+    }
 }
 
 /// A document, and what it cost.
@@ -96,78 +158,10 @@ pub struct Fetched {
     pub document: Document,
     /// Its size as it was read, decompressed and before its conversion to UTF-8.
     pub bytes: u64,
-}
-
-/// Why a source gave no document.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", Place { name, location })]
-pub struct SourceError {
-    /// The source's name.
-    pub name: String,
-    /// Its location, without credentials.
-    pub location: String,
-    /// What went wrong.
-    pub cause: Cause,
-}
-
-/// What went wrong with a source.
-#[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// It is larger than it may be, and reading stopped there.
-    #[error("larger than {}, which is the most that is read of a source", Size(*cap))]
-    TooLarge {
-        /// The most that is read, in bytes.
-        cap: u64,
-    },
-    /// It took longer than it may.
-    #[error("no complete answer within {0:?}")]
-    Timeout(Duration),
-    /// The server said no.
-    #[error("the server answered {0}")]
-    Status(String),
-    /// It was sent from one place to the next for too long.
-    #[error("more than {0} redirects")]
-    Redirects(usize),
-    /// HTTP failed.
-    #[error("{0}")]
-    Http(String),
-    /// A header field cannot be sent.
-    #[error("header {0:?} cannot be sent: it has a character that HTTP does not allow")]
-    Header(String),
-    /// The path is a folder.
-    #[error("is a folder; name a file in it")]
-    Folder,
-    /// Reading failed.
-    #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
-}
-
-struct Place<'a> {
-    name: &'a str,
-    location: &'a str,
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name == self.location {
-            write!(f, "source {}", self.name)
-        } else {
-            write!(f, "source {} ({})", self.name, self.location)
-        }
-    }
-}
-
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1024 * 1024;
-        if self.0 >= MIB && self.0.is_multiple_of(MIB) {
-            write!(f, "{} MiB", self.0 / MIB)
-        } else {
-            write!(f, "{} bytes", self.0)
-        }
-    }
+    /// Where it was found, after redirects; none for what has no URL.
+    pub place: Option<Url>,
+    /// Whether it is the one in the cache, by the server's own word.
+    pub is_unchanged: bool,
 }
 
 /// Turns sources into documents.
@@ -175,7 +169,7 @@ impl fmt::Display for Size {
 pub struct Fetcher {
     config: FetcherConfig,
     /// Made at the first HTTP source: reading the system's certificates takes longer than a file.
-    http: OnceCell<http::Http>,
+    http: OnceCell<Http>,
 }
 
 impl Fetcher {
@@ -185,54 +179,120 @@ impl Fetcher {
         Self { config, http: OnceCell::new() }
     }
 
-    /// Fetches a source. `on_bytes` hears how many bytes were read so far.
+    /// How much a source may cost.
+    pub(crate) const fn limits(&self) -> Limits {
+        self.config.limits
+    }
+
+    /// Where lists are kept.
+    pub(crate) const fn cache(&self) -> Option<&Cache> {
+        self.config.cache.as_ref()
+    }
+
+    /// Fetches a source; in a browser, if it says so. `on_bytes` hears how many bytes were read so far.
     ///
     /// # Errors
     /// When it cannot be read in full, or costs more than it may.
     pub async fn fetch(&self, source: &Source, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Fetched, SourceError> {
-        self.read(source, on_bytes).await.map_err(|cause| SourceError {
-            name: source.name.clone(),
-            location: source.location.to_string(),
-            cause,
-        })
+        let read = match (&source.location, source.render) {
+            (Location::Http(url), Render::JavaScript) => self.rendered(source, url).await,
+            (Location::Http(url), Render::Static | Render::Auto) => self.page(source, url, on_bytes).await,
+            (Location::Stdin | Location::File(_) | Location::Inline(_), _) => self.local(source, on_bytes).await,
+        };
+        read.map_err(|cause| error(source, source.location.to_string(), cause))
     }
 
-    async fn read(&self, source: &Source, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Fetched, Cause> {
-        let limits = self.config.limits;
-        let mut body = Body::new(limits.bytes, on_bytes);
-        let content_type = match &source.location {
-            Location::Stdin => {
-                file::read_stdin(&mut body).await?;
-                String::new()
-            }
-            Location::File(path) => {
-                file::read(path, &mut body).await?;
-                String::new()
-            }
-            Location::Inline(text) => {
-                body.push(text.expose().as_bytes())?;
-                String::new()
-            }
-            Location::Http(url) => {
-                let http = self.http.get_or_try_init(async || http::Http::new(&self.config)).await?;
-                let exchange = http.get(url, &source.headers, &mut body);
-                let answer = tokio::time::timeout(limits.timeout, exchange).await;
-                answer.map_err(|_| Cause::Timeout(limits.timeout))??
-            }
+    /// Fetches another page of a source.
+    pub(crate) async fn fetch_page(
+        &self,
+        source: &Source,
+        url: &Url,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<Fetched, SourceError> {
+        let read = match source.render {
+            Render::JavaScript => self.rendered(source, url).await,
+            Render::Static | Render::Auto => self.page(source, url, on_bytes).await,
         };
-        let bytes = body.len();
-        let text = charset::to_utf8(body.into_bytes(), &content_type);
-        if text.len() as u64 > limits.bytes {
-            return Err(Cause::TooLarge { cap: limits.bytes });
+        read.map_err(|cause| error(source, location::redact_url(url), cause))
+    }
+
+    /// Renders a source's first page, whatever the source says.
+    pub(crate) async fn render(&self, source: &Source) -> Result<Fetched, SourceError> {
+        let Location::Http(url) = &source.location else {
+            let cause = RenderError::new("only what has a URL can be rendered").into();
+            return Err(error(source, source.location.to_string(), cause));
+        };
+        self.rendered(source, url).await.map_err(|cause| error(source, source.location.to_string(), cause))
+    }
+
+    async fn local(&self, source: &Source, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Fetched, Cause> {
+        let mut body = Body::new(self.config.limits.bytes, on_bytes);
+        match &source.location {
+            Location::Stdin => file::read_stdin(&mut body).await?,
+            Location::File(path) => file::read(path, &mut body).await?,
+            Location::Inline(text) => body.push(text.expose().as_bytes())?,
+            Location::Http(_) => {}
         }
-        Ok(Fetched { document: document(source, &content_type, text), bytes })
+        let url = source.location.to_string();
+        self.fetched(source, url, "", body.into_bytes())
+    }
+
+    async fn page(&self, source: &Source, url: &Url, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Fetched, Cause> {
+        let timeout = self.config.limits.timeout;
+        let http = self.http.get_or_try_init(async || Http::new(&self.config)).await?;
+        let ask = Ask { url, home: home(source, url), headers: &source.headers, reach: Reach::of(source) };
+        let answer = tokio::time::timeout(timeout, http.get(ask, on_bytes)).await;
+        let answer = answer.map_err(|_| Cause::Timeout(timeout))??;
+        let fetched = self.fetched(source, location::redact_url(url), &answer.content_type, answer.body)?;
+        Ok(Fetched { place: Some(answer.place), is_unchanged: answer.is_unchanged, ..fetched })
+    }
+
+    async fn rendered(&self, source: &Source, url: &Url) -> Result<Fetched, Cause> {
+        let renderer = self.config.renderer.as_ref();
+        let renderer =
+            renderer.ok_or_else(|| RenderError::new("the page has to be rendered, and there is no browser"))?;
+        let Limits { bytes, timeout, .. } = self.config.limits;
+        let is_home = home(source, url).origin() == url.origin();
+        let page = render::Page {
+            url: url.clone(),
+            headers: if is_home { source.headers.clone() } else { Vec::new() },
+            wait_for: source.wait_for.clone(),
+            allow_private: Reach::of(source) == Reach::Anywhere,
+            bytes,
+            timeout,
+        };
+        let rendered = renderer.render(&page).await?;
+        let body = rendered.html.into_bytes();
+        let fetched = self.fetched(source, location::redact_url(url), "text/html; charset=utf-8", body)?;
+        Ok(Fetched { place: Some(rendered.url), ..fetched })
+    }
+
+    fn fetched(&self, source: &Source, url: String, content_type: &str, body: Vec<u8>) -> Result<Fetched, Cause> {
+        let (bytes, cap) = (body.len() as u64, self.config.limits.bytes);
+        let text = charset::to_utf8(body, content_type);
+        if text.len() as u64 > cap {
+            return Err(Cause::TooLarge { cap });
+        }
+        Ok(Fetched { document: document(source, url, content_type, text), bytes, place: None, is_unchanged: false })
     }
 }
 
-fn document(source: &Source, content_type: &str, text: Vec<u8>) -> Document {
+fn error(source: &Source, location: String, cause: Cause) -> SourceError {
+    SourceError { name: source.name.clone(), location, cause }
+}
+
+/// Whose origin may see the source's header fields.
+fn home<'a>(source: &'a Source, url: &'a Url) -> &'a Url {
+    match &source.location {
+        Location::Http(home) => home,
+        Location::Stdin | Location::File(_) | Location::Inline(_) => url,
+    }
+}
+
+fn document(source: &Source, url: String, content_type: &str, text: Vec<u8>) -> Document {
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Document {
-        url: source.location.to_string(),
+        url,
         content_type: media_type,
         body: Arc::from(text),
         options: if source.options.is_null() { "{}".to_owned() } else { source.options.to_string() },
@@ -240,39 +300,5 @@ fn document(source: &Source, content_type: &str, text: Vec<u8>) -> Document {
     }
 }
 
-/// Bytes that come in, up to the cap.
-struct Body<'a> {
-    bytes: Vec<u8>,
-    cap: u64,
-    on_bytes: &'a (dyn Fn(u64) + Sync),
-}
-
-impl<'a> Body<'a> {
-    fn new(cap: u64, on_bytes: &'a (dyn Fn(u64) + Sync)) -> Self {
-        Self { bytes: Vec::new(), cap, on_bytes }
-    }
-
-    fn push(&mut self, chunk: &[u8]) -> Result<(), Cause> {
-        let size = self.bytes.len() as u64 + chunk.len() as u64;
-        self.expect(size)?;
-        self.bytes.extend_from_slice(chunk);
-        (self.on_bytes)(size);
-        Ok(())
-    }
-
-    /// Hears how large the whole will be, before it comes.
-    fn expect(&self, size: u64) -> Result<(), Cause> {
-        if size > self.cap { Err(Cause::TooLarge { cap: self.cap }) } else { Ok(()) }
-    }
-
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

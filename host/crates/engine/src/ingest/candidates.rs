@@ -69,6 +69,11 @@ impl Candidates {
         (self.records, self.sets)
     }
 
+    /// Their parts, to look at.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     pub(crate) fn record(&self, index: u32) -> Option<&Record> {
         self.records.get(usize::try_from(index).ok()?)
     }

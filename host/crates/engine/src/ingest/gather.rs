@@ -3,18 +3,22 @@
 //! Some sources run at the same time, but they are joined in the order in which they were given, so
 //! the same lists give the same result whoever answers first. A source that fails costs itself.
 
-use std::collections::BTreeMap;
+mod guard;
+mod pages;
+mod report;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
-use proxywhirl_core::Rejection;
 use proxywhirl_core::plugin::Parser;
 
-use super::{Candidates, Ingested, ingest};
+use super::Candidates;
 use crate::dedup::Dedup;
+use crate::source::drift::Drift;
 use crate::source::{Fetcher, Source};
+pub use report::{Drifted, SourceReport};
 
 /// How many sources are read at the same time: each may hold its document and its entries in memory.
 pub const CONCURRENCY: usize = 4;
@@ -45,37 +49,6 @@ pub enum Progress<'a> {
     },
 }
 
-/// What a source came to.
-#[derive(Debug, Clone, Default)]
-pub struct SourceReport {
-    /// Its name.
-    pub name: String,
-    /// Its location, without credentials.
-    pub location: String,
-    /// The parser that read it; empty when none did.
-    pub parser: String,
-    /// The size of its document in bytes.
-    pub bytes: u64,
-    /// How many entries it has: candidates and rejected ones.
-    pub entries: u64,
-    /// How many of them can be proxies.
-    pub candidates: u64,
-    /// How many of the candidates an earlier source, or this one, had named before.
-    pub duplicates: u64,
-    /// How many entries were rejected.
-    pub rejected: u64,
-    /// How many were rejected for which reason.
-    pub reasons: BTreeMap<String, u64>,
-    /// The first rejected entries, by line.
-    pub rejections: Vec<Rejection>,
-    /// Other pages that it names, not fetched.
-    pub follow: Vec<String>,
-    /// How long it took.
-    pub time: Duration,
-    /// Why it came to nothing.
-    pub error: Option<String>,
-}
-
 /// What all sources came to.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
@@ -92,6 +65,7 @@ pub struct Gatherer {
     fetcher: Fetcher,
     parsers: Arc<[Arc<dyn Parser>]>,
     allow_private: bool,
+    drift: Drift,
 }
 
 impl fmt::Debug for Gatherer {
@@ -104,7 +78,13 @@ impl Gatherer {
     /// With `allow_private`, private addresses are allowed whoever names them: for lists that nobody dials.
     #[must_use]
     pub fn new(fetcher: Fetcher, parsers: impl Into<Arc<[Arc<dyn Parser>]>>, allow_private: bool) -> Self {
-        Self { fetcher, parsers: parsers.into(), allow_private }
+        Self { fetcher, parsers: parsers.into(), allow_private, drift: Drift::Off }
+    }
+
+    /// What follows when a source is not as usual. It needs the fetcher's cache to remember what is usual.
+    #[must_use]
+    pub fn with_drift(self, drift: Drift) -> Self {
+        Self { drift, ..self }
     }
 
     /// Reads all sources; `progress` hears how it goes.
@@ -129,6 +109,7 @@ impl Gatherer {
                 Err(_) => return gathered,
             }
             report.duplicates = dedup.duplicates() - duplicates;
+            report.new = report.candidates - report.duplicates.min(report.candidates);
             gathered.sources.push(report);
         }
         gathered.duplicates = dedup.duplicates();
@@ -151,40 +132,13 @@ impl Gatherer {
         };
         let mut candidates = Candidates::default();
         let on_bytes = |bytes| progress(Progress::Read { index, bytes });
-        match self.ingested(source, &mut report, &on_bytes).await {
+        match self.list(source, &mut report, &on_bytes).await {
             Ok(ingested) => candidates = report.take(ingested),
             Err(error) => report.error = Some(error),
         }
         report.time = started.elapsed();
         progress(Progress::Finished { index, report: &report });
         (report, candidates)
-    }
-
-    async fn ingested(
-        &self,
-        source: &Source,
-        report: &mut SourceReport,
-        on_bytes: &(dyn Fn(u64) + Sync),
-    ) -> Result<Ingested, String> {
-        let fetched = self.fetcher.fetch(source, on_bytes).await.map_err(|error| error.to_string())?;
-        report.bytes = fetched.bytes;
-        let ingested = ingest(fetched.document, source, &self.parsers, self.allow_private).await;
-        ingested.map_err(|error| format!("source {}: {error}", source.name))
-    }
-}
-
-impl SourceReport {
-    /// Takes over what was ingested; the candidates are the rest.
-    fn take(&mut self, ingested: Ingested) -> Candidates {
-        let Ingested { parser, entries, candidates, rejections, rejected, reasons, follow } = ingested;
-        self.parser = parser;
-        self.entries = entries;
-        self.candidates = candidates.len() as u64;
-        self.rejections = rejections;
-        self.rejected = rejected;
-        self.reasons = reasons;
-        self.follow = follow;
-        candidates
     }
 }
 

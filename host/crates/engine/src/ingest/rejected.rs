@@ -7,7 +7,7 @@ use proxywhirl_core::Rejection;
 use super::excerpt::{cut, mask};
 
 /// How many rejections are kept with their text.
-const MAX_LISTED: usize = 100;
+pub(super) const MAX_LISTED: usize = 100;
 /// How many reasons are told apart: a parser that makes up a new one for each entry must not fill the memory.
 const MAX_REASONS: usize = 64;
 
@@ -35,13 +35,7 @@ impl Rejected {
 
     pub(super) fn add(&mut self, line: u32, excerpt: Box<str>, reason: String) {
         self.count += 1;
-        let class = class(&reason);
-        let class = if self.reasons.len() < MAX_REASONS || self.reasons.contains_key(&class) {
-            class
-        } else {
-            "other".to_owned()
-        };
-        *self.reasons.entry(class).or_default() += 1;
+        count(&mut self.reasons, class(&reason), 1);
         // Twice as many as are told: the parser's and ours are put in order at the end.
         if self.listed.len() < 2 * MAX_LISTED {
             self.listed.push(Rejection { line, excerpt, reason: cut(&reason) });
@@ -53,6 +47,12 @@ impl Rejected {
         self.listed.truncate(MAX_LISTED);
         (self.listed, self.count, self.reasons)
     }
+}
+
+/// Counts a reason, as itself or, when there are too many, among the others.
+pub(super) fn count(reasons: &mut BTreeMap<String, u64>, reason: String, count: u64) {
+    let is_told_apart = reasons.len() < MAX_REASONS || reasons.contains_key(&reason);
+    *reasons.entry(if is_told_apart { reason } else { "other".to_owned() }).or_default() += count;
 }
 
 /// What reasons have in common that differ in their particulars: `port N is not in 1..65535`, `private address`.

@@ -39,6 +39,10 @@ impl Parser for Fake {
         }
         let mut parsed = Parsed::default();
         for (line, text) in (1..).zip(std::str::from_utf8(&document.body).unwrap().lines()) {
+            if let Some(url) = text.strip_prefix("follow ") {
+                parsed.follow.push(url.to_owned());
+                continue;
+            }
             match text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
                 Some((host, port)) => parsed.entries.push(entry(host, port, line)),
                 None => {

@@ -1,68 +1,196 @@
 //! Lists behind URLs.
 //!
 //! Redirects are followed here, and not by reqwest, because reqwest would send a source's own header
-//! fields, which may hold a vendor's key, to wherever a list redirects.
+//! fields, which may hold a vendor's key, to wherever a list redirects, and because each place on the
+//! way has to be one that may be asked ([`guard`]).
+//!
+//! A list that has not changed is not sent again: what is in the cache says which one it was, by ETag
+//! and Last-Modified (RFC 9110 §13), and 304 means that one.
 
-use std::error::Error;
-use std::time::Duration;
+mod client;
+mod guard;
+mod hosts;
+mod retry;
 
+use backon::Retryable;
 use proxywhirl_core::Secret;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Client, Response, redirect};
+use reqwest::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION,
+};
+use reqwest::{Client, Response, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
-use super::{Body, Cause, FetcherConfig};
+use super::body::Body;
+use super::cache::{self, Cache, Kept};
+use super::{Cause, FetcherConfig, Limits};
+use client::describe;
+pub(super) use guard::Reach;
+use hosts::Hosts;
+pub use hosts::Manners;
+use retry::{Again, Failed};
 
 /// As many as browsers' and curl's users are used to, within a factor of two.
 const MAX_REDIRECTS: usize = 10;
-/// A server that does not even accept is given up before the whole time is spent on it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) url: &'a Url,
+    /// The source's own URL: its origin is the only one that sees `headers`.
+    pub(super) home: &'a Url,
+    pub(super) headers: &'a [(String, Secret)],
+    pub(super) reach: Reach,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The media type.
+    pub(super) content_type: String,
+    /// The body, decompressed.
+    pub(super) body: Vec<u8>,
+    /// Where it was found, after redirects.
+    pub(super) place: Url,
+    /// Whether the server said that what is in the cache is still right.
+    pub(super) is_unchanged: bool,
+}
 
 /// Speaks HTTP with those who publish lists.
 #[derive(Debug)]
 pub(super) struct Http {
-    client: Client,
+    /// For sources that may be anywhere, and for all others.
+    open: Client,
+    guarded: Client,
+    hosts: Hosts,
+    cache: Option<Cache>,
+    limits: Limits,
+    retries: usize,
 }
 
 impl Http {
     pub(super) fn new(config: &FetcherConfig) -> Result<Self, Cause> {
-        let tls = proxywhirl_net::tls::client_config(&config.tls).map_err(|error| Cause::Http(error.to_string()))?;
-        let mut tls = rustls::ClientConfig::clone(&tls);
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none());
-        if config.ignore_system_proxy {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| Cause::Http(format!("HTTP client: {}", root(&error))))?;
-        Ok(Self { client })
+        Ok(Self {
+            open: client::build(config, Reach::Anywhere)?,
+            guarded: client::build(config, Reach::Internet)?,
+            hosts: Hosts::new(config.manners),
+            cache: config.cache.clone(),
+            limits: config.limits,
+            retries: config.retries,
+        })
     }
 
-    /// Reads what is behind a URL into `body`, and says its media type.
-    pub(super) async fn get(
+    /// Reads what is behind a URL. The caller sees to the deadline.
+    pub(super) async fn get(&self, ask: Ask<'_>, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Answer, Cause> {
+        let fields = fields(ask.headers)?;
+        let name = cache::name("page", ask.url, ask.headers);
+        let kept = self.kept(&name).await;
+        let deadline = Instant::now() + self.limits.timeout;
+        let attempt = || self.attempt(ask, &fields, kept.as_ref(), on_bytes);
+        let attempts = attempt.retry(retry::pauses(self.retries));
+        let attempts = attempts.when(|failed: &Failed| failed.again != Again::Never);
+        let attempts = attempts.notify(|failed, pause| {
+            tracing::debug!(reason = %failed.cause, ?pause, "a list is asked for again after a pause");
+        });
+        let answered = attempts.adjust(|failed, planned| failed.pause(planned, deadline)).await;
+        let (response, answer) = answered.map_err(|failed| failed.cause)?;
+        if answer.is_unchanged {
+            self.used(name).await;
+        } else {
+            self.keep(name, &response, &answer).await;
+        }
+        Ok(answer)
+    }
+
+    /// One request with its redirects.
+    async fn attempt(
         &self,
-        url: &Url,
-        headers: &[(String, Secret)],
-        body: &mut Body<'_>,
-    ) -> Result<String, Cause> {
-        let own_fields = fields(headers)?;
-        let mut place = url.clone();
+        ask: Ask<'_>,
+        own_fields: &HeaderMap,
+        kept: Option<&Kept>,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<(HeaderMap, Answer), Failed> {
+        let client = if ask.reach == Reach::Anywhere { &self.open } else { &self.guarded };
+        let mut place = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let is_home = place.origin() == url.origin();
+            ask.reach.permit(&place)?;
+            let _turn = self.hosts.enter(place.host_str().unwrap_or_default()).await;
+            let is_home = place.origin() == ask.home.origin();
             let extra = if is_home { own_fields.clone() } else { HeaderMap::new() };
-            let request = self.client.get(place.clone()).header(ACCEPT, "*/*").headers(extra);
-            let response = request.send().await.map_err(describe)?;
+            let request = client.get(place.clone()).header(ACCEPT, "*/*").headers(conditions(kept)).headers(extra);
+            let response = request.send().await.map_err(|error| describe(error, self.limits.timeout))?;
             match next(&response, &place)? {
                 Some(next) => place = next,
-                None => return read(response, body).await,
+                None => return self.read(response, place, kept, on_bytes).await,
             }
         }
-        Err(Cause::Redirects(MAX_REDIRECTS))
+        Err(Cause::Redirects(MAX_REDIRECTS).into())
     }
+
+    async fn read(
+        &self,
+        mut response: Response,
+        place: Url,
+        kept: Option<&Kept>,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<(HeaderMap, Answer), Failed> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let (StatusCode::NOT_MODIFIED, Some(kept)) = (status, kept) {
+            on_bytes(kept.body.len() as u64);
+            let (content_type, body) = (kept.content_type.clone(), kept.body.clone());
+            return Ok((headers, Answer { content_type, body, place, is_unchanged: true }));
+        }
+        if !status.is_success() {
+            let again = retry::of_status(status, &headers);
+            return Err(Failed { cause: Cause::Status(status.to_string()), again });
+        }
+        let mut body = Body::new(self.limits.bytes, on_bytes);
+        // Unknown for what comes compressed or chunked: that is counted while it is read.
+        body.expect(response.content_length().unwrap_or(0))?;
+        while let Some(chunk) = response.chunk().await.map_err(|error| describe(error, self.limits.timeout))? {
+            body.push(&chunk)?;
+        }
+        let content_type = text(&headers, &CONTENT_TYPE).unwrap_or_default();
+        Ok((headers, Answer { content_type, body: body.into_bytes(), place, is_unchanged: false }))
+    }
+
+    async fn kept(&self, name: &str) -> Option<Kept> {
+        let (cache, name, cap) = (self.cache.clone()?, name.to_owned(), self.limits.bytes);
+        tokio::task::spawn_blocking(move || cache.load(&name, cap)).await.ok().flatten()
+    }
+
+    async fn used(&self, name: String) {
+        let Some(cache) = self.cache.clone() else { return };
+        // It fails only when the runtime ends: then nothing is kept.
+        drop(tokio::task::spawn_blocking(move || cache.touch(&name)).await);
+    }
+
+    async fn keep(&self, name: String, headers: &HeaderMap, answer: &Answer) {
+        let (etag, modified) = (text(headers, &ETAG), text(headers, &LAST_MODIFIED));
+        let may_be_kept = !text(headers, &CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase().contains("no-store");
+        let Some(cache) = self.cache.clone().filter(|_| may_be_kept && (etag.is_some() || modified.is_some())) else {
+            return;
+        };
+        let kept = Kept { etag, modified, content_type: answer.content_type.clone(), body: answer.body.clone() };
+        drop(tokio::task::spawn_blocking(move || cache.store(&name, &kept)).await);
+    }
+}
+
+/// What makes a request conditional.
+fn conditions(kept: Option<&Kept>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let validators = kept.map(|kept| [(IF_NONE_MATCH, &kept.etag), (IF_MODIFIED_SINCE, &kept.modified)]);
+    for (name, value) in validators.into_iter().flatten() {
+        if let Some(value) = value.as_ref().and_then(|value| value.parse().ok()) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 fn fields(headers: &[(String, Secret)]) -> Result<HeaderMap, Cause> {
@@ -91,39 +219,5 @@ fn next(response: &Response, place: &Url) -> Result<Option<Url>, Cause> {
     }
 }
 
-async fn read(mut response: Response, body: &mut Body<'_>) -> Result<String, Cause> {
-    if !response.status().is_success() {
-        return Err(Cause::Status(response.status().to_string()));
-    }
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    // Unknown for what comes compressed or chunked: that is counted while it is read.
-    body.expect(response.content_length().unwrap_or(0))?;
-    while let Some(chunk) = response.chunk().await.map_err(describe)? {
-        body.push(&chunk)?;
-    }
-    Ok(content_type.unwrap_or_default())
-}
-
-/// A failure in words, without the URL, which may hold a key.
-fn describe(error: reqwest::Error) -> Cause {
-    let reason = root(&error);
-    Cause::Http(if error.is_connect() {
-        format!("cannot connect: {reason}")
-    } else if error.is_decode() {
-        format!("the answer cannot be decompressed: {reason}")
-    } else if error.is_body() {
-        format!("the answer broke off: {reason}")
-    } else {
-        reason
-    })
-}
-
-/// The last cause of an error, which says most.
-fn root(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
+#[cfg(test)]
+mod tests;

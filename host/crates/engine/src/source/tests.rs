@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// Answers each connection with what `answer` makes of the request's head, and closes.
-async fn server(answer: impl Fn(String) -> Vec<u8> + Send + 'static) -> SocketAddr {
+pub(crate) async fn server(answer: impl Fn(String) -> Vec<u8> + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -23,7 +23,7 @@ async fn server(answer: impl Fn(String) -> Vec<u8> + Send + 'static) -> SocketAd
     addr
 }
 
-fn answer(fields: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(fields: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{fields}\r\n").as_bytes(), body].concat()
 }
 
@@ -36,7 +36,7 @@ async fn fetch(text: &str, limits: Limits) -> Result<Fetched, SourceError> {
 }
 
 fn small(bytes: u64) -> Limits {
-    Limits { bytes, timeout: Duration::from_secs(20) }
+    Limits { bytes, timeout: Duration::from_secs(20), ..Limits::default() }
 }
 
 #[tokio::test]
@@ -107,7 +107,10 @@ async fn the_request_says_who_asks_and_the_charset_is_heard() {
     let addr = server(|head| {
         let head = head.to_ascii_lowercase();
         assert!(head.contains(concat!("user-agent: proxywhirl/", env!("CARGO_PKG_VERSION"))), "{head}");
-        assert!(head.replace(", ", ",").contains("accept-encoding: gzip,br"), "{head}");
+        let encodings = head.lines().find_map(|line| line.strip_prefix("accept-encoding: ")).unwrap();
+        for encoding in ["gzip", "br", "deflate", "zstd"] {
+            assert!(encodings.split(',').any(|named| named.trim() == encoding), "{encodings}");
+        }
         answer("Content-Type: Text/Plain; charset=windows-1251\r\n", b"\xcf")
     })
     .await;
