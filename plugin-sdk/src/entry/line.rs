@@ -213,15 +213,19 @@ fn annotated(text: &str, default: Scheme) -> Option<Result<Ranged<'_>, Fault>> {
     };
     let split = |end: usize| {
         let (first, notes) = text.split_at_checked(end)?;
-        Some((certain(first, default)?, notes))
+        match Ranged::parse(first, default) {
+            // Only behind a host is a number a port.
+            Err(fault @ Fault::PortRange(_)) => Some((Err(fault), notes)),
+            found => found.ok().filter(|found| found.entry.host.is_certain()).map(|found| (Ok(found), notes)),
+        }
     };
-    let (ranged, notes) = text
+    let (found, notes) = text
         .find(char::is_whitespace)
         .and_then(split)
         .or_else(|| text.find(notes::is_separator).and_then(split))
         .or_else(|| split(text.len()))?;
     // A code after the address is more to the point than the flag.
-    Some(ranged.with_notes(notes).and_then(|ranged| ranged.with_notes(flag)))
+    Some(found.and_then(|found| found.with_notes(notes)).and_then(|found| found.with_notes(flag)))
 }
 
 /// `HOST PORT` and what is said about it, or credentials.

@@ -118,6 +118,8 @@ fn lines_that_are_no_entries_say_why() {
         ("Mirrors: https://lists.example/proxy.txt, https://other.example/", "white space inside"),
         ("1.2.3.4:80 is fine", "words of unknown meaning after the address"),
         ("1.2.3.4 99999", "port 99999 is not in 1..65535"),
+        ("1.2.3.4:99999 DE-N", "port 99999 is not in 1..65535"),
+        ("Last update 12:30", "white space inside"),
         ("1.2.3.4:80:it is not a country", "words of unknown meaning after the address"),
         ("http 1.2.3.4 3128 u p more", "words of unknown meaning after the address"),
         ("tls://h.example:443,http://u:p@", "not a scheme of a proxy: tls is a link of a chain"),
