@@ -30,10 +30,7 @@ pub fn line(text: &[u8], default: Scheme, ranges: &mut Ranges, found: Found<'_>)
         (Ok(entry), Ok(text)) if memchr::memchr3(b',', b';', b'|', text.as_bytes()).is_none() => {
             reader.give(text, entry.into());
         }
-        (Ok(entry), Ok(text)) if reader.pieces(text).are_many() => {
-            drop(entry);
-            reader.give_pieces(text);
-        }
+        (Ok(_), Ok(text)) if reader.pieces(text).are_many() => reader.give_pieces(text),
         (Ok(entry), Ok(text)) => reader.give(text, entry.into()),
         (Err(fault), Ok(text)) => reader.search(text, fault),
         (_, Err(_)) => (reader.found)(Err(Fault::NotText)),
