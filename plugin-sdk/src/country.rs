@@ -1,5 +1,5 @@
 //! Two-letter country codes (ISO 3166-1 alpha-2, <https://www.iso.org/iso-3166-country-codes.html>),
-//! and `XK`, which everybody uses for Kosovo.
+//! and `XK`, which everybody uses for Kosovo; and the English names that lists use for them.
 
 /// All of them, in order.
 const CODES: &str = "ADAEAFAGAIALAMAOAQARASATAUAWAXAZBABBBDBEBFBGBHBIBJBLBMBNBOBQBRBSBTBVBWBYBZ\
@@ -39,9 +39,38 @@ pub fn code(text: &str) -> Option<[u8; 2]> {
     (row >> bit & 1 == 1).then_some(code)
 }
 
+/// A code, a space and a name in each line; a country has as many lines as names in use.
+const NAMES: &str = include_str!("country/names.txt");
+
+/// The code of the country that has this English name, in any case; none when it is no such name.
+#[must_use]
+pub fn named(name: &str) -> Option<[u8; 2]> {
+    let name = name.trim();
+    let line = NAMES.lines().find(|line| line.get(3..).is_some_and(|known| known.eq_ignore_ascii_case(name)))?;
+    code(line.get(..2)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_country_has_a_name() {
+        let mut codes: Vec<_> = NAMES.lines().filter_map(|line| code(line.get(..2)?)).collect();
+        assert_eq!(codes.len(), NAMES.lines().count());
+        codes.dedup();
+        assert_eq!(codes.len(), 250);
+    }
+
+    #[test]
+    fn names_are_known_in_any_case_and_by_more_than_one_word() {
+        assert_eq!(named("brazil"), Some(*b"BR"));
+        assert_eq!(named(" Russian Federation "), Some(*b"RU"));
+        assert_eq!(named("Korea, Republic of"), Some(*b"KR"));
+        for text in ["", "Bra", "BR Brazil", "Atlantis"] {
+            assert_eq!(named(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn there_are_249_codes_and_kosovo() {

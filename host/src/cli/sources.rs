@@ -1,7 +1,5 @@
 //! Reads the lists that a command names, and tells what came of them.
 
-use std::collections::BTreeMap;
-
 use indicatif::{ProgressBar, ProgressStyle};
 use proxywhirl_core::{Candidate, Secret};
 use proxywhirl_engine::ingest::gather::{Gathered, Progress};
@@ -134,10 +132,11 @@ pub(super) fn tell_rejections(source: &SourceReport) {
     if source.rejected == 0 {
         return;
     }
-    let reasons: BTreeMap<_, _> =
-        source.reasons.iter().map(|(reason, count)| (std::cmp::Reverse(count), reason)).collect();
-    for (count, reason) in reasons.into_iter().take(EXAMPLES) {
-        tell(&format!("  {} × {reason}", count.0));
+    let mut reasons: Vec<_> = source.reasons.iter().collect();
+    // The sort is stable: among equals the order of their names holds.
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (reason, count) in reasons.into_iter().take(EXAMPLES) {
+        tell(&format!("  {count} × {reason}"));
     }
     for rejection in source.rejections.iter().take(EXAMPLES) {
         tell(&format!("  {rejection}"));

@@ -18,6 +18,12 @@ pub enum Fault {
     Space,
     /// The scheme is none that a proxy is spoken to by.
     Scheme(String),
+    /// The scheme is that of something else which lists hold, and what that is.
+    OtherKind(String, &'static str),
+    /// A SOCKS proxy that is reached through TLS, which nothing here speaks.
+    SocksInTls,
+    /// Several proxies or protocols, one behind the other.
+    Chain,
     /// What stands in the host's place is neither an address nor a name.
     NotAHost(String),
     /// Likewise, where it may be a part of a password.
@@ -30,13 +36,53 @@ pub enum Fault {
     PortNotNumber,
     /// The port's digits, which are not in 1..65535.
     PortRange(String),
-    /// `HOST:PORT:SOMETHING`: a user name, a country, nobody knows.
+    /// `NAME:PORT:SOMETHING`, where the name has no dot: a time of day, a score, nobody knows.
     ThreeFields,
+    /// An address, and words after it that say nothing about a proxy.
+    Note,
     /// A password without a user name.
     NoUsername,
+    /// A range of addresses with a prefix that is not in 16..32.
+    Prefix,
+    /// A range of that many addresses, more than what a document may still bring.
+    RangeTooLarge(u32),
 }
 
 impl Fault {
+    /// That a word is no scheme, and what it is if lists are known to hold it.
+    pub(super) fn scheme(word: &str) -> Self {
+        const KINDS: [(&[&str], &str); 3] = [
+            (
+                &[
+                    "vmess",
+                    "vless",
+                    "trojan",
+                    "ss",
+                    "ssr",
+                    "hysteria",
+                    "hysteria2",
+                    "hy2",
+                    "tuic",
+                    "snell",
+                    "anytls",
+                    "wireguard",
+                    "wg",
+                    "naive+https",
+                    "juicity",
+                    "ssh",
+                ],
+                "an encrypted tunnel",
+            ),
+            (&["aws", "gcp", "azure"], "an API gateway of a cloud"),
+            (&["tls", "ssl", "ws", "wss", "kcp", "quic", "mtls", "mws", "h2", "h3", "tcp", "udp"], "a link of a chain"),
+        ];
+        let kind = KINDS.iter().find(|(words, _)| words.iter().any(|known| known.eq_ignore_ascii_case(word)));
+        match kind {
+            Some((_, kind)) => Self::OtherKind(word.into(), kind),
+            None => Self::Scheme(word.into()),
+        }
+    }
+
     pub(super) fn port_range(digits: &str) -> Self {
         Self::PortRange(digits.chars().take(10).collect())
     }
@@ -55,15 +101,23 @@ impl fmt::Display for Fault {
             Self::NotText => write!(f, "not UTF-8"),
             Self::Space => write!(f, "white space inside"),
             Self::Scheme(word) => write!(f, "not a scheme of a proxy: {}", short(word)),
+            Self::OtherKind(word, kind) => write!(f, "not a scheme of a proxy: {word} is {kind}"),
+            Self::SocksInTls => write!(f, "SOCKS inside TLS"),
+            Self::Chain => write!(f, "a chain of proxies"),
             Self::NotAHost(text) if text.is_empty() => write!(f, "no host"),
             Self::NotAHost(text) => write!(f, "not a host: {}", short(text)),
-            Self::NotAHostHidden => write!(f, "not a host after the @"),
+            Self::NotAHostHidden => write!(f, "not a host"),
             Self::NoHost => write!(f, "no host"),
             Self::NoPort => write!(f, "no port"),
             Self::PortNotNumber => write!(f, "port is not a number"),
             Self::PortRange(digits) => write!(f, "port {digits} is not in 1..65535"),
             Self::ThreeFields => write!(f, "host:port and a third field of unknown meaning"),
+            Self::Note => write!(f, "words of unknown meaning after the address"),
             Self::NoUsername => write!(f, "a password without a user name"),
+            Self::Prefix => write!(f, "the range of addresses is not within /16../32"),
+            Self::RangeTooLarge(addresses) => {
+                write!(f, "a range of {addresses} addresses, more than the {} of a document", super::range::MAX)
+            }
         }
     }
 }

@@ -1,16 +1,19 @@
 //! Text: one proxy a line.
 //!
 //! **When to use.** Most public lists, and what most vendors export. It reads the forms of
-//! [`entry`]: `host:port`, `scheme://user:password@host:port`, `user:password@host:port`,
-//! `host:port:user:password`; comments after `#`, `//` or `;` at the beginning of a line, and after
-//! a `#` that follows white space; blank lines; lines that end in CR LF.
+//! [`entry`], such as `host:port`, `scheme://user:password@host:port`, `host:port:user:password`, and
+//! lines with several of them or with a country beside; comments after `#`, `//` or `;` at the
+//! beginning of a line, and after a `#` that follows white space; blank lines; lines that end in CR
+//! LF. The document as a whole may be in base64; lines are then counted in what it encodes.
 //!
 //! **Options.** `sections` (default `true`): a comment of a scheme and the word "proxies", such as
 //! `# SOCKS5 Proxies (28)`, gives the scheme of the lines below it that name none, until the next
 //! such comment.
 //!
-//! What is neither an entry nor a comment is a rejection with its line.
+//! What is neither an entry nor a comment is a rejection with its line: the title and the legend that
+//! stand above some lists too.
 
+mod encoded;
 mod section;
 
 use proxywhirl_plugin_sdk::parser::{Candidate, Collector, Document, Host, Parser};
@@ -53,32 +56,43 @@ impl Parser for Text {
         .with_options(SCHEMA)
     }
 
-    /// By the share of lines that are entries. A text that holds nothing but comments may be a list
-    /// that is empty today; any other text is not likely to be one.
+    /// By the share of lines that are entries; rows of a table count half, because what reads tables
+    /// knows their columns. A text that holds nothing but comments may be a list that is empty today;
+    /// any other text is not likely to be one.
     fn sniff(document: &Document<'_>) -> u8 {
         if memchr::memchr(0, document.body).is_some() {
             return 0;
         }
-        let (mut entries, mut others) = (0_u32, 0_u32);
-        for line in document.body.split(|&byte| byte == b'\n').take(SNIFFED_LINES) {
-            match content(line) {
-                [] => {}
-                text if entry::parse(text, document.default_scheme).is_ok() => entries += 1,
-                _ => others += 1,
+        let decoded = encoded::decode(document.body);
+        let body = decoded.as_deref().unwrap_or(document.body);
+        let (mut entries, mut rows, mut lines) = (0_u32, 0_u32, 0_u32);
+        for line in body.split(|&byte| byte == b'\n').take(SNIFFED_LINES) {
+            let text = content(line);
+            if text.is_empty() {
+                continue;
+            }
+            lines += 1;
+            match entry::parse(text, document.default_scheme) {
+                Ok(_) => entries += 1,
+                Err(_) if !holds_entry(text, document.default_scheme) => {}
+                Err(_) if text.iter().any(|byte| b",;|\t".contains(byte)) => rows += 1,
+                Err(_) => entries += 1,
             }
         }
-        match (entries, others) {
-            (0, 0) => 10,
-            (0, _) => 5,
-            _ => u8::try_from(20 + 75 * entries / (entries + others)).unwrap_or(0),
+        match (entries, rows, lines) {
+            (0, 0, 0) => 10,
+            (0, 0, _) => 5,
+            _ => u8::try_from(20 + (75 * entries + 40 * rows) / lines).unwrap_or(0),
         }
     }
 
     fn parse(document: &Document<'_>, options: &Options, collector: &mut Collector) -> Result<(), String> {
-        let mut rest = document.body;
-        if memchr::memchr(0, rest).is_some() {
+        if memchr::memchr(0, document.body).is_some() {
             return Err("not a text: it holds zero bytes".to_owned());
         }
+        let decoded = encoded::decode(document.body);
+        let mut rest = decoded.as_deref().unwrap_or(document.body);
+        let mut ranges = entry::Ranges::default();
         collector.reserve(memchr::memchr_iter(b'\n', rest).count() + 1, rest.len());
         let mut scheme = None;
         let mut line = 0_u32;
@@ -97,17 +111,24 @@ impl Parser for Text {
             match content(text) {
                 [] if options.sections => scheme = section::scheme(text).or(scheme),
                 [] => {}
-                text => match entry::parse(text, default) {
+                text => entry::line(text, default, &mut ranges, &mut |found| match found {
                     Ok(mut found) => {
                         found.scheme = found.scheme.or(scheme);
                         collector.accept(found.into_candidate(line));
                     }
                     Err(fault) => collector.reject(line, text, fault),
-                },
+                }),
             }
         }
         Ok(())
     }
+}
+
+/// Whether a line that is no entry as a whole has one in it.
+fn holds_entry(line: &[u8], default: Scheme) -> bool {
+    let mut holds = false;
+    entry::line(line, default, &mut entry::Ranges::default(), &mut |found| holds |= found.is_ok());
+    holds
 }
 
 /// What follows, when nothing more stands in the line.

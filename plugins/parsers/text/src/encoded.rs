@@ -1,0 +1,67 @@
+//! Documents that are in base64 as a whole (RFC 4648), as subscriptions of proxy clients are.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Nothing shorter encodes a proxy: `1.1.1.1:1` takes 12 letters.
+const MIN: usize = 12;
+
+/// Padding is often left out, and a beginning may be cut anywhere.
+const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+
+/// What a document encodes; none when it is not base64, or not of a text. Lists hold dots and colons,
+/// which base64 does not, so that for them the answer comes with the first address.
+pub(crate) fn decode(body: &[u8]) -> Option<Vec<u8>> {
+    let text = body.trim_ascii();
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(byte);
+    if text.len() < MIN || !text.iter().all(is_letter) {
+        return None;
+    }
+    let mut letters: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    // A letter that is left over by a cut encodes nothing.
+    if letters.len() % 4 == 1 {
+        letters.pop();
+    }
+    let is_url_safe = letters.iter().any(|byte| b"-_".contains(byte));
+    let alphabet = if is_url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    let decoded = GeneralPurpose::new(alphabet, CONFIG).decode(letters).ok()?;
+    let is_text = decoded.iter().all(|&byte| byte >= b' ' || byte.is_ascii_whitespace());
+    (is_text && decoded.contains(&b':')).then_some(decoded)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
+    const LIST: &[u8] = b"socks5://192.0.2.1:1080\n192.0.2.2:80\n";
+
+    #[test]
+    fn both_alphabets_are_read_with_and_without_padding_and_in_lines() {
+        let text = BASE64_STANDARD.encode(LIST);
+        let wrapped = format!("{}\r\n{}\n", text.get(..8).unwrap(), text.get(8..).unwrap());
+        for text in [&text, text.trim_end_matches('='), &BASE64_URL_SAFE_NO_PAD.encode(LIST), &wrapped] {
+            assert_eq!(decode(text.as_bytes()).as_deref(), Some(LIST), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_is_cut_anywhere_is_read_as_far_as_it_goes() {
+        let text = BASE64_STANDARD.encode(LIST);
+        for end in 24..text.len() {
+            let decoded = decode(text.get(..end).unwrap().as_bytes()).unwrap();
+            assert!(LIST.starts_with(&decoded) && decoded.len() + 3 > end / 4 * 3, "{end}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_left_as_they_are() {
+        for text in ["", "Array", "AAAAAAAAAAAAAAAAAAAAAAAA", "1.2.3.4:80\n1.2.3.5:80", "justalongwordwithoutmeaning"] {
+            assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+}
