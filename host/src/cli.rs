@@ -12,6 +12,7 @@ mod output;
 mod plugin;
 mod pool;
 mod progress;
+mod refresh;
 mod reload;
 mod serve;
 mod sources;
@@ -55,6 +56,8 @@ enum Command {
     Get(Box<get::GetArgs>),
     /// Look at and change a pool that is kept in a database
     Pool(pool::PoolArgs),
+    /// Have the running gateway read its sources again, and say what became of what they name
+    Refresh(refresh::RefreshArgs),
     /// Look at and change the strategy of the running gateway
     Strategy(strategy::StrategyCommandArgs),
     /// Have the running gateway take over its configuration file and its plugins directory
@@ -81,6 +84,7 @@ impl Cli {
             Command::Check(args) => check::run(args, &logging).await,
             Command::Get(args) => get::run(*args).await,
             Command::Pool(args) => pool::run(args).await,
+            Command::Refresh(args) => refresh::run(args).await,
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Plugin(args) => plugin::run(args, &logging).await,

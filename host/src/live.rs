@@ -22,7 +22,7 @@ use proxywhirl_engine::{Engine, PluginStatus};
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
-use crate::control::api::{Plugin, SetBy, Status, Strategy, StrategySet};
+use crate::control::api::{Plugin, RefreshReport, SetBy, Status, Strategy, StrategySet};
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
 use crate::wiring::{Known, Registry, Service};
@@ -112,6 +112,14 @@ impl Live {
     #[must_use]
     pub const fn lines(&self) -> &PluginLines {
         &self.about.lines
+    }
+
+    /// Reads sources again, all of them when none is named.
+    ///
+    /// # Errors
+    /// When there is no source of a name, or no judge answers that is needed.
+    pub async fn refresh_sources(&self, names: &[String]) -> Result<RefreshReport, Failure> {
+        self.service.refresh(names).await
     }
 
     /// The metrics in Prometheus' text format.

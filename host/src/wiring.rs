@@ -6,6 +6,7 @@
 mod check;
 mod net;
 mod plugins;
+mod refresh;
 mod service;
 mod starting;
 

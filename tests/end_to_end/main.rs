@@ -11,6 +11,7 @@ mod hostile_hundred;
 mod hostile_plugins;
 mod persistence;
 mod plugin_commands;
+mod refresh;
 mod reload;
 mod rotation;
 mod sessions;

@@ -171,9 +171,11 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     ));
     operating.tell();
     let keeping = service.keep(shutdown.clone());
+    let refreshing = service.refresh_at_intervals(&shutdown);
     let drained = service.serve(listener, shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
+    refreshing.abort();
     if let Some(keeping) = keeping {
         keeping.abort();
     }

@@ -1,5 +1,6 @@
 //! What is said over the socket. The fields are part of the interface: `--json` prints them as they are.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proxywhirl_engine::PluginStatus;
@@ -103,6 +104,48 @@ impl Reloaded {
         self.needs_restart.extend(other.needs_restart);
         self
     }
+}
+
+/// `POST /v1/refresh`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// Names of sources; all of them when there is none.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+/// What became of `POST /v1/refresh`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RefreshReport {
+    /// What each source came to, as `fetch --json` says it.
+    pub sources: Vec<serde_json::Value>,
+    /// Entries that can be proxies.
+    pub found: u64,
+    /// Of those: named more than once.
+    pub duplicates: u64,
+    /// Entries that cannot.
+    pub rejected: u64,
+    /// Why, and how many.
+    pub reasons: BTreeMap<String, u64>,
+    /// Of how many something fresh was known, so that they were not checked.
+    pub fresh: u64,
+    /// How many passed their check.
+    pub alive: u64,
+    /// How many failed it.
+    pub dead: u64,
+    /// How many came how far.
+    pub passed: BTreeMap<String, u64>,
+    /// Why the dead failed, and how many: stage and kind.
+    pub faults: BTreeMap<String, u64>,
+    /// New members of the pool.
+    pub new: u64,
+    /// Members that were known.
+    pub known: u64,
+    /// Left out because the pool is full.
+    pub full: u64,
+    /// How long it took.
+    pub time_ms: f64,
 }
 
 /// An entry of `GET /v1/plugins`.

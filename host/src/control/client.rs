@@ -96,6 +96,37 @@ impl Client {
         self.exchange(Method::POST, target, body.into()).await
     }
 
+    /// Has something done that may take long: it may, as long as the gateway says now and then that it goes on. A refusal
+    /// comes as the answer.
+    ///
+    /// # Errors
+    /// When the gateway is not there, or refuses.
+    pub async fn post_patiently<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::new(Exit::Usage, error))?;
+        let mut answer = self.send(Method::POST, target, body.into()).await?.into_body();
+        let mut text = Vec::new();
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, answer.frame()).await;
+            let Some(frame) = frame.map_err(|_| self.gone(&"no answer in time"))? else { break };
+            let frame = frame.map_err(|error| self.gone(&error))?;
+            text.extend_from_slice(frame.data_ref().map_or(&[], |data| data.trim_ascii()));
+            if text.len() > MAX_ANSWER {
+                return Err(self.gone(&"an answer without an end"));
+            }
+        }
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&text) {
+            return Err(problem.into());
+        }
+        serde_json::from_slice(&text).map_err(|error| {
+            self.gone(&format!("an answer that cannot be read: {error}"))
+                .hint("is the gateway of another version than this command? restart it")
+        })
+    }
+
     /// Follows what has no end, line by line, until the gateway ends or `each` says false.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use proxywhirl_core::event::Topic;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Problem, SetStrategy};
+use super::api::{Problem, Refresh, SetStrategy};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
@@ -28,6 +28,9 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// For an answer to begin: compiling a large plugin takes most of a minute on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(180);
+
+/// While something goes on, who waits for it hears so often that it does.
+const ALIVE: Duration = Duration::from_secs(5);
 
 /// Events that wait for one who follows.
 const FOLLOWED: usize = 4_096;
@@ -43,6 +46,7 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/status", get(async |State(live): Gateway| Json(live.status())))
         .route("/v1/strategy", get(async |State(live): Gateway| Json(live.strategy())).post(set_strategy))
         .route("/v1/reload", post(async |State(live): Gateway| done(async move { live.reload().await }).await))
+        .route("/v1/refresh", post(refresh))
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))
@@ -110,6 +114,27 @@ fn read<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Re
 async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<super::api::StrategySet> {
     let SetStrategy { name, options } = read(body)?;
     done(async move { live.set_strategy(PluginUse { name, options }).await }).await
+}
+
+/// Reads sources again, however long that takes: the answer begins at once, with white space.
+async fn refresh(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
+    let Refresh { sources } = read(body)?;
+    let work = tokio::spawn(async move { live.refresh_sources(&sources).await });
+    let lines = stream::unfold(Some(work), async |work| {
+        let mut work = work?;
+        match tokio::time::timeout(ALIVE, &mut work).await {
+            Err(_) => Some((Ok::<_, Infallible>("\n".to_owned()), Some(work))),
+            Ok(done) => {
+                let report = done.map_err(|error| Failure::new(Exit::Environment, error)).and_then(|report| report);
+                let text = match report {
+                    Ok(report) => serde_json::to_string(&report),
+                    Err(failure) => serde_json::to_string(&Problem::from(failure)),
+                };
+                Some((Ok(text.unwrap_or_default()), None))
+            }
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response())
 }
 
 async fn enable(State(live): Gateway, Path(name): Path<String>) -> Routed<serde_json::Value> {

@@ -39,6 +39,9 @@ pub struct Service {
     check: CheckSettings,
     keeper: Arc<Keeper>,
     geo: Option<Arc<Geo>>,
+    sources: Arc<[SourceSettings]>,
+    /// Held while sources are read again.
+    refreshing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a pool was filled with.
@@ -92,6 +95,8 @@ impl Service {
             check: settings.check.clone(),
             keeper,
             geo,
+            sources: settings.sources.clone().into(),
+            refreshing: Arc::default(),
         })
     }
 
@@ -138,6 +143,26 @@ impl Service {
             self.prove(&unproven, &mut filled).await?;
         }
         Ok(filled)
+    }
+
+    /// What a source names now, proven if it has to be; while no judge answers, it waits.
+    pub(super) async fn refill(&self, source: &SourceSettings) -> Result<Filled, Failure> {
+        if source.trust {
+            return self.fill(std::slice::from_ref(source)).await;
+        }
+        let mut filled = Filled::default();
+        self.prove(&[source], &mut filled).await?;
+        Ok(filled)
+    }
+
+    /// The sources of the configuration.
+    pub(super) fn sources(&self) -> &[SourceSettings] {
+        &self.sources
+    }
+
+    /// Held while sources are read again.
+    pub(super) fn refreshing(&self) -> &tokio::sync::Mutex<()> {
+        &self.refreshing
     }
 
     /// Whether sources that are not trusted can be proven.

@@ -189,11 +189,10 @@ impl Keeper {
         while let Some(mut checked) = checks.next().await {
             self.label(&mut checked);
             self.engine.tell_checked(&checked);
-            let id = MemberId::of(&checked.candidate.endpoint.key());
-            let failures = self.note(&checked);
-            match due.members.get(&id) {
-                Some(member) => self.apply(member, checked, failures).await,
+            match due.members.get(&MemberId::of(&checked.candidate.endpoint.key())) {
+                Some(member) => self.apply(member, checked).await,
                 None => {
+                    self.note(&checked);
                     if let Ok(verified) = checked.into_verified() {
                         self.engine.admit(vec![Admission::Verified(Box::new(verified))]).await;
                     }
@@ -203,8 +202,9 @@ impl Keeper {
     }
 
     /// Lets a verdict count for a member.
-    async fn apply(&self, member: &Arc<Member>, checked: Checked, failures: u32) {
+    async fn apply(&self, member: &Arc<Member>, checked: Checked) {
         self.engine.probed(member, &checked.verdict);
+        let failures = self.book().judged(member.id, &checked);
         if failures >= self.config.give_up && self.config.remove_dead {
             self.book().schedule.forget(&member.id);
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
@@ -222,21 +222,20 @@ impl Keeper {
         }
     }
 
-    /// Writes a verdict down; how many failures in a row there were.
-    fn note(&self, checked: &Checked) -> u32 {
-        let (candidate, is_alive) = (&checked.candidate, checked.verdict.is_alive());
-        let id = MemberId::of(&candidate.endpoint.key());
+    /// Writes a verdict about a stranger down.
+    fn note(&self, checked: &Checked) {
+        let id = MemberId::of(&checked.candidate.endpoint.key());
         let mut book = self.book();
-        let chance = book.random.f64();
-        let next = book.schedule.judged(id, is_alive, checked.verdict.at, chance);
-        if is_alive {
+        let failures = book.judged(id, checked);
+        if failures == 0 {
+            // About to become a member.
             book.strangers.remove(&id);
-        } else if next.failures >= self.config.give_up && book.strangers.remove(&id).is_some() {
+        } else if failures < self.config.give_up && book.strangers.len() < self.config.strangers {
+            book.strangers.insert(id, checked.candidate.clone());
+        } else {
+            book.strangers.remove(&id);
             book.schedule.forget(&id);
-        } else if book.strangers.len() < self.config.strangers {
-            book.strangers.insert(id, candidate.clone());
         }
-        next.failures
     }
 
     /// Those candidates of which nothing fresh is known.
@@ -304,6 +303,14 @@ impl Keeper {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Takes a verdict; how many failures in a row there were.
+    fn judged(&mut self, id: MemberId, checked: &Checked) -> u32 {
+        let chance = self.random.f64();
+        self.schedule.judged(id, checked.verdict.is_alive(), checked.verdict.at, chance).failures
     }
 }
 
