@@ -14,7 +14,7 @@
 mod section;
 
 use proxywhirl_plugin_sdk::parser::{Collector, Document, Parser, Row};
-use proxywhirl_plugin_sdk::{Description, Scheme, entry};
+use proxywhirl_plugin_sdk::{Description, entry};
 use serde::Deserialize;
 
 /// The JSON Schema of [`Options`].

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use proxywhirl_plugin_sdk::Scheme;
 use proxywhirl_plugin_sdk::parser::{Host, Parsed, parse};
 
 fn read(text: &str, options: &str) -> Parsed {
