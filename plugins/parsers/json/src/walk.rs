@@ -128,9 +128,7 @@ impl<'w, 'b> Walker<'w, 'b> {
                 Key::Container if here.place == Place::Root => self.value(here.inside(Place::Root))?,
                 Key::Outbounds if here.place == Place::Root => self.value(here.inside(Place::Outbounds))?,
                 Key::Version if here.place == Place::Outbounds => self.version(&mut fields, here.depth + 1)?,
-                Key::Container | Key::Outbounds | Key::Version | Key::Other => {
-                    self.value(here.inside(Place::Anything))?;
-                }
+                Key::Container | Key::Outbounds | Key::Version | Key::Other => self.anything(here)?,
             }
         }
         let found_inside = self.collector.counts() != before;
@@ -144,6 +142,22 @@ impl<'w, 'b> Walker<'w, 'b> {
             fields.collect(line, here.section, self.default, self.collector);
         }
         Ok(())
+    }
+
+    /// The value of a key that says nothing. Nearly all are names, dates and numbers.
+    #[inline]
+    fn anything(&mut self, here: Here) -> Result<(), Broken> {
+        match self.scan.peek() {
+            Some(b'"') => {
+                let text = self.scan.string()?;
+                if may_be_plain(&text) {
+                    self.text(&text, here.inside(Place::Anything));
+                }
+                Ok(())
+            }
+            Some(b'-' | b'0'..=b'9') => self.scan.number().map(drop),
+            Some(_) | None => self.value(here.inside(Place::Anything)),
+        }
     }
 
     /// The value of a known key: stored when it is plain, each of it when it is a list of schemes, and
@@ -220,6 +234,7 @@ impl<'w, 'b> Walker<'w, 'b> {
 
 /// Whether a text under a key that says nothing may plainly be a proxy: an address and a port, a URL,
 /// or something that ends in a port. Most are names and dates, and there are many.
+#[inline]
 fn may_be_plain(text: &[u8]) -> bool {
     let Some((_, [_, after @ ..])) = text.split_at_checked(bytes::find_any(text, [b':'])) else { return false };
     let last = text.iter().rposition(|byte| !byte.is_ascii_digit()).and_then(|place| text.split_at_checked(place));
