@@ -160,6 +160,19 @@ proptest! {
     }
 
     #[test]
+    fn texts_of_one_length_are_equal_when_each_byte_is(pairs in prop::collection::vec((0_u8..2, 0_u8..2), 0..24)) {
+        let (one, mut other): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        prop_assert_eq!(string::equal(&one, &other), one == other);
+        other.copy_from_slice(&one);
+        prop_assert!(string::equal(&one, &other));
+        for place in 0..one.len() {
+            other[place] ^= 1;
+            prop_assert!(!string::equal(&one, &other));
+            other[place] ^= 1;
+        }
+    }
+
+    #[test]
     fn a_line_is_counted_at_each_line_end(value in any_value()) {
         let text = format!("{value:#}");
         let mut scan = Scanner::new(text.as_bytes());
