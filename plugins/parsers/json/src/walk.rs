@@ -254,7 +254,10 @@ fn store<'b>(fields: &mut Fields<'b>, field: Field, text: Cow<'b, [u8]>) {
 /// a port that is wrong.
 #[inline]
 fn store_number<'b>(fields: &mut Fields<'b>, field: Field, number: &'b [u8]) {
-    let natural = match memchr::memchr(b'.', number).and_then(|point| number.split_at_checked(point)) {
+    if number.iter().all(u8::is_ascii_digit) {
+        return fields.set_bytes(field, number);
+    }
+    let natural = match number.split_at_checked(bytes::find_any(number, [b'.'])) {
         Some((natural, [_, zeros @ ..])) if zeros.iter().all(|&digit| digit == b'0') => natural,
         _ => number,
     };
