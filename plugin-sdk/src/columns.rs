@@ -74,13 +74,20 @@ impl Columns {
         Some(Self { fields })
     }
 
+    /// What a column holds, counted from 0; none when it says nothing.
+    #[must_use]
+    #[inline]
+    pub fn field(&self, column: usize) -> Option<Field> {
+        self.fields.get(column).copied().flatten()
+    }
+
     /// The values of a row.
     #[must_use]
     pub fn read<'a>(&self, cells: impl Iterator<Item = &'a [u8]>) -> Fields<'a> {
         let mut values = Fields::default();
         for (field, cell) in self.fields.iter().zip(cells) {
             if let &Some(field) = field {
-                values.set(field, String::from_utf8_lossy(cell));
+                values.set_bytes(field, cell);
             }
         }
         values

@@ -29,7 +29,12 @@ const fn known() -> [u32; 26] {
 /// The code that a text is, in upper case; none for anything else. `UK` is `GB`.
 #[must_use]
 pub fn code(text: &str) -> Option<[u8; 2]> {
-    let &[first, second] = text.trim().as_bytes() else { return None };
+    code_in(text.trim().as_bytes())
+}
+
+/// The same, of a text that has no white space around it.
+pub(crate) fn code_in(text: &[u8]) -> Option<[u8; 2]> {
+    let &[first, second] = text else { return None };
     let code = [first.to_ascii_uppercase(), second.to_ascii_uppercase()];
     if code == *b"UK" {
         return Some(*b"GB");

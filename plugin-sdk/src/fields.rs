@@ -3,8 +3,8 @@
 //! `ip_address` and `ipAddress` are one.
 
 use crate::entry::{self, Fault, Host};
-use crate::parser::{Candidate, Collector};
-use crate::{Anonymity, Scheme, country, words};
+use crate::parser::{Candidate, Collector, Row};
+use crate::{Anonymity, Scheme, address, country, words};
 use std::borrow::Cow;
 
 /// What a value says about a proxy.
@@ -42,12 +42,11 @@ impl Field {
             length += 1;
         }
         match letters.get(..length)? {
-            b"proxy" | b"url" | b"proxyurl" | b"endpoint" | b"ipport" | b"hostport" | b"proxyipport" => {
-                Some(Self::Endpoint)
-            }
+            b"proxy" | b"url" | b"proxyurl" | b"endpoint" | b"ipport" | b"hostport" | b"proxyipport"
+            | b"addressport" | b"ipaddressport" | b"proxyaddressport" => Some(Self::Endpoint),
             b"ip" | b"host" | b"address" | b"server" | b"hostname" | b"ipaddress" | b"ipadress" | b"addr"
             | b"proxyip" | b"proxyhost" | b"proxyaddress" => Some(Self::Host),
-            b"port" | b"proxyport" => Some(Self::Port),
+            b"port" | b"proxyport" | b"serverport" => Some(Self::Port),
             b"protocol" | b"protocols" | b"type" | b"types" | b"scheme" | b"schemes" | b"proxytype" => {
                 Some(Self::Scheme)
             }
@@ -61,14 +60,17 @@ impl Field {
 }
 
 /// The values of one row or object. Of several values for one field the first valid one counts.
+///
+/// Values are bytes until they are needed as text, because most of them never are: an address is
+/// read as it is, and so are the words for schemes, countries and anonymity.
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
-    endpoint: Option<Cow<'a, str>>,
-    host: Option<Cow<'a, str>>,
+    endpoint: Option<Cow<'a, [u8]>>,
+    host: Option<Cow<'a, [u8]>>,
     port: Option<Port<'a>>,
     schemes: Schemes,
-    username: Option<Cow<'a, str>>,
-    password: Option<Cow<'a, str>>,
+    username: Option<Cow<'a, [u8]>>,
+    password: Option<Cow<'a, [u8]>>,
     country: Option<[u8; 2]>,
     anonymity: Option<Anonymity>,
 }
@@ -76,18 +78,34 @@ pub struct Fields<'a> {
 /// A port, as text or as a number of a format that has numbers.
 #[derive(Debug, Clone)]
 enum Port<'a> {
-    Text(Cow<'a, str>),
+    Text(Cow<'a, [u8]>),
     Number(u64),
 }
 
 impl Port<'_> {
     fn check(&self) -> Result<u16, Fault> {
         match self {
-            Self::Text(text) => entry::port(text),
+            Self::Text(text) => entry::port(&String::from_utf8_lossy(text)),
             Self::Number(number) => match u16::try_from(*number) {
                 Ok(0) | Err(_) => Err(Fault::PortRange(number.to_string())),
                 Ok(port) => Ok(port),
             },
+        }
+    }
+
+    /// The port, when it is plainly one; what is wrong with it, [`Self::check`] says.
+    #[inline]
+    fn plain(&self) -> Option<u16> {
+        match self {
+            Self::Number(number) => u16::try_from(*number).ok().filter(|&port| port != 0),
+            Self::Text(text) if text.len() > 5 => None,
+            Self::Text(text) => {
+                let number = text.iter().try_fold(0_u32, |number, byte| {
+                    let digit = byte.wrapping_sub(b'0');
+                    (digit <= 9).then(|| number * 10 + u32::from(digit))
+                });
+                number.and_then(|number| u16::try_from(number).ok()).filter(|&port| port != 0)
+            }
         }
     }
 }
@@ -96,15 +114,28 @@ impl Port<'_> {
 #[derive(Debug, Clone, Default)]
 struct Schemes {
     listed: [Option<Scheme>; 6],
+    /// What is to be taken for what.
+    narrowed: Option<(Scheme, Scheme)>,
     unknown: Option<String>,
 }
 
 impl Schemes {
-    fn add(&mut self, word: &str) {
-        let Some(scheme) = words::scheme(word) else {
-            self.unknown.get_or_insert_with(|| word.to_owned());
-            return;
-        };
+    fn add_all(&mut self, words: &[u8]) {
+        match words::scheme_in(words) {
+            Some(scheme) => self.add(scheme),
+            None => {
+                let listed = words.split(|byte| b",/|; +".contains(byte)).map(<[u8]>::trim_ascii);
+                for word in listed.filter(|word| !word.is_empty()) {
+                    match words::scheme_in(word) {
+                        Some(scheme) => self.add(scheme),
+                        None => _ = self.unknown.get_or_insert_with(|| String::from_utf8_lossy(word).into_owned()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, scheme: Scheme) {
         for place in &mut self.listed {
             match place {
                 Some(known) if *known == scheme => return,
@@ -121,25 +152,41 @@ impl Schemes {
 impl<'a> Fields<'a> {
     /// Stores a value. An empty one stands for none.
     pub fn set(&mut self, field: Field, value: Cow<'a, str>) {
-        if value.trim_ascii().is_empty() {
+        self.set_value(
+            field,
+            match value {
+                Cow::Borrowed(text) => text.as_bytes().into(),
+                Cow::Owned(text) => text.into_bytes().into(),
+            },
+        );
+    }
+
+    /// Stores a value that should be UTF-8. An empty one stands for none.
+    #[inline]
+    pub fn set_bytes(&mut self, field: Field, value: &'a [u8]) {
+        self.set_value(field, value.into());
+    }
+
+    fn set_value(&mut self, field: Field, value: Cow<'a, [u8]>) {
+        let text = value.trim_ascii();
+        if text.is_empty() {
             return;
         }
         match field {
             Field::Endpoint => _ = self.endpoint.get_or_insert(value),
             Field::Host => _ = self.host.get_or_insert(value),
             Field::Port => _ = self.port.get_or_insert(Port::Text(value)),
-            Field::Scheme => {
-                let separators = [',', '/', '|', ';', ' ', '+'];
-                let listed = value.split(separators).map(str::trim).filter(|word| !word.is_empty());
-                listed.for_each(|word| self.schemes.add(word));
-            }
+            Field::Scheme => self.schemes.add_all(text),
             Field::Username => _ = self.username.get_or_insert(value),
             Field::Password => _ = self.password.get_or_insert(value),
-            Field::Country => self.country = self.country.or_else(|| country::code(&value)),
-            Field::Anonymity => {
-                self.anonymity = self.anonymity.or_else(|| words::anonymity(&value));
-            }
+            Field::Country => self.country = self.country.or_else(|| country::code_in(text)),
+            Field::Anonymity => self.anonymity = self.anonymity.or_else(|| words::anonymity_in(text)),
         }
+    }
+
+    /// Says one scheme more exactly, now or once it is listed: SOCKS, of which version.
+    pub fn narrow(&mut self, from: Scheme, to: Scheme) {
+        self.schemes.narrowed = Some((from, to));
     }
 
     /// Stores a port that is a number already.
@@ -168,7 +215,43 @@ impl<'a> Fields<'a> {
     /// Gives the collector one candidate for each scheme that is listed, or a rejection. A scheme
     /// of the entry itself counts more than a listed one, and that more than `section`, which is the
     /// scheme of the part of the document that it stands in.
-    pub fn collect(self, line: u32, section: Option<Scheme>, default: Scheme, collector: &mut Collector) {
+    pub fn collect(mut self, line: u32, section: Option<Scheme>, default: Scheme, collector: &mut Collector) {
+        if let Some((from, to)) = self.schemes.narrowed {
+            self.schemes.listed.iter_mut().filter(|place| **place == Some(from)).for_each(|place| *place = Some(to));
+        }
+        match self.row(line, section) {
+            Some(row) => self.collect_rows(row, collector),
+            None => self.collect_candidates(line, section, default, collector),
+        }
+    }
+
+    /// The row that most are: an IPv4 address and a port, no credentials, and a scheme that is known
+    /// or none.
+    #[inline]
+    fn row(&self, line: u32, section: Option<Scheme>) -> Option<Row> {
+        let (Some(host), Some(port)) = (&self.host, &self.port) else { return None };
+        let address = address::ipv4(host)?;
+        let [first, ..] = self.schemes.listed;
+        let is_plain =
+            self.username.is_none() && self.password.is_none() && (first.is_some() || self.schemes.unknown.is_none());
+        is_plain.then_some(Row {
+            scheme: first.or(section),
+            country: self.country,
+            anonymity: self.anonymity.unwrap_or(Anonymity::Unknown),
+            ..Row::new(address, port.plain()?, line)
+        })
+    }
+
+    #[inline]
+    fn collect_rows(&self, row: Row, collector: &mut Collector) {
+        let [_, more @ ..] = self.schemes.listed;
+        for &scheme in more.iter().flatten() {
+            collector.accept_row(Row { scheme: Some(scheme), ..row });
+        }
+        collector.accept_row(row);
+    }
+
+    fn collect_candidates(self, line: u32, section: Option<Scheme>, default: Scheme, collector: &mut Collector) {
         match self.candidate(line, section.unwrap_or(default)) {
             Ok(mut candidate) => {
                 if candidate.scheme.is_some() {
@@ -192,18 +275,10 @@ impl<'a> Fields<'a> {
         let default = self.schemes.listed[0].unwrap_or(default);
         let mut candidate = match (&self.host, &self.port, &self.endpoint) {
             (Some(host), Some(port), _) => {
-                let text = host.trim();
+                let text = String::from_utf8_lossy(host);
+                let text = text.trim();
                 match Host::parse(text) {
-                    Some(host) => Candidate {
-                        scheme: None,
-                        port: port.check()?,
-                        host: host.into(),
-                        username: None,
-                        password: None,
-                        country: String::new(),
-                        anonymity: Anonymity::Unknown,
-                        line,
-                    },
+                    Some(host) => Candidate { host: host.into(), ..Row::new(0, port.check()?, line).into() },
                     // Some write the whole entry here too, and the port once more.
                     None => match entry::parse(text.as_bytes(), default) {
                         Ok(entry) => entry.into_candidate(line),
@@ -211,14 +286,13 @@ impl<'a> Fields<'a> {
                     },
                 }
             }
-            (_, _, Some(text)) | (Some(text), None, None) => {
-                entry::parse(text.as_bytes(), default)?.into_candidate(line)
-            }
+            (_, _, Some(text)) | (Some(text), None, None) => entry::parse(text, default)?.into_candidate(line),
             (None, _, None) => return Err(Fault::NoHost),
         };
+        let owned = |text: &Cow<'_, [u8]>| String::from_utf8_lossy(text).into_owned();
         if let Some(username) = &self.username {
-            candidate.username = Some(username.clone().into_owned());
-            candidate.password = self.password.as_ref().map(|password| password.clone().into_owned());
+            candidate.username = Some(owned(username));
+            candidate.password = self.password.as_ref().map(owned);
         } else if self.password.is_some() && candidate.username.is_none() {
             return Err(Fault::NoUsername);
         }
@@ -229,17 +303,19 @@ impl<'a> Fields<'a> {
         Ok(candidate)
     }
 
-    /// What to show of a row that was refused.
-    fn excerpt(&self) -> Vec<u8> {
+    /// What to show of a row that is refused: where the proxy would be.
+    #[must_use]
+    pub fn excerpt(&self) -> Vec<u8> {
         let address = self.host.as_ref().or(self.endpoint.as_ref());
-        let mut text = address.map(|text| text.trim().to_owned()).unwrap_or_default();
+        let mut text = address.map(|text| text.trim_ascii().to_owned()).unwrap_or_default();
         if let Some(port) = self.port.as_ref() {
+            text.push(b':');
             match port {
-                Port::Text(port) => text.extend([":", port.trim()]),
-                Port::Number(port) => text.extend([":", &port.to_string()]),
+                Port::Text(port) => text.extend(port.trim_ascii()),
+                Port::Number(port) => text.extend(port.to_string().into_bytes()),
             }
         }
-        text.into_bytes()
+        text
     }
 }
 

@@ -45,6 +45,8 @@
 #[doc(hidden)]
 pub mod bindings;
 
+mod address;
+pub mod bytes;
 pub mod clock;
 pub mod columns;
 pub mod country;

@@ -5,6 +5,7 @@
 //! is in [`entry`](crate::entry), [`fields`](crate::fields) and [`columns`](crate::columns).
 
 mod collector;
+mod row;
 
 use crate::bindings::parser::exports::proxywhirl::plugin::parser;
 use crate::bindings::shared::exports::proxywhirl::plugin::about;
@@ -15,6 +16,7 @@ use std::marker::PhantomData;
 
 pub use collector::{Collector, Lines};
 pub use parser::{Candidate, Host, Parsed, Rejection};
+pub use row::Row;
 
 /// The byte order mark, which the host has taken off already when it follows its contract.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -56,12 +58,16 @@ pub trait Parser: 'static {
     fn parse(document: &Document<'_>, options: &Self::Options, collector: &mut Collector) -> Result<(), String>;
 }
 
-/// Parses as the host does, with options as JSON.
+/// Parses as the host does, with options as JSON. Every candidate is among `candidates`, none packed.
 pub fn parse<P: Parser>(document: &Document<'_>, options: &str) -> Result<Parsed, String> {
+    collect::<P>(document, options).map(Collector::into_parsed)
+}
+
+fn collect<P: Parser>(document: &Document<'_>, options: &str) -> Result<Collector, String> {
     let options = describe::options(options)?;
     let mut collector = Collector::default();
     P::parse(document, &options, &mut collector)?;
-    Ok(collector.into_parsed())
+    Ok(collector)
 }
 
 fn unmarked(body: &[u8]) -> &[u8] {
@@ -88,7 +94,7 @@ impl<P: Parser> parser::Guest for Component<P> {
 
     fn parse(document: parser::Document) -> Result<Parsed, String> {
         panics::report();
-        parse::<P>(&borrowed(&document), &document.options)
+        collect::<P>(&borrowed(&document), &document.options).map(Collector::into_packed)
     }
 }
 

@@ -2,43 +2,54 @@
 
 use crate::{Anonymity, Scheme};
 
+/// The longest word, in bytes.
+const MAX_WORD: usize = 16;
+
 /// The scheme that a word stands for: `socks` alone means SOCKS 5.
 #[must_use]
 pub fn scheme(word: &str) -> Option<Scheme> {
-    const WORDS: [(&str, Scheme); 7] = [
-        ("http", Scheme::Http),
-        ("https", Scheme::Https),
-        ("socks4", Scheme::Socks4),
-        ("socks5", Scheme::Socks5),
-        ("socks4a", Scheme::Socks4a),
-        ("socks5h", Scheme::Socks5h),
-        ("socks", Scheme::Socks5),
-    ];
-    find(&WORDS, word)
+    scheme_in(word.trim().as_bytes())
+}
+
+/// The same, of a text that has no white space around it.
+pub(crate) fn scheme_in(word: &[u8]) -> Option<Scheme> {
+    let mut room = [0; MAX_WORD];
+    match lower(word, &mut room)? {
+        b"http" => Some(Scheme::Http),
+        b"https" => Some(Scheme::Https),
+        b"socks4" => Some(Scheme::Socks4),
+        b"socks5" | b"socks" => Some(Scheme::Socks5),
+        b"socks4a" => Some(Scheme::Socks4a),
+        b"socks5h" => Some(Scheme::Socks5h),
+        _ => None,
+    }
 }
 
 /// The anonymity that a word stands for. Numbered levels are those of the proxy judges: 1 is elite.
 #[must_use]
 pub fn anonymity(word: &str) -> Option<Anonymity> {
-    const WORDS: [(&str, Anonymity); 16] = [
-        ("transparent", Anonymity::Transparent),
-        ("anonymous", Anonymity::Anonymous),
-        ("elite", Anonymity::Elite),
-        ("elite proxy", Anonymity::Elite),
-        ("high", Anonymity::Elite),
-        ("high anonymity", Anonymity::Elite),
-        ("high anonymous", Anonymity::Elite),
-        ("highly anonymous", Anonymity::Elite),
-        ("hia", Anonymity::Elite),
-        ("anm", Anonymity::Anonymous),
-        ("noa", Anonymity::Transparent),
-        ("none", Anonymity::Transparent),
-        ("level1", Anonymity::Elite),
-        ("level2", Anonymity::Anonymous),
-        ("level3", Anonymity::Transparent),
-        ("anonymous proxy", Anonymity::Anonymous),
-    ];
-    find(&WORDS, word)
+    anonymity_in(word.trim().as_bytes())
+}
+
+/// The same, of a text that has no white space around it.
+pub(crate) fn anonymity_in(word: &[u8]) -> Option<Anonymity> {
+    let mut room = [0; MAX_WORD];
+    match lower(word, &mut room)? {
+        b"elite" | b"elite proxy" | b"high" | b"high anonymity" | b"high anonymous" | b"highly anonymous" | b"hia"
+        | b"level1" => Some(Anonymity::Elite),
+        b"anonymous" | b"anonymous proxy" | b"anm" | b"level2" => Some(Anonymity::Anonymous),
+        b"transparent" | b"noa" | b"none" | b"level3" => Some(Anonymity::Transparent),
+        _ => None,
+    }
+}
+
+/// The word in lower case, when it is short enough to be known.
+fn lower<'r>(word: &[u8], room: &'r mut [u8; MAX_WORD]) -> Option<&'r [u8]> {
+    let letters = room.get_mut(..word.len())?;
+    for (letter, byte) in letters.iter_mut().zip(word) {
+        *letter = byte.to_ascii_lowercase();
+    }
+    Some(letters)
 }
 
 /// The port that is meant when none is written.
@@ -50,11 +61,6 @@ pub const fn default_port(scheme: Scheme) -> Option<u16> {
         Scheme::Socks4 | Scheme::Socks4a | Scheme::Socks5 | Scheme::Socks5h => Some(1080),
         Scheme::Other => None,
     }
-}
-
-fn find<T: Copy>(words: &[(&str, T)], word: &str) -> Option<T> {
-    let word = word.trim();
-    words.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|&(_, meaning)| meaning)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Where a parser puts what it finds.
+//! Where a parser puts what it finds. What fits a [`Row`] is packed for the way to the host.
 
-use super::{Candidate, Parsed, Rejection};
+use super::{Candidate, Parsed, Rejection, Row};
 use crate::entry;
 use std::fmt::Display;
 
@@ -20,6 +20,8 @@ const BYTES_PER_ENTRY: usize = 12;
 /// What a document holds, while it is being read.
 #[derive(Debug, Default)]
 pub struct Collector {
+    /// Two words each.
+    rows: Vec<u64>,
     candidates: Vec<Candidate>,
     rejections: Vec<Rejection>,
     rejected: u32,
@@ -29,13 +31,26 @@ pub struct Collector {
 impl Collector {
     /// Makes room for as many entries as a document of so many bytes can hold.
     pub fn reserve(&mut self, entries: usize, bytes: usize) {
-        self.candidates.reserve(entries.min(bytes / BYTES_PER_ENTRY + 1));
+        self.rows.reserve(2 * entries.min(bytes / BYTES_PER_ENTRY + 1));
     }
 
     /// Takes a candidate.
-    #[inline]
     pub fn accept(&mut self, candidate: Candidate) {
-        self.candidates.push(candidate);
+        match Row::of(&candidate) {
+            Some(row) => self.accept_row(row),
+            None => self.candidates.push(candidate),
+        }
+    }
+
+    /// Takes a candidate that is a row already.
+    #[inline]
+    pub fn accept_row(&mut self, row: Row) {
+        if self.candidates.last().is_none_or(|last| last.line < row.line) {
+            self.rows.extend(row.pack());
+        } else {
+            // The host puts rows before candidates of the same line, and this one comes after one.
+            self.candidates.push(row.into());
+        }
     }
 
     /// Counts an entry that is no proxy. The text is cut, and what could be a password in it is
@@ -57,17 +72,34 @@ impl Collector {
     /// How many candidates and how many rejections there are so far.
     #[must_use]
     pub fn counts(&self) -> (usize, u32) {
-        (self.candidates.len(), self.rejected)
+        (self.candidates.len() + self.rows.len() / 2, self.rejected)
     }
 
-    /// What was found.
+    /// What was found, with every candidate among `candidates`, in order.
     #[must_use]
     pub fn into_parsed(self) -> Parsed {
+        let mut parsed = self.into_packed();
+        let (words, _) = parsed.rows.as_chunks();
+        let mut rows = words.iter().map(|&words| Row::unpack(words)).peekable();
+        let mut candidates = Vec::with_capacity(words.len() + parsed.candidates.len());
+        for candidate in std::mem::take(&mut parsed.candidates) {
+            while let Some(row) = rows.next_if(|row| row.line <= candidate.line) {
+                candidates.push(row.into());
+            }
+            candidates.push(candidate);
+        }
+        candidates.extend(rows.map(Candidate::from));
+        Parsed { candidates, rows: Vec::new(), ..parsed }
+    }
+
+    /// What was found, as it goes to the host.
+    pub(super) fn into_packed(self) -> Parsed {
         Parsed {
             candidates: self.candidates,
             rejections: self.rejections,
             rejected: self.rejected,
             follow: self.follow,
+            rows: self.rows,
         }
     }
 }
@@ -130,6 +162,22 @@ mod tests {
         let mut collector = Collector::default();
         collector.reject(1, text.as_bytes(), "reason");
         collector.into_parsed().rejections[0].excerpt.clone()
+    }
+
+    #[test]
+    fn candidates_stay_in_order_whether_they_are_packed_or_not() {
+        let plain = |port, line| Candidate::from(Row::new(1, port, line));
+        let named = |port, line| Candidate { username: Some("me".to_owned()), ..plain(port, line) };
+        let all = [plain(1, 1), named(2, 1), plain(3, 1), plain(4, 2), named(5, 4), plain(6, 4), plain(7, 9)];
+        let collect = || {
+            let mut collector = Collector::default();
+            all.iter().for_each(|one| collector.accept(one.clone()));
+            assert_eq!(collector.counts(), (7, 0));
+            collector
+        };
+        assert_eq!(collect().into_parsed().candidates, all);
+        let packed = collect().into_packed();
+        assert_eq!((packed.rows.len(), packed.candidates.len()), (2 * 3, 4));
     }
 
     #[test]

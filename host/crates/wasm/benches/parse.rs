@@ -42,18 +42,29 @@ fn text_urls(bencher: Bencher<'_, '_>) {
     parse(bencher, "text", document("", "", row));
 }
 
+/// Objects of seven keys.
 #[divan::bench(max_time = 1.0)]
 fn json(bencher: Bencher<'_, '_>) {
-    let row = |out: &mut String, address, port| {
-        let comma = if out.ends_with('}') { ",\n" } else { "" };
-        write!(
-            out,
-            r#"{comma}{{"ip":"{address}","port":{port},"protocol":"http","country_code":"DE","anonymity":"elite","response_time":1243.5,"last_checked":"2026-08-22T18:26:26Z"}}"#
+    let row = |address, port| {
+        format!(
+            r#"{{"ip":"{address}","port":{port},"protocol":"http","country_code":"DE","anonymity":"elite","response_time":1243.5,"last_checked":"2026-08-22T18:26:26Z"}}"#
         )
     };
-    parse(bencher, "json", document("{\"proxies\":[", "]}", row));
+    parse(bencher, "json", elements("{\"proxies\":[", row, "]}"));
 }
 
+#[divan::bench(max_time = 1.0)]
+fn json_objects_of_three(bencher: Bencher<'_, '_>) {
+    let row = |address, port| format!(r#"{{"ip":"{address}","port":{port},"protocol":"socks5"}}"#);
+    parse(bencher, "json", elements("[", row, "]"));
+}
+
+#[divan::bench(max_time = 1.0)]
+fn json_strings(bencher: Bencher<'_, '_>) {
+    parse(bencher, "json", elements("[", |address, port| format!("\"{address}:{port}\""), "]"));
+}
+
+/// Seven columns, one of them quoted.
 #[divan::bench(max_time = 1.0)]
 fn csv(bencher: Bencher<'_, '_>) {
     let head = "ip,port,protocol,country_code,country,response_time,last_checked\n";
@@ -61,6 +72,12 @@ fn csv(bencher: Bencher<'_, '_>) {
         writeln!(out, "{address},{port},http,DE,\"Germany, Federal Republic of\",1243.5,2026-08-22T18:26:26Z")
     };
     parse(bencher, "csv", document(head, "", row));
+}
+
+#[divan::bench(max_time = 1.0)]
+fn csv_of_three(bencher: Bencher<'_, '_>) {
+    let row = |out: &mut String, address, port| writeln!(out, "{address},{port},socks5");
+    parse(bencher, "csv", document("ip,port,protocol\n", "", row));
 }
 
 #[divan::bench(max_time = 1.0)]
@@ -83,6 +100,15 @@ fn one_row(bencher: Bencher<'_, '_>) {
     let (document, _) = document("", "", |out, address, port| writeln!(out, "{address}:{port}"));
     let document = Document { body: document.body[..16].into(), ..document };
     bencher.bench(|| parser.parse(&document).unwrap());
+}
+
+/// A document whose rows have a comma and a line end between them.
+fn elements(head: &str, element: impl Fn(Ipv4Addr, u16) -> String, foot: &str) -> (Document, usize) {
+    let row = |out: &mut String, address, port| {
+        let comma = if out.len() == head.len() { "" } else { ",\n" };
+        write!(out, "{comma}{}", element(address, port))
+    };
+    document(head, foot, row)
 }
 
 /// A document and its number of rows.

@@ -1,4 +1,8 @@
 //! Parsers: a document in, entries out, each of them checked again.
+//!
+//! Entries come as records and as packed rows, each in the document's order; here they become one list in that order.
+
+mod row;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -116,26 +120,39 @@ fn lift(parsed: wit::Parsed) -> Result<Parsed, String> {
     if let Some(url) = parsed.follow.iter().find(|url| url.len() > MAX_URL) {
         return Err(format!("a page to follow with a URL of {} bytes, the limit is {MAX_URL}", url.len()));
     }
+    let (rows, []) = parsed.rows.as_chunks() else {
+        return Err(format!("rows of {} words, which is odd", parsed.rows.len()));
+    };
+    let rejections: Vec<_> = parsed.rejections.into_iter().take(MAX_REJECTIONS).map(rejection).collect();
     let mut answer = Parsed {
-        entries: Vec::with_capacity(parsed.candidates.len()),
-        rejections: parsed.rejections.into_iter().take(MAX_REJECTIONS).map(rejection).collect(),
-        rejected: parsed.rejected,
+        entries: Vec::with_capacity(parsed.candidates.len() + rows.len()),
+        // A parser that shows rejections and does not count them has miscounted.
+        rejected: parsed.rejected.max(u32::try_from(rejections.len()).unwrap_or(u32::MAX)),
+        rejections,
         follow: parsed.follow,
     };
-    // A parser that shows rejections and does not count them has miscounted.
-    answer.rejected = answer.rejected.max(u32::try_from(answer.rejections.len()).unwrap_or(u32::MAX));
+    let mut rows = rows.iter().peekable();
     for candidate in parsed.candidates {
-        match entry(candidate) {
-            Ok(entry) => answer.entries.push(entry),
-            Err(rejection) => {
-                answer.rejected = answer.rejected.saturating_add(1);
-                if answer.rejections.len() < MAX_REJECTIONS {
-                    answer.rejections.push(rejection);
-                }
+        while let Some(&row) = rows.next_if(|&&row| row::line(row) <= candidate.line) {
+            add(&mut answer, row::entry(row));
+        }
+        add(&mut answer, entry(candidate));
+    }
+    rows.for_each(|&row| add(&mut answer, row::entry(row)));
+    Ok(answer)
+}
+
+#[inline]
+fn add(answer: &mut Parsed, found: Result<Entry, Rejection>) {
+    match found {
+        Ok(entry) => answer.entries.push(entry),
+        Err(rejection) => {
+            answer.rejected = answer.rejected.saturating_add(1);
+            if answer.rejections.len() < MAX_REJECTIONS {
+                answer.rejections.push(rejection);
             }
         }
     }
-    Ok(answer)
 }
 
 fn entry(it: wit::Candidate) -> Result<Entry, Rejection> {
@@ -212,7 +229,7 @@ mod tests {
     }
 
     fn parsed(candidates: Vec<wit::Candidate>) -> wit::Parsed {
-        wit::Parsed { candidates, rejections: Vec::new(), rejected: 0, follow: Vec::new() }
+        wit::Parsed { candidates, rejections: Vec::new(), rejected: 0, follow: Vec::new(), rows: Vec::new() }
     }
 
     fn lifted(candidate: wit::Candidate) -> Entry {
@@ -246,6 +263,26 @@ mod tests {
         let answer = lift(parsed(vec![candidate(), other, candidate()])).unwrap();
         assert_eq!((answer.entries.len(), answer.rejected), (2, 1));
         assert_eq!((answer.rejections[0].line, &*answer.rejections[0].excerpt), (7, "1.2.3.4"));
+    }
+
+    #[test]
+    fn rows_and_candidates_come_together_in_the_order_of_their_lines() {
+        let row = |port: u64, line| [port << 32, line];
+        let mut both = parsed([2, 2, 5].map(|line| wit::Candidate { line, port: 80, ..candidate() }).to_vec());
+        both.rows = [row(1, 1), row(2, 2), row(3, 3), row(4, 9)].concat();
+        let entries: Vec<_> = lift(both).unwrap().entries.into_iter().map(|one| (one.line, one.port)).collect();
+        assert_eq!(entries, [(1, 1), (2, 2), (2, 80), (2, 80), (3, 3), (5, 80), (9, 4)]);
+    }
+
+    #[test]
+    fn a_bad_row_is_counted_and_half_a_row_is_nonsense() {
+        let mut bad = parsed(Vec::new());
+        bad.rows = [[80 << 32, 1], [u64::MAX, 2], [81 << 32, 3]].concat();
+        let answer = lift(bad).unwrap();
+        assert_eq!((answer.entries.len(), answer.rejected, answer.rejections[0].line), (2, 1, 2));
+        let mut half = parsed(vec![candidate()]);
+        half.rows = vec![0; 3];
+        assert_eq!(lift(half).unwrap_err(), "rows of 3 words, which is odd");
     }
 
     #[test]

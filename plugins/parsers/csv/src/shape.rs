@@ -1,5 +1,6 @@
 //! How a table is written: its separator, its header, its columns.
 
+use crate::scan::Rows;
 use proxywhirl_plugin_sdk::columns::Columns;
 
 /// Separators, the likeliest first.
@@ -27,13 +28,17 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// The shape under which most of the first rows have as many fields as each other, and a
-    /// column of hosts. None when there is none, and so it is no table of proxies.
-    pub(crate) fn of(body: &[u8]) -> Option<Self> {
+    /// column of hosts. None when there is none, and so it is no table of proxies. A delimiter that
+    /// is given is the only one that is tried.
+    pub(crate) fn of(body: &[u8], delimiter: Option<u8>) -> Option<Self> {
         let beginning = body.get(..SAMPLE_BYTES).unwrap_or(body);
         match beginning.trim_ascii_start() {
             // JSON has commas and quotes too, and pages have everything.
             [b'{' | b'<' | 0, ..] | [b'[', b'"' | b'{' | b' ' | b'\r' | b'\n', ..] => return None,
             _ => {}
+        }
+        if let Some(delimiter) = delimiter {
+            return Self::with(beginning, delimiter).map(|(_, shape)| shape);
         }
         let shapes = DELIMITERS.into_iter().filter_map(|delimiter| Self::with(beginning, delimiter));
         // Of equals the first wins: `max_by_key` would take the last.
@@ -41,12 +46,7 @@ impl Shape {
     }
 
     fn with(beginning: &[u8], delimiter: u8) -> Option<((bool, usize), Self)> {
-        let rows: Vec<Vec<String>> = reader(beginning, delimiter)
-            .into_byte_records()
-            .take(SAMPLE)
-            .map_while(Result::ok)
-            .map(|row| row.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
-            .collect();
+        let rows = sample(beginning, delimiter);
         let regular = |width| rows.iter().filter(|row| row.len() == width).count();
         let width = rows.iter().map(Vec::len).filter(|&width| width > 1).max_by_key(|&width| regular(width))?;
         let header = rows.iter().take(HEADER_WITHIN).enumerate().find_map(|(place, row)| {
@@ -62,26 +62,19 @@ impl Shape {
     }
 }
 
-/// Rows of any width, without comments.
-pub(crate) fn reader(body: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .comment(Some(b'#'))
-        .from_reader(body)
-}
-
-/// Where a row begins: the reader's position is the end of the row before it, so that blank lines
-/// and comments may follow.
-pub(crate) fn start_of_row(body: &[u8], end_of_last: u64) -> usize {
-    let mut at = usize::try_from(end_of_last).unwrap_or(usize::MAX);
-    while let Some(rest) = body.get(at..) {
-        match rest.first() {
-            Some(b'\r' | b'\n') => at += 1,
-            Some(b'#') => at += memchr::memchr(b'\n', rest).unwrap_or(rest.len()),
-            Some(_) | None => break,
+/// The first rows.
+fn sample(beginning: &[u8], delimiter: u8) -> Vec<Vec<String>> {
+    let mut rows = Rows::new(beginning, delimiter);
+    let mut sample = Vec::new();
+    while sample.len() < SAMPLE && rows.next_row().is_some() {
+        let mut row = Vec::new();
+        let mut more = true;
+        while more {
+            let cell = rows.next_cell();
+            row.push(String::from_utf8_lossy(&cell.text).into_owned());
+            more = cell.more;
         }
+        sample.push(row);
     }
-    at
+    sample
 }

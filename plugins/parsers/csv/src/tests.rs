@@ -97,13 +97,39 @@ fn what_is_no_table_of_proxies_is_left_to_others() {
 }
 
 #[test]
-fn there_are_no_options() {
-    let schema: serde_json::Value = serde_json::from_str(&Csv::describe().options_schema).unwrap();
+fn a_delimiter_that_is_set_is_the_only_one() {
+    let text = b"ip;port,x\n1.2.3.4;80,y\n";
+    let ports = |options| {
+        let parsed = parse::<Csv>(&Document::of(text), options);
+        parsed.map(|parsed| parsed.candidates.iter().map(|one| one.port).collect::<Vec<_>>())
+    };
+    assert!(ports(r#"{"delimiter":"|"}"#).is_err());
+    assert_eq!(ports(r#"{"delimiter":";"}"#), Ok(vec![]));
+    let tabs = parse::<Csv>(&Document::of(b"ip\tport\n1.2.3.4\t80\n"), r#"{"delimiter":"tab"}"#).unwrap();
+    assert_eq!(tabs.candidates.len(), 1);
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_those_of_the_code() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
     assert_eq!(schema["additionalProperties"], false);
-    assert!(parse::<Csv>(&Document::of(b"ip,port\n"), r#"{"delimiter":";"}"#).is_err());
+    let delimiter = &schema["properties"]["delimiter"];
+    let read = |value: &serde_json::Value| serde_json::from_value::<Delimiter>(value.clone()).unwrap();
+    assert_eq!(read(&delimiter["default"]), Delimiter::default());
+    let named: Vec<_> = delimiter["enum"].as_array().unwrap().iter().filter_map(|value| read(value).byte()).collect();
+    assert_eq!(named, b",;|\t\t");
+    assert!(parse::<Csv>(&Document::of(b"ip,port\n"), r#"{"separator":";"}"#).is_err());
 }
 
 proptest! {
+    #[test]
+    fn every_row_is_a_candidate_or_a_rejection(rows in prop::collection::vec("[0-9a-z.;\"-]{1,20}", 0..40)) {
+        let rows: Vec<_> = rows.iter().filter(|row| !row.contains('"')).collect();
+        let table = format!("ip,port\n{}", rows.iter().map(|row| format!("{row},80\n")).collect::<String>());
+        let parsed = read(&table);
+        prop_assert_eq!(parsed.candidates.len() + parsed.rejected as usize, rows.len());
+    }
+
     #[test]
     fn bytes_of_any_kind_never_panic(body in any::<Vec<u8>>()) {
         let document = Document::of(&body);

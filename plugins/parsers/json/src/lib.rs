@@ -2,30 +2,43 @@
 //!
 //! **When to use.** Answers of APIs, and lists that were published as JSON: arrays of strings
 //! (`"1.2.3.4:80"`), arrays of objects (`{"ip": …, "port": …}`), lists by scheme
-//! (`{"socks5": ["1.2.3.4:1080"]}`), and one value a line.
+//! (`{"socks5": ["1.2.3.4:1080"]}`), `outbounds` of sing-box (those of the types `http` and `socks`),
+//! and one value a line.
 //!
-//! **Options.** None.
+//! **Options.** None are needed: keys are known by their names (`ip`, `port`, `protocols`,
+//! `country_code`, …, see [`fields`](proxywhirl_plugin_sdk::fields)), and containers are walked whatever
+//! they are called. For other names there are paths, keys with dots between them: `root = "data.items"`
+//! is where the list is, `host = "node.addr"` where in an item the host is; likewise `endpoint` (a whole
+//! entry), `port`, `scheme`, `username`, `password`, `country` and `anonymity`. A number is a place in an
+//! array. Fields without a path are still known by their names among the item's own keys. An item at
+//! such a path that is no proxy is a rejection.
 //!
-//! Keys are known by their names (`ip`, `port`, `protocols`, `country_code`, …, see
-//! [`fields`](proxywhirl_plugin_sdk::fields)); an object that lists several protocols is a candidate
-//! for each. Containers are walked whatever they are called. The document is read as it streams by:
-//! where it breaks, there is a rejection, and what came before counts.
+//! An object that lists several protocols is a candidate for each. The document is read as it streams
+//! by: where it breaks, there is a rejection, and what came before counts.
 //!
-//! Reference: RFC 8259; <https://jsonlines.org>.
+//! Reference: RFC 8259; <https://jsonlines.org>; <https://sing-box.sagernet.org/configuration/outbound/>.
 
+mod paths;
+mod scan;
 mod walk;
 
-use proxywhirl_plugin_sdk::parser::{Collector, Document, Lines, Parser};
-use proxywhirl_plugin_sdk::{Description, NoOptions};
-use serde::de::{DeserializeSeed, Error, IgnoredAny};
-use walk::{Place, Value, Walker};
+use paths::Paths;
+use proxywhirl_plugin_sdk::Description;
+use proxywhirl_plugin_sdk::parser::{Collector, Document, Parser};
+use scan::Broken;
+use walk::{Place, Walker};
+
+pub use paths::Options;
+
+/// The JSON Schema of [`Options`].
+const SCHEMA: &str = include_str!("options.json");
 
 /// JSON and JSON Lines.
 #[derive(Debug)]
 pub struct Json;
 
 impl Parser for Json {
-    type Options = NoOptions;
+    type Options = Options;
 
     fn describe() -> Description {
         Description::new(
@@ -33,6 +46,7 @@ impl Parser for Json {
             env!("CARGO_PKG_VERSION"),
             "JSON and JSON Lines: strings, objects, lists by scheme; for answers of APIs.",
         )
+        .with_options(SCHEMA)
     }
 
     fn sniff(document: &Document<'_>) -> u8 {
@@ -47,60 +61,38 @@ impl Parser for Json {
         }
     }
 
-    fn parse(document: &Document<'_>, _: &NoOptions, collector: &mut Collector) -> Result<(), String> {
-        let body = document.body;
-        let mut walker = Walker { collector, lines: Lines::new(body), default: document.default_scheme };
+    fn parse(document: &Document<'_>, options: &Options, collector: &mut Collector) -> Result<(), String> {
+        let paths = Paths::from(options);
+        let mut walker = Walker::new(document.body, &paths, document.default_scheme, collector);
         let mut place = Place::Root;
-        let mut at = 0;
-        while let Some(start) = next_value(body, at) {
-            let rest = body.get(start..).unwrap_or_default();
-            let first = walker.lines.at(start);
-            match read_value(rest, Value { walker: &mut walker, place, section: None }) {
-                Ok(length) => at = start + length,
-                Err(error) if place == Place::Root && walker.collector.counts() == (0, 0) => {
-                    return Err(format!("not JSON: {error}"));
+        while let Some(next) = walker.scan.peek() {
+            let first = walker.scan.line();
+            // `1.2.3.4` begins with a number.
+            let read = match next {
+                b'{' | b'[' | b'"' => walker.document(place),
+                _ => Err(Broken("expected an object, an array or a string")),
+            };
+            if let Err(Broken(reason)) = read {
+                let (line, column) = (walker.scan.line(), walker.scan.column());
+                if place == Place::Root && walker.collector.counts() == (0, 0) {
+                    return Err(format!("not JSON: {reason} at line {line} column {column}"));
                 }
-                Err(error) => {
-                    let passed = u32::try_from(error.line()).unwrap_or(u32::MAX).saturating_sub(1);
-                    walker.collector.reject(
-                        first.saturating_add(passed),
-                        b"",
-                        format_args!("broken JSON at column {}: {}", error.column(), cause(&error)),
-                    );
-                    // In JSON Lines the next line is a value of its own.
-                    match memchr::memchr(b'\n', rest) {
-                        Some(end) if passed == 0 => at = start + end + 1,
-                        _ => return Ok(()),
-                    }
+                walker.collector.reject(line, b"", format_args!("broken JSON at column {column}: {reason}"));
+                // In JSON Lines the next line is a value of its own.
+                if line != first || !walker.scan.next_line() {
+                    return Ok(());
                 }
             }
             place = Place::Element;
         }
-        if place == Place::Root { Err("not JSON: empty".to_owned()) } else { Ok(()) }
+        if place == Place::Root {
+            return Err("not JSON: empty".to_owned());
+        }
+        if !walker.found_root && !paths.is_empty() {
+            return Err("nothing where the option root points".to_owned());
+        }
+        Ok(())
     }
-}
-
-/// Walks the value at the beginning of a text, and tells its length.
-fn read_value(text: &[u8], value: Value<'_, '_, '_>) -> Result<usize, serde_json::Error> {
-    if !matches!(text.first(), Some(b'{' | b'[' | b'"')) {
-        // `1.2.3.4` begins with a number.
-        return Err(serde_json::Error::custom("expected an object, an array or a string"));
-    }
-    let mut values = serde_json::Deserializer::from_slice(text);
-    value.deserialize(&mut values)?;
-    Ok(values.into_iter::<IgnoredAny>().byte_offset())
-}
-
-/// Where the next value begins.
-fn next_value(body: &[u8], at: usize) -> Option<usize> {
-    let rest = body.get(at..)?;
-    rest.iter().position(|byte| !byte.is_ascii_whitespace()).map(|skipped| at + skipped)
-}
-
-/// The error without its place, which the rejection has a field for.
-fn cause(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(cause, _)| cause.to_owned())
 }
 
 proxywhirl_plugin_sdk::export!(parser: Json);

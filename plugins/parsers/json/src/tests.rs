@@ -119,6 +119,12 @@ fn depth_is_bounded() {
 }
 
 #[test]
+fn each_element_of_an_array_is_a_candidate_or_a_rejection() {
+    let parsed = read("[\"1.2.3.4:80\", \"x\", {}, {\"port\": 1}, {\"ip\": \"1.2.3.4\", \"port\": 2}]");
+    assert_eq!((parsed.candidates.len(), parsed.rejected), (2, 3));
+}
+
+#[test]
 fn a_password_is_never_in_a_rejection() {
     let parsed = read(r#"[{"ip":"1.2.3.4","port":0,"username":"me","password":"secret"}, "me:secret@h.example:0"]"#);
     assert_eq!(parsed.rejected, 2);
@@ -141,9 +147,86 @@ fn json_is_told_from_other_formats() {
 }
 
 #[test]
-fn there_are_no_options() {
-    let schema: serde_json::Value = serde_json::from_str(&Json::describe().options_schema).unwrap();
+fn the_outbounds_of_sing_box_are_proxies_when_they_are_of_http_or_socks() {
+    let text = r#"{"log": {"level": "info"}, "inbounds": [{"type": "mixed", "listen": "::", "listen_port": 2080}],
+        "outbounds": [{"type": "selector", "tag": "select", "outbounds": ["a", "b"]}, {"type": "direct", "tag": "d"},
+        {"type": "socks", "tag": "a", "server": "1.2.3.4", "server_port": 1080, "version": "4", "username": "u"},
+        {"type": "http", "tag": "b", "server": "proxy.example", "server_port": 8080, "username": "u", "password": "p"},
+        {"type": "vmess", "tag": "c", "server": "1.2.3.5", "server_port": 443, "uuid": "x"}]}"#;
+    assert_eq!(found(text), [(Some(Scheme::Socks4), 1080, 3), (HTTP, 8080, 4)]);
+    let parsed = read(text);
+    assert_eq!(parsed.candidates[1].password.as_deref(), Some("p"));
+    assert_eq!(told(&parsed), [(5, "not a scheme of a proxy: vmess")]);
+}
+
+#[test]
+fn dates_and_names_under_other_keys_are_no_proxies() {
+    let text = r#"[{"ip":"1.2.3.4","port":80,"seen":"2026-08-22T18:26:26Z","at":"18:26:26","mail":"a@b.example",
+        "source":"https://lists.example/a:b.txt","v6":"::1"}]"#;
+    assert_eq!(found(text), [(None, 80, 1)]);
+    assert_eq!(
+        found(r#"{"status":"ok","best":"1.2.3.4:81","other":"proxy.example:82"}"#),
+        [(None, 81, 1), (None, 82, 1)]
+    );
+}
+
+#[test]
+fn ports_may_be_written_as_numbers_of_any_kind() {
+    let port = |value| read(&format!(r#"[{{"ip":"1.2.3.4","port":{value}}}]"#)).candidates.first().map(|one| one.port);
+    for value in ["8080", "\"8080\"", "8080.0", "\" 8080 \""] {
+        assert_eq!(port(value), Some(8080), "{value}");
+    }
+    for value in ["8080.5", "8e3", "-1", "0", "null", "65536", "99999999999999999999", "[80]", "true"] {
+        assert_eq!(port(value), None, "{value}");
+    }
+}
+
+fn with_options(text: &str, options: &str) -> Result<Parsed, String> {
+    parse::<Json>(&Document::of(text.as_bytes()), options)
+}
+
+#[test]
+fn paths_say_where_the_list_and_its_fields_are() {
+    let text = r#"{"ip": "9.9.9.9", "port": 9, "data": {"page": 1, "items": [
+        {"node": {"addr": "1.2.3.4", "ports": [7, 80]}, "ip": "8.8.8.8", "kind": ["socks5", "http"], "cc": "de"},
+        {"node": {"addr": "1.2.3.5", "ports": [7]}},
+        "1.2.3.6:82"]}}"#;
+    let options = r#"{"root":"data.items","host":"node.addr","port":"node.ports.1","scheme":"kind"}"#;
+    let parsed = with_options(text, options).unwrap();
+    let mut found: Vec<_> = parsed.candidates.iter().map(|one| (one.scheme, one.port, one.line)).collect();
+    found.sort_by_key(|(scheme, ..)| scheme.map(|scheme| scheme as u8 + 1));
+    assert_eq!(found, [(None, 82, 4), (HTTP, 80, 2), (SOCKS5, 80, 2)]);
+    assert!(parsed.candidates[..2].iter().all(|one| one.country == "DE" && one.host == Host::Ipv4(0x0102_0304)));
+    assert_eq!(told(&parsed), [(3, "no port")]);
+}
+
+#[test]
+fn a_root_alone_leaves_the_names_to_be_found_and_one_that_leads_nowhere_is_an_error() {
+    let text = r#"[{"a": 1}, {"b": [{"ip": "1.2.3.4", "port": 80}, "1.2.3.4:81"], "proxy": "1.2.3.4:82"}]"#;
+    let ports = |options| {
+        with_options(text, options).map(|parsed| parsed.candidates.iter().map(|one| one.port).collect::<Vec<_>>())
+    };
+    assert_eq!(ports(r#"{"root":"1.b"}"#), Ok(vec![80, 81]));
+    assert_eq!(ports(r#"{"root":"1.c"}"#), Err("nothing where the option root points".to_owned()));
+}
+
+#[test]
+fn paths_hold_for_each_of_json_lines() {
+    let text = "{\"at\":{\"h\":\"1.2.3.4\"},\"port\":80}\n{\"at\":{\"h\":\"::1\"},\"port\":81}\n{\"at\":7}\n";
+    let parsed = with_options(text, r#"{"host":"at.h"}"#).unwrap();
+    assert_eq!(parsed.candidates.iter().map(|one| (one.port, one.line)).collect::<Vec<_>>(), [(80, 1), (81, 2)]);
+    assert_eq!(told(&parsed), [(3, "no host")]);
+}
+
+#[test]
+fn the_schema_has_each_option_and_no_other() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
     assert_eq!(schema["additionalProperties"], false);
+    for name in schema["properties"].as_object().unwrap().keys() {
+        assert!(with_options("[]", &format!(r#"{{"{name}":""}}"#)).is_ok(), "{name}");
+    }
+    assert!(with_options("[]", r#"{"rooot":""}"#).is_err());
+    assert_eq!(schema["properties"].as_object().unwrap().len(), 9);
 }
 
 fn any_json() -> impl Strategy<Value = serde_json::Value> {
@@ -187,7 +270,9 @@ proptest! {
         let text = serde_json::json!([value]).to_string();
         let parsed = read(&text);
         prop_assert!(parsed.rejections.iter().all(|one| !one.reason.contains("broken JSON")));
-        drop(parse::<Json>(&Document::of(&text.as_bytes()[..cut.min(text.len())]), "{}"));
+        let cut = Document::of(&text.as_bytes()[..cut.min(text.len())]);
+        drop(parse::<Json>(&cut, "{}"));
+        drop(parse::<Json>(&cut, r#"{"root":"0.data","host":"ip.ip","port":"geo.port"}"#));
     }
 
     #[test]
@@ -195,6 +280,9 @@ proptest! {
         rows in prop::collection::vec((any::<u32>(), 1_u16.., "\\PC{1,12}"), 0..40),
         pretty in any::<bool>(),
     ) {
+        let strings: Vec<_> = rows.iter().map(|(bits, port, _)| format!("{}:{port}", std::net::Ipv4Addr::from(*bits))).collect();
+        let again = read(&serde_json::json!(strings).to_string()).candidates;
+        prop_assert_eq!(again.iter().map(|one| one.port).collect::<Vec<_>>(), rows.iter().map(|row| row.1).collect::<Vec<_>>());
         let objects: Vec<_> = rows
             .iter()
             .map(|(bits, port, password)| {

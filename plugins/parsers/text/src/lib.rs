@@ -16,8 +16,8 @@
 mod encoded;
 mod section;
 
-use proxywhirl_plugin_sdk::parser::{Candidate, Collector, Document, Host, Parser};
-use proxywhirl_plugin_sdk::{Anonymity, Description, Scheme, entry};
+use proxywhirl_plugin_sdk::parser::{Collector, Document, Parser, Row};
+use proxywhirl_plugin_sdk::{Description, entry};
 use serde::Deserialize;
 
 /// The JSON Schema of [`Options`].
@@ -103,7 +103,7 @@ impl Parser for Text {
                 && let Some(after) = rest.get(used..).and_then(after_line_end)
             {
                 rest = after;
-                collector.accept(plain(scheme, address, port, line));
+                collector.accept_row(Row { scheme, ..Row::new(address, port, line) });
                 continue;
             }
             let text = take_line(&mut rest);
@@ -160,19 +160,6 @@ fn content(line: &[u8]) -> &[u8] {
         .into_iter()
         .find(|&mark| mark.checked_sub(1).and_then(|before| line.get(before)).is_some_and(u8::is_ascii_whitespace));
     line.get(..comment.unwrap_or(line.len())).unwrap_or(line).trim_ascii_end()
-}
-
-const fn plain(scheme: Option<Scheme>, address: u32, port: u16, line: u32) -> Candidate {
-    Candidate {
-        scheme,
-        host: Host::Ipv4(address),
-        port,
-        username: None,
-        password: None,
-        country: String::new(),
-        anonymity: Anonymity::Unknown,
-        line,
-    }
 }
 
 proxywhirl_plugin_sdk::export!(parser: Text);

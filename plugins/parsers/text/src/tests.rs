@@ -2,7 +2,8 @@
 
 use super::*;
 use proptest::prelude::*;
-use proxywhirl_plugin_sdk::parser::{Parsed, parse};
+use proxywhirl_plugin_sdk::Scheme;
+use proxywhirl_plugin_sdk::parser::{Host, Parsed, parse};
 
 fn read(text: &str, options: &str) -> Parsed {
     parse::<Text>(&Document::of(text.as_bytes()), options).unwrap()

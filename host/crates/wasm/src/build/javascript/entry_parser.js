@@ -72,7 +72,7 @@ const candidate = (proxy) => ({
 const isPort = (port) => Number.isInteger(port) && port > 0 && port < 65536;
 
 const gather = (document) => {
-    const parsed = { candidates: [], rejections: [], rejected: 0, follow: [] };
+    const parsed = { candidates: [], rejections: [], rejected: 0, follow: [], rows: new BigUint64Array(0) };
     for (let found of plugin.parse(read(document))) {
         if (found instanceof Proxy && !isPort(found.port)) {
             // The contract has no number for such a port.

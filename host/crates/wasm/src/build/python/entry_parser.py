@@ -20,7 +20,7 @@ def _cut(text: str) -> str:
 
 
 def _parse(document: parser.Document) -> parser.Parsed:
-    parsed = parser.Parsed([], [], 0, [])
+    parsed = parser.Parsed([], [], 0, [], [])
     for found in plugin.parse(Document(document)):
         if isinstance(found, Proxy) and not (0 < found.port < 65_536):
             # The contract has no number for such a port.
