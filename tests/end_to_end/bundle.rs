@@ -85,6 +85,14 @@ fn each_parser_reads_its_format() {
              <tr><td>192.0.2.1</td><td>8080</td><td>HTTP</td></tr>\
              <tr><td>192.0.2.2</td><td>1080</td><td>SOCKS5</td></tr></table>",
         ),
+        (
+            "clash",
+            "proxies:\n  - {name: a, type: http, server: 192.0.2.1, port: 8080}\n  \
+             - name: b\n    type: socks5\n    server: 192.0.2.2\n    port: 1080\n",
+        ),
+        ("pac", "function FindProxyForURL(url, host) { return 'PROXY 192.0.2.1:8080; SOCKS5 192.0.2.2:1080'; }\n"),
+        ("proxychains", "[ProxyList]\nhttp 192.0.2.1 8080\nsocks5 192.0.2.2 1080\n"),
+        ("squid", "cache_peer 192.0.2.1 parent 8080 0\nparent 1000 socks5 192.0.2.2 1080\n"),
     ] {
         let list = file(&folder, parser, content);
         for chosen in [vec![], vec!["--parser", parser]] {

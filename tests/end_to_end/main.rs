@@ -7,6 +7,7 @@ mod commands;
 mod control;
 mod examples;
 mod failover;
+mod formats;
 mod hostile_hundred;
 mod hostile_plugins;
 mod persistence;

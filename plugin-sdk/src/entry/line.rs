@@ -156,15 +156,19 @@ fn one(text: &str, default: Scheme) -> Option<Result<Ranged<'_>, Fault>> {
 /// What a shell or curl is told.
 fn told(text: &str, default: Scheme) -> Option<Result<Ranged<'_>, Fault>> {
     let told = shell::told(text)?;
-    let found = Ranged::parse(told.entry, default).map(|ranged| ranged.or_scheme(told.scheme));
-    Some(found.map(|mut ranged| {
-        if let (Some(login), None) = (told.login, &ranged.entry.username) {
-            let (username, password) = login.split_once(':').unwrap_or((login, ""));
-            ranged.entry.username = Some(username.into());
-            ranged.entry.password = Some(password.into());
+    let mut found = match Ranged::parse(told.entry, default) {
+        Ok(found) => found.or_scheme(told.scheme),
+        Err(fault) => return Some(Err(fault)),
+    };
+    if let (Some(login), None) = (told.login, &found.entry.username) {
+        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        if username.is_empty() {
+            return Some(Err(Fault::NoUsername));
         }
-        ranged
-    }))
+        found.entry.username = Some(username.into());
+        found.entry.password = Some(password.into());
+    }
+    Some(Ok(found))
 }
 
 /// `SCHEME HOST PORT [USER [PASSWORD]]`, or a scheme before an entry.

@@ -167,7 +167,7 @@ fn plugins_that_cannot_be_had_are_named() {
     exit code 2
     "#);
     insta::assert_snapshot!(refusal(&folder, &["fetch", "list.txt", "--parser", "xml"]), @"
-    error: no parser named xml; there are: csv, html-table, json, text
+    error: no parser named xml; there are: clash, csv, html-table, json, pac, proxychains, squid, text
     exit code 2
     ");
     file(&folder, "hooks.toml", "[[hooks]]\nname = \"bell\"\n");

@@ -27,6 +27,10 @@ fn the_bundled_plugins_are_listed() {
         ("parser", "json"),
         ("parser", "csv"),
         ("parser", "html-table"),
+        ("parser", "clash"),
+        ("parser", "pac"),
+        ("parser", "proxychains"),
+        ("parser", "squid"),
         ("hook", "log-events"),
     ] {
         assert!(names.contains(&expected), "{expected:?} is not among {names:?}");

@@ -129,6 +129,7 @@ fn lines_that_are_no_entries_say_why() {
         ("1.2.0.0/15:80", "the range of addresses is not within /16../32"),
         ("no_proxy=localhost,127.0.0.1", "no port"),
         ("http_proxy=nowhere", "no port"),
+        ("curl -x http://1.2.3.4:80 -U :secret", "a password without a user name"),
     ] {
         assert_eq!(told(text), [format!("! {reason}")], "{text}");
     }
