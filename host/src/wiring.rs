@@ -4,12 +4,14 @@
 //! traits that the engine asks for.
 
 mod check;
+mod fetching;
 mod net;
 mod plugins;
 mod service;
 mod starting;
 
 pub use check::{checker, judge_url, serve_judge};
+pub use fetching::{Fetching, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};

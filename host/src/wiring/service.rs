@@ -10,11 +10,10 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
-use proxywhirl_core::{Candidate, Level, Secret};
+use proxywhirl_core::{Candidate, Level};
 use proxywhirl_engine::check::{Checked, Checker};
 use proxywhirl_engine::events::{CheckPayload, FaultPayload, FetchPayload, milliseconds};
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
-use proxywhirl_engine::source::{BadLocation, Source};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Parts, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_net::Dialer;
@@ -23,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::fetching::{Fetching, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
@@ -41,6 +41,7 @@ pub struct Service {
     registry: Arc<Registry>,
     /// Replaced when a parser is: who is reading goes on with the parsers that it began with.
     gatherer: Arc<ArcSwap<Gatherer>>,
+    fetching: Fetching,
     allow_private: bool,
     dialer: Dialer,
     check: CheckSettings,
@@ -84,10 +85,12 @@ impl Service {
         };
         let engine = Engine::start(config, parts).map_err(|error| Failure::new(Exit::Environment, error))?;
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
+        let fetching = Fetching::new(settings);
         Ok(Self {
             engine,
             gateway,
-            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(settings.allow_private))),
+            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(&fetching, settings.allow_private))),
+            fetching,
             registry,
             allow_private: settings.allow_private,
             dialer,
@@ -103,7 +106,7 @@ impl Service {
 
     /// Takes over parsers that have changed: for what is read from now on.
     pub fn renew_parsers(&self) {
-        self.gatherer.store(Arc::new(self.registry.gatherer(self.allow_private)));
+        self.gatherer.store(Arc::new(self.registry.gatherer(&self.fetching, self.allow_private)));
     }
 
     /// The engine.
@@ -179,6 +182,7 @@ impl Service {
     /// # Errors
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), Failure> {
+        self.fetching.close().await;
         self.engine.stop().await.map_err(store_failure)
     }
 
@@ -219,6 +223,8 @@ impl Service {
             parser: Some(report.parser.as_str()).filter(|parser| !parser.is_empty()),
             candidates: report.candidates,
             rejected: report.rejected,
+            drift: report.drift.as_ref().map(|drift| drift.reason.as_str()),
+            kept: report.drift.as_ref().map(|drift| drift.kept),
             error: report.error.clone(),
         });
     }
@@ -242,22 +248,6 @@ impl Filled {
         self.admissions.known += admissions.known;
         self.admissions.full += admissions.full;
     }
-}
-
-fn source(settings: &SourceSettings) -> Result<Source, Failure> {
-    let location = settings.location.parse().map_err(|error: BadLocation| Failure::new(Exit::Usage, error))?;
-    let named_after_itself = settings.name == settings.location;
-    let mut source = Source::new(location);
-    if !named_after_itself {
-        source.name.clone_from(&settings.name);
-    }
-    source.parser.clone_from(&settings.parser);
-    source.options.clone_from(&settings.options);
-    source.default_scheme = settings.scheme;
-    source.tags = settings.tags.clone();
-    source.trust = settings.trust;
-    source.headers = settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect();
-    Ok(source)
 }
 
 fn store(settings: &Settings) -> Result<Option<Box<dyn Store>>, Failure> {
