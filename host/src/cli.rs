@@ -50,6 +50,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Read proxy lists and print the proxies in them
     Fetch(fetch::FetchArgs),
+    /// See to the sources of a configuration file, and to the catalogue of public lists
+    Sources(sources::command::SourcesArgs),
     /// Check which proxies of a list work
     Check(check::CheckArgs),
     /// Send one request through a proxy of the pool
@@ -81,6 +83,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args, &logging).await,
             Command::Fetch(args) => fetch::run(args, &logging).await,
+            Command::Sources(args) => sources::command::run(args, &logging).await,
             Command::Check(args) => check::run(args, &logging).await,
             Command::Get(args) => get::run(*args).await,
             Command::Pool(args) => pool::run(args).await,

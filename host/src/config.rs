@@ -4,18 +4,24 @@
 //! nearest key that is known. [`Settings`] is what it means, with the command line applied: nothing is
 //! optional that has a default, and durations are durations.
 
+pub mod catalogue;
 pub mod check;
 pub mod control;
 pub mod events;
+pub mod fetch;
 pub mod file;
+mod nearest;
 pub mod plugins;
 pub mod settings;
 pub mod size;
+pub mod sources;
 
 pub use check::{AgainSettings, CheckSettings, TargetSettings};
 pub use control::Socket;
 pub use events::EventLogSettings;
+pub use fetch::{BrowserSettings, CacheAt, FetchSettings};
 pub use file::{ConfigError, ConfigFile};
 pub use plugins::{PluginsSettings, SupervisionSettings};
-pub use settings::{PluginUse, Settings, SourceSettings};
+pub use settings::{PluginUse, Settings};
 pub use size::Size;
+pub use sources::SourceSettings;

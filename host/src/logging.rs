@@ -55,7 +55,9 @@ impl Logging {
     /// # Errors
     /// When the filter cannot be read.
     pub fn start(args: &LogArgs, is_service: bool) -> Result<Self, Failure> {
-        let text = args.log.as_deref().unwrap_or(if is_service { "info" } else { "warn" });
+        // What the browser's connection says is told by whoever has asked for a page, in words for people.
+        let default = if is_service { "info,chromiumoxide=off" } else { "warn,chromiumoxide=off" };
+        let text = args.log.as_deref().unwrap_or(default);
         let filter = EnvFilter::try_new(text).map_err(|error| {
             Failure::new(Exit::Usage, error)
                 .hint("a filter is a level, such as debug, or parts with levels, such as proxywhirl_gateway=debug")

@@ -4,6 +4,7 @@
 //! traits that the engine asks for.
 
 mod check;
+mod fetching;
 mod net;
 mod plugins;
 mod refresh;
@@ -11,6 +12,7 @@ mod service;
 mod starting;
 
 pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
+pub use fetching::{Fetching, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};

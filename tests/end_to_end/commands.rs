@@ -10,6 +10,7 @@ mod judge;
 mod plugin;
 mod pool;
 mod serve;
+mod sources;
 
 use proxywhirl_tests::{Ran, proxywhirl, run};
 

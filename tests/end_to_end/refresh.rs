@@ -58,13 +58,21 @@ async fn a_refresh_reads_the_sources_again_and_asks_of_the_fresh_nothing() {
     fs::write(kept.folder.path().join("list.txt"), kept.world.proxies().join("\n") + "\nnonsense here\n").unwrap();
     let report = kept.command(&["refresh"]);
     let of = |key: &str| report[key].as_u64();
-    assert_eq!([of("found"), of("rejected"), of("fresh"), of("alive"), of("new")], [4, 1, 2, 2, 2].map(Some), "{report}");
+    assert_eq!(
+        [of("found"), of("rejected"), of("fresh"), of("alive"), of("new")],
+        [4, 1, 2, 2, 2].map(Some),
+        "{report}"
+    );
     assert_eq!((&report["passed"]["http"], report["sources"][0]["name"].as_str()), (&Value::from(2), Some("own")));
     assert_eq!(kept.members(), 4);
     let socket = kept.folder.path().join("run/control.sock");
     let unknown = run(proxywhirl(["refresh", "other", "--control"]).arg(socket));
     assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
-    assert!(unknown.stderr.contains("there is no source \"other\"") && unknown.stderr.contains("own"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("there is no source \"other\"") && unknown.stderr.contains("own"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

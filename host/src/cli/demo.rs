@@ -14,7 +14,7 @@ use proxywhirl_world::{Behaviour, World, WorldPlan};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{print, tell};
-use crate::config::{Settings, SourceSettings};
+use crate::config::{CacheAt, Settings, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::wiring::{self, Service};
 use summary::Summary;
@@ -92,6 +92,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
 /// As a user would configure it, with short timeouts because everything is near.
 fn settings(world: &World, judge: &str) -> Result<Settings, Failure> {
     let mut settings = Settings { allow_private: true, ..Settings::default() };
+    // Its lists are gone with it.
+    settings.fetch.cache = CacheAt::Off;
     settings.gateway.connect_timeout = TIMEOUT;
     settings.check.judges = vec![judge.to_owned()];
     settings.check.timeout = 2 * TIMEOUT;

@@ -52,10 +52,21 @@ fn in_words(report: &RefreshReport) -> String {
         .collect();
     lines.push(format!("{} found, {} duplicates, {} rejected", report.found, report.duplicates, report.rejected));
     lines.extend(report.reasons.iter().map(|(reason, count)| format!("  {count} × {reason}")));
-    lines.push(format!("{} checked: {} alive, {} dead; {} fresh", report.alive + report.dead, report.alive, report.dead, report.fresh));
+    lines.push(format!(
+        "{} checked: {} alive, {} dead; {} fresh",
+        report.alive + report.dead,
+        report.alive,
+        report.dead,
+        report.fresh
+    ));
     lines.extend(report.passed.iter().map(|(level, count)| format!("  {count} × as far as {level}")));
     lines.extend(report.faults.iter().map(|(fault, count)| format!("  {count} × {fault}")));
-    lines.push(format!("{} new in the pool, {} known to it; {:.1} s", report.new, report.known, report.time_ms / 1_000.0));
+    lines.push(format!(
+        "{} new in the pool, {} known to it; {:.1} s",
+        report.new,
+        report.known,
+        report.time_ms / 1_000.0
+    ));
     lines.join("\n")
 }
 

@@ -117,16 +117,7 @@ pub(super) fn read_config(path: Option<&std::path::Path>) -> Result<Settings, Fa
 
 /// A source that the command line names: the user vouches for it.
 pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
-    SourceSettings {
-        name: named.to_owned(),
-        location: named.to_owned(),
-        parser: read.parser.clone(),
-        options: serde_json::Value::Null,
-        scheme: read.scheme,
-        tags: proxywhirl_core::Tags::default(),
-        trust: true,
-        headers: std::collections::BTreeMap::new(),
-    }
+    SourceSettings { parser: read.parser.clone(), scheme: read.scheme, trust: true, ..SourceSettings::at(named) }
 }
 
 /// Carries out `serve`: serves until it is told to stop.

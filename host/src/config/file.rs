@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
 use super::events::EventsSection;
+use super::fetch::{BrowserSection, FetchSection};
+use super::nearest::nearest;
 use super::plugins::PluginsSection;
+use super::sources::SourceSection;
 
 /// The largest configuration file that is read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -54,6 +58,15 @@ pub struct ConfigFile {
     /// Where commands reach the running gateway.
     #[serde(default)]
     pub control: ControlSection,
+    /// How sources are fetched.
+    #[serde(default)]
+    pub fetch: FetchSection,
+    /// How pages are rendered.
+    #[serde(default)]
+    pub browser: BrowserSection,
+    /// Which of the lists that are known are used.
+    #[serde(default)]
+    pub catalogue: CatalogueSection,
     /// Who hears events.
     #[serde(default)]
     pub hooks: Vec<HookSection>,
@@ -167,32 +180,6 @@ pub struct HookSection {
     pub options: BTreeMap<String, toml::Value>,
 }
 
-/// `[[sources]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceSection {
-    /// Its name, for tags and messages.
-    pub name: String,
-    /// A URL, a file name, or `-`.
-    pub location: String,
-    /// The parser's name; found out when it is not said.
-    pub parser: Option<String>,
-    /// The parser's options.
-    #[serde(default)]
-    pub options: BTreeMap<String, toml::Value>,
-    /// The scheme of entries that name none.
-    pub scheme: Option<String>,
-    /// Labels for what comes from it.
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// Whether what comes from it is used as it is, unproven.
-    #[serde(default)]
-    pub trust: bool,
-    /// Headers of the request that fetches it.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-}
-
 /// A duration as people write it: `5s`, `1m 30s`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -280,31 +267,10 @@ fn hint(message: &str) -> Option<String> {
     }
     let unknown = quoted.next()?;
     let known: Vec<&str> = quoted.collect();
-    let nearest = known.iter().map(|key| (distance(unknown, key), *key)).min()?;
-    // More than a third of the letters wrong is another word.
-    if nearest.0 * 3 <= unknown.len().max(3) {
-        Some(format!("did you mean `{}`?", nearest.1))
-    } else {
-        Some(format!("the keys here are {}", known.join(", ")))
-    }
-}
-
-/// Levenshtein distance, in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let above = *cell;
-            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            diagonal = std::mem::replace(cell, left);
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(a.len())
+    Some(match nearest(unknown, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => format!("the keys here are {}", known.join(", ")),
+    })
 }
 
 #[cfg(test)]
@@ -333,12 +299,5 @@ mod tests {
         insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"configuration proxywhirl.toml: line 2, connect_timeout: not a duration such as "5s" or "1m 30s": expected number at 0"#);
         insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"configuration proxywhirl.toml: line 2, attempts: invalid type: string "three", expected u32"#);
         insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml: line 1: unclosed table, expected `]`");
-    }
-
-    #[test]
-    fn the_distance_between_words_counts_edits() {
-        assert_eq!(distance("attemps", "attempts"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

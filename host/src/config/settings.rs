@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_core::{Scheme, Tag, Tags};
 use proxywhirl_gateway::GatewayConfig;
 
 use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
-use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, SourceSection, Span};
+use super::fetch::{BrowserSettings, FetchSettings};
+use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span};
 use super::plugins::PluginsSettings;
+use super::sources::{self, SourceSettings};
 
 /// Where the gateway listens if nothing else is said: on this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -79,31 +80,14 @@ pub struct Settings {
     pub events: Option<EventLogSettings>,
     /// Where commands reach the running gateway.
     pub control: Socket,
+    /// How sources are fetched.
+    pub fetch: FetchSettings,
+    /// How pages are rendered.
+    pub browser: BrowserSettings,
     /// Who hears events.
     pub hooks: Vec<PluginUse>,
     /// Where proxies come from.
     pub sources: Vec<SourceSettings>,
-}
-
-/// Where proxies come from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SourceSettings {
-    /// Its name.
-    pub name: String,
-    /// A URL, a file name, or `-`.
-    pub location: String,
-    /// The parser's name; found out when it is not said.
-    pub parser: Option<String>,
-    /// The parser's options, as JSON.
-    pub options: serde_json::Value,
-    /// The scheme of entries that name none.
-    pub scheme: Option<Scheme>,
-    /// Labels for what comes from it.
-    pub tags: Tags,
-    /// Whether what comes from it is used as it is, unproven.
-    pub trust: bool,
-    /// Headers of the request that fetches it.
-    pub headers: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -125,6 +109,8 @@ impl Default for Settings {
             geo: Vec::new(),
             events: None,
             control: Socket::default(),
+            fetch: FetchSettings::default(),
+            browser: BrowserSettings::default(),
             hooks: Vec::new(),
             sources: Vec::new(),
         }
@@ -161,18 +147,15 @@ impl Settings {
             geo: file.geo.databases.into_iter().map(at).collect(),
             events: file.events.meaning(folder).map_err(wrong)?,
             control: file.control.meaning(folder),
+            fetch: file.fetch.meaning(folder).map_err(wrong)?,
+            browser: file.browser.meaning(folder).map_err(wrong)?,
             hooks: file
                 .hooks
                 .into_iter()
                 .map(|hook| Ok(PluginUse { name: hook.name, options: json(hook.options)? }))
                 .collect::<Result<_, String>>()
                 .map_err(wrong)?,
-            sources: file
-                .sources
-                .into_iter()
-                .map(|written| source(written, folder))
-                .collect::<Result<_, String>>()
-                .map_err(wrong)?,
+            sources: sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?,
         })
     }
 }
@@ -237,33 +220,9 @@ fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
     })
 }
 
-fn source(written: SourceSection, folder: &Path) -> Result<SourceSettings, String> {
-    let name = written.name;
-    let place = format!("source {name:?}");
-    let mut tags = Tags::default();
-    for tag in &written.tags {
-        tags.insert(tag.parse::<Tag>().map_err(|error| format!("{place}: {error}"))?);
-    }
-    let is_file = written.location != "-" && !written.location.contains("://");
-    Ok(SourceSettings {
-        scheme: written.scheme.map(|text| text.parse()).transpose().map_err(|error| format!("{place}: {error}"))?,
-        options: json(written.options).map_err(|error| format!("{place}: {error}"))?,
-        location: if is_file {
-            folder.join(&written.location).to_string_lossy().into_owned()
-        } else {
-            written.location
-        },
-        parser: written.parser,
-        tags,
-        trust: written.trust,
-        headers: written.headers,
-        name,
-    })
-}
-
 /// Options from TOML as JSON; null for none, so that no options and an empty table are the same. TOML can say what JSON
 /// cannot: infinities and times.
-fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json::Value, String> {
+pub(super) fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json::Value, String> {
     if options.is_empty() {
         return Ok(serde_json::Value::Null);
     }

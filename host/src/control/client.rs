@@ -101,11 +101,7 @@ impl Client {
     ///
     /// # Errors
     /// When the gateway is not there, or refuses.
-    pub async fn post_patiently<T: DeserializeOwned>(
-        &self,
-        target: &str,
-        body: &impl Serialize,
-    ) -> Result<T, Failure> {
+    pub async fn post_patiently<T: DeserializeOwned>(&self, target: &str, body: &impl Serialize) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::new(Exit::Usage, error))?;
         let mut answer = self.send(Method::POST, target, body.into()).await?.into_body();
         let mut text = Vec::new();

@@ -73,6 +73,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("geo", old.geo != new.geo),
         ("events", old.events != new.events),
         ("control", old.control != new.control),
+        ("fetch", old.fetch != new.fetch),
+        ("browser", old.browser != new.browser),
         ("sources", old.sources != new.sources),
     ];
     is_other.into_iter().filter_map(|(section, is_other)| is_other.then_some(section)).collect()

@@ -12,9 +12,9 @@ use proxywhirl_core::plugin::{
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::Clock;
 use proxywhirl_engine::ingest::gather::Gatherer;
-use proxywhirl_engine::source::{Fetcher, FetcherConfig};
 use proxywhirl_wasm::{Change, LoadError, LoadProblem, Origin, PluginError, PluginInfo, Plugins, PluginsConfig};
 
+use super::fetching::Fetching;
 use crate::bundle::BUNDLE;
 use crate::config::{PluginUse, PluginsSettings};
 use crate::exit::{Exit, Failure};
@@ -189,10 +189,10 @@ impl Registry {
 
     /// What reads sources, with all parsers that may be used.
     #[must_use]
-    pub fn gatherer(&self, allow_private: bool) -> Gatherer {
+    pub fn gatherer(&self, fetching: &Fetching, allow_private: bool) -> Gatherer {
         let mut parsers = self.plugins.parsers();
         parsers.retain(|parser| self.admitted(parser.name()).is_ok());
-        Gatherer::new(Fetcher::new(FetcherConfig::default()), parsers, allow_private)
+        Gatherer::new(fetching.fetcher(), parsers, allow_private).with_drift(fetching.drift())
     }
 
     /// Looks again at the directory and its lock; what has changed. A broken lock changes nothing. Blocks.

@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use proxywhirl_core::Candidate;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
-use proxywhirl_core::{Candidate, Secret};
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
-use proxywhirl_engine::source::{BadLocation, Source};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_store::{MemoryKeyValues, Sqlite, SqliteKeyValues};
@@ -21,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::fetching::{Fetching, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
@@ -35,6 +35,7 @@ pub struct Service {
     registry: Arc<Registry>,
     /// Replaced when a parser is: who is reading goes on with the parsers that it began with.
     gatherer: Arc<ArcSwap<Gatherer>>,
+    fetching: Fetching,
     allow_private: bool,
     check: CheckSettings,
     keeper: Arc<Keeper>,
@@ -86,10 +87,12 @@ impl Service {
         let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
         let geo = geo(&settings.geo)?;
         let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
+        let fetching = Fetching::new(settings);
         Ok(Self {
             engine,
             gateway,
-            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(settings.allow_private))),
+            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(&fetching, settings.allow_private))),
+            fetching,
             registry,
             allow_private: settings.allow_private,
             check: settings.check.clone(),
@@ -108,7 +111,7 @@ impl Service {
 
     /// Takes over parsers that have changed: for what is read from now on.
     pub fn renew_parsers(&self) {
-        self.gatherer.store(Arc::new(self.registry.gatherer(self.allow_private)));
+        self.gatherer.store(Arc::new(self.registry.gatherer(&self.fetching, self.allow_private)));
     }
 
     /// The engine.
@@ -218,6 +221,7 @@ impl Service {
     /// # Errors
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), Failure> {
+        self.fetching.close().await;
         self.engine.stop().await.map_err(store_failure)
     }
 
@@ -251,6 +255,8 @@ impl Service {
             parser: Some(report.parser.as_str()).filter(|parser| !parser.is_empty()),
             candidates: report.candidates,
             rejected: report.rejected,
+            drift: report.drift.as_ref().map(|drift| drift.reason.as_str()),
+            kept: report.drift.as_ref().map(|drift| drift.kept),
             error: report.error.clone(),
         });
     }
@@ -268,22 +274,6 @@ fn geo(paths: &[PathBuf]) -> Result<Option<Arc<Geo>>, Failure> {
 fn keeping(check: &CheckSettings) -> KeeperConfig {
     let AgainSettings { schedule, give_up, remove_dead, concurrency, .. } = check.again;
     KeeperConfig { schedule, concurrency, give_up, remove_dead, ..KeeperConfig::new(check.level) }
-}
-
-fn source(settings: &SourceSettings) -> Result<Source, Failure> {
-    let location = settings.location.parse().map_err(|error: BadLocation| Failure::new(Exit::Usage, error))?;
-    let named_after_itself = settings.name == settings.location;
-    let mut source = Source::new(location);
-    if !named_after_itself {
-        source.name.clone_from(&settings.name);
-    }
-    source.parser.clone_from(&settings.parser);
-    source.options.clone_from(&settings.options);
-    source.default_scheme = settings.scheme;
-    source.tags = settings.tags.clone();
-    source.trust = settings.trust;
-    source.headers = settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect();
-    Ok(source)
 }
 
 fn store(settings: &Settings) -> Result<Option<Box<dyn Store>>, Failure> {

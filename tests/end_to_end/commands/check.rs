@@ -188,7 +188,8 @@ async fn the_users_own_url_has_the_last_word() {
 async fn without_a_judge_that_answers_nobody_is_declared_dead() {
     let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
     let list = world.proxies().join("\n");
-    let ran = run_with_input(&mut proxywhirl(["check", "-", "--judge", "http://127.0.0.1:9/", "--timeout", "1s"]), &list);
+    let ran =
+        run_with_input(&mut proxywhirl(["check", "-", "--judge", "http://127.0.0.1:9/", "--timeout", "1s"]), &list);
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stderr.contains("does not answer") && !ran.stdout.contains("dead"), "{}", ran.stderr);
     // One of two is enough.

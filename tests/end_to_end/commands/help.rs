@@ -3,10 +3,15 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 35] = [
     "",
     "serve",
     "fetch",
+    "sources",
+    "sources list",
+    "sources test",
+    "sources add",
+    "sources remove",
     "check",
     "get",
     "pool",
@@ -49,7 +54,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_snapshots_are_of_all_commands_that_there_are() {
-    for command in ["", "pool", "strategy", "plugin"] {
+    for command in ["", "sources", "pool", "strategy", "plugin"] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(&mut proxywhirl(words)).stdout;
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

@@ -26,11 +26,11 @@ const REAP: Duration = Duration::from_millis(20);
 /// Lines of what Chromium said that an error quotes.
 const QUOTED: usize = 3;
 
-/// `$1` is the process group, `$2` the profile. It gives up after five seconds.
+/// `$1` is the process group, `$2` the profile. It gives up after five seconds. (`kill -KILL --` is not for every shell.)
 const KEEPER: &str = r#"
 cat >/dev/null
 n=0
-while kill -KILL -- "-$1" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
+while kill -s KILL -- "-$1" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done
 rm -rf -- "$2"
 "#;
 

@@ -58,6 +58,8 @@ impl Running {
     pub(crate) async fn end(&self) {
         // One that does not answer is killed.
         let _heard = tokio::time::timeout(FAREWELL, self.browser.execute(CloseParams::default())).await;
+        // Before the connection breaks, which would be told as an error.
+        self.wire.abort();
         self.abandon().await;
     }
 

@@ -26,6 +26,10 @@ where
             let answer = answer.clone();
             tokio::spawn(async move {
                 let head = head(&mut stream).await;
+                if head.is_empty() {
+                    // A spare connection that Chromium has opened ahead, and not used.
+                    return;
+                }
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                 let bytes = answer(path, head).await;
                 drop(stream.write_all(&bytes).await);

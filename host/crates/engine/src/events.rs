@@ -196,6 +196,12 @@ pub struct FetchPayload<'a> {
     pub candidates: u64,
     /// Entries that were not.
     pub rejected: u64,
+    /// How the list is not as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<&'a str>,
+    /// Whether the last good list is in its place, then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<bool>,
     /// Why there is no document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -265,7 +265,8 @@ fn members(size: usize) -> Vec<Arc<Member>> {
     for number in 0..u32::try_from(size).unwrap() {
         let endpoint = format!("http://{}:8080", Ipv4Addr::from(0x0a00_0000 + number)).parse().unwrap();
         let tags = tags.clone();
-        let candidate = Candidate { endpoint, tags, country: None, anonymity: Anonymity::Elite, line: 0 };
+        let candidate =
+            Candidate { endpoint, tags, country: None, anonymity: Anonymity::Elite, is_guess: false, line: 0 };
         pool.admit(Admission::Vouched(Box::new(candidate)), NOW);
     }
     let success = Outcome::Success { latency: Duration::from_millis(80) };

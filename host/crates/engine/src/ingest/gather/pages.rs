@@ -43,7 +43,8 @@ impl Gatherer {
         let (place, ingested) = match self.page(source, report, &fetched).await {
             read if self.is_worth_a_browser(source, &fetched, read.as_ref().ok()) => {
                 let rendered = self.fetcher.render(source).await.map_err(unfetched)?;
-                report.is_rendered = true;
+                // What was found without it counts for nothing.
+                (report.is_rendered, report.pages, report.bytes) = (true, 0, 0);
                 (
                     rendered.place.clone(),
                     self.page(source, report, &rendered).await.map(|read| (read, rendered.document)),

@@ -1,0 +1,227 @@
+//! `[[sources]]`: where proxies come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use proxywhirl_core::{Scheme, Secret, Tag, Tags};
+use proxywhirl_engine::source::{Follow, Render};
+use serde::Deserialize;
+
+use super::catalogue::CatalogueSection;
+use super::file::Span;
+use super::settings::json;
+
+/// A list that is fetched more often than this is a load for its publisher and news for nobody.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// `[[sources]]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    /// Its name, for tags and messages.
+    pub name: String,
+    /// A URL, a file name, or `-`.
+    pub location: String,
+    /// The parser's name; found out when it is not said.
+    pub parser: Option<String>,
+    /// The parser's options.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
+    /// The scheme of entries that name none.
+    pub scheme: Option<String>,
+    /// Labels for what comes from it.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether what comes from it is used as it is, unproven.
+    #[serde(default)]
+    pub trust: bool,
+    /// Headers of the request that fetches it.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The user name of the request that fetches it.
+    pub username: Option<String>,
+    /// The password to that.
+    pub password: Option<String>,
+    /// Whether a browser makes the list: `static`, `javascript` or `auto`.
+    pub render: Option<String>,
+    /// A CSS selector: the rendered page is ready when an element matches.
+    pub wait_for: Option<String>,
+    /// Which of the pages that it names are read: `no`, `same-origin` or `any`.
+    pub follow: Option<String>,
+    /// How often it is fetched.
+    pub interval: Option<Span>,
+}
+
+/// Where proxies come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceSettings {
+    /// Its name.
+    pub name: String,
+    /// A URL, a file name, or `-`.
+    pub location: String,
+    /// The parser's name; found out when it is not said.
+    pub parser: Option<String>,
+    /// The parser's options, as JSON.
+    pub options: serde_json::Value,
+    /// The scheme of entries that name none.
+    pub scheme: Option<Scheme>,
+    /// Labels for what comes from it.
+    pub tags: Tags,
+    /// Whether what comes from it is used as it is, unproven.
+    pub trust: bool,
+    /// Headers of the request that fetches it.
+    pub headers: BTreeMap<String, String>,
+    /// User name and password of that request.
+    pub login: Option<(String, Secret)>,
+    /// Whether a browser makes the list.
+    pub render: Render,
+    /// A CSS selector: the rendered page is ready when an element matches.
+    pub wait_for: Option<String>,
+    /// Which of the pages that it names are read.
+    pub follow: Follow,
+    /// How often it is fetched; none for the scheduler's own opinion.
+    pub interval: Option<Duration>,
+}
+
+impl SourceSettings {
+    /// A source with nothing said but its location; it is named after it, and not trusted.
+    #[must_use]
+    pub fn at(location: &str) -> Self {
+        Self {
+            name: location.to_owned(),
+            location: location.to_owned(),
+            parser: None,
+            options: serde_json::Value::Null,
+            scheme: None,
+            tags: Tags::default(),
+            trust: false,
+            headers: BTreeMap::new(),
+            login: None,
+            render: Render::default(),
+            wait_for: None,
+            follow: Follow::default(),
+            interval: None,
+        }
+    }
+}
+
+/// The user's own sources, then those of the catalogue that are on.
+pub(super) fn meaning(
+    own: Vec<SourceSection>,
+    catalogue: &CatalogueSection,
+    folder: &Path,
+) -> Result<Vec<SourceSettings>, String> {
+    let mut all = own.into_iter().map(|written| source(written, folder)).collect::<Result<Vec<_>, _>>()?;
+    let mut names = BTreeSet::new();
+    if let Some(twice) = all.iter().find(|source| !names.insert(source.name.as_str())) {
+        return Err(format!("there are two sources named {:?}", twice.name));
+    }
+    let names: BTreeSet<String> = names.into_iter().map(str::to_owned).collect();
+    // One's own source of the same name is what is meant.
+    all.extend(catalogue.meaning()?.into_iter().filter(|row| !names.contains(&row.name)));
+    Ok(all)
+}
+
+/// What a source means. A relative path is relative to `folder`.
+///
+/// # Errors
+/// When a value is none that it can have.
+pub(super) fn source(written: SourceSection, folder: &Path) -> Result<SourceSettings, String> {
+    let place = format!("source {:?}", written.name);
+    let at = |error: String| format!("{place}: {error}");
+    let mut tags = Tags::default();
+    for tag in &written.tags {
+        tags.insert(tag.parse::<Tag>().map_err(|error| at(error.to_string()))?);
+    }
+    let is_file = written.location != "-" && !written.location.contains("://");
+    let login = match (written.username, written.password) {
+        (Some(user), password) => Some((user, Secret::new(password.unwrap_or_default()))),
+        (None, Some(_)) => return Err(at("a password without a username".to_owned())),
+        (None, None) => None,
+    };
+    Ok(SourceSettings {
+        scheme: written.scheme.map(|text| text.parse()).transpose().map_err(|error| format!("{place}: {error}"))?,
+        options: json(written.options).map_err(at)?,
+        location: if is_file {
+            folder.join(&written.location).to_string_lossy().into_owned()
+        } else {
+            written.location
+        },
+        parser: written.parser,
+        tags,
+        trust: written.trust,
+        headers: written.headers,
+        login,
+        render: written.render.map_or(Ok(Render::default()), |word| word.parse()).map_err(at)?,
+        wait_for: written.wait_for,
+        follow: follow(written.follow.as_deref()).map_err(at)?,
+        interval: interval(written.interval).map_err(at)?,
+        name: written.name,
+    })
+}
+
+fn follow(written: Option<&str>) -> Result<Follow, String> {
+    match written {
+        None => Ok(Follow::default()),
+        Some("no") => Ok(Follow::No),
+        Some("same-origin") => Ok(Follow::SameOrigin),
+        Some("any") => Ok(Follow::Any),
+        Some(word) => Err(format!("follow {word:?} is none of no, same-origin, any")),
+    }
+}
+
+fn interval(written: Option<Span>) -> Result<Option<Duration>, String> {
+    match written {
+        Some(Span(interval)) if interval < SHORTEST_INTERVAL => {
+            Err(format!("an interval is {} at the least", humantime::format_duration(SHORTEST_INTERVAL)))
+        }
+        written => Ok(written.map(|span| span.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn means(text: &str) -> Result<SourceSettings, String> {
+        source(
+            toml::from_str(&format!("name = \"x\"\nlocation = \"https://lists.example/a\"\n{text}")).unwrap(),
+            Path::new(""),
+        )
+    }
+
+    #[test]
+    fn everything_that_can_be_said_of_a_source_is_meant() {
+        let source = means(
+            "render = \"auto\"\nwait_for = \"#list\"\nfollow = \"any\"\ninterval = \"30m\"\nusername = \"u\"\npassword = \"p\"",
+        )
+        .unwrap();
+        assert_eq!((source.render, source.follow), (Render::Auto, Follow::Any));
+        assert_eq!(source.interval, Some(Duration::from_secs(1800)));
+        assert!(source.login.is_some() && !format!("{source:?}").contains("\"p\""));
+    }
+
+    #[test]
+    fn what_it_cannot_be_is_told_with_its_name() {
+        let error = |text: &str| means(text).unwrap_err();
+        insta::assert_snapshot!(error("render = \"js\""), @r#"source "x": render "js" is none of static, javascript, auto"#);
+        insta::assert_snapshot!(error("follow = \"all\""), @r#"source "x": follow "all" is none of no, same-origin, any"#);
+        insta::assert_snapshot!(error("interval = \"1s\""), @r#"source "x": an interval is 10s at the least"#);
+        insta::assert_snapshot!(error("password = \"p\""), @r#"source "x": a password without a username"#);
+    }
+
+    #[test]
+    fn ones_own_source_goes_before_the_catalogues_and_no_two_have_one_name() {
+        let own = || SourceSection {
+            name: "geonode-http".to_owned(),
+            location: "own.txt".to_owned(),
+            ..SourceSection::default()
+        };
+        let catalogue = CatalogueSection { enable: vec!["geonode-http".to_owned()], disable: Vec::new() };
+        let sources = meaning(vec![own()], &catalogue, Path::new("")).unwrap();
+        assert_eq!(sources.iter().map(|source| source.location.as_str()).collect::<Vec<_>>(), ["own.txt"]);
+        let error = meaning(vec![own(), own()], &catalogue, Path::new("")).unwrap_err();
+        assert_eq!(error, "there are two sources named \"geonode-http\"");
+    }
+}
