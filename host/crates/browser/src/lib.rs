@@ -102,6 +102,15 @@ impl Chromium {
 
     async fn once(&self, page: &Page, deadline: Instant) -> Result<Rendered, Failed> {
         let running = tokio::time::timeout_at(deadline, self.running()).await.map_err(|_| Failed::Late)??;
+        let rendered = self.rendered(Arc::clone(&running), page, deadline).await;
+        if matches!(rendered, Err(Failed::Lost)) {
+            // It may look alive for a moment still.
+            running.condemn();
+        }
+        rendered
+    }
+
+    async fn rendered(&self, running: Arc<Running>, page: &Page, deadline: Instant) -> Result<Rendered, Failed> {
         let tab = Tab::open(running, page, &self.config);
         let tab = tokio::time::timeout_at(deadline, tab).await.map_err(|_| Failed::Late)??;
         tab.render(page, deadline, self.config.screenshots.as_deref()).await
