@@ -4,10 +4,10 @@
 //! a context of its own (no cookies, no cache of others), and there are only so many at a time. What a
 //! page may do is what a list needs: scripts, styles and data. Images, fonts, media, downloads, pop-up
 //! windows, workers and sockets are kept from it, and every address that it asks for is judged like a
-//! source's own ([`traffic`]).
+//! source's own (`traffic`).
 //!
 //! Invariants: a page ends by its deadline, well or not; however this process ends, the browser's
-//! processes and its profile directory go ([`process`]).
+//! processes and its profile directory go (`process`).
 
 mod find;
 mod process;
