@@ -62,7 +62,7 @@ fn what_is_rejected_is_told_with_its_line() {
     socks5://user:p%40ss%2Cword@192.0.2.2:1080
     http://192.0.2.3:3128
     http://[2001:db8::1]:8080
-    list.txt (text): 8 entries, 5 well formed, 3 rejected
+    list.txt (text): 8 entries, 5 well formed, 3 rejected (4 new)
       2 × port N is not in 1..65535
       1 × white space inside
       line 6: port 70000 is not in 1..65535 ("http://192.0.2.4:70000")

@@ -4,10 +4,10 @@
 //! a context of its own (no cookies, no cache of others), and there are only so many at a time. What a
 //! page may do is what a list needs: scripts, styles and data. Images, fonts, media, downloads, pop-up
 //! windows, workers and sockets are kept from it, and every address that it asks for is judged like a
-//! source's own ([`traffic`]).
+//! source's own (`traffic`).
 //!
 //! Invariants: a page ends by its deadline, well or not; however this process ends, the browser's
-//! processes and its profile directory go ([`process`]).
+//! processes and its profile directory go (`process`).
 
 mod find;
 mod process;
@@ -102,6 +102,15 @@ impl Chromium {
 
     async fn once(&self, page: &Page, deadline: Instant) -> Result<Rendered, Failed> {
         let running = tokio::time::timeout_at(deadline, self.running()).await.map_err(|_| Failed::Late)??;
+        let rendered = self.rendered(Arc::clone(&running), page, deadline).await;
+        if matches!(rendered, Err(Failed::Lost)) {
+            // It may look alive for a moment still.
+            running.condemn();
+        }
+        rendered
+    }
+
+    async fn rendered(&self, running: Arc<Running>, page: &Page, deadline: Instant) -> Result<Rendered, Failed> {
         let tab = Tab::open(running, page, &self.config);
         let tab = tokio::time::timeout_at(deadline, tab).await.map_err(|_| Failed::Late)??;
         tab.render(page, deadline, self.config.screenshots.as_deref()).await

@@ -2,7 +2,7 @@
 //!
 //! Ready is when an element matches the source's selector; without one, when the page is loaded and
 //! nothing was under way for half a second. A page that never comes to rest (a ticker, a stream) is taken
-//! as it is after a part of its time: its list is there long before.
+//! as it is after a part of its time, if the document itself is whole: its list is there long before.
 
 use std::time::Duration;
 
@@ -58,13 +58,19 @@ async fn wait(target: &Target, traffic: &Traffic, page: &Page, restless: Instant
             Some(selector) => matches(target, selector).await?,
             None => {
                 let is_idle = traffic.idle_since().is_some_and(|since| since.elapsed() >= IDLE);
-                is_loaded && is_idle || Instant::now() >= restless
+                is_loaded && is_idle || Instant::now() >= restless && is_whole(target).await?
             }
         };
         if is_ready {
             return read(target, page).await;
         }
     }
+}
+
+/// Whether all of the document itself is there, and only what it asks for may be missing.
+async fn is_whole(target: &Target) -> Result<bool, Failed> {
+    let state = evaluate(target, "document.readyState".to_owned()).await?;
+    Ok(state.is_some_and(|state| state != "loading"))
 }
 
 /// Whether an element matches.
