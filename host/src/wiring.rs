@@ -10,6 +10,7 @@ mod plugins;
 mod refresh;
 mod service;
 mod starting;
+mod watched;
 
 pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
 pub use fetching::{Fetching, source};

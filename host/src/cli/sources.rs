@@ -125,7 +125,7 @@ pub(super) async fn read_sources(
         registry.parser(parser)?;
     }
     let fetching = Fetching::new(settings);
-    let gatherer = registry.gatherer(&fetching, settings.allow_private);
+    let gatherer = registry.gatherer(&fetching, settings.allow_private, None);
     let lines = Lines::new(logging.is_some_and(|logging| logging.is_watched));
     let started = Instant::now();
     let gathered: Gathered = gatherer.gather(sources, &|progress| lines.show(progress)).await;

@@ -157,11 +157,13 @@ impl CheckSettings {
     /// # Errors
     /// What is missing, in words for people.
     pub fn is_complete(&self) -> Result<(), &'static str> {
-        match self.level {
-            Level::Target if self.target.is_none() => Err("no target"),
-            level if level >= Level::Http && self.judges.is_empty() => Err("no judge"),
-            _ => Ok(()),
+        if self.level == Level::Target && self.target.is_none() {
+            return Err("no target");
         }
+        if self.level >= Level::Http && self.judges.is_empty() {
+            return Err("no judge");
+        }
+        Ok(())
     }
 }
 
@@ -265,12 +267,11 @@ pub fn level(word: &str) -> Result<Level, String> {
 /// # Errors
 /// When it is none, with those that there are.
 pub fn anonymity(word: &str) -> Result<Anonymity, String> {
-    match Anonymity::from_word(word) {
-        Anonymity::Unknown if word != "unknown" => {
-            Err(format!("{word:?} is none of unknown, transparent, anonymous, elite"))
-        }
-        anonymity => Ok(anonymity),
+    let anonymity = Anonymity::from_word(word);
+    if anonymity == Anonymity::Unknown && word != "unknown" {
+        return Err(format!("{word:?} is none of unknown, transparent, anonymous, elite"));
     }
+    Ok(anonymity)
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use proxywhirl_core::plugin::{
     FaultCause, Hook, Parser, PluginFault, PluginIdentity, PluginKind, Strategy, StrategyFactory,
 };
 use proxywhirl_core::symbol::Symbols;
-use proxywhirl_engine::Clock;
 use proxywhirl_engine::ingest::gather::Gatherer;
+use proxywhirl_engine::{Clock, Engine};
 use proxywhirl_wasm::{Change, LoadError, LoadProblem, Origin, PluginError, PluginInfo, Plugins, PluginsConfig};
 
 use super::fetching::Fetching;
+use super::watched::watched;
 use crate::bundle::BUNDLE;
 use crate::config::{PluginUse, PluginsSettings};
 use crate::exit::{Exit, Failure};
@@ -187,11 +188,14 @@ impl Registry {
         self.plugins.parser(name).map_err(|error| Failure::new(Exit::Usage, error))
     }
 
-    /// What reads sources, with all parsers that may be used.
+    /// What reads sources, with all parsers that may be used; an engine that is given hears of their faults.
     #[must_use]
-    pub fn gatherer(&self, fetching: &Fetching, allow_private: bool) -> Gatherer {
+    pub fn gatherer(&self, fetching: &Fetching, allow_private: bool, engine: Option<&Arc<Engine>>) -> Gatherer {
         let mut parsers = self.plugins.parsers();
         parsers.retain(|parser| self.admitted(parser.name()).is_ok());
+        if let Some(engine) = engine {
+            parsers = watched(parsers, engine);
+        }
         Gatherer::new(fetching.fetcher(), parsers, allow_private).with_drift(fetching.drift())
     }
 

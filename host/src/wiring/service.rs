@@ -89,9 +89,13 @@ impl Service {
         let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
         let fetching = Fetching::new(settings);
         Ok(Self {
+            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(
+                &fetching,
+                settings.allow_private,
+                Some(&engine),
+            ))),
             engine,
             gateway,
-            gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(&fetching, settings.allow_private))),
             fetching,
             registry,
             allow_private: settings.allow_private,
@@ -111,7 +115,7 @@ impl Service {
 
     /// Takes over parsers that have changed: for what is read from now on.
     pub fn renew_parsers(&self) {
-        self.gatherer.store(Arc::new(self.registry.gatherer(&self.fetching, self.allow_private)));
+        self.gatherer.store(Arc::new(self.registry.gatherer(&self.fetching, self.allow_private, Some(&self.engine))));
     }
 
     /// The engine.

@@ -17,7 +17,7 @@ mod encoded;
 mod section;
 
 use proxywhirl_plugin_sdk::parser::{Collector, Document, Parser, Row};
-use proxywhirl_plugin_sdk::{Description, entry};
+use proxywhirl_plugin_sdk::{Description, Scheme, entry};
 use serde::Deserialize;
 
 /// The JSON Schema of [`Options`].

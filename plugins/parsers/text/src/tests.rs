@@ -2,8 +2,8 @@
 
 use super::*;
 use proptest::prelude::*;
-use proxywhirl_plugin_sdk::Scheme;
 use proxywhirl_plugin_sdk::parser::{Host, Parsed, parse};
+use proxywhirl_plugin_sdk::{Anonymity, Scheme};
 
 fn read(text: &str, options: &str) -> Parsed {
     parse::<Text>(&Document::of(text.as_bytes()), options).unwrap()
