@@ -32,6 +32,8 @@ pub enum Admission {
     Vouched(Box<Candidate>),
     /// From the store, with its history.
     Restored(Box<StoredMember>),
+    /// One more source names it: its tags, for who is a member. Nobody becomes one by it.
+    Named(Box<Candidate>),
 }
 
 /// What an admission did.
@@ -45,6 +47,8 @@ pub enum Admitted {
     Known(Arc<Member>),
     /// The pool is full.
     Full,
+    /// Only a member could have taken it, and it is none.
+    Stranger,
 }
 
 /// What changed since the last snapshot, by slot; for the plugins.
@@ -119,7 +123,12 @@ impl Pool {
 
     /// Takes somebody in, or merges what is new about a member.
     pub fn admit(&mut self, admission: Admission, now: Timestamp) -> Admitted {
-        let newcomer = Newcomer::from(admission);
+        let newcomer = match admission {
+            Admission::Verified(verified) => Newcomer::new(verified.into_parts().0),
+            Admission::Vouched(candidate) => Newcomer::new(*candidate),
+            Admission::Restored(stored) => Newcomer::restored(*stored),
+            Admission::Named(candidate) => return self.name(&candidate),
+        };
         let key = newcomer.candidate.endpoint.key();
         match self.find(&key).cloned() {
             Some(member) => self.merge(&member, newcomer),
@@ -201,6 +210,16 @@ impl Pool {
         Admitted::Merged(self.put(merged))
     }
 
+    fn name(&mut self, candidate: &Candidate) -> Admitted {
+        let Some(member) = self.find(&candidate.endpoint.key()).cloned() else { return Admitted::Stranger };
+        let mut named = Member::clone(&member);
+        if !named.tags.merge(&candidate.tags) {
+            return Admitted::Known(member);
+        }
+        self.number(&mut named);
+        Admitted::Merged(self.put(named))
+    }
+
     fn number(&self, member: &mut Member) {
         member.tag_symbols = member.tags.iter().map(|tag| self.symbols.intern(tag.as_str())).collect();
         member.country_symbol = member.country.map_or(Symbol::NONE, |country| self.symbols.intern(country.as_str()));
@@ -221,25 +240,22 @@ struct Newcomer {
     added: Option<Timestamp>,
 }
 
-impl From<Admission> for Newcomer {
-    fn from(admission: Admission) -> Self {
-        match admission {
-            Admission::Verified(verified) => {
-                let (candidate, _verdict) = verified.into_parts();
-                Self { candidate, live: Live::default(), added: None }
-            }
-            Admission::Vouched(candidate) => Self { candidate: *candidate, live: Live::default(), added: None },
-            Admission::Restored(stored) => Self {
-                live: Live::restored(&stored.statistics),
-                added: Some(stored.added),
-                candidate: Candidate {
-                    endpoint: stored.endpoint,
-                    tags: stored.tags,
-                    country: stored.country,
-                    anonymity: stored.anonymity,
-                    line: 0,
-                    is_guess: false,
-                },
+impl Newcomer {
+    fn new(candidate: Candidate) -> Self {
+        Self { candidate, live: Live::default(), added: None }
+    }
+
+    fn restored(stored: StoredMember) -> Self {
+        Self {
+            live: Live::restored(&stored.statistics),
+            added: Some(stored.added),
+            candidate: Candidate {
+                endpoint: stored.endpoint,
+                tags: stored.tags,
+                country: stored.country,
+                anonymity: stored.anonymity,
+                line: 0,
+                is_guess: false,
             },
         }
     }
@@ -310,7 +326,7 @@ pub(crate) mod tests {
             .admit(Admission::Vouched(Box::new(candidate(url))), Timestamp::default())
         {
             Admitted::New(member) | Admitted::Merged(member) => member,
-            Admitted::Known(_) | Admitted::Full => panic!("nothing is new"),
+            Admitted::Known(_) | Admitted::Full | Admitted::Stranger => panic!("nothing is new"),
         };
         let old = admit(&mut pool, "http://user:old@10.0.0.0:80");
         let new = admit(&mut pool, "http://user:new@10.0.0.0:80");

@@ -94,6 +94,17 @@ struct Due {
     members: HashMap<MemberId, Arc<Member>>,
 }
 
+/// Candidates, by what is known of them.
+#[derive(Debug, Default)]
+struct Sifted {
+    /// Nothing fresh.
+    unknown: Vec<Candidate>,
+    /// Something fresh, and they are members: for the tags of the sources that name them too.
+    named: Vec<Admission>,
+    /// Of how many something fresh is known.
+    fresh: u64,
+}
+
 /// What became of candidates.
 #[derive(Debug, Clone, Default)]
 pub struct Proven {
@@ -140,7 +151,11 @@ impl Keeper {
     pub async fn prove(&self, candidates: Vec<Candidate>, each: &(dyn Fn(&Checked) + Sync)) -> Proven {
         self.look_around();
         let mut proven = Proven::default();
-        let unknown = self.sift(candidates, &mut proven);
+        let Sifted { unknown, named, fresh } = self.sift(candidates);
+        proven.fresh = fresh;
+        if !named.is_empty() {
+            proven.admissions.add(self.engine.admit(named).await);
+        }
         let mut checks = self.checker.check_all(unknown, self.config.level);
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(mut checked) = checks.next().await {
@@ -238,13 +253,29 @@ impl Keeper {
         }
     }
 
-    /// Those candidates of which nothing fresh is known.
-    fn sift(&self, candidates: Vec<Candidate>, proven: &mut Proven) -> Vec<Candidate> {
-        let book = self.book();
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|candidate| book.schedule.knows(&MemberId::of(&candidate.endpoint.key())));
-        proven.fresh = known.len() as u64;
-        unknown
+    /// Tells candidates of which something fresh is known from those that are to be checked. What is known is known of
+    /// credentials too: with other ones, nothing is.
+    fn sift(&self, candidates: Vec<Candidate>) -> Sifted {
+        let snapshot = self.engine.snapshot();
+        let members: HashMap<MemberId, &Arc<Member>> = snapshot.iter().map(|member| (member.id, member)).collect();
+        let mut sifted = Sifted::default();
+        let mut book = self.book();
+        for candidate in candidates {
+            let id = MemberId::of(&candidate.endpoint.key());
+            let knows = book.schedule.knows(&id);
+            match (members.get(&id), book.strangers.get_mut(&id)) {
+                (Some(member), _) if knows && *member.endpoint == candidate.endpoint => {
+                    sifted.fresh += 1;
+                    sifted.named.push(Admission::Named(Box::new(candidate)));
+                }
+                (None, Some(stranger)) if knows && stranger.endpoint == candidate.endpoint => {
+                    sifted.fresh += 1;
+                    stranger.tags.merge(&candidate.tags);
+                }
+                _ => sifted.unknown.push(candidate),
+            }
+        }
+        sifted
     }
 
     /// Gets to know who has joined, and forgets who has left.

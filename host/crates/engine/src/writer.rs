@@ -230,6 +230,7 @@ impl Desk {
                 }
                 Admitted::Known(_) => counts.known += 1,
                 Admitted::Full => counts.full += 1,
+                Admitted::Stranger => {}
             }
         }
         self.publish();

@@ -130,7 +130,7 @@ impl<'a> Rotation<'a> {
     pub(crate) fn join(&mut self, admission: Admission) -> Option<Arc<Member>> {
         match self.pool.admit(admission, self.loaded.clock.now()) {
             Admitted::New(member) | Admitted::Merged(member) | Admitted::Known(member) => Some(member),
-            Admitted::Full => None,
+            Admitted::Full | Admitted::Stranger => None,
         }
     }
 

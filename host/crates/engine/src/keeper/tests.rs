@@ -68,6 +68,42 @@ async fn who_passes_gets_in_and_what_is_fresh_is_not_asked_again() {
 }
 
 #[tokio::test]
+async fn one_more_source_of_who_is_known_is_remembered_and_proves_nothing() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let (good, dead) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Dead).await);
+    let of = |upstream: &Upstream, source: &str| {
+        let tags = [source.parse().unwrap()].into_iter().collect();
+        Candidate { tags, ..candidate(upstream) }
+    };
+    for source in ["one", "two"] {
+        keeper.prove(vec![of(&good, source), of(&dead, source)], &|_| ()).await;
+    }
+    let tags = |tags: &Tags| tags.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>();
+    let snapshot = keeper.engine.snapshot();
+    assert_eq!(snapshot.iter().map(|member| tags(&member.tags)).collect::<Vec<_>>(), [["one", "two"]]);
+    assert_eq!(keeper.book().strangers.values().map(|one| tags(&one.tags)).collect::<Vec<_>>(), [["one", "two"]]);
+    // Who has left meanwhile does not come back by that.
+    keeper.engine.remove(vec![candidate(&good).endpoint.key()]).await;
+    let admitted = keeper.engine.admit(vec![Admission::Named(Box::new(of(&good, "three")))]).await;
+    assert_eq!((admitted.new, keeper.engine.snapshot().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn other_credentials_are_proven_anew() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let good = upstream(Behaviour::Healthy).await;
+    let with = |password: &str| {
+        let url = good.url().replace("://", &format!("://anna:{password}@"));
+        Candidate { endpoint: url.parse().unwrap(), ..candidate(&good) }
+    };
+    for (password, fresh) in [("old", 0), ("old", 1), ("new", 0), ("new", 1)] {
+        let proven = keeper.prove(vec![with(password)], &|_| ()).await;
+        assert_eq!((proven.fresh, proven.alive), (fresh, 1 - fresh), "{password}");
+    }
+    assert_eq!(*keeper.engine.snapshot().iter().next().unwrap().endpoint, with("new").endpoint);
+}
+
+#[tokio::test]
 async fn a_stranger_that_comes_to_life_gets_in_and_one_that_stays_dead_is_forgotten() {
     let (keeper, stop, task) = kept(hasty()).await;
     let late = upstream(Behaviour::Dead).await;
