@@ -180,6 +180,13 @@ fn least_used_keeps_everybody_level_through_all_changes() {
     assert!((joined - 1.0).abs() < 0.05, "{joined}");
 }
 
+/// A latency as a load keeps it: in units of 16 µs, to six binary digits. What is equal there counts as equally fast.
+fn coarse(latency: Duration) -> u128 {
+    let units = latency.as_micros() / 16;
+    let exponent = (u128::BITS - units.leading_zeros()).saturating_sub(6);
+    units >> exponent << exponent
+}
+
 /// Of two drawn with equal chances the faster one is picked: the one of rank r of n, from 0, is the faster of two in
 /// (n − r)² − (n − r − 1)² of n² cases.
 #[test]
@@ -190,8 +197,8 @@ fn least_loaded_picks_the_faster_of_two_when_nothing_is_in_flight() {
         let n = ranked.len() as f64;
         let mut shares = BTreeMap::new();
         let mut start = 0;
-        // Equal latencies share what their ranks have together.
-        for group in ranked.chunk_by(|a, b| profile(*a).latency == profile(*b).latency) {
+        // Those who are equally fast share what their ranks have together.
+        for group in ranked.chunk_by(|a, b| coarse(profile(*a).latency) == coarse(profile(*b).latency)) {
             let end = start + group.len();
             let share = ((n - start as f64).powi(2) - (n - end as f64).powi(2)) / group.len() as f64;
             shares.extend(group.iter().map(|&number| (number, share)));

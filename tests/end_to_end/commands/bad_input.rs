@@ -67,7 +67,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     exit code 2
     ");
     insta::assert_snapshot!(configured("[check]\nlevel = \"deep\"\n"), @r#"
-    error: configuration proxywhirl.toml: check.level "deep" is none of format, tcp, http
+    error: configuration proxywhirl.toml: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target
     exit code 2
     "#);
     insta::assert_snapshot!(configured("[gateway]\nattempts = \"three\"\n"), @r#"
@@ -373,7 +373,7 @@ fn a_judge_that_cannot_judge_is_named() {
     1 different proxy, 0 duplicates, 0 rejected
     error: the judge http://ADDRESS/ does not answer: origin refused at connect: judge ADDRESS: Connection refused (os error 111)
 
-    hint: start one with `proxywhirl judge`, or check less with level tcp
+    hint: start one with `proxywhirl judge`, or check less with level protocol or tcp
     exit code 3
     ");
     insta::assert_snapshot!(check("https://192.0.2.1/"), @"
@@ -393,17 +393,17 @@ fn remote_proxies_need_a_judge_that_they_reach() {
     insta::assert_snapshot!(refusal(&folder, &["check", "list.txt"]), @"
     list.txt (text): 2 entries, 2 well formed, 0 rejected
     2 different proxies, 0 duplicates, 0 rejected
-    error: level http needs a judge that the proxies reach, and http://192.0.2.1:8080 is not on this machine
+    error: levels from http on need a judge that the proxies reach, and http://192.0.2.1:8080 is not on this machine
 
-    hint: run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level tcp
+    hint: run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level protocol
     exit code 2
     ");
     insta::assert_snapshot!(refusal(&folder, &["fetch", "list.txt", "--check", "http"]), @"
     list.txt (text): 2 entries, 2 well formed, 0 rejected
     2 different proxies, 0 duplicates, 0 rejected
-    error: level http needs a judge that the proxies reach, and http://192.0.2.1:8080 is not on this machine
+    error: levels from http on need a judge that the proxies reach, and http://192.0.2.1:8080 is not on this machine
 
-    hint: run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level tcp
+    hint: run `proxywhirl judge --listen 0.0.0.0:8081` on a machine that they reach and add --judge http://THAT-MACHINE:8081/, or check less with --level protocol
     exit code 2
     ");
     file(&folder, "proxywhirl.toml", "[[sources]]\nname = \"found\"\nlocation = \"list.txt\"\n");

@@ -35,11 +35,11 @@ fn a_list_is_printed_in_four_formats() {
     http://[2001:db8::1]:8080
     ");
     insta::assert_snapshot!(print("csv"), @r#"
-    scheme,host,port,username,password,country,anonymity,tags,alive,level,latency_ms,fault
-    http,192.0.2.1,8080,,,,unknown,source:list.txt source:user,,,,
-    socks5,192.0.2.2,1080,user,"p@ss,word",,unknown,source:list.txt source:user,,,,
-    http,192.0.2.3,3128,,,,unknown,source:list.txt source:user,,,,
-    http,[2001:db8::1],8080,,,,unknown,source:list.txt source:user,,,,
+    scheme,host,port,username,password,country,anonymity,tags,alive,level,latency_ms,exit,fault
+    http,192.0.2.1,8080,,,,unknown,source:list.txt source:user,,,,,
+    socks5,192.0.2.2,1080,user,"p@ss,word",,unknown,source:list.txt source:user,,,,,
+    http,192.0.2.3,3128,,,,unknown,source:list.txt source:user,,,,,
+    http,[2001:db8::1],8080,,,,unknown,source:list.txt source:user,,,,,
     "#);
     insta::assert_snapshot!(print("jsonl"), @r#"
     {"url":"http://192.0.2.1:8080","scheme":"http","host":"192.0.2.1","port":8080,"username":null,"password":null,"country":null,"anonymity":"unknown","tags":["source:list.txt","source:user"]}

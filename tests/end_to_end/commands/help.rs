@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 36] = [
     "",
     "serve",
     "fetch",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 35] = [
     "strategy",
     "strategy show",
     "strategy set",
+    "refresh",
     "reload",
     "plugin",
     "plugin list",
