@@ -44,7 +44,7 @@ fn candidates(list: u32) -> Candidates {
         .map(|row| {
             let number = (list * EACH + row) % unique;
             let host = Ipv4Addr::from(0x0500_0000 + number.wrapping_mul(2_654_435_761) % 0x0400_0000);
-            let login = if number % 3 == 0 { format!("user{number}:secret@") } else { String::new() };
+            let login = if number.is_multiple_of(3) { format!("user{number}:secret@") } else { String::new() };
             Candidate {
                 endpoint: format!("http://{login}{host}:{}", 1_024 + number % 60_000).parse().unwrap(),
                 tags: format!("source:list-{list}").parse().into_iter().collect(),

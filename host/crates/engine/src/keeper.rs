@@ -1,6 +1,6 @@
 //! Keeps the pool true: proves who wants in, checks again who is in, and asks again who was turned away.
 //!
-//! What is known of a proxy is a course of verdicts ([`schedule`]). Candidates of which something fresh is known are not
+//! What is known of a proxy is a course of verdicts ([`Schedule`]). Candidates of which something fresh is known are not
 //! checked; members are checked when their verdict has become old, unless traffic has shown meanwhile how they are; and
 //! strangers who failed are asked again, less and less often, because half of what lists name is merely down today.
 //!
