@@ -97,25 +97,29 @@ async fn measure(plan: &Plan) {
     println!("resident: {:.1} MB at most", resident_peak() as f64 / 1e6);
     drop(world);
     let world = World::start(plan.proxies, plan.delay);
-    truth(&world, plan).await;
+    truth(world, plan).await;
 }
 
-/// How far the reported latencies are from what the proxies do.
-async fn truth(world: &World, plan: &Plan) {
+/// How far the reported latencies are from what the proxies say that they took.
+async fn truth(world: World, plan: &Plan) {
     let mut latencies = Vec::new();
-    let mut checks = checker(world, plan.concurrency).check_all(candidates(world), Level::Http);
+    let mut checks = checker(&world, plan.concurrency).check_all(candidates(&world), Level::Http);
     let began = Instant::now();
     while let Some(checked) = checks.next().await {
-        latencies.extend(checked.verdict.latency);
+        latencies.extend(checked.verdict.latency.map(|latency| (address(&checked.candidate), latency)));
     }
     let rate = plan.proxies as f64 / began.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        latencies[(share * (latencies.len() - 1) as f64) as usize].as_secs_f64() / plan.delay.as_secs_f64()
-    };
+    let waited = world.waited();
+    let ratio = |(address, latency): (SocketAddr, Duration)| latency.as_secs_f64() / waited[&address].as_secs_f64();
+    let mut ratios: Vec<f64> = latencies.into_iter().map(ratio).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| ratios[(share * (ratios.len() - 1) as f64) as usize];
     println!(
-        "latency of proxies that wait {} ms, at {rate:.0} checks a second: median {:.3}, 90 % {:.3}, 99 % {:.3}, most {:.3} times that",
+        "latency of {} proxies that wait {} ms, at {rate:.0} checks a second, to what they took: least {:.3}, median {:.3}, \
+         90 % {:.3}, 99 % {:.3}, most {:.3}",
+        ratios.len(),
         plan.delay.as_millis(),
+        at(0.0),
         at(0.5),
         at(0.9),
         at(0.99),
@@ -129,8 +133,8 @@ async fn pass(world: &World, level: Level, concurrency: usize) {
     let mut checks = checker(world, concurrency).check_all(candidates(world), level);
     let mut seen = 0;
     while let Some(checked) = checks.next().await {
-        let address = format!("{}:{}", checked.candidate.endpoint.host, checked.candidate.endpoint.port);
-        let kind = kinds[&address.parse().unwrap()];
+        let address = address(&checked.candidate);
+        let kind = kinds[&address];
         let alive = kind == Kind::Good || (level == Level::Tcp && kind != Kind::Refusing);
         assert_eq!(checked.verdict.is_alive(), alive, "{address} {kind:?}: {:?}", checked.verdict);
         seen += 1;
@@ -155,6 +159,10 @@ fn candidates(world: &World) -> Vec<Candidate> {
         is_guess: false,
     };
     world.proxies.iter().map(|(address, _)| candidate(address)).collect()
+}
+
+fn address(candidate: &Candidate) -> SocketAddr {
+    format!("{}:{}", candidate.endpoint.host, candidate.endpoint.port).parse().unwrap()
 }
 
 async fn timed(work: impl Future<Output = ()>) -> Cost {
