@@ -10,6 +10,7 @@ const MAX_COLUMNS: usize = 64;
 /// The columns of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
+    /// Up to the last one that says something.
     fields: Vec<Option<Field>>,
 }
 
@@ -21,7 +22,7 @@ impl Columns {
         let named = cells.iter().take(MAX_COLUMNS).map(|cell| Field::named(cell.as_ref()));
         let fields: Vec<_> = named.collect();
         let has = |field| fields.contains(&Some(field));
-        (has(Field::Host) || has(Field::Endpoint)).then_some(Self { fields })
+        (has(Field::Host) || has(Field::Endpoint)).then(|| Self::new(fields))
     }
 
     /// From the first rows of a table without a header: by what at least half of them hold. None
@@ -71,7 +72,19 @@ impl Columns {
         if let [Some(Field::Host), Some(Field::Port), user @ None, password @ None] = fields.as_mut_slice() {
             (*user, *password) = (Some(Field::Username), Some(Field::Password));
         }
-        Some(Self { fields })
+        Some(Self::new(fields))
+    }
+
+    fn new(mut fields: Vec<Option<Field>>) -> Self {
+        while fields.pop_if(|field| field.is_none()).is_some() {}
+        Self { fields }
+    }
+
+    /// How many columns there are up to the last one that says something.
+    #[must_use]
+    #[inline]
+    pub const fn width(&self) -> usize {
+        self.fields.len()
     }
 
     /// What a column holds, counted from 0; none when it says nothing.

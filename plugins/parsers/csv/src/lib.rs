@@ -120,6 +120,10 @@ fn fields<'b>(rows: &mut Rows<'b>, shape: &Shape) -> Option<Fields<'b>> {
         if !cell.more {
             break;
         }
+        if !is_empty && column + 1 >= shape.columns.width() {
+            rows.skip_row();
+            break;
+        }
     }
     (!is_empty).then_some(fields)
 }

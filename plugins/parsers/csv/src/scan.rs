@@ -68,6 +68,20 @@ impl<'b> Rows<'b> {
         Cell { text, more }
     }
 
+    /// Reads the row to its end, from the beginning of a field.
+    #[inline]
+    pub(crate) fn skip_row(&mut self) {
+        let rest = self.body.get(self.at..).unwrap_or_default();
+        let length = bytes::find_any(rest, [b'"', b'\n', b'\r']);
+        if rest.get(length) == Some(&b'"') {
+            // A line end in quotes does not end the row.
+            while self.next_cell().more {}
+        } else {
+            self.at += length;
+            self.end_line();
+        }
+    }
+
     /// What comes before the next mark.
     #[inline]
     fn plain(&mut self) -> &'b [u8] {

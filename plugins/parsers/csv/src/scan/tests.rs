@@ -80,6 +80,29 @@ fn a_row_knows_the_line_that_it_begins_in() {
 
 proptest! {
     #[test]
+    fn what_is_skipped_is_the_rest_of_the_row(text in "[ab,\"#\r\n]{0,40}", cells in 0_usize..3) {
+        let (mut read, mut skipped) = (Rows::new(text.as_bytes(), b','), Rows::new(text.as_bytes(), b','));
+        loop {
+            let line = read.next_row();
+            prop_assert_eq!(skipped.next_row(), line);
+            if line.is_none() {
+                break;
+            }
+            let mut more = true;
+            for _ in 0..cells {
+                if more {
+                    more = read.next_cell().more;
+                    skipped.next_cell();
+                }
+            }
+            if more {
+                while read.next_cell().more {}
+                skipped.skip_row();
+            }
+        }
+    }
+
+    #[test]
     fn marks_in_any_order_are_read_as_the_library_reads_them(text in "[ab,;\t|\"#\r\n]{0,40}") {
         agree(text.as_bytes());
     }
