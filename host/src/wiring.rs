@@ -11,9 +11,11 @@ mod refresh;
 mod service;
 mod starting;
 mod watched;
+mod weights;
 
 pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
 pub use fetching::{Fetching, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};
+pub use weights::Weights;

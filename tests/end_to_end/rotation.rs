@@ -74,3 +74,23 @@ async fn every_way_in_leads_through_every_kind_of_upstream() {
     }
     assert_eq!(spread(&world), [6; 6]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_share_requests_by_their_weights() {
+    let world = ten_upstreams().await;
+    let folder = folder();
+    let proxies = world.proxies();
+    let (paid, free) = proxies.split_at(5);
+    let list = |name: &str, proxies: &[String], weight: &str| {
+        let path = file(&folder, name, proxies.join("\n"));
+        format!("[[sources]]\nname = \"{name}\"\nlocation = \"{path}\"\ntrust = true\nweight = {weight}\n")
+    };
+    let config = format!("[strategy]\nname = \"weighted\"\n{}{}", list("paid", paid, "4"), list("free", free, "0.5"));
+    let served = Served::start(["--config", &file(&folder, "proxywhirl.toml", config)]);
+    let requests = requests(900, &world.origin().http_url("/"), &served.proxy("http"));
+    let ran = curl(["--parallel", "--parallel-max", "20", "--config", &file(&folder, "curl", requests)]);
+    assert_eq!(ran.stdout.lines().filter(|line| *line == "200").count(), 900, "{}", ran.stderr);
+    // Eight of nine: 800, and six standard deviations of 9.4.
+    let paid: u64 = spread(&world)[..5].iter().sum();
+    assert!((743..=857).contains(&paid), "{paid} of 900");
+}

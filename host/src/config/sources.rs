@@ -15,6 +15,9 @@ use super::settings::json;
 /// A list that is fetched more often than this is a load for its publisher and news for nobody.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 
+/// As much as a strategy takes.
+const MOST_WEIGHT: f64 = 1e6;
+
 /// `[[sources]]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +54,8 @@ pub struct SourceSection {
     pub follow: Option<String>,
     /// How often it is fetched.
     pub interval: Option<Span>,
+    /// The share of requests of what comes from it, for strategies that weigh.
+    pub weight: Option<f64>,
 }
 
 /// Where proxies come from.
@@ -82,6 +87,8 @@ pub struct SourceSettings {
     pub follow: Follow,
     /// How often it is fetched; none for the scheduler's own opinion.
     pub interval: Option<Duration>,
+    /// A factor for what comes from it, from 0 to a million, for strategies that weigh by tag.
+    pub weight: Option<f64>,
 }
 
 impl SourceSettings {
@@ -102,6 +109,7 @@ impl SourceSettings {
             wait_for: None,
             follow: Follow::default(),
             interval: None,
+            weight: None,
         }
     }
 }
@@ -157,6 +165,7 @@ pub(super) fn source(written: SourceSection, folder: &Path) -> Result<SourceSett
         wait_for: written.wait_for,
         follow: follow(written.follow.as_deref()).map_err(at)?,
         interval: interval(written.interval).map_err(at)?,
+        weight: weight(written.weight).map_err(at)?,
         name: written.name,
     })
 }
@@ -180,6 +189,13 @@ fn interval(written: Option<Span>) -> Result<Option<Duration>, String> {
     }
 }
 
+fn weight(written: Option<f64>) -> Result<Option<f64>, String> {
+    match written {
+        Some(weight) if !(0.0..=MOST_WEIGHT).contains(&weight) => Err("a weight is from 0 to 1000000".to_owned()),
+        written => Ok(written),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,11 +210,11 @@ mod tests {
     #[test]
     fn everything_that_can_be_said_of_a_source_is_meant() {
         let source = means(
-            "render = \"auto\"\nwait_for = \"#list\"\nfollow = \"any\"\ninterval = \"30m\"\nusername = \"u\"\npassword = \"p\"",
+            "render = \"auto\"\nwait_for = \"#list\"\nfollow = \"any\"\ninterval = \"30m\"\nusername = \"u\"\npassword = \"p\"\nweight = 2",
         )
         .unwrap();
         assert_eq!((source.render, source.follow), (Render::Auto, Follow::Any));
-        assert_eq!(source.interval, Some(Duration::from_secs(1800)));
+        assert_eq!((source.interval, source.weight), (Some(Duration::from_secs(1800)), Some(2.0)));
         assert!(source.login.is_some() && !format!("{source:?}").contains("\"p\""));
     }
 
@@ -208,6 +224,8 @@ mod tests {
         insta::assert_snapshot!(error("render = \"js\""), @r#"source "x": render "js" is none of static, javascript, auto"#);
         insta::assert_snapshot!(error("follow = \"all\""), @r#"source "x": follow "all" is none of no, same-origin, any"#);
         insta::assert_snapshot!(error("interval = \"1s\""), @r#"source "x": an interval is 10s at the least"#);
+        insta::assert_snapshot!(error("weight = -1.0"), @r#"source "x": a weight is from 0 to 1000000"#);
+        insta::assert_snapshot!(error("weight = nan"), @r#"source "x": a weight is from 0 to 1000000"#);
         insta::assert_snapshot!(error("password = \"p\""), @r#"source "x": a password without a username"#);
     }
 

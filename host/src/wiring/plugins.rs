@@ -16,6 +16,7 @@ use proxywhirl_wasm::{Change, LoadError, LoadProblem, Origin, PluginError, Plugi
 
 use super::fetching::Fetching;
 use super::watched::watched;
+use super::weights::Weights;
 use crate::bundle::BUNDLE;
 use crate::config::{PluginUse, PluginsSettings};
 use crate::exit::{Exit, Failure};
@@ -28,6 +29,8 @@ pub struct Surroundings {
     pub symbols: Arc<Symbols>,
     /// Where plugins keep keys and values; none to keep them nowhere.
     pub key_values: Option<Arc<dyn KeyValues>>,
+    /// What the user said that sources weigh.
+    pub weights: Weights,
 }
 
 /// The plugins that there are, and what the user has accepted of them.
@@ -35,6 +38,7 @@ pub struct Registry {
     plugins: Plugins,
     directory: Option<PathBuf>,
     lock: ArcSwap<Lock>,
+    weights: Weights,
 }
 
 /// A plugin and how it stands to the lock.
@@ -88,6 +92,7 @@ impl Registry {
         config.cache = settings.cache.clone().or_else(cache_directory);
         config.settings.clone_from(&settings.each);
         config.key_values = surroundings.key_values;
+        let weights = surroundings.weights;
         config.seed = fastrand::u64(..);
         // What is wrong with single files is a warning of the loader.
         let plugins = Plugins::load(config).map_err(|error| match &error {
@@ -95,7 +100,8 @@ impl Registry {
                 .hint("make the directory, or leave --plugins out: the bundled plugins need none"),
             LoadError::Engine(_) => Failure::new(Exit::Environment, error),
         })?;
-        let registry = Self { plugins, directory: settings.directory.clone(), lock: ArcSwap::from_pointee(lock) };
+        let registry =
+            Self { plugins, directory: settings.directory.clone(), lock: ArcSwap::from_pointee(lock), weights };
         for known in registry.list() {
             tell_standing(&known);
         }
@@ -135,9 +141,13 @@ impl Registry {
     /// When there is none of that name, the lock refuses it, or it does not take its options.
     pub fn strategy(&self, used: &PluginUse) -> Result<Arc<dyn StrategyFactory>, Failure> {
         self.admitted(&used.name)?;
-        self.plugins
-            .strategy(&used.name, &used.options_json())
-            .map_err(|error| self.failure(PluginKind::Strategy, error))
+        self.factory(used).map_err(|error| self.failure(PluginKind::Strategy, error))
+    }
+
+    /// A strategy that knows what sources weigh.
+    fn factory(&self, used: &PluginUse) -> Result<Arc<dyn StrategyFactory>, PluginError> {
+        let schema = self.find(&used.name).map(|known| known.info.options_schema).unwrap_or_default();
+        self.plugins.strategy(&used.name, &self.weights.told_to(used, &schema).options_json())
     }
 
     /// A strategy for a gateway that starts. One that is there but cannot be used now, because its file is no plugin for
@@ -162,7 +172,7 @@ impl Registry {
         if self.admitted(&used.name).is_err() {
             return Ok(late());
         }
-        match self.plugins.strategy(&used.name, &used.options_json()) {
+        match self.factory(used) {
             Ok(strategy) => Ok(strategy),
             Err(PluginError::Fault(fault)) if fault.cause != FaultCause::Refused => Ok(late()),
             Err(PluginError::Unknown { .. }) if self.problem(&used.name).is_some() => Ok(late()),
@@ -309,7 +319,7 @@ impl StrategyFactory for Late {
         if let Err(refusal) = self.registry.admitted(name) {
             return Err(cannot(&refusal.message));
         }
-        let factory = self.registry.plugins.strategy(name, &self.used.options_json()).map_err(|error| match error {
+        let factory = self.registry.factory(&self.used).map_err(|error| match error {
             PluginError::Fault(fault) => fault,
             PluginError::Unknown { .. } | PluginError::Options(_) => {
                 cannot(&self.registry.problem(name).map_or_else(|| error.to_string(), |problem| problem.reason))

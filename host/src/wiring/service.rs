@@ -24,6 +24,7 @@ use super::fetching::{Fetching, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
+use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
 use crate::exit::{Exit, Failure};
 
@@ -66,7 +67,11 @@ impl Service {
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
         let key_values = key_values(settings)?;
-        let surroundings = Surroundings { symbols: Arc::clone(&symbols), key_values: Some(Arc::clone(&key_values)) };
+        let surroundings = Surroundings {
+            symbols: Arc::clone(&symbols),
+            key_values: Some(Arc::clone(&key_values)),
+            weights: Weights::of(&settings.sources),
+        };
         let registry = Registry::load(&settings.plugins, surroundings)?;
         let mut tls = net::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());

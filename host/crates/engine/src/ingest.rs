@@ -145,18 +145,27 @@ fn choose(source: &Source, parsers: &[Arc<dyn Parser>]) -> Result<Vec<Arc<dyn Pa
 fn labels(source: &Source) -> Tags {
     let mut words = Vec::new();
     if source.trust {
-        words.push("source:user".to_owned());
+        words.push("source:user");
     } else if matches!(source.location, Location::Http(_)) {
-        words.push("source:fetched".to_owned());
-    }
-    // A source must not name itself into the user's trust.
-    if !matches!(source.name.as_str(), "user" | "fetched") {
-        let sane = |c: char| if c.is_whitespace() || c.is_control() || c == ',' { '-' } else { c };
-        words.push(format!("source:{}", source.name).chars().take(64).map(sane).collect());
+        words.push("source:fetched");
     }
     let mut tags: Tags = words.iter().filter_map(|word| word.parse::<Tag>().ok()).collect();
+    if let Some(tag) = tag_of(&source.name) {
+        tags.insert(tag);
+    }
     tags.merge(&source.tags);
     tags
+}
+
+/// The tag of what a source of this name brings: `source:NAME`, with what no tag may hold replaced, and cut at 64 characters.
+/// None for a name that would be the user's trust.
+#[must_use]
+pub fn tag_of(source: &str) -> Option<Tag> {
+    if matches!(source, "user" | "fetched") {
+        return None;
+    }
+    let sane = |c: char| if c.is_whitespace() || c.is_control() || c == ',' { '-' } else { c };
+    format!("source:{source}").chars().take(64).map(sane).collect::<String>().parse().ok()
 }
 
 /// The parsers that recognise a document, the surest first.

@@ -45,6 +45,9 @@ pub(super) struct AddArgs {
     /// How often it is fetched, such as 30m
     #[arg(long, value_name = "TIME")]
     interval: Option<String>,
+    /// How much more, or less, it is used, by strategies that weigh
+    #[arg(long, value_name = "FACTOR")]
+    weight: Option<f64>,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -101,6 +104,9 @@ impl AddArgs {
         }
         if self.trust {
             table.insert("trust", value(true));
+        }
+        if let Some(weight) = self.weight {
+            table.insert("weight", value(weight));
         }
         if !self.tag.is_empty() {
             table.insert("tags", value(self.tag.iter().collect::<Array>()));

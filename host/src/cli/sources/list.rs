@@ -37,6 +37,7 @@ struct Line {
     render: &'static str,
     interval: Option<String>,
     trust: bool,
+    weight: Option<f64>,
     tags: Vec<String>,
     licence: Option<String>,
 }
@@ -81,6 +82,7 @@ fn line(source: &SourceSettings, on: bool) -> Line {
         render: source.render.as_str(),
         interval: source.interval.map(|interval| humantime::format_duration(interval).to_string()),
         trust: source.trust,
+        weight: source.weight,
         tags: source.tags.iter().map(ToString::to_string).collect(),
         licence: row.map(|row| row.licence.clone()),
     }
