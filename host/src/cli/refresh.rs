@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::ControlArgs;
-use super::output::{print, to_json};
+use super::output::{count, print, to_json};
 use crate::control::Client;
 use crate::control::api::{Refresh, RefreshReport};
 use crate::exit::{Exit, Failure};
@@ -42,15 +42,20 @@ fn in_words(report: &RefreshReport) -> String {
         .map(|source| match source["error"].as_str() {
             Some(error) => format!("{}: {error}", text(source, "name")),
             None => format!(
-                "{}: {} found, {} new, {} rejected",
+                "{}: {} found, {}, {} rejected",
                 text(source, "name"),
                 source["candidates"],
-                source["new"],
+                count(source["duplicates"].as_u64().unwrap_or(0), "duplicate", "duplicates"),
                 source["rejected"]
             ),
         })
         .collect();
-    lines.push(format!("{} found, {} duplicates, {} rejected", report.found, report.duplicates, report.rejected));
+    lines.push(format!(
+        "{} found, {}, {} rejected",
+        report.found,
+        count(report.duplicates, "duplicate", "duplicates"),
+        report.rejected
+    ));
     lines.extend(report.reasons.iter().map(|(reason, count)| format!("  {count} × {reason}")));
     lines.push(format!(
         "{} checked: {} alive, {} dead; {} fresh",
@@ -76,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_report_says_what_became_of_everybody() {
-        let source = serde_json::json!({"name": "own", "candidates": 5, "new": 4, "rejected": 2});
+        let source = serde_json::json!({"name": "own", "candidates": 5, "duplicates": 1, "rejected": 2});
         let gone = serde_json::json!({"name": "gone", "error": "source gone: the server answered 404"});
         let report = RefreshReport {
             sources: vec![source, gone],
@@ -95,9 +100,9 @@ mod tests {
             time_ms: 1_234.0,
         };
         insta::assert_snapshot!(in_words(&report), @r"
-        own: 5 found, 4 new, 2 rejected
+        own: 5 found, 1 duplicate, 2 rejected
         gone: source gone: the server answered 404
-        5 found, 1 duplicates, 2 rejected
+        5 found, 1 duplicate, 2 rejected
           2 × no port
         3 checked: 2 alive, 1 dead; 1 fresh
           1 × as far as dns

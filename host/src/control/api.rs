@@ -118,7 +118,7 @@ pub struct Refresh {
 /// What became of `POST /v1/refresh`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RefreshReport {
-    /// What each source came to, as `fetch --json` says it.
+    /// What each source came to, as `fetch --report` says it.
     pub sources: Vec<serde_json::Value>,
     /// Entries that can be proxies.
     pub found: u64,

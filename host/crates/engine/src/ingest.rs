@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use proxywhirl_core::address;
-use proxywhirl_core::plugin::{Document, Entry, Parsed, Parser, PluginFault};
+use proxywhirl_core::plugin::{Document, Entry, FaultCause, Parsed, Parser, PluginFault};
 use proxywhirl_core::{Endpoint, Host, Rejection, Tag, Tags};
 
 use crate::source::{Location, Source};
@@ -213,7 +213,12 @@ fn parse(document: &Document, ranked: &[Arc<dyn Parser>]) -> Result<(String, Par
         match parser.parse(document) {
             Ok(parsed) => return Ok((parser.name().to_owned(), parsed)),
             Err(fault) => {
-                tracing::warn!(document.url = %document.url, plugin.fault = %fault, "a parser failed to read a document");
+                if fault.cause == FaultCause::Refused {
+                    // An answer: another parser may read it, or a browser. When nothing does, it is the source's error.
+                    tracing::debug!(document.url = %document.url, plugin.fault = %fault, "a parser does not read a document");
+                } else {
+                    tracing::warn!(document.url = %document.url, plugin.fault = %fault, "a parser failed to read a document");
+                }
                 first.get_or_insert(fault);
             }
         }
