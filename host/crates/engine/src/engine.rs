@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::events::{
     AttemptPayload, CheckPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds,
 };
+use crate::history::History;
 use crate::hooks::Hooks;
 use crate::measures::Measures;
 use crate::strategy::{self, Ask, Choice, Selector};
@@ -57,8 +58,15 @@ pub struct EngineConfig {
     pub observe_interval: Duration,
     /// How patient the host is with plugins.
     pub supervision: SupervisionConfig,
+    /// How many requests are remembered.
+    pub history: usize,
     /// From what random choices follow.
     pub seed: u64,
+}
+
+impl EngineConfig {
+    /// Ten thousand requests are remembered: at half a kilobyte each, some megabytes.
+    pub const HISTORY: usize = 10_000;
 }
 
 impl Default for EngineConfig {
@@ -69,6 +77,7 @@ impl Default for EngineConfig {
             save_interval: Duration::from_secs(1),
             observe_interval: Duration::from_secs(1),
             supervision: SupervisionConfig::default(),
+            history: Self::HISTORY,
             seed: fastrand::u64(..),
         }
     }
@@ -101,6 +110,7 @@ pub struct Engine {
     selector: Arc<Selector>,
     writer: Writer,
     hooks: Arc<Hooks>,
+    history: History,
     requests: AtomicU64,
 }
 
@@ -134,8 +144,19 @@ impl Engine {
             measures: Arc::clone(&measures),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
-        let requests = AtomicU64::new(0);
-        Ok(Arc::new(Self { config, clock, bus, supervisor, measures, snapshot, selector, writer, hooks, requests }))
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            bus,
+            supervisor,
+            measures,
+            snapshot,
+            selector,
+            writer,
+            hooks,
+            history: History::new(config.history),
+            requests: AtomicU64::new(0),
+        }))
     }
 
     /// The time.
@@ -193,8 +214,9 @@ impl Engine {
         for _ in 0..RACES {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {
-                Choice::Member(member) => {
+                Choice::Member(member, way) => {
                     if let Some(lease) = Lease::take(Arc::clone(member), &self.config.breaker, now) {
+                        self.history.picked(attempt, &member.endpoint, way, now, self.clock.now());
                         self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
                         return Ok(lease);
                     }
@@ -202,7 +224,9 @@ impl Engine {
                 Choice::Nobody => break,
                 Choice::Rejected(plugin, fault) => {
                     self.measures.rejected();
-                    return Err(NoLease::Plugin { plugin, fault });
+                    let why = NoLease::Plugin { plugin, fault };
+                    self.history.nobody(attempt, &why, now);
+                    return Err(why);
                 }
             }
         }
@@ -218,7 +242,9 @@ impl Engine {
             session: refusals.session,
             unplanned: refusals.unplanned,
         });
-        Err(NoLease::Nobody(refusals))
+        let why = NoLease::Nobody(refusals);
+        self.history.nobody(attempt, &why, now);
+        Err(why)
     }
 
     /// Gives a lease back with what came of it.
@@ -231,12 +257,14 @@ impl Engine {
         match outcome {
             Outcome::Success { latency } => {
                 self.measures.attempt_succeeded(*latency);
+                self.history.answered(attempt, *latency, self.clock.now());
                 self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
                     payload.latency_ms = Some(milliseconds(*latency));
                 });
             }
             Outcome::Failure(fault) => {
                 self.measures.attempt_failed();
+                self.history.failed(attempt, fault, true, self.clock.now());
                 self.tell(Topic::RequestFailure, lease, attempt, |payload| {
                     payload.fault = Some(FaultPayload::from(fault));
                     payload.counted = Some(true);
@@ -249,6 +277,7 @@ impl Engine {
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
     pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        self.history.convicted(attempt);
         self.record(&mut lease, &Outcome::Failure(fault), attempt.site);
     }
 
@@ -256,6 +285,7 @@ impl Engine {
     pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
         debug_assert!(fault.consequence().hurt != Hurt::Yes);
         self.measures.attempt_excused();
+        self.history.failed(attempt, fault, false, self.clock.now());
         self.tell(Topic::RequestFailure, lease, attempt, |payload| {
             payload.fault = Some(FaultPayload::from(fault));
             payload.counted = Some(false);
@@ -265,6 +295,7 @@ impl Engine {
     /// Tells that a request is over.
     pub fn complete(&self, completion: &Completion<'_>) {
         self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
+        self.history.over(completion);
         self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
             request: completion.request,
             protocol: completion.protocol,

@@ -1,10 +1,11 @@
 //! The payloads of events. Their fields are a contract: see `host/docs/events.md`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use proxywhirl_core::plugin::PluginFault;
 use proxywhirl_core::{Fault, Member};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A duration as people and scripts read it: milliseconds, to the microsecond.
 #[must_use]
@@ -13,24 +14,44 @@ pub fn milliseconds(span: Duration) -> f64 {
 }
 
 /// A fault in a payload.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultPayload<'a> {
-    side: &'static str,
-    stage: &'static str,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<u16>,
-    detail: &'a str,
+    /// Who is to blame.
+    pub side: Cow<'a, str>,
+    /// How far the request had come.
+    pub stage: Cow<'a, str>,
+    /// What went wrong.
+    pub kind: Cow<'a, str>,
+    /// A status of HTTP, or the code of a SOCKS reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// In words.
+    pub detail: Cow<'a, str>,
 }
 
 impl<'a> From<&'a Fault> for FaultPayload<'a> {
     fn from(fault: &'a Fault) -> Self {
         Self {
-            side: fault.side.as_str(),
-            stage: fault.stage.as_str(),
-            kind: fault.kind.as_str(),
+            side: fault.side.as_str().into(),
+            stage: fault.stage.as_str().into(),
+            kind: fault.kind.as_str().into(),
             code: fault.code,
-            detail: &fault.detail,
+            detail: (&*fault.detail).into(),
+        }
+    }
+}
+
+impl FaultPayload<'_> {
+    /// The same, on its own.
+    #[must_use]
+    pub fn into_owned(self) -> FaultPayload<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        FaultPayload {
+            side: own(self.side),
+            stage: own(self.stage),
+            kind: own(self.kind),
+            code: self.code,
+            detail: own(self.detail),
         }
     }
 }

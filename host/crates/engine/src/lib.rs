@@ -10,6 +10,7 @@ pub mod dedup;
 pub mod engine;
 pub mod events;
 pub mod geo;
+pub mod history;
 mod hooks;
 pub mod ingest;
 pub mod keeper;

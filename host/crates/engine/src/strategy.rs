@@ -38,7 +38,9 @@ use crate::supervisor::Supervisor;
 use crate::swap::{SwapError, Swapped};
 use driver::Driver;
 use selection::Selection;
-pub(crate) use selection::{Ask, Choice};
+#[cfg(test)]
+pub(crate) use selection::Reason;
+pub(crate) use selection::{Ask, Choice, Way};
 use sites::Sites;
 use swap::Swap;
 

@@ -33,18 +33,52 @@ pub(crate) struct Ask<'a> {
 /// Whom a request gets.
 #[derive(Debug)]
 pub(crate) enum Choice<'s> {
-    /// This member.
-    Member(&'s Arc<Member>),
+    /// This member, picked so.
+    Member(&'s Arc<Member>, Way),
     /// Nobody is eligible.
     Nobody,
     /// The strategy has faulted, and the user wants no answer then but its own.
     Rejected(PluginIdentity, Option<Box<str>>),
 }
 
-impl<'s> From<Option<&'s Arc<Member>>> for Choice<'s> {
-    fn from(member: Option<&'s Arc<Member>>) -> Self {
-        member.map_or(Self::Nobody, Self::Member)
+/// How a member is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By the strategy's plan for everybody.
+    Plan,
+    /// By its plan for the request's site.
+    SitePlan,
+    /// By its plan for the request's filter.
+    ViewPlan,
+    /// By the strategy itself, which was asked.
+    Select,
+    /// In turn: there is no strategy.
+    InTurn,
+    /// In turn: the strategy could not say.
+    Fallback(Reason),
+}
+
+impl Way {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::SitePlan => "site-plan",
+            Self::ViewPlan => "view-plan",
+            Self::Select => "select",
+            Self::InTurn => "in-turn",
+            Self::Fallback(Reason::NoPlan) => "fallback-no-plan",
+            Self::Fallback(Reason::Stale) => "fallback-stale",
+            Self::Fallback(Reason::Busy) => "fallback-busy",
+            Self::Fallback(Reason::Fault) => "fallback-fault",
+            Self::Fallback(Reason::Ineligible) => "fallback-ineligible",
+        }
     }
+}
+
+/// The plan for a request.
+struct Planned<'s> {
+    plan: &'s Picker,
+    way: Way,
 }
 
 /// The plan of a view.
@@ -100,14 +134,15 @@ impl Selection {
                 // Before its first plan, a strategy that has not faulted only needs a moment.
                 Some(_) if is_faulted(shared) => self.instead(shared, snapshot, wish, ask, Reason::NoPlan),
                 Some(_) => self.fall_back(shared, snapshot, wish, Reason::NoPlan),
-                None => at(snapshot, shared.fallback.pick(snapshot, wish, &self.sessions)).into(),
+                None => in_turn(shared, snapshot, wish, &self.sessions, Way::InTurn),
             };
         };
+        let Planned { plan, way } = plan;
         if plan.asks_per_request() {
             return self.ask(shared, snapshot, wish, ask, view);
         }
         if let Some(member) = at(snapshot, plan.pick(snapshot, wish, &self.sessions)) {
-            return Choice::Member(member);
+            return Choice::Member(member, way);
         }
         // A plan that leaves somebody out is obeyed, but not one that could not be renewed when the pool changed; a
         // session that must not move is obeyed even then.
@@ -121,23 +156,26 @@ impl Selection {
     /// Why nobody was left.
     pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Refusals {
         match self.plan_for(ask, wish.now) {
-            (_, Some(plan)) if !plan.asks_per_request() => plan.refusals(snapshot, wish, &self.sessions),
+            (_, Some(Planned { plan, .. })) if !plan.asks_per_request() => {
+                plan.refusals(snapshot, wish, &self.sessions)
+            }
             (_, Some(_) | None) => Refusals::count(snapshot, wish),
         }
     }
 
     /// The plan for a request, and the number of its view.
-    fn plan_for(&self, ask: &Ask<'_>, now: Timestamp) -> (u32, Option<&Picker>) {
+    fn plan_for(&self, ask: &Ask<'_>, now: Timestamp) -> (u32, Option<Planned<'_>>) {
         let view = ask.filter.and_then(|filter| self.views.get(filter));
         if let Some(view) = view {
             // Relaxed: only who was used longest ago is read from it.
             view.used.store(now.as_micros(), Ordering::Relaxed);
             if let Some(plan) = &view.plan {
-                return (view.id, Some(plan));
+                return (view.id, Some(Planned { plan, way: Way::ViewPlan }));
             }
         }
         let site = self.sites.as_ref().and_then(|sites| sites.get(&ask.site));
-        (view.map_or(0, |view| view.id), site.or(self.plan.as_ref()).map(|plan| &**plan))
+        let planned = site.zip(Some(Way::SitePlan)).or(self.plan.as_ref().zip(Some(Way::Plan)));
+        (view.map_or(0, |view| view.id), planned.map(|(plan, way)| Planned { plan, way }))
     }
 
     /// Asks the plugin for a member.
@@ -154,7 +192,7 @@ impl Selection {
         let request = Request { view, site, session, attempt, now: wish.now, seed: wish.seed };
         let Some(shards) = &self.shards else { return self.instead(shared, snapshot, wish, ask, Reason::Fault) };
         match shards.select(&request, snapshot, shared) {
-            Answer::Member(member) if wish.admits(member) => Choice::Member(member),
+            Answer::Member(member) if wish.admits(member) => Choice::Member(member, Way::Select),
             Answer::Member(_) => self.fall_back(shared, snapshot, wish, Reason::Ineligible),
             Answer::Nobody => Choice::Nobody,
             Answer::Busy => self.fall_back(shared, snapshot, wish, Reason::Busy),
@@ -181,8 +219,13 @@ impl Selection {
 
     fn fall_back<'s>(&self, shared: &Shared, snapshot: &'s Snapshot, wish: &Wish<'_>, reason: Reason) -> Choice<'s> {
         shared.fallbacks.count(reason);
-        at(snapshot, shared.fallback.pick(snapshot, wish, &self.sessions)).into()
+        in_turn(shared, snapshot, wish, &self.sessions, Way::Fallback(reason))
     }
+}
+
+/// The next of everybody.
+fn in_turn<'s>(shared: &Shared, snapshot: &'s Snapshot, wish: &Wish<'_>, sessions: &Sessions, way: Way) -> Choice<'s> {
+    at(snapshot, shared.fallback.pick(snapshot, wish, sessions)).map_or(Choice::Nobody, |member| Choice::Member(member, way))
 }
 
 /// Who is at the slot that was picked.
@@ -192,7 +235,7 @@ fn at(snapshot: &Snapshot, slot: Option<u32>) -> Option<&Arc<Member>> {
 
 /// Why the fallback answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// The strategy has made no plan yet.
     NoPlan,
     /// Nobody is left in a plan that could not be renewed.
