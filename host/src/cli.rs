@@ -5,6 +5,7 @@
 mod check;
 mod checking;
 mod demo;
+mod explain;
 mod fetch;
 mod get;
 mod judge;
@@ -14,6 +15,7 @@ mod pool;
 mod progress;
 mod refresh;
 mod reload;
+mod requests;
 mod serve;
 mod sources;
 mod strategy;
@@ -60,6 +62,10 @@ enum Command {
     Pool(pool::PoolArgs),
     /// Have the running gateway read its sources again, and say what became of what they name
     Refresh(refresh::RefreshArgs),
+    /// List the last requests of the running gateway, the newest first
+    Requests(requests::RequestsArgs),
+    /// Say how a request went, or how one to a URL would be served now
+    Explain(explain::ExplainArgs),
     /// Look at and change the strategy of the running gateway
     Strategy(strategy::StrategyCommandArgs),
     /// Have the running gateway take over its configuration file and its plugins directory
@@ -88,6 +94,8 @@ impl Cli {
             Command::Get(args) => get::run(*args).await,
             Command::Pool(args) => pool::run(args).await,
             Command::Refresh(args) => refresh::run(args).await,
+            Command::Requests(args) => requests::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Plugin(args) => plugin::run(args, &logging).await,

@@ -31,7 +31,15 @@ impl Commanded {
 
     /// Starts one whose files are in a folder.
     pub(super) async fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
-        let world = world().await;
+        Self::start_with(world().await, folder, arguments)
+    }
+
+    /// Starts one over upstreams of the caller's.
+    pub(super) fn start_over(world: World, arguments: &[&str]) -> Self {
+        Self::start_with(world, folder(), arguments)
+    }
+
+    fn start_with(world: World, folder: TempDir, arguments: &[&str]) -> Self {
         fs::write(folder.path().join("list"), world.proxies().join("\n")).unwrap();
         let list = folder.path().join("list").to_string_lossy().into_owned();
         let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();

@@ -6,6 +6,7 @@ mod bundle;
 mod commands;
 mod control;
 mod examples;
+mod explain;
 mod failover;
 mod formats;
 mod hostile_hundred;

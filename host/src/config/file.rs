@@ -67,6 +67,9 @@ pub struct ConfigFile {
     /// Which of the lists that are known are used.
     #[serde(default)]
     pub catalogue: CatalogueSection,
+    /// What is remembered of requests.
+    #[serde(default)]
+    pub history: HistorySection,
     /// Who hears events.
     #[serde(default)]
     pub hooks: Vec<HookSection>,
@@ -158,6 +161,14 @@ pub struct StrategySection {
     /// Its options.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+}
+
+/// `[history]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistorySection {
+    /// How many requests are remembered.
+    pub requests: Option<usize>,
 }
 
 /// `[geo]`

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
+use proxywhirl_engine::EngineConfig;
 use proxywhirl_gateway::GatewayConfig;
 
 use super::check::CheckSettings;
@@ -84,11 +85,16 @@ pub struct Settings {
     pub fetch: FetchSettings,
     /// How pages are rendered.
     pub browser: BrowserSettings,
+    /// How many requests are remembered.
+    pub history: usize,
     /// Who hears events.
     pub hooks: Vec<PluginUse>,
     /// Where proxies come from.
     pub sources: Vec<SourceSettings>,
 }
+
+/// More requests than this are not remembered: that is what logs are for.
+const MOST_REMEMBERED: usize = 1_000_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -111,6 +117,7 @@ impl Default for Settings {
             control: Socket::default(),
             fetch: FetchSettings::default(),
             browser: BrowserSettings::default(),
+            history: EngineConfig::HISTORY,
             hooks: Vec::new(),
             sources: Vec::new(),
         }
@@ -149,6 +156,7 @@ impl Settings {
             control: file.control.meaning(folder),
             fetch: file.fetch.meaning(folder).map_err(wrong)?,
             browser: file.browser.meaning(folder).map_err(wrong)?,
+            history: history(file.history.requests).map_err(wrong)?,
             hooks: file
                 .hooks
                 .into_iter()
@@ -179,6 +187,15 @@ fn capacity(written: Option<usize>) -> Result<usize, String> {
         }
         Some(0) => Err("pool.capacity must be at least 1".to_owned()),
         written => Ok(written.unwrap_or(Pool::DEFAULT_CAPACITY)),
+    }
+}
+
+fn history(written: Option<usize>) -> Result<usize, String> {
+    match written {
+        Some(more) if more > MOST_REMEMBERED => {
+            Err(format!("history.requests {more} is more than {MOST_REMEMBERED}, which would be a gigabyte"))
+        }
+        written => Ok(written.unwrap_or(EngineConfig::HISTORY)),
     }
 }
 

@@ -14,6 +14,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use proxywhirl_core::event::Topic;
+use proxywhirl_engine::history::{self, RequestRecord};
+use proxywhirl_engine::{Attempt, Explanation};
+use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -50,6 +53,9 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))
+        .route("/v1/requests", get(requests))
+        .route("/v1/requests/{number}", get(request))
+        .route("/v1/explain", get(explain))
         .route("/v1/events", get(events))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics))
@@ -140,6 +146,56 @@ async fn refresh(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> R
 async fn enable(State(live): Gateway, Path(name): Path<String>) -> Routed<serde_json::Value> {
     live.enable(&name)?;
     Ok(Json(serde_json::json!({ "enabled": name })))
+}
+
+/// Which requests to tell of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// So many at the most, the newest first.
+    #[serde(default = "Asked::limit")]
+    limit: usize,
+    /// Only those to this host.
+    host: Option<String>,
+    /// Only those that failed.
+    #[serde(default)]
+    failed: bool,
+}
+
+impl Asked {
+    const fn limit() -> usize {
+        100
+    }
+}
+
+/// The last requests, the newest first.
+async fn requests(State(live): Gateway, Query(asked): Query<Asked>) -> Json<Vec<RequestRecord>> {
+    let query = history::Query { limit: asked.limit, host: asked.host, failed: asked.failed };
+    Json(live.engine().requests(&query))
+}
+
+async fn request(State(live): Gateway, Path(number): Path<u64>) -> Routed<RequestRecord> {
+    let gone = || Failure::new(Exit::NoResult, format!("request {number} is not remembered"));
+    Ok(Json(live.engine().request(number).ok_or_else(gone)?))
+}
+
+/// For whom to explain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Explained {
+    /// Host and port of the origin.
+    target: String,
+}
+
+/// What would be done for a request now.
+async fn explain(State(live): Gateway, Query(Explained { target }): Query<Explained>) -> Routed<Explanation> {
+    if let Err(error) = target.parse::<Target>() {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()));
+    }
+    let engine = live.engine();
+    let site = engine.site(&target);
+    let attempt = Attempt { request: 0, number: 1, target: &target, site, session: None, filter: None, tried: &[] };
+    Ok(Json(engine.explain(&attempt)))
 }
 
 async fn metrics(State(live): Gateway) -> Response {

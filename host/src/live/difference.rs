@@ -75,6 +75,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("control", old.control != new.control),
         ("fetch", old.fetch != new.fetch),
         ("browser", old.browser != new.browser),
+        ("history", old.history != new.history),
         ("sources", old.sources != new.sources),
     ];
     is_other.into_iter().filter_map(|(section, is_other)| is_other.then_some(section)).collect()

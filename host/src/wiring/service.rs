@@ -83,6 +83,7 @@ impl Service {
             breaker: settings.breaker,
             capacity: settings.capacity,
             save_interval: settings.save_interval,
+            history: settings.history,
             supervision: supervision(settings.plugins.supervision),
             ..EngineConfig::default()
         };

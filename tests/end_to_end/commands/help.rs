@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 38] = [
     "",
     "serve",
     "fetch",
@@ -23,6 +23,8 @@ const COMMANDS: [&str; 36] = [
     "strategy show",
     "strategy set",
     "refresh",
+    "requests",
+    "explain",
     "reload",
     "plugin",
     "plugin list",

@@ -13,7 +13,7 @@ pub mod sessions;
 pub mod wish;
 
 pub use filter::Filter;
-pub use pick::Picker;
+pub use pick::{Picker, TierSight};
 pub use plan::{Membership, Mode, Plan, PlanError, Stickiness, Tier, Weighted};
 pub use sessions::{SessionChanges, Sessions};
 pub use wish::{Refusals, Wish};

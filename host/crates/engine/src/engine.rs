@@ -5,6 +5,7 @@
 //! changes who is in the pool goes through the writer.
 
 mod attempt;
+mod explain;
 mod plugins;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
 use crate::bus::{Bus, Subscription};
 pub use attempt::{Attempt, Completion, NoLease};
+pub use explain::{Explanation, TierWords};
 
 use crate::check::Checked;
 use crate::clock::Clock;

@@ -131,7 +131,14 @@ impl History {
     }
 
     /// An attempt got a member. `began` is when it asked.
-    pub(crate) fn picked(&self, attempt: &Attempt<'_>, endpoint: &Arc<Endpoint>, way: Way, began: Timestamp, now: Timestamp) {
+    pub(crate) fn picked(
+        &self,
+        attempt: &Attempt<'_>,
+        endpoint: &Arc<Endpoint>,
+        way: Way,
+        began: Timestamp,
+        now: Timestamp,
+    ) {
         let Some(mut place) = self.begun(attempt, began) else { return };
         if place.tries.len() < ATTEMPTS {
             let picked = now.since(place.began);

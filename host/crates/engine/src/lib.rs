@@ -24,7 +24,7 @@ pub mod swap;
 mod writer;
 
 pub use clock::Clock;
-pub use engine::{Attempt, Completion, Engine, EngineConfig, NoLease, Parts, StartError};
+pub use engine::{Attempt, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use supervision::{State as PluginState, SupervisionConfig};

@@ -13,7 +13,7 @@ mod driver;
 mod memory;
 mod particular;
 mod pupil;
-mod selection;
+pub(crate) mod selection;
 mod shards;
 mod sites;
 mod swap;
@@ -28,7 +28,7 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Plan, Refusals, Wish};
+use proxywhirl_core::select::{Filter, Picker, Plan, Refusals, TierSight, Wish};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use tokio::sync::oneshot;
@@ -38,10 +38,9 @@ use crate::supervisor::Supervisor;
 use crate::swap::{SwapError, Swapped};
 use driver::Driver;
 use selection::Selection;
-#[cfg(test)]
-pub(crate) use selection::Reason;
 pub(crate) use selection::{Ask, Choice, Way};
 use sites::Sites;
+pub(crate) use sites::registrable;
 use swap::Swap;
 
 /// Observations that wait for the strategy at the most; more in a second are dropped, which costs a strategy precision
@@ -267,6 +266,11 @@ impl Selector {
     /// Why nobody was left. For the failing request only: looks at the whole pool.
     pub(crate) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Refusals {
         self.shared.selection.load().refusals(snapshot, wish, ask)
+    }
+
+    /// What a pick would find, tier by tier, how, and whether sessions stick. Looks at the whole pool.
+    pub(crate) fn look(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Way, Vec<TierSight>, bool) {
+        self.shared.selection.load().look(&self.shared, snapshot, wish, ask)
     }
 
     /// Ends the thread, and waits for it: at the longest for the plugin's deadline. Blocks.

@@ -31,6 +31,17 @@ pub struct Picker {
     stickiness: Option<Stickiness>,
 }
 
+/// What a pick would find in a tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierSight {
+    /// How it picks.
+    pub mode: Mode,
+    /// How many members are in it.
+    pub members: usize,
+    /// How many of them may be handed out.
+    pub eligible: usize,
+}
+
 impl Picker {
     /// Makes a plan for the whole pool ready. `snapshot` is the one that the strategy saw; `previous` is what was picked
     /// from before.
@@ -103,6 +114,21 @@ impl Picker {
             }
         }
         None
+    }
+
+    /// What a pick would find in each tier. Looks at the whole pool, and picks nobody: for who asks why.
+    #[must_use]
+    pub fn look(&self, snapshot: &Snapshot, wish: &Wish<'_>) -> Vec<TierSight> {
+        let sight = Sight { snapshot, wish };
+        let look = |ring: &Ring| {
+            let held = snapshot.iter().filter(|member| ring.holds(member, &sight));
+            held.fold(TierSight { mode: ring.mode(), members: 0, eligible: 0 }, |seen, member| TierSight {
+                members: seen.members + 1,
+                eligible: seen.eligible + usize::from(wish.admits(member)),
+                ..seen
+            })
+        };
+        self.tiers.iter().map(look).collect()
     }
 
     /// Why a pick found nobody. Looks at the whole pool: for the failing request only.

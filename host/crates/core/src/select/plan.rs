@@ -16,6 +16,19 @@ pub enum Mode {
     LeastLoaded,
 }
 
+impl Mode {
+    /// The word for it: `cycle`, `draw`, `affinity` or `least-loaded`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cycle => "cycle",
+            Self::Draw => "draw",
+            Self::Affinity => "affinity",
+            Self::LeastLoaded => "least-loaded",
+        }
+    }
+}
+
 /// A member and its weight in a tier.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weighted {

@@ -4,6 +4,7 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Kind, Side, Stage};
 
 use super::*;
+use crate::strategy::selection::Reason;
 
 fn attempt(request: u64, number: u32) -> Attempt<'static> {
     let target = "origin.example:80";
@@ -41,7 +42,7 @@ fn a_request_is_told_with_its_attempts_and_without_passwords() {
     let history = History::new(10);
     history.picked(&attempt(1, 1), &endpoint(1), Way::Plan, at(0), at(2));
     history.failed(&attempt(1, 1), &fault(), false, at(1_000));
-    history.picked(&attempt(1, 2), &endpoint(2), Way::Fallback(crate::strategy::Reason::Busy), at(1_010), at(1_020));
+    history.picked(&attempt(1, 2), &endpoint(2), Way::Fallback(Reason::Busy), at(1_010), at(1_020));
     history.answered(&attempt(1, 2), Duration::from_millis(5), at(6_020));
     history.convicted(&attempt(1, 1));
     let open = history.get(1).unwrap();

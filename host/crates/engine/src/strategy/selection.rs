@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proxywhirl_core::plugin::{PluginIdentity, Request};
 use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Refusals, Wish};
+use proxywhirl_core::select::{Filter, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Member, Timestamp};
 
@@ -163,6 +163,23 @@ impl Selection {
         }
     }
 
+    /// What a pick would find, tier by tier, how, and whether sessions stick.
+    pub(super) fn look(
+        &self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        wish: &Wish<'_>,
+        ask: &Ask<'_>,
+    ) -> (Way, Vec<TierSight>, bool) {
+        let (plan, way) = match (self.plan_for(ask, wish.now), &self.ward) {
+            ((_, Some(Planned { plan, .. })), _) if plan.asks_per_request() => (plan, Way::Select),
+            ((_, Some(Planned { plan, way })), _) => (plan, way),
+            ((_, None), Some(_)) => (&shared.fallback, Way::Fallback(Reason::NoPlan)),
+            ((_, None), None) => (&shared.fallback, Way::InTurn),
+        };
+        (way, plan.look(snapshot, wish), plan.stickiness().is_some())
+    }
+
     /// The plan for a request, and the number of its view.
     fn plan_for(&self, ask: &Ask<'_>, now: Timestamp) -> (u32, Option<Planned<'_>>) {
         let view = ask.filter.and_then(|filter| self.views.get(filter));
@@ -225,7 +242,8 @@ impl Selection {
 
 /// The next of everybody.
 fn in_turn<'s>(shared: &Shared, snapshot: &'s Snapshot, wish: &Wish<'_>, sessions: &Sessions, way: Way) -> Choice<'s> {
-    at(snapshot, shared.fallback.pick(snapshot, wish, sessions)).map_or(Choice::Nobody, |member| Choice::Member(member, way))
+    at(snapshot, shared.fallback.pick(snapshot, wish, sessions))
+        .map_or(Choice::Nobody, |member| Choice::Member(member, way))
 }
 
 /// Who is at the slot that was picked.

@@ -312,3 +312,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_look_counts_each_tier_and_picks_nobody() {
+    let (snapshot, _) = pool_of(10).publish();
+    let tier = |mode, members| Tier { mode, members };
+    for mode in [Mode::Cycle, Mode::Draw, Mode::Affinity, Mode::LeastLoaded] {
+        let tiers = vec![tier(mode, weights(&[1.0, 0.0, 2.0])), tier(Mode::Cycle, Membership::Everyone)];
+        let picker = Picker::compile(&Plan { tiers, ..Plan::default() }, &snapshot, None).unwrap();
+        let tried = [snapshot.get(2).unwrap().id];
+        let seen = picker.look(&snapshot, &wish(0, &tried));
+        let expected =
+            [TierSight { mode, members: 2, eligible: 1 }, TierSight { mode: Mode::Cycle, members: 10, eligible: 9 }];
+        assert_eq!(seen, expected);
+    }
+    let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
+    picker.look(&snapshot, &wish(0, &[]));
+    assert_eq!(picker.pick(&snapshot, &wish(0, &[]), &Sessions::default()), Some(0));
+}

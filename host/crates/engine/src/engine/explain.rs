@@ -1,0 +1,90 @@
+//! Why a request gets whom it gets: what would be done for one now, and what was done for those before.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, Engine};
+use crate::history::{Query, RequestRecord, in_words};
+use crate::status::Build;
+use crate::strategy::{Ask, registrable};
+use proxywhirl_core::select::{Refusals, Wish};
+
+/// What would be done for a request now. Nobody is picked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Host and port of the origin.
+    pub target: String,
+    /// Its registrable domain, or its address.
+    pub site: String,
+    /// What the request demands of a member, in words.
+    pub wants: Vec<String>,
+    /// The strategy in force; none when everybody is picked in turn.
+    pub strategy: Option<Build>,
+    /// How it would be picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-no-plan`.
+    pub picked_by: String,
+    /// Members in the pool.
+    pub members: usize,
+    /// Those that are not what the request demands.
+    pub filter: usize,
+    /// Those of the others whose breaker is open.
+    pub breaker: usize,
+    /// Those who are left.
+    pub eligible: usize,
+    /// The plan's tiers, in order of preference; none when the strategy is asked for each request.
+    pub tiers: Vec<TierWords>,
+    /// Whether sessions stick to the members that they were given.
+    pub sticky: bool,
+}
+
+/// A tier of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierWords {
+    /// `cycle`, `draw`, `affinity` or `least-loaded`.
+    pub mode: String,
+    /// How many members are in it.
+    pub members: usize,
+    /// How many of them may be handed out.
+    pub eligible: usize,
+}
+
+impl Engine {
+    /// Says what would be done for an attempt. Looks at the whole pool.
+    #[must_use]
+    pub fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
+        let snapshot = self.snapshot.load();
+        let filter = attempt.filter.map(|filter| &**filter);
+        let wish = Wish { now: self.clock.now(), tried: attempt.tried, filter, session: attempt.session, seed: 0 };
+        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
+        let Refusals { members, filter: refused, breaker, unplanned, .. } = Refusals::count(&snapshot, &wish);
+        let (way, tiers, sticky) = self.selector.look(&snapshot, &wish, &ask);
+        let tiers = tiers.into_iter().map(|tier| TierWords {
+            mode: tier.mode.as_str().to_owned(),
+            members: tier.members,
+            eligible: tier.eligible,
+        });
+        Explanation {
+            target: attempt.target.to_owned(),
+            site: registrable(attempt.target).to_owned(),
+            wants: filter.map(in_words).unwrap_or_default(),
+            strategy: self.strategy().as_ref().map(Build::from),
+            picked_by: way.as_str().to_owned(),
+            members,
+            filter: refused,
+            breaker,
+            eligible: unplanned,
+            tiers: tiers.collect(),
+            sticky,
+        }
+    }
+
+    /// A request as it went, by its number; none when that is too long ago.
+    #[must_use]
+    pub fn request(&self, number: u64) -> Option<RequestRecord> {
+        self.history.get(number)
+    }
+
+    /// The last requests, the newest first.
+    #[must_use]
+    pub fn requests(&self, query: &Query) -> Vec<RequestRecord> {
+        self.history.last(self.requests.load(std::sync::atomic::Ordering::Relaxed), query)
+    }
+}

@@ -1,0 +1,168 @@
+//! `proxywhirl explain`: why a request got whom it got, or would get.
+
+use clap::Args;
+use proxywhirl_engine::Explanation;
+use proxywhirl_engine::history::{AttemptRecord, RequestRecord};
+use proxywhirl_net::Target;
+
+use super::output::{count, print, to_json};
+use super::{ControlArgs, requests};
+use crate::control::Client;
+use crate::exit::{Exit, Failure};
+
+/// Requests to a host that are shown beside what would be done now.
+const SHOWN: usize = 5;
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// A URL or HOST:PORT: how a request there would be served now; or the number of a request: how it went
+    #[arg(value_name = "URL|NUMBER")]
+    what: String,
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `explain`; when nobody could serve, or the request is not remembered, there is no result.
+pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
+    let client = Client::running(args.control.control.as_deref()).await?;
+    if let Ok(number) = args.what.parse::<u64>() {
+        let record: RequestRecord = client.get(&format!("/v1/requests/{number}")).await?;
+        print(&if args.json { to_json(&record)? } else { as_it_went(&record) })?;
+        return Ok(Exit::Done);
+    }
+    let target = target(&args.what)?;
+    let query =
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("target", &target.to_string()).finish();
+    let explanation: Explanation = client.get(&format!("/v1/explain?{query}")).await?;
+    if args.json {
+        print(&to_json(&explanation)?)?;
+    } else {
+        print(&as_it_would_go(&explanation))?;
+        let before = requests::last(&client, Some(&target.host.to_string()), SHOWN, false).await?;
+        if !before.is_empty() {
+            print(&format!("\nthe last requests there:\n{}", requests::in_rows(&before)))?;
+        }
+    }
+    Ok(if explanation.eligible == 0 { Exit::NoResult } else { Exit::Done })
+}
+
+/// Where a URL leads, or `HOST:PORT`.
+fn target(text: &str) -> Result<Target, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format!("{text}: {why}"))
+            .hint("write a URL such as https://example.com/, HOST:PORT, or the number of a request")
+    };
+    if !text.contains("://") {
+        return text.parse().map_err(|error| wrong(&error));
+    }
+    let url = url::Url::parse(text).map_err(|error| wrong(&error))?;
+    match (url.host_str(), url.port_or_known_default()) {
+        (Some(host), Some(port)) => format!("{host}:{port}").parse().map_err(|error| wrong(&error)),
+        _ => Err(wrong(&"it names no host and port")),
+    }
+}
+
+/// How a request would be served, for people.
+fn as_it_would_go(it: &Explanation) -> String {
+    let strategy = it.strategy.as_ref().map_or_else(|| "no strategy".to_owned(), |build| format!("strategy {build}"));
+    let mut lines = vec![
+        format!("{} (site {})", it.target, it.site),
+        format!("{strategy}, {}", by(&it.picked_by)),
+        format!("  {} in the pool", it.members),
+    ];
+    if !it.wants.is_empty() {
+        lines.push(format!("  {} not what is wanted: {}", it.filter, it.wants.join(", ")));
+    }
+    lines.push(format!("  {} with an open breaker", it.breaker));
+    lines.push(format!("  {} eligible", it.eligible));
+    lines.extend(it.tiers.iter().enumerate().map(|(place, tier)| {
+        let members = count(tier.members as u64, "member", "members");
+        format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)
+    }));
+    if it.sticky {
+        lines.push("  a session stays with its member".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// How a request went, for people.
+fn as_it_went(it: &RequestRecord) -> String {
+    let status = it.status.map_or_else(String::new, |status| format!(", {status}"));
+    let session = if it.session { ", of a session" } else { "" };
+    let what = if it.method.is_empty() { "under way".to_owned() } else { format!("{} by {}", it.method, it.protocol) };
+    let mut lines = vec![format!("request {} to {}: {what}{status}{session}", it.request, it.target)];
+    if !it.wants.is_empty() {
+        lines.push(format!("  wants {}", it.wants.join(", ")));
+    }
+    for attempt in &it.attempts {
+        lines.push(at(
+            attempt.picked_ms,
+            &format!("attempt {}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
+        ));
+        lines.push(end_of(attempt, it.duration_ms.is_some()));
+    }
+    if let Some(nobody) = &it.nobody {
+        lines.push(format!("  nobody else: {nobody}"));
+    }
+    if let Some(duration) = it.duration_ms {
+        let fault = it.fault.as_ref();
+        let fault =
+            fault.map_or_else(String::new, |it| format!(": {} {} at {}: {}", it.side, it.kind, it.stage, it.detail));
+        lines.push(at(duration, &format!("over{fault}")));
+    }
+    lines.join("\n")
+}
+
+fn end_of(it: &AttemptRecord, is_over: bool) -> String {
+    let ended = it.ended_ms.unwrap_or(it.picked_ms);
+    match (&it.fault, it.latency_ms) {
+        (Some(fault), _) => {
+            let counted = if it.counted { "counts against it" } else { "does not count against it" };
+            at(ended, &format!("  failed, {} at {}: {} ({counted})", fault.kind, fault.stage, fault.detail))
+        }
+        (None, Some(latency)) => at(ended, &format!("  answered after {latency:.3} ms")),
+        (None, None) if is_over => at(ended, "  given up: another one was answered, or the client left"),
+        (None, None) => at(ended, "  no answer yet"),
+    }
+}
+
+/// A line of what happened when, in milliseconds.
+fn at(milliseconds: f64, what: &str) -> String {
+    format!("{milliseconds:>10.3} ms  {what}")
+}
+
+/// How a member is picked, in words.
+fn by(picked: &str) -> String {
+    match picked {
+        "plan" => "by the plan for everybody".to_owned(),
+        "site-plan" => "by the plan for this site".to_owned(),
+        "view-plan" => "by the plan for what is wanted".to_owned(),
+        "select" => "asked for each request".to_owned(),
+        "in-turn" => "everybody in turn".to_owned(),
+        other => match other.strip_prefix("fallback-") {
+            Some(why) => format!("everybody in turn instead (strategy: {why})"),
+            None => other.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_or_an_authority_is_a_target() {
+        let read = |text: &str| target(text).map(|target| target.to_string());
+        assert_eq!(read("https://example.com/a?b").unwrap(), "example.com:443");
+        assert_eq!(read("http://[::1]:81").unwrap(), "[::1]:81");
+        assert_eq!(read("example.com:8080").unwrap(), "example.com:8080");
+        for wrong in ["example.com", "mailto://", "http://", "ftp2://x"] {
+            assert_eq!(read(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `proxywhirl requests`: the last requests of the running gateway.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use proxywhirl_engine::history::RequestRecord;
+
+use super::ControlArgs;
+use super::output::{print, table, tell, to_json};
+use crate::control::Client;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `requests`.
+#[derive(Debug, Args)]
+pub(super) struct RequestsArgs {
+    /// Only those to this host
+    #[arg(value_name = "HOST")]
+    host: Option<String>,
+    /// So many at the most
+    #[arg(short = 'n', long, value_name = "N", default_value = "20")]
+    limit: usize,
+    /// Only those that failed
+    #[arg(long)]
+    failed: bool,
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Print a JSON array with an object a request, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `requests`; without any there is no result.
+pub(super) async fn run(args: RequestsArgs) -> Result<Exit, Failure> {
+    let client = Client::running(args.control.control.as_deref()).await?;
+    let records = last(&client, args.host.as_deref(), args.limit, args.failed).await?;
+    if args.json {
+        print(&to_json(&records)?)?;
+    } else if records.is_empty() {
+        tell("no such request is remembered");
+    } else {
+        print(&in_rows(&records))?;
+        tell("`proxywhirl explain NUMBER` says how one of them went");
+    }
+    Ok(if records.is_empty() { Exit::NoResult } else { Exit::Done })
+}
+
+/// Asks for the last requests, the newest first.
+pub(super) async fn last(
+    client: &Client,
+    host: Option<&str>,
+    limit: usize,
+    failed: bool,
+) -> Result<Vec<RequestRecord>, Failure> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &limit.to_string()).append_pair("failed", if failed { "true" } else { "false" });
+    if let Some(host) = host {
+        query.append_pair("host", host);
+    }
+    client.get(&format!("/v1/requests?{}", query.finish())).await
+}
+
+/// A table of requests.
+pub(super) fn in_rows(records: &[RequestRecord]) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let rows = records.iter().map(|record| {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let age = now.as_secs().saturating_sub(record.began / 1_000_000);
+        let served = record.attempts.iter().rev().find(|attempt| attempt.latency_ms.is_some());
+        vec![
+            record.request.to_string(),
+            format!("{age} s"),
+            if record.protocol.is_empty() { "-".to_owned() } else { record.protocol.clone() },
+            if record.method.is_empty() { "-".to_owned() } else { record.method.clone() },
+            record.target.clone(),
+            or_dash(record.status.map(|status| status.to_string())),
+            or_dash(record.duration_ms.map(|duration| format!("{duration:.1} ms"))),
+            record.attempts.len().to_string(),
+            or_dash(served.map(|attempt| attempt.proxy.clone())),
+            match (&record.fault, record.duration_ms) {
+                (Some(fault), _) => format!("{} {} at {}", fault.side, fault.kind, fault.stage),
+                (None, Some(_)) => String::new(),
+                (None, None) => "goes on".to_owned(),
+            },
+        ]
+    });
+    let header = ["REQUEST", "AGE", "BY", "METHOD", "TARGET", "STATUS", "TIME", "TRIES", "PROXY", "FAULT"];
+    table(&header, rows.collect())
+}
