@@ -30,20 +30,20 @@ impl Weights {
             return used.clone();
         }
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
-        let takes_them = schema.pointer(&format!("/properties/{OPTION}")).is_some();
-        let mut options = match &used.options {
-            serde_json::Value::Null if takes_them => serde_json::Map::new(),
-            serde_json::Value::Object(options) if takes_them => options.clone(),
-            _ => {
-                tracing::warn!(
-                    plugin.name = used.name,
-                    "sources have weights, and this strategy has no option by_tag: they count for nothing"
-                );
-                return used.clone();
-            }
+        if schema.pointer(&format!("/properties/{OPTION}")).is_none() {
+            tracing::warn!(
+                plugin.name = used.name,
+                "sources have weights, and this strategy has no option by_tag: they count for nothing"
+            );
+            return used.clone();
+        }
+        let mut options = match used.options.as_object() {
+            Some(options) => options.clone(),
+            None if used.options.is_null() => serde_json::Map::new(),
+            // The strategy refuses it, with better words.
+            None => return used.clone(),
         };
         let by_tag = options.entry(OPTION).or_insert_with(|| serde_json::Map::new().into());
-        // What is no object there, the strategy refuses with better words.
         if let Some(by_tag) = by_tag.as_object_mut() {
             for (tag, weight) in &self.0 {
                 by_tag.entry(tag.clone()).or_insert_with(|| (*weight).into());

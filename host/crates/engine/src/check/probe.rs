@@ -26,7 +26,7 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_INTERIM: usize = 4;
 /// How much longer dialling may take: the dialer's own deadline, which is often the same, knows at which stage it passed.
 const DIAL_GRACE: Duration = Duration::from_millis(100);
-pub(super) const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("proxywhirl/", env!("CARGO_PKG_VERSION"));
 
 /// The judge's own answer.
 pub(super) struct Answer {
@@ -118,28 +118,25 @@ pub(super) async fn direct(judge: &JudgeUrl, deadline: Instant) -> Result<Sighti
 }
 
 fn request(judge: &JudgeUrl, challenge: &Challenge, form: &RequestForm) -> Vec<u8> {
-    let path = judge.path(challenge);
-    let authority = judge.target().authority();
+    let fields = [("Accept", "application/json"), (NONCE_FIELD, challenge.field())];
+    get(&judge.target().authority(), judge.path(challenge), &fields, form)
+}
+
+/// A GET in bytes, after which the connection is closed.
+pub(super) fn get(authority: &str, path: String, fields: &[(&str, &str)], form: &RequestForm) -> Vec<u8> {
     let (target, authorization) = match form {
         RequestForm::Origin => (path, None),
         RequestForm::Absolute { proxy_authorization } => {
             (format!("http://{authority}{path}"), proxy_authorization.as_deref())
         }
     };
-    let fields = [
-        ("Host", Some(authority.as_str())),
-        ("User-Agent", Some(USER_AGENT)),
-        ("Accept", Some("application/json")),
-        (NONCE_FIELD, Some(challenge.field())),
-        ("Proxy-Authorization", authorization),
-        ("Connection", Some("close")),
-    ];
+    let authorization = authorization.map(|value| ("Proxy-Authorization", value));
+    let first = [("Host", authority), ("User-Agent", USER_AGENT)];
+    let all = first.iter().chain(fields).copied().chain(authorization).chain([("Connection", "close")]);
     let mut headers = Headers::new();
-    for (name, value) in fields {
-        if let Some(value) = value {
-            // Refused for a control character only, and none of these has one.
-            headers.append(name, value).ok();
-        }
+    for (name, value) in all {
+        // Refused for a control character only, and none of these has one.
+        headers.append(name, value).ok();
     }
     let mut bytes = Vec::new();
     RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers }.write_to(&mut bytes);

@@ -9,14 +9,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
-use proxywhirl_net::http1::{Headers, RequestHead};
 use proxywhirl_net::{Dialer, RequestForm, Target};
 use regex::bytes::Regex;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 use url::Url;
 
-use super::probe::{self, Reply, USER_AGENT, before, dialled};
+use super::probe::{self, Reply, before, dialled};
 
 /// The most that is read of the answer's body: what a regular expression looks for is near its beginning.
 const MAX_BODY: usize = 1024 * 1024;
@@ -134,29 +133,7 @@ impl TargetCheck {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
         };
-        let (target, authorization) = match form {
-            RequestForm::Origin => (path, None),
-            RequestForm::Absolute { proxy_authorization } => {
-                (format!("http://{authority}{path}"), proxy_authorization.as_deref())
-            }
-        };
-        let fields = [
-            ("Host", Some(authority.as_str())),
-            ("User-Agent", Some(USER_AGENT)),
-            ("Accept", Some("*/*")),
-            ("Proxy-Authorization", authorization),
-            ("Connection", Some("close")),
-        ];
-        let mut headers = Headers::new();
-        for (name, value) in fields {
-            if let Some(value) = value {
-                // Refused for a control character only, and none of these has one.
-                headers.append(name, value).ok();
-            }
-        }
-        let mut bytes = Vec::new();
-        RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers }.write_to(&mut bytes);
-        bytes
+        probe::get(&authority, path, &[("Accept", "*/*")], form)
     }
 }
 

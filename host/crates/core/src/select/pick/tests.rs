@@ -327,6 +327,6 @@ fn a_look_counts_each_tier_and_picks_nobody() {
         assert_eq!(seen, expected);
     }
     let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
-    picker.look(&snapshot, &wish(0, &[]));
+    assert_eq!(picker.look(&snapshot, &wish(0, &[])).len(), 1);
     assert_eq!(picker.pick(&snapshot, &wish(0, &[]), &Sessions::default()), Some(0));
 }
