@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bundle;
+mod churn;
 mod commands;
 mod control;
 mod examples;
