@@ -7,5 +7,6 @@ mod forward;
 mod hostile;
 mod life;
 mod scene;
+mod smuggling;
 mod tunnel;
 mod wishes;
