@@ -10,6 +10,10 @@ use proxywhirl_plugin_sdk::entry::{self, Entry, Ranges};
 fn survives(entry: Entry<'_>) {
     let candidate = entry.into_candidate(1);
     let url = url(&candidate);
+    // What was written without escapes may be too long with them.
+    if url.len() > entry::MAX_BYTES {
+        return;
+    }
     let again = entry::parse(url.as_bytes(), Scheme::Http).unwrap_or_else(|fault| panic!("{url}: {fault}"));
     let certain = again.host.is_certain();
     let again = again.into_candidate(1);
