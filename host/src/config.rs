@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod file;
 mod nearest;
 pub mod plugins;
+pub mod retry;
 pub mod settings;
 pub mod size;
 pub mod sources;

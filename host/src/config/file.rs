@@ -14,6 +14,8 @@ use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
 use super::nearest::nearest;
 use super::plugins::PluginsSection;
+use super::retry::RetrySection;
+use super::size::Size;
 use super::sources::SourceSection;
 
 /// The largest configuration file that is read.
@@ -90,6 +92,15 @@ pub struct GatewaySection {
     pub response_timeout: Option<Span>,
     /// Until the head of the answer, over all attempts.
     pub request_deadline: Option<Span>,
+    /// How much of what a client begins a tunnel with is kept for another proxy.
+    pub first_flight: Option<Size>,
+    /// How long a tunnel may be silent once its client has begun with TLS, until another proxy is tried as well.
+    pub first_byte_timeout: Option<Span>,
+    /// Answers to idempotent requests that a proxy may have made up.
+    pub retry_status: Option<Vec<u16>>,
+    /// How many attempts there may be beyond the first ones.
+    #[serde(default)]
+    pub retry: RetrySection,
     /// For a client to send its request's head.
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.

@@ -15,6 +15,8 @@ use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
 use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span};
 use super::plugins::PluginsSettings;
+use super::retry;
+use super::size::Size;
 use super::sources::{self, SourceSettings};
 
 /// Where the gateway listens if nothing else is said: on this machine only.
@@ -207,14 +209,28 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         connect_timeout: span(written.connect_timeout, default.connect_timeout),
         response_timeout: span(written.response_timeout, default.response_timeout),
         request_deadline: span(written.request_deadline, default.request_deadline),
+        first_flight: first_flight(written.first_flight, default.first_flight)?,
+        first_byte_timeout: span(written.first_byte_timeout, default.first_byte_timeout),
+        retry_status: retry::statuses(written.retry_status.as_deref(), default.retry_status)?,
+        retry: written.retry.meaning()?,
         head_timeout: span(written.head_timeout, default.head_timeout),
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
         stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),
         drain: span(written.drain, default.drain),
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
         max_head,
-        ..default
+        pseudonym: default.pseudonym,
     })
+}
+
+/// Every tunnel that waits for its origin may keep so much.
+fn first_flight(written: Option<Size>, default: usize) -> Result<usize, String> {
+    const MOST: Size = Size(64 << 10);
+    let Some(size) = written else { return Ok(default) };
+    if size.0 > MOST.0 {
+        return Err(format!("gateway.first_flight {size} is more than {MOST}"));
+    }
+    Ok(usize::try_from(size.0).unwrap_or(default))
 }
 
 fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {

@@ -22,6 +22,8 @@ pub enum Behaviour {
     },
     /// Answers this status to CONNECT, and "connection refused" to a SOCKS request; forwards are served.
     RefuseConnect(u16),
+    /// Answers this status to every request, CONNECT and forwards alike, and "connection refused" to a SOCKS request.
+    AnswerStatus(u16),
     /// Reads the request's head or the SOCKS request, then closes.
     CloseAfterHead,
     /// Accepts, reads, and never answers.
@@ -49,6 +51,7 @@ pub enum Behaviour {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Serve,
+    Status(u16),
     Close,
     Silence,
     Garbage,
@@ -81,6 +84,7 @@ impl Behaviour {
             | Self::ResignTls => Answer::Serve,
             // A session that was open when its upstream died ends.
             Self::CloseAfterHead | Self::Dead => Answer::Close,
+            Self::AnswerStatus(status) => Answer::Status(status),
             Self::Silent => Answer::Silence,
             Self::GarbageReply => Answer::Garbage,
             Self::AlwaysOk => Answer::Page,
@@ -98,6 +102,7 @@ impl Behaviour {
             Self::Healthy
             | Self::Slow(_)
             | Self::Flaky { .. }
+            | Self::AnswerStatus(_)
             | Self::CloseAfterHead
             | Self::Silent
             | Self::GarbageReply
@@ -122,6 +127,7 @@ impl fmt::Display for Behaviour {
             Self::Slow(wait) => write!(f, "slow:{}ms", wait.as_millis()),
             Self::Flaky { every } => write!(f, "flaky:{every}"),
             Self::RefuseConnect(status) => write!(f, "refuse-connect:{status}"),
+            Self::AnswerStatus(status) => write!(f, "answer-status:{status}"),
             Self::CloseAfterHead => f.write_str("close-after-head"),
             Self::Silent => f.write_str("silent"),
             Self::CloseAfterConnect => f.write_str("close-after-connect"),
@@ -150,6 +156,9 @@ impl FromStr for Behaviour {
             ("refuse-connect", status) => {
                 status.parse().ok().filter(|status| (300..600).contains(status)).map(Self::RefuseConnect)
             }
+            ("answer-status", status) => {
+                status.parse().ok().filter(|status| (200..600).contains(status)).map(Self::AnswerStatus)
+            }
             ("close-after-head", "") => Some(Self::CloseAfterHead),
             ("silent", "") => Some(Self::Silent),
             ("close-after-connect", "") => Some(Self::CloseAfterConnect),
@@ -164,9 +173,9 @@ impl FromStr for Behaviour {
         };
         behaviour.ok_or_else(|| {
             format!(
-                "behaviour {text:?} is none of healthy, slow:500ms, flaky:3, refuse-connect:503, close-after-head, silent, \
-                 close-after-connect, stall-after-connect, garbage-after-connect, resign-tls, garbage-reply, \
-                 always-ok, header-bomb, dead"
+                "behaviour {text:?} is none of healthy, slow:500ms, flaky:3, refuse-connect:503, answer-status:503, \
+                 close-after-head, silent, close-after-connect, stall-after-connect, garbage-after-connect, resign-tls, \
+                 garbage-reply, always-ok, header-bomb, dead"
             )
         })
     }
@@ -192,6 +201,7 @@ mod tests {
             Behaviour::Slow(Duration::from_millis(500)),
             Behaviour::Flaky { every: 3 },
             Behaviour::RefuseConnect(503),
+            Behaviour::AnswerStatus(503),
             Behaviour::CloseAfterHead,
             Behaviour::Silent,
             Behaviour::CloseAfterConnect,

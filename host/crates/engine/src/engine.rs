@@ -249,6 +249,11 @@ impl Engine {
         Err(why)
     }
 
+    /// Counts an attempt that was not begun, because too many before it were in vain.
+    pub fn retry_denied(&self) {
+        self.measures.retry_denied();
+    }
+
     /// Gives a lease back with what came of it.
     pub fn settle(&self, mut lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         self.report(&mut lease, outcome, attempt);

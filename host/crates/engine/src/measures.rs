@@ -20,6 +20,7 @@ pub(crate) struct Measures {
     picks: Counter,
     nobody: Counter,
     rejected: Counter,
+    budget: Counter,
     succeeded: Counter,
     failed: Counter,
     excused: Counter,
@@ -50,6 +51,7 @@ impl Measures {
             picks: metrics::counter!("proxywhirl_picks_total"),
             nobody: refused("nobody"),
             rejected: refused("plugin"),
+            budget: refused("retry-budget"),
             succeeded: attempts("success"),
             failed: attempts("failure"),
             excused: attempts("excused"),
@@ -74,6 +76,10 @@ impl Measures {
 
     pub(crate) fn rejected(&self) {
         self.rejected.increment(1);
+    }
+
+    pub(crate) fn retry_denied(&self) {
+        self.budget.increment(1);
     }
 
     pub(crate) fn attempt_succeeded(&self, latency: Duration) {

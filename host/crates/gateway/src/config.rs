@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The limits of a gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GatewayConfig {
     /// Through how many different members a request is tried at most; at least 1.
     pub attempts: u32,
@@ -14,6 +14,16 @@ pub struct GatewayConfig {
     pub response_timeout: Duration,
     /// How long a request may take until the head of the answer, over all attempts. A streamed body is not counted.
     pub request_deadline: Duration,
+    /// How much of what a client begins a tunnel with is kept, so that another upstream can get it when the first one turns
+    /// out to be none, in bytes; 0 keeps nothing, and no tunnel is opened again.
+    pub first_flight: usize,
+    /// How long an upstream may be silent when the client of a tunnel has begun with TLS, until another one is tried as
+    /// well. One that is known to be quick gets less.
+    pub first_byte_timeout: Duration,
+    /// Answers to idempotent requests that a proxy may have made up, so that another one is asked once.
+    pub retry_status: Vec<u16>,
+    /// How many attempts there may be beyond the first ones.
+    pub retry: RetryConfig,
     /// How long a client may take to send a head or a SOCKS handshake.
     pub head_timeout: Duration,
     /// How long a client's connection may be kept open between two requests.
@@ -37,6 +47,10 @@ impl Default for GatewayConfig {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_mins(1),
             request_deadline: Duration::from_mins(2),
+            first_flight: 16 * 1024,
+            first_byte_timeout: Duration::from_secs(5),
+            retry_status: vec![502, 503, 504],
+            retry: RetryConfig::default(),
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_mins(5),
@@ -45,5 +59,22 @@ impl Default for GatewayConfig {
             drain: Duration::from_secs(10),
             pseudonym: "proxywhirl",
         }
+    }
+}
+
+/// How many attempts there may be beyond the first of each request. One that is answered is not counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryConfig {
+    /// So many of each request; not negative.
+    pub share: f32,
+    /// So many in a window in any case.
+    pub minimum: u32,
+    /// How long an attempt is counted.
+    pub window: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { share: 0.2, minimum: 100, window: Duration::from_secs(10) }
     }
 }

@@ -12,7 +12,12 @@
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays.
 //!
+//! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
+//!   is not asked five times as much.
+//!
 //! Every lease is settled once, or dropped, which is neutral.
+
+pub(crate) mod budget;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -23,10 +28,12 @@ use proxywhirl_core::fault::{Hurt, Retry};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Kind, Lease, MemberId, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
+use proxywhirl_net::{Forward, Stream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::GatewayConfig;
 use crate::wanted::Wanted;
+use budget::RetryBudget;
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +56,30 @@ impl Repeat {
     }
 }
 
+/// What an answer says of the origin.
+pub(crate) trait Evidence {
+    /// Whether the origin has served the request, so that those who failed before have failed by themselves.
+    fn acquits_origin(&self) -> bool {
+        true
+    }
+}
+
+impl Evidence for Stream {}
+impl Evidence for Forward {}
+
+/// What all requests share.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'g> {
+    pub(crate) engine: &'g Engine,
+    pub(crate) config: &'g GatewayConfig,
+    pub(crate) budget: &'g RetryBudget,
+}
+
 /// A request on its way through upstreams.
 pub(crate) struct Failover<'g> {
     engine: &'g Engine,
     config: &'g GatewayConfig,
+    budget: &'g RetryBudget,
     request: u64,
     target: &'g str,
     site: Symbol,
@@ -120,20 +147,26 @@ impl Trial {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.lease.member().endpoint
     }
+
+    /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        self.lease.member().live.patience(most)
+    }
+
+    /// The same, begun so long ago: what went before was not its time.
+    pub(crate) fn since(self, ago: Duration) -> Self {
+        let now = Instant::now();
+        Self { began: now.checked_sub(ago).unwrap_or(now), ..self }
+    }
 }
 
 impl<'g> Failover<'g> {
-    pub(crate) fn new(
-        engine: &'g Engine,
-        config: &'g GatewayConfig,
-        request: u64,
-        target: &'g str,
-        wanted: Wanted,
-    ) -> Self {
+    pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
+        let Means { engine, config, budget } = means;
         let deadline = Instant::now() + config.request_deadline;
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
-        Self { engine, config, request, target, site, wanted, deadline, tried, suspects, fault: None }
+        Self { engine, config, budget, request, target, site, wanted, deadline, tried, suspects, fault: None }
     }
 
     /// How many attempts were begun.
@@ -144,10 +177,46 @@ impl<'g> Failover<'g> {
     /// Tries one member after the other until one is answered.
     pub(crate) async fn run<T, F, A>(&mut self, repeat: Repeat, attempt: F) -> Result<Won<T>, Fault>
     where
+        T: Evidence,
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let result = match timeout_at(self.deadline, self.race(repeat, &attempt)).await {
+        let first = self.next(&attempt);
+        self.race_in_time(None, first, repeat, &attempt).await
+    }
+
+    /// Goes on after an answer that turned out to be none, or not yet one: `waiting` is who may still answer. `pause` is
+    /// how long the client has let the request rest.
+    pub(crate) async fn go_on<T, F, A>(
+        &mut self,
+        waiting: Option<(Trial, A)>,
+        pause: Duration,
+        attempt: F,
+    ) -> Result<Won<T>, Fault>
+    where
+        T: Evidence,
+        F: Fn(Arc<Endpoint>) -> A,
+        A: Future<Output = Result<T, Fault>>,
+    {
+        self.deadline += pause;
+        let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
+        let next = self.next(&attempt);
+        self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
+    }
+
+    async fn race_in_time<T, F, A>(
+        &mut self,
+        overtaken: Option<Running<A>>,
+        current: Option<Running<A>>,
+        repeat: Repeat,
+        attempt: &F,
+    ) -> Result<Won<T>, Fault>
+    where
+        T: Evidence,
+        F: Fn(Arc<Endpoint>) -> A,
+        A: Future<Output = Result<T, Fault>>,
+    {
+        let result = match timeout_at(self.deadline, self.race(overtaken, current, repeat, attempt)).await {
             Ok(result) => result,
             Err(_) => {
                 let limit = self.config.request_deadline.as_secs_f64();
@@ -155,7 +224,7 @@ impl<'g> Failover<'g> {
                 Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
             }
         };
-        self.judge(result.as_ref().ok().map(|won| won.latency));
+        self.judge(result.as_ref().ok().filter(|won| won.answer.acquits_origin()).map(|won| won.latency));
         result
     }
 
@@ -179,13 +248,17 @@ impl<'g> Failover<'g> {
         self.settle(trial, &outcome);
     }
 
-    async fn race<T, F, A>(&mut self, repeat: Repeat, attempt: &F) -> Result<Won<T>, Fault>
+    async fn race<T, F, A>(
+        &mut self,
+        mut overtaken: Option<Running<A>>,
+        mut current: Option<Running<A>>,
+        repeat: Repeat,
+        attempt: &F,
+    ) -> Result<Won<T>, Fault>
     where
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let mut overtaken: Option<Running<A>> = None;
-        let mut current = self.next(attempt);
         let mut patience = self.patience(repeat, current.as_ref());
         while current.is_some() || overtaken.is_some() {
             let event = tokio::select! {
@@ -216,6 +289,9 @@ impl<'g> Failover<'g> {
                 Ok(answer) => {
                     self.give_up(overtaken);
                     self.give_up(current);
+                    if trial.number > 1 {
+                        self.budget.give_back();
+                    }
                     return Ok(Won { latency: trial.began.elapsed(), trial, answer });
                 }
                 Err(fault) => {
@@ -240,9 +316,16 @@ impl<'g> Failover<'g> {
         if number > self.config.attempts {
             return None;
         }
+        if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
+            self.engine.retry_denied();
+            return None;
+        }
         let lease = match self.engine.acquire(&self.describe(number)) {
             Ok(lease) => lease,
             Err(nobody) => {
+                if number > 1 {
+                    self.budget.give_back();
+                }
                 self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
                 return None;
             }
@@ -268,12 +351,12 @@ impl<'g> Failover<'g> {
     /// When the attempt has been silent for long enough that another one may begin.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
         let running = running.filter(|_| repeat == Repeat::Overtake)?;
-        let patience = running.trial.lease.member().live.patience(self.config.connect_timeout);
+        let patience = running.trial.patience(self.config.connect_timeout);
         Some(running.trial.began + patience)
     }
 
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
-    fn fail(&mut self, trial: Trial, fault: Fault) {
+    pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
         let hurt = fault.consequence().hurt;
         if hurt != Hurt::Yes {
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));

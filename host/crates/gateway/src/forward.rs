@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod doubt;
 mod payload;
 mod streamed;
 
@@ -25,6 +26,7 @@ use crate::session::Next;
 use crate::stall::Stalling;
 use answer::{Answer, Inbound, Passed, Rules};
 use asked::Asked;
+use doubt::{Doubt, Weighed};
 use payload::Payload;
 
 /// Serves one request of a client.
@@ -39,8 +41,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let target = record.target.clone();
-    let mut failover =
-        Failover::new(gateway.engine(), gateway.config(), record.request, &target, record.wanted.clone());
+    let mut failover = Failover::new(gateway.means(), record.request, &target, record.wanted.clone());
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
         Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,
@@ -124,15 +125,29 @@ where
         (true, false) => Repeat::AfterFault,
         (true, true) => Repeat::Overtake,
     };
-    let won = failover.run(repeat, |endpoint| async move { attempt(gateway, &endpoint, asked, body).await }).await;
-    let Won { mut trial, latency, answer: Answered { inbound, form, answer } } = match won {
-        Ok(won) => won,
-        Err(fault) => return Served::failed(fault),
+    // What may not be sent twice gets the answer that there is.
+    let doubt = Doubt::of(if repeat == Repeat::Unseen { &[] } else { &gateway.config().retry_status });
+    let won = failover
+        .run(repeat, |endpoint| {
+            let doubt = &doubt;
+            async move {
+                let answered = attempt(gateway, &endpoint, asked, body).await?;
+                doubt.weigh(endpoint, answered)
+            }
+        })
+        .await;
+    let (trial, upstream, answered) = match (won, doubt.rest()) {
+        (Ok(Won { mut trial, latency, answer: Weighed { answered, .. } }), _) => {
+            failover.succeed(&mut trial, latency);
+            let upstream = Arc::clone(trial.endpoint());
+            (Some(trial), upstream, answered)
+        }
+        (Err(_), Some((upstream, answered))) => (None, upstream, answered),
+        (Err(fault), None) => return Served::failed(fault),
     };
-    failover.succeed(&mut trial, latency);
-    let upstream = Some(Arc::clone(trial.endpoint()));
-    // The trial is kept until the end: as long is the member in use.
-    if answer.head.status == 101 {
+    let Answered { inbound, form, answer } = answered;
+    let upstream = Some(upstream);
+    let served = if answer.head.status == 101 {
         let end = upgrade(gateway, client, buffer, inbound, answer).await;
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
@@ -142,7 +157,10 @@ where
         let rules = Rules { asked, form: &form, config: gateway.config() };
         let Passed { status, end } = answer::pass(&mut inbound, &mut client, rules, answer, asked.keeps_alive).await;
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
-    }
+    };
+    // The trial is kept until the end: as long is the member in use.
+    drop(trial);
+    served
 }
 
 /// Sends the request through one upstream, up to the head of the answer.

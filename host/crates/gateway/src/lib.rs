@@ -28,7 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, RetryConfig};
+use failover::Means;
+use failover::budget::RetryBudget;
 pub use serve::Drained;
 
 /// Serves clients. Clones share everything.
@@ -41,13 +43,15 @@ struct Parts {
     engine: Arc<Engine>,
     dialer: Dialer,
     config: GatewayConfig,
+    budget: RetryBudget,
 }
 
 impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        Self { parts: Arc::new(Parts { engine, dialer, config }) }
+        let budget = RetryBudget::new(config.retry);
+        Self { parts: Arc::new(Parts { engine, dialer, config, budget }) }
     }
 
     /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
@@ -73,6 +77,10 @@ impl Gateway {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.parts.engine
+    }
+
+    pub(crate) fn means(&self) -> Means<'_> {
+        Means { engine: &self.parts.engine, config: &self.parts.config, budget: &self.parts.budget }
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {

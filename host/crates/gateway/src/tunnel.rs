@@ -1,23 +1,30 @@
 //! Tunnels: opaque bytes between a client and an origin, asked for by CONNECT or by SOCKS.
 //!
 //! The client hears that its tunnel is open when an upstream has opened one, never before: until then another upstream
-//! can be tried, and a client that was told "yes" cannot be told "no" any more.
+//! can be tried, and a client that was told "yes" cannot be told "no" any more. But an upstream may have said so and not
+//! mean it: a client that begins with TLS gets another one as long as the origin has not spoken ([`opening`]).
 
-use std::sync::Arc;
+mod flight;
+mod opening;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{End, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use crate::Gateway;
-use crate::failover::{Failover, Repeat, Won};
+use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::ingress::socks;
 use crate::record::{self, Record};
 use crate::reply::{Body, ESTABLISHED, ErrorReply};
 use crate::session::Next;
 use crate::stall::Stalling;
+use opening::{Again, Answered, First, Limits, Spoken, Words};
 
 /// How the client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,31 +85,136 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let name = record.target.clone();
-    let mut failover = Failover::new(gateway.engine(), gateway.config(), record.request, &name, record.wanted.clone());
+    let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let opened = Box::pin(
         failover.run(Repeat::AfterFault, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
     )
     .await;
-    let attempts = failover.attempts();
-    match opened {
-        Ok(Won { mut trial, latency, answer: stream }) => {
-            failover.succeed(&mut trial, latency);
-            let upstream = Arc::clone(trial.endpoint());
-            let relayed = match say(client, &manner.granted()).await {
-                Ok(()) => relay(gateway, client, early, stream).await,
-                Err(fault) => Err(fault),
-            };
-            drop(trial);
-            let fault = relayed.as_ref().err();
-            record.close(&record::End { status: manner.status(), attempts, upstream: Some(&upstream), fault });
-            Next::Close
-        }
+    let won = match opened {
+        Ok(won) => won,
         Err(fault) => {
+            let attempts = failover.attempts();
             let (reply, status) = manner.refused(&fault, &name, attempts, gateway.config().pseudonym);
             record.close(&record::End { status, attempts, upstream: None, fault: Some(&fault) });
-            Next::Last(reply)
+            return Next::Last(reply);
         }
+    };
+    let begun = Box::pin(begin(gateway, client, early, manner, target, &mut failover, won)).await;
+    let attempts = failover.attempts();
+    drop(failover);
+    let (upstream, relayed) = match begun {
+        Ok(Begun { trial, upstream, spoken: Some(spoken) }) => {
+            let relayed = relay(gateway, client, spoken.ahead, spoken.stream).await;
+            drop(trial);
+            (Some(upstream), relayed)
+        }
+        Ok(Begun { upstream, .. }) => (Some(upstream), Ok(())),
+        Err(fault) => (None, Err(fault)),
+    };
+    let (upstream, fault) = (upstream.as_deref(), relayed.as_ref().err());
+    record.close(&record::End { status: manner.status(), attempts, upstream, fault });
+    Next::Close
+}
+
+/// A tunnel in which nothing can be made good any more.
+struct Begun {
+    /// The use of its upstream; none when it has been settled.
+    trial: Option<Trial>,
+    upstream: Arc<Endpoint>,
+    /// What there is to relay; none when nobody has said anything for too long.
+    spoken: Option<Spoken>,
+}
+
+/// Tells the client that its tunnel is open, and sees to it that it is: until an origin has answered a client that begins
+/// with TLS, other upstreams are tried.
+async fn begin<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    early: BytesMut,
+    manner: Manner,
+    target: &Target,
+    failover: &mut Failover<'_>,
+    won: Won<Stream>,
+) -> Result<Begun, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Won { mut trial, latency, answer: stream } = won;
+    let granted = say(client, &manner.granted()).await;
+    if granted.is_err() {
+        failover.succeed(&mut trial, latency);
+    }
+    granted?;
+    let upstream = Arc::clone(trial.endpoint());
+    let patience = trial.patience(gateway.config().first_byte_timeout);
+    let limits = Limits { keep: gateway.config().first_flight, patience, idle: gateway.config().stall_timeout };
+    let granted = Instant::now();
+    let begun = match opening::first(client, stream, early, limits).await {
+        First::Clear(spoken) => {
+            failover.succeed(&mut trial, latency);
+            Begun { trial: Some(trial), upstream, spoken: Some(spoken) }
+        }
+        First::Idle => {
+            failover.succeed(&mut trial, latency);
+            Begun { trial: None, upstream, spoken: None }
+        }
+        First::Failed { hello, fault, stream, said } => {
+            failover.fail(trial, fault);
+            let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
+            let again = Again { target, hello, words: Mutex::new(words) };
+            go_on(gateway, client, failover, None, granted.elapsed(), again).await?
+        }
+        First::Silent { hello, stream } => {
+            let again = Again { target, hello, words: Mutex::default() };
+            let pause = granted.elapsed().saturating_sub(patience);
+            go_on(gateway, client, failover, Some((trial.since(patience), stream)), pause, again).await?
+        }
+    };
+    if let Some(spoken) = &begun.spoken {
+        say(client, &spoken.said).await?;
+    }
+    Ok(begun)
+}
+
+/// Sends a hello through other upstreams until one is answered. If none is, the client gets the words that one of them
+/// said, if any: they may be the origin's.
+async fn go_on<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    failover: &mut Failover<'_>,
+    waiting: Option<(Trial, Stream)>,
+    pause: Duration,
+    again: Again<'_>,
+) -> Result<Begun, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut ahead = BytesMut::new();
+    let room = gateway.config().first_flight;
+    let waiting = waiting.map(|(trial, stream)| {
+        let upstream = Arc::clone(trial.endpoint());
+        (trial, opening::attempt(gateway, upstream, Some(stream), &again))
+    });
+    let answered = tokio::select! {
+        biased;
+        answered = failover.go_on(waiting, pause, |upstream| opening::attempt(gateway, upstream, None, &again)) => answered,
+        () = opening::until_gone(client, &mut ahead, room) => {
+            Err(Fault::new(Side::Client, Stage::FirstByte, Kind::Closed, "it left before the origin had answered"))
+        }
+    };
+    match answered {
+        Ok(Won { mut trial, latency, answer: Answered { stream, said } }) => {
+            failover.succeed(&mut trial, latency);
+            let upstream = Arc::clone(trial.endpoint());
+            Ok(Begun { trial: Some(trial), upstream, spoken: Some(Spoken { stream, said, ahead }) })
+        }
+        Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Words { upstream, stream, said }) => {
+                Ok(Begun { trial: None, upstream, spoken: Some(Spoken { stream, said, ahead }) })
+            }
+            None => Err(fault),
+        },
     }
 }
 

@@ -206,9 +206,15 @@ fn expected(protocol: Protocol, behaviour: Behaviour) -> Expected {
     let socks4 = matches!(protocol, Protocol::Socks4 | Protocol::Socks4a);
     let upstream = |stage, kind, code| Some((Side::Upstream, stage, kind, code));
     match behaviour {
-        Behaviour::RefuseConnect(status) if http => upstream(Stage::Handshake, Kind::Denied, Some(status)),
-        Behaviour::RefuseConnect(_) if socks4 => upstream(Stage::Handshake, Kind::Denied, Some(91)),
-        Behaviour::RefuseConnect(_) => Some((Side::Origin, Stage::Handshake, Kind::Refused, Some(5))),
+        Behaviour::RefuseConnect(status) | Behaviour::AnswerStatus(status) if http => {
+            upstream(Stage::Handshake, Kind::Denied, Some(status))
+        }
+        Behaviour::RefuseConnect(_) | Behaviour::AnswerStatus(_) if socks4 => {
+            upstream(Stage::Handshake, Kind::Denied, Some(91))
+        }
+        Behaviour::RefuseConnect(_) | Behaviour::AnswerStatus(_) => {
+            Some((Side::Origin, Stage::Handshake, Kind::Refused, Some(5)))
+        }
         Behaviour::Flaky { .. } | Behaviour::CloseAfterHead => upstream(Stage::Handshake, Kind::Closed, None),
         Behaviour::Silent if protocol == Protocol::Https => upstream(Stage::Tls, Kind::Timeout, None),
         Behaviour::Silent => upstream(Stage::Handshake, Kind::Timeout, None),
@@ -236,6 +242,7 @@ async fn every_misbehaviour_is_the_fault_that_it_is() {
             Behaviour::Slow(Duration::from_millis(50)),
             Behaviour::Flaky { every: 1 },
             Behaviour::RefuseConnect(503),
+            Behaviour::AnswerStatus(503),
             Behaviour::CloseAfterHead,
             Behaviour::Silent,
             Behaviour::CloseAfterConnect,

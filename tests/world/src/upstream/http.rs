@@ -27,7 +27,12 @@ pub(super) async fn serve<S: Stream>(mut wire: Wire<S>, session: &Session) {
         let behaviour = session.shared.behaviour();
         match behaviour.answer(session.number) {
             Answer::Serve => {}
-            other @ (Answer::Close | Answer::Silence | Answer::Garbage | Answer::Page | Answer::HeaderBomb) => {
+            other @ (Answer::Status(_)
+            | Answer::Close
+            | Answer::Silence
+            | Answer::Garbage
+            | Answer::Page
+            | Answer::HeaderBomb) => {
                 return mischief::answer(wire, other).await;
             }
         }

@@ -18,6 +18,11 @@ const PAGE: &str = "<!doctype html><html><head><title>Welcome</title></head>\
 pub(super) async fn answer<S: Stream>(mut wire: Wire<S>, answer: Answer) {
     match answer {
         Answer::Serve | Answer::Close => {}
+        Answer::Status(status) => {
+            if wire.send(&final_reply(status, "", "text/plain", "out of order\n")).await.is_ok() {
+                wire.close_gently().await;
+            }
+        }
         Answer::Silence => wire.hold_open().await,
         Answer::Garbage => {
             if wire.send(GARBAGE).await.is_ok() {

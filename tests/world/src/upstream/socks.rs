@@ -71,6 +71,11 @@ async fn answer<S: Stream>(mut wire: Wire<S>, session: &Session, version: Versio
                 mischief::answer_in_tunnel(wire, portal).await;
             }
         }
+        Answer::Status(status) => {
+            if wire.send(&words(Said::Refused(status))).await.is_ok() {
+                wire.close_gently().await;
+            }
+        }
         other @ (Answer::Close | Answer::Silence | Answer::Garbage) => {
             mischief::answer(wire, other).await;
         }

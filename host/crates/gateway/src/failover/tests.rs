@@ -10,6 +10,9 @@ use proxywhirl_engine::{EngineConfig, Parts};
 use tokio::time::sleep;
 
 use super::*;
+use crate::config::RetryConfig;
+
+impl Evidence for u16 {}
 
 /// What an attempt does, and when.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,10 @@ const DEADLINE: u64 = 60_000;
 /// Runs one request: the member with port 1 acts as the first says, and so on. Without a strategy, members are picked in
 /// the order in which they joined.
 async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
+    run_within(&RetryBudget::new(RetryConfig::default()), repeat, acts).await
+}
+
+async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
     for port in 1..=acts.len() {
         let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
@@ -50,7 +57,8 @@ async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
     };
     let began = Instant::now();
     let asked = Mutex::new(Vec::new());
-    let mut failover = Failover::new(&engine, &config, 1, "origin.test:80", Wanted::default());
+    let means = Means { engine: &engine, config: &config, budget };
+    let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |endpoint| {
             let asked = &asked;
@@ -200,4 +208,28 @@ async fn the_deadline_ends_all_attempts_and_gives_their_leases_back() {
     let ran = run(Repeat::Overtake, &[Act::Never, Act::Never, DENIED]).await;
     assert_eq!((ran.result, ran.took), (Err(Kind::Timeout), DEADLINE));
     assert_eq!((ran.failures, ran.in_flight), (vec![0, 0, 0], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_that_are_not_answered_use_the_budget_up_and_first_attempts_do_not() {
+    let budget = RetryBudget::new(RetryConfig { share: 0.0, minimum: 6, ..RetryConfig::default() });
+    for _ in 0..20 {
+        // The second is answered: it costs nothing.
+        assert!(run_within(&budget, Repeat::Unseen, &[REFUSED, Act::Answer(5)]).await.result.is_ok());
+    }
+    for attempts in [5, 3, 1, 1] {
+        let ran = run_within(&budget, Repeat::Unseen, &[REFUSED; 8]).await;
+        assert_eq!((ran.asked.len(), ran.result), (attempts, Err(Kind::Refused)));
+    }
+    let ran = run_within(&budget, Repeat::Unseen, &[Act::Answer(5)]).await;
+    assert!(ran.result.is_ok(), "a first attempt needs no budget");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_for_which_nobody_is_left_costs_nothing() {
+    let budget = RetryBudget::new(RetryConfig { share: 0.0, minimum: 1, ..RetryConfig::default() });
+    for _ in 0..3 {
+        assert_eq!(ports(&run_within(&budget, Repeat::Unseen, &[REFUSED]).await), [1]);
+    }
+    assert!(run_within(&budget, Repeat::Unseen, &[REFUSED, Act::Answer(5)]).await.result.is_ok());
 }

@@ -39,6 +39,7 @@ async fn twelve_of_twelve_are_served_whatever_one_of_three_upstreams_does() {
     let behaviours = [
         Behaviour::Dead,
         Behaviour::RefuseConnect(503),
+        Behaviour::AnswerStatus(503),
         Behaviour::CloseAfterHead,
         Behaviour::Silent,
         Behaviour::GarbageReply,
@@ -159,6 +160,40 @@ async fn three_silent_upstreams_cost_three_patiences_and_pay() {
     for upstream in &silent {
         assert!(scene.failures(&upstream.url()) > 0);
     }
+}
+
+#[tokio::test]
+async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
+    let origin = origin().await;
+    let upstreams = [
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+    ];
+    let urls = upstreams.each_ref().map(proxywhirl_world::Upstream::url);
+    let scene = Scene::new(&urls).await;
+    for asked in [2, 4] {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/status/503").await;
+        assert_eq!((status(&reply), origin.requests()), (503, asked), "{reply}");
+    }
+    let addr = origin.http_addr();
+    let post = format!(
+        "POST http://{addr}/status/503 HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(status(&exchange(&mut scene.client().await, &post).await), 503);
+    assert_eq!(origin.requests(), 5, "a POST is not sent twice");
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0; 3]);
+}
+
+#[tokio::test]
+async fn a_503_that_nobody_can_be_asked_about_is_passed_on_as_it_came() {
+    let origin = origin().await;
+    let alone = upstream(Protocol::Http, Behaviour::AnswerStatus(503)).await;
+    let dead = upstream(Protocol::Http, Behaviour::Dead).await;
+    let scene = Scene::new(&[alone.url(), dead.url()]).await;
+    let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+    assert_eq!((status(&reply), body(&reply)), (503, "out of order\n"), "{reply}");
+    assert_eq!((scene.failures(&alone.url()), scene.failures(&dead.url())), (0, 1));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod clients;
 mod failover;
+mod first_flight;
 mod forward;
 mod hostile;
 mod life;

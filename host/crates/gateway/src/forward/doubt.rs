@@ -1,0 +1,66 @@
+//! Answers of which nobody can say whose they are: an HTTP proxy that is out of order answers 503, and so does an origin.
+//!
+//! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
+//! asked, the origin means it, and the client gets it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_net::RequestForm;
+
+use super::Answered;
+use crate::failover::Evidence;
+
+/// The doubts about the answers to one request.
+pub(super) struct Doubt<'a> {
+    /// The statuses that are doubted.
+    statuses: &'a [u16],
+    /// The first answer that was doubted.
+    kept: Mutex<Option<Doubted>>,
+}
+
+/// An answer that is kept until it is known whether there is a better one.
+struct Doubted {
+    upstream: Arc<Endpoint>,
+    answered: Answered,
+}
+
+/// An answer that the client gets.
+pub(super) struct Weighed {
+    pub(super) answered: Answered,
+    is_doubted: bool,
+}
+
+impl Evidence for Weighed {
+    fn acquits_origin(&self) -> bool {
+        !self.is_doubted
+    }
+}
+
+impl<'a> Doubt<'a> {
+    /// Doubts about these statuses.
+    pub(super) const fn of(statuses: &'a [u16]) -> Self {
+        Self { statuses, kept: Mutex::new(None) }
+    }
+
+    /// Lets an answer through, or keeps it back as the first of its kind.
+    pub(super) fn weigh(&self, upstream: Arc<Endpoint>, answered: Answered) -> Result<Weighed, Fault> {
+        let status = answered.answer.head.status;
+        // Through any other upstream, it is the origin who speaks HTTP.
+        let is_http = matches!(answered.form, RequestForm::Absolute { .. });
+        let is_doubted = is_http && self.statuses.contains(&status);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_doubted || kept.is_some() {
+            return Ok(Weighed { answered, is_doubted });
+        }
+        *kept = Some(Doubted { upstream, answered });
+        let why = "an answer that the proxy may have made up";
+        Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Denied, why).with_code(status))
+    }
+
+    /// The answer that was kept back, for a client that would get none otherwise.
+    pub(super) fn rest(self) -> Option<(Arc<Endpoint>, Answered)> {
+        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.map(|Doubted { upstream, answered }| (upstream, answered))
+    }
+}

@@ -1,0 +1,195 @@
+//! After the 200: a tunnel that turns out to be none is opened elsewhere, as long as the origin has not spoken, and only
+//! for clients that begin with TLS.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use proxywhirl_gateway::GatewayConfig;
+use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, TestCa};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::clients::{Client, rest};
+use crate::scene::{PATIENCE, Scene, Then, limits, read_head, scripted, upstream};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn config() -> GatewayConfig {
+    GatewayConfig { first_byte_timeout: PATIENCE, ..limits() }
+}
+
+async fn tls_origin(ca: &TestCa) -> Origin {
+    let http = SocketAddr::from(([127, 0, 0, 1], 0));
+    Origin::with(OriginOptions { http, https: Some((http, ca.server_config(&[]).unwrap())) }).await.unwrap()
+}
+
+/// A page over TLS through a tunnel that is open.
+async fn page(ca: &TestCa, stream: TcpStream) -> std::io::Result<String> {
+    let name = std::net::IpAddr::from(Ipv4Addr::LOCALHOST).into();
+    let exchange = async {
+        let mut stream = TlsConnector::from(ca.client_config()?).connect(name, stream).await?;
+        stream.write_all(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await?;
+        Ok(page)
+    };
+    timeout(LIMIT, exchange).await.unwrap()
+}
+
+/// Twelve tunnels over two good upstreams and one that fails in this way after it has said yes.
+async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
+    let ca = TestCa::new().unwrap();
+    let origin = tls_origin(&ca).await;
+    let bad = upstream(protocol, behaviour).await;
+    let good = [upstream(protocol, Behaviour::Healthy).await, upstream(protocol, Behaviour::Healthy).await];
+    let scene = Scene::with(&[good[0].url(), good[1].url(), bad.url()], config()).await;
+    for number in 1..=12 {
+        let place = format!("{client:?} {protocol} {behaviour} {number}");
+        let mut stream = scene.client().await;
+        client.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
+        let page = page(&ca, stream).await.unwrap_or_else(|error| panic!("{place}: {error}"));
+        assert!(page.starts_with("HTTP/1.1 200 "), "{place}: {page}");
+    }
+    assert_eq!(origin.requests(), 12);
+    assert!(scene.failures(&bad.url()) > 0, "{client:?} {protocol} {behaviour}: the bad one did not pay");
+    for upstream in &good {
+        assert_eq!(scene.failures(&upstream.url()), 0, "{client:?} {protocol} {behaviour}: the wrong one paid");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twelve_tls_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_after_the_200() {
+    let mut cells = JoinSet::new();
+    for client in [Client::Connect, Client::Socks4a, Client::Socks5] {
+        for protocol in [Protocol::Http, Protocol::Socks5] {
+            for behaviour in
+                [Behaviour::CloseAfterConnect, Behaviour::StallAfterConnect, Behaviour::GarbageAfterConnect]
+            {
+                cells.spawn(twelve(client, protocol, behaviour));
+            }
+        }
+    }
+    while let Some(cell) = cells.join_next().await {
+        cell.unwrap();
+    }
+}
+
+/// The first flight of a client: a ClientHello, and what follows it.
+fn hello(behind: &[u8]) -> Vec<u8> {
+    let message = [&[1, 0, 0, 60][..], &[7; 60]].concat();
+    [&[0x16, 3, 1, 0, 64][..], &message, behind].concat()
+}
+
+#[tokio::test]
+async fn a_hello_in_pieces_reaches_the_next_upstream_whole() {
+    let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+    let echo = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n"], Then::Echo).await;
+    let scene = Scene::with(&[bad.url(), echo.url.clone()], config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    let hello = hello(b"");
+    for piece in hello.chunks(20) {
+        stream.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut answer = vec![0; hello.len()];
+    timeout(LIMIT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, hello);
+    stream.write_all(b"more").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(rest(&mut stream).await, "more");
+}
+
+#[tokio::test]
+async fn what_is_not_a_hello_alone_is_never_sent_twice() {
+    let flights =
+        [hello(&[0x17, 3, 3, 0, 1, 9]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"SSH-2.0-client\r\n".to_vec()];
+    for flight in flights {
+        let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::with(&[bad.url(), good.url()], config()).await;
+        let mut stream = scene.client().await;
+        let head = b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n";
+        stream.write_all(&[&head[..], &flight].concat()).await.unwrap();
+        assert_eq!(rest(&mut stream).await, "HTTP/1.1 200 Connection established\r\n\r\n");
+        assert!(good.seen().is_empty(), "{:?}", good.seen());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_heard_at_once() {
+    let eager = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-server\r\n"], Then::Echo).await;
+    let scene = Scene::with(&[&eager.url], config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shell.test:22 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    let began = Instant::now();
+    let mut banner = [0; 16];
+    timeout(LIMIT, stream.read_exact(&mut banner)).await.unwrap().unwrap();
+    assert_eq!(&banner, b"SSH-2.0-server\r\n");
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn words_that_no_server_begins_with_reach_a_client_that_does_not_speak_tls() {
+    let portal = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"<!doctype html>"], Then::Close).await;
+    let scene = Scene::with(&[&portal.url], config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shell.test:22 HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(rest(&mut stream).await.ends_with("\r\n\r\n<!doctype html>"));
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_speak_tls_is_heard_and_nobody_pays() {
+    let says: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"];
+    let plain = [scripted(says, Then::Close).await, scripted(says, Then::Close).await];
+    let urls = [&plain[0].url, &plain[1].url];
+    let scene = Scene::with(&urls, config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:80 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&hello(b"")).await.unwrap();
+    assert_eq!(rest(&mut stream).await, "HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_eq!(urls.map(|url| scene.failures(url)), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_origin_has_answered_frees_everything() {
+    let silent = [
+        upstream(Protocol::Http, Behaviour::StallAfterConnect).await,
+        upstream(Protocol::Http, Behaviour::StallAfterConnect).await,
+    ];
+    let urls = [silent[0].url(), silent[1].url()];
+    let scene = Scene::with(&urls, config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&hello(b"")).await.unwrap();
+    let in_flight = || scene.engine.snapshot().iter().map(|member| member.live.in_flight()).sum::<u32>();
+    let until = async |wanted| {
+        while in_flight() != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, until(2)).await.expect("a second upstream beside the silent one");
+    drop(stream);
+    timeout(LIMIT, until(0)).await.expect("both to be let go");
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0, 0]);
+}
+
+#[tokio::test]
+async fn nothing_is_opened_twice_when_nothing_is_kept() {
+    let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[bad.url(), good.url()], GatewayConfig { first_flight: 0, ..config() }).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&hello(b"")).await.unwrap();
+    assert_eq!(rest(&mut stream).await, "");
+    assert!(good.seen().is_empty());
+}
