@@ -77,6 +77,7 @@ impl Service {
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
+            ban_share: settings.max_banned,
             save_interval: settings.save_interval,
             supervision: supervision(settings.plugins.supervision),
             ..EngineConfig::default()
