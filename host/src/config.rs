@@ -4,6 +4,7 @@
 //! nearest key that is known. [`Settings`] is what it means, with the command line applied: nothing is
 //! optional that has a default, and durations are durations.
 
+pub mod bans;
 pub mod catalogue;
 pub mod check;
 pub mod control;

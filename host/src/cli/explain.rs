@@ -74,6 +74,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         format!("{strategy}, {}", by(&it.picked_by)),
         format!("  {} in the pool", it.members),
     ];
+    if it.banned > 0 {
+        lines.push(format!("  {} banned at this site", it.banned));
+    }
     if !it.wants.is_empty() {
         lines.push(format!("  {} not what is wanted: {}", it.filter, it.wants.join(", ")));
     }

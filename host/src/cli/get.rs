@@ -136,7 +136,8 @@ pub(super) async fn run(args: GetArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::NoResult, "the pool is empty: no proxy to send the request through")
             .hint("name proxies with --proxies FILE or --proxies http://host:port, or a database with --db FILE"));
     }
-    let topics = [Topic::ProxySelected, Topic::RequestSuccess, Topic::RequestFailure, Topic::PoolEmpty];
+    let topics =
+        [Topic::ProxySelected, Topic::RequestSuccess, Topic::RequestFailure, Topic::ProxyBanned, Topic::PoolEmpty];
     let told = args.verbose.then(|| tokio::spawn(narrate(service.engine().subscribe(&topics, EVENTS))));
     let answer = exchange(&service, &asked, &tls).await;
     let written = match answer {
@@ -224,6 +225,10 @@ fn sentence(event: &Event) -> String {
             of("breaker"),
             of("unplanned")
         ),
+        Topic::ProxyBanned if payload.get("banned") == Some(&serde_json::Value::Bool(true)) => {
+            format!("* rule {}: {} is banned at {}", of("rule"), of("proxy"), of("site"))
+        }
+        Topic::ProxyBanned => format!("* rule {}: too many are banned at {} already", of("rule"), of("site")),
         Topic::RequestComplete
         | Topic::HealthCheck
         | Topic::ProxyAdded

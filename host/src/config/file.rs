@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
@@ -72,6 +73,9 @@ pub struct ConfigFile {
     /// What is remembered of requests.
     #[serde(default)]
     pub history: HistorySection,
+    /// When a site has refused a proxy.
+    #[serde(default)]
+    pub bans: Vec<BanSection>,
     /// Who hears events.
     #[serde(default)]
     pub hooks: Vec<HookSection>,
@@ -133,6 +137,8 @@ pub struct PoolSection {
     pub capacity: Option<usize>,
     /// Whether sources that are not trusted may name addresses of private networks.
     pub allow_private: Option<bool>,
+    /// The largest share of the members that may be banned at one site.
+    pub max_banned: Option<f32>,
 }
 
 /// `[health]`
@@ -312,7 +318,7 @@ mod tests {
         ");
         insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @r"
         configuration proxywhirl.toml: line 2: unknown field `banana`
-        hint: the keys here are capacity, allow_private
+        hint: the keys here are capacity, allow_private, max_banned
         ");
     }
 

@@ -9,6 +9,7 @@ use proxywhirl_core::pool::Pool;
 use proxywhirl_engine::EngineConfig;
 use proxywhirl_gateway::GatewayConfig;
 
+use super::bans;
 use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub capacity: usize,
     /// Whether sources that are not trusted may name addresses of private networks.
     pub allow_private: bool,
+    /// The largest share of the members that may be banned at one site.
+    pub max_banned: f32,
     /// When a proxy is kept away from requests.
     pub breaker: BreakerConfig,
     /// The database file; none to keep nothing.
@@ -108,6 +111,7 @@ impl Default for Settings {
             upstream_ca_pem: None,
             capacity: Pool::DEFAULT_CAPACITY,
             allow_private: false,
+            max_banned: bans::MAX_BANNED,
             breaker: BreakerConfig::default(),
             store: None,
             save_interval: Duration::from_secs(1),
@@ -138,7 +142,11 @@ impl Settings {
         let default = Self::default();
         Ok(Self {
             listen: file.listen.unwrap_or(default.listen),
-            gateway: gateway(&file.gateway).map_err(wrong)?,
+            gateway: GatewayConfig {
+                bans: bans::meaning(&file.bans).map_err(wrong)?,
+                ..gateway(&file.gateway).map_err(wrong)?
+            },
+            max_banned: bans::share(file.pool.max_banned).map_err(wrong)?,
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
@@ -219,6 +227,7 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         drain: span(written.drain, default.drain),
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
         max_head,
+        bans: default.bans,
         pseudonym: default.pseudonym,
     })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use proxywhirl_gateway::GatewayConfig;
+
 use crate::config::{PluginUse, Settings};
 
 /// What has changed.
@@ -60,9 +62,11 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (before, after) = (&old.plugins, &new.plugins);
     let is_other = [
         ("listen", old.listen != new.listen),
-        ("gateway", old.gateway != new.gateway),
+        ("bans", old.gateway.bans != new.gateway.bans),
+        ("gateway", apart_from_bans(&old.gateway) != apart_from_bans(&new.gateway)),
         ("upstream", (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca)),
         ("pool", (old.capacity, old.allow_private) != (new.capacity, new.allow_private)),
+        ("pool.max_banned", old.max_banned.to_bits() != new.max_banned.to_bits()),
         ("health", old.breaker != new.breaker),
         ("store", (&old.store, old.save_interval) != (&new.store, new.save_interval)),
         ("plugins.directory", before.directory != after.directory),
@@ -79,6 +83,11 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("sources", old.sources != new.sources),
     ];
     is_other.into_iter().filter_map(|(section, is_other)| is_other.then_some(section)).collect()
+}
+
+/// The gateway without the rules that are a section of their own.
+fn apart_from_bans(gateway: &GatewayConfig) -> GatewayConfig {
+    GatewayConfig { bans: Vec::new(), ..gateway.clone() }
 }
 
 #[cfg(test)]

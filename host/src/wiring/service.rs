@@ -82,6 +82,7 @@ impl Service {
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
+            ban_share: settings.max_banned,
             save_interval: settings.save_interval,
             history: settings.history,
             supervision: supervision(settings.plugins.supervision),

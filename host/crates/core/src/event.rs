@@ -34,11 +34,13 @@ pub enum Topic {
     PluginChanged,
     /// A request found no member to use.
     PoolEmpty,
+    /// A rule banned a member, or would have.
+    ProxyBanned,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ProxySelected,
         Self::RequestSuccess,
         Self::RequestFailure,
@@ -51,6 +53,7 @@ impl Topic {
         Self::PluginFaulted,
         Self::PluginChanged,
         Self::PoolEmpty,
+        Self::ProxyBanned,
     ];
 
     /// The topic's name in the contract with plugins.
@@ -69,6 +72,7 @@ impl Topic {
             Self::PluginFaulted => "plugin-faulted",
             Self::PluginChanged => "plugin-changed",
             Self::PoolEmpty => "pool-empty",
+            Self::ProxyBanned => "proxy-banned",
         }
     }
 }

@@ -151,6 +151,8 @@ impl Fault {
     const fn hurt(&self) -> Hurt {
         match (self.side, self.stage, self.kind) {
             (Side::Client | Side::Ours, _, _) => Hurt::No,
+            // Who is not welcome at one site may do well at all others.
+            (Side::Origin, Stage::FirstByte, Kind::Denied) => Hurt::No,
             // A refusal or a silence may be the origin's: a proxy says 503 for an origin that is down.
             (Side::Origin, _, _) => Hurt::IfOthersSucceed,
             (Side::Upstream, Stage::Handshake, Kind::Denied | Kind::Timeout) => Hurt::IfOthersSucceed,

@@ -5,6 +5,7 @@
 //! changes who is in the pool goes through the writer.
 
 mod attempt;
+mod banning;
 mod explain;
 mod plugins;
 
@@ -27,8 +28,10 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
+use crate::bans::Bans;
 use crate::bus::{Bus, Subscription};
 pub use attempt::{Attempt, Completion, NoLease};
+pub use banning::Ban;
 pub use explain::{Explanation, TierWords};
 
 use crate::check::Checked;
@@ -58,6 +61,8 @@ pub struct EngineConfig {
     pub save_interval: Duration,
     /// How often a strategy hears how uses went, and which sites get plans of their own is decided.
     pub observe_interval: Duration,
+    /// The largest share of the members that may be banned at one site.
+    pub ban_share: f32,
     /// How patient the host is with plugins.
     pub supervision: SupervisionConfig,
     /// How many requests are remembered.
@@ -78,6 +83,7 @@ impl Default for EngineConfig {
             capacity: Pool::DEFAULT_CAPACITY,
             save_interval: Duration::from_secs(1),
             observe_interval: Duration::from_secs(1),
+            ban_share: 0.5,
             supervision: SupervisionConfig::default(),
             history: Self::HISTORY,
             seed: fastrand::u64(..),
@@ -113,6 +119,7 @@ pub struct Engine {
     writer: Writer,
     hooks: Arc<Hooks>,
     history: History,
+    bans: Bans,
     requests: AtomicU64,
 }
 
@@ -157,6 +164,7 @@ impl Engine {
             writer,
             hooks,
             history: History::new(config.history),
+            bans: Bans::new(config.ban_share),
             requests: AtomicU64::new(0),
         }))
     }
@@ -212,7 +220,14 @@ impl Engine {
         let now = self.clock.now();
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let filter = attempt.filter.map(|filter| &**filter);
-        let mut wish = Wish { now, tried: attempt.tried, filter, session: attempt.session, seed: 0 };
+        let mut shut_out = self.bans.of(attempt.target, now);
+        let tried = if shut_out.is_empty() {
+            attempt.tried
+        } else {
+            shut_out.extend_from_slice(attempt.tried);
+            &shut_out
+        };
+        let mut wish = Wish { now, tried, filter, session: attempt.session, seed: 0 };
         for _ in 0..RACES {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {
@@ -233,12 +248,15 @@ impl Engine {
             }
         }
         self.measures.nobody_left();
-        let refusals = self.selector.refusals(&snapshot, &wish, &ask);
+        let mut refusals = self.selector.refusals(&snapshot, &wish, &ask);
+        refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
+        refusals.tried -= refusals.banned;
         self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
             request: attempt.request,
             target: attempt.target,
             members: refusals.members,
             tried: refusals.tried,
+            banned: refusals.banned,
             filter: refusals.filter,
             breaker: refusals.breaker,
             session: refusals.session,

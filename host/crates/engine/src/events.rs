@@ -196,6 +196,8 @@ pub struct PoolEmptyPayload<'a> {
     pub members: usize,
     /// Of those: tried already by this request.
     pub tried: usize,
+    /// Of those: banned at the request's site.
+    pub banned: usize,
     /// Of those: not what the request wants.
     pub filter: usize,
     /// Of those: breaker open.
@@ -204,6 +206,25 @@ pub struct PoolEmptyPayload<'a> {
     pub session: usize,
     /// Of those: not in the strategy's plan.
     pub unplanned: usize,
+}
+
+/// `proxy-banned`.
+#[derive(Debug, Serialize)]
+pub struct BanPayload<'a> {
+    /// The request's number.
+    pub request: u64,
+    /// Host and port of the origin.
+    pub target: &'a str,
+    /// The site at which the member is banned; `*` for all.
+    pub site: &'a str,
+    /// The member's URL, its password masked.
+    pub proxy: String,
+    /// The rule's name.
+    pub rule: &'a str,
+    /// Whether it is banned. If not, too many are already.
+    pub banned: bool,
+    /// When the ban ends, in microseconds since the Unix epoch.
+    pub until: u64,
 }
 
 /// `fetch-complete`.

@@ -3,6 +3,7 @@
 //!
 //! Plugins and stores are reached through the traits of `proxywhirl_core` only.
 
+pub mod bans;
 pub mod bus;
 pub mod check;
 pub mod clock;
@@ -24,7 +25,7 @@ pub mod swap;
 mod writer;
 
 pub use clock::Clock;
-pub use engine::{Attempt, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
+pub use engine::{Attempt, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use supervision::{State as PluginState, SupervisionConfig};

@@ -21,6 +21,8 @@ pub(crate) struct Measures {
     nobody: Counter,
     rejected: Counter,
     budget: Counter,
+    banned: Counter,
+    guarded: Counter,
     succeeded: Counter,
     failed: Counter,
     excused: Counter,
@@ -52,6 +54,8 @@ impl Measures {
             nobody: refused("nobody"),
             rejected: refused("plugin"),
             budget: refused("retry-budget"),
+            banned: metrics::counter!("proxywhirl_bans_total", "result" => "set"),
+            guarded: metrics::counter!("proxywhirl_bans_total", "result" => "guarded"),
             succeeded: attempts("success"),
             failed: attempts("failure"),
             excused: attempts("excused"),
@@ -76,6 +80,10 @@ impl Measures {
 
     pub(crate) fn rejected(&self) {
         self.rejected.increment(1);
+    }
+
+    pub(crate) fn banned(&self, is_set: bool) {
+        if is_set { &self.banned } else { &self.guarded }.increment(1);
     }
 
     pub(crate) fn retry_denied(&self) {

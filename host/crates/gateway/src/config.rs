@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::bans::BanRule;
+
 /// The limits of a gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GatewayConfig {
@@ -24,6 +26,8 @@ pub struct GatewayConfig {
     pub retry_status: Vec<u16>,
     /// How many attempts there may be beyond the first ones.
     pub retry: RetryConfig,
+    /// When a site has refused an upstream.
+    pub bans: Vec<BanRule>,
     /// How long a client may take to send a head or a SOCKS handshake.
     pub head_timeout: Duration,
     /// How long a client's connection may be kept open between two requests.
@@ -51,6 +55,7 @@ impl Default for GatewayConfig {
             first_byte_timeout: Duration::from_secs(5),
             retry_status: vec![502, 503, 504],
             retry: RetryConfig::default(),
+            bans: Vec::new(),
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_mins(5),

@@ -18,6 +18,7 @@
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
+mod trial;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -26,14 +27,15 @@ use std::time::Duration;
 
 use proxywhirl_core::fault::{Hurt, Retry};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Endpoint, Fault, Kind, Lease, MemberId, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
-use proxywhirl_net::{Forward, Stream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::bans::Case;
 use crate::config::GatewayConfig;
 use crate::wanted::Wanted;
 use budget::RetryBudget;
+pub(crate) use trial::{Evidence, Trial, Won};
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +57,6 @@ impl Repeat {
         }
     }
 }
-
-/// What an answer says of the origin.
-pub(crate) trait Evidence {
-    /// Whether the origin has served the request, so that those who failed before have failed by themselves.
-    fn acquits_origin(&self) -> bool {
-        true
-    }
-}
-
-impl Evidence for Stream {}
-impl Evidence for Forward {}
 
 /// What all requests share.
 #[derive(Clone, Copy)]
@@ -90,13 +81,6 @@ pub(crate) struct Failover<'g> {
     fault: Option<Fault>,
 }
 
-/// One use of a member.
-pub(crate) struct Trial {
-    lease: Lease,
-    number: u32,
-    began: Instant,
-}
-
 /// A use whose blame depends on how the request ends.
 struct Suspect {
     trial: Trial,
@@ -108,14 +92,6 @@ enum Charge {
     Failed(Fault),
     /// It was silent for so long when it was given up.
     Silent(Duration),
-}
-
-/// The attempt that was answered.
-pub(crate) struct Won<T> {
-    pub(crate) trial: Trial,
-    /// From the start of the dial to the answer.
-    pub(crate) latency: Duration,
-    pub(crate) answer: T,
 }
 
 /// An attempt that is under way.
@@ -143,23 +119,6 @@ enum Event<T> {
     Silence,
 }
 
-impl Trial {
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.lease.member().endpoint
-    }
-
-    /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
-    pub(crate) fn patience(&self, most: Duration) -> Duration {
-        self.lease.member().live.patience(most)
-    }
-
-    /// The same, begun so long ago: what went before was not its time.
-    pub(crate) fn since(self, ago: Duration) -> Self {
-        let now = Instant::now();
-        Self { began: now.checked_sub(ago).unwrap_or(now), ..self }
-    }
-}
-
 impl<'g> Failover<'g> {
     pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
         let Means { engine, config, budget } = means;
@@ -167,6 +126,20 @@ impl<'g> Failover<'g> {
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
         Self { engine, config, budget, request, target, site, wanted, deadline, tried, suspects, fault: None }
+    }
+
+    /// The request as rules about bans see it.
+    pub(crate) const fn case<'a>(&self, host: &'a Host) -> Case<'a>
+    where
+        'g: 'a,
+    {
+        Case {
+            engine: self.engine,
+            rules: self.config.bans.as_slice(),
+            request: self.request,
+            target: self.target,
+            host,
+        }
     }
 
     /// How many attempts were begun.

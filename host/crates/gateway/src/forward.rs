@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
 use proxywhirl_net::{Forward, RequestForm, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use crate::Gateway;
 use crate::failover::{Failover, Repeat, Won};
@@ -125,14 +126,17 @@ where
         (true, false) => Repeat::AfterFault,
         (true, true) => Repeat::Overtake,
     };
-    // What may not be sent twice gets the answer that there is.
-    let doubt = Doubt::of(if repeat == Repeat::Unseen { &[] } else { &gateway.config().retry_status });
+    let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let won = failover
         .run(repeat, |endpoint| {
             let doubt = &doubt;
             async move {
-                let answered = attempt(gateway, &endpoint, asked, body).await?;
-                doubt.weigh(endpoint, answered)
+                let began = Instant::now();
+                let mut answered = attempt(gateway, &endpoint, asked, body).await?;
+                let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
+                let seen = (&answer.head, answer.length, began.elapsed());
+                let is_refused = case.judge(&endpoint, seen, reader, buffer).await;
+                doubt.weigh(endpoint, answered, is_refused)
             }
         })
         .await;

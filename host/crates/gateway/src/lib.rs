@@ -6,6 +6,7 @@
 //! Everything that a client or an upstream sends is hostile: heads, waits, tries and sessions are bounded by
 //! [`GatewayConfig`], bodies stream, and what is wrong is answered, not panicked over.
 
+mod bans;
 mod config;
 mod dechunk;
 mod failover;
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 pub use config::{GatewayConfig, RetryConfig};
 use failover::Means;
 use failover::budget::RetryBudget;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::Gateway;
+use crate::bans::TunnelEnd;
 use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::ingress::socks;
 use crate::record::{self, Record};
@@ -148,10 +149,19 @@ where
     granted?;
     let upstream = Arc::clone(trial.endpoint());
     let patience = trial.patience(gateway.config().first_byte_timeout);
-    let limits = Limits { keep: gateway.config().first_flight, patience, idle: gateway.config().stall_timeout };
+    let case = failover.case(&target.host);
+    let limits = Limits {
+        keep: gateway.config().first_flight,
+        patience,
+        idle: gateway.config().stall_timeout,
+        alerts: case.retries_alerts(),
+    };
     let granted = Instant::now();
     let begun = match opening::first(client, stream, early, limits).await {
         First::Clear(spoken) => {
+            if let Some(end @ TunnelEnd::Alert) = opening::end_of(&spoken.said) {
+                case.judge_tunnel(&upstream, end);
+            }
             failover.succeed(&mut trial, latency);
             Begun { trial: Some(trial), upstream, spoken: Some(spoken) }
         }
@@ -160,13 +170,16 @@ where
             Begun { trial: None, upstream, spoken: None }
         }
         First::Failed { hello, fault, stream, said } => {
+            if let Some(end) = opening::end_of(&said) {
+                case.judge_tunnel(&upstream, end);
+            }
             failover.fail(trial, fault);
             let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
-            let again = Again { target, hello, words: Mutex::new(words) };
+            let again = Again { target, hello, words: Mutex::new(words), case };
             go_on(gateway, client, failover, None, granted.elapsed(), again).await?
         }
         First::Silent { hello, stream } => {
-            let again = Again { target, hello, words: Mutex::default() };
+            let again = Again { target, hello, words: Mutex::default(), case };
             let pause = granted.elapsed().saturating_sub(patience);
             go_on(gateway, client, failover, Some((trial.since(patience), stream)), pause, again).await?
         }

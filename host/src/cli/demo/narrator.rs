@@ -96,6 +96,7 @@ fn sentence(event: &Event, payload: &Value) -> String {
         | Topic::ProxyRemoved
         | Topic::PluginFaulted
         | Topic::PluginChanged
-        | Topic::PoolEmpty => format!("{}: {}", event.topic, event.payload),
+        | Topic::PoolEmpty
+        | Topic::ProxyBanned => format!("{}: {}", event.topic, event.payload),
     }
 }

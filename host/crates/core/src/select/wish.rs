@@ -54,6 +54,8 @@ pub struct Refusals {
     pub members: usize,
     /// Tried already by this request.
     pub tried: usize,
+    /// Banned at the request's site.
+    pub banned: usize,
     /// Not what the request demands.
     pub filter: usize,
     /// Breaker open, or its one probe under way.
@@ -84,8 +86,11 @@ impl Refusals {
 
 impl std::fmt::Display for Refusals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { members, tried, filter, breaker, session, unplanned } = self;
+        let Self { members, tried, banned, filter, breaker, session, unplanned } = self;
         write!(f, "{members} in the pool, {tried} tried already, ")?;
+        if *banned > 0 {
+            write!(f, "{banned} banned at this site, ")?;
+        }
         // Most requests demand nothing and have no session.
         if *filter > 0 {
             write!(f, "{filter} not what the request demands, ")?;

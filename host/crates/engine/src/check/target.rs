@@ -54,6 +54,14 @@ impl Default for StatusRanges {
     }
 }
 
+impl StatusRanges {
+    /// Whether a status is one of them.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
 impl FromStr for StatusRanges {
     type Err = BadTarget;
 
@@ -142,7 +150,7 @@ impl Expected {
         let unexpected = |words: String| {
             Err(Fault::new(Side::Upstream, Stage::Body, Kind::Unexpected, words).with_code(reply.head.status))
         };
-        if !self.status.0.iter().any(|range| range.contains(&reply.head.status)) {
+        if !self.status.contains(reply.head.status) {
             return unexpected(format!("the target answered {}, expected {}", reply.head.status, self.status));
         }
         for (name, pattern) in &self.headers {

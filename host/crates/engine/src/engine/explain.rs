@@ -23,7 +23,9 @@ pub struct Explanation {
     pub picked_by: String,
     /// Members in the pool.
     pub members: usize,
-    /// Those that are not what the request demands.
+    /// Those that are banned at this site, or everywhere.
+    pub banned: usize,
+    /// Those of the others that are not what the request demands.
     pub filter: usize,
     /// Those of the others whose breaker is open.
     pub breaker: usize,
@@ -52,9 +54,12 @@ impl Engine {
     pub fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
         let snapshot = self.snapshot.load();
         let filter = attempt.filter.map(|filter| &**filter);
-        let wish = Wish { now: self.clock.now(), tried: attempt.tried, filter, session: attempt.session, seed: 0 };
+        let now = self.clock.now();
+        let banned = self.bans.of(attempt.target, now);
+        let wish = Wish { now, tried: &banned, filter, session: attempt.session, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let Refusals { members, filter: refused, breaker, unplanned, .. } = Refusals::count(&snapshot, &wish);
+        let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
+            Refusals::count(&snapshot, &wish);
         let (way, tiers, sticky) = self.selector.look(&snapshot, &wish, &ask);
         let tiers = tiers.into_iter().map(|tier| TierWords {
             mode: tier.mode.as_str().to_owned(),
@@ -68,6 +73,7 @@ impl Engine {
             strategy: self.strategy().as_ref().map(Build::from),
             picked_by: way.as_str().to_owned(),
             members,
+            banned,
             filter: refused,
             breaker,
             eligible: unplanned,

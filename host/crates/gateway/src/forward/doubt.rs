@@ -1,7 +1,8 @@
 //! Answers of which nobody can say whose they are: an HTTP proxy that is out of order answers 503, and so does an origin.
 //!
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
-//! asked, the origin means it, and the client gets it.
+//! asked, the origin means it, and the client gets it. An answer that a rule is about is kept back as well, until there is
+//! one that no rule is about.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +10,15 @@ use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::RequestForm;
 
 use super::Answered;
-use crate::failover::Evidence;
+use crate::bans;
+use crate::failover::{Evidence, Repeat};
 
 /// The doubts about the answers to one request.
 pub(super) struct Doubt<'a> {
     /// The statuses that are doubted.
     statuses: &'a [u16],
+    /// Whether the request may be sent again.
+    repeats: bool,
     /// The first answer that was doubted.
     kept: Mutex<Option<Doubted>>,
 }
@@ -38,18 +42,27 @@ impl Evidence for Weighed {
 }
 
 impl<'a> Doubt<'a> {
-    /// Doubts about these statuses.
-    pub(super) const fn of(statuses: &'a [u16]) -> Self {
-        Self { statuses, kept: Mutex::new(None) }
+    /// Doubts about these statuses; what may not be sent again gets the answer that there is.
+    pub(super) fn of(statuses: &'a [u16], repeat: Repeat) -> Self {
+        Self { statuses, repeats: repeat != Repeat::Unseen, kept: Mutex::new(None) }
     }
 
     /// Lets an answer through, or keeps it back as the first of its kind.
-    pub(super) fn weigh(&self, upstream: Arc<Endpoint>, answered: Answered) -> Result<Weighed, Fault> {
+    pub(super) fn weigh(
+        &self,
+        upstream: Arc<Endpoint>,
+        answered: Answered,
+        is_refused: bool,
+    ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
         // Through any other upstream, it is the origin who speaks HTTP.
         let is_http = matches!(answered.form, RequestForm::Absolute { .. });
-        let is_doubted = is_http && self.statuses.contains(&status);
+        let is_doubted = self.repeats && is_http && self.statuses.contains(&status);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_refused && self.repeats {
+            kept.get_or_insert(Doubted { upstream, answered });
+            return Err(bans::refused(Some(status)));
+        }
         if !is_doubted || kept.is_some() {
             return Ok(Weighed { answered, is_doubted });
         }

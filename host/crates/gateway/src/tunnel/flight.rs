@@ -94,6 +94,11 @@ pub(super) fn answers_tls(said: &[u8]) -> bool {
     matches!(said, [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, VERSION, ..])
 }
 
+/// Whether an answer to a ClientHello is an alert: the origin does not want the client.
+pub(super) fn is_alert(said: &[u8]) -> bool {
+    said.first() == Some(&ALERT) && answers_tls(said)
+}
+
 /// Whether a server may begin like this before its client has said anything: with a line of text (SSH, SMTP, FTP, POP3,
 /// IMAP, IRC, VNC), options of Telnet, or the greeting of MySQL. An HTTP answer and a page are text, and nobody's greeting.
 pub(super) fn may_greet(said: &[u8]) -> bool {
@@ -170,6 +175,7 @@ mod tests {
             (b"", false),
         ] {
             assert_eq!(answers_tls(said), answers, "{said:?}");
+            assert_eq!(is_alert(said), answers && said[0] == ALERT, "{said:?}");
         }
     }
 

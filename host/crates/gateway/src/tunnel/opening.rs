@@ -22,8 +22,9 @@ use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::flight::{Flight, answers_tls, may_greet};
+use super::flight::{Flight, answers_tls, is_alert, may_greet};
 use crate::Gateway;
+use crate::bans::{self, Case, TunnelEnd};
 use crate::failover::Evidence;
 
 /// How long a client may take to begin when its upstream has ended, or has said what no server begins with: a client that
@@ -82,6 +83,8 @@ pub(super) struct Limits {
     pub(super) patience: Duration,
     /// How long a tunnel may be silent.
     pub(super) idle: Duration,
+    /// Whether an alert is no answer.
+    pub(super) alerts: bool,
 }
 
 /// What happened next.
@@ -96,7 +99,7 @@ pub(super) async fn first<S>(client: &mut S, stream: Stream, early: BytesMut, li
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Limits { keep, patience, idle } = limits;
+    let Limits { keep, patience, idle, .. } = limits;
     let (said, ended) = (BytesMut::new(), None);
     if keep == 0 {
         return First::Clear(Spoken { stream, said, ahead: early });
@@ -105,7 +108,7 @@ where
     let mut opening = Opening { client, stream, flight: early, sent: 0, said, ended, limit };
     loop {
         let flight = Flight::of(&opening.flight);
-        if opening.is_clear(flight, keep) {
+        if opening.is_clear(flight, limits) {
             return First::Clear(opening.clear());
         }
         if opening.sent < opening.flight.len() && opening.ended.is_none() && opening.said.is_empty() {
@@ -130,12 +133,12 @@ where
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     /// Whether there is nothing more to be found out.
-    fn is_clear(&self, flight: Flight, keep: usize) -> bool {
+    fn is_clear(&self, flight: Flight, limits: Limits) -> bool {
         match flight {
             Flight::Other => true,
             Flight::Unclear => !self.said.is_empty() && may_greet(&self.said),
-            Flight::Partial => self.flight.len() >= keep || answers_tls(&self.said),
-            Flight::Hello => answers_tls(&self.said),
+            Flight::Partial => self.flight.len() >= limits.keep || answers_tls(&self.said),
+            Flight::Hello => answers_tls(&self.said) && !(limits.alerts && is_alert(&self.said)),
         }
     }
 
@@ -151,7 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
 
     fn failed(self) -> First {
         let Self { stream, flight: hello, said, ended, .. } = self;
-        let fault = if said.is_empty() { ended.unwrap_or_else(closed) } else { not_tls() };
+        let fault = match ended {
+            _ if is_alert(&said) => bans::refused(None),
+            Some(fault) if said.is_empty() => fault,
+            Some(_) | None => not_tls(),
+        };
         First::Failed { hello, fault, stream, said }
     }
 
@@ -194,6 +201,7 @@ pub(super) struct Again<'a> {
     pub(super) target: &'a Target,
     pub(super) hello: BytesMut,
     pub(super) words: Mutex<Option<Words>>,
+    pub(super) case: Case<'a>,
 }
 
 /// An upstream through which somebody answered TLS.
@@ -220,16 +228,31 @@ pub(super) async fn attempt(
         }
     };
     let mut said = BytesMut::new();
-    match read(&mut stream, &mut said, READ).await {
-        Ok(0) => return Err(closed()),
-        Ok(_) => {}
-        Err(error) => return Err(fault::upstream(Stage::FirstByte, &error)),
+    let ended = match read(&mut stream, &mut said, READ).await {
+        Ok(1..) => None,
+        Ok(0) => Some(closed()),
+        Err(error) => Some(fault::upstream(Stage::FirstByte, &error)),
+    };
+    if let Some(end) = end_of(&said) {
+        again.case.judge_tunnel(&upstream, end);
     }
-    if answers_tls(&said) {
+    if let Some(fault) = ended {
+        return Err(fault);
+    }
+    let is_refused = is_alert(&said) && again.case.retries_alerts();
+    if answers_tls(&said) && !is_refused {
         return Ok(Answered { stream, said });
     }
     again.words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Words { upstream, stream, said });
-    Err(not_tls())
+    Err(if is_refused { bans::refused(None) } else { not_tls() })
+}
+
+/// What rules call it when a hello gets this answer, or none.
+pub(super) fn end_of(said: &[u8]) -> Option<TunnelEnd> {
+    match said {
+        [] => Some(TunnelEnd::Close),
+        said => is_alert(said).then_some(TunnelEnd::Alert),
+    }
 }
 
 /// Reads what a client sends while its hello is on its way elsewhere, up to `room` bytes; it ends when the client does.

@@ -1,6 +1,7 @@
 //! The gateway against real sockets on loopback: what clients get when upstreams do well, fail, or lie.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod bans;
 mod clients;
 mod failover;
 mod first_flight;

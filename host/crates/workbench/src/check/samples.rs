@@ -40,6 +40,11 @@ pub(crate) fn payload(topic: Topic) -> Value {
         Topic::PoolEmpty => json!({
             "request": 7, "target": "shop.example:443", "members": 3, "tried": 1, "breaker": 2, "unplanned": 0,
         }),
+        Topic::ProxyBanned => json!({
+            "request": 7, "target": "www.shop.example:443", "site": "shop.example",
+            "proxy": "http://user:***@203.0.113.7:8080", "rule": "captcha", "banned": true,
+            "until": 1_700_000_600_000_000_u64,
+        }),
     }
 }
 

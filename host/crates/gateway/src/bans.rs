@@ -1,0 +1,306 @@
+//! Rules that say when a site has refused an upstream, and what follows.
+//!
+//! Of plain HTTP a rule sees status, fields, length, time, and the beginning of the body; of a tunnel, whether it ended or
+//! got a TLS alert before the origin had let the client in. All conditions of a rule must hold. Rules are looked at in
+//! their order, and every one that holds is obeyed.
+
+use std::time::Duration;
+
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
+use proxywhirl_engine::bans::Scope;
+use proxywhirl_engine::check::target::StatusRanges;
+use proxywhirl_engine::{Ban, Engine};
+use proxywhirl_net::http1::{BodyLength, ResponseHead};
+use regex::bytes::Regex;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::timeout;
+
+/// How much of a body is looked at: what a regular expression looks for is near its beginning.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long that much is waited for; then what is there has to do.
+const BODY_LIMIT: Duration = Duration::from_secs(2);
+
+/// How much is read at a time.
+const READ: usize = 8 * 1024;
+
+/// When a site has refused an upstream, and what follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BanRule {
+    /// Its name, for events.
+    pub name: String,
+    /// The hosts that it is about; none for all.
+    pub hosts: Vec<HostPattern>,
+    /// What has to have happened.
+    pub trigger: Trigger,
+    /// Whether another upstream is asked, if the request may be sent again.
+    pub retry: bool,
+    /// For how long the upstream is not used for this site.
+    pub ban: Option<Duration>,
+    /// For how long it is not used at all.
+    pub eject: Option<Duration>,
+}
+
+/// A host, or a domain with every host below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This host.
+    Exactly(String),
+    /// The hosts below this domain, and itself; written `*.example.com`.
+    Below(String),
+}
+
+/// What has to have happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// An answer over plain HTTP for which all of this holds.
+    Answer(Box<AnswerTest>),
+    /// One of these, before the origin had let the client of a tunnel in.
+    Tunnel(Vec<TunnelEnd>),
+}
+
+/// What holds for an answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnswerTest {
+    /// Its status.
+    pub status: Option<StatusRanges>,
+    /// Fields that it has, and what their values match.
+    pub headers: Vec<(String, Pattern)>,
+    /// What the beginning of its body matches, as it comes over the wire.
+    pub body: Option<Pattern>,
+    /// It names a length below this one.
+    pub smaller: Option<u64>,
+    /// It names a length above this one.
+    pub larger: Option<u64>,
+    /// Its head took longer than this.
+    pub slower: Option<Duration>,
+}
+
+/// A regular expression; two are equal when they are written so.
+#[derive(Debug, Clone)]
+pub struct Pattern(pub Regex);
+
+/// How a tunnel ended before the origin had let its client in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// A TLS alert was all that the client's hello got.
+    Alert,
+    /// The tunnel was closed or reset.
+    Close,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl HostPattern {
+    /// Reads `example.com` or `*.example.com`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (domain, is_below) = text.strip_prefix("*.").map_or((text, false), |domain| (domain, true));
+        let host: Host = domain
+            .parse()
+            .map_err(|error| format!("{text:?} is no host such as shop.example or *.example: {error}"))?;
+        Ok(if is_below { Self::Below(host.to_string()) } else { Self::Exactly(host.to_string()) })
+    }
+
+    fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exactly(name) => host == name,
+            Self::Below(domain) => {
+                host.strip_suffix(domain.as_str()).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            }
+        }
+    }
+}
+
+impl BanRule {
+    fn concerns(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host))
+    }
+}
+
+impl AnswerTest {
+    fn holds(&self, answer: &Observed<'_>) -> bool {
+        let length = match answer.length {
+            BodyLength::None => Some(0),
+            BodyLength::Exact(length) => Some(length),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        let has = |(name, pattern): &(String, Pattern)| {
+            answer.head.headers.get(name).is_some_and(|value| pattern.0.is_match(value))
+        };
+        self.status.as_ref().is_none_or(|ranges| ranges.contains(answer.head.status))
+            && self.headers.iter().all(has)
+            && self.smaller.is_none_or(|limit| length.is_some_and(|length| length < limit))
+            && self.larger.is_none_or(|limit| length.is_some_and(|length| length > limit))
+            && self.slower.is_none_or(|limit| answer.took > limit)
+            && self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(answer.body))
+    }
+}
+
+/// An answer as rules see it.
+struct Observed<'a> {
+    head: &'a ResponseHead,
+    length: BodyLength,
+    body: &'a [u8],
+    took: Duration,
+}
+
+/// Which request rules are asked about, and who served it.
+#[derive(Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) rules: &'a [BanRule],
+    pub(crate) request: u64,
+    /// Host and port of the origin.
+    pub(crate) target: &'a str,
+    pub(crate) host: &'a Host,
+}
+
+impl Case<'_> {
+    fn rules(&self) -> impl Iterator<Item = &BanRule> {
+        let host = if self.rules.is_empty() { String::new() } else { self.host.to_string() };
+        self.rules.iter().filter(move |rule| rule.concerns(&host))
+    }
+
+    /// Does what the rules say about an answer. True when another upstream is to be asked. `buffer` holds what was read
+    /// of the body already, and of what is read here, everything stays in it.
+    pub(crate) async fn judge<R: AsyncRead + Unpin>(
+        &self,
+        upstream: &Endpoint,
+        (head, length, took): (&ResponseHead, BodyLength, Duration),
+        reader: &mut R,
+        buffer: &mut bytes::BytesMut,
+    ) -> bool {
+        let mut retry = false;
+        for rule in self.rules() {
+            let Trigger::Answer(test) = &rule.trigger else { continue };
+            if test.body.is_some() && head.status >= 200 {
+                begin_body(length, reader, buffer).await;
+            }
+            if test.holds(&Observed { head, length, body: buffer, took }) {
+                retry |= self.obey(rule, upstream);
+            }
+        }
+        retry
+    }
+
+    /// Does what the rules say about the end of a tunnel.
+    pub(crate) fn judge_tunnel(&self, upstream: &Endpoint, end: TunnelEnd) {
+        for rule in self.rules() {
+            if matches!(&rule.trigger, Trigger::Tunnel(ends) if ends.contains(&end)) {
+                self.obey(rule, upstream);
+            }
+        }
+    }
+
+    /// Whether a TLS alert leads to another upstream.
+    pub(crate) fn retries_alerts(&self) -> bool {
+        self.rules().any(|rule| {
+            rule.retry && matches!(&rule.trigger, Trigger::Tunnel(ends) if ends.contains(&TunnelEnd::Alert))
+        })
+    }
+
+    fn obey(&self, rule: &BanRule, upstream: &Endpoint) -> bool {
+        let Self { engine, request, target, .. } = *self;
+        for (scope, span) in [(Scope::Site, rule.ban), (Scope::Everywhere, rule.eject)] {
+            if let Some(span) = span {
+                engine.ban(&Ban { request, target, upstream, rule: &rule.name, scope, span });
+            }
+        }
+        rule.retry
+    }
+}
+
+/// The fault of an answer that a rule is about. It is the site that refuses: no breaker counts it.
+pub(crate) fn refused(code: Option<u16>) -> Fault {
+    let why = "the site refuses this proxy, as a rule says";
+    Fault { code, ..Fault::new(Side::Origin, Stage::FirstByte, Kind::Denied, why) }
+}
+
+/// Reads the beginning of a body.
+async fn begin_body<R: AsyncRead + Unpin>(length: BodyLength, reader: &mut R, buffer: &mut bytes::BytesMut) {
+    let enough = match length {
+        BodyLength::None => 0,
+        BodyLength::Exact(length) => usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY),
+        BodyLength::Chunked | BodyLength::UntilClose => MAX_BODY,
+    };
+    let reading = async {
+        while buffer.len() < enough && !(length == BodyLength::Chunked && buffer.ends_with(b"0\r\n\r\n")) {
+            buffer.reserve(READ);
+            // What ends here is noticed again by whoever passes the body on.
+            if !matches!(reader.read_buf(buffer).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    // What is there by then is what is looked at.
+    drop(timeout(BODY_LIMIT, reading).await);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proxywhirl_net::http1::Headers;
+
+    use super::*;
+
+    fn pattern(text: &str) -> Option<Pattern> {
+        Some(Pattern(Regex::new(text).unwrap()))
+    }
+
+    #[test]
+    fn a_domain_covers_what_is_below_it_and_nothing_beside() {
+        let below = HostPattern::parse("*.Shop.example").unwrap();
+        for (host, covered) in
+            [("shop.example", true), ("www.shop.example", true), ("myshop.example", false), ("example", false)]
+        {
+            assert_eq!(below.covers(host), covered, "{host}");
+        }
+        let exactly = HostPattern::parse("127.0.0.1").unwrap();
+        assert!(exactly.covers("127.0.0.1") && !exactly.covers("1.127.0.0.1"));
+        assert!(HostPattern::parse("*.").is_err() && HostPattern::parse("a b").is_err());
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let mut headers = Headers::new();
+        headers.append("Server", "guard").unwrap();
+        let head = ResponseHead { status: 403, reason: String::new(), minor_version: 1, headers };
+        let holds = |test: AnswerTest, body: &[u8]| {
+            let length = BodyLength::Exact(100);
+            test.holds(&Observed { head: &head, length, body, took: Duration::from_secs(3) })
+        };
+        let status = |text: &str| AnswerTest { status: Some(text.parse().unwrap()), ..AnswerTest::default() };
+        assert!(holds(status("400-499"), b"") && !holds(status("429"), b""));
+        let server = |text: &str| vec![("server".to_owned(), pattern(text).unwrap())];
+        assert!(holds(AnswerTest { headers: server("^gu"), ..status("403") }, b""));
+        assert!(!holds(AnswerTest { headers: server("nginx"), ..status("403") }, b""));
+        assert!(holds(AnswerTest { body: pattern("(?i)captcha"), ..AnswerTest::default() }, b"<b>CAPTCHA</b>"));
+        assert!(!holds(AnswerTest { body: pattern("captcha"), ..status("403") }, b"welcome"));
+        let (smaller, larger) = (Some(101), Some(99));
+        assert!(holds(AnswerTest { smaller, larger, ..AnswerTest::default() }, b""));
+        assert!(!holds(AnswerTest { smaller: Some(100), ..AnswerTest::default() }, b""));
+        let slower = |seconds| AnswerTest { slower: Some(Duration::from_secs(seconds)), ..AnswerTest::default() };
+        assert!(holds(slower(2), b"") && !holds(slower(3), b""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_beginning_of_a_body_is_bounded_in_size_and_time() {
+        let endless = tokio::io::repeat(b'x');
+        let mut buffer = bytes::BytesMut::new();
+        begin_body(BodyLength::UntilClose, &mut { endless }, &mut buffer).await;
+        assert!((MAX_BODY..=2 * MAX_BODY).contains(&buffer.len()), "{}", buffer.len());
+        let (_silent, mut reader) = tokio::io::duplex(64);
+        let mut buffer = bytes::BytesMut::from(&b"4\r\nwell\r\n0\r\n\r\n"[..]);
+        begin_body(BodyLength::Chunked, &mut reader, &mut buffer).await;
+        let began = tokio::time::Instant::now();
+        begin_body(BodyLength::Exact(100), &mut reader, &mut buffer).await;
+        assert_eq!(began.elapsed(), BODY_LIMIT);
+    }
+}

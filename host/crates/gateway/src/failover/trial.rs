@@ -1,0 +1,51 @@
+//! One use of a member, and what an answer that came through it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::{Endpoint, Lease};
+use proxywhirl_net::{Forward, Stream};
+use tokio::time::Instant;
+
+/// One use of a member.
+pub(crate) struct Trial {
+    pub(super) lease: Lease,
+    pub(super) number: u32,
+    pub(super) began: Instant,
+}
+
+/// The attempt that was answered.
+pub(crate) struct Won<T> {
+    pub(crate) trial: Trial,
+    /// From the start of the dial to the answer.
+    pub(crate) latency: Duration,
+    pub(crate) answer: T,
+}
+
+/// What an answer says of the origin.
+pub(crate) trait Evidence {
+    /// Whether the origin has served the request, so that those who failed before have failed by themselves.
+    fn acquits_origin(&self) -> bool {
+        true
+    }
+}
+
+impl Evidence for Stream {}
+impl Evidence for Forward {}
+
+impl Trial {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.lease.member().endpoint
+    }
+
+    /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        self.lease.member().live.patience(most)
+    }
+
+    /// The same, begun so long ago: what went before was not its time.
+    pub(crate) fn since(self, ago: Duration) -> Self {
+        let now = Instant::now();
+        Self { began: now.checked_sub(ago).unwrap_or(now), ..self }
+    }
+}

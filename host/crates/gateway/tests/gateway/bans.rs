@@ -1,0 +1,152 @@
+//! Rules about bans: what a site refuses is asked for elsewhere, and who was refused is kept away from it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proxywhirl_core::event::Topic;
+use proxywhirl_gateway::{AnswerTest, BanRule, GatewayConfig, Pattern, Trigger, TunnelEnd};
+use proxywhirl_world::{Behaviour, Protocol};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::clients::{Client, body, status};
+use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn rule(trigger: Trigger) -> BanRule {
+    BanRule { name: "refused".to_owned(), hosts: Vec::new(), trigger, retry: true, ban: Some(MINUTE), eject: None }
+}
+
+fn by_status(statuses: &str) -> Trigger {
+    Trigger::Answer(Box::new(AnswerTest { status: Some(statuses.parse().unwrap()), ..AnswerTest::default() }))
+}
+
+fn by_body(pattern: &str) -> Trigger {
+    let body = Some(Pattern(pattern.parse().unwrap()));
+    Trigger::Answer(Box::new(AnswerTest { body, ..AnswerTest::default() }))
+}
+
+fn obeying(rule: BanRule) -> GatewayConfig {
+    GatewayConfig { bans: vec![rule], ..limits() }
+}
+
+#[tokio::test]
+async fn who_is_refused_by_status_or_by_its_page_is_asked_once_and_keeps_its_health() {
+    let origin = origin().await;
+    for (behaviour, trigger) in
+        [(Behaviour::AnswerStatus(403), by_status("403,429")), (Behaviour::AlwaysOk, by_body("(?i)free wi-fi"))]
+    {
+        let bad = upstream(Protocol::Http, behaviour).await;
+        let good =
+            [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+        let scene = Scene::with(&[bad.url(), good[0].url(), good[1].url()], obeying(rule(trigger))).await;
+        let mut told = scene.engine.subscribe(&[Topic::ProxyBanned], 10);
+        for number in 1..=9 {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{behaviour} {number}: {reply}");
+        }
+        assert_eq!(bad.seen().len(), 1, "{behaviour}");
+        assert_eq!(scene.failures(&bad.url()), 0, "{behaviour}: a ban is no fault");
+        let event = timeout(LIMIT, told.next()).await.unwrap().unwrap();
+        assert!(
+            event.payload.contains("\"site\":\"127.0.0.1\"") && event.payload.contains("\"banned\":true"),
+            "{event:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_no_rule_is_about_comes_through_whole() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], obeying(rule(by_body("captcha")))).await;
+    for (path, length) in [("/bytes/300000", 300_000), ("/chunked/10", 0), ("/status/204", 0)] {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), path).await;
+        assert!((200..300).contains(&status(&reply)), "{path}: {reply}");
+        assert!(body(&reply).len() >= length, "{path}: {}", body(&reply).len());
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_wrong_does_not_empty_the_pool() {
+    let origin = origin().await;
+    let mut urls = Vec::new();
+    let mut upstreams = Vec::new();
+    for _ in 0..4 {
+        let one = upstream(Protocol::Http, Behaviour::Healthy).await;
+        urls.push(one.url());
+        upstreams.push(one);
+    }
+    let scene = Scene::with(&urls, obeying(rule(by_status("200")))).await;
+    let mut told = scene.engine.subscribe(&[Topic::ProxyBanned], 100);
+    for _ in 0..6 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{reply}");
+    }
+    let mut banned = Vec::new();
+    for _ in 0..4 {
+        banned.push(timeout(LIMIT, told.next()).await.unwrap().unwrap().payload.contains("\"banned\":true"));
+    }
+    assert_eq!(banned, [true, true, false, false], "half of the pool stays");
+    assert!(upstreams.iter().filter(|upstream| upstream.seen().len() > 2).count() == 2);
+}
+
+/// A ClientHello.
+fn hello() -> Vec<u8> {
+    [&[0x16, 3, 1, 0, 64][..], &[1, 0, 0, 60], &[7; 60]].concat()
+}
+
+/// What a client that begins with TLS gets back.
+async fn greeted(scene: &Scene) -> Vec<u8> {
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&hello()).await.unwrap();
+    let mut answer = vec![0; 7];
+    timeout(LIMIT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn an_alert_leads_elsewhere_and_bans() {
+    let refusing = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"\x15\x03\x03\0\x02\x02\x28"], Then::Echo).await;
+    let echo = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n"], Then::Echo).await;
+    let scene = Scene::with(&[&refusing.url, &echo.url], obeying(rule(Trigger::Tunnel(vec![TunnelEnd::Alert])))).await;
+    let mut told = scene.engine.subscribe(&[Topic::ProxyBanned], 10);
+    for _ in 0..4 {
+        assert_eq!(greeted(&scene).await, hello()[..7]);
+    }
+    let event = timeout(LIMIT, told.next()).await.unwrap().unwrap();
+    assert!(event.payload.contains(&refusing.url), "{event:?}");
+    assert_eq!(scene.failures(&refusing.url), 0);
+}
+
+#[tokio::test]
+async fn an_alert_that_everybody_gets_reaches_the_client() {
+    let alert = b"\x15\x03\x03\0\x02\x02\x28";
+    let refusing = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"\x15\x03\x03\0\x02\x02\x28"], Then::Echo).await;
+    for retry in [true, false] {
+        let rule = BanRule { retry, ..rule(Trigger::Tunnel(vec![TunnelEnd::Alert])) };
+        let scene = Scene::with(&[&refusing.url], obeying(rule)).await;
+        assert_eq!(greeted(&scene).await, alert);
+    }
+}
+
+#[tokio::test]
+async fn who_is_ejected_is_asked_for_no_site_and_the_last_one_stays() {
+    let bad = [
+        upstream(Protocol::Http, Behaviour::AnswerStatus(403)).await,
+        upstream(Protocol::Http, Behaviour::AnswerStatus(403)).await,
+    ];
+    let eject = BanRule { ban: None, eject: Some(MINUTE), ..rule(by_status("403")) };
+    let scene = Scene::with(&[bad[0].url(), bad[1].url()], obeying(eject)).await;
+    for site in [1, 2, 3] {
+        let origin = SocketAddr::from(([127, 0, 0, site], 80));
+        assert_eq!(status(&Client::Get.ask(scene.addr, origin, "/").await), 403);
+    }
+    let mut asked = bad.map(|upstream| upstream.seen().len());
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 3], "the guard leaves one of two, and its answer is better than none");
+}
