@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_gateway::GatewayConfig;
+use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
 use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
-use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span};
+use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
 use super::plugins::PluginsSettings;
 use super::sources::{self, SourceSettings};
 
@@ -129,7 +129,7 @@ impl Settings {
         let default = Self::default();
         Ok(Self {
             listen: file.listen.unwrap_or(default.listen),
-            gateway: gateway(&file.gateway).map_err(wrong)?,
+            gateway: GatewayConfig { upstream_idle: idle(&file.upstream), ..gateway(&file.gateway).map_err(wrong)? },
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
@@ -200,6 +200,15 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
     })
 }
 
+fn idle(written: &UpstreamSection) -> IdleConfig {
+    let default = IdleConfig::default();
+    IdleConfig {
+        timeout: span(written.idle_timeout, default.timeout),
+        per_member: written.idle_per_proxy.unwrap_or(default.per_member),
+        total: written.idle_total.unwrap_or(default.total),
+    }
+}
+
 fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
     let default = BreakerConfig::default();
     let min_success = written.min_success.unwrap_or(default.min_success);
@@ -250,6 +259,13 @@ mod tests {
         let settings = settings(text).unwrap();
         assert_eq!(settings.store.as_deref(), Some(Path::new("/etc/proxywhirl/pool.db")));
         assert_eq!(settings.sources[0].location, "/etc/proxywhirl/own.txt");
+    }
+
+    #[test]
+    fn connections_that_wait_are_bounded_as_written() {
+        let settings = settings("[upstream]\nidle_timeout = \"5s\"\nidle_per_proxy = 0\n").unwrap();
+        let expected = IdleConfig { timeout: Duration::from_secs(5), per_member: 0, ..IdleConfig::default() };
+        assert_eq!(settings.gateway.upstream_idle, expected);
     }
 
     #[test]

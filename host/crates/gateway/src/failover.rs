@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use proxywhirl_core::fault::{Hurt, Retry};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Endpoint, Fault, Kind, Lease, MemberId, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Lease, Member, MemberId, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -119,6 +119,10 @@ enum Event<T> {
 impl Trial {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.lease.member().endpoint
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        self.lease.member()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod attempt;
 mod payload;
 mod streamed;
 
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
-use proxywhirl_net::{Forward, RequestForm, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use proxywhirl_net::{Stream, relay};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Gateway;
 use crate::failover::{Failover, Repeat, Won};
@@ -24,8 +25,12 @@ use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
 use crate::stall::Stalling;
 use answer::{Answer, Inbound, Passed, Rules};
-use asked::Asked;
+use asked::{After, Asked};
+use attempt::{Answered, attempt};
 use payload::Payload;
+
+/// So much of a body is passed on through the thread's buffer, or by the kernel, rather than through one of its own.
+const LARGE: u64 = 16 * 1024;
 
 /// Serves one request of a client.
 pub(crate) async fn serve<S>(
@@ -36,7 +41,7 @@ pub(crate) async fn serve<S>(
     record: Record<'_>,
 ) -> Next
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let target = record.target.clone();
     let mut failover =
@@ -89,7 +94,7 @@ async fn exchange<S>(
     failover: &mut Failover<'_>,
 ) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match Payload::take(client, buffer, asked).await {
         Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover).await,
@@ -98,13 +103,6 @@ where
         }
         Err(fault) => Served::failed(fault),
     }
-}
-
-/// An upstream that has answered.
-struct Answered {
-    inbound: Inbound<Stream>,
-    form: RequestForm,
-    answer: Answer,
 }
 
 /// Serves a request whose body is at hand.
@@ -117,7 +115,7 @@ async fn whole<S>(
     failover: &mut Failover<'_>,
 ) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let repeat = match (asked.is_idempotent(), body.is_empty()) {
         (false, _) => Repeat::Unseen,
@@ -125,7 +123,7 @@ where
         (true, true) => Repeat::Overtake,
     };
     let won = failover.run(repeat, |endpoint| async move { attempt(gateway, &endpoint, asked, body).await }).await;
-    let Won { mut trial, latency, answer: Answered { inbound, form, answer } } = match won {
+    let Won { mut trial, latency, answer: Answered { inbound, form, answer, after } } = match won {
         Ok(won) => won,
         Err(fault) => return Served::failed(fault),
     };
@@ -136,60 +134,41 @@ where
         let end = upgrade(gateway, client, buffer, inbound, answer).await;
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
-        let Inbound { reader, buffer } = inbound;
-        let mut inbound = Inbound { reader: Stalling::new(reader, gateway.config().stall_timeout), buffer };
-        let mut client = Stalling::new(client, gateway.config().stall_timeout);
         let rules = Rules { asked, form: &form, config: gateway.config() };
-        let Passed { status, end } = answer::pass(&mut inbound, &mut client, rules, answer, asked.keeps_alive).await;
+        let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
+        if let (After::Keep, Some(limit)) = (after, idle) {
+            gateway.idle().put(trial.member(), reader, buffer, limit);
+        }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     }
 }
 
-/// Sends the request through one upstream, up to the head of the answer.
-async fn attempt(gateway: &Gateway, endpoint: &Endpoint, asked: &Asked, body: &[u8]) -> Result<Answered, Fault> {
-    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
-    let mut bytes = asked.render(&form)?;
-    bytes.extend_from_slice(body);
-    let rules = Rules { asked, form: &form, config: gateway.config() };
-    let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
-    let sent_and_read = async {
-        if body.is_empty() {
-            return match send(&mut inbound.reader, &bytes).await {
-                Ok(()) => answer::read(&mut inbound, rules).await,
-                // An upstream that closed its reading side may have said why.
-                Err(fault) => answer::read(&mut inbound, rules).await.map_err(|_| fault),
-            };
-        }
-        both(&mut inbound, &bytes, rules).await
+/// Passes an answer on to the client, and gives the upstream's connection back.
+async fn pass<S>(
+    client: &mut S,
+    inbound: Inbound<Stream>,
+    rules: Rules<'_>,
+    answer: Answer,
+) -> (Inbound<Stream>, Passed)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limit = rules.config.stall_timeout;
+    let Inbound { reader: mut stream, buffer } = inbound;
+    let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
+    let mut client = Stalling::new(client, limit);
+    let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
+        Ok(begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
+            Some(left) => {
+                let copied = relay::pass(*inbound.reader.get_mut(), *client.get_mut(), left, limit).await;
+                begun.over(copied, &[])
+            }
+            None => answer::finish(&mut inbound, &mut client, begun).await,
+        },
+        Err(passed) => passed,
     };
-    let answer = answer::timed(gateway.config().response_timeout, sent_and_read).await?;
-    Ok(Answered { inbound, form, answer })
-}
-
-/// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read
-/// it, and would never be heard if it had to be sent first.
-async fn both(inbound: &mut Inbound<Stream>, bytes: &[u8], rules: Rules<'_>) -> Result<Answer, Fault> {
-    let Inbound { reader: stream, buffer } = inbound;
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut half = Inbound { reader, buffer: std::mem::take(buffer) };
-    let result = {
-        let mut reading = std::pin::pin!(answer::read(&mut half, rules));
-        tokio::select! {
-            biased;
-            answer = &mut reading => answer,
-            sent = send(&mut writer, bytes) => match sent {
-                Ok(()) => reading.await,
-                Err(fault) => reading.await.map_err(|_| fault),
-            },
-        }
-    };
-    *buffer = half.buffer;
-    result
-}
-
-async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
-    writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
-    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+    let Inbound { buffer, .. } = inbound;
+    (Inbound { reader: stream, buffer }, passed)
 }
 
 /// Passes an upgrade on: what follows the head of the answer is of another protocol.
@@ -201,7 +180,7 @@ async fn upgrade<S>(
     answer: Answer,
 ) -> Result<(), Fault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut bytes = answer::upgraded(answer)?;
     bytes.extend_from_slice(&inbound.buffer);

@@ -10,6 +10,7 @@ mod config;
 mod dechunk;
 mod failover;
 mod forward;
+mod idle;
 mod ingress;
 mod record;
 mod reply;
@@ -28,7 +29,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use idle::IdleConnections;
+
 pub use config::GatewayConfig;
+pub use idle::IdleConfig;
 pub use serve::Drained;
 
 /// Serves clients. Clones share everything.
@@ -40,6 +44,7 @@ pub struct Gateway {
 struct Parts {
     engine: Arc<Engine>,
     dialer: Dialer,
+    idle: IdleConnections,
     config: GatewayConfig,
 }
 
@@ -47,7 +52,8 @@ impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        Self { parts: Arc::new(Parts { engine, dialer, config }) }
+        let idle = IdleConnections::new(config.upstream_idle);
+        Self { parts: Arc::new(Parts { engine, dialer, idle, config }) }
     }
 
     /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
@@ -60,7 +66,7 @@ impl Gateway {
     /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
     pub async fn session<S>(&self, client: S, peer: Option<SocketAddr>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         session::run(self, client, peer, &CancellationToken::new()).await;
     }
@@ -77,5 +83,9 @@ impl Gateway {
 
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.parts.dialer
+    }
+
+    pub(crate) fn idle(&self) -> &IdleConnections {
+        &self.parts.idle
     }
 }

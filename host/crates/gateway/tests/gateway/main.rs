@@ -6,6 +6,7 @@ mod failover;
 mod forward;
 mod hostile;
 mod life;
+mod reuse;
 mod scene;
 mod tunnel;
 mod wishes;
