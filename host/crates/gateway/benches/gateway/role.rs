@@ -158,7 +158,7 @@ fn served(binary: &str, urls: &[String]) -> (Child, SocketAddr) {
     // A port that was free a moment ago.
     let addr = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!(
-        "listen = \"{addr}\"\n[control]\nsocket = false\n[check]\nrecheck = false\n[[sources]]\nname = \"own\"\n\
+        "listen = \"{addr}\"\n[control]\nsocket = false\n[[sources]]\nname = \"own\"\n\
          location = \"own.txt\"\ntrust = true\n"
     );
     let file = folder.path().join("proxywhirl.toml");
