@@ -1,5 +1,6 @@
 //! `proxywhirl serve`: the gateway.
 
+mod files;
 mod operating;
 
 use std::path::PathBuf;
@@ -127,6 +128,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
     }
+    files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let listener = wiring::bind(&settings.listen).await?;
     let address = wiring::local_address(&listener)?;

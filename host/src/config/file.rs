@@ -127,6 +127,12 @@ pub struct UpstreamSection {
     pub verify: Option<bool>,
     /// Certificates that are trusted beside the system's, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// How long a connection to an HTTP proxy waits for its next request.
+    pub idle_timeout: Option<Span>,
+    /// Connections that wait, for each proxy.
+    pub idle_per_proxy: Option<usize>,
+    /// Connections that wait, in all.
+    pub idle_total: Option<usize>,
 }
 
 /// `[pool]`

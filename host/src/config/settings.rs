@@ -7,14 +7,14 @@ use std::time::Duration;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
 use proxywhirl_engine::EngineConfig;
-use proxywhirl_gateway::GatewayConfig;
+use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
 use super::bans;
 use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
-use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span};
+use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
 use super::plugins::PluginsSettings;
 use super::retry;
 use super::size::Size;
@@ -144,6 +144,7 @@ impl Settings {
             listen: file.listen.unwrap_or(default.listen),
             gateway: GatewayConfig {
                 bans: bans::meaning(&file.bans).map_err(wrong)?,
+                upstream_idle: idle(&file.upstream),
                 ..gateway(&file.gateway).map_err(wrong)?
             },
             max_banned: bans::share(file.pool.max_banned).map_err(wrong)?,
@@ -228,6 +229,7 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
         max_head,
         bans: default.bans,
+        upstream_idle: default.upstream_idle,
         pseudonym: default.pseudonym,
     })
 }
@@ -240,6 +242,15 @@ fn first_flight(written: Option<Size>, default: usize) -> Result<usize, String> 
         return Err(format!("gateway.first_flight {size} is more than {MOST}"));
     }
     Ok(usize::try_from(size.0).unwrap_or(default))
+}
+
+fn idle(written: &UpstreamSection) -> IdleConfig {
+    let default = IdleConfig::default();
+    IdleConfig {
+        timeout: span(written.idle_timeout, default.timeout),
+        per_member: written.idle_per_proxy.unwrap_or(default.per_member),
+        total: written.idle_total.unwrap_or(default.total),
+    }
 }
 
 fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
@@ -292,6 +303,13 @@ mod tests {
         let settings = settings(text).unwrap();
         assert_eq!(settings.store.as_deref(), Some(Path::new("/etc/proxywhirl/pool.db")));
         assert_eq!(settings.sources[0].location, "/etc/proxywhirl/own.txt");
+    }
+
+    #[test]
+    fn connections_that_wait_are_bounded_as_written() {
+        let settings = settings("[upstream]\nidle_timeout = \"5s\"\nidle_per_proxy = 0\n").unwrap();
+        let expected = IdleConfig { timeout: Duration::from_secs(5), per_member: 0, ..IdleConfig::default() };
+        assert_eq!(settings.gateway.upstream_idle, expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bans::BanRule;
+use crate::idle::IdleConfig;
 
 /// The limits of a gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,8 @@ pub struct GatewayConfig {
     pub idle_timeout: Duration,
     /// How long a tunnel or a body may go without a byte before it is ended.
     pub stall_timeout: Duration,
+    /// Connections to HTTP proxies that wait for their next request.
+    pub upstream_idle: IdleConfig,
     /// The largest head, of a client or an upstream, in bytes.
     pub max_head: usize,
     /// How many clients may be connected to one listener; further ones wait in its backlog.
@@ -59,6 +62,7 @@ impl Default for GatewayConfig {
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_mins(5),
+            upstream_idle: IdleConfig::default(),
             max_head: 64 * 1024,
             max_connections: 10_000,
             drain: Duration::from_secs(10),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod attempt;
 mod doubt;
 mod payload;
 mod streamed;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
-use proxywhirl_net::{Forward, RequestForm, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use proxywhirl_net::{Stream, relay};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::Gateway;
@@ -26,9 +27,13 @@ use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
 use crate::stall::Stalling;
 use answer::{Answer, Inbound, Passed, Rules};
-use asked::Asked;
+use asked::{After, Asked};
+use attempt::{Answered, attempt};
 use doubt::{Doubt, Weighed};
 use payload::Payload;
+
+/// So much of a body is passed on through the thread's buffer, or by the kernel, rather than through one of its own.
+const LARGE: u64 = 16 * 1024;
 
 /// Serves one request of a client.
 pub(crate) async fn serve<S>(
@@ -39,7 +44,7 @@ pub(crate) async fn serve<S>(
     record: Record<'_>,
 ) -> Next
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let target = record.target.clone();
     let mut failover = Failover::new(gateway.means(), record.request, &target, record.wanted.clone());
@@ -91,7 +96,7 @@ async fn exchange<S>(
     failover: &mut Failover<'_>,
 ) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match Payload::take(client, buffer, asked).await {
         Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover).await,
@@ -100,13 +105,6 @@ where
         }
         Err(fault) => Served::failed(fault),
     }
-}
-
-/// An upstream that has answered.
-struct Answered {
-    inbound: Inbound<Stream>,
-    form: RequestForm,
-    answer: Answer,
 }
 
 /// Serves a request whose body is at hand.
@@ -119,7 +117,7 @@ async fn whole<S>(
     failover: &mut Failover<'_>,
 ) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let repeat = match (asked.is_idempotent(), body.is_empty()) {
         (false, _) => Repeat::Unseen,
@@ -149,17 +147,17 @@ where
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
-    let Answered { inbound, form, answer } = answered;
+    let Answered { inbound, form, answer, after } = answered;
     let upstream = Some(upstream);
     let served = if answer.head.status == 101 {
         let end = upgrade(gateway, client, buffer, inbound, answer).await;
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
-        let Inbound { reader, buffer } = inbound;
-        let mut inbound = Inbound { reader: Stalling::new(reader, gateway.config().stall_timeout), buffer };
-        let mut client = Stalling::new(client, gateway.config().stall_timeout);
         let rules = Rules { asked, form: &form, config: gateway.config() };
-        let Passed { status, end } = answer::pass(&mut inbound, &mut client, rules, answer, asked.keeps_alive).await;
+        let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
+        if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
+            gateway.idle().put(trial.member(), reader, buffer, limit);
+        }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };
     // The trial is kept until the end: as long is the member in use.
@@ -167,51 +165,32 @@ where
     served
 }
 
-/// Sends the request through one upstream, up to the head of the answer.
-async fn attempt(gateway: &Gateway, endpoint: &Endpoint, asked: &Asked, body: &[u8]) -> Result<Answered, Fault> {
-    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
-    let mut bytes = asked.render(&form)?;
-    bytes.extend_from_slice(body);
-    let rules = Rules { asked, form: &form, config: gateway.config() };
-    let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
-    let sent_and_read = async {
-        if body.is_empty() {
-            return match send(&mut inbound.reader, &bytes).await {
-                Ok(()) => answer::read(&mut inbound, rules).await,
-                // An upstream that closed its reading side may have said why.
-                Err(fault) => answer::read(&mut inbound, rules).await.map_err(|_| fault),
-            };
-        }
-        both(&mut inbound, &bytes, rules).await
+/// Passes an answer on to the client, and gives the upstream's connection back.
+async fn pass<S>(
+    client: &mut S,
+    inbound: Inbound<Stream>,
+    rules: Rules<'_>,
+    answer: Answer,
+) -> (Inbound<Stream>, Passed)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limit = rules.config.stall_timeout;
+    let Inbound { reader: mut stream, buffer } = inbound;
+    let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
+    let mut client = Stalling::new(client, limit);
+    let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
+        Ok(begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
+            Some(left) => {
+                let copied = relay::pass(*inbound.reader.get_mut(), *client.get_mut(), left, limit).await;
+                begun.over(copied, &[])
+            }
+            None => answer::finish(&mut inbound, &mut client, begun).await,
+        },
+        Err(passed) => passed,
     };
-    let answer = answer::timed(gateway.config().response_timeout, sent_and_read).await?;
-    Ok(Answered { inbound, form, answer })
-}
-
-/// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read
-/// it, and would never be heard if it had to be sent first.
-async fn both(inbound: &mut Inbound<Stream>, bytes: &[u8], rules: Rules<'_>) -> Result<Answer, Fault> {
-    let Inbound { reader: stream, buffer } = inbound;
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut half = Inbound { reader, buffer: std::mem::take(buffer) };
-    let result = {
-        let mut reading = std::pin::pin!(answer::read(&mut half, rules));
-        tokio::select! {
-            biased;
-            answer = &mut reading => answer,
-            sent = send(&mut writer, bytes) => match sent {
-                Ok(()) => reading.await,
-                Err(fault) => reading.await.map_err(|_| fault),
-            },
-        }
-    };
-    *buffer = half.buffer;
-    result
-}
-
-async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
-    writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
-    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+    let Inbound { buffer, .. } = inbound;
+    (Inbound { reader: stream, buffer }, passed)
 }
 
 /// Passes an upgrade on: what follows the head of the answer is of another protocol.
@@ -223,7 +202,7 @@ async fn upgrade<S>(
     answer: Answer,
 ) -> Result<(), Fault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut bytes = answer::upgraded(answer)?;
     bytes.extend_from_slice(&inbound.buffer);

@@ -11,6 +11,7 @@ mod config;
 mod dechunk;
 mod failover;
 mod forward;
+mod idle;
 mod ingress;
 mod record;
 mod reply;
@@ -33,6 +34,8 @@ pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 pub use config::{GatewayConfig, RetryConfig};
 use failover::Means;
 use failover::budget::RetryBudget;
+pub use idle::IdleConfig;
+use idle::IdleConnections;
 pub use serve::Drained;
 
 /// Serves clients. Clones share everything.
@@ -44,6 +47,7 @@ pub struct Gateway {
 struct Parts {
     engine: Arc<Engine>,
     dialer: Dialer,
+    idle: IdleConnections,
     config: GatewayConfig,
     budget: RetryBudget,
 }
@@ -53,7 +57,8 @@ impl Gateway {
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
         let budget = RetryBudget::new(config.retry);
-        Self { parts: Arc::new(Parts { engine, dialer, config, budget }) }
+        let idle = IdleConnections::new(config.upstream_idle);
+        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }) }
     }
 
     /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
@@ -66,7 +71,7 @@ impl Gateway {
     /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
     pub async fn session<S>(&self, client: S, peer: Option<SocketAddr>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         session::run(self, client, peer, &CancellationToken::new()).await;
     }
@@ -87,5 +92,9 @@ impl Gateway {
 
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.parts.dialer
+    }
+
+    pub(crate) fn idle(&self) -> &IdleConnections {
+        &self.parts.idle
     }
 }

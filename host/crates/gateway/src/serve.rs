@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
 
 /// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
 const REST: Duration = Duration::from_millis(100);
+/// How often connections to upstreams that wait are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// How the sessions of a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +27,14 @@ pub struct Drained {
 pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &CancellationToken) -> Drained {
     let mut sessions = JoinSet::new();
     let limit = gateway.config().max_connections;
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(ended) = sessions.join_next() => report(&ended),
+            _ = sweep.tick() => gateway.idle().sweep(&gateway.engine().snapshot()),
             accepted = listener.accept(), if sessions.len() < limit => match accepted {
                 Ok((client, peer)) => {
                     // Without it, the last bytes of an answer would wait for the client's acknowledgement.

@@ -46,7 +46,7 @@ pub(crate) enum Next {
 /// Serves one client until it leaves, fails, or is told to.
 pub(crate) async fn run<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut session = Session { gateway, client, buffer: BytesMut::new(), peer, stop };
     let end = session.converse().await;
@@ -62,7 +62,7 @@ struct Session<'g, S> {
     stop: &'g CancellationToken,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     async fn converse(&mut self) -> Next {
         if !self.arrives(self.gateway.config().head_timeout).await {
             return Next::Close;

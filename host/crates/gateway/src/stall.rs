@@ -29,6 +29,11 @@ impl<S> Stalling<S> {
     pub(crate) const fn new(inner: S, limit: Duration) -> Self {
         Self { inner, reading: Watch::new(limit), writing: Watch::new(limit) }
     }
+
+    /// The stream itself, without limits.
+    pub(crate) const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
 }
 
 impl Watch {

@@ -83,7 +83,7 @@ pub(crate) async fn serve<S>(
     record: Record<'_>,
 ) -> Next
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let name = record.target.clone();
     let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
@@ -245,7 +245,7 @@ pub(crate) async fn relay<S>(
     mut upstream: Stream,
 ) -> Result<(), Fault>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let idle = gateway.config().stall_timeout;
     if !early.is_empty() {

@@ -69,6 +69,18 @@ pub enum RequestForm {
     Origin,
 }
 
+impl RequestForm {
+    /// The form that this upstream takes.
+    #[must_use]
+    pub fn of(upstream: &Endpoint) -> Self {
+        if upstream.scheme.is_http() {
+            Self::Absolute { proxy_authorization: upstream.credentials.as_ref().map(connect::basic) }
+        } else {
+            Self::Origin
+        }
+    }
+}
+
 impl fmt::Debug for RequestForm {
     /// Without the credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,12 +177,12 @@ impl Dialer {
     /// # Errors
     /// The fault of the stage that failed, or in which the deadline passed.
     pub async fn forward(&self, upstream: &Endpoint, target: &Target) -> Result<Forward, Fault> {
-        if upstream.scheme.is_http() {
-            let proxy_authorization = upstream.credentials.as_ref().map(connect::basic);
-            let form = RequestForm::Absolute { proxy_authorization };
-            return Ok(Forward { stream: self.connect(upstream).await?, form });
-        }
-        Ok(Forward { stream: self.tunnel(upstream, target).await?, form: RequestForm::Origin })
+        let form = RequestForm::of(upstream);
+        let stream = match form {
+            RequestForm::Absolute { .. } => self.connect(upstream).await?,
+            RequestForm::Origin => self.tunnel(upstream, target).await?,
+        };
+        Ok(Forward { stream, form })
     }
 
     fn deadline(&self) -> Instant {

@@ -3,8 +3,14 @@
 //! A side that closes is closed towards the other, and the other direction goes on (half-close): `nc`, FTP and HTTP/1.0
 //! clients do that. The buffer belongs to the thread, not to the tunnel: bytes stay with a tunnel only while the other
 //! side does not take them, so an idle tunnel holds no buffer, and a full one never more than [`BUFFER`] a direction.
+//! Between two TCP connections, a direction that is busy is copied by the kernel where that can do it ([`splice`]).
 //! `tokio::io::copy_bidirectional` holds two buffers for each tunnel, and does not say which side failed.
 
+#[cfg(target_os = "linux")]
+mod splice;
+
+#[cfg(target_os = "linux")]
+use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -13,10 +19,24 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+#[cfg(target_os = "linux")]
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+
+use crate::http1::CopyError;
+#[cfg(target_os = "linux")]
+use crate::stream::Stream;
 
 /// The most bytes that are on their way in one direction. Bulk transfers cost 40 % of the CPU that 8 kB buffers cost.
 pub const BUFFER: usize = 64 * 1024;
+
+/// A read of so much says that there is more to come, and that it pays to let the kernel copy it.
+#[cfg(target_os = "linux")]
+const BUSY: usize = BUFFER / 2;
+
+/// The kernel goes on copying as long as it finds so much at a time.
+#[cfg(target_os = "linux")]
+const STILL_BUSY: usize = BUFFER / 8;
 
 /// What a tunnel carried, and how it ended.
 #[derive(Debug)]
@@ -50,8 +70,8 @@ thread_local! {
 /// Copies both ways until both sides have closed, one fails, or nothing has moved for `idle`.
 pub async fn relay<A, B>(client: &mut A, upstream: &mut B, idle: Option<Duration>) -> Relayed
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut up = Direction::default();
     let mut down = Direction::default();
@@ -82,13 +102,57 @@ where
     Relayed { up: up.moved, down: down.moved, end }
 }
 
-/// One direction of a tunnel.
+/// Passes so many bytes on, unless either side fails or nothing has moved for `idle`.
+///
+/// # Errors
+/// [`CopyError`] says which side failed, or was waited for in vain.
+pub async fn pass<R, W>(from: &mut R, to: &mut W, length: u64, idle: Duration) -> Result<(), CopyError>
+where
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    let mut direction = Direction::of(length);
+    // Most bodies are there before anybody has to wait.
+    let mut idleness = None;
+    poll_fn(|context| {
+        let mut scratch = SCRATCH.take();
+        scratch.resize(BUFFER, 0);
+        let left_before = (direction.left, direction.moved);
+        let passed = direction.poll(context, from, to, &mut scratch);
+        SCRATCH.set(scratch);
+        match passed {
+            Poll::Ready(Ok(())) => {
+                Poll::Ready(direction.refused.take().map_or(Ok(()), |error| Err(CopyError::Write(error))))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(CopyError::Read(error.into()))),
+            Poll::Pending => {
+                let moved = (direction.left, direction.moved) != left_before;
+                ready!(idleness.get_or_insert_with(|| Idleness::new(idle)).poll(context, moved));
+                let why = format!("no byte for {:.0} s", idle.as_secs_f64());
+                let stalled = io::Error::new(io::ErrorKind::TimedOut, why);
+                let is_receiver = direction.holds();
+                Poll::Ready(Err(if is_receiver { CopyError::Write(stalled) } else { CopyError::Read(stalled.into()) }))
+            }
+        }
+    })
+    .await
+}
+
+/// One direction of a tunnel, or a body.
 #[derive(Default)]
 struct Direction {
     state: State,
+    /// How much is still to be read, if that is known; the receiving side is not closed then.
+    left: Option<u64>,
     /// What was read and has not been taken yet, from `taken` on; not allocated when there is none.
     held: Vec<u8>,
     taken: usize,
+    /// What the kernel has read and the other side has not taken yet; none when there is nothing.
+    #[cfg(target_os = "linux")]
+    pipe: Option<splice::Pipe>,
+    /// Whether the last read was a large one.
+    #[cfg(target_os = "linux")]
+    is_busy: bool,
     /// Bytes that the receiving side took.
     moved: u64,
     /// Why the receiving side takes no more. What it still sends is passed on: servers answer a request that is too
@@ -110,6 +174,41 @@ enum State {
 }
 
 impl Direction {
+    /// A body of this length. That it is long is known before the first read.
+    fn of(length: u64) -> Self {
+        Self {
+            left: Some(length),
+            #[cfg(target_os = "linux")]
+            is_busy: true,
+            ..Self::default()
+        }
+    }
+
+    /// How much of this may be read.
+    fn most(&self, room: usize) -> usize {
+        self.left.map_or(room, |left| usize::try_from(left).unwrap_or(room).min(room))
+    }
+
+    /// Takes note of so many bytes that were read: none is the end, which may have come too early.
+    fn read(&mut self, length: usize) -> io::Result<()> {
+        match (&mut self.left, length) {
+            (Some(_), 0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            (None, 0) => self.state = State::Closing,
+            (Some(left), read) => *left = left.saturating_sub(read as u64),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for the receiving side.
+    fn holds(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if self.pipe.is_some() {
+            return true;
+        }
+        !self.held.is_empty()
+    }
+
     /// Copies as much as it can. An error is the sending side's.
     fn poll<R, W>(
         &mut self,
@@ -119,8 +218,8 @@ impl Direction {
         scratch: &mut [u8],
     ) -> Poll<io::Result<()>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
     {
         loop {
             if self.state == State::Closed {
@@ -130,13 +229,26 @@ impl Direction {
                 self.refuse(error);
                 continue;
             }
+            #[cfg(target_os = "linux")]
+            if let Some(spliced) = self.poll_spliced(context, from, to) {
+                ready!(spliced)?;
+                continue;
+            }
             if self.state == State::Closing {
                 // The peer may be gone already; everything that was for it has been taken.
                 drop(ready!(Pin::new(&mut *to).poll_shutdown(context)));
                 self.state = State::Closed;
                 continue;
             }
-            let mut buffer = ReadBuf::new(scratch);
+            if self.left == Some(0) {
+                match ready!(Pin::new(&mut *to).poll_flush(context)) {
+                    Ok(()) => self.state = State::Closed,
+                    Err(error) => self.refuse(error),
+                }
+                continue;
+            }
+            let most = self.most(BUFFER);
+            let mut buffer = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
             match Pin::new(&mut *from).poll_read(context, &mut buffer) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => {
@@ -152,12 +264,56 @@ impl Direction {
                     return Poll::Pending;
                 }
             }
-            if buffer.filled().is_empty() {
-                self.state = State::Closing;
-            } else {
+            self.read(buffer.filled().len())?;
+            if !buffer.filled().is_empty() {
                 self.send(context, to, buffer.filled());
             }
         }
+    }
+
+    /// Lets the kernel copy as much as a pipe holds. Nothing when the bytes are to be copied here: there are few, or
+    /// one side is not plain TCP. An error is the sending side's.
+    #[cfg(target_os = "linux")]
+    fn poll_spliced<R: 'static, W: 'static>(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &R,
+        to: &W,
+    ) -> Option<Poll<io::Result<()>>> {
+        let pays = self.is_busy && self.left.is_none_or(|left| left >= BUSY as u64);
+        if !pays && self.pipe.is_none() {
+            return None;
+        }
+        let (from, to) = (plain(from)?, plain(to)?);
+        let mut pipe = self.pipe.take().or_else(splice::Pipe::take)?;
+        if pipe.is_empty() {
+            let Poll::Ready(filled) = pipe.poll_fill(context, from, self.most(splice::SIZE)) else {
+                pipe.give_back();
+                return Some(Poll::Pending);
+            };
+            let noted = filled.and_then(|filled| {
+                self.is_busy = filled >= STILL_BUSY;
+                self.read(filled)
+            });
+            if let Err(error) = noted {
+                return Some(Poll::Ready(Err(error)));
+            }
+        }
+        while !pipe.is_empty() {
+            match pipe.poll_drain(context, to) {
+                Poll::Ready(Ok(taken)) => self.moved += taken as u64,
+                Poll::Ready(Err(error)) => {
+                    self.refuse(error);
+                    return Some(Poll::Ready(Ok(())));
+                }
+                Poll::Pending => {
+                    self.pipe = Some(pipe);
+                    return Some(Poll::Pending);
+                }
+            }
+        }
+        pipe.give_back();
+        Some(Poll::Ready(Ok(())))
     }
 
     /// Ends this direction, because the receiving side takes no more.
@@ -192,7 +348,22 @@ impl Direction {
             Poll::Pending => 0,
         };
         self.moved += written as u64;
+        #[cfg(target_os = "linux")]
+        {
+            self.is_busy = bytes.len() >= BUSY;
+        }
         self.held = bytes.get(written..).unwrap_or_default().to_vec();
+    }
+}
+
+/// The TCP connection that a stream is and nothing else; whatever comes around it is copied.
+#[cfg(target_os = "linux")]
+fn plain<S: 'static>(stream: &S) -> Option<&TcpStream> {
+    let stream: &dyn Any = stream;
+    match stream.downcast_ref::<Stream>() {
+        Some(Stream::Tcp(tcp)) => Some(tcp),
+        Some(Stream::Tls(_) | Stream::Prefixed(_)) => None,
+        None => stream.downcast_ref::<TcpStream>(),
     }
 }
 
@@ -230,6 +401,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::http1::HeadError;
 
     /// A tunnel between two in-memory connections: the client's end, the upstream's end, and its result.
     fn tunnel(idle: Option<Duration>) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<Relayed>) {
@@ -284,6 +456,21 @@ mod tests {
         let relayed = relayed.await.unwrap();
         assert!(matches!(relayed.end, End::Idle));
         assert_eq!((relayed.down, start.elapsed().as_secs()), (5, 45));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stalls_a_body_is_named() {
+        let limit = Duration::from_secs(10);
+        let (mut from, mut peer) = duplex(1024);
+        let (mut to, taker) = duplex(16);
+        peer.write_all(&[1; 64]).await.unwrap();
+        let stalled = pass(&mut from, &mut to, 100, limit).await;
+        assert!(matches!(stalled, Err(CopyError::Write(error)) if error.kind() == io::ErrorKind::TimedOut));
+        drop((to, taker));
+        let stalled = pass(&mut from, &mut duplex(1024).0, 100, limit).await;
+        assert!(
+            matches!(stalled, Err(CopyError::Read(HeadError::Io(error))) if error.kind() == io::ErrorKind::TimedOut)
+        );
     }
 
     proptest! {

@@ -1,22 +1,23 @@
-//! Requests a second through the gateway, and what each costs, on the loopback.
+//! Requests, tunnels and bytes through the gateway, and what each costs, on the loopback.
 //!
-//! Ten upstreams and an origin run in one process ([`role::upstreams`]), the gateway in another ([`role::gateway`]), and
-//! the clients in this one, so that the processor time of each can be told apart. The baseline of the same run are the
-//! same requests straight to one of the upstreams; when HAProxy is installed it is a second one, over the same ten. The
-//! contenders take turns, so that a machine that is busy for a while is busy for all of them.
+//! Ten upstreams of each protocol and an origin run in one process ([`role::upstreams`]), the gateway in another one
+//! ([`role::gateway`], or the binary itself), and the clients in this one, so that the processor time of each can be told
+//! apart. Two baselines of the same run: the same load straight to one of the upstreams, and HAProxy over the same ten,
+//! when it is installed (`mode http`, and `mode tcp` for SOCKS). The contenders take turns, so that a machine that is busy
+//! for a while is busy for all of them.
 //!
-//! `cargo bench -p proxywhirl-gateway -- [--seconds S] [--rounds N] [--clients N]`
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+//! `cargo bench --workspace --bench gateway -- [--seconds S] [--rounds N] [--only TEXT] [--tunnels N] [--binary PATH]`
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
+mod case;
 mod client;
 mod role;
 mod table;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use client::{Case, Load};
-use role::{Child, Contender};
+use case::Case;
+use role::{Child, Contender, Upstreams};
 use table::Row;
 
 fn main() {
@@ -33,60 +34,88 @@ fn main() {
     runtime.shutdown_background();
 }
 
-/// How long to measure, and with how many clients.
+/// What to measure, and for how long.
 struct Plan {
     span: Duration,
     rounds: u32,
-    clients: usize,
+    /// Cases with this in their names; all when it is empty.
+    only: String,
+    /// Silent tunnels.
+    tunnels: usize,
+    /// The gateway's binary; without one, its library.
+    binary: Option<String>,
 }
 
 impl Plan {
     fn read(args: &[String]) -> Self {
+        let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
         let number = |name: &str, default: f64| {
-            let value = args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
-            value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} {value} is no number")))
+            value(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} {text} is no number")))
         };
         Self {
             span: Duration::from_secs_f64(number("--seconds", 1.0)),
-            rounds: number("--rounds", 2.0) as u32,
-            clients: number("--clients", 64.0) as usize,
+            rounds: number("--rounds", 3.0) as u32,
+            only: value("--only").cloned().unwrap_or_default(),
+            tunnels: number("--tunnels", 2000.0) as usize,
+            binary: value("--binary").cloned(),
         }
     }
 }
 
 async fn measure(plan: &Plan) {
-    let (upstreams, lines) = Child::of_role(role::UPSTREAMS, &[]);
-    let mut addrs = lines.iter().map(|line| line.parse::<SocketAddr>().unwrap());
-    let origin = addrs.next().unwrap();
-    let addrs: Vec<SocketAddr> = addrs.collect();
-    let contenders = role::contenders(upstreams, &addrs);
+    let (child, lines) = Child::of_role(role::UPSTREAMS, &[]);
+    let upstreams = Upstreams::read(&lines);
     println!(
-        "{} clients, {} upstreams, {} x {} s for each row; time is processor time of the process in between",
-        plan.clients,
-        addrs.len(),
+        "{} upstreams, {} x {} s for each row; cpu is processor time of the process in between",
+        upstreams.http.len(),
         plan.rounds,
         plan.span.as_secs_f64(),
     );
+    let http = role::contenders(&upstreams, &upstreams.http, "http", plan.binary.as_deref());
+    let socks = role::contenders(&upstreams, &upstreams.socks, "socks5", plan.binary.as_deref());
+    if "idle tunnel".contains(&plan.only) {
+        // First, while nobody has memory left from another load.
+        idle(plan, &http, &upstreams).await;
+    }
     let mut rows = Vec::new();
-    for case in Case::ALL {
-        let mut loads = vec![Load::default(); contenders.len()];
+    for case in Case::ALL.into_iter().filter(|case| case.name().contains(&plan.only)) {
+        let contenders = if case == Case::Socks { &socks } else { &http };
+        let mut rounds = vec![Vec::new(); contenders.len()];
         for round in 0..=plan.rounds {
             // The first round warms up.
             let span = if round == 0 { plan.span / 5 } else { plan.span };
-            for (contender, load) in contenders.iter().zip(&mut loads) {
-                let before = contender.child.cpu();
-                let mut done = client::load(case, contender.addr, origin, plan.clients, span).await;
-                done.cpu = contender.child.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
+            for (contender, rounds) in contenders.iter().zip(&mut rounds) {
+                let asked = contender.child.as_ref().unwrap_or(&child);
+                let before = asked.cpu();
+                let mut load = client::load(case, contender.addr, upstreams.origin, span).await;
+                load.cpu = asked.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
                 if round > 0 {
-                    load.add(&done);
+                    rounds.push(load);
                 }
             }
         }
-        rows.extend(contenders.iter().zip(loads).map(|(contender, load)| row(case, contender, load)));
+        rows.extend(contenders.iter().zip(rounds).map(|(contender, rounds)| Row {
+            case,
+            through: contender.name,
+            rounds,
+        }));
     }
     table::print(&rows);
 }
 
-fn row(case: Case, contender: &Contender, load: Load) -> Row {
-    Row { case: case.name(), through: contender.name, load }
+/// What a silent tunnel holds of each contender's memory.
+async fn idle(plan: &Plan, contenders: &[Contender], upstreams: &Upstreams) {
+    println!("\n{:26} {:11} {:>10}", "", "through", "KB each");
+    for contender in contenders {
+        let Some(child) = &contender.child else { continue };
+        // What the first ones make it allocate for good is not theirs.
+        let first = client::tunnels(contender.addr, upstreams.origin, 200).await.unwrap();
+        let before = child.memory();
+        let further = client::tunnels(contender.addr, upstreams.origin, plan.tunnels).await.unwrap();
+        let grown = child.memory().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let each = grown.map(|bytes| bytes as f64 / 1024.0 / further.len() as f64);
+        let each = each.map_or_else(|| "-".to_owned(), |each| format!("{each:.2}"));
+        println!("{:26} {:11} {:>10}", format!("idle tunnel, of {}", plan.tunnels), contender.name, each);
+        drop((first, further));
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::{Endpoint, Lease};
+use proxywhirl_core::{Endpoint, Lease, Member};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
 
@@ -36,6 +36,10 @@ impl Evidence for Forward {}
 impl Trial {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.lease.member().endpoint
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        self.lease.member()
     }
 
     /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).

@@ -3,16 +3,16 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{
-    BodyLength, CopyError, HeadError, ResponseHead, copy_body, read_response, strip_hop_by_hop,
+    BodyLength, CopyError, HeadError, Headers, ResponseHead, copy_body, read_response, strip_hop_by_hop,
 };
 use proxywhirl_net::{RequestForm, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::asked::{Asked, set};
+use super::asked::{Asked, is_of_connection, set};
 use crate::config::GatewayConfig;
 use crate::dechunk::Dechunk;
 
@@ -20,6 +20,8 @@ use crate::dechunk::Dechunk;
 const MAX_INTERIM: usize = 16;
 /// How much of a body is sent together with the head: a small answer leaves in one packet.
 const TOGETHER: usize = 16 * 1024;
+/// Room for a head: nearly every one is smaller.
+const HEAD: usize = 1024;
 
 /// The head of an answer, and how far its body reaches.
 #[derive(Debug)]
@@ -34,6 +36,15 @@ pub(super) struct Passed {
     pub(super) status: Option<u16>,
     /// Whether the client's connection can go on, or who broke it.
     pub(super) end: Result<bool, Fault>,
+    /// How long the upstream's connection may wait for another request; none when it has to be closed.
+    pub(super) idle: Option<Duration>,
+}
+
+impl Passed {
+    /// The client got nothing.
+    pub(super) const fn failed(fault: Fault) -> Self {
+        Self { status: None, end: Err(fault), idle: None }
+    }
 }
 
 /// The upstream's end of a connection: what it sends, and what was read too far.
@@ -79,14 +90,66 @@ pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: 
     Err(protocol("an endless row of interim responses"))
 }
 
+/// An answer whose head the client has, and perhaps the beginning of its body.
+pub(super) struct Begun {
+    status: u16,
+    /// How far the rest of the body reaches.
+    left: BodyLength,
+    /// Whether the framing of its chunks is taken off.
+    dechunks: bool,
+    /// Whether the client's connection can go on.
+    keep: bool,
+    idle: Option<Duration>,
+}
+
+impl Begun {
+    /// How much is left of the body, where that is known.
+    pub(super) const fn known(&self) -> Option<u64> {
+        match self.left {
+            BodyLength::Exact(left) => Some(left),
+            BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
+        }
+    }
+
+    /// What has come of the answer now that the body was copied; `behind` is what the upstream has sent after it.
+    pub(super) fn over(self, copied: Result<(), CopyError>, behind: &[u8]) -> Passed {
+        let end = match copied {
+            Ok(()) => Ok(self.keep),
+            Err(CopyError::Write(error)) => Err(client_fault(&error)),
+            Err(CopyError::Read(error)) => Err(Fault { stage: Stage::Body, ..fault_of(&error) }),
+        };
+        // What follows an answer that is over was asked for by nobody.
+        let idle = self.idle.filter(|_| end.is_ok() && behind.is_empty());
+        Passed { status: Some(self.status), end, idle }
+    }
+}
+
 /// Passes an answer on to the client: interim responses, head and body.
 pub(super) async fn pass<R, W>(
     inbound: &mut Inbound<R>,
     writer: &mut W,
     rules: Rules<'_>,
-    mut answer: Answer,
+    answer: Answer,
     keep: bool,
 ) -> Passed
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    match begin(inbound, writer, rules, answer, keep).await {
+        Ok(begun) => finish(inbound, writer, begun).await,
+        Err(passed) => passed,
+    }
+}
+
+/// Passes on what comes before the body: interim responses and the head.
+pub(super) async fn begin<R, W>(
+    inbound: &mut Inbound<R>,
+    writer: &mut W,
+    rules: Rules<'_>,
+    mut answer: Answer,
+    keep: bool,
+) -> Result<Begun, Passed>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -95,19 +158,38 @@ where
     while answer.head.status < 200 {
         interim += 1;
         if interim > MAX_INTERIM {
-            return Passed { status: None, end: Err(protocol("an endless row of interim responses")) };
+            return Err(Passed::failed(protocol("an endless row of interim responses")));
         }
         if let Err(fault) = send_interim(writer, &mut answer.head).await {
-            return Passed { status: None, end: Err(fault) };
+            return Err(Passed::failed(fault));
         }
         answer = match timed(rules.config.response_timeout, read(inbound, rules)).await {
             Ok(next) => next,
-            Err(fault) => return Passed { status: None, end: Err(fault) },
+            Err(fault) => return Err(Passed::failed(fault)),
         };
     }
-    let status = answer.head.status;
-    let end = pass_final(inbound, writer, rules.asked.version, answer, keep).await;
-    Passed { status: Some(status), end }
+    begin_final(inbound, writer, rules, answer, keep).await
+}
+
+/// How long the upstream's connection may wait for another request once this answer is over; none when it ends with it.
+///
+/// The answer must say itself where it ends. To HEAD, and with 204 and 304, it ends with its head whatever that says,
+/// and an upstream that sends a body all the same would have it taken for the next answer.
+fn idle(answer: &Answer, method: &str) -> Option<Duration> {
+    let ResponseHead { status, headers, .. } = &answer.head;
+    let says_its_end = answer.length != BodyLength::UntilClose && method != "HEAD" && !matches!(status, 204 | 304);
+    let stays = answer.head.keeps_alive() && !headers.has_token("proxy-connection", "close");
+    let is_own = headers.get_all("www-authenticate").any(is_of_connection);
+    (says_its_end && stays && !is_own).then(|| promised(headers)).filter(|idle| !idle.is_zero())
+}
+
+/// How long the upstream says that it keeps the connection (`Keep-Alive: timeout=5`), less a second for the way there.
+fn promised(headers: &Headers) -> Duration {
+    let parameters = headers.get_all("keep-alive").flat_map(|value| value.split(|byte| *byte == b','));
+    let seconds = parameters
+        .filter_map(|parameter| std::str::from_utf8(parameter).ok()?.trim().strip_prefix("timeout=")?.parse().ok())
+        .min();
+    seconds.map_or(Duration::MAX, |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)))
 }
 
 /// Limits the wait for a head.
@@ -132,37 +214,45 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -
     writer.flush().await.map_err(|error| client_fault(&error))
 }
 
-/// Passes the final head and the body on. True when the client's connection can go on.
-async fn pass_final<R, W>(
+/// Passes the final head on, with what is there of a small body.
+async fn begin_final<R, W>(
     inbound: &mut Inbound<R>,
     writer: &mut W,
-    version: u8,
+    rules: Rules<'_>,
     answer: Answer,
     keep: bool,
-) -> Result<bool, Fault>
+) -> Result<Begun, Passed>
+where
+    W: AsyncWrite + Unpin,
+{
+    let idle = idle(&answer, rules.asked.method());
+    let version = rules.asked.version;
+    let Answer { mut head, length } = answer;
+    let status = head.status;
+    let failed = |fault| Passed { status: Some(status), end: Err(fault), idle: None };
+    let dechunks = version == 0 && length == BodyLength::Chunked;
+    let keep = keep && length != BodyLength::UntilClose && !dechunks;
+    dress(&mut head, version, keep).map_err(failed)?;
+    let mut bytes = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
+    head.write_to(&mut bytes);
+    let left = take_along(&mut bytes, &mut inbound.buffer, length);
+    write(writer, &bytes).await.map_err(failed)?;
+    Ok(Begun { status, left, dechunks, keep, idle })
+}
+
+/// Passes on what is left of the body.
+pub(super) async fn finish<R, W>(inbound: &mut Inbound<R>, writer: &mut W, begun: Begun) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let Inbound { reader, buffer } = inbound;
-    let Answer { mut head, length } = answer;
-    let dechunks = version == 0 && length == BodyLength::Chunked;
-    let keep = keep && length != BodyLength::UntilClose && !dechunks;
-    dress(&mut head, version, keep)?;
-    let mut bytes = Vec::new();
-    head.write_to(&mut bytes);
-    let left = take_along(&mut bytes, buffer, length);
-    write(writer, &bytes).await?;
-    let copied = if dechunks {
-        copy_body(reader, buffer, &mut Dechunk::new(writer), left).await
+    let copied = if begun.dechunks {
+        copy_body(reader, buffer, &mut Dechunk::new(writer), begun.left).await
     } else {
-        copy_body(reader, buffer, writer, left).await
+        copy_body(reader, buffer, writer, begun.left).await
     };
-    match copied {
-        Ok(_) => Ok(keep),
-        Err(CopyError::Write(error)) => Err(client_fault(&error)),
-        Err(CopyError::Read(error)) => Err(Fault { stage: Stage::Body, ..fault_of(&error) }),
-    }
+    begun.over(copied.map(drop), &inbound.buffer)
 }
 
 /// The head of an answer that goes on in another protocol, in bytes.
@@ -198,7 +288,9 @@ fn dress(head: &mut ResponseHead, version: u8, keep: bool) -> Result<(), Fault> 
 fn take_along(bytes: &mut Vec<u8>, buffer: &mut BytesMut, length: BodyLength) -> BodyLength {
     let BodyLength::Exact(whole) = length else { return length };
     let here = usize::try_from(whole).unwrap_or(usize::MAX).min(buffer.len()).min(TOGETHER);
-    bytes.extend_from_slice(&buffer.split_to(here));
+    // Not split off: that would make a shared buffer of it, which costs more than these bytes.
+    bytes.extend_from_slice(buffer.get(..here).unwrap_or_default());
+    buffer.advance(here);
     BodyLength::Exact(whole - here as u64)
 }
 

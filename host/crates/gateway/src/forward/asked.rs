@@ -6,6 +6,15 @@ use proxywhirl_net::{RequestForm, Target};
 
 use crate::ingress::http::Request;
 
+/// What becomes of an upstream's connection when it has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It may wait for another request.
+    Keep,
+    /// It is closed.
+    Close,
+}
+
 /// What a client asked for, ready to be sent through an upstream of any protocol.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -42,15 +51,13 @@ impl Asked {
             // The gateway answers it, so that the body can be kept and sent again.
             head.headers.remove("expect");
         }
-        set(&mut head.headers, "Host", &authority)?;
+        if head.headers.get("host") != Some(authority.as_bytes()) {
+            set(&mut head.headers, "Host", &authority)?;
+        }
         let upgrades = upgrade.is_some();
-        match upgrade {
-            Some(protocol) => {
-                set(&mut head.headers, "Connection", "Upgrade")?;
-                set(&mut head.headers, "Upgrade", protocol)?;
-            }
-            // A new upstream for each request: this connection is not used again.
-            None => set(&mut head.headers, "Connection", "close")?,
+        if let Some(protocol) = upgrade {
+            set(&mut head.headers, "Connection", "Upgrade")?;
+            set(&mut head.headers, "Upgrade", protocol)?;
         }
         head.target = path;
         head.minor_version = 1;
@@ -66,19 +73,32 @@ impl Asked {
         matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
     }
 
-    /// The head in bytes, in the form that the upstream takes.
-    pub(super) fn render(&self, form: &RequestForm) -> Result<Vec<u8>, Fault> {
-        let mut head = self.head.clone();
-        if let RequestForm::Absolute { proxy_authorization } = form {
-            let path = if head.target == "*" { "" } else { head.target.as_str() };
-            head.target = format!("http://{}{path}", self.authority);
-            if let Some(credentials) = proxy_authorization {
-                set(&mut head.headers, "Proxy-Authorization", credentials)?;
-            }
+    /// What may become of the connection that carries it: one to a proxy that takes any request may carry another one,
+    /// by anybody; not so one to the origin, one that may go on in another protocol, and one on which the client proves
+    /// who it is for all that follows, as NTLM does.
+    pub(super) fn after(&self, form: &RequestForm) -> After {
+        let is_own = || self.head.headers.get_all("authorization").any(is_of_connection);
+        match form {
+            RequestForm::Absolute { .. } if !self.upgrades && !is_own() => After::Keep,
+            RequestForm::Absolute { .. } | RequestForm::Origin => After::Close,
         }
-        let mut bytes = Vec::new();
-        head.write_to(&mut bytes);
-        Ok(bytes)
+    }
+
+    /// The head in bytes, in the form that the upstream takes.
+    pub(super) fn render(&self, form: &RequestForm, after: After) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
+        // With a field of its own for the connection only where the client's upgrade has not set it.
+        let close = (after == After::Close && !self.upgrades).then_some(("Connection", "close"));
+        match form {
+            RequestForm::Absolute { proxy_authorization } => {
+                let path = if self.head.target == "*" { "" } else { self.head.target.as_str() };
+                let credentials = proxy_authorization.as_deref().map(|value| ("Proxy-Authorization", value));
+                let fields = credentials.into_iter().chain(close);
+                self.head.write_as(&["http://", &self.authority, path], fields, &mut bytes);
+            }
+            RequestForm::Origin => self.head.write_as(&[&self.head.target], close, &mut bytes),
+        }
+        bytes
     }
 }
 
@@ -91,6 +111,12 @@ fn upgrade(head: &RequestHead, body: BodyLength) -> Option<Vec<u8>> {
         && head.headers.has_token("connection", "upgrade")
         && !head.headers.has_token("upgrade", "h2c");
     wanted.then(|| protocol.to_vec())
+}
+
+/// Whether credentials, or a challenge, are for the connection and not for the request: NTLM, and SPNEGO (RFC 4559 §6).
+pub(super) fn is_of_connection(value: &[u8]) -> bool {
+    let scheme = value.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+    ["ntlm", "negotiate"].iter().any(|other| other.as_bytes().eq_ignore_ascii_case(scheme))
 }
 
 /// Sets a field whose value was checked before; a value that cannot stand in a field is a mistake of ours.
@@ -118,7 +144,7 @@ mod tests {
     }
 
     fn rendered(asked: &Asked, form: &RequestForm) -> String {
-        String::from_utf8(asked.render(form).unwrap()).unwrap()
+        String::from_utf8(asked.render(form, After::Close)).unwrap()
     }
 
     const ABSOLUTE: RequestForm = RequestForm::Absolute { proxy_authorization: None };

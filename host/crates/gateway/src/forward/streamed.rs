@@ -9,9 +9,10 @@ use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
 use proxywhirl_net::{Forward, RequestForm, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 
+use super::Served;
 use super::answer::{self, Inbound, Passed, Rules, client_fault, sending_fault, write};
-use super::asked::Asked;
-use super::{Served, send};
+use super::asked::{After, Asked};
+use super::attempt::send;
 use crate::Gateway;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
@@ -29,7 +30,7 @@ pub(super) async fn serve<S>(
     failover: &mut Failover<'_>,
 ) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let reached = failover
         .run(Repeat::Unseen, |endpoint| async move { gateway.dialer().forward(&endpoint, &asked.target).await })
@@ -40,7 +41,7 @@ where
         Err(fault) => return Served::failed(fault),
     };
     let upstream = Some(Arc::clone(trial.endpoint()));
-    let Passed { status, end } = relay(gateway, client, buffer, asked, continued, stream, &form).await;
+    let Passed { status, end, .. } = relay(gateway, client, buffer, asked, continued, stream, &form).await;
     match &end {
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         _ => failover.settle(trial, &Outcome::Success { latency }),
@@ -58,7 +59,7 @@ async fn relay<S>(
     form: &RequestForm,
 ) -> Passed
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = gateway.config();
     let rules = Rules { asked, form, config };
@@ -66,7 +67,7 @@ where
     let (reader, writer) = split(stream);
     let mut writer = Stalling::new(writer, config.stall_timeout);
     if let Err(fault) = begin(&mut client_writer, &mut writer, asked, continued, form).await {
-        return Passed { status: None, end: Err(fault) };
+        return Passed::failed(fault);
     }
     // How long the upstream is silent does not matter before it has the body: it may have nothing to say.
     let mut inbound = Inbound { reader, buffer: BytesMut::new() };
@@ -91,7 +92,7 @@ where
     };
     let answer = match answer {
         Ok(answer) => answer,
-        Err(fault) => return Passed { status: None, end: Err(fault) },
+        Err(fault) => return Passed::failed(fault),
     };
     let keep = asked.keeps_alive && uploaded == Some(true);
     let Inbound { reader, buffer } = inbound;
@@ -121,7 +122,7 @@ where
     if asked.expects && !continued {
         write(client, CONTINUE).await?;
     }
-    send(upstream, &asked.render(form)?).await
+    send(upstream, &asked.render(form, After::Close)).await
 }
 
 /// What a body that could not be read says of the client.

@@ -8,6 +8,7 @@ mod first_flight;
 mod forward;
 mod hostile;
 mod life;
+mod reuse;
 mod scene;
 mod smuggling;
 mod tunnel;

@@ -85,19 +85,47 @@ impl RequestHead {
 
     /// Writes the head. What cannot stand in a target is percent-encoded, and what cannot stand in a method left out.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.method.len() + self.target.len() + self.headers.written_len() + 16);
+        self.write_as(&[&self.target], None, out);
+    }
+
+    /// The same with another target, in parts that follow each other, and with more fields behind its own. What cannot
+    /// stand in the value of such a field is left out; its name is the caller's own.
+    pub fn write_as<'a>(
+        &self,
+        target: &[&str],
+        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+        out: &mut Vec<u8>,
+    ) {
+        let target_length: usize = target.iter().map(|part| part.len()).sum();
+        out.reserve(self.method.len() + target_length + self.headers.written_len() + 16);
         out.extend(self.method.bytes().filter(|byte| is_token(*byte)));
         out.push(b' ');
-        for byte in self.target.bytes() {
-            if byte <= b' ' || byte == 0x7f {
-                out.extend_from_slice(format!("%{byte:02X}").as_bytes());
-            } else {
-                out.push(byte);
-            }
-        }
+        target.iter().for_each(|part| write_target(part, out));
         out.extend_from_slice(if self.minor_version == 0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
         self.headers.write_to(out);
+        for (name, value) in fields {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend(value.bytes().filter(|byte| is_text(*byte)));
+            out.extend_from_slice(b"\r\n");
+        }
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes a part of a target, all at once when nothing in it has to be encoded.
+fn write_target(part: &str, out: &mut Vec<u8>) {
+    let stands = |byte: u8| byte > b' ' && byte != 0x7f;
+    if part.bytes().all(stands) {
+        out.extend_from_slice(part.as_bytes());
+        return;
+    }
+    for byte in part.bytes() {
+        if stands(byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
     }
 }
 

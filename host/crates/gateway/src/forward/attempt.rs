@@ -1,0 +1,112 @@
+//! One try to get a request answered by one upstream.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use proxywhirl_core::{Endpoint, Fault, Kind};
+use proxywhirl_net::{Forward, RequestForm, Stream};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+use super::answer::{self, Answer, Inbound, Rules};
+use super::asked::{After, Asked};
+use crate::Gateway;
+
+/// An upstream that has answered.
+pub(super) struct Answered {
+    pub(super) inbound: Inbound<Stream>,
+    pub(super) form: RequestForm,
+    pub(super) answer: Answer,
+    /// What is to become of the connection: it cannot carry another request when it did not take all of this one.
+    pub(super) after: After,
+}
+
+/// Sends the request through one upstream, up to the head of the answer.
+///
+/// A connection that waited may have been closed by the upstream just when it was taken. So it is only taken for a
+/// request that does no harm when it is sent twice, and when it ends before the first byte of an answer, the request is
+/// sent again on a new one, and nobody is to blame.
+pub(super) async fn attempt(
+    gateway: &Gateway,
+    endpoint: &Arc<Endpoint>,
+    asked: &Asked,
+    body: &[u8],
+) -> Result<Answered, Fault> {
+    let form = RequestForm::of(endpoint);
+    let after = if gateway.idle().keeps_any() { asked.after(&form) } else { After::Close };
+    if after == After::Keep
+        && body.is_empty()
+        && asked.is_idempotent()
+        && let Some((reader, buffer)) = gateway.idle().take(endpoint)
+    {
+        let mut inbound = Inbound { reader, buffer };
+        match exchange(gateway, &mut inbound, &form, asked, body, after).await {
+            Err(fault) if inbound.buffer.is_empty() && is_stale(&fault) => {}
+            result => return result.map(|(answer, after)| Answered { inbound, form, answer, after }),
+        }
+    }
+    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
+    let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
+    let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
+    Ok(Answered { inbound, form, answer, after })
+}
+
+/// Whether a connection that waited has ended, rather than the upstream failed.
+const fn is_stale(fault: &Fault) -> bool {
+    matches!(fault.kind, Kind::Closed | Kind::Reset)
+}
+
+async fn exchange(
+    gateway: &Gateway,
+    inbound: &mut Inbound<Stream>,
+    form: &RequestForm,
+    asked: &Asked,
+    body: &[u8],
+    after: After,
+) -> Result<(Answer, After), Fault> {
+    let mut bytes = asked.render(form, after);
+    bytes.extend_from_slice(body);
+    let rules = Rules { asked, form, config: gateway.config() };
+    let sent_and_read = async {
+        if !body.is_empty() {
+            return both(inbound, &bytes, rules, after).await;
+        }
+        match send(&mut inbound.reader, &bytes).await {
+            Ok(()) => Ok((answer::read(inbound, rules).await?, after)),
+            // An upstream that closed its reading side may have said why.
+            Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
+        }
+    };
+    answer::timed(gateway.config().response_timeout, sent_and_read).await
+}
+
+/// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read
+/// it, and would never be heard if it had to be sent first.
+async fn both(
+    inbound: &mut Inbound<Stream>,
+    bytes: &[u8],
+    rules: Rules<'_>,
+    after: After,
+) -> Result<(Answer, After), Fault> {
+    let Inbound { reader: stream, buffer } = inbound;
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut half = Inbound { reader, buffer: std::mem::take(buffer) };
+    let result = {
+        let mut reading = pin!(answer::read(&mut half, rules));
+        tokio::select! {
+            biased;
+            answer = &mut reading => answer.map(|answer| (answer, After::Close)),
+            sent = send(&mut writer, bytes) => match sent {
+                Ok(()) => reading.await.map(|answer| (answer, after)),
+                Err(fault) => reading.await.map(|answer| (answer, After::Close)).map_err(|_| fault),
+            },
+        }
+    };
+    *buffer = half.buffer;
+    result
+}
+
+pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
+    writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
+    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+}

@@ -1,0 +1,182 @@
+//! Connections to upstreams that wait for their next request.
+//!
+//! Dialling is most of what a small request costs, so an HTTP proxy's connection is kept when an answer has been read to
+//! its end, and the next request through the same member takes it. What makes that safe:
+//!
+//! - Only a connection that carried nothing but forwarded requests comes here, never one that was a tunnel or an upgrade.
+//! - It belongs to one endpoint with its credentials: a member with a new password has a new endpoint.
+//! - A connection on which something arrives while it waits is closed: nobody asked for it, and it would be taken for the
+//!   answer to the next request.
+//! - So many wait for each member and in all, for so long, and only as long as the member is in the pool.
+//!
+//! hyper-util's pool would want its own client around it, and does not say that a connection has been used before.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proxywhirl_core::pool::Snapshot;
+use proxywhirl_core::{Endpoint, Member};
+use proxywhirl_net::Stream;
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::time::Instant;
+
+/// Locks among which the members are divided, so that two threads seldom want the same one.
+const SHARDS: usize = 16;
+
+/// A larger buffer is not kept.
+const MAX_BUFFER: usize = 4 * 1024;
+
+/// How many connections wait, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleConfig {
+    /// How long a connection waits before it is closed.
+    pub timeout: Duration,
+    /// How many wait for each member; none when nothing is to be kept.
+    pub per_member: usize,
+    /// How many wait in all.
+    pub total: usize,
+}
+
+impl Default for IdleConfig {
+    fn default() -> Self {
+        // NAT tables and proxies forget a silent connection after a minute at the earliest.
+        Self { timeout: Duration::from_secs(30), per_member: 128, total: 2048 }
+    }
+}
+
+/// Connections that wait, by endpoint.
+#[derive(Debug)]
+pub(crate) struct IdleConnections {
+    config: IdleConfig,
+    /// How many wait. It only bounds them, so it may be ahead of the shelves for a moment.
+    count: AtomicUsize,
+    shards: [Mutex<Shelves>; SHARDS],
+}
+
+/// By the address of the endpoint, which the shelf keeps alive, so that it is nobody else's.
+type Shelves = HashMap<usize, Shelf>;
+
+/// The connections of one endpoint.
+#[derive(Debug)]
+struct Shelf {
+    endpoint: Arc<Endpoint>,
+    /// The member's place in the pool.
+    slot: u32,
+    /// The last one is taken first: it is the least likely to have been closed meanwhile.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    stream: Stream,
+    /// What the last answer was read into; empty.
+    buffer: BytesMut,
+    until: Instant,
+}
+
+impl IdleConnections {
+    pub(crate) fn new(config: IdleConfig) -> Self {
+        Self { config, count: AtomicUsize::new(0), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// Whether any connection may wait.
+    pub(crate) fn keeps_any(&self) -> bool {
+        let IdleConfig { timeout, per_member, total } = self.config;
+        !timeout.is_zero() && per_member > 0 && total > 0
+    }
+
+    /// Takes a connection on which nothing has happened since it was put here, and a buffer for its answer.
+    pub(crate) fn take(&self, endpoint: &Arc<Endpoint>) -> Option<(Stream, BytesMut)> {
+        let key = key(endpoint);
+        loop {
+            let Waiting { mut stream, buffer, until } = self.shard(key).get_mut(&key)?.waiting.pop()?;
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            if until > Instant::now() && is_quiet(&mut stream) {
+                return Some((stream, buffer));
+            }
+        }
+    }
+
+    /// Keeps a connection, and the buffer of its answers, for the member's next request, for so long at the most; closes it
+    /// when there are enough.
+    pub(crate) fn put(&self, member: &Member, stream: Stream, mut buffer: BytesMut, limit: Duration) {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.config.total {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        // Nearly every head fits into the smallest buffer there is; a larger one would be held for nothing.
+        buffer = if buffer.capacity() > MAX_BUFFER { BytesMut::new() } else { buffer };
+        buffer.clear();
+        let waiting = Waiting { stream, buffer, until: Instant::now() + limit.min(self.config.timeout) };
+        let key = key(&member.endpoint);
+        let refused = {
+            let mut shelves = self.shard(key);
+            let shelf = shelves.entry(key).or_insert_with(|| Shelf {
+                endpoint: Arc::clone(&member.endpoint),
+                slot: member.slot,
+                waiting: Vec::new(),
+            });
+            if shelf.waiting.len() < self.config.per_member {
+                shelf.waiting.push(waiting);
+                None
+            } else {
+                Some(waiting)
+            }
+        };
+        // Outside of the lock: closing is a call to the system.
+        if refused.is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes what has waited for too long, what was closed or spoken to meanwhile, and what was a member's that left.
+    pub(crate) fn sweep(&self, pool: &Snapshot) {
+        let now = Instant::now();
+        for shard in &self.shards {
+            let mut closed = Vec::new();
+            lock(shard).retain(|_, shelf| {
+                let member = pool.get(shelf.slot);
+                let is_member = member.is_some_and(|member| Arc::ptr_eq(&member.endpoint, &shelf.endpoint));
+                let is_over =
+                    |waiting: &mut Waiting| !is_member || waiting.until <= now || !is_quiet(&mut waiting.stream);
+                closed.extend(shelf.waiting.extract_if(.., is_over));
+                !shelf.waiting.is_empty()
+            });
+            self.count.fetch_sub(closed.len(), Ordering::Relaxed);
+        }
+    }
+
+    fn shard(&self, key: usize) -> MutexGuard<'_, Shelves> {
+        // Endpoints lie on the heap, 16 bytes apart at the least.
+        let place = (key >> 4) % SHARDS;
+        let [first, ..] = &self.shards;
+        lock(self.shards.get(place).unwrap_or(first))
+    }
+}
+
+fn key(endpoint: &Arc<Endpoint>) -> usize {
+    Arc::as_ptr(endpoint).addr()
+}
+
+fn lock(shard: &Mutex<Shelves>) -> MutexGuard<'_, Shelves> {
+    // Every change of the shelves is complete in one step, so a panic elsewhere leaves nothing half done.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether nothing has arrived, not even the end.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    match stream {
+        // Asks the system only when the runtime has heard of something.
+        Stream::Tcp(tcp) => tcp.try_read(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+        Stream::Tls(_) | Stream::Prefixed(_) => {
+            let mut context = Context::from_waker(Waker::noop());
+            Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+        }
+    }
+}

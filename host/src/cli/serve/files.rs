@@ -1,0 +1,21 @@
+//! How many files may be open: a client is one, and its upstream is another.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets the process open as many files as the system allows it, and warns when they are too few for so many clients. The
+/// usual limit of 1,024 is for programs that use `select`, and is there to be raised.
+pub(super) fn raise_limit(clients: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+            limit.current
+        }
+    };
+    let needed = u64::try_from(clients).unwrap_or(u64::MAX).saturating_mul(2);
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(allowed, needed, "too few files may be open for gateway.max_connections: raise `ulimit -n`");
+    }
+}
