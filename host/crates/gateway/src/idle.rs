@@ -28,6 +28,9 @@ use tokio::time::Instant;
 /// Locks among which the members are divided, so that two threads seldom want the same one.
 const SHARDS: usize = 16;
 
+/// Nothing waits for longer, whatever is configured.
+const MAX_WAIT: Duration = Duration::from_hours(24);
+
 /// A larger buffer is not kept.
 const MAX_BUFFER: usize = 4 * 1024;
 
@@ -112,7 +115,8 @@ impl IdleConnections {
         // Nearly every head fits into the smallest buffer there is; a larger one would be held for nothing.
         buffer = if buffer.capacity() > MAX_BUFFER { BytesMut::new() } else { buffer };
         buffer.clear();
-        let waiting = Waiting { stream, buffer, until: Instant::now() + limit.min(self.config.timeout) };
+        let until = Instant::now() + limit.min(self.config.timeout).min(MAX_WAIT);
+        let waiting = Waiting { stream, buffer, until };
         let key = key(&member.endpoint);
         let refused = {
             let mut shelves = self.shard(key);
