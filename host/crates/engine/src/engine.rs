@@ -189,7 +189,8 @@ impl Engine {
         let now = self.clock.now();
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let filter = attempt.filter.map(|filter| &**filter);
-        let mut wish = Wish { now, tried: attempt.tried, filter, session: attempt.session, seed: 0 };
+        let mut wish =
+            Wish { now, tried: attempt.tried, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         for _ in 0..RACES {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {

@@ -130,7 +130,8 @@ impl<'g> Failover<'g> {
         target: &'g str,
         wanted: Wanted,
     ) -> Self {
-        let deadline = Instant::now() + config.request_deadline;
+        let limit = wanted.deadline.unwrap_or(config.request_deadline);
+        let deadline = Instant::now() + limit;
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
         Self { engine, config, request, target, site, wanted, deadline, tried, suspects, fault: None }
@@ -150,8 +151,8 @@ impl<'g> Failover<'g> {
         let result = match timeout_at(self.deadline, self.race(repeat, &attempt)).await {
             Ok(result) => result,
             Err(_) => {
-                let limit = self.config.request_deadline.as_secs_f64();
-                let detail = format!("nobody answered within {limit:.0} s");
+                let limit = self.wanted.deadline.unwrap_or(self.config.request_deadline);
+                let detail = format!("nobody answered within {} s", limit.as_secs_f64());
                 Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
             }
         };
@@ -237,7 +238,7 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
     {
         let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if number > self.config.attempts {
+        if number > self.wanted.attempts.unwrap_or(self.config.attempts) {
             return None;
         }
         let lease = match self.engine.acquire(&self.describe(number)) {
@@ -260,6 +261,7 @@ impl<'g> Failover<'g> {
             target: self.target,
             site: self.site,
             session: self.wanted.session,
+            stick: self.wanted.stick,
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
         }
