@@ -7,14 +7,17 @@ use std::time::Duration;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
 use proxywhirl_gateway::GatewayConfig;
+use proxywhirl_gateway::wanted::{Grammar, Limits};
 
 use super::check::CheckSettings;
 use super::control::Socket;
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
 use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span};
+use super::listeners::{self, ListenerSettings};
 use super::plugins::PluginsSettings;
 use super::sources::{self, SourceSettings};
+use super::users::AccessSettings;
 
 /// Where the gateway listens if nothing else is said: on this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -48,8 +51,14 @@ impl PluginUse {
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Where the gateway listens: `HOST:PORT`.
-    pub listen: String,
+    /// Where the gateway listens, `HOST:PORT`, beside its listeners.
+    pub listen: Option<String>,
+    /// Where clients come in, with what is particular about each place.
+    pub listeners: Vec<ListenerSettings>,
+    /// Who may use the gateway.
+    pub access: AccessSettings,
+    /// Whether other machines may use it without a password.
+    pub insecure: bool,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// Whether the certificate of an `https://` proxy must hold.
@@ -93,7 +102,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: DEFAULT_LISTEN.to_owned(),
+            listen: Some(DEFAULT_LISTEN.to_owned()),
+            listeners: Vec::new(),
+            access: AccessSettings::default(),
+            insecure: false,
             gateway: GatewayConfig::default(),
             verify_upstream: true,
             upstream_ca: None,
@@ -127,9 +139,20 @@ impl Settings {
         let folder = path.parent().unwrap_or(Path::new(""));
         let at = |relative: PathBuf| folder.join(relative);
         let default = Self::default();
+        let gateway = gateway(&file.gateway).map_err(wrong)?;
+        let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
+        let listeners = listeners::meaning(file.listeners, limits, folder).map_err(wrong)?;
+        let listen = file.listen.or(default.listen.filter(|_| listeners.is_empty()));
+        let access = file.access.meaning(file.users).map_err(wrong)?;
+        let grammars =
+            listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
+        access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
         Ok(Self {
-            listen: file.listen.unwrap_or(default.listen),
-            gateway: gateway(&file.gateway).map_err(wrong)?,
+            listen,
+            listeners,
+            access,
+            insecure: false,
+            gateway,
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
@@ -230,10 +253,10 @@ pub(super) fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn settings(text: &str) -> Result<Settings, ConfigError> {
+    pub(in crate::config) fn settings(text: &str) -> Result<Settings, ConfigError> {
         let path = Path::new("/etc/proxywhirl/proxywhirl.toml");
         Settings::from_file(ConfigFile::parse(text, path)?, path)
     }

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 39] = [
     "",
     "serve",
     "fetch",
@@ -24,6 +24,9 @@ const COMMANDS: [&str; 36] = [
     "strategy set",
     "refresh",
     "reload",
+    "rotate",
+    "user",
+    "user hash",
     "plugin",
     "plugin list",
     "plugin info",
@@ -55,7 +58,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_snapshots_are_of_all_commands_that_there_are() {
-    for command in ["", "sources", "pool", "strategy", "plugin"] {
+    for command in ["", "sources", "pool", "strategy", "plugin", "user"] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(&mut proxywhirl(words)).stdout;
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

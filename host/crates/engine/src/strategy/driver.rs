@@ -150,6 +150,9 @@ impl Driver {
 
     /// Takes what the store knows of sessions.
     fn restore(&self, stored: Vec<StoredSession>) {
+        if stored.is_empty() {
+            return;
+        }
         let stored_sessions = u32::try_from(stored.len()).unwrap_or(u32::MAX);
         let sessions = Sessions::new(stored_sessions.max(Stickiness::HOST.capacity));
         sessions.load(stored);

@@ -163,7 +163,7 @@ impl Dialect {
         };
         match self {
             Self::Default => Grammar {
-                prefixes: &["brd-customer-", "lum-customer-", "customer-", "package-", "user-"],
+                prefixes: &["brd-customer-", "lum-customer-", "customer-", "package-"],
                 is_lenient: true,
                 ..dashes
             },

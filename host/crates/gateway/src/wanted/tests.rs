@@ -158,7 +158,6 @@ fn the_default_takes_every_vendor_that_writes_dashes() {
         ("anna-session-7-session-7", "anna", "session 7"),
         ("brd-customer-hl_1-zone-Z-session-7", "hl_1", "session 7 Z"),
         ("customer-U-cc-us", "U", "US"),
-        ("user-U-country-us", "U", "US"),
         ("user-country-us", "user", "US"),
         ("customer", "customer", ""),
         ("anna-strict-session-7-rotate-1", "anna", "session 7 strict rotate"),
