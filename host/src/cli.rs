@@ -16,9 +16,11 @@ mod progress;
 mod refresh;
 mod reload;
 mod requests;
+mod rotate;
 mod serve;
 mod sources;
 mod strategy;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +72,10 @@ enum Command {
     Strategy(strategy::StrategyCommandArgs),
     /// Have the running gateway take over its configuration file and its plugins directory
     Reload(reload::ReloadArgs),
+    /// Give the next request of a listener of the running gateway another proxy
+    Rotate(rotate::RotateArgs),
+    /// See to users: hash a password for the configuration
+    User(user::UserArgs),
     /// See to plugins, as a user and as an author: strategies, parsers, hooks
     Plugin(plugin::PluginArgs),
     /// Run a judge: the server that proxies are checked against
@@ -98,6 +104,8 @@ impl Cli {
             Command::Explain(args) => explain::run(args).await,
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
+            Command::Rotate(args) => rotate::run(args).await,
+            Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,
             Command::Demo(args) => demo::run(args).await,

@@ -18,11 +18,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
+use proxywhirl_gateway::Turns;
 
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
-use crate::control::api::{Plugin, RefreshReport, SetBy, Status, Strategy, StrategySet};
+use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, Strategy, StrategySet};
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
 use crate::wiring::{Known, Registry, Service};
@@ -44,6 +45,8 @@ pub struct About {
     pub lines: PluginLines,
     /// The metrics.
     pub metrics: PrometheusHandle,
+    /// The listeners by name and by address, and when their requests get another proxy.
+    pub turns: Vec<(String, String, Arc<Turns>)>,
 }
 
 /// A gateway that runs.
@@ -120,6 +123,24 @@ impl Live {
     /// When there is no source of a name, or no judge answers that is needed.
     pub async fn refresh_sources(&self, names: &[String]) -> Result<RefreshReport, Failure> {
         self.service.refresh(names).await
+    }
+
+    /// Gives the next request of a listener another proxy, of all listeners when none is named.
+    ///
+    /// # Errors
+    /// When there is no listener of that name.
+    pub fn rotate(&self, listener: Option<&str>) -> Result<Rotated, Failure> {
+        let is_meant = |name: &str, place: &str| listener.is_none_or(|wanted| wanted == name || wanted == place);
+        let meant: Vec<_> = self.about.turns.iter().filter(|(name, place, _)| is_meant(name, place)).collect();
+        if meant.is_empty() {
+            // Each port of a range has the same name.
+            let mut names: Vec<&str> = self.about.turns.iter().map(|(name, _, _)| name.as_str()).collect();
+            names.dedup();
+            return Err(Failure::new(Exit::NoResult, format!("there is no listener {}", listener.unwrap_or_default()))
+                .hint(format!("there are {}", names.join(", "))));
+        }
+        let turned = meant.into_iter().filter(|(_, _, turns)| turns.turn());
+        Ok(Rotated { listeners: turned.map(|(_, place, _)| place.clone()).collect() })
     }
 
     /// The metrics in Prometheus' text format.

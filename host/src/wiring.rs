@@ -5,6 +5,7 @@
 
 mod check;
 mod fetching;
+pub mod listeners;
 mod net;
 mod plugins;
 mod refresh;

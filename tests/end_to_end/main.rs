@@ -14,6 +14,7 @@ mod failover;
 mod formats;
 mod hostile_hundred;
 mod hostile_plugins;
+mod ingress;
 mod persistence;
 mod plugin_commands;
 mod refresh;

@@ -13,6 +13,7 @@ use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
 use crate::config::{ConfigFile, EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
+use crate::wiring::listeners::Entrance;
 use crate::wiring::{self, Filled, Service};
 use operating::Prepared;
 
@@ -25,6 +26,9 @@ pub(super) struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", env = "PROXYWHIRL_LISTEN")]
     listen: Option<String>,
+    /// Listen where other machines can reach it, although nobody has to log in
+    #[arg(long)]
+    insecure: bool,
     #[command(flatten)]
     plugins: PluginDirArgs,
     #[command(flatten)]
@@ -74,7 +78,8 @@ impl StrategyArgs {
 impl ServeArgs {
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = read_config(self.config.as_deref())?;
-        set(&mut settings.listen, self.listen.as_ref());
+        settings.listen = self.listen.clone().or(settings.listen);
+        settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
         set(&mut settings.gateway.attempts, self.attempts.as_ref());
         settings.store = self.db.clone().or(settings.store);
@@ -130,9 +135,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
-    let listener = wiring::bind(&settings.listen).await?;
-    let address = wiring::local_address(&listener)?;
-    let prepared = Prepared::new(&settings, args.config.clone(), address)?;
+    let entrances = wiring::listeners::open(&settings).await?;
+    let address = wiring::listeners::places(&entrances);
+    let prepared = Prepared::new(&settings, args.config.clone(), &entrances)?;
     let service = Service::start(&settings)?;
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     if !unproven.is_empty() {
@@ -158,14 +163,16 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     report(&filled);
     let filling = service.prove_in_background(unproven);
     print(&format!("listening on {address}"))?;
+    let plain = entrances.iter().find_map(Entrance::plain_address);
+    let example = plain.map_or_else(String::new, |at| format!("; try: curl -x http://{at} http://example.com/"));
     tell(&format!(
-        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}; try: curl -x http://{address} http://example.com/",
+        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}{example}",
         count(members, "proxy", "proxies"),
     ));
     operating.tell();
     let keeping = service.keep(shutdown.clone());
     let refreshing = service.refresh_at_intervals(&shutdown);
-    let drained = service.serve(listener, shutdown).await;
+    let drained = service.serve_all(entrances, &shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
     refreshing.abort();

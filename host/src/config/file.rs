@@ -13,11 +13,13 @@ use super::check::CheckSection;
 use super::control::ControlSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
+use super::listeners::ListenerSection;
 use super::nearest::nearest;
 use super::plugins::PluginsSection;
 use super::retry::RetrySection;
 use super::size::Size;
 use super::sources::SourceSection;
+use super::users::{AccessSection, UserSection};
 
 /// The largest configuration file that is read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -31,6 +33,15 @@ pub struct ConfigFile {
     /// The gateway.
     #[serde(default)]
     pub gateway: GatewaySection,
+    /// Where clients come in.
+    #[serde(default)]
+    pub listeners: Vec<ListenerSection>,
+    /// Who may use the gateway.
+    #[serde(default)]
+    pub users: Vec<UserSection>,
+    /// From where, and to reach what.
+    #[serde(default)]
+    pub access: AccessSection,
     /// TLS to proxies, and from them to nobody else.
     #[serde(default)]
     pub upstream: UpstreamSection,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
 use proxywhirl_engine::EngineConfig;
+use proxywhirl_gateway::wanted::{Grammar, Limits};
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
 use super::bans;
@@ -15,10 +16,12 @@ use super::control::Socket;
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
 use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
+use super::listeners::{self, ListenerSettings};
 use super::plugins::PluginsSettings;
 use super::retry;
 use super::size::Size;
 use super::sources::{self, SourceSettings};
+use super::users::AccessSettings;
 
 /// Where the gateway listens if nothing else is said: on this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -52,8 +55,14 @@ impl PluginUse {
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Where the gateway listens: `HOST:PORT`.
-    pub listen: String,
+    /// Where the gateway listens, `HOST:PORT`, beside its listeners.
+    pub listen: Option<String>,
+    /// Where clients come in, with what is particular about each place.
+    pub listeners: Vec<ListenerSettings>,
+    /// Who may use the gateway.
+    pub access: AccessSettings,
+    /// Whether other machines may use it without a password.
+    pub insecure: bool,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// Whether the certificate of an `https://` proxy must hold.
@@ -104,7 +113,10 @@ const MOST_REMEMBERED: usize = 1_000_000;
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: DEFAULT_LISTEN.to_owned(),
+            listen: Some(DEFAULT_LISTEN.to_owned()),
+            listeners: Vec::new(),
+            access: AccessSettings::default(),
+            insecure: false,
             gateway: GatewayConfig::default(),
             verify_upstream: true,
             upstream_ca: None,
@@ -140,12 +152,23 @@ impl Settings {
         let folder = path.parent().unwrap_or(Path::new(""));
         let at = |relative: PathBuf| folder.join(relative);
         let default = Self::default();
+        let gateway = gateway(&file.gateway).map_err(wrong)?;
+        let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
+        let listeners = listeners::meaning(file.listeners, limits, folder).map_err(wrong)?;
+        let listen = file.listen.or(default.listen.filter(|_| listeners.is_empty()));
+        let access = file.access.meaning(file.users).map_err(wrong)?;
+        let grammars =
+            listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
+        access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
         Ok(Self {
-            listen: file.listen.unwrap_or(default.listen),
+            listen,
+            listeners,
+            access,
+            insecure: false,
             gateway: GatewayConfig {
                 bans: bans::meaning(&file.bans).map_err(wrong)?,
                 upstream_idle: idle(&file.upstream),
-                ..gateway(&file.gateway).map_err(wrong)?
+                ..gateway
             },
             max_banned: bans::share(file.pool.max_banned).map_err(wrong)?,
             verify_upstream: file.upstream.verify.unwrap_or(true),
@@ -283,10 +306,10 @@ pub(super) fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn settings(text: &str) -> Result<Settings, ConfigError> {
+    pub(in crate::config) fn settings(text: &str) -> Result<Settings, ConfigError> {
         let path = Path::new("/etc/proxywhirl/proxywhirl.toml");
         Settings::from_file(ConfigFile::parse(text, path)?, path)
     }

@@ -84,6 +84,21 @@ pub struct StrategySet {
     pub took_ms: f64,
 }
 
+/// `POST /v1/rotate`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// The listener's name or address; none for all of them.
+    pub listener: Option<String>,
+}
+
+/// What became of `POST /v1/rotate`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Where the next request gets another proxy: not where each one does anyhow.
+    pub listeners: Vec<String>,
+}
+
 /// What became of `POST /v1/reload` and `POST /v1/plugins/reload`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {

@@ -14,13 +14,14 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::select::Stick;
 use proxywhirl_engine::history::{self, RequestRecord};
 use proxywhirl_engine::{Attempt, Explanation};
 use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Problem, Refresh, SetStrategy};
+use super::api::{Problem, Refresh, Rotate, Rotated, SetStrategy};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
@@ -50,6 +51,7 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/strategy", get(async |State(live): Gateway| Json(live.strategy())).post(set_strategy))
         .route("/v1/reload", post(async |State(live): Gateway| done(async move { live.reload().await }).await))
         .route("/v1/refresh", post(refresh))
+        .route("/v1/rotate", post(rotate))
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))
@@ -120,6 +122,11 @@ fn read<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Re
 async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<super::api::StrategySet> {
     let SetStrategy { name, options } = read(body)?;
     done(async move { live.set_strategy(PluginUse { name, options }).await }).await
+}
+
+async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Rotated> {
+    let Rotate { listener } = read(body)?;
+    done(async move { live.rotate(listener.as_deref()) }).await
 }
 
 /// Reads sources again, however long that takes: the answer begins at once, with white space.
@@ -194,7 +201,8 @@ async fn explain(State(live): Gateway, Query(Explained { target }): Query<Explai
     }
     let engine = live.engine();
     let site = engine.site(&target);
-    let attempt = Attempt { request: 0, number: 1, target: &target, site, session: None, filter: None, tried: &[] };
+    let (target, stick) = (target.as_str(), Stick::default());
+    let attempt = Attempt { request: 0, number: 1, target, site, session: None, stick, filter: None, tried: &[] };
     Ok(Json(engine.explain(&attempt)))
 }
 

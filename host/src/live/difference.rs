@@ -62,6 +62,9 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (before, after) = (&old.plugins, &new.plugins);
     let is_other = [
         ("listen", old.listen != new.listen),
+        ("listeners", old.listeners != new.listeners),
+        ("users", old.access.users != new.access.users),
+        ("access", (&old.access.clients, &old.access.destinations) != (&new.access.clients, &new.access.destinations)),
         ("bans", old.gateway.bans != new.gateway.bans),
         ("gateway", apart_from_bans(&old.gateway) != apart_from_bans(&new.gateway)),
         ("upstream", (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca)),

@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// When the address is none, is in use, or may not be used.
 pub async fn bind(address: &str) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    TcpListener::bind(address).await.map_err(|error| {
         let kind = error.kind();
         let (exit, hint) = if kind == ErrorKind::AddrInUse {
             (Exit::Environment, "another program listens there: choose another address, or port 0 for a free one")
@@ -29,13 +29,7 @@ pub async fn bind(address: &str) -> Result<TcpListener, Failure> {
             (Exit::Environment, "choose an address of this machine, such as 127.0.0.1:8080")
         };
         Failure::new(exit, format!("cannot listen at {address}: {error}")).hint(hint)
-    })?;
-    if let Ok(address) = listener.local_addr()
-        && !address.ip().is_loopback()
-    {
-        tracing::warn!(listen = %address, "other machines can reach this address, and nobody has to log in");
-    }
-    Ok(listener)
+    })
 }
 
 /// Where a listener listens.

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 38] = [
+const COMMANDS: [&str; 41] = [
     "",
     "serve",
     "fetch",
@@ -26,6 +26,9 @@ const COMMANDS: [&str; 38] = [
     "requests",
     "explain",
     "reload",
+    "rotate",
+    "user",
+    "user hash",
     "plugin",
     "plugin list",
     "plugin info",
@@ -57,7 +60,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_snapshots_are_of_all_commands_that_there_are() {
-    for command in ["", "sources", "pool", "strategy", "plugin"] {
+    for command in ["", "sources", "pool", "strategy", "plugin", "user"] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(&mut proxywhirl(words)).stdout;
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

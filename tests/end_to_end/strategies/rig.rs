@@ -11,7 +11,7 @@ use proxywhirl_core::live::Statistics;
 use proxywhirl_core::plugin::{Observation, Strategy, View};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::random::Random;
-use proxywhirl_core::select::{Picker, Plan, Sessions, Wish};
+use proxywhirl_core::select::{Picker, Plan, Sessions, Stick, Wish};
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{
@@ -194,7 +194,7 @@ impl Rig {
         if self.due.is_some_and(|due| due <= now) {
             self.plan();
         }
-        let wish = Wish { now, tried: &[], filter: None, session, seed: self.chance.bits() };
+        let wish = Wish { now, tried: &[], filter: None, session, stick: Stick::default(), seed: self.chance.bits() };
         let member = Arc::clone(self.snapshot.get(self.picker.pick(&self.snapshot, &wish, &self.sessions)?)?);
         let number = self.numbers[&member.id];
         assert!(!self.open.contains(&number), "{number} was picked, and its breaker is open");

@@ -23,7 +23,7 @@ use divan::Bencher;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stickiness, Tier, Weighted, Wish};
+use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stick, Stickiness, Tier, Weighted, Wish};
 use proxywhirl_core::{
     Anonymity, Candidate, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
 };
@@ -78,7 +78,7 @@ impl Case {
     /// The slot of who was picked.
     fn pick(&self, seed: u64) -> Option<u32> {
         let session = Some(self.known.map_or(seed, |known| seed % known));
-        let wish = Wish { now: NOW, tried: &self.tried, filter: None, session, seed };
+        let wish = Wish { now: NOW, tried: &self.tried, filter: None, session, stick: Stick::default(), seed };
         let slot = self.picker.pick(&self.snapshot, &wish, &self.sessions)?;
         if self.is_taken {
             let member = Arc::clone(self.snapshot.get(slot)?);

@@ -14,6 +14,6 @@ pub mod wish;
 
 pub use filter::Filter;
 pub use pick::{Picker, TierSight};
-pub use plan::{Membership, Mode, Plan, PlanError, Stickiness, Tier, Weighted};
+pub use plan::{Membership, Mode, Plan, PlanError, Stick, Stickiness, Tier, Weighted};
 pub use sessions::{SessionChanges, Sessions};
 pub use wish::{Refusals, Wish};

@@ -14,7 +14,7 @@ use proxywhirl_core::breaker::{BreakerConfig, State};
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::random::Random;
-use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Tier, Weighted, Wish};
+use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stick, Tier, Weighted, Wish};
 use proxywhirl_core::{
     Anonymity, Candidate, Fault, Kind, Lease, Member, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
 };
@@ -198,7 +198,8 @@ impl World {
 
     fn pick(&mut self) {
         let (seed, session) = (self.random.bits(), self.random.bits());
-        let wish = Wish { now: self.now, tried: &[], filter: None, session: Some(session), seed };
+        let wish =
+            Wish { now: self.now, tried: &[], filter: None, session: Some(session), stick: Stick::default(), seed };
         let slot = self.picker.pick(&self.snapshot, &wish, &self.sessions).unwrap();
         let member = self.snapshot.get(slot).unwrap();
         self.history = mix(self.history ^ member.id.0);

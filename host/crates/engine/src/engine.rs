@@ -227,7 +227,7 @@ impl Engine {
             shut_out.extend_from_slice(attempt.tried);
             &shut_out
         };
-        let mut wish = Wish { now, tried, filter, session: attempt.session, seed: 0 };
+        let mut wish = Wish { now, tried, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         for _ in 0..RACES {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::select::Filter;
-use proxywhirl_core::{Anonymity, Endpoint, Fault, Timestamp};
+use proxywhirl_core::{Endpoint, Fault, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Attempt, Completion, NoLease};
@@ -260,7 +260,7 @@ impl Place {
             protocol: self.protocol.to_owned(),
             method: self.method.clone(),
             target: self.target.clone(),
-            wants: self.filter.as_deref().map(in_words).unwrap_or_default(),
+            wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),
             nobody: self.nobody.clone(),
@@ -289,19 +289,6 @@ impl Try {
             counted,
         }
     }
-}
-
-/// What a filter demands, a demand each.
-pub(crate) fn in_words(filter: &Filter) -> Vec<String> {
-    let any = |what: &str, words: Vec<String>| (!words.is_empty()).then(|| format!("{what} {}", words.join(" or ")));
-    let mut demands: Vec<String> = Vec::new();
-    demands.extend(any("country", filter.countries().iter().map(ToString::to_string).collect()));
-    demands.extend(any("protocol", filter.schemes().iter().map(|scheme| scheme.as_str().to_owned()).collect()));
-    demands.extend(filter.tags().iter().map(|tag| format!("tag {tag}")));
-    if filter.anonymity() != Anonymity::Unknown {
-        demands.push(format!("{} at least", filter.anonymity().as_str()));
-    }
-    demands
 }
 
 /// The beginning of what may be long.

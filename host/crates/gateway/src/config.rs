@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bans::BanRule;
 use crate::idle::IdleConfig;
+use crate::wanted::Limits;
 
 /// The limits of a gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +46,13 @@ pub struct GatewayConfig {
     pub drain: Duration,
     /// The name by which the gateway signs its errors (RFC 9209 §2): a token.
     pub pseudonym: &'static str,
+}
+
+impl GatewayConfig {
+    /// The most that a client may ask for.
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { attempts: self.attempts, deadline: self.request_deadline }
+    }
 }
 
 impl Default for GatewayConfig {

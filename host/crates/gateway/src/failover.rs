@@ -122,7 +122,7 @@ enum Event<T> {
 impl<'g> Failover<'g> {
     pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
         let Means { engine, config, budget } = means;
-        let deadline = Instant::now() + config.request_deadline;
+        let deadline = Instant::now() + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
         Self { engine, config, budget, request, target, site, wanted, deadline, tried, suspects, fault: None }
@@ -192,8 +192,8 @@ impl<'g> Failover<'g> {
         let result = match timeout_at(self.deadline, self.race(overtaken, current, repeat, attempt)).await {
             Ok(result) => result,
             Err(_) => {
-                let limit = self.config.request_deadline.as_secs_f64();
-                let detail = format!("nobody answered within {limit:.0} s");
+                let limit = self.wanted.deadline.unwrap_or(self.config.request_deadline);
+                let detail = format!("nobody answered within {} s", limit.as_secs_f64());
                 Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
             }
         };
@@ -286,7 +286,7 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
     {
         let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if number > self.config.attempts {
+        if number > self.wanted.attempts.unwrap_or(self.config.attempts) {
             return None;
         }
         if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
@@ -316,6 +316,7 @@ impl<'g> Failover<'g> {
             target: self.target,
             site: self.site,
             session: self.wanted.session,
+            stick: self.wanted.stick,
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
         }

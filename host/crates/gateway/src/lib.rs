@@ -6,15 +6,18 @@
 //! Everything that a client or an upstream sends is hostile: heads, waits, tries and sessions are bounded by
 //! [`GatewayConfig`], bodies stream, and what is wrong is answered, not panicked over.
 
+pub mod access;
 mod bans;
 mod config;
 mod dechunk;
+mod door;
 mod failover;
 mod forward;
 mod idle;
 mod ingress;
 mod record;
 mod reply;
+pub mod rotation;
 mod serve;
 mod session;
 mod stall;
@@ -27,21 +30,24 @@ use std::sync::Arc;
 use proxywhirl_engine::Engine;
 use proxywhirl_net::Dialer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 pub use config::{GatewayConfig, RetryConfig};
+pub use door::Door;
 use failover::Means;
 use failover::budget::RetryBudget;
 pub use idle::IdleConfig;
 use idle::IdleConnections;
+pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
 
 /// Serves clients. Clones share everything.
 #[derive(Clone)]
 pub struct Gateway {
     parts: Arc<Parts>,
+    door: Arc<Door>,
 }
 
 struct Parts {
@@ -58,7 +64,13 @@ impl Gateway {
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
         let budget = RetryBudget::new(config.retry);
         let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }) }
+        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }), door: Arc::default() }
+    }
+
+    /// The same gateway, as it is for clients that come in by this door.
+    #[must_use]
+    pub fn behind(&self, door: Door) -> Self {
+        Self { parts: Arc::clone(&self.parts), door: Arc::new(door) }
     }
 
     /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
@@ -66,6 +78,11 @@ impl Gateway {
     /// several listeners.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
         serve::serve(self, listener, &shutdown).await
+    }
+
+    /// The same for clients of this machine, who come in by a Unix socket.
+    pub async fn serve_unix(&self, listener: UnixListener, shutdown: CancellationToken) -> Drained {
+        serve::unix::serve(self, listener, &shutdown).await
     }
 
     /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
@@ -80,6 +97,12 @@ impl Gateway {
     #[must_use]
     pub fn config(&self) -> &GatewayConfig {
         &self.parts.config
+    }
+
+    /// What is particular about where its clients come in.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     pub(crate) fn engine(&self) -> &Engine {

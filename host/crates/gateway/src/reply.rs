@@ -2,8 +2,12 @@
 //!
 //! An error says in one sentence what happened, and the same for machines in `Proxy-Status` (RFC 9209).
 
-use proxywhirl_core::{Fault, Kind, Side, Stage};
+use std::time::Duration;
 
+use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_net::Target;
+
+use crate::access::{Denied, Exceeded};
 use crate::wanted::Mistake;
 
 /// The answer to CONNECT once the tunnel is open.
@@ -31,21 +35,53 @@ pub(crate) struct ErrorReply {
     text: String,
     /// The status that an upstream gave.
     received: Option<u16>,
+    /// When it is worth to come again.
+    retry_after: Option<Duration>,
+    /// Whether the text is for the client alone.
+    is_private: bool,
 }
 
 impl ErrorReply {
     /// The client's own mistake.
     pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
         let error = if status == 408 { "connection_read_timeout" } else { "http_request_error" };
-        Self { status, error, text: text.into(), received: None }
+        Self { status, error, text: text.into(), received: None, retry_after: None, is_private: false }
     }
 
     /// What a client wants cannot be understood.
     pub(crate) fn mistake(mistake: &Mistake) -> Self {
         match mistake {
             Mistake::User(why) => Self { error: "http_request_denied", ..Self::refusal(407, why) },
+            Mistake::Password(why) => {
+                Self { error: "http_request_denied", is_private: true, ..Self::refusal(407, why) }
+            }
             Mistake::Field(why) => Self::refusal(400, why),
         }
+    }
+
+    /// A client is not let in.
+    pub(crate) fn denied(denied: Denied) -> Self {
+        let refused = |status, text: &str| Self { error: "http_request_denied", ..Self::refusal(status, text) };
+        match denied {
+            Denied::Missing => refused(407, "this gateway wants a user name and a password"),
+            Denied::Wrong => refused(407, "the user name or the password is wrong"),
+            Denied::Later(wait) => {
+                let text = "credentials from this address were wrong too often, or too many are being checked";
+                Self { retry_after: Some(wait), ..refused(429, text) }
+            }
+        }
+    }
+
+    /// A destination may not be reached.
+    pub(crate) fn forbidden(target: &Target) -> Self {
+        let text = format!("this gateway does not reach {target}: a rule forbids it");
+        Self { error: "http_request_denied", ..Self::refusal(403, text) }
+    }
+
+    /// A user has used up what it may have.
+    pub(crate) fn exceeded(exceeded: Exceeded, user: &str) -> Self {
+        let refused = Self::refusal(429, exceeded.why(user));
+        Self { error: "http_request_denied", retry_after: Some(exceeded.retry_after()), ..refused }
     }
 
     /// What is left to say when a request could not be served.
@@ -60,12 +96,19 @@ impl ErrorReply {
         // SOCKS replies are single digits; what is left is an HTTP status.
         let is_refusal = fault.side == Side::Upstream && matches!(fault.stage, Stage::Handshake | Stage::Auth);
         let received = fault.code.filter(|code| is_refusal && *code >= 100);
-        Self { status: consequence.status, error: consequence.proxy_status, text, received }
+        Self {
+            status: consequence.status,
+            error: consequence.proxy_status,
+            text,
+            received,
+            retry_after: None,
+            is_private: false,
+        }
     }
 
-    /// What happened, in one sentence.
+    /// What happened, in one sentence, for the log.
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        if self.is_private { "there are words in the proxy password that cannot be" } else { &self.text }
     }
 
     /// The reply in bytes.
@@ -82,8 +125,10 @@ impl ErrorReply {
         if self.status == 407 {
             head.push_str("Proxy-Authenticate: Basic realm=\"ProxyWhirl\", charset=\"UTF-8\"\r\n");
         }
-        if self.status == 503 {
-            head.push_str("Retry-After: 1\r\n");
+        if let Some(wait) = self.retry_after.or((self.status == 503).then_some(Duration::from_secs(1))) {
+            // Whole seconds, rounded up: earlier would be too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            head.push_str(&format!("Retry-After: {}\r\n", seconds.max(1)));
         }
         head.push_str("Connection: close\r\n\r\n");
         if body == Body::Send {
@@ -122,9 +167,11 @@ fn sf_string(text: &str) -> String {
 const fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        403 => "Forbidden",
         407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         414 => "URI Too Long",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
@@ -164,6 +211,25 @@ mod tests {
         let reply = rendered(&ErrorReply::of(&fault, "example.com:80", 0));
         assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
         assert!(reply.contains("\r\nRetry-After: 1\r\n"), "{reply}");
+    }
+
+    #[test]
+    fn who_is_not_let_in_hears_why_and_when_to_come_again() {
+        let reply = rendered(&ErrorReply::denied(Denied::Missing));
+        assert!(reply.starts_with("HTTP/1.1 407 ") && reply.contains("\r\nProxy-Authenticate: Basic "), "{reply}");
+        assert!(reply.contains("; error=http_request_denied; "), "{reply}");
+        let reply = rendered(&ErrorReply::denied(Denied::Later(Duration::from_millis(2_001))));
+        assert!(reply.starts_with("HTTP/1.1 429 ") && reply.contains("\r\nRetry-After: 3\r\n"), "{reply}");
+        let reply = rendered(&ErrorReply::exceeded(Exceeded::Concurrency(2), "anna"));
+        assert!(reply.starts_with("HTTP/1.1 429 ") && reply.contains("\r\nRetry-After: 1\r\n"), "{reply}");
+        let target = Target { host: "example.com".parse().unwrap(), port: 25 };
+        assert!(rendered(&ErrorReply::forbidden(&target)).starts_with("HTTP/1.1 403 Forbidden\r\n"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_password_is_told_to_its_client_alone() {
+        let reply = ErrorReply::mistake(&Mistake::Password("the proxy password has the key \"secret\"".to_owned()));
+        assert!(rendered(&reply).contains("secret") && !reply.text().contains("secret"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Accepting clients until told to stop, and then waiting for those that are there.
 
+pub(crate) mod unix;
+
 use std::io::ErrorKind;
 use std::time::Duration;
 

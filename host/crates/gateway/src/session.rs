@@ -3,6 +3,7 @@
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -13,13 +14,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
+use crate::access::{Gauge, Metered, Use, User};
 use crate::forward;
 use crate::ingress::http::{Errand, read, refusal_of};
 use crate::ingress::{Dialect, socks};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
-use crate::wanted::Wanted;
+use crate::wanted::{Introduced, Mistake, Wanted, take_fields};
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -48,7 +50,40 @@ pub(crate) async fn run<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut session = Session { gateway, client, buffer: BytesMut::new(), peer, stop };
+    if !gateway.door().access.welcomes(peer.map(|peer| peer.ip())) {
+        tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
+        return;
+    }
+    let Some(tls) = &gateway.door().tls else { return metered(gateway, client, peer, stop).await };
+    // On the heap, so that a session without TLS takes no room for one with it.
+    match timeout(gateway.config().head_timeout, Box::pin(tls.accept(client))).await {
+        Ok(Ok(client)) => Box::pin(metered(gateway, client, peer, stop)).await,
+        Ok(Err(error)) => {
+            tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
+        }
+        Err(_) => {}
+    }
+}
+
+/// Counts the client's bytes where somebody has a quota.
+async fn metered<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gauge = Gauge::default();
+    if gateway.door().access.is_metered() {
+        Box::pin(converse(gateway, Metered::new(client, gauge.clone()), gauge, peer, stop)).await;
+    } else {
+        converse(gateway, client, gauge, peer, stop).await;
+    }
+}
+
+async fn converse<S>(gateway: &Gateway, client: S, gauge: Gauge, peer: Option<SocketAddr>, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = gateway.door().turns.connection();
+    let mut session = Session { gateway, client, buffer: BytesMut::new(), gauge, peer, connection, stop };
     let end = session.converse().await;
     session.finish(end).await;
 }
@@ -58,8 +93,18 @@ struct Session<'g, S> {
     client: S,
     /// What was read and not yet used.
     buffer: BytesMut,
+    /// Whose bytes the client's are.
+    gauge: Gauge,
     peer: Option<SocketAddr>,
+    /// Its number, among those of its door.
+    connection: u64,
     stop: &'g CancellationToken,
+}
+
+/// A client that has been let in.
+struct Guest {
+    wanted: Wanted,
+    user: Option<Arc<User>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
@@ -124,20 +169,74 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             }
         };
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
-        let wanted = match Wanted::by_fields(&mut head.headers) {
-            Ok(wanted) => wanted,
-            Err(mistake) => return self.refuse(&ErrorReply::mistake(&mistake), body),
+        let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, config.limits());
+        let guest = match introduced {
+            Ok(introduced) => self.admit(introduced).await,
+            Err(mistake) => Err(ErrorReply::mistake(&mistake)),
         };
-        match read(head) {
+        let errand = guest.and_then(|guest| {
+            let errand = read(head)?;
+            let target = match &errand {
+                Errand::Tunnel(target) => target,
+                Errand::Forward(request) => &request.target,
+            };
+            let place = self.place(&guest, target)?;
+            Ok((errand, guest.wanted, place))
+        });
+        match errand {
             Err(reply) => self.refuse(&reply, body),
-            Ok(Errand::Tunnel(target)) => self.tunnel(Manner::Connect, &target, wanted).await,
-            Ok(Errand::Forward(request)) => {
+            Ok((Errand::Tunnel(target), wanted, _place)) => self.tunnel(Manner::Connect, &target, wanted).await,
+            Ok((Errand::Forward(request), wanted, _place)) => {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
                 let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
                 Box::pin(forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record)).await
             }
         }
+    }
+
+    /// Finds out who a client is, and what it wants behind this door.
+    async fn admit(&self, introduced: Introduced) -> Result<Guest, ErrorReply> {
+        let Introduced { user, password, wanted } = introduced;
+        let door = self.gateway.door();
+        let known = door.access.identify(&user, &password, self.peer.map(|peer| peer.ip())).await;
+        let user = known.map_err(ErrorReply::denied)?;
+        let mut wanted = wanted;
+        if let Some(user) = &user {
+            self.gauge.assign(user);
+            wanted.session = wanted.session.map(|session| user.session(session));
+        }
+        let mut wanted = wanted.behind(&door.wanted).ok_or_else(|| {
+            let why = "no proxy can be all that is wanted and what this port gives: ask for less";
+            ErrorReply::mistake(&Mistake::Field(why.to_owned()))
+        })?;
+        door.turns.assign(&mut wanted, self.connection);
+        Ok(Guest { wanted, user })
+    }
+
+    /// The place of a request among those of its user, if it may be served at all.
+    fn place(&self, guest: &Guest, target: &Target) -> Result<Option<Use>, ErrorReply> {
+        if !self.gateway.door().access.permits(target) {
+            return Err(ErrorReply::forbidden(target));
+        }
+        let Some(user) = &guest.user else { return Ok(None) };
+        user.begin().map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
+    }
+
+    /// Reads what a client of SOCKS says of itself.
+    async fn introduce(&self, user: &str, password: &str) -> Result<Guest, socks::Refusal> {
+        let limits = self.gateway.config().limits();
+        let introduced = self.gateway.door().grammar.introduce(user, password, limits);
+        match introduced {
+            Ok(introduced) => self.admit(introduced).await.map_err(|reply| not_allowed(&reply)),
+            Err(mistake) => Err(socks::Refusal::new(socks::code::GENERAL, ErrorReply::mistake(&mistake).text())),
+        }
+    }
+
+    /// Opens a tunnel for a client of SOCKS.
+    async fn tunnel_for(&mut self, guest: Guest, manner: Manner, target: &Target) -> Result<Next, socks::Refusal> {
+        let _place = self.place(&guest, target).map_err(|reply| not_allowed(&reply))?;
+        Ok(self.tunnel(manner, target, guest.wanted).await)
     }
 
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
@@ -159,13 +258,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
 
     async fn socks4(&mut self) -> Next {
         match self.handshake(socks::request4).await {
-            Ok(socks::Request4 { target, manner, user }) => match Wanted::by_user(&user) {
-                Ok(wanted) => self.tunnel(manner, &target, wanted).await,
-                Err(mistake) => {
-                    let refusal = socks::Refusal::new(socks::code::GENERAL, mistake.to_string());
-                    self.refuse_socks(Some(refusal), |_| socks::reply4(false).to_vec())
-                }
-            },
+            Ok(socks::Request4 { target, manner, user }) => {
+                let served = match self.introduce(&user, "").await {
+                    Ok(guest) => self.tunnel_for(guest, manner, &target).await,
+                    Err(refusal) => Err(refusal),
+                };
+                served.unwrap_or_else(|refusal| self.refuse_socks(Some(refusal), |_| socks::reply4(false).to_vec()))
+            }
             Err(refusal) => self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()),
         }
     }
@@ -176,34 +275,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Err(refusal) => return self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()),
         };
         let Some(method) = method else { return Next::Last(socks::METHODS_REFUSED.to_vec()) };
+        let anonymous = match method {
+            socks::Method::Password => None,
+            socks::Method::None => match self.introduce("", "").await {
+                Ok(guest) => Some(guest),
+                Err(refusal) => return self.refuse_socks(Some(refusal), |_| socks::METHODS_REFUSED.to_vec()),
+            },
+        };
         if !self.say(&method.accepted()).await {
             return Next::Close;
         }
-        let wanted = match method {
-            socks::Method::None => Wanted::default(),
-            socks::Method::Password => match self.introduction().await {
-                Ok(wanted) => wanted,
+        let guest = match anonymous {
+            Some(guest) => guest,
+            None => match self.introduction().await {
+                Ok(guest) => guest,
                 Err(end) => return end,
             },
         };
-        match self.handshake(socks::request5).await {
-            Ok(target) => self.tunnel(Manner::Socks5, &target, wanted).await,
-            Err(refusal) => self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()),
-        }
+        let served = match self.handshake(socks::request5).await {
+            Ok(target) => self.tunnel_for(guest, Manner::Socks5, &target).await.map_err(Some),
+            Err(refusal) => Err(refusal),
+        };
+        served.unwrap_or_else(|refusal| self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()))
     }
 
     /// Reads user name and password of SOCKS 5, of which the name says what the client wants.
-    async fn introduction(&mut self) -> Result<Wanted, Next> {
+    async fn introduction(&mut self) -> Result<Guest, Next> {
         let refused = |_| socks::PASSWORD_REFUSED.to_vec();
-        let user = match self.handshake(socks::password).await {
-            Ok(user) => user,
+        let (user, password) = match self.handshake(socks::password).await {
+            Ok(both) => both,
             Err(refusal) => return Err(self.refuse_socks(refusal, refused)),
         };
-        let wanted = Wanted::by_user(&user).map_err(|mistake| {
-            let refusal = socks::Refusal::new(socks::code::GENERAL, mistake.to_string());
-            self.refuse_socks(Some(refusal), refused)
-        })?;
-        if self.say(&socks::PASSWORD_ACCEPTED).await { Ok(wanted) } else { Err(Next::Close) }
+        let guest = match self.introduce(&user, &password).await {
+            Ok(guest) => guest,
+            Err(refusal) => return Err(self.refuse_socks(Some(refusal), refused)),
+        };
+        if self.say(&socks::PASSWORD_ACCEPTED).await { Ok(guest) } else { Err(Next::Close) }
     }
 
     /// False when the client is gone.
@@ -269,4 +376,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let ended: Result<std::io::Result<()>, _> = timeout(LINGER, ending).await;
         drop(ended);
     }
+}
+
+/// A refusal in SOCKS, which has one code for all that a rule forbids.
+fn not_allowed(reply: &ErrorReply) -> socks::Refusal {
+    socks::Refusal::new(socks::code::NOT_ALLOWED, reply.text())
 }

@@ -13,7 +13,7 @@ use proxywhirl_core::plugin::{Observation, PluginFault, Request, Strategy, Strat
 use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::select::random::Random;
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Plan, PlanError, Wish};
+use proxywhirl_core::select::{Filter, Picker, Plan, PlanError, Stick, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{EndpointKey, Member, MemberId, Pool, Snapshot, Timestamp};
 use proxywhirl_wasm::PluginError;
@@ -260,7 +260,7 @@ impl<'a> Rotation<'a> {
         let seed = self.random.bits();
         let now = self.loaded.clock.now();
         let filter = self.views.get(ask.view as usize).filter(|filter| !filter.is_empty());
-        let wish = Wish { now, tried: ask.tried, filter, session: ask.session, seed };
+        let wish = Wish { now, tried: ask.tried, filter, session: ask.session, stick: Stick::default(), seed };
         let Some(made) = self.plans.get(&key) else { return Ok(None) };
         if !made.picker.asks_per_request() {
             let slot = made.picker.pick(&self.snapshot, &wish, &self.sessions);

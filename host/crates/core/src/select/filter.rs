@@ -5,7 +5,7 @@
 //! Invariants: lists are sorted and without duplicates, and no list is longer than what can ever be met.
 
 use crate::candidate::Country;
-use crate::endpoint::Scheme;
+use crate::endpoint::{Endpoint, EndpointKey, Scheme};
 use crate::member::Member;
 use crate::tag::{Tag, Tags};
 use crate::verdict::Anonymity;
@@ -17,7 +17,22 @@ pub struct Filter {
     tags: Vec<Tag>,
     schemes: Vec<Scheme>,
     anonymity: Anonymity,
+    /// What members have in none of their fields.
+    without: Without,
+    /// The city's name, as [`squeezed`] makes it.
+    city: Option<Box<str>>,
+    endpoint: Option<Box<EndpointKey>>,
 }
+
+/// What a member must not have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Without {
+    countries: Vec<Country>,
+    tags: Vec<Tag>,
+}
+
+/// What the tag of a city begins with.
+const CITY: &str = "city:";
 
 impl Filter {
     /// A filter for members that are in any of the countries, have all the tags, speak any of the schemes, and have at
@@ -32,7 +47,52 @@ impl Filter {
         let mut tags = sorted(tags);
         // No member has more than `Tags::MAX`: with one more than that nobody is admitted, as with all of them.
         tags.truncate(Tags::MAX + 1);
-        Self { countries: sorted(countries), tags, schemes: sorted(schemes), anonymity }
+        Self { countries: sorted(countries), tags, schemes: sorted(schemes), anonymity, ..Self::default() }
+    }
+
+    /// The same, for members that are in none of these countries and have none of these tags.
+    #[must_use]
+    pub fn without(
+        mut self,
+        countries: impl IntoIterator<Item = Country>,
+        tags: impl IntoIterator<Item = Tag>,
+    ) -> Self {
+        self.without = Without { countries: sorted(countries), tags: sorted(tags) };
+        self
+    }
+
+    /// The same, for members in this city: whose tag `city:NAME` has the same letters and digits, however words are divided.
+    #[must_use]
+    pub fn in_city(mut self, name: &str) -> Self {
+        self.city = Some(squeezed(name).collect::<String>().into());
+        self
+    }
+
+    /// The same, for this one member.
+    #[must_use]
+    pub fn only(mut self, endpoint: EndpointKey) -> Self {
+        self.endpoint = Some(Box::new(endpoint));
+        self
+    }
+
+    /// A filter that demands what both demand; none when nobody can meet both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let joined = |own: &[Tag], other: &[Tag]| sorted(own.iter().chain(other).cloned());
+        let mut tags = joined(&self.tags, &other.tags);
+        tags.truncate(Tags::MAX + 1);
+        Some(Self {
+            countries: common(&self.countries, &other.countries)?,
+            tags,
+            schemes: common(&self.schemes, &other.schemes)?,
+            anonymity: self.anonymity.max(other.anonymity),
+            without: Without {
+                countries: sorted(self.without.countries.iter().chain(&other.without.countries).copied()),
+                tags: joined(&self.without.tags, &other.without.tags),
+            },
+            city: either(&self.city, &other.city)?,
+            endpoint: either(&self.endpoint, &other.endpoint)?,
+        })
     }
 
     /// Whether the member meets the demands.
@@ -43,6 +103,29 @@ impl Filter {
             && (self.schemes.is_empty() || self.schemes.contains(&member.endpoint.scheme))
             && member.anonymity >= self.anonymity
             && self.tags.iter().all(|tag| member.tags.contains(tag.as_str()))
+            && !member.country.is_some_and(|country| self.without.countries.contains(&country))
+            && !self.without.tags.iter().any(|tag| member.tags.contains(tag.as_str()))
+            && self.city.as_ref().is_none_or(|city| is_in(city, &member.tags))
+            && self.endpoint.as_ref().is_none_or(|key| is_same(key, &member.endpoint))
+    }
+
+    /// Its demands for people, one each.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<String> {
+        let any =
+            |what: &str, words: Vec<String>| (!words.is_empty()).then(|| format!("{what} {}", words.join(" or ")));
+        let mut demands: Vec<String> = Vec::new();
+        demands.extend(any("country", self.countries.iter().map(ToString::to_string).collect()));
+        demands.extend(any("protocol", self.schemes.iter().map(|scheme| scheme.as_str().to_owned()).collect()));
+        demands.extend(self.tags.iter().map(|tag| format!("tag {tag}")));
+        if self.anonymity != Anonymity::Unknown {
+            demands.push(format!("{} at least", self.anonymity.as_str()));
+        }
+        demands.extend(any("not country", self.without.countries.iter().map(ToString::to_string).collect()));
+        demands.extend(self.without.tags.iter().map(|tag| format!("not tag {tag}")));
+        demands.extend(self.city.iter().map(|city| format!("city {city}")));
+        demands.extend(self.endpoint.iter().map(|endpoint| format!("proxy {endpoint}")));
+        demands
     }
 
     /// Whether it demands nothing.
@@ -69,10 +152,57 @@ impl Filter {
         &self.schemes
     }
 
+    /// The city's name, its letters and digits; none when it does not matter.
+    #[must_use]
+    pub fn city(&self) -> Option<&str> {
+        self.city.as_deref()
+    }
+
+    /// Countries and tags that a member must not have, in words.
+    pub fn unwanted(&self) -> impl Iterator<Item = &str> {
+        let countries = self.without.countries.iter().map(Country::as_str);
+        countries.chain(self.without.tags.iter().map(Tag::as_str))
+    }
+
     /// The least anonymity.
     #[must_use]
     pub const fn anonymity(&self) -> Anonymity {
         self.anonymity
+    }
+}
+
+/// The letters and digits of a name, in lower case: `New York`, `new_york` and `newyork` are one city.
+fn squeezed(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
+}
+
+fn is_in(city: &str, tags: &Tags) -> bool {
+    tags.iter().filter_map(|tag| tag.as_str().strip_prefix(CITY)).any(|name| squeezed(name).eq(city.chars()))
+}
+
+fn is_same(key: &EndpointKey, endpoint: &Endpoint) -> bool {
+    let username = endpoint.credentials.as_ref().map(|credentials| &credentials.username);
+    (key.scheme, &key.host, key.port, key.username.as_ref())
+        == (endpoint.scheme, &endpoint.host, endpoint.port, username)
+}
+
+/// What is in both lists, of which an empty one stands for everything; none when that is nothing.
+fn common<T: Ord + Copy>(own: &[T], other: &[T]) -> Option<Vec<T>> {
+    match (own, other) {
+        ([], all) | (all, []) => Some(all.to_vec()),
+        (own, other) => {
+            let both: Vec<T> = own.iter().copied().filter(|one| other.contains(one)).collect();
+            (!both.is_empty()).then_some(both)
+        }
+    }
+}
+
+/// What either says; none when they differ.
+#[allow(clippy::option_option, reason = "the outer one says whether both can be met")]
+fn either<T: Clone + PartialEq>(own: &Option<T>, other: &Option<T>) -> Option<Option<T>> {
+    match (own, other) {
+        (Some(own), Some(other)) if own != other => None,
+        (own, other) => Some(own.clone().or_else(|| other.clone())),
     }
 }
 
@@ -117,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn demands_are_said_in_words() {
+        let schemes = [Scheme::Socks5];
+        let filter = Filter::new(countries(&["DE", "AT"]), tags(&["fast"]), schemes, Anonymity::Elite);
+        let filter = filter.without(countries(&["US"]), tags(&["slow"])).in_city("New York");
+        let words = ["country AT or DE", "protocol socks5", "tag fast", "elite at least"];
+        assert_eq!(filter.in_words(), [&words[..], &["not country US", "not tag slow", "city newyork"]].concat());
+        assert!(Filter::default().in_words().is_empty());
+    }
+
+    #[test]
     fn any_country_and_all_tags() {
         let filter =
             |codes: &[&str], words: &[&str]| Filter::new(countries(codes), tags(words), [], Anonymity::Unknown);
@@ -131,6 +271,59 @@ mod tests {
         ] {
             assert_eq!(admitted(&filter(codes, words)), expected, "{codes:?} {words:?}");
         }
+    }
+
+    #[test]
+    fn what_a_member_must_not_have() {
+        let without = |codes: &[&str], words: &[&str]| Filter::default().without(countries(codes), tags(words));
+        for (codes, words, expected) in [
+            (&[][..], &[][..], 3),
+            (&["DE"], &[], 2),
+            (&["DE", "US"], &[], 1),
+            (&[], &["fast"], 1),
+            (&["US"], &["eu"], 1),
+        ] {
+            assert_eq!(admitted(&without(codes, words)), expected, "{codes:?} {words:?}");
+        }
+    }
+
+    #[test]
+    fn one_member_alone() {
+        let only = |url: &str| Filter::default().only(url.parse::<Endpoint>().unwrap().key());
+        assert_eq!(admitted(&only("http://10.0.0.1:80")), 1);
+        assert_eq!(admitted(&only("http://10.0.0.1:81")) + admitted(&only("http://me@10.0.0.1:80")), 0);
+    }
+
+    #[test]
+    fn a_city_has_its_letters_however_words_are_divided() {
+        let member = |tag: &str| tags(&[tag]).into_iter().collect::<Tags>();
+        for (asked, tag, expected) in [
+            ("New York", "city:new-york", true),
+            ("newyork", "city:new-york", true),
+            ("st_petersburg", "city:St-Petersburg", true),
+            ("york", "city:new-york", false),
+            ("newyork", "new-york", false),
+        ] {
+            let filter = Filter::default().in_city(asked);
+            assert_eq!(is_in(filter.city.as_deref().unwrap(), &member(tag)), expected, "{asked} {tag}");
+        }
+    }
+
+    #[test]
+    fn two_filters_demand_what_both_demand() {
+        let here = |codes: &[&str]| Filter::new(countries(codes), [], [], Anonymity::Unknown);
+        assert_eq!(here(&["DE", "US"]).and(&here(&["US", "FR"])), Some(here(&["US"])));
+        assert_eq!(here(&["DE"]).and(&here(&["US"])), None);
+        assert_eq!(here(&["DE"]).and(&Filter::default()), Some(here(&["DE"])));
+        let fast = Filter::new([], tags(&["fast"]), [], Anonymity::Elite);
+        let both = fast.and(&here(&["DE"]).without([], tags(&["bad"]))).unwrap();
+        assert_eq!(
+            both,
+            Filter::new(countries(&["DE"]), tags(&["fast"]), [], Anonymity::Elite).without([], tags(&["bad"]))
+        );
+        let city = |name: &str| Filter::default().in_city(name);
+        assert_eq!(city("a").and(&city("b")), None);
+        assert_eq!(city("a").and(&fast), fast.and(&city("a")));
     }
 
     #[test]

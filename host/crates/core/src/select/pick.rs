@@ -14,7 +14,7 @@ mod stick;
 
 use std::sync::Arc;
 
-use super::plan::{Mode, Plan, PlanError, Stickiness};
+use super::plan::{Mode, Plan, PlanError, Stick, Stickiness};
 use super::random::Random;
 use super::sessions::Sessions;
 use super::wish::{Refusals, Wish};
@@ -22,7 +22,7 @@ use crate::member::Member;
 use crate::pool::Snapshot;
 use ring::Ring;
 use sight::Sight;
-use stick::Sticking;
+use stick::{Homes, Sticking};
 
 /// A plan, ready to pick from.
 #[derive(Debug)]
@@ -103,10 +103,16 @@ impl Picker {
     pub fn pick(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> Option<u32> {
         let mut random = Random::new(wish.seed);
         let sight = Sight { snapshot, wish };
+        if let Some(session) = wish.session.filter(|_| self.leaves_sessions(wish)) {
+            let stickiness = wish.stick.over(Stickiness::HOST);
+            let (rest, homes) = (self.tiers.as_slice(), Homes::All);
+            return Sticking { rest, homes, sight, sessions, stickiness, session }.pick(&mut random);
+        }
         for (index, ring) in self.tiers.iter().enumerate() {
-            if let (Mode::Affinity, Some(session), Some(stickiness)) = (ring.mode(), wish.session, &self.stickiness) {
+            if let (Mode::Affinity, Some(session), Some(stickiness)) = (ring.mode(), wish.session, self.stickiness) {
                 let rest = self.tiers.get(index..).unwrap_or_default();
-                return Sticking { rest, sight, sessions, stickiness, session }.pick(&mut random);
+                let (stickiness, homes) = (wish.stick.over(stickiness), Homes::Affinity);
+                return Sticking { rest, homes, sight, sessions, stickiness, session }.pick(&mut random);
             }
             let picked = ring.pick(&sight, wish.session, &mut random);
             if picked.is_some() {
@@ -131,12 +137,25 @@ impl Picker {
         self.tiers.iter().map(look).collect()
     }
 
+    /// Whether the plan leaves it to the host that sessions stick: it does not say how, and either would not even send them
+    /// where their hash points, or the request wants more than that.
+    fn leaves_sessions(&self, wish: &Wish<'_>) -> bool {
+        let is_hashed = self.tiers.first().is_some_and(|ring| ring.mode() == Mode::Affinity);
+        self.stickiness.is_none() && (!is_hashed || wish.stick != Stick::default())
+    }
+
+    /// Whether a request with this wish must stay with the member of its session.
+    #[must_use]
+    pub fn is_strict(&self, wish: &Wish<'_>) -> bool {
+        wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
+    }
+
     /// Why a pick found nobody. Looks at the whole pool: for the failing request only.
     #[must_use]
     pub fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> Refusals {
         let mut refusals = Refusals::count(snapshot, wish);
-        let strict = self.stickiness.filter(|stickiness| stickiness.strict);
-        if let Some((session, stickiness)) = wish.session.zip(strict)
+        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
+        if let Some(session) = wish.session.filter(|_| stickiness.strict)
             && sessions.is_bound(session, &stickiness, wish.now)
         {
             let sight = Sight { snapshot, wish };

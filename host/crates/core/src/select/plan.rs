@@ -75,6 +75,36 @@ impl Stickiness {
 
     /// How many sessions a plan may want to be remembered.
     pub const CAPACITY: std::ops::RangeInclusive<u32> = 1..=Self::MAX_CAPACITY;
+
+    /// How sessions stick when the plan does not say: to whomever they were given first, until nobody used them for an hour.
+    pub const HOST: Self =
+        Self { idle: Some(Duration::from_hours(1)), lifetime: None, strict: false, capacity: 1_000_000 };
+}
+
+/// What a request says itself of how its session sticks: it goes before what the plan says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stick {
+    /// The session ends so long after its first request.
+    pub lifetime: Option<Duration>,
+    /// The session ends when it was not used for so long.
+    pub idle: Option<Duration>,
+    /// Whether the request fails when the session's member cannot be used.
+    pub strict: Option<bool>,
+    /// Whether the session begins anew with this request, with another member if there is one.
+    pub renew: bool,
+}
+
+impl Stick {
+    /// How the session sticks, with a plan that says this.
+    #[must_use]
+    pub fn over(self, plan: Stickiness) -> Stickiness {
+        let (idle, lifetime) = match (self.idle, self.lifetime) {
+            (None, None) => (plan.idle, plan.lifetime),
+            // Who says how long has said it all: the plan's shorter time would break the word.
+            said => said,
+        };
+        Stickiness { idle, lifetime, strict: self.strict.unwrap_or(plan.strict), ..plan }
+    }
 }
 
 /// From whom to pick. Without tiers: ask the strategy for each request.

@@ -1,6 +1,7 @@
 //! What a request wants of a pick, and why it got nobody.
 
 use super::filter::Filter;
+use super::plan::Stick;
 use crate::member::{Member, MemberId};
 use crate::pool::Snapshot;
 use crate::time::Timestamp;
@@ -16,6 +17,8 @@ pub struct Wish<'a> {
     pub filter: Option<&'a Filter>,
     /// Hash of the request's session, or none.
     pub session: Option<u64>,
+    /// What it says of how that session sticks.
+    pub stick: Stick,
     /// Chance.
     pub seed: u64,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::select::{Filter, Membership, Mode, Picker, Plan, Sessions, Tier, Weighted, Wish};
+use proxywhirl_core::select::{Filter, Membership, Mode, Picker, Plan, Sessions, Stick, Tier, Weighted, Wish};
 use proxywhirl_core::time::micros;
 use proxywhirl_core::{
     Anonymity, Candidate, Endpoint, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
@@ -182,7 +182,7 @@ impl World {
         let seed = self.scenario.random.bits();
         let request = self.requests.get_mut(&number).unwrap();
         let (filter, session) = (request.filter.as_ref(), request.session);
-        let wish = Wish { now: self.now, tried: &request.tried, filter, session, seed };
+        let wish = Wish { now: self.now, tried: &request.tried, filter, session, stick: Stick::default(), seed };
         let Some(slot) = self.picker.pick(&self.snapshot, &wish, &self.sessions) else {
             let refusals = self.picker.refusals(&self.snapshot, &wish, &self.sessions);
             self.ledger.refused(&self.snapshot, &self.roster, &wish, &refusals);

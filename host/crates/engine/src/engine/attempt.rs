@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::fault::Fault;
 use proxywhirl_core::plugin::PluginIdentity;
-use proxywhirl_core::select::{Filter, Refusals};
+use proxywhirl_core::select::{Filter, Refusals, Stick};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, MemberId};
 
@@ -23,6 +23,8 @@ pub struct Attempt<'a> {
     pub site: Symbol,
     /// Hash of the request's session, or none.
     pub session: Option<u64>,
+    /// What it says of how its session sticks.
+    pub stick: Stick,
     /// The members that it may use, if not all.
     pub filter: Option<&'a Arc<Filter>>,
     /// Members that this request has tried.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Engine};
-use crate::history::{Query, RequestRecord, in_words};
+use crate::history::{Query, RequestRecord};
 use crate::status::Build;
 use crate::strategy::{Ask, registrable};
-use proxywhirl_core::select::{Refusals, Wish};
+use proxywhirl_core::select::{Filter, Refusals, Wish};
 
 /// What would be done for a request now. Nobody is picked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Engine {
         let filter = attempt.filter.map(|filter| &**filter);
         let now = self.clock.now();
         let banned = self.bans.of(attempt.target, now);
-        let wish = Wish { now, tried: &banned, filter, session: attempt.session, seed: 0 };
+        let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
             Refusals::count(&snapshot, &wish);
@@ -69,7 +69,7 @@ impl Engine {
         Explanation {
             target: attempt.target.to_owned(),
             site: registrable(attempt.target).to_owned(),
-            wants: filter.map(in_words).unwrap_or_default(),
+            wants: filter.map(Filter::in_words).unwrap_or_default(),
             strategy: self.strategy().as_ref().map(Build::from),
             picked_by: way.as_str().to_owned(),
             members,

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use proxywhirl_core::fault::{Kind, Side, Stage};
 use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, Request, Strategy, View};
-use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Tier, Weighted};
+use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
 use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
 use proxywhirl_core::{Candidate, Member, MemberId, Tags};
 
@@ -126,7 +126,7 @@ async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {
 
 fn attempt(tried: &[MemberId]) -> Attempt<'_> {
     let (request, number, target) = (1, 1, "origin.example:80");
-    Attempt { request, number, target, site: Symbol::NONE, session: None, filter: None, tried }
+    Attempt { request, number, target, site: Symbol::NONE, session: None, stick: Stick::default(), filter: None, tried }
 }
 
 /// Why nobody is left.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use proxywhirl_core::select::Stick;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Kind, Side, Stage};
 
@@ -8,7 +9,16 @@ use crate::strategy::selection::Reason;
 
 fn attempt(request: u64, number: u32) -> Attempt<'static> {
     let target = "origin.example:80";
-    Attempt { request, number, target, site: Symbol::NONE, session: None, filter: None, tried: &[] }
+    Attempt {
+        request,
+        number,
+        target,
+        site: Symbol::NONE,
+        session: None,
+        stick: Stick::default(),
+        filter: None,
+        tried: &[],
+    }
 }
 
 fn endpoint(number: u8) -> Arc<Endpoint> {
@@ -100,16 +110,4 @@ fn what_a_client_says_is_cut() {
     }
     let record = history.get(1).unwrap();
     assert_eq!((record.target.len(), record.attempts.len()), (LONGEST, ATTEMPTS));
-}
-
-#[test]
-fn demands_are_said_in_words() {
-    let filter = Filter::new(
-        ["DE", "AT"].map(|code| code.parse().unwrap()),
-        ["fast".parse().unwrap()],
-        ["socks5".parse().unwrap()],
-        Anonymity::Elite,
-    );
-    assert_eq!(in_words(&filter), ["country AT or DE", "protocol socks5", "tag fast", "elite at least"]);
-    assert!(in_words(&Filter::default()).is_empty());
 }

@@ -13,7 +13,7 @@ use proxywhirl_core::Timestamp;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginKind, StrategyFactory, View};
 use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Picker, Plan};
+use proxywhirl_core::select::{Picker, Plan, Stickiness};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::Symbol;
 
@@ -153,7 +153,8 @@ impl Driver {
         if stored.is_empty() {
             return;
         }
-        let sessions = Sessions::new(u32::try_from(stored.len()).unwrap_or(u32::MAX));
+        let stored_sessions = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+        let sessions = Sessions::new(stored_sessions.max(Stickiness::HOST.capacity));
         sessions.load(stored);
         self.publish(|selection| selection.sessions = Arc::new(sessions));
     }
@@ -356,6 +357,9 @@ impl Driver {
         let sessions = Arc::clone(&self.shared.selection.load().sessions);
         match picker.stickiness() {
             Some(sticky) if sticky.capacity != sessions.capacity() => Arc::new(sessions.resized(sticky.capacity)),
+            None if Stickiness::HOST.capacity != sessions.capacity() => {
+                Arc::new(sessions.resized(Stickiness::HOST.capacity))
+            }
             Some(_) | None => sessions,
         }
     }

@@ -146,8 +146,7 @@ impl Selection {
         }
         // A plan that leaves somebody out is obeyed, but not one that could not be renewed when the pool changed; a
         // session that must not move is obeyed even then.
-        let must_stay = wish.session.is_some() && plan.stickiness().is_some_and(|sticky| sticky.strict);
-        if must_stay || !is_faulted(shared) {
+        if plan.is_strict(wish) || !is_faulted(shared) {
             return Choice::Nobody;
         }
         self.instead(shared, snapshot, wish, ask, Reason::Stale)

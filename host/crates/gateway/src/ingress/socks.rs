@@ -40,6 +40,7 @@ impl Refusal {
 pub(crate) mod code {
     pub(crate) const SUCCEEDED: u8 = 0;
     pub(crate) const GENERAL: u8 = 1;
+    pub(crate) const NOT_ALLOWED: u8 = 2;
     pub(crate) const NETWORK_UNREACHABLE: u8 = 3;
     pub(crate) const HOST_UNREACHABLE: u8 = 4;
     pub(crate) const REFUSED: u8 = 5;
@@ -97,8 +98,8 @@ pub(crate) fn greeting(bytes: &[u8]) -> Option<(Option<Method>, usize)> {
     Some((method, 2 + count))
 }
 
-/// Reads user name and password (RFC 1929 §2): the name.
-pub(crate) fn password(bytes: &[u8]) -> Parsed<String> {
+/// Reads user name and password (RFC 1929 §2).
+pub(crate) fn password(bytes: &[u8]) -> Parsed<(String, String)> {
     let [version, length, rest @ ..] = bytes else { return Ok(None) };
     if *version != 1 {
         return Err(Refusal::new(code::GENERAL, format!("a user name and password of version {version}")));
@@ -106,10 +107,9 @@ pub(crate) fn password(bytes: &[u8]) -> Parsed<String> {
     let length = usize::from(*length);
     let (Some(user), Some(password)) = (rest.get(..length), rest.get(length)) else { return Ok(None) };
     let end = length + 1 + usize::from(*password);
-    if rest.len() < end {
-        return Ok(None);
-    }
-    Ok(Some((String::from_utf8_lossy(user).into_owned(), 2 + end)))
+    let Some(password) = rest.get(length + 1..end) else { return Ok(None) };
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Some(((text(user), text(password)), 2 + end)))
 }
 
 /// Reads the request of SOCKS 5.
@@ -267,10 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn a_user_name_is_read_and_its_password_skipped() {
+    fn a_user_name_and_its_password_are_read() {
         let bytes = b"\x01\x04anna\x06secret\x05";
-        assert_eq!(password(bytes).unwrap(), Some(("anna".to_owned(), 13)));
-        assert_eq!(password(b"\x01\x00\x00").unwrap(), Some((String::new(), 3)));
+        assert_eq!(password(bytes).unwrap(), Some((("anna".to_owned(), "secret".to_owned()), 13)));
+        assert_eq!(password(b"\x01\x00\x00").unwrap(), Some(((String::new(), String::new()), 3)));
         for end in 0..13 {
             assert_eq!(password(&bytes[..end]).unwrap(), None, "{end}");
         }

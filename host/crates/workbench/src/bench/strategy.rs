@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proxywhirl_core::plugin::{Observation, Request, Strategy, View};
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Tier, Weighted, Wish};
+use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Stick, Tier, Weighted, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Member, Pool, Snapshot, Timestamp};
 
@@ -199,13 +199,20 @@ fn pick(it: &Measured<'_>) -> Result<Vec<Measurement>, BenchError> {
         let mut seed = 0;
         let mut wish = || {
             seed += 1;
-            Wish { now, tried: &[], filter: None, session: session.map(|it: u64| it + seed % 1_000), seed }
+            Wish {
+                now,
+                tried: &[],
+                filter: None,
+                session: session.map(|it: u64| it + seed % 1_000),
+                stick: Stick::default(),
+                seed,
+            }
         };
         let mut call = || {
             black_box(picker.pick(&snapshot, &wish(), &sessions).is_some());
             Ok(())
         };
-        let turn = Wish { now, tried: &[], filter: None, session: None, seed: SEED };
+        let turn = Wish { now, tried: &[], filter: None, session: None, stick: Stick::default(), seed: SEED };
         let mut baseline = || {
             black_box(fallback.pick(&snapshot, &turn, &other).is_some());
             Ok(())

@@ -2,45 +2,82 @@
 
 use super::ring::Ring;
 use super::sight::Sight;
-use crate::member::mix;
+use crate::member::{MemberId, mix};
 use crate::select::plan::{Mode, Stickiness};
 use crate::select::random::Random;
-use crate::select::sessions::{Pin, Sessions};
+use crate::select::sessions::{Known, Pin, Sessions};
+
+/// How often a session that begins anew draws, so that it does not get the member again that it had.
+const DRAWS: u32 = 8;
+
+/// Which tiers sessions are at home in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Homes {
+    /// Those that give out members for good.
+    Affinity,
+    /// All of them: the plan knows nothing of sessions, and the host keeps them where they came to.
+    All,
+}
 
 /// A pick for a session that sticks, from the first tier on that gives out members for good.
 pub(super) struct Sticking<'a, 's> {
     pub(super) rest: &'a [Ring],
     pub(super) sight: Sight<'a, 's>,
     pub(super) sessions: &'a Sessions,
-    pub(super) stickiness: &'a Stickiness,
+    pub(super) homes: Homes,
+    pub(super) stickiness: Stickiness,
     pub(super) session: u64,
 }
 
 impl Sticking<'_, '_> {
     /// The slot of the session's member.
     pub(super) fn pick(&self, random: &mut Random) -> Option<u32> {
-        let now = self.sight.wish.now;
-        let known = self.sessions.find(self.session, self.stickiness, now);
+        let mut known = self.sessions.find(self.session, &self.stickiness, self.sight.wish.now);
+        if self.sight.wish.stick.renew {
+            return self.renew(known, random);
+        }
         if let Some(pin) = known.pin {
             let slot = self.held(pin);
             if slot.is_some() || self.stickiness.strict {
                 return slot;
             }
         }
-        // To hashing, the next life is another session.
-        let hash = if known.life == 0 { self.session } else { mix(self.session ^ mix(u64::from(known.life))) };
-        for ring in self.rest {
-            let Some(slot) = ring.pick(&self.sight, Some(hash), random) else { continue };
-            let Some(member) = self.sight.snapshot.id(slot).filter(|_| ring.mode() == Mode::Affinity) else {
-                return Some(slot);
-            };
-            let ours = Pin { member, slot };
-            let pin = self.sessions.bind(self.session, &known, ours, now);
-            // Another request of the session may have been quicker: then both have its choice, if it can be used.
-            let theirs = if pin.member == ours.member { None } else { self.held(pin) };
-            return Some(theirs.unwrap_or(slot));
+        known.pin = None;
+        let (slot, member) = self.draw(known.life, random)?;
+        let Some(member) = member else { return Some(slot) };
+        let ours = Pin { member, slot };
+        let pin = self.sessions.bind(self.session, &known, ours, self.sight.wish.now);
+        // Another request of the session may have been quicker: then both have its choice, if it can be used.
+        let theirs = if pin.member == ours.member { None } else { self.held(pin) };
+        Some(theirs.unwrap_or(slot))
+    }
+
+    /// Begins the session's next life, with another member than in its last one if there is one.
+    fn renew(&self, mut known: Known, random: &mut Random) -> Option<u32> {
+        let before = known.pin.take().map(|pin| pin.member);
+        let mut drawn = None;
+        for _ in 0..DRAWS {
+            known.life = known.life.wrapping_add(u32::from(before.is_some() || drawn.is_some()));
+            drawn = Some(self.draw(known.life, random)?);
+            if drawn.is_some_and(|(slot, _)| before.is_none() || self.sight.snapshot.id(slot) != before) {
+                break;
+            }
         }
-        None
+        let (slot, member) = drawn?;
+        if let Some(member) = member {
+            self.sessions.bind(self.session, &known, Pin { member, slot }, self.sight.wish.now);
+        }
+        Some(slot)
+    }
+
+    /// Draws a member for a life of the session: its slot, and its identity if the session is to be bound to it.
+    fn draw(&self, life: u32, random: &mut Random) -> Option<(u32, Option<MemberId>)> {
+        // To hashing, the next life is another session.
+        let hash = if life == 0 { self.session } else { mix(self.session ^ mix(u64::from(life))) };
+        let (ring, slot) =
+            self.rest.iter().find_map(|ring| Some((ring, ring.pick(&self.sight, Some(hash), random)?)))?;
+        let is_home = self.homes == Homes::All || ring.mode() == Mode::Affinity;
+        Some((slot, self.sight.snapshot.id(slot).filter(|_| is_home)))
     }
 
     /// The slot of the member that the session is bound to, if the plan holds it and it may be handed out.
@@ -50,12 +87,30 @@ impl Sticking<'_, '_> {
             pin.slot
         } else {
             // It comes from the store, or has left and joined again.
-            let slot = self.rest.iter().find_map(|ring| ring.find(pin.member, sight))?;
+            let slot = self.find(pin.member)?;
             self.sessions.seen_at(self.session, Pin { slot, ..pin });
             slot
         };
-        let is_home = self.rest.iter().any(|ring| ring.is_home(slot, sight));
-        (is_home && sight.admits(slot)).then_some(slot)
+        (self.is_home(slot) && sight.admits(slot)).then_some(slot)
+    }
+
+    fn find(&self, member: MemberId) -> Option<u32> {
+        match self.homes {
+            Homes::Affinity => self.rest.iter().find_map(|ring| ring.find(member, &self.sight)),
+            // Once for each session after a restart, and for one whose member is gone.
+            Homes::All => (0..self.sight.snapshot.end()).find(|slot| self.sight.snapshot.id(*slot) == Some(member)),
+        }
+    }
+
+    fn is_home(&self, slot: u32) -> bool {
+        let sight = &self.sight;
+        match self.homes {
+            Homes::Affinity => self.rest.iter().any(|ring| ring.is_home(slot, sight)),
+            Homes::All => {
+                let Some(member) = sight.snapshot.get(slot) else { return false };
+                self.rest.iter().any(|ring| ring.holds(member, sight))
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 use crate::verdict::Anonymity;
 
 pub(super) fn wish(seed: u64, tried: &[MemberId]) -> Wish<'_> {
-    Wish { now: Timestamp::from_micros(1), tried, filter: None, session: None, seed }
+    Wish { now: Timestamp::from_micros(1), tried, filter: None, session: None, stick: Stick::default(), seed }
 }
 
 pub(super) fn plan(mode: Mode, members: Membership) -> Plan {

@@ -9,7 +9,7 @@ use crate::pool::Snapshot;
 use crate::pool::tests::{candidate, join, pool_of};
 use crate::select::pick::Picker;
 use crate::select::pick::tests::{open_breaker, plan, weights, wish};
-use crate::select::plan::{Membership, Plan, Tier, Weighted};
+use crate::select::plan::{Membership, Plan, Stick, Tier, Weighted};
 use crate::select::wish::{Refusals, Wish};
 use crate::time::Timestamp;
 
@@ -227,5 +227,84 @@ fn requests_that_come_at_once_get_the_same_member() {
         });
         assert_eq!(one, two);
         assert_eq!(sessions.member_of(session), Some(one));
+    }
+}
+
+#[test]
+fn where_the_plan_says_nothing_the_host_keeps_sessions_in_every_mode() {
+    let (snapshot, _) = pool_of(20).publish();
+    for mode in [Mode::Cycle, Mode::Draw, Mode::LeastLoaded, Mode::Affinity] {
+        let picker = Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap();
+        let sessions = Sessions::new(1_000);
+        let first: Vec<_> = (0..50).map(|session| ask(&picker, &snapshot, &sessions, session, 1)).collect();
+        let again: Vec<_> = (0..50).map(|session| ask(&picker, &snapshot, &sessions, session, 2)).collect();
+        assert_eq!(first, again, "{mode:?}");
+        assert!(first.iter().collect::<std::collections::HashSet<_>>().len() > 5, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_session_that_the_host_keeps_moves_when_its_member_is_out_unless_it_says_that_it_must_not() {
+    let (snapshot, _) = pool_of(5).publish();
+    let picker = Picker::compile(&plan(Mode::Cycle, Membership::Everyone), &snapshot, None).unwrap();
+    let sessions = Sessions::new(100);
+    let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+    open_breaker(snapshot.iter().find(|member| member.id == first).unwrap());
+    let strict = Stick { strict: Some(true), ..Stick::default() };
+    let wish = Wish { now: at(1), session: Some(7), stick: strict, ..wish(7, &[]) };
+    assert!(picker.is_strict(&wish) && picker.pick(&snapshot, &wish, &sessions).is_none());
+    assert_eq!(picker.refusals(&snapshot, &wish, &sessions).session, 4);
+    let second = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), Some(second));
+}
+
+#[test]
+fn what_a_request_says_of_its_session_goes_before_what_the_plan_says() {
+    let (snapshot, _) = pool_of(50).publish();
+    let hour = Stickiness { idle: Some(Duration::from_secs(5)), ..STICKY };
+    for picker in [
+        sticky(&snapshot, Membership::Everyone, hour, None),
+        Picker::compile(&plan(Mode::Cycle, Membership::Everyone), &snapshot, None).unwrap(),
+    ] {
+        let sessions = Sessions::new(1_000);
+        let stick = Stick { lifetime: Some(Duration::from_secs(60)), ..Stick::default() };
+        let at_second = |second| {
+            let wish = Wish { now: at(second), session: Some(7), stick, ..wish(7, &[]) };
+            snapshot.id(picker.pick(&snapshot, &wish, &sessions).unwrap())
+        };
+        let first = at_second(0);
+        assert!([10, 30, 60].iter().all(|second| at_second(*second) == first));
+        // A new life; one in fifty gets the same member again, which this session does not.
+        assert_ne!(at_second(61), first);
+    }
+}
+
+#[test]
+fn a_session_that_is_renewed_gets_another_member_and_keeps_it() {
+    let (snapshot, _) = pool_of(2).publish();
+    for picker in [
+        sticky(&snapshot, Membership::Everyone, STICKY, None),
+        Picker::compile(&plan(Mode::Draw, Membership::Everyone), &snapshot, None).unwrap(),
+        Picker::compile(&plan(Mode::Affinity, Membership::Everyone), &snapshot, None).unwrap(),
+    ] {
+        let sessions = Sessions::new(100);
+        let renewed = |seed| {
+            let stick = Stick { renew: true, ..Stick::default() };
+            let wish = Wish { session: Some(7), stick, ..wish(seed, &[]) };
+            snapshot.id(picker.pick(&snapshot, &wish, &sessions).unwrap())
+        };
+        let kept = Stick { strict: Some(false), ..Stick::default() };
+        let mut current = renewed(0);
+        let mut stayed = 0;
+        for seed in 1..100 {
+            let wish = Wish { session: Some(7), stick: kept, ..wish(seed, &[]) };
+            assert_eq!(snapshot.id(picker.pick(&snapshot, &wish, &sessions).unwrap()), current);
+            let next = renewed(seed);
+            stayed += u32::from(next == current);
+            current = next;
+        }
+        // Eight draws of two miss the other one once in 256 times.
+        assert!(stayed < 5, "{stayed}");
     }
 }

@@ -1,0 +1,97 @@
+//! Who may use the gateway, to reach what, and how much: users, addresses of clients, destinations, quotas.
+//!
+//! Whoever has no users asks nobody who they are. An [`Access`] is shared by all doors: a user has one quota, wherever its
+//! connections come in.
+
+mod metered;
+mod quota;
+mod rules;
+mod secret;
+mod users;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use proxywhirl_net::Target;
+
+pub(crate) use metered::{Gauge, Metered};
+pub use quota::UserLimits;
+pub(crate) use quota::{Exceeded, Use};
+pub use rules::{Destinations, Rule};
+pub use secret::{Secret, hash_password};
+pub use users::UserConfig;
+use users::Users;
+pub(crate) use users::{Denied, User};
+
+/// Who may use the gateway, and for what.
+#[derive(Debug, Default)]
+pub struct Access {
+    users: Option<Users>,
+    /// Networks whose clients are served; empty for all.
+    clients: Vec<IpNet>,
+    destinations: Destinations,
+}
+
+impl Access {
+    /// Access for these users (for everybody when there are none), from these networks (from everywhere when there are
+    /// none), to these destinations.
+    ///
+    /// # Errors
+    /// When there are users, and the system has no random numbers to keep their credentials by.
+    pub fn new(users: Vec<UserConfig>, clients: Vec<IpNet>, destinations: Destinations) -> Result<Self, String> {
+        let users = if users.is_empty() { None } else { Some(Users::new(users)?) };
+        Ok(Self { users, clients, destinations })
+    }
+
+    /// Whether everybody who reaches the gateway may use it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.users.is_none()
+    }
+
+    /// Whether bytes are counted.
+    pub(crate) fn is_metered(&self) -> bool {
+        self.users.as_ref().is_some_and(Users::is_metered)
+    }
+
+    /// Whether a client with this address is served; one without came over a socket of this machine.
+    pub(crate) fn welcomes(&self, client: Option<IpAddr>) -> bool {
+        let Some(client) = client.map(|client| client.to_canonical()) else { return true };
+        self.clients.is_empty() || self.clients.iter().any(|network| network.contains(&client))
+    }
+
+    /// Whether the destination may be reached.
+    pub(crate) fn permits(&self, target: &Target) -> bool {
+        self.destinations.permits(target)
+    }
+
+    /// Finds out who a client is; nobody where nobody is asked.
+    pub(crate) async fn identify(
+        &self,
+        name: &str,
+        password: &str,
+        client: Option<IpAddr>,
+    ) -> Result<Option<Arc<User>>, Denied> {
+        match &self.users {
+            None => Ok(None),
+            Some(users) => users.verify(name, password, client).await.map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_by_their_network() {
+        let networks = ["127.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).to_vec();
+        let access = Access::new(Vec::new(), networks, Destinations::default()).unwrap();
+        let welcomes = |client: &str| access.welcomes(Some(client.parse().unwrap()));
+        assert!(welcomes("127.1.2.3") && welcomes("::ffff:127.0.0.1") && welcomes("fd12::1"));
+        assert!(!welcomes("10.0.0.1") && !welcomes("::1"));
+        assert!(access.welcomes(None));
+        assert!(Access::default().welcomes(Some("10.0.0.1".parse().unwrap())));
+    }
+}

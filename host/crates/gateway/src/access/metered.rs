@@ -1,0 +1,89 @@
+//! Counts what a client's connection carries, and cuts it when its user has used up what it may have.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::users::User;
+
+/// Whose bytes a connection carries: it is known only when the client has said it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gauge(Arc<Mutex<Option<Arc<User>>>>);
+
+impl Gauge {
+    /// From here on, these are the user's bytes.
+    pub(crate) fn assign(&self, user: &Arc<User>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(user));
+    }
+
+    fn count(&self, bytes: usize) -> io::Result<()> {
+        let user = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match user.as_ref() {
+            Some(user) if !user.meter().count(bytes) => {
+                Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A connection whose bytes are counted, both ways.
+#[derive(Debug)]
+pub(crate) struct Metered<S> {
+    inner: S,
+    gauge: Gauge,
+}
+
+impl<S> Metered<S> {
+    pub(crate) const fn new(inner: S, gauge: Gauge) -> Self {
+        Self { inner, gauge }
+    }
+
+    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let bytes = ready!(written)?;
+        self.gauge.count(bytes)?;
+        Poll::Ready(Ok(bytes))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        Poll::Ready(this.gauge.count(buf.filled().len() - before))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.counted(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
+        this.counted(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}

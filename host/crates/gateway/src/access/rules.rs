@@ -1,0 +1,158 @@
+//! Which destinations may be reached: names with all below them, networks of literal addresses, ports.
+//!
+//! A name is not looked up, as that is the upstream's business: a rule for a network is about addresses that a client
+//! writes.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use proxywhirl_core::Host;
+use proxywhirl_net::Target;
+
+/// A destination, or many: `example.com`, `10.0.0.0/8`, `*:25`, `example.com:80-443`, `[fd00::]/8:22`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    place: Place,
+    ports: RangeInclusive<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    /// This name and all below it.
+    Name(Box<str>),
+    Network(IpNet),
+}
+
+/// Which destinations may be reached: not those that are denied, and if any are allowed, only those.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Destinations {
+    /// Those that may be reached; empty for all.
+    pub allow: Vec<Rule>,
+    /// Those that may not.
+    pub deny: Vec<Rule>,
+}
+
+impl Destinations {
+    pub(super) fn permits(&self, target: &Target) -> bool {
+        let is_any = |rules: &[Rule]| rules.iter().any(|rule| rule.is_about(target));
+        !is_any(&self.deny) && (self.allow.is_empty() || is_any(&self.allow))
+    }
+}
+
+impl Rule {
+    fn is_about(&self, target: &Target) -> bool {
+        let literal = match &target.host {
+            Host::V4(address) => Some(IpAddr::V4(*address)),
+            Host::V6 { addr, .. } => Some(IpAddr::V6(*addr).to_canonical()),
+            Host::Name(_) => None,
+        };
+        let is_there = match (&self.place, &target.host, literal) {
+            (Place::Anywhere, _, _) => true,
+            (Place::Name(suffix), Host::Name(name), _) => {
+                name.strip_suffix(&**suffix).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            }
+            (Place::Network(network), _, Some(address)) => network.contains(&address),
+            (Place::Name(_) | Place::Network(_), _, _) => false,
+        };
+        is_there && self.ports.contains(&target.port)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{text:?} is no destination such as example.com, 10.0.0.0/8 or *:25: {why}");
+        let (place, ports) = match text.rsplit_once(':') {
+            // An IPv6 address stands in brackets when a port follows, and may stand without when none does.
+            Some((place, ports)) if !place.contains(':') || place.contains(']') => (place, Some(ports)),
+            _ => (text, None),
+        };
+        let ports = match ports {
+            None | Some("*") => 0..=u16::MAX,
+            Some(ports) => {
+                let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+                let port = |text: &str| text.parse::<u16>().map_err(|_| wrong("its port is no port"));
+                let ports = port(first)?..=port(last)?;
+                if ports.is_empty() {
+                    return Err(wrong("its range of ports is empty"));
+                }
+                ports
+            }
+        };
+        let place = match place {
+            "" | "*" => Place::Anywhere,
+            name => self::place(name).ok_or_else(|| wrong("its host is neither a name nor a network"))?,
+        };
+        Ok(Self { place, ports })
+    }
+}
+
+fn place(text: &str) -> Option<Place> {
+    let literal = text.replace(['[', ']'], "");
+    if let Ok(network) = literal.parse::<IpNet>() {
+        return Some(Place::Network(network.trunc()));
+    }
+    if let Ok(address) = literal.parse::<IpAddr>() {
+        return Some(Place::Network(address.into()));
+    }
+    let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
+    match name.parse::<Host>().ok()? {
+        Host::Name(name) => Some(Place::Name(name)),
+        Host::V4(_) | Host::V6 { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingress::target;
+
+    fn rules(rules: &[&str]) -> Vec<Rule> {
+        rules.iter().map(|rule| rule.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rule_is_about_a_name_and_all_below_or_a_network_and_ports() {
+        let about = |rule: &str, host: &str, port| rule.parse::<Rule>().unwrap().is_about(&target(host, port).unwrap());
+        for (rule, host, port, expected) in [
+            ("example.com", "example.com", 443, true),
+            ("example.com", "www.Example.COM", 80, true),
+            ("*.example.com", "a.b.example.com.", 80, true),
+            ("example.com", "badexample.com", 443, false),
+            ("example.com:443", "example.com", 80, false),
+            ("example.com:80-443", "example.com", 81, true),
+            ("*:25", "anything", 25, true),
+            (":25", "anything", 26, false),
+            ("10.0.0.0/8", "10.1.2.3", 80, true),
+            ("10.1.2.3/8", "10.9.9.9", 80, true),
+            ("10.0.0.0/8", "[::ffff:10.1.2.3]", 80, true),
+            ("10.0.0.0/8", "10.example", 80, false),
+            ("127.0.0.1:22", "127.0.0.1", 22, true),
+            ("fd00::/8", "[fd00::1]", 22, true),
+            ("[fd00::]/8:22", "[fd00::1]", 22, true),
+            ("[::1]:22", "[::1]", 23, false),
+        ] {
+            assert_eq!(about(rule, host, port), expected, "{rule} {host}:{port}");
+        }
+    }
+
+    #[test]
+    fn what_is_denied_is_denied_and_what_is_allowed_is_all() {
+        let both = Destinations { allow: rules(&["example.com"]), deny: rules(&["secret.example.com", "*:25"]) };
+        let permits = |host: &str, port| both.permits(&target(host, port).unwrap());
+        assert!(permits("www.example.com", 443));
+        assert!(!permits("secret.example.com", 443) && !permits("example.com", 25) && !permits("example.org", 443));
+        assert!(Destinations::default().permits(&target("anything", 1).unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_rule_is_told() {
+        for wrong in ["a b", "example.com:http", "example.com:9-8", "10.0.0.0/33", "example.com:70000", "http://x"] {
+            assert!(wrong.parse::<Rule>().unwrap_err().contains(wrong), "{wrong}");
+        }
+    }
+}

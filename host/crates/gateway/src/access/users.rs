@@ -1,0 +1,286 @@
+//! Users, and how they prove who they are.
+//!
+//! A hash is checked until it was right once: then a digest of the credentials, under a key that lives as long as the
+//! process, is remembered with the user, and every later connection costs one SHA-256. A user has one password, so from
+//! then on any other digest is wrong without asking argon2. Hashing runs on threads of its own, two at a time, and whoever
+//! fails waits for a second; an address that fails again and again is sent away unheard for a minute, but not those behind
+//! it whose credentials are known to be right.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::quota::{Exceeded, Meter, Use, UserLimits};
+use super::secret::{Secret, random_key};
+use crate::wanted::session_hash;
+
+/// Hashes that are checked at the same time: more would take the processors from those who are served.
+const HASHING: usize = 2;
+/// How long a check may wait for its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// From when on an answer to wrong credentials may go: longer than a hash takes, so that it tells nothing about the user.
+const PENALTY: Duration = Duration::from_secs(1);
+/// Failures of one address within [`WINDOW`] after which it is not heard any more.
+const FAILURES: u32 = 10;
+/// How long failures are held against an address.
+const WINDOW: Duration = Duration::from_mins(1);
+/// Addresses whose failures are remembered.
+const MAX_ADDRESSES: usize = 10_000;
+
+/// A user as it is configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserConfig {
+    /// Its name.
+    pub name: String,
+    /// What proves it.
+    pub secret: Secret,
+    /// What it may use.
+    pub limits: UserLimits,
+}
+
+/// A user.
+#[derive(Debug)]
+pub(crate) struct User {
+    name: Box<str>,
+    secret: Secret,
+    /// The digest of its credentials, once they were right.
+    verified: OnceLock<[u8; 32]>,
+    /// Keeps its sessions apart from those of others.
+    salt: u64,
+    pub(super) meter: Meter,
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// It did not say who it is.
+    Missing,
+    /// It is not who it says.
+    Wrong,
+    /// It failed too often, or too many are being checked.
+    Later(Duration),
+}
+
+#[derive(Debug)]
+pub(super) struct Users {
+    by_name: HashMap<Box<str>, Arc<User>>,
+    key: [u8; 32],
+    turns: Arc<Semaphore>,
+    failures: Mutex<HashMap<IpAddr, Failures>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    count: u32,
+    since: Instant,
+}
+
+impl User {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The session of that name, which no other user can name.
+    pub(crate) const fn session(&self, named: u64) -> u64 {
+        let own = proxywhirl_core::member::mix(named ^ self.salt);
+        if own == 0 { 1 } else { own }
+    }
+
+    /// Takes a place among its requests.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<Use, Exceeded> {
+        Use::of(Arc::clone(self))
+    }
+
+    pub(crate) const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}
+
+impl Users {
+    pub(super) fn new(users: Vec<UserConfig>) -> Result<Self, String> {
+        let of = |UserConfig { name, secret, limits }: UserConfig| {
+            let salt = session_hash(&name);
+            let name: Box<str> = name.into();
+            let user = User { name: name.clone(), secret, verified: OnceLock::new(), salt, meter: Meter::new(limits) };
+            (name, Arc::new(user))
+        };
+        Ok(Self {
+            by_name: users.into_iter().map(of).collect(),
+            key: random_key()?,
+            turns: Arc::new(Semaphore::new(HASHING)),
+            failures: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_metered(&self) -> bool {
+        self.by_name.values().any(|user| user.meter.counts_bytes())
+    }
+
+    pub(super) async fn verify(&self, name: &str, password: &str, client: Option<IpAddr>) -> Result<Arc<User>, Denied> {
+        if password.is_empty() {
+            return Err(Denied::Missing);
+        }
+        let digest = self.digest(name, password);
+        let user = self.by_name.get(name);
+        if let Some(user) = user.filter(|user| user.verified.get() == Some(&digest)) {
+            return Ok(Arc::clone(user));
+        }
+        let address = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network);
+        if let Some(wait) = self.banished(address) {
+            return Err(Denied::Later(wait));
+        }
+        let began = Instant::now();
+        match user {
+            Some(user) if user.verified.get().is_none() && self.is_right(user, password).await? => {
+                // Somebody else may have been as quick: it is the same digest.
+                user.verified.get_or_init(|| digest);
+                tracing::debug!(user = &*user.name, "user verified");
+                Ok(Arc::clone(user))
+            }
+            _ => {
+                self.failed(address);
+                sleep_until(began + PENALTY).await;
+                Err(Denied::Wrong)
+            }
+        }
+    }
+
+    /// Checks a password on a thread that may take its time.
+    async fn is_right(&self, user: &Arc<User>, password: &str) -> Result<bool, Denied> {
+        let turn = timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Denied::Later(TURN)) };
+        let (user, password) = (Arc::clone(user), password.to_owned());
+        // The turn goes with the work: a client that leaves does not make room for another hash.
+        let checked = tokio::task::spawn_blocking(move || {
+            let is_right = user.secret.is(&password);
+            drop(turn);
+            is_right
+        });
+        Ok(checked.await.unwrap_or(false))
+    }
+
+    fn digest(&self, name: &str, password: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.key);
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+        hash.update(password.as_bytes());
+        hash.finalize().into()
+    }
+
+    /// How long an address is not heard yet.
+    fn banished(&self, address: IpAddr) -> Option<Duration> {
+        let failures = *self.failures().get(&address)?;
+        let left = WINDOW.checked_sub(failures.since.elapsed())?;
+        (failures.count >= FAILURES).then_some(left)
+    }
+
+    fn failed(&self, address: IpAddr) {
+        let mut failures = self.failures();
+        if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&address) {
+            failures.retain(|_, failures| failures.since.elapsed() < WINDOW);
+            if failures.len() >= MAX_ADDRESSES {
+                // From so many addresses at once, none can be told from the others.
+                failures.clear();
+            }
+        }
+        let now = Instant::now();
+        let entry = failures.entry(address).or_insert(Failures { count: 0, since: now });
+        if entry.since.elapsed() >= WINDOW {
+            *entry = Failures { count: 0, since: now };
+        }
+        entry.count += 1;
+        if entry.count == FAILURES {
+            tracing::warn!(client.addr = %address, "wrong credentials again and again: not heard for a minute");
+            entry.since = now;
+        }
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whom failures are held against: of IPv6, the network that a customer gets.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::secret::hash_password;
+    use super::*;
+
+    fn users(secret: Secret) -> Users {
+        Users::new(vec![UserConfig { name: "anna".to_owned(), secret, limits: UserLimits::default() }]).unwrap()
+    }
+
+    fn client(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_checked_once_and_from_then_on_its_digest() {
+        let users = users(Secret::hash(&hash_password("secret").unwrap()).unwrap());
+        assert_eq!(users.verify("anna", "secret", client(1)).await.unwrap().name(), "anna");
+        // With no turn left nothing can be hashed.
+        let turns = users.turns.clone().acquire_many_owned(2).await.unwrap();
+        for _ in 0..1_000 {
+            assert!(users.verify("anna", "secret", client(2)).await.is_ok());
+        }
+        assert_eq!(users.verify("anna", "other", client(1)).await.unwrap_err(), Denied::Wrong);
+        drop(turns);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_fails_waits_and_after_ten_times_is_not_heard_but_others_behind_the_address_are() {
+        let users = users(Secret::Password("secret".into()));
+        assert_eq!(users.verify("", "", client(1)).await.unwrap_err(), Denied::Missing);
+        assert!(users.verify("anna", "secret", client(1)).await.is_ok());
+        for name in ["anna", "nobody", "anna", "nobody", "anna", "nobody", "anna", "nobody", "anna", "nobody"] {
+            let began = Instant::now();
+            assert_eq!(users.verify(name, "guess", client(1)).await.unwrap_err(), Denied::Wrong);
+            assert!(began.elapsed() >= PENALTY, "{name}");
+        }
+        assert!(
+            matches!(users.verify("anna", "guess", client(1)).await.unwrap_err(), Denied::Later(wait) if wait <= WINDOW)
+        );
+        assert!(users.verify("anna", "secret", client(1)).await.is_ok(), "known credentials are heard");
+        assert_eq!(users.verify("anna", "guess", client(2)).await.unwrap_err(), Denied::Wrong);
+        tokio::time::sleep(WINDOW).await;
+        assert_eq!(users.verify("anna", "guess", client(1)).await.unwrap_err(), Denied::Wrong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_of_many_addresses_take_bounded_memory() {
+        let users = users(Secret::Password("secret".into()));
+        for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() + 100 {
+            users.failed(IpAddr::from(number.to_be_bytes()));
+        }
+        assert!(users.failures().len() <= MAX_ADDRESSES);
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!((of("2001:db8::1"), of("::ffff:10.0.0.1")), ("2001:db8::".to_owned(), "10.0.0.1".to_owned()));
+    }
+
+    #[test]
+    fn sessions_of_users_are_their_own() {
+        let two = ["anna", "bert"].map(|name| UserConfig {
+            name: name.to_owned(),
+            secret: Secret::Password("x".into()),
+            limits: UserLimits::default(),
+        });
+        let users = Users::new(two.to_vec()).unwrap();
+        let session = |name: &str| users.by_name[name].session(session_hash("7"));
+        assert_ne!(session("anna"), session("bert"));
+        assert_eq!(session("anna"), session("anna"));
+    }
+}

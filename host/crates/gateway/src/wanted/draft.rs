@@ -1,0 +1,320 @@
+//! What was read so far of what a client wants, word by word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_core::select::{Filter, Stick};
+use proxywhirl_core::{Anonymity, Country, Scheme, Tag};
+
+use super::keys::{KNOWN, Key, Switch, label, length, yes_or_no};
+use super::places::{EUROPEAN_UNION, dashed, state};
+use super::{Limits, Wanted, session_hash, shown};
+
+/// The longest name of a session: longer ones say nothing more, and are hashed all the same.
+const MAX_SESSION: usize = 256;
+
+/// The most values of a request: what a client may make the gateway keep.
+const MAX_VALUES: usize = 64;
+
+/// The longest life of a session.
+const MAX_LIFE: Duration = Duration::from_hours(30 * 24);
+
+/// What was read so far.
+#[derive(Debug)]
+pub(super) struct Draft {
+    limits: Limits,
+    session: Option<u64>,
+    stick: Stick,
+    countries: Vec<Country>,
+    tags: Vec<Tag>,
+    schemes: Vec<Scheme>,
+    anonymity: Anonymity,
+    city: Option<String>,
+    without_countries: Vec<Country>,
+    without_tags: Vec<Tag>,
+    attempts: Option<u32>,
+    deadline: Option<Duration>,
+}
+
+/// Whether a value is wanted, or must not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    With,
+    Without,
+}
+
+impl Draft {
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            session: None,
+            stick: Stick { lifetime: None, idle: None, strict: None, renew: false },
+            countries: Vec::new(),
+            tags: Vec::new(),
+            schemes: Vec::new(),
+            anonymity: Anonymity::Unknown,
+            city: None,
+            without_countries: Vec::new(),
+            without_tags: Vec::new(),
+            attempts: None,
+            deadline: None,
+        }
+    }
+
+    /// Reads a word and its value: `country` and `de`, `!mobile` and none.
+    pub(super) fn read(&mut self, word: &str, value: Option<&str>) -> Result<(), String> {
+        let (sign, name) = match word.strip_prefix('!') {
+            Some(name) => (Sign::Without, name),
+            None => (Sign::With, word),
+        };
+        match (Key::of(name), value) {
+            (Some(Key::Switch(switch)), value) => self.switch(switch, sign, value),
+            (Some(key), Some(value)) => self.key(key, sign, value.trim()),
+            (Some(_), None) => Err("it stands without a value".to_owned()),
+            (None, value) => {
+                let Some(label) = label(name) else { return Err(format!("nobody knows it; there are {KNOWN}")) };
+                let is_meant = value.is_none_or(|value| yes_or_no(value) == Some(true));
+                if !is_meant {
+                    return Err(format!(
+                        "it takes no value such as {}; !{label} says that it is not wanted",
+                        shown(name)
+                    ));
+                }
+                self.tag(sign, label)
+            }
+        }
+    }
+
+    fn switch(&mut self, switch: Switch, sign: Sign, value: Option<&str>) -> Result<(), String> {
+        let said = match value.map(str::trim) {
+            None | Some("") => true,
+            Some(value) => yes_or_no(value).ok_or_else(|| format!("{} is neither yes nor no", shown(value)))?,
+        };
+        let on = said == (sign == Sign::With);
+        match switch {
+            Switch::Strict => self.stick.strict = Some(on),
+            Switch::Rotate => self.stick.renew = on,
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, key: Key, sign: Sign, value: &str) -> Result<(), String> {
+        match key {
+            Key::Country => self.each(sign, value, Self::country),
+            Key::Tag => self.each(sign, value, |draft, sign, tag| draft.tag(sign, label(tag).unwrap_or(tag))),
+            Key::Asn => self.each(sign, value, Self::asn),
+            Key::Label(kind) => self.each(sign, value, |draft, sign, name| {
+                draft.tag(sign, &format!("{kind}:{}", dashed(name).to_lowercase()))
+            }),
+            Key::State => self.each(sign, value, Self::state),
+            Key::City => self.each(sign, value, Self::city),
+            Key::Protocol => self.each(sign, value, Self::protocol),
+            Key::Switch(switch) => self.switch(switch, sign, Some(value)),
+            _ if sign == Sign::Without => Err("it cannot be negated".to_owned()),
+            Key::Session => self.session(value),
+            Key::HardSession => {
+                self.stick.strict = Some(true);
+                self.session(value)
+            }
+            Key::Lifetime(unit) => {
+                self.stick.lifetime = Some(life(value, unit)?);
+                Ok(())
+            }
+            Key::Idle(unit) => {
+                self.stick.idle = Some(life(value, unit)?);
+                Ok(())
+            }
+            Key::Mode => self.mode(value),
+            Key::Anonymity => self.anonymity(value),
+            Key::Timeout => self.timeout(value),
+            Key::Attempts => self.attempts(value),
+            Key::Dns if value.eq_ignore_ascii_case("remote") => Ok(()),
+            Key::Dns => Err("names are always looked up by the proxy: there is only remote".to_owned()),
+        }
+    }
+
+    /// Reads each value of a list; one that begins with `!` must not be.
+    fn each(
+        &mut self,
+        sign: Sign,
+        list: &str,
+        read: impl Fn(&mut Self, Sign, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut values = list.split(',').map(str::trim).filter(|value| !value.is_empty()).peekable();
+        if values.peek().is_none() {
+            return Err("it stands without a value".to_owned());
+        }
+        values.try_for_each(|value| match (value.strip_prefix('!'), sign) {
+            (Some(value), Sign::With) => read(self, Sign::Without, value),
+            (Some(_), Sign::Without) => Err(format!("{} is negated twice", shown(value))),
+            (None, sign) => read(self, sign, value),
+        })
+    }
+
+    fn country(&mut self, sign: Sign, code: &str) -> Result<(), String> {
+        // What vendors write for any country.
+        if sign == Sign::With && ["any", "all", "random"].iter().any(|word| word.eq_ignore_ascii_case(code)) {
+            return Ok(());
+        }
+        let into = if sign == Sign::With { &mut self.countries } else { &mut self.without_countries };
+        if code.eq_ignore_ascii_case("eu") {
+            return EUROPEAN_UNION
+                .iter()
+                .filter_map(|code| code.parse().ok())
+                .try_for_each(|country| push(into, country));
+        }
+        push(into, code.parse().map_err(|error| format!("{}: {error}", shown(code)))?)
+    }
+
+    fn tag(&mut self, sign: Sign, tag: &str) -> Result<(), String> {
+        let tag: Tag = tag.parse().map_err(|error| format!("{error}"))?;
+        push(if sign == Sign::With { &mut self.tags } else { &mut self.without_tags }, tag)
+    }
+
+    fn asn(&mut self, sign: Sign, text: &str) -> Result<(), String> {
+        let digits = match text.get(..2) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("as") => text.get(2..).unwrap_or_default(),
+            _ => text,
+        };
+        let number: u32 =
+            digits.parse().map_err(|_| format!("{} is no number of an autonomous system", shown(text)))?;
+        self.tag(sign, &format!("asn:{number}"))
+    }
+
+    fn state(&mut self, sign: Sign, text: &str) -> Result<(), String> {
+        let (country, code) = state(text);
+        if code.is_empty() {
+            return Err(format!("{} is no state", shown(text)));
+        }
+        if let Some(country) = country.filter(|_| sign == Sign::With) {
+            self.country(sign, country)?;
+        }
+        self.tag(sign, &format!("state:{code}"))
+    }
+
+    fn city(&mut self, sign: Sign, text: &str) -> Result<(), String> {
+        let name = dashed(text).to_lowercase();
+        if name.is_empty() {
+            return Err(format!("{} is no city", shown(text)));
+        }
+        if sign == Sign::Without {
+            return self.tag(sign, &format!("city:{name}"));
+        }
+        if self.city.as_ref().is_some_and(|other| *other != name) {
+            return Err("a proxy is in one city".to_owned());
+        }
+        self.city = Some(name);
+        Ok(())
+    }
+
+    fn protocol(&mut self, sign: Sign, name: &str) -> Result<(), String> {
+        let socks = [Scheme::Socks4, Scheme::Socks4a, Scheme::Socks5, Scheme::Socks5h];
+        let named = match name.to_ascii_lowercase().as_str() {
+            "socks" => socks.to_vec(),
+            name => vec![name.parse::<Scheme>().map_err(|error| error.to_string())?],
+        };
+        let wanted = match sign {
+            Sign::With => named,
+            Sign::Without => {
+                [Scheme::Http, Scheme::Https].into_iter().chain(socks).filter(|it| !named.contains(it)).collect()
+            }
+        };
+        wanted.into_iter().try_for_each(|scheme| push(&mut self.schemes, scheme))
+    }
+
+    fn session(&mut self, name: &str) -> Result<(), String> {
+        if name.is_empty() || name.len() > MAX_SESSION {
+            return Err(format!("a session's name has 1 to {MAX_SESSION} bytes"));
+        }
+        let hash = session_hash(name);
+        if self.session.is_some_and(|other| other != hash) {
+            return Err("a request belongs to one session".to_owned());
+        }
+        self.session = Some(hash);
+        Ok(())
+    }
+
+    fn mode(&mut self, word: &str) -> Result<(), String> {
+        self.stick.strict = Some(match word.to_ascii_lowercase().as_str() {
+            "flex" => false,
+            "strict" | "norotate" => true,
+            _ => return Err(format!("{} is none of flex, strict and norotate", shown(word))),
+        });
+        Ok(())
+    }
+
+    fn anonymity(&mut self, word: &str) -> Result<(), String> {
+        self.anonymity = match word.to_ascii_lowercase().as_str() {
+            "transparent" => Anonymity::Transparent,
+            "anonymous" => Anonymity::Anonymous,
+            "elite" | "high" => Anonymity::Elite,
+            _ => return Err(format!("{} is none of transparent, anonymous and elite", shown(word))),
+        };
+        Ok(())
+    }
+
+    fn timeout(&mut self, text: &str) -> Result<(), String> {
+        let most = self.limits.deadline;
+        let wanted = length(text, Duration::from_secs(1)).filter(|wanted| !wanted.is_zero() && *wanted <= most);
+        let why = || format!("{} is no time such as 10s, up to {} s", shown(text), most.as_secs_f64());
+        self.deadline = Some(wanted.ok_or_else(why)?);
+        Ok(())
+    }
+
+    fn attempts(&mut self, text: &str) -> Result<(), String> {
+        let most = self.limits.attempts;
+        let wanted = text.parse().ok().filter(|wanted| (1..=most).contains(wanted));
+        self.attempts = Some(wanted.ok_or_else(|| format!("{} is not in 1 to {most}", shown(text)))?);
+        Ok(())
+    }
+
+    /// The same, with what `other` says going first.
+    pub(super) fn overlaid_by(self, other: Self) -> Self {
+        fn either<T>(own: Vec<T>, other: Vec<T>) -> Vec<T> {
+            if other.is_empty() { own } else { other }
+        }
+        Self {
+            limits: other.limits,
+            session: other.session.or(self.session),
+            stick: Stick {
+                lifetime: other.stick.lifetime.or(self.stick.lifetime),
+                idle: other.stick.idle.or(self.stick.idle),
+                strict: other.stick.strict.or(self.stick.strict),
+                renew: other.stick.renew || self.stick.renew,
+            },
+            countries: either(self.countries, other.countries),
+            tags: either(self.tags, other.tags),
+            schemes: either(self.schemes, other.schemes),
+            anonymity: if other.anonymity == Anonymity::Unknown { self.anonymity } else { other.anonymity },
+            city: other.city.or(self.city),
+            without_countries: either(self.without_countries, other.without_countries),
+            without_tags: either(self.without_tags, other.without_tags),
+            attempts: other.attempts.or(self.attempts),
+            deadline: other.deadline.or(self.deadline),
+        }
+    }
+
+    pub(super) fn finish(self) -> Wanted {
+        let Self { session, stick, attempts, deadline, .. } = self;
+        let mut filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
+            .without(self.without_countries, self.without_tags);
+        if let Some(city) = &self.city {
+            filter = filter.in_city(city);
+        }
+        let filter = (!filter.is_empty()).then(|| Arc::new(filter));
+        Wanted { session, stick, filter, attempts, deadline }
+    }
+}
+
+fn life(text: &str, unit: Duration) -> Result<Duration, String> {
+    let life = length(text, unit).filter(|life| *life >= Duration::from_secs(1) && *life <= MAX_LIFE);
+    life.ok_or_else(|| format!("{} is no time such as 10m, from 1s to 30d", shown(text)))
+}
+
+fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), String> {
+    if list.len() >= MAX_VALUES {
+        return Err(format!("more than {MAX_VALUES} values"));
+    }
+    list.push(value);
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `[[users]]` and `[access]`: who may use the gateway, to reach what, and how much.
+
+use std::collections::BTreeSet;
+
+use proxywhirl_gateway::access::{Access, Destinations, Rule, Secret, UserConfig, UserLimits};
+use proxywhirl_gateway::wanted::{Grammar, Limits};
+use serde::Deserialize;
+
+use super::file::Span;
+use super::size::Size;
+
+/// The longest user name: SOCKS has room for no longer one.
+const MAX_NAME: usize = 255;
+
+/// `[[users]]`, as it was written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSection {
+    /// Its name.
+    pub name: String,
+    /// A hash of its password.
+    pub password_hash: Option<String>,
+    /// The environment variable that holds its password.
+    pub password_env: Option<String>,
+    /// Requests in a second.
+    pub rate: Option<f64>,
+    /// Requests that may come at once.
+    pub burst: Option<u32>,
+    /// Requests at the same time.
+    pub concurrency: Option<u32>,
+    /// Bytes within a period.
+    pub quota: Option<Size>,
+    /// That period.
+    pub quota_period: Option<Span>,
+}
+
+/// `[access]`, as it was written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSection {
+    /// Networks whose clients are served.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// Destinations that may be reached.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Destinations that may not.
+    #[serde(default)]
+    pub deny: Vec<String>,
+}
+
+/// Who may use the gateway, to reach what, and how much.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AccessSettings {
+    /// Its users; empty when nobody is asked.
+    pub users: Vec<UserConfig>,
+    /// Networks whose clients are served; empty for all.
+    pub clients: Vec<ipnet::IpNet>,
+    /// Which destinations may be reached.
+    pub destinations: Destinations,
+}
+
+impl AccessSettings {
+    /// As the gateway has it.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn access(&self) -> Result<Access, String> {
+        Access::new(self.users.clone(), self.clients.clone(), self.destinations.clone())
+    }
+
+    /// Whether each user can say its name somewhere, as clients say it there.
+    ///
+    /// # Errors
+    /// When a name is read as something else everywhere, as `team-a` is where words stand between dashes.
+    pub(super) fn can_log_in(&self, grammars: &[Grammar], limits: Limits) -> Result<(), String> {
+        let is_read = |name: &str, grammar: &Grammar| {
+            grammar.introduce(name, "x", limits).is_ok_and(|introduced| *introduced.user == *name)
+        };
+        let lost = self.users.iter().find(|user| !grammars.iter().any(|grammar| is_read(&user.name, grammar)));
+        lost.map_or(Ok(()), |user| {
+            Err(format!("user {:?} can log in nowhere: no listener reads this as a name alone", user.name))
+        })
+    }
+}
+
+impl AccessSection {
+    /// What both mean.
+    ///
+    /// # Errors
+    /// When a value is none, or a user has no password.
+    pub fn meaning(self, users: Vec<UserSection>) -> Result<AccessSettings, String> {
+        let mut names = BTreeSet::new();
+        let users = users
+            .into_iter()
+            .map(|user| {
+                let name = user.name.clone();
+                if !names.insert(name.clone()) {
+                    return Err(format!("there are two users {name:?}"));
+                }
+                user.meaning().map_err(|why| format!("user {name:?}: {why}"))
+            })
+            .collect::<Result<_, _>>()?;
+        let rules = |key: &str, rules: &[String]| {
+            let rule = |rule: &String| rule.parse::<Rule>().map_err(|why| format!("access.{key}: {why}"));
+            rules.iter().map(rule).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(AccessSettings {
+            users,
+            clients: self.clients.iter().map(|text| network(text)).collect::<Result<_, _>>()?,
+            destinations: Destinations { allow: rules("allow", &self.allow)?, deny: rules("deny", &self.deny)? },
+        })
+    }
+}
+
+impl UserSection {
+    fn meaning(self) -> Result<UserConfig, String> {
+        if self.name.is_empty()
+            || self.name.len() > MAX_NAME
+            || self.name.contains(|c: char| c == ':' || c.is_control())
+        {
+            return Err(format!("a name has 1 to {MAX_NAME} bytes, no colon and no control character"));
+        }
+        let secret = match (&self.password_hash, &self.password_env) {
+            (Some(hash), None) => {
+                Secret::hash(hash).map_err(|why| format!("password_hash: {why}; `proxywhirl user hash` makes one"))?
+            }
+            (None, Some(variable)) => from_environment(variable)?,
+            _ => return Err("it needs either password_hash or password_env".to_owned()),
+        };
+        let default = UserLimits::default();
+        let positive = |key: &str, value: Option<u32>| match value {
+            Some(0) => Err(format!("{key} must be at least 1")),
+            value => Ok(value),
+        };
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return Err("rate must be more than 0".to_owned());
+        }
+        if self.burst.is_some() && self.rate.is_none() {
+            return Err("burst means nothing without rate".to_owned());
+        }
+        if self.quota_period.is_some_and(|period| period.0.is_zero()) {
+            return Err("quota_period must be more than 0".to_owned());
+        }
+        // As many as come in a second, so that a rate alone is enough.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, and more than 0")]
+        let burst = self.rate.map_or(default.burst, |rate| rate.ceil().clamp(1.0, 1e9) as u32);
+        let limits = UserLimits {
+            rate: self.rate,
+            burst: positive("burst", self.burst)?.unwrap_or(burst),
+            concurrency: positive("concurrency", self.concurrency)?,
+            quota: self.quota.map(|quota| quota.0),
+            period: self.quota_period.map_or(default.period, |period| period.0),
+        };
+        Ok(UserConfig { name: self.name, secret, limits })
+    }
+}
+
+fn from_environment(variable: &str) -> Result<Secret, String> {
+    match std::env::var(variable) {
+        Ok(password) if !password.is_empty() => Ok(Secret::Password(password.into())),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Err(format!("password_env: the environment has no {variable}")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("password_env: what is in {variable} is not UTF-8")),
+    }
+}
+
+fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    let address = || text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| format!("access.clients: {text:?} is no network such as 10.0.0.0/8"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::settings::tests::settings;
+
+    fn error(text: &str) -> String {
+        settings(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn users_have_a_password_and_limits() {
+        let hash = proxywhirl_gateway::access::hash_password("secret").unwrap();
+        let text = format!(
+            "[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\nrate = 2.5\nconcurrency = 3\nquota = \"1GB\"\n\
+             quota_period = \"1h\"\n[access]\nclients = [\"10.0.0.0/8\", \"::1\"]\ndeny = [\"*:25\"]\n"
+        );
+        let access = settings(&text).unwrap().access;
+        let anna = &access.users[0];
+        assert_eq!((anna.name.as_str(), anna.limits.burst, anna.limits.quota), ("anna", 3, Some(1_000_000_000)));
+        assert_eq!((access.clients.len(), access.destinations.deny.len()), (2, 1));
+        assert!(!format!("{access:?}").contains("argon2"), "a secret is never shown");
+    }
+
+    #[test]
+    fn what_cannot_be_a_user_or_a_rule_is_told() {
+        let user = |rest: &str| error(&format!("[[users]]\nname = \"anna\"\n{rest}"));
+        insta::assert_snapshot!(user(""), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": it needs either password_hash or password_env"#);
+        let told = user("password_hash = \"secret\"\n");
+        assert!(told.contains("user \"anna\": password_hash: ") && told.contains("proxywhirl user hash"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+        insta::assert_snapshot!(user("password_env = \"PROXYWHIRL_NO_SUCH\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": password_env: the environment has no PROXYWHIRL_NO_SUCH"#);
+        insta::assert_snapshot!(user("password_env = \"PATH\"\nrate = 0\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": rate must be more than 0"#);
+        insta::assert_snapshot!(user("password_env = \"PATH\"\n[[users]]\nname = \"anna\"\npassword_env = \"PATH\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: there are two users "anna""#);
+        assert!(error("[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n").contains("can log in nowhere"));
+        let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
+        assert!(settings(elsewhere).is_ok());
+        insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);
+        insta::assert_snapshot!(error("[access]\nallow = [\"a b\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.allow: "a b" is no destination such as example.com, 10.0.0.0/8 or *:25: its host is neither a name nor a network"#);
+    }
+}

@@ -1,0 +1,133 @@
+//! Users with passwords and limits, destinations, and what keeps a gateway from being everybody's.
+
+use proxywhirl_tests::{curl, proxywhirl, run, run_with_input};
+
+use super::{Scene, exit_in, python};
+
+fn hash(password: &str) -> String {
+    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), &format!("{password}\n"));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.stdout.trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
+    let hash = hash("secret");
+    let scene = Scene::new(&format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n")).await;
+    let address = scene.served.address.clone();
+    let ran = scene.curl(&scene.served.proxy("http"), &["--include"]);
+    assert!(
+        ran.stdout.starts_with("HTTP/1.1 407 ") && ran.stdout.contains("Proxy-Authenticate: Basic "),
+        "{}",
+        ran.stdout
+    );
+    for scheme in ["http", "socks5h"] {
+        let exit = scene.exit(&format!("{scheme}://anna-country-fr:secret@{address}"), &[]);
+        assert!([2, 3].contains(&exit), "{scheme} {exit}");
+        for wrong in ["anna:wrong", "anna:", "bert:secret", "anna-country-fr:Secret"] {
+            let ran = scene.curl(&format!("{scheme}://{wrong}@{address}"), &[]);
+            assert!(exit_in(&ran.stdout).is_none(), "{scheme} {wrong}: {}", ran.stdout);
+            assert!(ran.stdout.contains("password") || ran.code == Some(97), "{ran:?}");
+        }
+    }
+    for scheme in ["socks5h", "socks4a"] {
+        let ran = scene.curl(&format!("{scheme}://{address}"), &[]);
+        assert_eq!((ran.code, exit_in(&ran.stdout)), (Some(97), None), "{scheme}: {ran:?}");
+    }
+    let ran = scene.curl(&format!("http://anna:secret@{address}"), &["--proxytunnel"]);
+    assert!(exit_in(&ran.stdout).is_some() && ran.stdout.ends_with("200 200"), "{}", ran.stdout);
+    // Many connections cost one hash: two hundred of them would take seconds.
+    let program = "
+import http.client, sys, base64, time
+host, port = sys.argv[1].rsplit(':', 1)
+field = {'Proxy-Authorization': 'Basic ' + base64.b64encode(b'anna:secret').decode()}
+for _ in range(100):
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    for _ in range(2):
+        connection.request('GET', sys.argv[2], headers=field)
+        print(connection.getresponse().read().decode().strip())
+    connection.close()
+";
+    assert_eq!(scene.python(program, &[&address, &scene.url()]).len(), 200);
+    assert!(!scene.served.log().contains("secret"), "{}", scene.served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
+    let hash = hash("secret");
+    let user =
+        |name: &str, limits: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n{limits}\n");
+    let config = [
+        user("often", "rate = 0.01\nburst = 2"),
+        user("much", "quota = \"100kB\"\nquota_period = \"1h\""),
+        user("wide", "concurrency = 1"),
+    ];
+    let scene = Scene::new(&config.concat()).await;
+    let address = scene.served.address.clone();
+    let proxy = |user: &str| format!("http://{user}:secret@{address}");
+    assert!(!scene.exits(&proxy("often"), 2).is_empty());
+    let ran = scene.curl(&proxy("often"), &["--include"]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 429 ") && ran.stdout.contains("Retry-After: "), "{}", ran.stdout);
+
+    let large = scene.world.origin().http_url("/bytes/1000000");
+    let ran = curl(["--proxy", &proxy("much"), &large, "--output", "/dev/null", "--write-out", "%{size_download}"]);
+    let loaded: u64 = ran.stdout.trim().parse().unwrap();
+    assert!(ran.code != Some(0) && loaded < 200_000, "a transfer ends where the bytes do: {ran:?}");
+    let ran = scene.curl(&proxy("much"), &["--include"]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 429 ") && ran.stdout.contains("used up"), "{}", ran.stdout);
+
+    // While a tunnel is open, another request is one too many; when it has ended, the next one is not.
+    let program = "
+import base64, http.client, socket, sys, time
+host, port = sys.argv[1].rsplit(':', 1)
+field = 'Basic ' + base64.b64encode(b'wide:secret').decode()
+tunnel = socket.create_connection((host, int(port)), timeout=20)
+origin = sys.argv[2].split('/')[2]
+tunnel.sendall(f'CONNECT {origin} HTTP/1.1\\r\\nHost: {origin}\\r\\nProxy-Authorization: {field}\\r\\n\\r\\n'.encode())
+print(tunnel.recv(4096).decode().split(' ')[1])
+def ask():
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.request('GET', sys.argv[2], headers={'Proxy-Authorization': field})
+    return connection.getresponse().status
+print(ask())
+tunnel.close()
+end = time.monotonic() + 20
+while (status := ask()) != 200 and time.monotonic() < end:
+    pass
+print(status)
+";
+    let ran = python(program, &[&address, &scene.url()]);
+    assert_eq!(ran.stdout.split_whitespace().collect::<Vec<_>>(), ["200", "429", "200"], "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_say_who_is_served_and_what_is_reached() {
+    let scene = Scene::new("[access]\ndeny = [\"*:25\", \"169.254.0.0/16\", \"internal\"]\n").await;
+    let proxy = scene.served.proxy("http");
+    assert!(scene.exit(&proxy, &[]) < 6);
+    for url in ["http://example.com:25/", "http://169.254.169.254/latest", "http://db.internal/"] {
+        let ran = curl(["--proxy", &proxy, "--include", url]);
+        assert!(
+            ran.stdout.starts_with("HTTP/1.1 403 ") && ran.stdout.contains("Proxy-Status"),
+            "{url}: {}",
+            ran.stdout
+        );
+        let ran = curl(["--proxy", &scene.served.proxy("socks5h"), url]);
+        assert!(ran.code == Some(97) && ran.stderr.contains("(2)"), "{url}: {ran:?}");
+    }
+    let scene = Scene::new("[access]\nclients = [\"10.0.0.0/8\"]\n").await;
+    let ran = scene.curl(&scene.served.proxy("http"), &[]);
+    assert!(ran.code == Some(52) || ran.code == Some(56), "{ran:?}");
+}
+
+#[test]
+fn what_other_machines_reach_wants_users_or_to_be_told() {
+    let serve =
+        |more: &[&str]| run(proxywhirl(["serve", "--listen", "0.0.0.0:0", "--control", "off", "--proxies"]).args(more));
+    let ran = serve(&["http://127.0.0.1:9"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("nobody would have to log in") && ran.stderr.contains("--insecure"), "{}", ran.stderr);
+    // It gets past that, and ends because there is nothing to serve.
+    let ran = serve(&["/dev/null", "--insecure"]);
+    assert!(ran.code != Some(2) && ran.stderr.contains("nobody has to log in"), "{ran:?}");
+}

@@ -1,0 +1,148 @@
+//! Listeners: dialects, filters, one proxy, ranges of ports, sockets, TLS, IPv6; and rotation.
+
+use std::collections::BTreeSet;
+
+use proxywhirl_tests::{file, proxywhirl, run};
+
+use super::Scene;
+
+/// Requests over one connection that is kept alive, as many as the third argument says.
+const KEEP_ALIVE: &str = "
+import http.client, sys
+host, port = sys.argv[1].rsplit(':', 1)
+connection = http.client.HTTPConnection(host, int(port), timeout=20)
+for _ in range(int(sys.argv[3])):
+    connection.request('GET', sys.argv[2])
+    print(connection.getresponse().read().decode().strip())
+";
+
+/// A request over a Unix socket.
+const OVER_UNIX: &str = "
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.settimeout(20)
+client.connect(sys.argv[1])
+client.sendall(f'GET {sys.argv[2]} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'.encode())
+answer = b''
+while piece := client.recv(4096):
+    answer += piece
+print(answer.decode().split('\\r\\n\\r\\n')[1].strip())
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_listener_speaks_its_dialect_and_gives_what_it_is_bound_to() {
+    let config = [
+        "dialect = \"oxylabs\"",
+        "dialect = \"iproyal\"",
+        "separator = \";\"\nassignment = \"=\"",
+        "words = { country = \"us\", pool = \"fast\" }",
+        "words = { session = \"checkout\", attempts = 2 }",
+        "dialect = \"g3\"",
+    ];
+    let listener = |(n, more)| format!("[[listeners]]\nname = \"{n}\"\naddress = \"127.0.0.1:0\"\n{more}\n");
+    let config: Vec<String> = config.into_iter().enumerate().map(listener).collect();
+    let scene = Scene::new(&config.concat()).await;
+    let places = scene.places();
+    let within = |proxy: &str, exits: &[usize]| {
+        let seen = scene.exits(proxy, 4);
+        assert!(seen.iter().all(|exit| exits.contains(exit)), "{proxy}: {seen:?}");
+    };
+    within(&format!("http://customer-x-cc-DE-sessid-abc:p@{}", places[1]), &[0, 1]);
+    within(&format!("socks5h://x:pass_country-fr_session-sgn34f3e_lifetime-10m@{}", places[2]), &[2, 3]);
+    within(&format!("http://team-a;country=de;tag=slow:p@{}", places[3]), &[1]);
+    within(&format!("http://{}", places[4]), &[4]);
+    within(&format!("http://x-tag-fast:p@{}", places[4]), &[4]);
+    assert_eq!(scene.exits(&format!("http://{}", places[5]), 5).len(), 1);
+    within(&format!("http://user+country=us+sticky=60s+session_id=a:p@{}", places[6]), &[4, 5]);
+    let ran = scene.curl(&format!("http://x-country-de:p@{}", places[4]), &["--include"]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 400 ") && ran.stdout.contains("ask for less"), "{}", ran.stdout);
+    let ran = scene.curl(&format!("http://x:pass_contry-de@{}", places[2]), &["--include"]);
+    assert!(ran.stdout.starts_with("HTTP/1.1 407 ") && ran.stdout.contains("contry"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_ports_is_as_many_sessions() {
+    // An address that no other test has.
+    let config = "[[listeners]]\naddress = \"127.9.0.7:24000-24029\"\n\
+                  [[listeners]]\naddress = \"127.9.0.7:24100-24101\"\nwords = { session = \"one\" }\n";
+    let scene = Scene::new(config).await;
+    assert_eq!(scene.places()[1], "127.9.0.7:24000-24029");
+    let first: Vec<usize> = (24_000..24_030).map(|port| scene.exit(&format!("http://127.9.0.7:{port}"), &[])).collect();
+    let again: Vec<usize> = (24_000..24_030).map(|port| scene.exit(&format!("http://127.9.0.7:{port}"), &[])).collect();
+    assert_eq!(first, again);
+    assert!(first.iter().collect::<BTreeSet<_>>().len() > 3, "{first:?}");
+    assert_eq!(scene.exit("http://127.9.0.7:24100", &[]), scene.exit("http://127.9.0.7:24101", &[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_over_ipv6_tls_and_a_unix_socket() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let files = proxywhirl_tests::folder();
+    let certificate = file(&files, "cert.pem", made.cert.pem());
+    let key = file(&files, "key.pem", made.signing_key.serialize_pem());
+    let socket = files.path().join("in.sock").to_string_lossy().into_owned();
+    let config = format!(
+        "[[listeners]]\naddress = \"[::1]:0\"\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n\
+         [[listeners]]\naddress = \"unix:{socket}\"\n"
+    );
+    let scene = Scene::new(&config).await;
+    let places = scene.places();
+    assert!(scene.exit(&format!("http://{}", places[1]), &[]) < 6);
+    let over_tls = format!("https://{}", places[2]);
+    assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate]) < 6);
+    assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate, "--proxytunnel"]) < 6);
+    let ran = scene.curl(&format!("http://{}", places[2]), &[]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(scene.python(OVER_UNIX, &[&socket, &scene.url()]).len(), 1);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(scene.served.stop().0, Some(0));
+    assert!(!std::path::Path::new(&socket).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_alive() {
+    let listener = |rotation: &str| {
+        format!("[[listeners]]\nname = \"{rotation}\"\naddress = \"127.0.0.1:0\"\nrotation = \"{rotation}\"\n")
+    };
+    let config = ["request", "3 requests", "connection", "failure", "1s"].map(listener);
+    let control = proxywhirl_tests::folder();
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(control.path(), own).unwrap();
+    let socket = control.path().join("control.sock").to_string_lossy().into_owned();
+    let scene = Scene::new(&format!("control.socket = \"{socket}\"\n{}", config.concat())).await;
+    let places = scene.places();
+    let asked = |place: &str, requests: usize| scene.python(KEEP_ALIVE, &[place, &scene.url(), &requests.to_string()]);
+    let changes = |exits: &[usize]| (1..exits.len()).filter(|&n| exits[n] != exits[n - 1]).collect::<Vec<_>>();
+    assert_eq!(changes(&asked(&places[1], 6)), [1, 2, 3, 4, 5]);
+    assert_eq!(changes(&asked(&places[2], 9)), [3, 6]);
+    let connections: Vec<Vec<usize>> = (0..8).map(|_| asked(&places[3], 5)).collect();
+    assert!(connections.iter().all(|exits| changes(exits).is_empty()), "{connections:?}");
+    assert!(connections.iter().map(|exits| exits[0]).collect::<BTreeSet<_>>().len() > 1, "{connections:?}");
+
+    let first = asked(&places[4], 5);
+    assert!(changes(&first).is_empty(), "{first:?}");
+    let rotate = |arguments: &[&str]| run(proxywhirl(["rotate", "--control", &socket]).args(arguments));
+    let ran = rotate(&["failure"]);
+    assert_eq!((ran.code, ran.stdout.contains(&places[4])), (Some(0), true), "{ran:?}");
+    let second = asked(&places[4], 5);
+    assert!(changes(&second).is_empty() && second[0] != first[0], "{first:?} {second:?}");
+    assert!(rotate(&["request"]).stdout.contains("anyhow"));
+    let ran = rotate(&["nobody"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("3 requests"), "{ran:?}");
+
+    // A member that fails is replaced at once, and the request does not fail.
+    let world = &scene.world;
+    world.upstreams()[second[0]].set_behaviour(proxywhirl_world::Behaviour::Dead).await.unwrap();
+    let third = asked(&places[4], 4);
+    assert!(changes(&third).is_empty() && third[0] != second[0], "{second:?} {third:?}");
+
+    let start = std::time::Instant::now();
+    let mut exits = vec![scene.exit(&format!("http://{}", places[5]), &[])];
+    proxywhirl_tests::wait_until("another proxy after a second", || {
+        exits.push(scene.exit(&format!("http://{}", places[5]), &[]));
+        changes(&exits).len() == 2
+    });
+    assert!(start.elapsed() > std::time::Duration::from_millis(900), "twice in {:?}", start.elapsed());
+}
