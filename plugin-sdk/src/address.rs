@@ -12,7 +12,8 @@ pub(crate) fn ipv4(text: &[u8]) -> Option<u32> {
     for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit <= 9 {
-            if digits > 0 && octet == 0 {
+            // More digits than an octet has, or a zero before others.
+            if digits == 3 || (digits > 0 && octet == 0) {
                 return None;
             }
             octet = octet * 10 + u32::from(digit);
@@ -37,6 +38,13 @@ mod tests {
         match Host::parse(text) {
             Some(Host::Ipv4(address)) => Some(address),
             Some(Host::Text(_) | Host::Ipv6(..)) | None => None,
+        }
+    }
+
+    #[test]
+    fn an_octet_of_many_digits_is_none_and_not_what_is_left_of_it() {
+        for text in ["21111111111", "4294967297.1.1.1", "1.1.1.4294967297"] {
+            assert_eq!(ipv4(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -129,6 +129,8 @@ fn ipv6(text: &str) -> Option<Host<'_>> {
             let valid = (1..=64).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
             valid.then(|| match plain {
+                // Without the escape it would be taken for one itself.
+                Some(plain) if plain.starts_with("25") => Host::Text(text.into()),
                 Some(plain) => Host::Text(format!("{address}%{plain}").into()),
                 None => Host::Text(text.into()),
             })

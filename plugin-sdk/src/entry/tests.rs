@@ -45,6 +45,7 @@ fn every_form_is_read() {
         ("SOCKS5://1.2.3.4:1", "Some(Scheme::Socks5) 1.2.3.4 1 - -"),
         ("socks://[::1]:1", "Some(Scheme::Socks5) ::1 1 - -"),
         ("http://[fe80::1%25eth0]:1/", "Some(Scheme::Http) name fe80::1%eth0 1 - -"),
+        ("http://[fe80::1%2525eth0]:1/", "Some(Scheme::Http) name fe80::1%2525eth0 1 - -"),
         ("https://1.2.3.4:65535/", "Some(Scheme::Https) 1.2.3.4 65535 - -"),
         ("socks4a://u:p@h.example:9", "Some(Scheme::Socks4a) name h.example 9 u p"),
         ("http://u%40b:p%3A%2F@1.2.3.4:9/", "Some(Scheme::Http) 1.2.3.4 9 u@b p:/"),
