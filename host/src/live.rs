@@ -19,6 +19,7 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
 use proxywhirl_gateway::Turns;
+use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 
 pub use watch::{Watched, reload_on_signal};
 
@@ -141,6 +142,19 @@ impl Live {
         }
         let turned = meant.into_iter().filter(|(_, _, turns)| turns.turn());
         Ok(Rotated { listeners: turned.map(|(_, place, _)| place.clone()).collect() })
+    }
+
+    /// What a client wants that comes with this user name, in the default dialect.
+    ///
+    /// # Errors
+    /// When a key is not known, or a value cannot be.
+    pub fn wanted(&self, user: &str) -> Result<Wanted, Mistake> {
+        if user.is_empty() {
+            return Ok(Wanted::default());
+        }
+        let gateway = &self.in_force().settings.gateway;
+        let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
+        Ok(Grammar::default().introduce(user, "", limits)?.wanted)
     }
 
     /// The metrics in Prometheus' text format.

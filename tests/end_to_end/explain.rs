@@ -38,6 +38,12 @@ async fn a_request_is_explained_attempt_by_attempt() {
     for expected in ["attempt 1, by the plan for everybody", "failed, ", "attempt 2", "answered after", "  over"] {
         assert!(explained.stdout.contains(expected), "{expected}: {}", explained.stdout);
     }
+    let german = gateway.command(&["explain", &origin, "--user", "anna-country-de"]);
+    assert_eq!(german.code, Some(1), "{german:?}");
+    assert!(german.stdout.contains("2 not what is wanted: country DE"), "{}", german.stdout);
+    let mistaken = gateway.command(&["explain", &origin, "--user", "anna-contry-de"]);
+    assert_eq!(mistaken.code, Some(2), "{mistaken:?}");
+    assert!(mistaken.stderr.contains("contry"), "{}", mistaken.stderr);
     let would = gateway.command(&["explain", &origin]);
     assert_eq!(would.code, Some(0), "{would:?}");
     assert!(would.stdout.contains("2 in the pool") && would.stdout.contains("tier 1: cycle over 2 members"));

@@ -19,6 +19,9 @@ pub(super) struct ExplainArgs {
     /// A URL or HOST:PORT: how a request there would be served now; or the number of a request: how it went
     #[arg(value_name = "URL|NUMBER")]
     what: String,
+    /// The proxy user name that says what the client wants, such as anna-country-de-session-7
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     #[command(flatten)]
     control: ControlArgs,
     /// Print JSON, for scripts
@@ -35,8 +38,9 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let target = target(&args.what)?;
-    let query =
-        url::form_urlencoded::Serializer::new(String::new()).append_pair("target", &target.to_string()).finish();
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("target", &target.to_string()).append_pair("user", args.user.as_deref().unwrap_or_default());
+    let query = query.finish();
     let explanation: Explanation = client.get(&format!("/v1/explain?{query}")).await?;
     if args.json {
         print(&to_json(&explanation)?)?;

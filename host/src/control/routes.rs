@@ -14,9 +14,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use proxywhirl_core::event::Topic;
-use proxywhirl_core::select::Stick;
 use proxywhirl_engine::history::{self, RequestRecord};
 use proxywhirl_engine::{Attempt, Explanation};
+use proxywhirl_gateway::wanted::Wanted;
 use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
@@ -192,17 +192,21 @@ async fn request(State(live): Gateway, Path(number): Path<u64>) -> Routed<Reques
 struct Explained {
     /// Host and port of the origin.
     target: String,
+    /// The proxy user name, with what the client wants.
+    #[serde(default)]
+    user: String,
 }
 
 /// What would be done for a request now.
-async fn explain(State(live): Gateway, Query(Explained { target }): Query<Explained>) -> Routed<Explanation> {
+async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<Explained>) -> Routed<Explanation> {
     if let Err(error) = target.parse::<Target>() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()));
     }
+    let wanted = live.wanted(&user).map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
     let engine = live.engine();
-    let site = engine.site(&target);
-    let (target, stick) = (target.as_str(), Stick::default());
-    let attempt = Attempt { request: 0, number: 1, target, site, session: None, stick, filter: None, tried: &[] };
+    let Wanted { session, stick, filter, .. } = wanted;
+    let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
+    let attempt = Attempt { request: 0, number: 1, target, site, session, stick, filter, tried: &[] };
     Ok(Json(engine.explain(&attempt)))
 }
 
