@@ -47,11 +47,9 @@ async fn no_request_fails_while_upstreams_die_and_come_back() {
     while began.elapsed() < length {
         let upstream = &world.upstreams()[next(&mut seed) % UPSTREAMS];
         let bad = world.upstreams().iter().filter(|upstream| upstream.behaviour() != Behaviour::Healthy).count();
-        let behaviour = match upstream.behaviour() {
-            // A third is bad at the most.
-            Behaviour::Healthy if bad < UPSTREAMS / 3 => BAD[next(&mut seed) % BAD.len()],
-            _ => Behaviour::Healthy,
-        };
+        // A third is bad at the most.
+        let dies = upstream.behaviour() == Behaviour::Healthy && bad < UPSTREAMS / 3;
+        let behaviour = if dies { BAD[next(&mut seed) % BAD.len()] } else { Behaviour::Healthy };
         upstream.set_behaviour(behaviour).await.unwrap();
         changes += 1;
         tokio::time::sleep(PACE).await;

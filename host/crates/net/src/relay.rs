@@ -3,7 +3,7 @@
 //! A side that closes is closed towards the other, and the other direction goes on (half-close): `nc`, FTP and HTTP/1.0
 //! clients do that. The buffer belongs to the thread, not to the tunnel: bytes stay with a tunnel only while the other
 //! side does not take them, so an idle tunnel holds no buffer, and a full one never more than [`BUFFER`] a direction.
-//! Between two TCP connections, a direction that is busy is copied by the kernel where that can do it ([`splice`]).
+//! Between two TCP connections, a direction that is busy is copied by the kernel where that can do it (`splice`).
 //! `tokio::io::copy_bidirectional` holds two buffers for each tunnel, and does not say which side failed.
 
 #[cfg(target_os = "linux")]
