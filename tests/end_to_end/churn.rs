@@ -1,7 +1,7 @@
 //! Upstreams that die and come back at random, under load: nobody's request fails that has a working upstream left.
 //!
-//! Ten seconds by default; `PROXYWHIRL_CHURN_SECONDS=300` makes it five minutes, and `PROXYWHIRL_CHURN_SEED` chooses another
-//! course of events.
+//! Ten seconds by default; `PROXYWHIRL_CHURN_SECONDS=300` makes it five minutes (by `cargo test`, because nextest ends what
+//! takes so long), and `PROXYWHIRL_CHURN_SEED` chooses another course of events.
 
 use std::time::{Duration, Instant};
 
