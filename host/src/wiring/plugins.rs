@@ -146,8 +146,8 @@ impl Registry {
 
     /// A strategy that knows what sources weigh.
     fn factory(&self, used: &PluginUse) -> Result<Arc<dyn StrategyFactory>, PluginError> {
-        let schema = self.find(&used.name).map(|known| known.info.options_schema).unwrap_or_default();
-        self.plugins.strategy(&used.name, &self.weights.told_to(used, &schema).options_json())
+        let schema = || self.find(&used.name).map(|known| known.info.options_schema).unwrap_or_default();
+        self.plugins.strategy(&used.name, &self.weights.told_to(used, schema).options_json())
     }
 
     /// A strategy for a gateway that starts. One that is there but cannot be used now, because its file is no plugin for

@@ -25,11 +25,12 @@ impl Weights {
     }
 
     /// A strategy with them among its options. One that does not weigh by tag stays as it is, which is told.
-    pub(super) fn told_to(&self, used: &PluginUse, schema: &str) -> PluginUse {
+    /// `schema` is asked for only where there are weights.
+    pub(super) fn told_to(&self, used: &PluginUse, schema: impl FnOnce() -> String) -> PluginUse {
         if self.0.is_empty() {
             return used.clone();
         }
-        let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap_or_default();
         if schema.pointer(&format!("/properties/{OPTION}")).is_none() {
             tracing::warn!(
                 plugin.name = used.name,
@@ -64,7 +65,7 @@ mod tests {
     fn told(options: serde_json::Value, schema: &str) -> serde_json::Value {
         let source = |name: &str, weight| SourceSettings { name: name.to_owned(), weight, ..SourceSettings::at("x") };
         let weights = Weights::of(&[source("paid", Some(3.0)), source("free", Some(0.5)), source("own", None)]);
-        weights.told_to(&PluginUse { name: "any".to_owned(), options }, schema).options
+        weights.told_to(&PluginUse { name: "any".to_owned(), options }, || schema.to_owned()).options
     }
 
     #[test]

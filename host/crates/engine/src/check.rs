@@ -28,13 +28,11 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use crate::Clock;
+use crate::ingest::VOUCHED;
 pub use batch::Checks;
 use judge::{JudgeUrl, Sighting};
 use judges::{Judges, Known, Seat};
 use target::TargetCheck;
-
-/// The tag of what the user vouches for.
-const VOUCHED: &str = "source:user";
 
 /// How often a check is made anew because its judge went down meanwhile.
 const RETRIALS: usize = 3;

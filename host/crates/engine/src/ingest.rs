@@ -26,6 +26,9 @@ pub use candidates::{Candidates, IntoIter};
 use excerpt::cut;
 use rejected::Rejected;
 
+/// The tag of what the user vouches for.
+pub(crate) const VOUCHED: &str = "source:user";
+
 /// How much of a document is shown to a parser that is asked whether it knows the format.
 const SNIFF: usize = 65_536;
 /// How many other pages of one document are kept.
@@ -145,7 +148,7 @@ fn choose(source: &Source, parsers: &[Arc<dyn Parser>]) -> Result<Vec<Arc<dyn Pa
 fn labels(source: &Source) -> Tags {
     let mut words = Vec::new();
     if source.trust {
-        words.push("source:user");
+        words.push(VOUCHED);
     } else if matches!(source.location, Location::Http(_)) {
         words.push("source:fetched");
     }
