@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proxywhirl_gateway::access::{Access, Destinations, Rule, Secret, UserConfig, UserLimits};
+use proxywhirl_gateway::access::{Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use serde::Deserialize;
 
@@ -47,6 +47,20 @@ pub struct AccessSection {
     /// Destinations that may not.
     #[serde(default)]
     pub deny: Vec<String>,
+    /// For how long a client of HTTP has logged in.
+    #[serde(default)]
+    pub login: LoginSection,
+}
+
+/// `access.login`, as it was written.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginSection {
+    /// Until its connection ends.
+    #[default]
+    Connection,
+    /// For one request.
+    Request,
 }
 
 /// Who may use the gateway, to reach what, and how much.
@@ -58,6 +72,8 @@ pub struct AccessSettings {
     pub clients: Vec<ipnet::IpNet>,
     /// Which destinations may be reached.
     pub destinations: Destinations,
+    /// For how long a client of HTTP has logged in.
+    pub login: Login,
 }
 
 impl AccessSettings {
@@ -66,7 +82,8 @@ impl AccessSettings {
     /// # Errors
     /// When the system has no random numbers.
     pub fn access(&self) -> Result<Access, String> {
-        Access::new(self.users.clone(), self.clients.clone(), self.destinations.clone())
+        let access = Access::new(self.users.clone(), self.clients.clone(), self.destinations.clone())?;
+        Ok(access.with_login(self.login))
     }
 
     /// Whether each user can say its name somewhere, as clients say it there.
@@ -109,6 +126,10 @@ impl AccessSection {
             users,
             clients: self.clients.iter().map(|text| network(text)).collect::<Result<_, _>>()?,
             destinations: Destinations { allow: rules("allow", &self.allow)?, deny: rules("deny", &self.deny)? },
+            login: match self.login {
+                LoginSection::Connection => Login::Connection,
+                LoginSection::Request => Login::Request,
+            },
         })
     }
 }
@@ -174,6 +195,8 @@ fn network(text: &str) -> Result<ipnet::IpNet, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proxywhirl_gateway::access::Login;
+
     use super::super::settings::tests::settings;
 
     fn error(text: &str) -> String {
@@ -185,9 +208,11 @@ mod tests {
         let hash = proxywhirl_gateway::access::hash_password("secret").unwrap();
         let text = format!(
             "[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\nrate = 2.5\nconcurrency = 3\nquota = \"1GB\"\n\
-             quota_period = \"1h\"\n[access]\nclients = [\"10.0.0.0/8\", \"::1\"]\ndeny = [\"*:25\"]\n"
+             quota_period = \"1h\"\n[access]\nclients = [\"10.0.0.0/8\", \"::1\"]\ndeny = [\"*:25\"]\n\
+             login = \"request\"\n"
         );
         let access = settings(&text).unwrap().access;
+        assert_eq!((access.login, settings("").unwrap().access.login), (Login::Request, Login::Connection));
         let anna = &access.users[0];
         assert_eq!((anna.name.as_str(), anna.limits.burst, anna.limits.quota), ("anna", 3, Some(1_000_000_000)));
         assert_eq!((access.clients.len(), access.destinations.deny.len()), (2, 1));
@@ -208,6 +233,7 @@ mod tests {
         let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
         assert!(settings(elsewhere).is_ok());
         insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);
+        insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: line 2, login: unknown variant `once`, expected `connection` or `request`");
         insta::assert_snapshot!(error("[access]\nallow = [\"a b\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.allow: "a b" is no destination such as example.com, 10.0.0.0/8 or *:25: its host is neither a name nor a network"#);
     }
 }

@@ -53,6 +53,41 @@ for _ in range(100):
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_logged_in_has_done_so_for_the_connection_unless_each_request_has_to() {
+    let hash = hash("secret");
+    let users = format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n");
+    // With credentials, without, with the session's name alone, without, with wrong ones, on a connection of its own without.
+    let program = "
+import base64, http.client, sys
+host, port = sys.argv[1].rsplit(':', 1)
+def ask(connection, user):
+    headers = {'Proxy-Authorization': 'Basic ' + base64.b64encode(user.encode()).decode()} if user else {}
+    connection.request('GET', sys.argv[2], headers=headers)
+    answer = connection.getresponse()
+    print(answer.status, answer.read().decode().strip())
+connection = http.client.HTTPConnection(host, int(port), timeout=20)
+for user in ['anna-country-de:secret', None, 'anna-country-fr:secret', None, 'anna:wrong']:
+    ask(connection, user)
+ask(http.client.HTTPConnection(host, int(port), timeout=20), None)
+";
+    for (login, statuses) in
+        [("", "200 200 200 200 407 407"), ("[access]\nlogin = \"request\"\n", "200 407 200 407 407 407")]
+    {
+        let scene = Scene::new(&format!("{login}{users}")).await;
+        let ran = python(program, &[&scene.served.address, &scene.url()]);
+        let lines: Vec<&str> = ran.stdout.lines().collect();
+        let got: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(got.join(" "), statuses, "{login}: {ran:?}\n{}", scene.served.log());
+        for (n, exits) in [(0, [0, 1]), (1, [0, 1]), (2, [2, 3]), (3, [2, 3])] {
+            assert!(
+                !lines[n].starts_with("200") || exit_in(lines[n]).is_some_and(|exit| exits.contains(&exit)),
+                "{lines:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
     let hash = hash("secret");
     let user =

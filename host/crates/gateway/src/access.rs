@@ -24,10 +24,23 @@ pub use users::UserConfig;
 use users::Users;
 pub(crate) use users::{Denied, User};
 
+/// For how long an HTTP client has said who it is, and with its user name what it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Login {
+    /// Until its connection ends, or it says something else. There are clients that log in once for each connection, as
+    /// SOCKS does: aiohttp is one.
+    #[default]
+    Connection,
+    /// For the request that says it, as RFC 9110 §11.7 has it: for a gateway whose clients come through another proxy,
+    /// where one connection carries the requests of several.
+    Request,
+}
+
 /// Who may use the gateway, and for what.
 #[derive(Debug, Default)]
 pub struct Access {
     users: Option<Users>,
+    login: Login,
     /// Networks whose clients are served; empty for all.
     clients: Vec<IpNet>,
     destinations: Destinations,
@@ -41,7 +54,19 @@ impl Access {
     /// When there are users, and the system has no random numbers to keep their credentials by.
     pub fn new(users: Vec<UserConfig>, clients: Vec<IpNet>, destinations: Destinations) -> Result<Self, String> {
         let users = if users.is_empty() { None } else { Some(Users::new(users)?) };
-        Ok(Self { users, clients, destinations })
+        Ok(Self { users, login: Login::default(), clients, destinations })
+    }
+
+    /// The same, where a login lasts as long as this.
+    #[must_use]
+    pub const fn with_login(mut self, login: Login) -> Self {
+        self.login = login;
+        self
+    }
+
+    /// For how long a client of HTTP has logged in.
+    pub(crate) const fn login(&self) -> Login {
+        self.login
     }
 
     /// Whether everybody who reaches the gateway may use it.

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use proxywhirl_net::Target;
-use proxywhirl_net::http1::read_request;
+use proxywhirl_net::http1::{Headers, read_request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
-use crate::access::{Gauge, Metered, Use, User};
+use crate::access::{Gauge, Login, Metered, Use, User};
 use crate::forward;
 use crate::ingress::http::{Errand, read, refusal_of};
 use crate::ingress::{Dialect, socks};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
-use crate::wanted::{Introduced, Mistake, Wanted, take_fields};
+use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -83,7 +83,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = gateway.door().turns.connection();
-    let mut session = Session { gateway, client, buffer: BytesMut::new(), gauge, peer, connection, stop };
+    let buffer = BytesMut::new();
+    let mut session = Session { gateway, client, buffer, gauge, login: None, peer, connection, stop };
     let end = session.converse().await;
     session.finish(end).await;
 }
@@ -95,6 +96,8 @@ struct Session<'g, S> {
     buffer: BytesMut,
     /// Whose bytes the client's are.
     gauge: Gauge,
+    /// The credentials that it sent last, where they hold for what follows.
+    login: Option<Box<[u8]>>,
     peer: Option<SocketAddr>,
     /// Its number, among those of its door.
     connection: u64,
@@ -169,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             }
         };
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
+        self.recall(&mut head.headers);
         let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, config.limits());
         let guest = match introduced {
             Ok(introduced) => self.admit(introduced).await,
@@ -192,6 +196,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
                 Box::pin(forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record)).await
             }
+        }
+    }
+
+    /// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that
+    /// what is kept was right.
+    fn recall(&mut self, headers: &mut Headers) {
+        if self.gateway.door().access.login() == Login::Request {
+            return;
+        }
+        match (headers.get(CREDENTIALS), &self.login) {
+            (Some(said), kept) if kept.as_deref() != Some(said) => self.login = Some(said.into()),
+            // It was a field of this connection before, so that it cannot be malformed.
+            (None, Some(kept)) => drop(headers.append(CREDENTIALS, kept)),
+            (Some(_), _) | (None, None) => {}
         }
     }
 
@@ -253,6 +271,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let name = target.to_string();
         let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
         let early = std::mem::take(&mut self.buffer);
+        // A tunnel is the last thing on its connection, and may be there for long.
+        self.login = None;
         tunnel::serve(self.gateway, &mut self.client, early, manner, target, record).await
     }
 

@@ -23,7 +23,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
 
 use draft::Draft;
-pub(crate) use fields::take_fields;
+pub(crate) use fields::{CREDENTIALS, take_fields};
 pub use grammar::{Dialect, Grammar, Introduced, Place};
 
 /// What a request wants of its upstream.

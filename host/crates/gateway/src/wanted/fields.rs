@@ -11,7 +11,7 @@ use super::{Grammar, Introduced, Limits, Mistake, shown};
 const PREFIX: &str = "proxywhirl-";
 
 /// The field with the client's name and password (RFC 9110 §11.7.2).
-const CREDENTIALS: &str = "proxy-authorization";
+pub(crate) const CREDENTIALS: &str = "proxy-authorization";
 
 /// Reads the fields of a request, and takes those off that are meant for the gateway.
 ///
