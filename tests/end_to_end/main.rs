@@ -19,6 +19,7 @@ mod persistence;
 mod plugin_commands;
 mod refresh;
 mod reload;
+mod reuse;
 mod rotation;
 mod sessions;
 mod strategies;
