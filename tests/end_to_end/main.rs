@@ -12,6 +12,7 @@ mod examples;
 mod explain;
 mod failover;
 mod formats;
+mod hostile_clients;
 mod hostile_hundred;
 mod hostile_plugins;
 mod ingress;
