@@ -198,7 +198,7 @@ async fn upgrade<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
-    inbound: Inbound<Stream>,
+    mut inbound: Inbound<Stream>,
     answer: Answer,
 ) -> Result<(), Fault>
 where
@@ -208,5 +208,5 @@ where
     bytes.extend_from_slice(&inbound.buffer);
     let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
     answer::write(&mut guarded, &bytes).await?;
-    crate::tunnel::relay(gateway, client, std::mem::take(buffer), inbound.reader).await
+    crate::tunnel::relay(gateway, client, buffer, &mut inbound.reader).await
 }

@@ -11,6 +11,7 @@ use proxywhirl_net::Target;
 use proxywhirl_net::http1::{Headers, read_request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
@@ -54,10 +55,25 @@ where
         tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
         return;
     }
-    let Some(tls) = &gateway.door().tls else { return metered(gateway, client, peer, stop).await };
-    // On the heap, so that a session without TLS takes no room for one with it.
-    match timeout(gateway.config().head_timeout, Box::pin(tls.accept(client))).await {
-        Ok(Ok(client)) => Box::pin(metered(gateway, client, peer, stop)).await,
+    match &gateway.door().tls {
+        None => metered(gateway, client, peer, stop).await,
+        // On the heap, so that a session without TLS takes no room for one with it.
+        Some(tls) => Box::pin(over_tls(gateway, tls, client, peer, stop)).await,
+    }
+}
+
+/// Serves a client that speaks TLS to the gateway.
+async fn over_tls<S>(
+    gateway: &Gateway,
+    tls: &TlsAcceptor,
+    client: S,
+    peer: Option<SocketAddr>,
+    stop: &CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match timeout(gateway.config().head_timeout, tls.accept(client)).await {
+        Ok(Ok(client)) => metered(gateway, client, peer, stop).await,
         Ok(Err(error)) => {
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
         }
@@ -104,6 +120,23 @@ struct Session<'g, S> {
     stop: &'g CancellationToken,
 }
 
+/// What came of a request's head.
+enum Asked {
+    /// It was answered, and this follows.
+    Answered(Next),
+    /// It asks for a tunnel. In a box, since the session lasts as long as the tunnel does, and needs no room for both.
+    Tunnel(Box<Tunnel>),
+}
+
+/// A tunnel that a client may have.
+struct Tunnel {
+    manner: Manner,
+    target: Target,
+    wanted: Wanted,
+    /// Its place among the requests of its user, for as long as it lasts.
+    place: Option<Use>,
+}
+
 /// A client that has been let in.
 struct Guest {
     wanted: Wanted,
@@ -115,15 +148,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         if !self.arrives(self.gateway.config().head_timeout).await {
             return Next::Close;
         }
-        match self.buffer.first().map(|first| Dialect::of(*first)) {
-            None => Next::Close,
+        let asked = match self.buffer.first().map(|first| Dialect::of(*first)) {
+            None => Err(Next::Close),
             Some(Dialect::Http) => self.http().await,
             Some(Dialect::Socks4) => self.socks4().await,
             Some(Dialect::Socks5) => self.socks5().await,
             Some(Dialect::Tls) => {
                 tracing::debug!(client.addr = self.peer.map(tracing::field::display), "TLS on a port without TLS");
-                Next::Close
+                Err(Next::Close)
             }
+        };
+        match asked {
+            Ok(tunnel) => self.tunnel(tunnel).await,
+            Err(end) => end,
         }
     }
 
@@ -140,35 +177,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         true
     }
 
-    async fn http(&mut self) -> Next {
+    /// Answers requests until one of them asks for a tunnel, or the connection has to end.
+    async fn http(&mut self) -> Result<Box<Tunnel>, Next> {
         loop {
-            match self.request().await {
-                Next::Another if self.stop.is_cancelled() => return Next::Close,
-                Next::Another => {}
-                end @ (Next::Close | Next::Linger | Next::Last(_)) => return end,
+            match self.request().await? {
+                Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
+                Asked::Answered(Next::Another) => {}
+                Asked::Answered(end @ (Next::Close | Next::Linger | Next::Last(_))) => return Err(end),
+                Asked::Tunnel(tunnel) => return Ok(tunnel),
             }
             if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
                 self.buffer = BytesMut::new();
             }
             if !self.arrives(self.gateway.config().idle_timeout).await {
-                return Next::Close;
+                return Err(Next::Close);
             }
         }
     }
 
-    async fn request(&mut self) -> Next {
+    /// Reads a request and answers it, unless it asks for a tunnel.
+    async fn request(&mut self) -> Result<Asked, Next> {
         let config = self.gateway.config();
         let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
         let mut head = match timeout(config.head_timeout, reading).await {
             Ok(Ok(Some(head))) => head,
-            Ok(Ok(None)) => return Next::Close,
+            Ok(Ok(None)) => return Err(Next::Close),
             Ok(Err(error)) => {
-                return refusal_of(&error, &self.buffer).map_or(Next::Close, |reply| self.refuse(&reply, Body::Send));
+                let refusal = refusal_of(&error, &self.buffer);
+                return Err(refusal.map_or(Next::Close, |reply| self.refuse(&reply, Body::Send)));
             }
             Err(_) => {
                 let why =
                     format!("the head of the request took longer than {:.0} s", config.head_timeout.as_secs_f64());
-                return self.refuse(&ErrorReply::refusal(408, why), Body::Send);
+                return Err(self.refuse(&ErrorReply::refusal(408, why), Body::Send));
             }
         };
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
@@ -188,13 +229,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok((errand, guest.wanted, place))
         });
         match errand {
-            Err(reply) => self.refuse(&reply, body),
-            Ok((Errand::Tunnel(target), wanted, _place)) => self.tunnel(Manner::Connect, &target, wanted).await,
+            Err(reply) => Err(self.refuse(&reply, body)),
+            Ok((Errand::Tunnel(target), wanted, place)) => {
+                Ok(Asked::Tunnel(Box::new(Tunnel { manner: Manner::Connect, target, wanted, place })))
+            }
             Ok((Errand::Forward(request), wanted, _place)) => {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
                 let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
-                Box::pin(forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record)).await
+                let forwarded = forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record);
+                Ok(Asked::Answered(Box::pin(forwarded).await))
             }
         }
     }
@@ -251,10 +295,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         }
     }
 
-    /// Opens a tunnel for a client of SOCKS.
-    async fn tunnel_for(&mut self, guest: Guest, manner: Manner, target: &Target) -> Result<Next, socks::Refusal> {
-        let _place = self.place(&guest, target).map_err(|reply| not_allowed(&reply))?;
-        Ok(self.tunnel(manner, target, guest.wanted).await)
+    /// The tunnel that a client of SOCKS asks for, if it may have it.
+    fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Box<Tunnel>, socks::Refusal> {
+        let place = self.place(&guest, &target).map_err(|reply| not_allowed(&reply))?;
+        Ok(Box::new(Tunnel { manner, target, wanted: guest.wanted, place }))
     }
 
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
@@ -267,56 +311,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         Next::Last(reply.to_bytes(self.gateway.config().pseudonym, body))
     }
 
-    async fn tunnel(&mut self, manner: Manner, target: &Target, wanted: Wanted) -> Next {
+    async fn tunnel(&mut self, tunnel: Box<Tunnel>) -> Next {
+        let Tunnel { manner, target, wanted, place: _place } = *tunnel;
         let name = target.to_string();
         let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
+        let record = Box::new(record);
         let early = std::mem::take(&mut self.buffer);
         // A tunnel is the last thing on its connection, and may be there for long.
         self.login = None;
-        tunnel::serve(self.gateway, &mut self.client, early, manner, target, record).await
+        tunnel::serve(self.gateway, &mut self.client, early, manner, &target, record).await
     }
 
-    async fn socks4(&mut self) -> Next {
-        match self.handshake(socks::request4).await {
+    async fn socks4(&mut self) -> Result<Box<Tunnel>, Next> {
+        let asked = match self.handshake(socks::request4).await {
             Ok(socks::Request4 { target, manner, user }) => {
-                let served = match self.introduce(&user, "").await {
-                    Ok(guest) => self.tunnel_for(guest, manner, &target).await,
-                    Err(refusal) => Err(refusal),
-                };
-                served.unwrap_or_else(|refusal| self.refuse_socks(Some(refusal), |_| socks::reply4(false).to_vec()))
+                let guest = self.introduce(&user, "").await;
+                guest.and_then(|guest| self.tunnel_for(guest, manner, target)).map_err(Some)
             }
-            Err(refusal) => self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()),
-        }
+            Err(refusal) => Err(refusal),
+        };
+        asked.map_err(|refusal| self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()))
     }
 
-    async fn socks5(&mut self) -> Next {
+    async fn socks5(&mut self) -> Result<Box<Tunnel>, Next> {
         let method = match self.handshake(|bytes| Ok(socks::greeting(bytes))).await {
             Ok(method) => method,
-            Err(refusal) => return self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()),
+            Err(refusal) => return Err(self.refuse_socks(refusal, |code| socks::reply5(code).to_vec())),
         };
-        let Some(method) = method else { return Next::Last(socks::METHODS_REFUSED.to_vec()) };
+        let Some(method) = method else { return Err(Next::Last(socks::METHODS_REFUSED.to_vec())) };
         let anonymous = match method {
             socks::Method::Password => None,
             socks::Method::None => match self.introduce("", "").await {
                 Ok(guest) => Some(guest),
-                Err(refusal) => return self.refuse_socks(Some(refusal), |_| socks::METHODS_REFUSED.to_vec()),
+                Err(refusal) => return Err(self.refuse_socks(Some(refusal), |_| socks::METHODS_REFUSED.to_vec())),
             },
         };
         if !self.say(&method.accepted()).await {
-            return Next::Close;
+            return Err(Next::Close);
         }
         let guest = match anonymous {
             Some(guest) => guest,
-            None => match self.introduction().await {
-                Ok(guest) => guest,
-                Err(end) => return end,
-            },
+            None => self.introduction().await?,
         };
-        let served = match self.handshake(socks::request5).await {
-            Ok(target) => self.tunnel_for(guest, Manner::Socks5, &target).await.map_err(Some),
+        let asked = match self.handshake(socks::request5).await {
+            Ok(target) => self.tunnel_for(guest, Manner::Socks5, target).map_err(Some),
             Err(refusal) => Err(refusal),
         };
-        served.unwrap_or_else(|refusal| self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()))
+        asked.map_err(|refusal| self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()))
     }
 
     /// Reads user name and password of SOCKS 5, of which the name says what the client wants.

@@ -80,42 +80,70 @@ pub(crate) async fn serve<S>(
     early: BytesMut,
     manner: Manner,
     target: &Target,
-    record: Record<'_>,
+    record: Box<Record<'_>>,
 ) -> Next
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let name = record.target.clone();
-    let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
-    let opened = Box::pin(
-        failover.run(Repeat::AfterFault, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
-    )
-    .await;
-    let won = match opened {
-        Ok(won) => won,
-        Err(fault) => {
-            let attempts = failover.attempts();
-            let (reply, status) = manner.refused(&fault, &name, attempts, gateway.config().pseudonym);
+    let Opened { attempts, outcome } = Box::pin(open(gateway, client, early, manner, target, &record)).await;
+    let (upstream, relayed) = match outcome {
+        Outcome::Refused(fault) => {
+            let (reply, status) = manner.refused(&fault, &record.target, attempts, gateway.config().pseudonym);
             record.close(&record::End { status, attempts, upstream: None, fault: Some(&fault) });
             return Next::Last(reply);
         }
-    };
-    let begun = Box::pin(begin(gateway, client, early, manner, target, &mut failover, won)).await;
-    let attempts = failover.attempts();
-    drop(failover);
-    let (upstream, relayed) = match begun {
-        Ok(Begun { trial, upstream, spoken: Some(spoken) }) => {
-            let relayed = relay(gateway, client, spoken.ahead, spoken.stream).await;
-            drop(trial);
-            (Some(upstream), relayed)
+        Outcome::Broken(fault) => (None, Err(fault)),
+        Outcome::Begun(mut begun) => {
+            let relayed = match &mut begun.spoken {
+                Some(spoken) => relay(gateway, client, &mut spoken.ahead, &mut spoken.stream).await,
+                None => Ok(()),
+            };
+            drop(begun.trial);
+            (Some(begun.upstream), relayed)
         }
-        Ok(Begun { upstream, .. }) => (Some(upstream), Ok(())),
-        Err(fault) => (None, Err(fault)),
     };
     let (upstream, fault) = (upstream.as_deref(), relayed.as_ref().err());
     record.close(&record::End { status: manner.status(), attempts, upstream, fault });
     Next::Close
+}
+
+/// What came of opening a tunnel, after so many attempts.
+struct Opened {
+    attempts: usize,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// No upstream has opened one, and the client has not been answered.
+    Refused(Fault),
+    /// It was answered, and then no origin was.
+    Broken(Fault),
+    Begun(Box<Begun>),
+}
+
+/// Tries upstreams until the tunnel is open, and something has come out of it.
+async fn open<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    early: BytesMut,
+    manner: Manner,
+    target: &Target,
+    record: &Record<'_>,
+) -> Opened
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut failover = Failover::new(gateway.means(), record.request, &record.target, record.wanted.clone());
+    let dial = |endpoint: Arc<Endpoint>| async move { gateway.dialer().tunnel(&endpoint, target).await };
+    let outcome = match failover.run(Repeat::AfterFault, dial).await {
+        Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, won).await {
+            Ok(begun) => Outcome::Begun(Box::new(begun)),
+            Err(fault) => Outcome::Broken(fault),
+        },
+        Err(fault) => Outcome::Refused(fault),
+    };
+    Opened { attempts: failover.attempts(), outcome }
 }
 
 /// A tunnel in which nothing can be made good any more.
@@ -241,26 +269,26 @@ async fn say<S: AsyncWrite + Unpin>(client: &mut S, bytes: &[u8]) -> Result<(), 
 pub(crate) async fn relay<S>(
     gateway: &Gateway,
     client: &mut S,
-    early: BytesMut,
-    mut upstream: Stream,
+    early: &mut BytesMut,
+    upstream: &mut Stream,
 ) -> Result<(), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let idle = gateway.config().stall_timeout;
     if !early.is_empty() {
-        let mut upstream = Stalling::new(&mut upstream, idle);
+        let mut upstream = Stalling::new(&mut *upstream, idle);
         let sent = async {
-            upstream.write_all(&early).await?;
+            upstream.write_all(early).await?;
             upstream.flush().await
         };
         sent.await.map_err(|error| fault::upstream(Stage::Body, &error))?;
     }
     // A tunnel may live for days: it does not keep the buffer of the handshake.
-    drop(early);
+    *early = BytesMut::new();
     let broken =
         |side, error: std::io::Error| Err(Fault::new(side, Stage::Body, fault::io_kind(&error), error.to_string()));
-    match relay_both(client, &mut upstream, Some(idle)).await.end {
+    match relay_both(client, upstream, Some(idle)).await.end {
         // A tunnel that both sides forgot ends as well as one that they closed.
         End::Closed | End::Idle => Ok(()),
         End::Client(error) => broken(Side::Client, error),

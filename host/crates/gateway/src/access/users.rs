@@ -131,6 +131,18 @@ impl Users {
         if let Some(user) = user.filter(|user| user.verified.get() == Some(&digest)) {
             return Ok(Arc::clone(user));
         }
+        // On the heap, since nearly all who come are known.
+        Box::pin(self.prove(user, password, digest, client)).await
+    }
+
+    /// Finds out whether somebody who has not been right yet is right now.
+    async fn prove(
+        &self,
+        user: Option<&Arc<User>>,
+        password: &str,
+        digest: [u8; 32],
+        client: Option<IpAddr>,
+    ) -> Result<Arc<User>, Denied> {
         let address = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network);
         if let Some(wait) = self.banished(address) {
             return Err(Denied::Later(wait));
