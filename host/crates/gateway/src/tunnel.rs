@@ -136,7 +136,8 @@ where
 {
     let mut failover = Failover::new(gateway.means(), record.request, &record.target, record.wanted.clone());
     let dial = |endpoint: Arc<Endpoint>| async move { gateway.dialer().tunnel(&endpoint, target).await };
-    let outcome = match failover.run(Repeat::AfterFault, dial).await {
+    // On the heap again: a client may be silent from the start, and then it is this that lasts.
+    let outcome = match Box::pin(failover.run(Repeat::AfterFault, dial)).await {
         Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, won).await {
             Ok(begun) => Outcome::Begun(Box::new(begun)),
             Err(fault) => Outcome::Broken(fault),
@@ -204,12 +205,12 @@ where
             failover.fail(trial, fault);
             let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
             let again = Again { target, hello, words: Mutex::new(words), case };
-            go_on(gateway, client, failover, None, granted.elapsed(), again).await?
+            Box::pin(go_on(gateway, client, failover, None, granted.elapsed(), again)).await?
         }
         First::Silent { hello, stream } => {
             let again = Again { target, hello, words: Mutex::default(), case };
             let pause = granted.elapsed().saturating_sub(patience);
-            go_on(gateway, client, failover, Some((trial.since(patience), stream)), pause, again).await?
+            Box::pin(go_on(gateway, client, failover, Some((trial.since(patience), stream)), pause, again)).await?
         }
     };
     if let Some(spoken) = &begun.spoken {
