@@ -85,6 +85,8 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // What the client has not sent needs no room: a tunnel may be silent from the start.
+    let early = if early.is_empty() { BytesMut::new() } else { early };
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let Opened { attempts, outcome } = Box::pin(open(gateway, client, early, manner, target, &record)).await;
     let (upstream, relayed) = match outcome {
