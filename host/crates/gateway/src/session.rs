@@ -316,7 +316,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let name = target.to_string();
         let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
         let record = Box::new(record);
-        let early = std::mem::take(&mut self.buffer);
+        let mut early = std::mem::take(&mut self.buffer);
+        if early.is_empty() {
+            // Its room goes now: a tunnel may be silent from the start.
+            early = BytesMut::new();
+        }
         // A tunnel is the last thing on its connection, and may be there for long.
         self.login = None;
         tunnel::serve(self.gateway, &mut self.client, early, manner, &target, record).await

@@ -85,8 +85,6 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // What the client has not sent needs no room: a tunnel may be silent from the start.
-    let early = if early.is_empty() { BytesMut::new() } else { early };
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let Opened { attempts, outcome } = Box::pin(open(gateway, client, early, manner, target, &record)).await;
     let (upstream, relayed) = match outcome {
@@ -98,7 +96,8 @@ where
         Outcome::Broken(fault) => (None, Err(fault)),
         Outcome::Begun(mut begun) => {
             let relayed = match &mut begun.spoken {
-                Some(spoken) => relay(gateway, client, &mut spoken.ahead, &mut spoken.stream).await,
+                // On the heap as well, so that a tunnel that is silent from the start has no room for this.
+                Some(spoken) => Box::pin(relay(gateway, client, &mut spoken.ahead, &mut spoken.stream)).await,
                 None => Ok(()),
             };
             drop(begun.trial);
@@ -140,7 +139,7 @@ where
     let dial = |endpoint: Arc<Endpoint>| async move { gateway.dialer().tunnel(&endpoint, target).await };
     // On the heap again: a client may be silent from the start, and then it is this that lasts.
     let outcome = match Box::pin(failover.run(Repeat::AfterFault, dial)).await {
-        Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, won).await {
+        Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, Box::new(won)).await {
             Ok(begun) => Outcome::Begun(Box::new(begun)),
             Err(fault) => Outcome::Broken(fault),
         },
@@ -167,12 +166,12 @@ async fn begin<S>(
     manner: Manner,
     target: &Target,
     failover: &mut Failover<'_>,
-    won: Won<Stream>,
+    won: Box<Won<Stream>>,
 ) -> Result<Begun, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Won { mut trial, latency, answer: stream } = won;
+    let Won { mut trial, latency, answer: stream } = *won;
     let granted = say(client, &manner.granted()).await;
     if granted.is_err() {
         failover.succeed(&mut trial, latency);

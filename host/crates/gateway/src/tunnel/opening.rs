@@ -99,39 +99,44 @@ pub(super) async fn first<S>(client: &mut S, stream: Stream, early: BytesMut, li
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Limits { keep, patience, idle, .. } = limits;
     let (said, ended) = (BytesMut::new(), None);
-    if keep == 0 {
+    if limits.keep == 0 {
         return First::Clear(Spoken { stream, said, ahead: early });
     }
-    let limit = Instant::now() + idle;
-    let mut opening = Opening { client, stream, flight: early, sent: 0, said, ended, limit };
-    loop {
-        let flight = Flight::of(&opening.flight);
-        if opening.is_clear(flight, limits) {
-            return First::Clear(opening.clear());
-        }
-        if opening.sent < opening.flight.len() && opening.ended.is_none() && opening.said.is_empty() {
-            opening.send(patience).await;
-        }
-        if flight == Flight::Hello && (opening.ended.is_some() || !opening.said.is_empty()) {
-            return opening.failed();
-        }
-        match opening.hear(keep).await {
-            // Who has left, or closes its half, is the relay's business.
-            Event::Client(Ok(0) | Err(_)) => return First::Clear(opening.clear()),
-            Event::Client(Ok(_)) => {}
-            Event::Upstream(result) => opening.heard(flight, result),
-            Event::Limit if flight == Flight::Hello => {
-                return First::Silent { hello: opening.flight, stream: opening.stream };
-            }
-            Event::Limit if opening.is_untouched() => return First::Idle,
-            Event::Limit => return First::Clear(opening.clear()),
-        }
-    }
+    let limit = Instant::now() + limits.idle;
+    // In a box: it would be there twice, as what goes into it and as itself.
+    let opening = Box::new(Opening { client, stream, flight: early, sent: 0, said, ended, limit });
+    opening.settle(limits).await
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
+    async fn settle(mut self: Box<Self>, limits: Limits) -> First {
+        loop {
+            let flight = Flight::of(&self.flight);
+            if self.is_clear(flight, limits) {
+                return First::Clear(self.clear());
+            }
+            if self.sent < self.flight.len() && self.ended.is_none() && self.said.is_empty() {
+                self.send(limits.patience).await;
+            }
+            if flight == Flight::Hello && (self.ended.is_some() || !self.said.is_empty()) {
+                return self.failed();
+            }
+            match self.hear(limits.keep).await {
+                // Who has left, or closes its half, is the relay's business.
+                Event::Client(Ok(0) | Err(_)) => return First::Clear(self.clear()),
+                Event::Client(Ok(_)) => {}
+                Event::Upstream(result) => self.heard(flight, result),
+                Event::Limit if flight == Flight::Hello => {
+                    let Self { flight: hello, stream, .. } = *self;
+                    return First::Silent { hello, stream };
+                }
+                Event::Limit if self.is_untouched() => return First::Idle,
+                Event::Limit => return First::Clear(self.clear()),
+            }
+        }
+    }
+
     /// Whether there is nothing more to be found out.
     fn is_clear(&self, flight: Flight, limits: Limits) -> bool {
         match flight {
