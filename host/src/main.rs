@@ -7,6 +7,11 @@ use clap::Parser;
 use proxywhirl::cli::Cli;
 use proxywhirl::exit::Exit;
 
+/// A tenth less processor time for each request, and a fifth less memory for each silent tunnel, than with the system's:
+/// host/docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Clap itself ends the program on wrong usage (2) and after --help and --version (0).
     let cli = Cli::parse();

@@ -20,6 +20,10 @@ use case::Case;
 use role::{Child, Contender, Upstreams};
 use table::Row;
 
+/// What the binary has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().unwrap();
