@@ -101,7 +101,8 @@ where
     match Payload::take(client, buffer, asked).await {
         Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover).await,
         Ok(Payload::Streamed { continued }) => {
-            streamed::serve(gateway, client, buffer, asked, continued, failover).await
+            // On the heap, since few requests have such a body, and all are moved with the room for one.
+            Box::pin(streamed::serve(gateway, client, buffer, asked, continued, failover)).await
         }
         Err(fault) => Served::failed(fault),
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use futures_util::FutureExt as _;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{
     BodyLength, CopyError, HeadError, Headers, ResponseHead, copy_body, read_response, strip_hop_by_hop,
@@ -193,10 +194,16 @@ fn promised(headers: &Headers) -> Duration {
 }
 
 /// Limits the wait for a head.
-pub(super) async fn timed<T>(limit: Duration, wait: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    timeout(limit, wait).await.unwrap_or_else(|_| {
-        let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
-        Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
+pub(super) fn timed<T>(
+    limit: Duration,
+    wait: impl Future<Output = Result<T, Fault>>,
+) -> impl Future<Output = Result<T, Fault>> {
+    // No `async` block: it would hold what it was given, and the same again as what it waits for, and is moved with it.
+    timeout(limit, wait).map(move |waited| {
+        waited.unwrap_or_else(|_| {
+            let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
+            Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
+        })
     })
 }
 

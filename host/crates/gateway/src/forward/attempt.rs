@@ -45,7 +45,8 @@ pub(super) async fn attempt(
             result => return result.map(|(answer, after)| Answered { inbound, form, answer, after }),
         }
     }
-    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
+    // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
+    let Forward { stream, form } = Box::pin(gateway.dialer().forward(endpoint, &asked.target)).await?;
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
     Ok(Answered { inbound, form, answer, after })
