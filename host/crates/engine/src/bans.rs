@@ -8,7 +8,7 @@
 //! Bounded: 4,096 sites, 1,024 members of each. Bans live as long as the process.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use proxywhirl_core::{MemberId, Timestamp};
@@ -36,7 +36,8 @@ pub enum Scope {
 /// The bans that are in force.
 #[derive(Debug)]
 pub(crate) struct Bans {
-    share: f32,
+    /// The bits of a share of the pool.
+    share: AtomicU32,
     /// How many sites have bans. Written under the lock; where there are none, requests look no further.
     sites: AtomicUsize,
     /// Held for a few instructions.
@@ -52,7 +53,13 @@ struct Ban {
 impl Bans {
     /// No bans yet, and never more at a site than this share of the members.
     pub(crate) fn new(share: f32) -> Self {
-        Self { share, sites: AtomicUsize::new(0), banned: RwLock::default() }
+        Self { share: AtomicU32::new(share.to_bits()), sites: AtomicUsize::new(0), banned: RwLock::default() }
+    }
+
+    /// Changes the share; who is banned stays so.
+    pub(crate) fn limit(&self, share: f32) {
+        // Relaxed: a number that stands for itself.
+        self.share.store(share.to_bits(), Ordering::Relaxed);
     }
 
     /// Who is banned at the site of a target.
@@ -110,7 +117,7 @@ impl Bans {
         reason = "a pool has some millions of members at the most, and a share is positive"
     )]
     fn allowed(&self, members: usize) -> usize {
-        ((members as f64 * f64::from(self.share)) as usize).min(MOST_MEMBERS)
+        ((members as f64 * f64::from(f32::from_bits(self.share.load(Ordering::Relaxed)))) as usize).min(MOST_MEMBERS)
     }
 }
 
@@ -167,6 +174,8 @@ mod tests {
         assert!(ban(&bans, "other.example:443", 9, at(30)), "another site has its own share");
         assert!(ban(&bans, "shop.example:443", 9, at(61)), "others have ended");
         assert_eq!(bans.of("shop.example:443", at(61)), [MemberId(0), MemberId(9)]);
+        bans.limit(1.0);
+        assert!(ban(&bans, "shop.example:443", 8, at(61)) && bans.of("shop.example:443", at(61)).len() == 3);
         let alone = Bans::new(0.5);
         assert!(!alone.set("a.example:80", Scope::Site, MemberId(1), at(60), (at(0), 1)), "the last one stays");
     }

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod banning;
+mod configuring;
 mod explain;
 mod plugins;
 
@@ -32,6 +33,7 @@ use crate::bans::Bans;
 use crate::bus::{Bus, Subscription};
 pub use attempt::{Attempt, Completion, NoLease};
 pub use banning::Ban;
+pub use configuring::Tuning;
 pub use explain::{Explanation, TierWords};
 
 use crate::check::Checked;
@@ -109,7 +111,7 @@ pub struct Parts {
 /// The pool as requests use it.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
+    breaker: ArcSwap<BreakerConfig>,
     clock: Clock,
     bus: Arc<Bus>,
     supervisor: Arc<Supervisor>,
@@ -154,7 +156,7 @@ impl Engine {
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         Ok(Arc::new(Self {
-            config,
+            breaker: ArcSwap::from_pointee(config.breaker),
             clock,
             bus,
             supervisor,
@@ -232,7 +234,7 @@ impl Engine {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {
                 Choice::Member(member, way) => {
-                    if let Some(lease) = Lease::take(Arc::clone(member), &self.config.breaker, now) {
+                    if let Some(lease) = Lease::take(Arc::clone(member), &self.breaker.load(), now) {
                         self.history.picked(attempt, &member.endpoint, way, now, self.clock.now());
                         self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
                         return Ok(lease);
@@ -336,7 +338,7 @@ impl Engine {
 
     /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
-        let Some(mut lease) = Lease::take(Arc::clone(member), &self.config.breaker, self.clock.now()) else { return };
+        let Some(mut lease) = Lease::take(Arc::clone(member), &self.breaker.load(), self.clock.now()) else { return };
         let outcome = match (&verdict.fault, verdict.latency) {
             (Some(fault), _) => Outcome::Failure(fault.clone()),
             (None, Some(latency)) => Outcome::Success { latency },

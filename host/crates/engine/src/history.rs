@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Fault, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -118,16 +119,40 @@ struct Place {
     fault: Option<Fault>,
 }
 
+/// Places by number modulo their length.
+type Places = Box<[Mutex<Place>]>;
+
 /// The last requests.
 #[derive(Debug)]
 pub(crate) struct History {
-    places: Box<[Mutex<Place>]>,
+    /// Replaced when another number of requests shall be remembered.
+    places: ArcSwap<Places>,
 }
 
 impl History {
     /// Remembers so many requests; 0 for none.
     pub(crate) fn new(length: usize) -> Self {
-        Self { places: (0..length).map(|_| Mutex::default()).collect() }
+        Self { places: ArcSwap::from_pointee(empty(length)) }
+    }
+
+    /// Remembers another number of requests from now on, of those before as many as have room. What is told of a request
+    /// in this moment may be lost.
+    pub(crate) fn resize(&self, length: usize) {
+        let old = self.places.load();
+        if old.len() == length {
+            return;
+        }
+        let new = empty(length);
+        for place in old.iter() {
+            let mut place = lock(place);
+            let Some(there) = place_in(&new, place.request) else { continue };
+            let mut there = lock(there);
+            // The newer one of two that would stand in the same place.
+            if there.request < place.request {
+                *there = std::mem::take(&mut *place);
+            }
+        }
+        self.places.store(Arc::new(new));
     }
 
     /// An attempt got a member. `began` is when it asked.
@@ -139,91 +164,104 @@ impl History {
         began: Timestamp,
         now: Timestamp,
     ) {
-        let Some(mut place) = self.begun(attempt, began) else { return };
-        if place.tries.len() < ATTEMPTS {
-            let picked = now.since(place.began);
-            let endpoint = Arc::clone(endpoint);
-            place.tries.push(Try { number: attempt.number, endpoint, way, picked, ended: None, came: Came::Open });
-        }
+        self.begun(attempt, began, |place| {
+            if place.tries.len() < ATTEMPTS {
+                let picked = now.since(place.began);
+                let endpoint = Arc::clone(endpoint);
+                place.tries.push(Try { number: attempt.number, endpoint, way, picked, ended: None, came: Came::Open });
+            }
+        });
     }
 
     /// An attempt got none.
     pub(crate) fn nobody(&self, attempt: &Attempt<'_>, why: &NoLease, began: Timestamp) {
-        if let Some(mut place) = self.begun(attempt, began) {
-            place.nobody = Some(why.to_string());
-        }
+        self.begun(attempt, began, |place| place.nobody = Some(why.to_string()));
     }
 
     /// An attempt was answered.
     pub(crate) fn answered(&self, attempt: &Attempt<'_>, latency: Duration, now: Timestamp) {
-        self.came(attempt, now, Came::Answered { latency });
+        self.came(attempt, now, || Came::Answered { latency });
     }
 
     /// An attempt failed; whether that counts against the member.
     pub(crate) fn failed(&self, attempt: &Attempt<'_>, fault: &Fault, counted: bool, now: Timestamp) {
-        if !self.places.is_empty() {
-            self.came(attempt, now, Came::Failed { fault: fault.clone(), counted });
-        }
+        self.came(attempt, now, || Came::Failed { fault: fault.clone(), counted });
     }
 
     /// A failure counts against the member after all.
     pub(crate) fn convicted(&self, attempt: &Attempt<'_>) {
-        let Some(mut place) = self.place_of(attempt.request) else { return };
-        if let Some(Try { came: Came::Failed { counted, .. }, .. }) = place.attempt(attempt.number) {
-            *counted = true;
-        }
+        self.with(attempt.request, |place| {
+            if let Some(Try { came: Came::Failed { counted, .. }, .. }) = place.attempt(attempt.number) {
+                *counted = true;
+            }
+        });
     }
 
     /// A request is over.
     pub(crate) fn over(&self, completion: &Completion<'_>) {
-        let Some(mut place) = self.place_of(completion.request) else { return };
-        place.protocol = completion.protocol;
-        place.method.push_str(cut(completion.method));
-        place.status = completion.status;
-        place.duration = Some(completion.duration);
-        place.fault = completion.fault.cloned();
+        self.with(completion.request, |place| {
+            place.protocol = completion.protocol;
+            place.method.push_str(cut(completion.method));
+            place.status = completion.status;
+            place.duration = Some(completion.duration);
+            place.fault = completion.fault.cloned();
+        });
     }
 
     /// A request by its number, if it is still remembered.
     pub(crate) fn get(&self, request: u64) -> Option<RequestRecord> {
-        self.place_of(request).map(|place| place.record())
+        self.with(request, |place| place.record())
     }
 
     /// Requests up to this one, the newest first.
     pub(crate) fn last(&self, newest: u64, query: &Query) -> Vec<RequestRecord> {
-        let oldest = newest.saturating_sub(self.places.len() as u64);
-        let places = (oldest + 1..=newest).rev().filter_map(|request| self.place_of(request));
-        places.filter(|place| place.is_meant(query)).take(query.limit).map(|place| place.record()).collect()
+        let oldest = newest.saturating_sub(self.places.load().len() as u64);
+        let record = |place: &mut Place| place.is_meant(query).then(|| place.record());
+        let records = (oldest + 1..=newest).rev().filter_map(|request| self.with(request, record).flatten());
+        records.take(query.limit).collect()
     }
 
-    /// The place of a request that asks for a member; made anew when it asks for the first time.
-    fn begun(&self, attempt: &Attempt<'_>, began: Timestamp) -> Option<MutexGuard<'_, Place>> {
-        let mut place = self.lock(attempt.request)?;
+    /// Tells the place of a request that asks for a member; made anew when it asks for the first time.
+    fn begun(&self, attempt: &Attempt<'_>, began: Timestamp, tell: impl FnOnce(&mut Place)) {
+        let places = self.places.load();
+        let Some(mut place) = place_in(&places, attempt.request).map(lock) else { return };
         if place.request < attempt.request {
             place.begin(attempt, began);
         }
         // A request that is longer under way than all that are remembered has lost its place.
-        (place.request == attempt.request).then_some(place)
-    }
-
-    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: Came) {
-        let Some(mut place) = self.place_of(attempt.request) else { return };
-        let ended = now.since(place.began);
-        if let Some(attempt) = place.attempt(attempt.number) {
-            attempt.ended = Some(ended);
-            attempt.came = came;
+        if place.request == attempt.request {
+            tell(&mut place);
         }
     }
 
-    fn place_of(&self, request: u64) -> Option<MutexGuard<'_, Place>> {
-        self.lock(request).filter(|place| place.request == request)
+    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: impl FnOnce() -> Came) {
+        self.with(attempt.request, |place| {
+            let ended = now.since(place.began);
+            if let Some(attempt) = place.attempt(attempt.number) {
+                attempt.ended = Some(ended);
+                attempt.came = came();
+            }
+        });
     }
 
-    fn lock(&self, request: u64) -> Option<MutexGuard<'_, Place>> {
-        let length = self.places.len() as u64;
-        let at = usize::try_from(request.checked_rem(length)?).ok()?;
-        Some(self.places.get(at)?.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is known of a request, if it has not lost its place.
+    fn with<T>(&self, request: u64, look: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let places = self.places.load();
+        let mut place = lock(place_in(&places, request)?);
+        (place.request == request).then(|| look(&mut place))
     }
+}
+
+fn empty(length: usize) -> Places {
+    (0..length).map(|_| Mutex::default()).collect()
+}
+
+fn place_in(places: &Places, request: u64) -> Option<&Mutex<Place>> {
+    places.get(usize::try_from(request.checked_rem(places.len() as u64)?).ok()?)
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Place {

@@ -68,6 +68,7 @@ pub(crate) struct Readers {
 enum Command {
     Admit(Vec<Admission>, oneshot::Sender<Admissions>),
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
+    Limit(usize, oneshot::Sender<()>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -119,6 +120,11 @@ impl Writer {
     /// Puts members out; how many there were.
     pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Changes how many members the pool may have.
+    pub(crate) async fn limit(&self, capacity: usize) {
+        self.send(|answer| Command::Limit(capacity, answer)).await.unwrap_or_default();
     }
 
     /// Saves what changed.
@@ -207,6 +213,12 @@ impl Desk {
                 let removed = self.remove(&keys);
                 self.save_or_warn().await;
                 if answer.send(removed).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Limit(capacity, answer) => {
+                self.pool.limit(capacity);
+                if answer.send(()).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
             }

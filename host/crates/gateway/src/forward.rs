@@ -156,7 +156,7 @@ where
         let rules = Rules { asked, form: &form, config: gateway.config() };
         let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
-            gateway.idle().put(trial.member(), reader, buffer, limit);
+            gateway.idle().put(trial.member(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };

@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
 use crate::access::{Gauge, Metered, Use, User};
 use crate::forward;
 use crate::ingress::http::{Errand, read, refusal_of};
@@ -22,6 +21,7 @@ use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
 use crate::wanted::{Introduced, Mistake, Wanted, take_fields};
+use crate::{Doorway, Gateway};
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -46,18 +46,18 @@ pub(crate) enum Next {
 }
 
 /// Serves one client until it leaves, fails, or is told to.
-pub(crate) async fn run<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
+pub(crate) async fn run<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if !gateway.door().access.welcomes(peer.map(|peer| peer.ip())) {
-        tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
+    let gateway = doorway.gateway();
+    if !is_welcome(&gateway, peer) {
         return;
     }
-    let Some(tls) = &gateway.door().tls else { return metered(gateway, client, peer, stop).await };
+    let Some(tls) = gateway.door().tls.clone() else { return metered(doorway, gateway, client, peer, stop).await };
     // On the heap, so that a session without TLS takes no room for one with it.
     match timeout(gateway.config().head_timeout, Box::pin(tls.accept(client))).await {
-        Ok(Ok(client)) => Box::pin(metered(gateway, client, peer, stop)).await,
+        Ok(Ok(client)) => Box::pin(metered(doorway, gateway, client, peer, stop)).await,
         Ok(Err(error)) => {
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
         }
@@ -65,36 +65,47 @@ where
     }
 }
 
+/// Whether a client with this address is served.
+fn is_welcome(gateway: &Gateway, peer: Option<SocketAddr>) -> bool {
+    let is_welcome = gateway.door().access.welcomes(peer.map(|peer| peer.ip()));
+    if !is_welcome {
+        tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
+    }
+    is_welcome
+}
+
 /// Counts the client's bytes where somebody has a quota.
-async fn metered<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
-where
+async fn metered<S>(
+    doorway: &Doorway,
+    gateway: Arc<Gateway>,
+    client: S,
+    peer: Option<SocketAddr>,
+    stop: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gauge = Gauge::default();
+    let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
     if gateway.door().access.is_metered() {
-        Box::pin(converse(gateway, Metered::new(client, gauge.clone()), gauge, peer, stop)).await;
+        let client = Metered::new(client, gauge.clone());
+        let session = Session { doorway, gateway, client, buffer, gauge, is_metered: true, peer, connection, stop };
+        Box::pin(session.run()).await;
     } else {
-        converse(gateway, client, gauge, peer, stop).await;
+        Session { doorway, gateway, client, buffer, gauge, is_metered: false, peer, connection, stop }.run().await;
     }
 }
 
-async fn converse<S>(gateway: &Gateway, client: S, gauge: Gauge, peer: Option<SocketAddr>, stop: &CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = gateway.door().turns.connection();
-    let mut session = Session { gateway, client, buffer: BytesMut::new(), gauge, peer, connection, stop };
-    let end = session.converse().await;
-    session.finish(end).await;
-}
-
 struct Session<'g, S> {
-    gateway: &'g Gateway,
+    doorway: &'g Doorway,
+    /// As it was when the request began that is under way.
+    gateway: Arc<Gateway>,
     client: S,
     /// What was read and not yet used.
     buffer: BytesMut,
     /// Whose bytes the client's are.
     gauge: Gauge,
+    /// Whether bytes are counted.
+    is_metered: bool,
     peer: Option<SocketAddr>,
     /// Its number, among those of its door.
     connection: u64,
@@ -108,8 +119,13 @@ struct Guest {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
+    async fn run(mut self) {
+        let end = self.converse().await;
+        self.finish(end).await;
+    }
+
     async fn converse(&mut self) -> Next {
-        if !self.arrives(self.gateway.config().head_timeout).await {
+        if !self.arrives(self.gateway.config().head_timeout).await || !self.renew() {
             return Next::Close;
         }
         match self.buffer.first().map(|first| Dialect::of(*first)) {
@@ -122,6 +138,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
                 Next::Close
             }
         }
+    }
+
+    /// Takes over what has been configured anew. False when the client is not served any more.
+    fn renew(&mut self) -> bool {
+        self.doorway.renew(&mut self.gateway);
+        is_welcome(&self.gateway, self.peer)
     }
 
     /// Waits for the first byte of what the client sends next. False when it is gone, or may stay no longer.
@@ -147,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
                 self.buffer = BytesMut::new();
             }
-            if !self.arrives(self.gateway.config().idle_timeout).await {
+            if !self.arrives(self.gateway.config().idle_timeout).await || !self.renew() {
                 return Next::Close;
             }
         }
@@ -169,6 +191,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             }
         };
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
+        if self.gateway.door().access.is_metered() && !self.is_metered {
+            // Since this connection began, somebody got a quota: the client's next one is counted.
+            head.headers.append("Connection", "close").ok();
+        }
         let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, config.limits());
         let guest = match introduced {
             Ok(introduced) => self.admit(introduced).await,
@@ -190,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
                 let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
-                Box::pin(forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record)).await
+                Box::pin(forward::serve(&self.gateway, &mut self.client, &mut self.buffer, request, record)).await
             }
         }
     }
@@ -253,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let name = target.to_string();
         let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
         let early = std::mem::take(&mut self.buffer);
-        tunnel::serve(self.gateway, &mut self.client, early, manner, target, record).await
+        tunnel::serve(&self.gateway, &mut self.client, early, manner, target, record).await
     }
 
     async fn socks4(&mut self) -> Next {

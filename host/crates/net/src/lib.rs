@@ -18,7 +18,7 @@ mod stream;
 mod target;
 pub mod tls;
 
-pub use dialer::{Dialer, DialerConfig, Forward, RequestForm};
+pub use dialer::{Dialer, DialerConfig, Forward, RequestForm, Trust};
 pub use stream::{Prefixed, Stream};
 pub use target::{NotATarget, Target};
 pub use tls::{TlsConfig, TlsError};

@@ -111,3 +111,23 @@ fn what_a_client_says_is_cut() {
     let record = history.get(1).unwrap();
     assert_eq!((record.target.len(), record.attempts.len()), (LONGEST, ATTEMPTS));
 }
+
+#[test]
+fn another_length_keeps_the_last_ones_and_a_request_under_way_goes_on() {
+    let history = History::new(4);
+    let begin = |request: u64| history.picked(&attempt(request, 1), &endpoint(1), Way::Plan, at(request), at(request));
+    (1..=6).for_each(begin);
+    let all = Query { limit: 100, ..Query::default() };
+    let numbers = |newest: u64| history.last(newest, &all).iter().map(|record| record.request).collect::<Vec<_>>();
+    assert_eq!(numbers(6), [6, 5, 4, 3]);
+    history.resize(3);
+    assert_eq!(numbers(6), [6, 5, 4]);
+    history.answered(&attempt(6, 1), Duration::from_millis(5), at(9_000));
+    assert_eq!(history.get(6).unwrap().attempts[0].latency_ms, Some(5.0));
+    history.resize(8);
+    (7..=9).for_each(begin);
+    assert_eq!(numbers(9), [9, 8, 7, 6, 5, 4]);
+    history.resize(0);
+    begin(10);
+    assert!(numbers(10).is_empty());
+}

@@ -33,7 +33,7 @@ pub(super) async fn attempt(
     body: &[u8],
 ) -> Result<Answered, Fault> {
     let form = RequestForm::of(endpoint);
-    let after = if gateway.idle().keeps_any() { asked.after(&form) } else { After::Close };
+    let after = if gateway.config().upstream_idle.keeps_any() { asked.after(&form) } else { After::Close };
     if after == After::Keep
         && body.is_empty()
         && asked.is_idempotent()
