@@ -7,6 +7,7 @@
 mod flight;
 mod opening;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{End, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::Gateway;
 use crate::bans::TunnelEnd;
@@ -26,6 +27,9 @@ use crate::reply::{Body, ESTABLISHED, ErrorReply};
 use crate::session::Next;
 use crate::stall::Stalling;
 use opening::{Again, Answered, First, Limits, Spoken, Words};
+
+/// How long the client of a probe may be silent, until that its tunnel was opened is all that is known of the upstream.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// How the client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +161,8 @@ where
         alerts: case.retries_alerts(),
     };
     let granted = Instant::now();
-    let begun = match opening::first(client, stream, early, limits).await {
+    let opening = opening::first(client, stream, early, limits);
+    let begun = match settled(failover, (&mut trial, latency), opening).await {
         First::Clear(spoken) => {
             if let Some(end @ TunnelEnd::Alert) = opening::end_of(&spoken.said) {
                 case.judge_tunnel(&upstream, end);
@@ -188,6 +193,23 @@ where
         say(client, &spoken.said).await?;
     }
     Ok(begun)
+}
+
+/// Waits for the first words in a tunnel. A client that says nothing may go on for as long as it likes, but its upstream,
+/// which has opened the tunnel, is not kept on probation by it.
+async fn settled(
+    failover: &Failover<'_>,
+    (trial, latency): (&mut Trial, Duration),
+    opening: impl Future<Output = First>,
+) -> First {
+    let mut opening = pin!(opening);
+    if trial.is_probe() {
+        match timeout(PROBE, &mut opening).await {
+            Ok(first) => return first,
+            Err(_) => failover.succeed(trial, latency),
+        }
+    }
+    opening.await
 }
 
 /// Sends a hello through other upstreams until one is answered. If none is, the client gets the words that one of them
