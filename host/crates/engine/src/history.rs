@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Fault, Timestamp};
+use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Attempt, Completion, NoLease};
@@ -41,6 +42,12 @@ pub struct RequestRecord {
     pub session: bool,
     /// The attempts, in the order in which they began.
     pub attempts: Vec<AttemptRecord>,
+    /// What rules about bans came to.
+    #[serde(default)]
+    pub bans: Vec<BanRecord>,
+    /// Why it was not served at all: who asked, for what, or how often.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Why it got no member, or no further one.
     pub nobody: Option<String>,
     /// The status that the client got.
@@ -62,6 +69,15 @@ pub struct AttemptRecord {
     pub picked_by: String,
     /// When it was picked.
     pub picked_ms: f64,
+    /// When the member had accepted the connection; none when one that had waited was used.
+    #[serde(default)]
+    pub dialled_ms: Option<f64>,
+    /// When TLS and handshake with it were over.
+    #[serde(default)]
+    pub ready_ms: Option<f64>,
+    /// When the request was sent.
+    #[serde(default)]
+    pub sent_ms: Option<f64>,
     /// When what is told in `answered` or `fault` happened.
     pub ended_ms: Option<f64>,
     /// From the start of the dial to the first byte of the answer, or to the tunnel's opening.
@@ -70,6 +86,34 @@ pub struct AttemptRecord {
     pub fault: Option<FaultPayload<'static>>,
     /// Whether the failure counts against the member.
     pub counted: bool,
+}
+
+/// What a rule about bans came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BanRecord {
+    /// The rule's name.
+    pub rule: String,
+    /// The member's URL, its password masked.
+    pub proxy: String,
+    /// The site, or `*` for all.
+    pub site: String,
+    /// Whether it is banned. If not, the guard is against it: too many are already.
+    pub banned: bool,
+}
+
+/// A request that was refused before anybody was picked.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
+    pub protocol: &'static str,
+    /// The HTTP method, or `CONNECT`.
+    pub method: &'a str,
+    /// Host and port of the origin; empty when the client had not said it yet.
+    pub target: &'a str,
+    /// The status that the client got; none in SOCKS.
+    pub status: Option<u16>,
+    /// Why, in words without secrets.
+    pub reason: &'a str,
 }
 
 /// Which requests to tell of.
@@ -97,6 +141,7 @@ struct Try {
     endpoint: Arc<Endpoint>,
     way: Way,
     picked: Duration,
+    stages: Stages,
     ended: Option<Duration>,
     came: Came,
 }
@@ -113,6 +158,8 @@ struct Place {
     filter: Option<Arc<Filter>>,
     session: bool,
     tries: Vec<Try>,
+    bans: Vec<BanRecord>,
+    refused: Option<String>,
     nobody: Option<String>,
     status: Option<u16>,
     duration: Option<Duration>,
@@ -168,9 +215,43 @@ impl History {
             if place.tries.len() < ATTEMPTS {
                 let picked = now.since(place.began);
                 let endpoint = Arc::clone(endpoint);
-                place.tries.push(Try { number: attempt.number, endpoint, way, picked, ended: None, came: Came::Open });
+                let (stages, ended, came) = (Stages::default(), None, Came::Open);
+                place.tries.push(Try { number: attempt.number, endpoint, way, picked, stages, ended, came });
             }
         });
+    }
+
+    /// How far the attempt with this member came when. Each has one attempt in a request.
+    pub(crate) fn measured(&self, request: u64, endpoint: &Arc<Endpoint>, stages: Stages) {
+        self.with(request, |place| {
+            if let Some(attempt) = place.tries.iter_mut().rev().find(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))
+            {
+                attempt.stages = stages;
+            }
+        });
+    }
+
+    /// A rule about bans held.
+    pub(crate) fn banned(&self, request: u64, ban: impl FnOnce() -> BanRecord) {
+        self.with(request, |place| {
+            if place.bans.len() < ATTEMPTS {
+                place.bans.push(ban());
+            }
+        });
+    }
+
+    /// A request was refused.
+    pub(crate) fn refused(&self, request: u64, refusal: &Refusal<'_>, now: Timestamp) {
+        let places = self.places.load();
+        let Some(mut place) = place_in(&places, request).map(lock).filter(|place| place.request < request) else {
+            return;
+        };
+        place.clear(request, now, refusal.target);
+        place.protocol = refusal.protocol;
+        place.method.push_str(cut(refusal.method));
+        place.status = refusal.status;
+        place.duration = Some(Duration::ZERO);
+        place.refused = Some(cut(refusal.reason).to_owned());
     }
 
     /// An attempt got none.
@@ -266,15 +347,23 @@ fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
 
 impl Place {
     fn begin(&mut self, attempt: &Attempt<'_>, began: Timestamp) {
-        self.request = attempt.request;
+        self.clear(attempt.request, began, attempt.target);
+        self.filter = attempt.filter.map(Arc::clone);
+        self.session = attempt.session.is_some();
+    }
+
+    fn clear(&mut self, request: u64, began: Timestamp, target: &str) {
+        self.request = request;
         self.began = began;
         self.protocol = "";
         self.method.clear();
         self.target.clear();
-        self.target.push_str(cut(attempt.target));
-        self.filter = attempt.filter.map(Arc::clone);
-        self.session = attempt.session.is_some();
+        self.target.push_str(cut(target));
+        self.filter = None;
+        self.session = false;
         self.tries.clear();
+        self.bans.clear();
+        self.refused = None;
         self.nobody = None;
         self.status = None;
         self.duration = None;
@@ -288,7 +377,7 @@ impl Place {
     fn is_meant(&self, query: &Query) -> bool {
         let host = || self.target.rsplit_once(':').map_or(self.target.as_str(), |(host, _)| host);
         let is_there = query.host.as_ref().is_none_or(|wanted| host().eq_ignore_ascii_case(wanted));
-        is_there && (!query.failed || self.fault.is_some())
+        is_there && (!query.failed || self.fault.is_some() || self.refused.is_some())
     }
 
     fn record(&self) -> RequestRecord {
@@ -301,6 +390,8 @@ impl Place {
             wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),
+            bans: self.bans.clone(),
+            refused: self.refused.clone(),
             nobody: self.nobody.clone(),
             status: self.status,
             duration_ms: self.duration.map(milliseconds),
@@ -316,11 +407,15 @@ impl Try {
             Came::Answered { latency } => (Some(*latency), None, false),
             Came::Failed { fault, counted } => (None, Some(fault), *counted),
         };
+        let after = |stage: Option<Duration>| stage.map(|stage| milliseconds(self.picked + stage));
         AttemptRecord {
             number: self.number,
             proxy: self.endpoint.to_string(),
             picked_by: self.way.as_str().to_owned(),
             picked_ms: milliseconds(self.picked),
+            dialled_ms: after(self.stages.dialled),
+            ready_ms: after(self.stages.ready),
+            sent_ms: after(self.stages.sent),
             ended_ms: self.ended.map(milliseconds),
             latency_ms: latency.map(milliseconds),
             fault: fault.map(|fault| FaultPayload::from(fault).into_owned()),

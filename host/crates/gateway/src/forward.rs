@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
-use proxywhirl_net::{Stream, relay};
+use proxywhirl_net::{Stream, relay, stages};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ where
         // Who has the head of an answer cannot be told otherwise.
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = ErrorReply::of(&fault, &target, attempts);
+            let reply = ErrorReply::of(&fault, &target, attempts).explained(failover.explained(None));
             status = Some(reply.status);
             (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
         }
@@ -125,12 +125,15 @@ where
         (true, true) => Repeat::Overtake,
     };
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
+    let request = failover.request();
     let won = failover
         .run(repeat, |endpoint| {
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let mut answered = attempt(gateway, &endpoint, asked, body).await?;
+                let (answered, stages) = stages::measured(attempt(gateway, &endpoint, asked, body)).await;
+                gateway.engine().measured(request, &endpoint, stages);
+                let mut answered = answered?;
                 let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
                 let is_refused = case.judge(&endpoint, seen, reader, buffer).await;
@@ -153,7 +156,8 @@ where
         let end = upgrade(gateway, client, buffer, inbound, answer).await;
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
-        let rules = Rules { asked, form: &form, config: gateway.config() };
+        let explained = failover.explained(upstream.as_deref());
+        let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
         let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
             gateway.idle().put(trial.member(), (reader, buffer), limit, gateway.config().upstream_idle);

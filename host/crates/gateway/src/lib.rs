@@ -12,6 +12,7 @@ mod config;
 mod dechunk;
 mod door;
 mod doorway;
+mod explained;
 mod failover;
 mod forward;
 mod idle;

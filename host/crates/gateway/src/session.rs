@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
 use proxywhirl_net::http1::read_request;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Gauge, Metered, Use, User};
 use crate::forward;
-use crate::ingress::http::{Errand, read, refusal_of};
+use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::ingress::{Dialect, socks};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
@@ -200,19 +201,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok(introduced) => self.admit(introduced).await,
             Err(mistake) => Err(ErrorReply::mistake(&mistake)),
         };
-        let errand = guest.and_then(|guest| {
-            let errand = read(head)?;
-            let target = match &errand {
-                Errand::Tunnel(target) => target,
-                Errand::Forward(request) => &request.target,
-            };
-            let place = self.place(&guest, target)?;
-            Ok((errand, guest.wanted, place))
-        });
-        match errand {
-            Err(reply) => self.refuse(&reply, body),
-            Ok((Errand::Tunnel(target), wanted, _place)) => self.tunnel(Manner::Connect, &target, wanted).await,
-            Ok((Errand::Forward(request), wanted, _place)) => {
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(reply) => {
+                self.remember(protocol_of(&head.method), &head.method, &named(&head), &reply);
+                return self.refuse(&reply, body);
+            }
+        };
+        let errand = match read(head) {
+            Ok(errand) => errand,
+            Err(reply) => return self.refuse(&reply, body),
+        };
+        let (method, target) = match &errand {
+            Errand::Tunnel(target) => ("CONNECT", target),
+            Errand::Forward(request) => (request.head.method.as_str(), &request.target),
+        };
+        let _place = match self.place(&guest, target) {
+            Ok(place) => place,
+            Err(reply) => {
+                self.remember(protocol_of(method), method, &target.to_string(), &reply);
+                return self.refuse(&reply, body);
+            }
+        };
+        match (errand, guest.wanted) {
+            (Errand::Tunnel(target), wanted) => self.tunnel(Manner::Connect, &target, wanted).await,
+            (Errand::Forward(request), wanted) => {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
                 let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
@@ -249,19 +262,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         user.begin().map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
     }
 
-    /// Reads what a client of SOCKS says of itself.
-    async fn introduce(&self, user: &str, password: &str) -> Result<Guest, socks::Refusal> {
+    /// Remembers a request that is refused, for who asks why.
+    fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply) {
+        // SOCKS has no status.
+        let status = matches!(protocol, "http" | "connect").then_some(reply.status);
+        let refusal = Refusal { protocol, method, target, status, reason: reply.text() };
+        self.gateway.engine().refused(&refusal);
+    }
+
+    /// Reads what a client of SOCKS says of itself, before it has said where it wants to go, or with it.
+    async fn introduce(
+        &self,
+        user: &str,
+        password: &str,
+        (manner, target): (Manner, Option<&Target>),
+    ) -> Result<Guest, socks::Refusal> {
         let limits = self.gateway.config().limits();
         let introduced = self.gateway.door().grammar.introduce(user, password, limits);
-        match introduced {
-            Ok(introduced) => self.admit(introduced).await.map_err(|reply| not_allowed(&reply)),
-            Err(mistake) => Err(socks::Refusal::new(socks::code::GENERAL, ErrorReply::mistake(&mistake).text())),
-        }
+        let (reply, refusal) = match introduced {
+            Ok(introduced) => match self.admit(introduced).await {
+                Ok(guest) => return Ok(guest),
+                Err(reply) => {
+                    let refusal = not_allowed(&reply);
+                    (reply, refusal)
+                }
+            },
+            Err(mistake) => {
+                let reply = ErrorReply::mistake(&mistake);
+                let refusal = socks::Refusal::new(socks::code::GENERAL, reply.text());
+                (reply, refusal)
+            }
+        };
+        let target = target.map(ToString::to_string).unwrap_or_default();
+        self.remember(manner.as_str(), "CONNECT", &target, &reply);
+        Err(refusal)
     }
 
     /// Opens a tunnel for a client of SOCKS.
     async fn tunnel_for(&mut self, guest: Guest, manner: Manner, target: &Target) -> Result<Next, socks::Refusal> {
-        let _place = self.place(&guest, target).map_err(|reply| not_allowed(&reply))?;
+        let _place = self.place(&guest, target).map_err(|reply| {
+            self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
+            not_allowed(&reply)
+        })?;
         Ok(self.tunnel(manner, target, guest.wanted).await)
     }
 
@@ -285,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     async fn socks4(&mut self) -> Next {
         match self.handshake(socks::request4).await {
             Ok(socks::Request4 { target, manner, user }) => {
-                let served = match self.introduce(&user, "").await {
+                let served = match self.introduce(&user, "", (manner, Some(&target))).await {
                     Ok(guest) => self.tunnel_for(guest, manner, &target).await,
                     Err(refusal) => Err(refusal),
                 };
@@ -303,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let Some(method) = method else { return Next::Last(socks::METHODS_REFUSED.to_vec()) };
         let anonymous = match method {
             socks::Method::Password => None,
-            socks::Method::None => match self.introduce("", "").await {
+            socks::Method::None => match self.introduce("", "", (Manner::Socks5, None)).await {
                 Ok(guest) => Some(guest),
                 Err(refusal) => return self.refuse_socks(Some(refusal), |_| socks::METHODS_REFUSED.to_vec()),
             },
@@ -332,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok(both) => both,
             Err(refusal) => return Err(self.refuse_socks(refusal, refused)),
         };
-        let guest = match self.introduce(&user, &password).await {
+        let guest = match self.introduce(&user, &password, (Manner::Socks5, None)).await {
             Ok(guest) => guest,
             Err(refusal) => return Err(self.refuse_socks(Some(refusal), refused)),
         };
@@ -402,6 +444,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         let ended: Result<std::io::Result<()>, _> = timeout(LINGER, ending).await;
         drop(ended);
     }
+}
+
+/// By what a client asks with this method.
+fn protocol_of(method: &str) -> &'static str {
+    if method == "CONNECT" { Manner::Connect.as_str() } else { "http" }
 }
 
 /// A refusal in SOCKS, which has one code for all that a rule forbids.

@@ -14,16 +14,17 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{End, relay as relay_both};
-use proxywhirl_net::{Stream, Target, fault};
+use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use crate::Gateway;
 use crate::bans::TunnelEnd;
+use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::ingress::socks;
 use crate::record::{self, Record};
-use crate::reply::{Body, ESTABLISHED, ErrorReply};
+use crate::reply::{Body, ErrorReply, established};
 use crate::session::Next;
 use crate::stall::Stalling;
 use opening::{Again, Answered, First, Limits, Spoken, Words};
@@ -51,19 +52,21 @@ impl Manner {
     }
 
     /// The answer to a client whose tunnel is open.
-    fn granted(self) -> Vec<u8> {
+    fn granted(self, pseudonym: &str, explained: Option<&Explained>) -> Vec<u8> {
         match self {
-            Self::Connect => ESTABLISHED.to_vec(),
+            Self::Connect => established(pseudonym, explained),
             Self::Socks4 | Self::Socks4a => socks::reply4(true).to_vec(),
             Self::Socks5 => socks::reply5(socks::code::SUCCEEDED).to_vec(),
         }
     }
 
     /// The answer to a client that gets none, and its status.
-    fn refused(self, fault: &Fault, target: &str, attempts: usize, pseudonym: &str) -> (Vec<u8>, Option<u16>) {
+    fn refused(self, fault: &Fault, gateway: &Gateway, failover: &Failover<'_>) -> (Vec<u8>, Option<u16>) {
         match self {
             Self::Connect => {
-                let reply = ErrorReply::of(fault, target, attempts);
+                let explained = failover.explained(None);
+                let pseudonym = gateway.config().pseudonym;
+                let reply = ErrorReply::of(fault, failover.target(), failover.attempts()).explained(explained);
                 (reply.to_bytes(pseudonym, Body::Send), Some(reply.status))
             }
             Self::Socks4 | Self::Socks4a => (socks::reply4(false).to_vec(), None),
@@ -90,17 +93,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let name = record.target.clone();
-    let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
+    let request = record.request;
+    let mut failover = Failover::new(gateway.means(), request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let opened = Box::pin(
-        failover.run(Repeat::AfterFault, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
+        failover.run(Repeat::AfterFault, |endpoint| async move { open(gateway, request, &endpoint, target).await }),
     )
     .await;
     let won = match opened {
         Ok(won) => won,
         Err(fault) => {
             let attempts = failover.attempts();
-            let (reply, status) = manner.refused(&fault, &name, attempts, gateway.config().pseudonym);
+            let (reply, status) = manner.refused(&fault, gateway, &failover);
             record.close(&record::End { status, attempts, upstream: None, fault: Some(&fault) });
             return Next::Last(reply);
         }
@@ -120,6 +124,14 @@ where
     let (upstream, fault) = (upstream.as_deref(), relayed.as_ref().err());
     record.close(&record::End { status: manner.status(), attempts, upstream, fault });
     Next::Close
+}
+
+/// Opens a tunnel through one upstream, and has it told how long that took.
+async fn open(gateway: &Gateway, request: u64, endpoint: &Arc<Endpoint>, target: &Target) -> Result<Stream, Fault> {
+    let opening = async { gateway.dialer().tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
+    let (opened, stages) = stages::measured(opening).await;
+    gateway.engine().measured(request, endpoint, stages);
+    opened
 }
 
 /// A tunnel in which nothing can be made good any more.
@@ -146,7 +158,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Won { mut trial, latency, answer: stream } = won;
-    let granted = say(client, &manner.granted()).await;
+    let explained = failover.explained(Some(trial.endpoint()));
+    let granted = say(client, &manner.granted(gateway.config().pseudonym, explained.as_ref())).await;
     if granted.is_err() {
         failover.succeed(&mut trial, latency);
     }

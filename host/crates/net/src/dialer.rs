@@ -16,7 +16,7 @@ use crate::resolve::Resolver;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::tls::{self, TlsConfig, TlsError};
-use crate::{connect, socks4, socks5};
+use crate::{connect, socks4, socks5, stages};
 
 /// The longest connect timeout; a longer one is cut to it.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -221,6 +221,7 @@ impl Dialer {
     async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
         let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
         let tcp = dial::tcp(addresses, deadline).await?;
+        stages::dialled();
         if upstream.scheme != Scheme::Https {
             return Ok(Stream::Tcp(tcp));
         }

@@ -14,6 +14,7 @@ mod resolve;
 pub mod socks;
 pub mod socks4;
 pub mod socks5;
+pub mod stages;
 mod stream;
 mod target;
 pub mod tls;

@@ -8,6 +8,7 @@ use proxywhirl_core::{Endpoint, MemberId};
 use super::Engine;
 use crate::bans::Scope;
 use crate::events::BanPayload;
+use crate::history::BanRecord;
 
 /// A member that a rule bans.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,12 @@ impl Engine {
         let until = now + span;
         let banned = self.bans.set(target, scope, member, until, (now, self.snapshot.load().len()));
         self.measures.banned(banned);
+        self.history.banned(request, || BanRecord {
+            rule: rule.to_owned(),
+            proxy: upstream.to_string(),
+            site: scope.site(target).to_owned(),
+            banned,
+        });
         self.bus.publish(Topic::ProxyBanned, now, || BanPayload {
             request,
             target,

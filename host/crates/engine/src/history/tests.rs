@@ -71,6 +71,45 @@ fn a_request_is_told_with_its_attempts_and_without_passwords() {
 }
 
 #[test]
+fn stages_bans_and_refusals_are_told() {
+    let history = History::new(10);
+    let member = endpoint(1);
+    history.picked(&attempt(1, 1), &member, Way::Plan, at(0), at(1_000));
+    let stages = Stages {
+        dialled: Some(Duration::from_millis(2)),
+        ready: Some(Duration::from_millis(3)),
+        sent: Some(Duration::from_millis(4)),
+    };
+    history.measured(1, &endpoint(1), stages);
+    assert_eq!(history.get(1).unwrap().attempts[0].sent_ms, None, "of somebody else");
+    history.measured(1, &member, stages);
+    let ban = |banned| BanRecord {
+        rule: "captcha".to_owned(),
+        proxy: member.to_string(),
+        site: "origin.example".to_owned(),
+        banned,
+    };
+    history.banned(1, || ban(false));
+    let record = history.get(1).unwrap();
+    let first = &record.attempts[0];
+    assert_eq!((first.dialled_ms, first.ready_ms, first.sent_ms), (Some(3.0), Some(4.0), Some(5.0)));
+    assert_eq!(record.bans, [ban(false)]);
+    let refusal = Refusal {
+        protocol: "http",
+        method: "GET",
+        target: "origin.example:80",
+        status: Some(407),
+        reason: "the user name or the password is wrong",
+    };
+    history.refused(11, &refusal, at(9));
+    assert_eq!(history.get(1), None, "it stands in its place");
+    let failed = history.last(11, &Query { limit: 10, failed: true, ..Query::default() });
+    let [record] = failed.as_slice() else { panic!("{failed:?}") };
+    assert_eq!((record.status, record.attempts.len(), record.bans.len()), (Some(407), 0, 0));
+    assert_eq!(record.refused.as_deref(), Some("the user name or the password is wrong"));
+}
+
+#[test]
 fn the_last_are_remembered_the_newest_first_and_none_is_mistaken_for_another() {
     let history = History::new(4);
     for request in 1..=10 {

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::asked::{Asked, is_of_connection, set};
 use crate::config::GatewayConfig;
 use crate::dechunk::Dechunk;
+use crate::explained::Explained;
 
 /// How many interim responses an answer may begin with.
 const MAX_INTERIM: usize = 16;
@@ -59,11 +60,13 @@ pub(super) struct Rules<'a> {
     pub(super) asked: &'a Asked,
     pub(super) form: &'a RequestForm,
     pub(super) config: &'a GatewayConfig,
+    /// What the client hears beside the answer.
+    pub(super) explained: Option<&'a Explained>,
 }
 
 /// Reads the next head of an answer that the client may see: `100 Continue` is not, the gateway has said it itself.
 pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: Rules<'_>) -> Result<Answer, Fault> {
-    let Rules { asked, form, config } = rules;
+    let Rules { asked, form, config, .. } = rules;
     let Inbound { reader, buffer } = inbound;
     for _ in 0..MAX_INTERIM {
         let head = read_response(reader, buffer, config.max_head).await.map_err(|error| fault_of(&error))?;
@@ -233,6 +236,10 @@ where
     let dechunks = version == 0 && length == BodyLength::Chunked;
     let keep = keep && length != BodyLength::UntilClose && !dechunks;
     dress(&mut head, version, keep).map_err(failed)?;
+    if let Some(explained) = rules.explained {
+        let ours = |error: HeadError| Fault::new(Side::Ours, Stage::Body, Kind::Protocol, error.to_string());
+        explained.set(&mut head.headers).map_err(|error| failed(ours(error)))?;
+    }
     let mut bytes = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
     head.write_to(&mut bytes);
     let left = take_along(&mut bytes, &mut inbound.buffer, length);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind};
-use proxywhirl_net::{Forward, RequestForm, Stream};
+use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::answer::{self, Answer, Inbound, Rules};
@@ -46,6 +46,7 @@ pub(super) async fn attempt(
         }
     }
     let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
+    stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
     Ok(Answered { inbound, form, answer, after })
@@ -66,7 +67,7 @@ async fn exchange(
 ) -> Result<(Answer, After), Fault> {
     let mut bytes = asked.render(form, after);
     bytes.extend_from_slice(body);
-    let rules = Rules { asked, form, config: gateway.config() };
+    let rules = Rules { asked, form, config: gateway.config(), explained: None };
     let sent_and_read = async {
         if !body.is_empty() {
             return both(inbound, &bytes, rules, after).await;
@@ -108,5 +109,7 @@ async fn both(
 
 pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
     writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
-    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+    writer.flush().await.map_err(|error| answer::sending_fault(&error))?;
+    stages::sent();
+    Ok(())
 }

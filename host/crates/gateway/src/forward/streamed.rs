@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
-use proxywhirl_net::{Forward, RequestForm, Stream};
+use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 
 use super::Served;
@@ -14,6 +14,7 @@ use super::answer::{self, Inbound, Passed, Rules, client_fault, sending_fault, w
 use super::asked::{After, Asked};
 use super::attempt::send;
 use crate::Gateway;
+use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
@@ -32,8 +33,15 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let request = failover.request();
     let reached = failover
-        .run(Repeat::Unseen, |endpoint| async move { gateway.dialer().forward(&endpoint, &asked.target).await })
+        .run(Repeat::Unseen, |endpoint| async move {
+            let dialling =
+                async { gateway.dialer().forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
+            let (reached, stages) = stages::measured(dialling).await;
+            gateway.engine().measured(request, &endpoint, stages);
+            reached
+        })
         .await;
     // The latency is that of the dial: the rest is the client's own speed.
     let Won { trial, latency, answer: Forward { stream, form } } = match reached {
@@ -41,7 +49,9 @@ where
         Err(fault) => return Served::failed(fault),
     };
     let upstream = Some(Arc::clone(trial.endpoint()));
-    let Passed { status, end, .. } = relay(gateway, client, buffer, asked, continued, stream, &form).await;
+    let explained = failover.explained(upstream.as_deref());
+    let Passed { status, end, .. } =
+        relay((gateway, explained.as_ref()), (client, buffer), asked, continued, (stream, &form)).await;
     match &end {
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         _ => failover.settle(trial, &Outcome::Success { latency }),
@@ -50,19 +60,17 @@ where
 }
 
 async fn relay<S>(
-    gateway: &Gateway,
-    client: &mut S,
-    buffer: &mut BytesMut,
+    (gateway, explained): (&Gateway, Option<&Explained>),
+    (client, buffer): (&mut S, &mut BytesMut),
     asked: &Asked,
     continued: bool,
-    stream: Stream,
-    form: &RequestForm,
+    (stream, form): (Stream, &RequestForm),
 ) -> Passed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = gateway.config();
-    let rules = Rules { asked, form, config };
+    let rules = Rules { asked, form, config, explained };
     let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
     let (reader, writer) = split(stream);
     let mut writer = Stalling::new(writer, config.stall_timeout);
