@@ -26,7 +26,8 @@ mod writer;
 
 pub use clock::Clock;
 pub use engine::{
-    Attempt, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords, Tuning,
+    Attempt, Ban, BanInForce, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords,
+    Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};

@@ -140,6 +140,7 @@ impl<'g> Failover<'g> {
             request: self.request,
             target: self.target,
             host,
+            session: self.wanted.session,
         }
     }
 

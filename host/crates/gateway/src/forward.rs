@@ -10,6 +10,7 @@ mod attempt;
 mod doubt;
 mod payload;
 mod streamed;
+mod witness;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use asked::{After, Asked};
 use attempt::{Answered, attempt};
 use doubt::{Doubt, Weighed};
 use payload::Payload;
+use witness::Witness;
 
 /// So much of a body is passed on through the thread's buffer, or by the kernel, rather than through one of its own.
 const LARGE: u64 = 16 * 1024;
@@ -136,8 +138,9 @@ where
                 let mut answered = answered?;
                 let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
-                let is_refused = case.judge(&endpoint, seen, reader, buffer).await;
-                doubt.weigh(endpoint, answered, is_refused)
+                let judged = case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer).await;
+                answered.waiting = judged.waiting;
+                doubt.weigh(endpoint, answered, judged.retry)
             }
         })
         .await;
@@ -150,15 +153,22 @@ where
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
-    let Answered { inbound, form, answer, after } = answered;
+    let Answered { inbound, form, answer, after, waiting } = answered;
+    let by = Arc::clone(&upstream);
+    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(&by, &waiting, body));
     let upstream = Some(upstream);
+    let explained = failover.explained(upstream.as_deref());
     let served = if answer.head.status == 101 {
-        let end = upgrade(gateway, client, buffer, inbound, answer).await;
+        let bytes = answer::upgraded(answer, explained.as_ref());
+        let end = match bytes {
+            Ok(bytes) => upgrade(gateway, client, buffer, inbound, bytes).await,
+            Err(fault) => Err(fault),
+        };
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
-        let explained = failover.explained(upstream.as_deref());
         let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
-        let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
+        let (Inbound { reader, buffer }, Passed { status, end, idle }) =
+            pass(client, inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
             gateway.idle().put(trial.member(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
@@ -169,18 +179,28 @@ where
     served
 }
 
-/// Passes an answer on to the client, and gives the upstream's connection back.
+/// Passes an answer on to the client, and gives the upstream's connection back. `tell` hears how the body begins.
 async fn pass<S>(
     client: &mut S,
     inbound: Inbound<Stream>,
     rules: Rules<'_>,
     answer: Answer,
+    tell: Option<impl FnOnce(&[u8]) + Unpin>,
 ) -> (Inbound<Stream>, Passed)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = rules.config.stall_timeout;
     let Inbound { reader: mut stream, buffer } = inbound;
+    if tell.is_some() {
+        let (passed, buffer) = {
+            let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
+            let (mut inbound, mut client) = (Inbound { reader: witness, buffer }, Stalling::new(client, limit));
+            let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await;
+            (passed, inbound.buffer)
+        };
+        return (Inbound { reader: stream, buffer }, passed);
+    }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
     let mut client = Stalling::new(client, limit);
     let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
@@ -197,18 +217,17 @@ where
     (Inbound { reader: stream, buffer }, passed)
 }
 
-/// Passes an upgrade on: what follows the head of the answer is of another protocol.
+/// Passes an upgrade on: what follows the head of the answer, `bytes`, is of another protocol.
 async fn upgrade<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
     inbound: Inbound<Stream>,
-    answer: Answer,
+    mut bytes: Vec<u8>,
 ) -> Result<(), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut bytes = answer::upgraded(answer)?;
     bytes.extend_from_slice(&inbound.buffer);
     let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
     answer::write(&mut guarded, &bytes).await?;

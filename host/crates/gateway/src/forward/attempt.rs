@@ -19,6 +19,14 @@ pub(super) struct Answered {
     pub(super) answer: Answer,
     /// What is to become of the connection: it cannot carry another request when it did not take all of this one.
     pub(super) after: After,
+    /// Rules about bans that want to see its body, by their places.
+    pub(super) waiting: Vec<usize>,
+}
+
+impl Answered {
+    const fn new(inbound: Inbound<Stream>, form: RequestForm, answer: Answer, after: After) -> Self {
+        Self { inbound, form, answer, after, waiting: Vec::new() }
+    }
 }
 
 /// Sends the request through one upstream, up to the head of the answer.
@@ -42,14 +50,14 @@ pub(super) async fn attempt(
         let mut inbound = Inbound { reader, buffer };
         match exchange(gateway, &mut inbound, &form, asked, body, after).await {
             Err(fault) if inbound.buffer.is_empty() && is_stale(&fault) => {}
-            result => return result.map(|(answer, after)| Answered { inbound, form, answer, after }),
+            result => return result.map(|(answer, after)| Answered::new(inbound, form, answer, after)),
         }
     }
     let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
-    Ok(Answered { inbound, form, answer, after })
+    Ok(Answered::new(inbound, form, answer, after))
 }
 
 /// Whether a connection that waited has ended, rather than the upstream failed.
