@@ -267,6 +267,34 @@ async fn a_listener_that_goes_lets_nobody_in_and_who_is_there_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_was_renewed_is_read_at_the_next_reload() {
+    let folder = folder();
+    let renew = |folder: &std::path::Path| {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.pem()
+    };
+    let first = renew(folder.path());
+    let config = listener("tls", "tls = { certificate = \"cert.pem\", key = \"key.pem\" }");
+    let path = folder.path().join("proxywhirl.toml");
+    fs::write(&path, &config).unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", path.to_str().unwrap(), "--no-watch"]).await;
+    let scene = Scene { gateway, config: path };
+    let place = format!("https://{}", scene.places()[1]);
+    let trusting = |certificate: &str| {
+        let file = scene.gateway.path("trusted.pem");
+        fs::write(&file, certificate).unwrap();
+        curl(["--fail", "--proxy", &place, "--proxy-cacert", file.to_str().unwrap(), &scene.origin()]).code
+    };
+    assert_eq!(trusting(&first), Some(0));
+    let second = renew(scene.gateway.folder.path());
+    assert_eq!(scene.reloaded(&config), "changed: certificate of listener tls\n");
+    assert_eq!((trusting(&second), trusting(&first)), (Some(0), Some(60)));
+    assert_eq!(scene.reloaded(&config), "nothing has changed\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_changes_nothing_of_it_and_says_where() {
     let scene = Scene::new(&listener("a", "")).await;
     let places = scene.places();
