@@ -9,7 +9,7 @@
 //! sessions in place of sites, and under the same guard. And a session may have to begin anew: its next request does.
 //!
 //! Bounded: 4,096 sites and as many sessions, 1,024 members of each. They outlive the process where there is a store
-//! ([`kept`]).
+//! (`kept`).
 
 pub(crate) mod kept;
 
