@@ -110,14 +110,22 @@ impl Bans {
         self.sessions.limit(share);
     }
 
-    /// Who is banned at the site of a target, and for this session.
-    pub(crate) fn of(&self, target: &str, session: Option<u64>, now: Timestamp) -> Vec<MemberId> {
+    /// Who of so many members is banned at the site of a target, and for this session. Never more than the share, whatever
+    /// was set: a pool may have become smaller since, and a site has bans beside those that hold everywhere.
+    pub(crate) fn of(&self, target: &str, session: Option<u64>, (now, members): (Timestamp, usize)) -> Vec<MemberId> {
         let mut banned = Vec::new();
         if !self.sites.is_empty() {
             self.sites.of(&[registrable(target), EVERYWHERE], now, &mut banned);
         }
         if let Some(session) = session.filter(|_| !self.sessions.is_empty()) {
             self.sessions.of(&[&Scope::Session(session).site(target)], now, &mut banned);
+        }
+        let allowed = self.sites.allowed(members);
+        if banned.len() > allowed {
+            // The same ones for each request.
+            banned.sort_unstable();
+            banned.dedup();
+            banned.truncate(allowed);
         }
         banned
     }
@@ -320,9 +328,9 @@ mod tests {
     fn a_ban_holds_for_the_site_and_its_time() {
         let bans = Bans::new(0.5);
         assert!(ban(&bans, "www.shop.example:443", 7, at(0)));
-        assert_eq!(bans.of("api.shop.example:80", None, at(1)), [MemberId(7)]);
-        assert!(bans.of("other.example:443", None, at(1)).is_empty());
-        assert!(bans.of("shop.example:443", None, at(60)).is_empty());
+        assert_eq!(bans.of("api.shop.example:80", None, (at(1), 10)), [MemberId(7)]);
+        assert!(bans.of("other.example:443", None, (at(1), 10)).is_empty());
+        assert!(bans.of("shop.example:443", None, (at(60), 10)).is_empty());
     }
 
     #[test]
@@ -330,21 +338,23 @@ mod tests {
         let bans = Bans::new(0.5);
         assert!(ban(&bans, "shop.example:443", 7, at(0)));
         assert!(bans.set("shop.example:443", Scope::Everywhere, (MemberId(8), "rule"), at(60), (at(0), 10)));
-        assert_eq!(bans.of("shop.example:443", None, at(1)), [MemberId(7), MemberId(8)]);
-        assert_eq!(bans.of("other.example:443", None, at(1)), [MemberId(8)]);
+        assert_eq!(bans.of("shop.example:443", None, (at(1), 10)), [MemberId(7), MemberId(8)]);
+        assert_eq!(bans.of("other.example:443", None, (at(1), 10)), [MemberId(8)]);
     }
 
     #[test]
     fn no_site_empties_the_pool() {
         let bans = Bans::new(0.5);
         let set = (0..10).filter(|member| ban(&bans, "shop.example:443", *member, at(0))).count();
-        assert_eq!((set, bans.of("shop.example:443", None, at(1)).len()), (5, 5));
+        assert_eq!((set, bans.of("shop.example:443", None, (at(1), 10)).len()), (5, 5));
         assert!(ban(&bans, "shop.example:443", 0, at(30)), "who is banned may be banned for longer");
         assert!(ban(&bans, "other.example:443", 9, at(30)), "another site has its own share");
         assert!(ban(&bans, "shop.example:443", 9, at(61)), "others have ended");
-        assert_eq!(bans.of("shop.example:443", None, at(61)), [MemberId(0), MemberId(9)]);
+        assert_eq!(bans.of("shop.example:443", None, (at(61), 10)), [MemberId(0), MemberId(9)]);
         bans.limit(1.0);
-        assert!(ban(&bans, "shop.example:443", 8, at(61)) && bans.of("shop.example:443", None, at(61)).len() == 3);
+        assert!(
+            ban(&bans, "shop.example:443", 8, at(61)) && bans.of("shop.example:443", None, (at(61), 10)).len() == 3
+        );
         let alone = Bans::new(0.5);
         assert!(
             !alone.set("a.example:80", Scope::Site, (MemberId(1), "rule"), at(60), (at(0), 1)),
@@ -367,12 +377,12 @@ mod tests {
     fn a_marked_session_alone_avoids_a_member_at_every_site() {
         let bans = Bans::new(0.5);
         assert!(bans.set("shop.example:443", Scope::Session(5), (MemberId(7), "captcha"), at(60), (at(0), 10)));
-        assert_eq!(bans.of("other.example:443", Some(5), at(1)), [MemberId(7)]);
+        assert_eq!(bans.of("other.example:443", Some(5), (at(1), 10)), [MemberId(7)]);
         assert!(
-            bans.of("shop.example:443", Some(6), at(1)).is_empty()
-                && bans.of("shop.example:443", None, at(1)).is_empty()
+            bans.of("shop.example:443", Some(6), (at(1), 10)).is_empty()
+                && bans.of("shop.example:443", None, (at(1), 10)).is_empty()
         );
-        assert!(bans.of("shop.example:443", Some(5), at(60)).is_empty());
+        assert!(bans.of("shop.example:443", Some(5), (at(60), 10)).is_empty());
         let set =
             |member| bans.set("a.example:1", Scope::Session(5), (MemberId(member), "captcha"), at(60), (at(0), 10));
         assert_eq!((0..10).filter(|member| set(*member)).count(), 5, "the guard leaves it half of the pool");
@@ -398,9 +408,20 @@ mod tests {
         let mut all: Vec<_> = bans.all(at(61)).into_iter().map(|ban| (ban.site, ban.member.0, ban.rule)).collect();
         assert_eq!(all, [("session 0000000000000005".to_owned(), 1, "mark".into())]);
         assert_eq!(bans.lift(|site, member| site == "b.example" && member == MemberId(2)), 1);
-        assert_eq!(bans.of("b.example:80", None, at(1)), [MemberId(1)]);
+        assert_eq!(bans.of("b.example:80", None, (at(1), 10)), [MemberId(1)]);
         assert_eq!(bans.lift(|_, member| member == MemberId(1)), 3);
         all.clear();
         assert!(bans.all(at(1)).is_empty() && bans.lift(|_, _| true) == 0);
+    }
+
+    #[test]
+    fn a_pool_that_became_smaller_is_not_emptied_by_bans_of_before() {
+        let bans = Bans::new(0.5);
+        (0..5).for_each(|member| assert!(ban(&bans, "shop.example:443", member, at(0))));
+        let everywhere =
+            |member| bans.set("a.example:1", Scope::Everywhere, (MemberId(member), "rule"), at(60), (at(0), 10));
+        assert!((5..10).all(everywhere));
+        let of = |members| bans.of("shop.example:443", None, (at(1), members)).len();
+        assert_eq!([of(10), of(20), of(4), of(1)], [5, 10, 2, 0]);
     }
 }

@@ -228,7 +228,7 @@ impl Engine {
         let now = self.clock.now();
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let filter = attempt.filter.map(|filter| &**filter);
-        let mut shut_out = self.bans.of(attempt.target, attempt.session, now);
+        let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let tried = if shut_out.is_empty() {
             attempt.tried
         } else {

@@ -102,7 +102,7 @@ mod tests {
         keep(&bans, &store, at(1));
         let again = Bans::new(0.5);
         recall(&again, &store, at(61));
-        assert_eq!(again.of("www.a.example:443", Some(5), at(61)), [MemberId(2), MemberId(u64::MAX)]);
+        assert_eq!(again.of("www.a.example:443", Some(5), (at(61), 10)), [MemberId(2), MemberId(u64::MAX)]);
         assert_eq!(again.all(at(61)).len(), 2);
 
         // What has not changed is not written.
@@ -132,7 +132,10 @@ mod tests {
         recall(&again, &store, at(1));
         assert_eq!(again.all(at(1)).len(), MOST);
         assert_eq!(
-            (again.of("s19.example:80", None, at(1)).len(), again.of("s0.example:80", None, at(1)).len()),
+            (
+                again.of("s19.example:80", None, (at(1), 2_000)).len(),
+                again.of("s0.example:80", None, (at(1), 2_000)).len()
+            ),
             (1_000, 0)
         );
     }

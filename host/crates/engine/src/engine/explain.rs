@@ -59,7 +59,7 @@ impl Engine {
         let snapshot = self.snapshot.load();
         let filter = attempt.filter.map(|filter| &**filter);
         let now = self.clock.now();
-        let banned = self.bans.of(attempt.target, attempt.session, now);
+        let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
