@@ -2,6 +2,7 @@
 //!
 //! Standard output is data, standard error is talk. Each command is a module below with one `run`.
 
+mod bans;
 mod check;
 mod checking;
 mod demo;
@@ -74,6 +75,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Give the next request of a listener of the running gateway another proxy
     Rotate(rotate::RotateArgs),
+    /// See who is banned at which site of the running gateway, and lift bans
+    Bans(bans::BansArgs),
     /// See to users: hash a password for the configuration
     User(user::UserArgs),
     /// See to plugins, as a user and as an author: strategies, parsers, hooks
@@ -105,6 +108,7 @@ impl Cli {
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
+            Command::Bans(args) => bans::run(args).await,
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,

@@ -101,7 +101,12 @@ fn as_it_went(it: &RequestRecord) -> String {
     let status = it.status.map_or_else(String::new, |status| format!(", {status}"));
     let session = if it.session { ", of a session" } else { "" };
     let what = if it.method.is_empty() { "under way".to_owned() } else { format!("{} by {}", it.method, it.protocol) };
-    let mut lines = vec![format!("request {} to {}: {what}{status}{session}", it.request, it.target)];
+    let target = if it.target.is_empty() { "nobody knows where" } else { it.target.as_str() };
+    let mut lines = vec![format!("request {} to {target}: {what}{status}{session}", it.request)];
+    if let Some(reason) = &it.refused {
+        lines.push(format!("  refused: {reason}"));
+        return lines.join("\n");
+    }
     if !it.wants.is_empty() {
         lines.push(format!("  wants {}", it.wants.join(", ")));
     }
@@ -110,8 +115,20 @@ fn as_it_went(it: &RequestRecord) -> String {
             attempt.picked_ms,
             &format!("attempt {}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
+        lines.extend(stages_of(attempt));
         lines.push(end_of(attempt, it.duration_ms.is_some()));
     }
+    lines.extend(it.bans.iter().map(|ban| {
+        let site = if ban.site == "*" { "at all sites" } else { &format!("at {}", ban.site) };
+        if ban.banned {
+            format!("  rule {}: {} is banned {site}", ban.rule, ban.proxy)
+        } else {
+            format!(
+                "  rule {}: {} is not banned {site}: the guard is against it, too many are already (pool.max_banned)",
+                ban.rule, ban.proxy
+            )
+        }
+    }));
     if let Some(nobody) = &it.nobody {
         lines.push(format!("  nobody else: {nobody}"));
     }
@@ -122,6 +139,17 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(at(duration, &format!("over{fault}")));
     }
     lines.join("\n")
+}
+
+/// How far an attempt came when.
+fn stages_of(it: &AttemptRecord) -> Vec<String> {
+    let waited = it.dialled_ms.is_none() && it.sent_ms.is_some();
+    let stages = [
+        (it.dialled_ms, "  dialled"),
+        (it.ready_ms.filter(|_| it.dialled_ms.is_some()), "  handshake over"),
+        (it.sent_ms, if waited { "  sent, on a connection that had waited" } else { "  sent" }),
+    ];
+    stages.into_iter().filter_map(|(time, what)| Some(at(time?, what))).collect()
 }
 
 fn end_of(it: &AttemptRecord, is_over: bool) -> String {

@@ -99,6 +99,8 @@ pub struct ConfigFile {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySection {
+    /// Whether answers say through whom they came.
+    pub explain: Option<bool>,
     /// How many proxies a request tries at the most.
     pub attempts: Option<u32>,
     /// For dial, TLS and handshake together.

@@ -251,6 +251,7 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         drain: span(written.drain, default.drain),
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
         max_head,
+        explain: written.explain.unwrap_or(default.explain),
         bans: default.bans,
         upstream_idle: default.upstream_idle,
         pseudonym: default.pseudonym,

@@ -98,6 +98,11 @@ impl Pool {
         }
     }
 
+    /// Changes how many members it may have. Who is in it stays, even if there are more.
+    pub fn limit(&mut self, capacity: usize) {
+        self.capacity = capacity.min(Self::MAX_CAPACITY);
+    }
+
     /// How many members there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod banning;
+mod configuring;
 mod explain;
 mod plugins;
 
@@ -28,10 +29,11 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
-use crate::bans::Bans;
+use crate::bans::{self, Bans};
 use crate::bus::{Bus, Subscription};
 pub use attempt::{Attempt, Completion, NoLease};
-pub use banning::Ban;
+pub use banning::{Ban, BanInForce};
+pub use configuring::Tuning;
 pub use explain::{Explanation, TierWords};
 
 use crate::check::Checked;
@@ -109,7 +111,7 @@ pub struct Parts {
 /// The pool as requests use it.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
+    breaker: ArcSwap<BreakerConfig>,
     clock: Clock,
     bus: Arc<Bus>,
     supervisor: Arc<Supervisor>,
@@ -119,7 +121,7 @@ pub struct Engine {
     writer: Writer,
     hooks: Arc<Hooks>,
     history: History,
-    bans: Bans,
+    bans: Arc<Bans>,
     requests: AtomicU64,
 }
 
@@ -135,6 +137,7 @@ impl Engine {
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
         let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
+        let memory = parts.memory.clone();
         let selector = Arc::new(Selector::start(strategy::Setup {
             factory: parts.strategy,
             clock,
@@ -143,6 +146,10 @@ impl Engine {
             observe_interval: config.observe_interval,
             memory: parts.memory,
         })?);
+        let bans = Arc::new(Bans::new(config.ban_share));
+        if let Some(memory) = &memory {
+            bans::kept::recall(&bans, &**memory, clock.now());
+        }
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let pool = Pool::new(parts.symbols, config.capacity);
         let readers = crate::writer::Readers {
@@ -151,10 +158,11 @@ impl Engine {
             snapshot: Arc::clone(&snapshot),
             selector: Arc::clone(&selector),
             measures: Arc::clone(&measures),
+            bans: memory.map(|memory| (Arc::clone(&bans), memory)),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         Ok(Arc::new(Self {
-            config,
+            breaker: ArcSwap::from_pointee(config.breaker),
             clock,
             bus,
             supervisor,
@@ -164,7 +172,7 @@ impl Engine {
             writer,
             hooks,
             history: History::new(config.history),
-            bans: Bans::new(config.ban_share),
+            bans,
             requests: AtomicU64::new(0),
         }))
     }
@@ -220,19 +228,21 @@ impl Engine {
         let now = self.clock.now();
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let filter = attempt.filter.map(|filter| &**filter);
-        let mut shut_out = self.bans.of(attempt.target, now);
+        let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let tried = if shut_out.is_empty() {
             attempt.tried
         } else {
             shut_out.extend_from_slice(attempt.tried);
             &shut_out
         };
-        let mut wish = Wish { now, tried, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
+        let mut stick = attempt.stick;
+        stick.renew |= attempt.session.is_some_and(|session| self.bans.takes_rotation(session));
+        let mut wish = Wish { now, tried, filter, session: attempt.session, stick, seed: 0 };
         for _ in 0..RACES {
             wish.seed = mix(self.measures.draw());
             match self.selector.choose(&snapshot, &wish, &ask) {
                 Choice::Member(member, way) => {
-                    if let Some(lease) = Lease::take(Arc::clone(member), &self.config.breaker, now) {
+                    if let Some(lease) = Lease::take(Arc::clone(member), &self.breaker.load(), now) {
                         self.history.picked(attempt, &member.endpoint, way, now, self.clock.now());
                         self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
                         return Ok(lease);
@@ -336,7 +346,7 @@ impl Engine {
 
     /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
-        let Some(mut lease) = Lease::take(Arc::clone(member), &self.config.breaker, self.clock.now()) else { return };
+        let Some(mut lease) = Lease::take(Arc::clone(member), &self.breaker.load(), self.clock.now()) else { return };
         let outcome = match (&verdict.fault, verdict.latency) {
             (Some(fault), _) => Outcome::Failure(fault.clone()),
             (None, Some(latency)) => Outcome::Success { latency },

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, Store, StoreError};
@@ -18,6 +19,7 @@ use proxywhirl_core::{Member, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::bans::{self, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
@@ -51,7 +53,6 @@ impl Admissions {
 }
 
 /// Who reads what the writer writes.
-#[derive(Debug)]
 pub(crate) struct Readers {
     /// The engine's clock.
     pub(crate) clock: Clock,
@@ -63,11 +64,14 @@ pub(crate) struct Readers {
     pub(crate) selector: Arc<Selector>,
     /// The engine's numbers.
     pub(crate) measures: Arc<Measures>,
+    /// The bans, and where they are kept.
+    pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
 }
 
 enum Command {
     Admit(Vec<Admission>, oneshot::Sender<Admissions>),
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
+    Limit(usize, oneshot::Sender<()>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -119,6 +123,11 @@ impl Writer {
     /// Puts members out; how many there were.
     pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Changes how many members the pool may have.
+    pub(crate) async fn limit(&self, capacity: usize) {
+        self.send(|answer| Command::Limit(capacity, answer)).await.unwrap_or_default();
     }
 
     /// Saves what changed.
@@ -183,11 +192,15 @@ impl Desk {
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
-                    None => return self.save().await,
+                    None => {
+                        self.keep_bans().await;
+                        return self.save().await;
+                    }
                 },
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
                     self.save_or_warn().await;
+                    self.keep_bans().await;
                 }
             }
         }
@@ -207,6 +220,12 @@ impl Desk {
                 let removed = self.remove(&keys);
                 self.save_or_warn().await;
                 if answer.send(removed).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Limit(capacity, answer) => {
+                self.pool.limit(capacity);
+                if answer.send(()).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
             }
@@ -273,6 +292,16 @@ impl Desk {
             }
             Ok(()) if was_failing => tracing::info!("the pool is saved again"),
             Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Keeps bans that have changed.
+    async fn keep_bans(&mut self) {
+        let Some((bans, store)) = self.readers.bans.clone() else { return };
+        let now = self.readers.clock.now();
+        let kept = tokio::task::spawn_blocking(move || bans::kept::keep(&bans, &*store, now));
+        if kept.await.is_err() {
+            tracing::error!("keeping the bans has panicked");
         }
     }
 

@@ -44,6 +44,8 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// How long sessions may take to end once the gateway is told to stop.
     pub drain: Duration,
+    /// Whether answers say through whom they came, where the client says nothing of it.
+    pub explain: bool,
     /// The name by which the gateway signs its errors (RFC 9209 §2): a token.
     pub pseudonym: &'static str,
 }
@@ -74,6 +76,7 @@ impl Default for GatewayConfig {
             max_head: 64 * 1024,
             max_connections: 10_000,
             drain: Duration::from_secs(10),
+            explain: false,
             pseudonym: "proxywhirl",
         }
     }

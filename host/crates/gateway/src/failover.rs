@@ -33,6 +33,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bans::Case;
 use crate::config::GatewayConfig;
+use crate::explained::Explained;
 use crate::wanted::Wanted;
 use budget::RetryBudget;
 pub(crate) use trial::{Evidence, Trial, Won};
@@ -139,7 +140,23 @@ impl<'g> Failover<'g> {
             request: self.request,
             target: self.target,
             host,
+            session: self.wanted.session,
         }
+    }
+
+    /// The request's number.
+    pub(crate) const fn request(&self) -> u64 {
+        self.request
+    }
+
+    /// Host and port of the origin.
+    pub(crate) const fn target(&self) -> &str {
+        self.target
+    }
+
+    /// What the client hears of its request, if it asks.
+    pub(crate) fn explained(&self, upstream: Option<&Endpoint>) -> Option<Explained> {
+        Explained::of(self.config, &self.wanted, upstream, self.attempts())
     }
 
     /// How many attempts were begun.

@@ -11,6 +11,8 @@ mod bans;
 mod config;
 mod dechunk;
 mod door;
+mod doorway;
+mod explained;
 mod failover;
 mod forward;
 mod idle;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 pub use config::{GatewayConfig, RetryConfig};
 pub use door::Door;
+pub use doorway::Doorway;
 use failover::Means;
 use failover::budget::RetryBudget;
 pub use idle::IdleConfig;
@@ -43,7 +46,7 @@ use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
 
-/// Serves clients. Clones share everything.
+/// Serves clients, as it is configured at one time. Clones share everything.
 #[derive(Clone)]
 pub struct Gateway {
     parts: Arc<Parts>,
@@ -51,10 +54,15 @@ pub struct Gateway {
 }
 
 struct Parts {
-    engine: Arc<Engine>,
+    lasting: Arc<Lasting>,
     dialer: Dialer,
-    idle: IdleConnections,
     config: GatewayConfig,
+}
+
+/// What stays whatever is configured anew.
+struct Lasting {
+    engine: Arc<Engine>,
+    idle: IdleConnections,
     budget: RetryBudget,
 }
 
@@ -62,9 +70,22 @@ impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        let budget = RetryBudget::new(config.retry);
-        let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }), door: Arc::default() }
+        let lasting = Lasting { engine, idle: IdleConnections::default(), budget: RetryBudget::new(config.retry) };
+        Self { parts: Arc::new(Parts { lasting: Arc::new(lasting), dialer, config }), door: Arc::default() }
+    }
+
+    /// The same gateway under another configuration: connections that wait, and retries that were counted, stay. From now
+    /// on, the new one says how many retries there may be, for requests of the old one as well.
+    #[must_use]
+    pub fn configured(&self, dialer: Dialer, config: GatewayConfig) -> Self {
+        let lasting = Arc::clone(&self.parts.lasting);
+        lasting.budget.configure(config.retry);
+        Self { parts: Arc::new(Parts { lasting, dialer, config }), door: Arc::clone(&self.door) }
+    }
+
+    /// Closes the connections to upstreams that wait: they were opened by rules that hold no more.
+    pub fn close_idle(&self) {
+        self.idle().clear();
     }
 
     /// The same gateway, as it is for clients that come in by this door.
@@ -77,12 +98,12 @@ impl Gateway {
     /// request or tunnel within [`GatewayConfig::drain`]. Returns when every session has ended. It may be called for
     /// several listeners.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
-        serve::serve(self, listener, &shutdown).await
+        Doorway::new(self.clone()).serve(listener, &shutdown, &shutdown).await
     }
 
     /// The same for clients of this machine, who come in by a Unix socket.
     pub async fn serve_unix(&self, listener: UnixListener, shutdown: CancellationToken) -> Drained {
-        serve::unix::serve(self, listener, &shutdown).await
+        Doorway::new(self.clone()).serve_unix(listener, &shutdown, &shutdown).await
     }
 
     /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
@@ -90,7 +111,7 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        session::run(self, client, peer, &CancellationToken::new()).await;
+        session::run(&Doorway::new(self.clone()), client, peer, &CancellationToken::new()).await;
     }
 
     /// The limits.
@@ -106,18 +127,21 @@ impl Gateway {
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        &self.parts.engine
+        &self.parts.lasting.engine
     }
 
     pub(crate) fn means(&self) -> Means<'_> {
-        Means { engine: &self.parts.engine, config: &self.parts.config, budget: &self.parts.budget }
+        let Parts { lasting, config, .. } = &*self.parts;
+        Means { engine: &lasting.engine, config, budget: &lasting.budget }
     }
 
-    pub(crate) fn dialer(&self) -> &Dialer {
+    /// What dials upstreams.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
         &self.parts.dialer
     }
 
     pub(crate) fn idle(&self) -> &IdleConnections {
-        &self.parts.idle
+        &self.parts.lasting.idle
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
+use crate::Doorway;
 
 /// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
 const REST: Duration = Duration::from_millis(100);
@@ -26,15 +26,22 @@ pub struct Drained {
     pub cut: usize,
 }
 
-pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &CancellationToken) -> Drained {
+pub(crate) async fn serve(
+    doorway: &Doorway,
+    listener: TcpListener,
+    closed: &CancellationToken,
+    stop: &CancellationToken,
+) -> Drained {
     let mut sessions = JoinSet::new();
-    let limit = gateway.config().max_connections;
+    let mut gateway = doorway.gateway();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        doorway.renew(&mut gateway);
+        let limit = gateway.config().max_connections;
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = closed.cancelled() => break,
             Some(ended) = sessions.join_next() => report(&ended),
             _ = sweep.tick() => gateway.idle().sweep(&gateway.engine().snapshot()),
             accepted = listener.accept(), if sessions.len() < limit => match accepted {
@@ -43,8 +50,8 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &Cance
                     if let Err(error) = client.set_nodelay(true) {
                         tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
                     }
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
-                    sessions.spawn(async move { crate::session::run(&gateway, client, Some(peer), &stop).await });
+                    let (doorway, stop) = (doorway.clone(), stop.clone());
+                    sessions.spawn(async move { doorway.session(client, Some(peer), &stop).await });
                 }
                 // The client gave up before it was accepted: nothing to rest for.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -57,20 +64,27 @@ pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &Cance
     }
     // Nobody is accepted any more: a new client finds the port closed instead of a queue that nobody serves.
     drop(listener);
-    drain(sessions, gateway.config().drain).await
+    drain(sessions, doorway, stop).await
 }
 
-async fn drain(mut sessions: JoinSet<()>, limit: Duration) -> Drained {
+/// Waits for those who are there: as long as they like, until the gateway stops.
+async fn drain(mut sessions: JoinSet<()>, doorway: &Doorway, stop: &CancellationToken) -> Drained {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = all(&mut sessions) => {}
+    }
     let before = sessions.len();
-    let all = async {
-        while let Some(ended) = sessions.join_next().await {
-            report(&ended);
-        }
-    };
-    let in_time = timeout(limit, all).await.is_ok();
+    let in_time = timeout(doorway.gateway().config().drain, all(&mut sessions)).await.is_ok();
     let cut = if in_time { 0 } else { sessions.len() };
     sessions.shutdown().await;
     Drained { ended: before - cut, cut }
+}
+
+async fn all(sessions: &mut JoinSet<()>) {
+    while let Some(ended) = sessions.join_next().await {
+        report(&ended);
+    }
 }
 
 fn report(ended: &Result<(), tokio::task::JoinError>) {

@@ -39,6 +39,8 @@ pub struct Wanted {
     pub attempts: Option<u32>,
     /// How long it may take until the head of the answer; none for as long as the gateway allows.
     pub deadline: Option<Duration>,
+    /// Whether the answer says through whom it came; none for what the gateway says.
+    pub explain: Option<bool>,
 }
 
 /// The most that a client may ask for.
@@ -110,6 +112,7 @@ impl Wanted {
             filter,
             attempts: self.attempts.or(door.attempts),
             deadline: self.deadline.or(door.deadline),
+            explain: self.explain.or(door.explain),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Scheme, Side, Stage};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -15,7 +16,7 @@ use crate::resolve::Resolver;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::tls::{self, TlsConfig, TlsError};
-use crate::{connect, socks4, socks5};
+use crate::{connect, socks4, socks5, stages};
 
 /// The longest connect timeout; a longer one is cut to it.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -44,8 +45,28 @@ pub struct Dialer {
 }
 
 struct Shared {
-    tls: TlsConnector,
+    /// Replaced when others are trusted.
+    tls: ArcSwap<TlsConnector>,
     resolver: Resolver,
+}
+
+/// Whom to trust in TLS to upstreams, ready to be put in force.
+pub struct Trust(TlsConnector);
+
+impl Trust {
+    /// Reads what a configuration trusts.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the additional certificate authorities cannot be used.
+    pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+        tls::connector(config).map(Self)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
 }
 
 /// A connection for one HTTP request, and how the request has to be written on it.
@@ -107,10 +128,18 @@ impl Dialer {
     /// [`TlsError`] when the additional certificate authorities cannot be used.
     pub fn new(config: DialerConfig) -> Result<Self, TlsError> {
         Ok(Self {
-            shared: Arc::new(Shared { tls: tls::connector(&config.tls)?, resolver: Resolver::new() }),
+            shared: Arc::new(Shared {
+                tls: ArcSwap::from_pointee(tls::connector(&config.tls)?),
+                resolver: Resolver::new(),
+            }),
             connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
             public_only: false,
         })
+    }
+
+    /// Trusts others from now on; so do all that were made from this one.
+    pub fn trust(&self, trust: Trust) {
+        self.shared.tls.store(Arc::new(trust.0));
     }
 
     /// The same that refuses upstreams whose address is not of the public internet, once their name is resolved: for
@@ -192,10 +221,12 @@ impl Dialer {
     async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
         let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
         let tcp = dial::tcp(addresses, deadline).await?;
+        stages::dialled();
         if upstream.scheme != Scheme::Https {
             return Ok(Stream::Tcp(tcp));
         }
-        let handshake = tls::handshake(&self.shared.tls, upstream, tcp);
+        let tls = self.shared.tls.load_full();
+        let handshake = tls::handshake(&tls, upstream, tcp);
         let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }

@@ -14,11 +14,12 @@ mod resolve;
 pub mod socks;
 pub mod socks4;
 pub mod socks5;
+pub mod stages;
 mod stream;
 mod target;
 pub mod tls;
 
-pub use dialer::{Dialer, DialerConfig, Forward, RequestForm};
+pub use dialer::{Dialer, DialerConfig, Forward, RequestForm, Trust};
 pub use stream::{Prefixed, Stream};
 pub use target::{NotATarget, Target};
 pub use tls::{TlsConfig, TlsError};

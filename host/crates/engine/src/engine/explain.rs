@@ -1,11 +1,15 @@
 //! Why a request gets whom it gets: what would be done for one now, and what was done for those before.
 
+use std::sync::Arc;
+
+use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Engine};
-use crate::history::{Query, RequestRecord};
+use crate::history::{Query, Refusal, RequestRecord};
 use crate::status::Build;
 use crate::strategy::{Ask, registrable};
+use proxywhirl_core::Endpoint;
 use proxywhirl_core::select::{Filter, Refusals, Wish};
 
 /// What would be done for a request now. Nobody is picked.
@@ -55,7 +59,7 @@ impl Engine {
         let snapshot = self.snapshot.load();
         let filter = attempt.filter.map(|filter| &**filter);
         let now = self.clock.now();
-        let banned = self.bans.of(attempt.target, now);
+        let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
@@ -80,6 +84,16 @@ impl Engine {
             tiers: tiers.collect(),
             sticky,
         }
+    }
+
+    /// Says how far the attempt with this member came when.
+    pub fn measured(&self, request: u64, upstream: &Arc<Endpoint>, stages: Stages) {
+        self.history.measured(request, upstream, stages);
+    }
+
+    /// Remembers a request that was refused before anybody was picked.
+    pub fn refused(&self, refusal: &Refusal<'_>) {
+        self.history.refused(self.next_request(), refusal, self.clock.now());
     }
 
     /// A request as it went, by its number; none when that is too long ago.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::breaker::State;
 use proxywhirl_core::{Endpoint, Lease, Member};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
@@ -45,6 +46,11 @@ impl Trial {
     /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         self.lease.member().live.patience(most)
+    }
+
+    /// Whether it is the one probe that the member's breaker lets through: nobody else is, as long as it lasts.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }
 
     /// The same, begun so long ago: what went before was not its time.

@@ -6,20 +6,25 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Drained, REST, drain, report};
-use crate::Gateway;
+use crate::Doorway;
 
-pub(crate) async fn serve(gateway: &Gateway, listener: UnixListener, stop: &CancellationToken) -> Drained {
+pub(crate) async fn serve(
+    doorway: &Doorway,
+    listener: UnixListener,
+    closed: &CancellationToken,
+    stop: &CancellationToken,
+) -> Drained {
     let mut sessions = JoinSet::new();
-    let limit = gateway.config().max_connections;
     loop {
+        let limit = doorway.gateway().config().max_connections;
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = closed.cancelled() => break,
             Some(ended) = sessions.join_next() => report(&ended),
             accepted = listener.accept(), if sessions.len() < limit => match accepted {
                 Ok((client, _)) => {
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
-                    sessions.spawn(async move { crate::session::run(&gateway, client, None, &stop).await });
+                    let (doorway, stop) = (doorway.clone(), stop.clone());
+                    sessions.spawn(async move { doorway.session(client, None, &stop).await });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a client failed");
@@ -29,5 +34,5 @@ pub(crate) async fn serve(gateway: &Gateway, listener: UnixListener, stop: &Canc
         }
     }
     drop(listener);
-    drain(sessions, gateway.config().drain).await
+    drain(sessions, doorway, stop).await
 }

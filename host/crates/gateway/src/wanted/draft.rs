@@ -34,6 +34,7 @@ pub(super) struct Draft {
     without_tags: Vec<Tag>,
     attempts: Option<u32>,
     deadline: Option<Duration>,
+    explain: Option<bool>,
 }
 
 /// Whether a value is wanted, or must not be.
@@ -58,6 +59,7 @@ impl Draft {
             without_tags: Vec::new(),
             attempts: None,
             deadline: None,
+            explain: None,
         }
     }
 
@@ -94,6 +96,7 @@ impl Draft {
         match switch {
             Switch::Strict => self.stick.strict = Some(on),
             Switch::Rotate => self.stick.renew = on,
+            Switch::Explain => self.explain = Some(on),
         }
         Ok(())
     }
@@ -291,18 +294,19 @@ impl Draft {
             without_tags: either(self.without_tags, other.without_tags),
             attempts: other.attempts.or(self.attempts),
             deadline: other.deadline.or(self.deadline),
+            explain: other.explain.or(self.explain),
         }
     }
 
     pub(super) fn finish(self) -> Wanted {
-        let Self { session, stick, attempts, deadline, .. } = self;
+        let Self { session, stick, attempts, deadline, explain, .. } = self;
         let mut filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
             .without(self.without_countries, self.without_tags);
         if let Some(city) = &self.city {
             filter = filter.in_city(city);
         }
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        Wanted { session, stick, filter, attempts, deadline }
+        Wanted { session, stick, filter, attempts, deadline, explain }
     }
 }
 
