@@ -5,6 +5,7 @@ mod architecture;
 mod bans;
 mod browsing;
 mod bundle;
+mod chains;
 mod churn;
 mod commands;
 mod control;

@@ -15,7 +15,7 @@ use crate::resolve::Resolver;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::tls::{self, TlsConfig, TlsError};
-use crate::{connect, socks4, socks5};
+use crate::{chain, connect, socks4, socks5};
 
 /// The longest connect timeout; a longer one is cut to it.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -126,15 +126,16 @@ impl Dialer {
         Self { connect_timeout: connect_timeout.min(MAX_CONNECT_TIMEOUT), ..self.clone() }
     }
 
-    /// The addresses of an upstream.
+    /// The addresses of an upstream, or of the first hop of a chain: those of the others are known to the hops before.
     ///
     /// # Errors
     /// The fault, when its name has none, or one that it may not have.
     pub async fn resolve(&self, upstream: &Endpoint) -> Result<Vec<SocketAddr>, Fault> {
-        dial::addresses(&self.shared.resolver, upstream, self.public_only, self.deadline()).await
+        dial::addresses(&self.shared.resolver, upstream.first_hop(), self.public_only, self.deadline()).await
     }
 
-    /// Connects to an upstream: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of it then.
+    /// Connects to an upstream, through the hops before it: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of
+    /// it then.
     ///
     /// # Errors
     /// The fault of the stage that failed, or in which the deadline passed.
@@ -153,22 +154,9 @@ impl Dialer {
             // What cannot be asked for needs no connection.
             socks4::encode_request(&target, None)?;
         }
-        let mut stream = self.open(upstream, deadline).await?;
+        let stream = self.open(upstream, deadline).await?;
         dial::keep_alive(stream.tcp());
-        let credentials = upstream.credentials.as_ref();
-        match upstream.scheme {
-            Scheme::Http | Scheme::Https => {
-                let prefix = connect::handshake(&mut stream, &target, credentials, deadline).await?;
-                stream = stream.with_prefix(prefix);
-            }
-            Scheme::Socks4 | Scheme::Socks4a => {
-                socks4::handshake(&mut stream, &target, credentials, deadline).await?;
-            }
-            Scheme::Socks5 | Scheme::Socks5h => {
-                socks5::handshake(&mut stream, &target, credentials, deadline).await?;
-            }
-        }
-        Ok(stream)
+        self.ask(stream, upstream, &target, deadline).await.map_err(|fault| chain::name_last(upstream, fault))
     }
 
     /// Connects for a plain HTTP request to a target: to an HTTP proxy, which takes it in absolute form, or through
@@ -190,6 +178,35 @@ impl Dialer {
     }
 
     async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
+        match upstream.via {
+            None => self.dial(upstream, deadline).await,
+            // In a box, so that who is dialled straight takes no room for it.
+            Some(_) => Box::pin(self.open_chain(upstream, deadline)).await,
+        }
+    }
+
+    /// Asks an upstream that is connected for a tunnel.
+    pub(crate) async fn ask(
+        &self,
+        mut stream: Stream,
+        upstream: &Endpoint,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Stream, Fault> {
+        let credentials = upstream.credentials.as_ref();
+        match upstream.scheme {
+            Scheme::Http | Scheme::Https => {
+                let prefix = connect::handshake(&mut stream, target, credentials, deadline).await?;
+                return Ok(stream.with_prefix(prefix));
+            }
+            Scheme::Socks4 | Scheme::Socks4a => socks4::handshake(&mut stream, target, credentials, deadline).await?,
+            Scheme::Socks5 | Scheme::Socks5h => socks5::handshake(&mut stream, target, credentials, deadline).await?,
+        }
+        Ok(stream)
+    }
+
+    /// Connects to an upstream without another one between.
+    pub(crate) async fn dial(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
         let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
         let tcp = dial::tcp(addresses, deadline).await?;
         if upstream.scheme != Scheme::Https {
@@ -200,8 +217,20 @@ impl Dialer {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
+    /// TLS with an upstream, over what others relay.
+    pub(crate) async fn secure(&self, upstream: &Endpoint, below: Stream, deadline: Instant) -> Result<Stream, Fault> {
+        let handshake = tls::handshake(&self.shared.tls, upstream, below);
+        let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
+        Ok(Stream::TlsInside(Box::new(stream)))
+    }
+
+    /// Whether addresses that are not of the public internet are refused.
+    pub(crate) const fn is_public_only(&self) -> bool {
+        self.public_only
+    }
+
     /// The target as this protocol names it: SOCKS 4 and 5 get addresses, the others names.
-    async fn resolved<'a>(
+    pub(crate) async fn resolved<'a>(
         &self,
         scheme: Scheme,
         target: &'a Target,
