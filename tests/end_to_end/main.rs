@@ -13,6 +13,7 @@ mod examples;
 mod explain;
 mod failover;
 mod formats;
+mod hedging;
 mod hostile_hundred;
 mod hostile_plugins;
 mod ingress;

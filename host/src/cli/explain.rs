@@ -106,9 +106,10 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(format!("  wants {}", it.wants.join(", ")));
     }
     for attempt in &it.attempts {
+        let hedge = if attempt.hedge { ", because the one before was slow" } else { "" };
         lines.push(at(
             attempt.picked_ms,
-            &format!("attempt {}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
+            &format!("attempt {}{hedge}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
         lines.push(end_of(attempt, it.duration_ms.is_some()));
     }

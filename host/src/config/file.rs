@@ -16,7 +16,7 @@ use super::fetch::{BrowserSection, FetchSection};
 use super::listeners::ListenerSection;
 use super::nearest::nearest;
 use super::plugins::PluginsSection;
-use super::retry::RetrySection;
+use super::retry::{HedgeSection, RetrySection};
 use super::size::Size;
 use super::sources::SourceSection;
 use super::users::{AccessSection, UserSection};
@@ -116,6 +116,9 @@ pub struct GatewaySection {
     /// How many attempts there may be beyond the first ones.
     #[serde(default)]
     pub retry: RetrySection,
+    /// When another proxy is asked because the first one is slow.
+    #[serde(default)]
+    pub hedge: HedgeSection,
     /// For a client to send its request's head.
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.

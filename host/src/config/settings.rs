@@ -245,6 +245,7 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         first_byte_timeout: span(written.first_byte_timeout, default.first_byte_timeout),
         retry_status: retry::statuses(written.retry_status.as_deref(), default.retry_status)?,
         retry: written.retry.meaning()?,
+        hedge: written.hedge.meaning()?,
         head_timeout: span(written.head_timeout, default.head_timeout),
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
         stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),

@@ -272,6 +272,16 @@ impl Engine {
         self.measures.retry_denied();
     }
 
+    /// Counts a hedge that was begun: whether it was answered before the attempt that it was begun for.
+    pub fn hedged(&self, won: bool) {
+        self.measures.hedged(won);
+    }
+
+    /// Counts a hedge that was not begun, because there were too many.
+    pub fn hedge_denied(&self) {
+        self.measures.hedge_denied();
+    }
+
     /// Gives a lease back with what came of it.
     pub fn settle(&self, mut lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         self.report(&mut lease, outcome, attempt);

@@ -57,6 +57,9 @@ pub struct AttemptRecord {
     pub number: u32,
     /// The member's URL, its password masked.
     pub proxy: String,
+    /// Whether it was begun while another attempt was slow.
+    #[serde(default)]
+    pub hedge: bool,
     /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-` and why.
     pub picked_by: String,
     /// When it was picked.
@@ -94,6 +97,7 @@ enum Came {
 struct Try {
     number: u32,
     endpoint: Arc<Endpoint>,
+    hedge: bool,
     way: Way,
     picked: Duration,
     ended: Option<Duration>,
@@ -143,7 +147,8 @@ impl History {
         if place.tries.len() < ATTEMPTS {
             let picked = now.since(place.began);
             let endpoint = Arc::clone(endpoint);
-            place.tries.push(Try { number: attempt.number, endpoint, way, picked, ended: None, came: Came::Open });
+            let Attempt { number, hedge, .. } = *attempt;
+            place.tries.push(Try { number, endpoint, hedge, way, picked, ended: None, came: Came::Open });
         }
     }
 
@@ -281,6 +286,7 @@ impl Try {
         AttemptRecord {
             number: self.number,
             proxy: self.endpoint.to_string(),
+            hedge: self.hedge,
             picked_by: self.way.as_str().to_owned(),
             picked_ms: milliseconds(self.picked),
             ended_ms: self.ended.map(milliseconds),

@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub retry_status: Vec<u16>,
     /// How many attempts there may be beyond the first ones.
     pub retry: RetryConfig,
+    /// When another upstream is asked because the first one is slow.
+    pub hedge: HedgeConfig,
     /// When a site has refused an upstream.
     pub bans: Vec<BanRule>,
     /// How long a client may take to send a head or a SOCKS handshake.
@@ -66,6 +68,7 @@ impl Default for GatewayConfig {
             first_byte_timeout: Duration::from_secs(5),
             retry_status: vec![502, 503, 504],
             retry: RetryConfig::default(),
+            hedge: HedgeConfig::default(),
             bans: Vec::new(),
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
@@ -93,5 +96,20 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         Self { share: 0.2, minimum: 100, window: Duration::from_secs(10) }
+    }
+}
+
+/// When another upstream is asked because the first one takes longer than it nearly always does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HedgeConfig {
+    /// Whether requests that say nothing of it are hedged.
+    pub always: bool,
+    /// How many hedges there may be, answered or not.
+    pub budget: RetryConfig,
+}
+
+impl Default for HedgeConfig {
+    fn default() -> Self {
+        Self { always: false, budget: RetryConfig { share: 0.1, minimum: 10, ..RetryConfig::default() } }
     }
 }

@@ -12,12 +12,14 @@
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays.
 //!
+//! - A request that is hedged asks another member as soon as the first one is slower than it nearly always is ([`hedge`]).
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
+pub(crate) mod hedge;
 mod trial;
 
 use std::future::{Future, pending};
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::fault::{Hurt, Retry};
+use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
@@ -35,6 +38,7 @@ use crate::bans::Case;
 use crate::config::GatewayConfig;
 use crate::wanted::Wanted;
 use budget::RetryBudget;
+use hedge::{Hedge, Hedging};
 pub(crate) use trial::{Evidence, Trial, Won};
 
 /// Whether a request may be sent again once an upstream has it.
@@ -44,6 +48,8 @@ pub(crate) enum Repeat {
     Unseen,
     /// After a fault: it is idempotent, and its body is at hand.
     AfterFault,
+    /// After a fault: nothing but a tunnel is asked for, which may be asked for twice at a time.
+    Dial,
     /// Also while the first attempt is unanswered: it is idempotent and has no body.
     Overtake,
 }
@@ -64,6 +70,7 @@ pub(crate) struct Means<'g> {
     pub(crate) engine: &'g Engine,
     pub(crate) config: &'g GatewayConfig,
     pub(crate) budget: &'g RetryBudget,
+    pub(crate) hedging: &'g Hedging,
 }
 
 /// A request on its way through upstreams.
@@ -71,11 +78,15 @@ pub(crate) struct Failover<'g> {
     engine: &'g Engine,
     config: &'g GatewayConfig,
     budget: &'g RetryBudget,
+    hedging: &'g Hedging,
     request: u64,
     target: &'g str,
     site: Symbol,
     wanted: Wanted,
     deadline: Instant,
+    /// What its attempts wait for, where that is measured.
+    waits: Option<Until>,
+    hedge: Hedge,
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
     fault: Option<Fault>,
@@ -117,15 +128,33 @@ enum Event<T> {
     Overtaken(Result<T, Fault>),
     /// The current attempt has been silent for too long.
     Silence,
+    /// The current attempt takes longer than its member nearly always does.
+    Slow,
 }
 
 impl<'g> Failover<'g> {
     pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
-        let Means { engine, config, budget } = means;
+        let Means { engine, config, budget, hedging } = means;
         let deadline = Instant::now() + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
-        Self { engine, config, budget, request, target, site, wanted, deadline, tried, suspects, fault: None }
+        let (waits, hedge, fault) = (None, Hedge::Never, None);
+        Self {
+            engine,
+            config,
+            budget,
+            hedging,
+            request,
+            target,
+            site,
+            wanted,
+            deadline,
+            waits,
+            hedge,
+            tried,
+            suspects,
+            fault,
+        }
     }
 
     /// The request as rules about bans see it.
@@ -154,6 +183,7 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
+        (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
         let first = self.next(&attempt);
         self.race_in_time(None, first, repeat, &attempt).await
     }
@@ -172,6 +202,7 @@ impl<'g> Failover<'g> {
         A: Future<Output = Result<T, Fault>>,
     {
         self.deadline += pause;
+        (self.waits, self.hedge) = (None, Hedge::Never);
         let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
         let next = self.next(&attempt);
         self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
@@ -197,6 +228,7 @@ impl<'g> Failover<'g> {
                 Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
             }
         };
+        self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         self.judge(result.as_ref().ok().filter(|won| won.answer.acquits_origin()).map(|won| won.latency));
         result
     }
@@ -234,12 +266,14 @@ impl<'g> Failover<'g> {
     {
         let mut patience = self.patience(repeat, current.as_ref());
         while current.is_some() || overtaken.is_some() {
+            let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
             let event = tokio::select! {
                 // The oldest has waited longest.
                 biased;
                 answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
                 answer = Running::answer(&mut current) => Event::Current(answer),
                 () = until(patience) => Event::Silence,
+                () = until(slow) => Event::Slow,
             };
             let (ended, answer) = match event {
                 Event::Silence => {
@@ -254,6 +288,13 @@ impl<'g> Failover<'g> {
                     }
                     continue;
                 }
+                Event::Slow => {
+                    if let Some(hedge) = self.begin_hedge(attempt) {
+                        patience = self.patience(repeat, Some(&hedge));
+                        overtaken = current.replace(hedge);
+                    }
+                    continue;
+                }
                 Event::Overtaken(answer) => (overtaken.take(), answer),
                 Event::Current(answer) => (current.take(), answer),
             };
@@ -262,10 +303,14 @@ impl<'g> Failover<'g> {
                 Ok(answer) => {
                     self.give_up(overtaken);
                     self.give_up(current);
-                    if trial.number > 1 {
+                    if trial.number > 1 && !trial.hedge {
                         self.budget.give_back();
                     }
-                    return Ok(Won { latency: trial.began.elapsed(), trial, answer });
+                    let latency = trial.began.elapsed();
+                    if let Some(until) = self.waits {
+                        self.hedging.answered(&trial, until, latency);
+                    }
+                    return Ok(Won { latency, trial, answer });
                 }
                 Err(fault) => {
                     let again = repeat.allows(fault.consequence().retry);
@@ -285,26 +330,38 @@ impl<'g> Failover<'g> {
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
-        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if number > self.wanted.attempts.unwrap_or(self.config.attempts) {
-            return None;
-        }
+        let number = self.number()?;
         if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
             self.engine.retry_denied();
             return None;
         }
-        let lease = match self.engine.acquire(&self.describe(number)) {
+        let running = self.begin(number, false, attempt);
+        if running.is_none() && number > 1 {
+            self.budget.give_back();
+        }
+        running
+    }
+
+    /// The number of the next attempt; none when they are used up.
+    fn number(&self) -> Option<u32> {
+        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        (number <= self.wanted.attempts.unwrap_or(self.config.attempts)).then_some(number)
+    }
+
+    /// Begins an attempt; none when nobody is left.
+    fn begin<F, A>(&mut self, number: u32, hedge: bool, attempt: &F) -> Option<Running<A>>
+    where
+        F: Fn(Arc<Endpoint>) -> A,
+    {
+        let lease = match self.engine.acquire(&Attempt { hedge, ..self.describe(number) }) {
             Ok(lease) => lease,
             Err(nobody) => {
-                if number > 1 {
-                    self.budget.give_back();
-                }
                 self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
                 return None;
             }
         };
         self.tried.push(lease.member().id);
-        let trial = Trial { lease, number, began: Instant::now() };
+        let trial = Trial { lease, number, began: Instant::now(), hedge };
         let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
         Some(Running { trial, future })
     }
@@ -319,6 +376,7 @@ impl<'g> Failover<'g> {
             stick: self.wanted.stick,
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
+            hedge: false,
         }
     }
 
@@ -343,11 +401,18 @@ impl<'g> Failover<'g> {
         }
     }
 
-    /// Ends an attempt that was not answered while another one was, or that has to make room.
+    /// Ends an attempt that was not answered while another one was, or that has to make room. It is suspected only when it
+    /// has used up its time.
     fn give_up<A>(&mut self, running: Option<Running<A>>) {
-        if let Some(Running { trial, future }) = running {
-            drop(future);
-            let silent = trial.began.elapsed();
+        let Some(Running { trial, future }) = running else { return };
+        drop(future);
+        let silent = trial.began.elapsed();
+        if let Some(until) = self.waits {
+            self.hedging.outlasted(&trial, until, silent);
+        }
+        if silent < trial.patience(self.config.connect_timeout) {
+            self.settle(trial, &Outcome::Neutral);
+        } else {
             self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
         }
     }

@@ -34,10 +34,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
-pub use config::{GatewayConfig, RetryConfig};
+pub use config::{GatewayConfig, HedgeConfig, RetryConfig};
 pub use door::Door;
 use failover::Means;
 use failover::budget::RetryBudget;
+use failover::hedge::Hedging;
 pub use idle::IdleConfig;
 use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
@@ -56,15 +57,16 @@ struct Parts {
     idle: IdleConnections,
     config: GatewayConfig,
     budget: RetryBudget,
+    hedging: Hedging,
 }
 
 impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        let budget = RetryBudget::new(config.retry);
+        let (budget, hedging) = (RetryBudget::new(config.retry), Hedging::new(config.hedge));
         let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }), door: Arc::default() }
+        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget, hedging }), door: Arc::default() }
     }
 
     /// The same gateway, as it is for clients that come in by this door.
@@ -110,7 +112,8 @@ impl Gateway {
     }
 
     pub(crate) fn means(&self) -> Means<'_> {
-        Means { engine: &self.parts.engine, config: &self.parts.config, budget: &self.parts.budget }
+        let Parts { engine, config, budget, hedging, .. } = &*self.parts;
+        Means { engine, config, budget, hedging }
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {

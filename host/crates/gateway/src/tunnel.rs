@@ -89,7 +89,7 @@ where
     let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let opened = Box::pin(
-        failover.run(Repeat::AfterFault, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
+        failover.run(Repeat::Dial, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
     )
     .await;
     let won = match opened {

@@ -295,6 +295,7 @@ fn expected(protocol: Protocol, behaviour: Behaviour) -> Expected {
         Behaviour::Dead => upstream(Stage::Connect, Kind::Refused, None),
         Behaviour::Healthy
         | Behaviour::Slow(_)
+        | Behaviour::Sluggish { .. }
         | Behaviour::CloseAfterConnect
         | Behaviour::StallAfterConnect
         | Behaviour::GarbageAfterConnect

@@ -29,6 +29,8 @@ pub struct Attempt<'a> {
     pub filter: Option<&'a Arc<Filter>>,
     /// Members that this request has tried.
     pub tried: &'a [MemberId],
+    /// Whether it is a hedge: begun while another attempt was slow.
+    pub hedge: bool,
 }
 
 /// A request that is over.

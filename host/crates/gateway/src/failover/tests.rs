@@ -57,7 +57,8 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     };
     let began = Instant::now();
     let asked = Mutex::new(Vec::new());
-    let means = Means { engine: &engine, config: &config, budget };
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget, hedging: &hedging };
     let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |endpoint| {

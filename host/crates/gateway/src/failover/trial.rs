@@ -12,6 +12,8 @@ pub(crate) struct Trial {
     pub(super) lease: Lease,
     pub(super) number: u32,
     pub(super) began: Instant,
+    /// Whether it was begun because another one was slow.
+    pub(super) hedge: bool,
 }
 
 /// The attempt that was answered.
