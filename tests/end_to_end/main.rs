@@ -9,6 +9,7 @@ mod chains;
 mod churn;
 mod commands;
 mod control;
+mod escalation;
 mod examples;
 mod explain;
 mod failover;

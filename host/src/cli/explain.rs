@@ -106,10 +106,11 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(format!("  wants {}", it.wants.join(", ")));
     }
     for attempt in &it.attempts {
+        let tier = attempt.tier.as_ref().map_or_else(String::new, |tier| format!(", tier {tier}"));
         let hedge = if attempt.hedge { ", because the one before was slow" } else { "" };
         lines.push(at(
             attempt.picked_ms,
-            &format!("attempt {}{hedge}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
+            &format!("attempt {}{hedge}{tier}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
         lines.push(end_of(attempt, it.duration_ms.is_some()));
     }
@@ -150,6 +151,7 @@ fn by(picked: &str) -> String {
         "site-plan" => "by the plan for this site".to_owned(),
         "view-plan" => "by the plan for what is wanted".to_owned(),
         "select" => "asked for each request".to_owned(),
+        "direct" => "without a proxy".to_owned(),
         "in-turn" => "everybody in turn".to_owned(),
         other => match other.strip_prefix("fallback-") {
             Some(why) => format!("everybody in turn instead (strategy: {why})"),

@@ -11,6 +11,7 @@ use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
+use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
 use super::listeners::ListenerSection;
@@ -119,6 +120,9 @@ pub struct GatewaySection {
     /// When another proxy is asked because the first one is slow.
     #[serde(default)]
     pub hedge: HedgeSection,
+    /// Through which tiers requests go.
+    #[serde(default)]
+    pub escalation: EscalationSection,
     /// For a client to send its request's head.
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.

@@ -118,7 +118,7 @@ pub struct Endpoint {
     pub scheme: Scheme,
     /// Its host.
     pub host: Host,
-    /// Its port, 1 to 65535.
+    /// Its port, 1 to 65535; 0 only of [`Endpoint::direct`].
     pub port: u16,
     /// What one proves to it.
     pub credentials: Option<Credentials>,
@@ -177,7 +177,23 @@ fn excerpt(text: &str) -> Box<str> {
     text.chars().take(60).collect::<String>().into()
 }
 
+/// The name of the way without a proxy.
+const DIRECT: &str = "direct";
+
 impl Endpoint {
+    /// No proxy at all: the way straight to the origin, where something has to stand for it among those through proxies. No
+    /// text means it.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self { scheme: Scheme::Socks5h, host: Host::Name(DIRECT.into()), port: 0, credentials: None, via: None }
+    }
+
+    /// Whether it is the way straight to the origin.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.port == 0
+    }
+
     /// What makes it the same proxy as another.
     #[must_use]
     pub fn key(&self) -> EndpointKey {
@@ -198,6 +214,9 @@ impl Endpoint {
     }
 
     fn url(&self, password: &impl Fn(&Secret) -> String) -> String {
+        if self.is_direct() {
+            return DIRECT.to_owned();
+        }
         let credentials = self.credentials.as_ref().map_or_else(String::new, |credentials| {
             format!("{}:{}@", encode(&credentials.username), password(&credentials.password))
         });
@@ -369,6 +388,15 @@ mod tests {
         assert_eq!(endpoint.to_url(), "http://user:hunter2@1.2.3.4:8080");
         assert!(!format!("{endpoint:?}").contains("hunter2"));
         assert_eq!(endpoint.key().to_string(), "http://user@1.2.3.4:8080");
+    }
+
+    #[test]
+    fn no_proxy_is_the_way_without_one() {
+        assert_eq!(Endpoint::direct().to_string(), "direct");
+        assert!(Endpoint::direct().is_direct() && !parse("socks5h://direct").is_direct());
+        for text in ["direct", "socks5h://direct:0"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod banning;
+mod direct;
 mod explain;
 mod plugins;
 
@@ -121,6 +122,8 @@ pub struct Engine {
     history: History,
     bans: Bans,
     requests: AtomicU64,
+    /// What stands for the way without a member.
+    direct: Arc<Member>,
 }
 
 impl Engine {
@@ -166,6 +169,7 @@ impl Engine {
             history: History::new(config.history),
             bans: Bans::new(config.ban_share),
             requests: AtomicU64::new(0),
+            direct: Arc::new(direct::member()),
         }))
     }
 
@@ -434,6 +438,9 @@ impl Engine {
     }
 
     fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
+        if lease.member().endpoint.is_direct() {
+            return direct::record(lease, outcome, self.clock.now());
+        }
         self.observe(lease, outcome, site);
         let now = self.clock.now();
         if lease.report(outcome, now) {

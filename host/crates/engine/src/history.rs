@@ -60,7 +60,10 @@ pub struct AttemptRecord {
     /// Whether it was begun while another attempt was slow.
     #[serde(default)]
     pub hedge: bool,
-    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-` and why.
+    /// The tier that it was made in, where requests escalate.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, `direct`, or `fallback-` and why.
     pub picked_by: String,
     /// When it was picked.
     pub picked_ms: f64,
@@ -98,6 +101,7 @@ struct Try {
     number: u32,
     endpoint: Arc<Endpoint>,
     hedge: bool,
+    tier: Option<Arc<str>>,
     way: Way,
     picked: Duration,
     ended: Option<Duration>,
@@ -148,7 +152,8 @@ impl History {
             let picked = now.since(place.began);
             let endpoint = Arc::clone(endpoint);
             let Attempt { number, hedge, .. } = *attempt;
-            place.tries.push(Try { number, endpoint, hedge, way, picked, ended: None, came: Came::Open });
+            let tier = attempt.tier.map(Arc::clone);
+            place.tries.push(Try { number, endpoint, hedge, tier, way, picked, ended: None, came: Came::Open });
         }
     }
 
@@ -287,6 +292,7 @@ impl Try {
             number: self.number,
             proxy: self.endpoint.to_string(),
             hedge: self.hedge,
+            tier: self.tier.as_deref().map(str::to_owned),
             picked_by: self.way.as_str().to_owned(),
             picked_ms: milliseconds(self.picked),
             ended_ms: self.ended.map(milliseconds),

@@ -28,6 +28,7 @@ pub use clock::Clock;
 pub use engine::{Attempt, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
+pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use writer::Admissions;

@@ -13,13 +13,16 @@
 //!   origin is innocent, and the first upstream pays.
 //!
 //! - A request that is hedged asks another member as soon as the first one is slower than it nearly always is ([`hedge`]).
+//! - Where there are tiers, attempts go through them from the first to the last ([`escalation`]).
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
+pub(crate) mod escalation;
 pub(crate) mod hedge;
+mod suspects;
 mod trial;
 
 use std::future::{Future, pending};
@@ -27,10 +30,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::fault::{Hurt, Retry};
+use proxywhirl_core::fault::Retry;
 use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -38,7 +41,9 @@ use crate::bans::Case;
 use crate::config::GatewayConfig;
 use crate::wanted::Wanted;
 use budget::RetryBudget;
+use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
+use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Won};
 
 /// Whether a request may be sent again once an upstream has it.
@@ -71,6 +76,7 @@ pub(crate) struct Means<'g> {
     pub(crate) config: &'g GatewayConfig,
     pub(crate) budget: &'g RetryBudget,
     pub(crate) hedging: &'g Hedging,
+    pub(crate) escalation: Option<&'g Escalation>,
 }
 
 /// A request on its way through upstreams.
@@ -79,6 +85,8 @@ pub(crate) struct Failover<'g> {
     config: &'g GatewayConfig,
     budget: &'g RetryBudget,
     hedging: &'g Hedging,
+    escalation: Option<&'g Escalation>,
+    climb: Climb,
     request: u64,
     target: &'g str,
     site: Symbol,
@@ -90,19 +98,6 @@ pub(crate) struct Failover<'g> {
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
     fault: Option<Fault>,
-}
-
-/// A use whose blame depends on how the request ends.
-struct Suspect {
-    trial: Trial,
-    charge: Charge,
-}
-
-enum Charge {
-    /// It failed, by its own fault or by the origin's.
-    Failed(Fault),
-    /// It was silent for so long when it was given up.
-    Silent(Duration),
 }
 
 /// An attempt that is under way.
@@ -134,16 +129,19 @@ enum Event<T> {
 
 impl<'g> Failover<'g> {
     pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
-        let Means { engine, config, budget, hedging } = means;
+        let Means { engine, config, budget, hedging, escalation } = means;
         let deadline = Instant::now() + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
+        let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
         let (waits, hedge, fault) = (None, Hedge::Never, None);
         Self {
             engine,
             config,
             budget,
             hedging,
+            escalation,
+            climb,
             request,
             target,
             site,
@@ -233,26 +231,6 @@ impl<'g> Failover<'g> {
         result
     }
 
-    /// Gives the lease of an attempt back with what became of it.
-    pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
-        let Trial { lease, number, .. } = trial;
-        self.engine.settle(lease, outcome, &self.describe(number));
-    }
-
-    /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
-    pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
-        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
-    }
-
-    /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
-    pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
-        let outcome = match fault.consequence().hurt {
-            Hurt::Yes => Outcome::Failure(fault.clone()),
-            Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
-        };
-        self.settle(trial, &outcome);
-    }
-
     async fn race<T, F, A>(
         &mut self,
         mut overtaken: Option<Running<A>>,
@@ -303,13 +281,7 @@ impl<'g> Failover<'g> {
                 Ok(answer) => {
                     self.give_up(overtaken);
                     self.give_up(current);
-                    if trial.number > 1 && !trial.hedge {
-                        self.budget.give_back();
-                    }
-                    let latency = trial.began.elapsed();
-                    if let Some(until) = self.waits {
-                        self.hedging.answered(&trial, until, latency);
-                    }
+                    let latency = self.won(&trial);
                     return Ok(Won { latency, trial, answer });
                 }
                 Err(fault) => {
@@ -323,6 +295,21 @@ impl<'g> Failover<'g> {
             }
         }
         Err(self.fault.take().unwrap_or_else(|| Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts")))
+    }
+
+    /// Learns from the attempt that was answered; how long it took.
+    fn won(&self, trial: &Trial) -> Duration {
+        if trial.number > 1 && !trial.hedge {
+            self.budget.give_back();
+        }
+        let latency = trial.began.elapsed();
+        if let Some(until) = self.waits {
+            self.hedging.answered(trial, until, latency);
+        }
+        if let Some(escalation) = self.escalation {
+            escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
+        }
+        latency
     }
 
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
@@ -353,15 +340,9 @@ impl<'g> Failover<'g> {
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
-        let lease = match self.engine.acquire(&Attempt { hedge, ..self.describe(number) }) {
-            Ok(lease) => lease,
-            Err(nobody) => {
-                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
-                return None;
-            }
-        };
+        let lease = self.acquire(number, hedge)?;
         self.tried.push(lease.member().id);
-        let trial = Trial { lease, number, began: Instant::now(), hedge };
+        let trial = Trial { lease, number, began: Instant::now(), hedge, tier: self.climb.tier };
         let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
         Some(Running { trial, future })
     }
@@ -377,6 +358,7 @@ impl<'g> Failover<'g> {
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
             hedge: false,
+            tier: None,
         }
     }
 
@@ -386,68 +368,6 @@ impl<'g> Failover<'g> {
         let patience = running.trial.patience(self.config.connect_timeout);
         Some(running.trial.began + patience)
     }
-
-    /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
-    pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
-        let hurt = fault.consequence().hurt;
-        if hurt != Hurt::Yes {
-            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
-        }
-        self.note(fault.clone());
-        match hurt {
-            Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
-            Hurt::No => self.settle(trial, &Outcome::Neutral),
-            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
-        }
-    }
-
-    /// Ends an attempt that was not answered while another one was, or that has to make room. It is suspected only when it
-    /// has used up its time.
-    fn give_up<A>(&mut self, running: Option<Running<A>>) {
-        let Some(Running { trial, future }) = running else { return };
-        drop(future);
-        let silent = trial.began.elapsed();
-        if let Some(until) = self.waits {
-            self.hedging.outlasted(&trial, until, silent);
-        }
-        if silent < trial.patience(self.config.connect_timeout) {
-            self.settle(trial, &Outcome::Neutral);
-        } else {
-            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
-        }
-    }
-
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
-    fn judge(&mut self, winner: Option<Duration>) {
-        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
-            match (charge, winner) {
-                (_, None) => self.settle(trial, &Outcome::Neutral),
-                // It was told when it happened.
-                (Charge::Failed(fault), Some(_)) => {
-                    self.engine.convict(trial.lease, fault, &self.describe(trial.number))
-                }
-                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
-            }
-        }
-    }
-
-    /// Keeps the fault that went furthest: it says most about why the request failed.
-    fn note(&mut self, fault: Fault) {
-        if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
-            self.fault = Some(fault);
-        }
-    }
-}
-
-/// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,
-/// because then the origin was not slow.
-fn verdict(silent: Duration, latency: Duration) -> Outcome {
-    if latency.saturating_mul(2) >= silent {
-        return Outcome::Neutral;
-    }
-    let detail =
-        format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
-    Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
 }
 
 /// Waits until then; for ever when there is no such time.

@@ -10,6 +10,7 @@ pub mod access;
 mod bans;
 mod config;
 mod dechunk;
+mod direct;
 mod door;
 mod failover;
 mod forward;
@@ -34,10 +35,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
-pub use config::{GatewayConfig, HedgeConfig, RetryConfig};
+pub use config::{EscalationConfig, GatewayConfig, HedgeConfig, RetryConfig, Tier, Way};
 pub use door::Door;
 use failover::Means;
 use failover::budget::RetryBudget;
+use failover::escalation::Escalation;
 use failover::hedge::Hedging;
 pub use idle::IdleConfig;
 use idle::IdleConnections;
@@ -58,6 +60,7 @@ struct Parts {
     config: GatewayConfig,
     budget: RetryBudget,
     hedging: Hedging,
+    escalation: Option<Escalation>,
 }
 
 impl Gateway {
@@ -65,8 +68,12 @@ impl Gateway {
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
         let (budget, hedging) = (RetryBudget::new(config.retry), Hedging::new(config.hedge));
+        let escalation = Escalation::new(config.escalation.clone());
         let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget, hedging }), door: Arc::default() }
+        Self {
+            parts: Arc::new(Parts { engine, dialer, idle, config, budget, hedging, escalation }),
+            door: Arc::default(),
+        }
     }
 
     /// The same gateway, as it is for clients that come in by this door.
@@ -112,8 +119,8 @@ impl Gateway {
     }
 
     pub(crate) fn means(&self) -> Means<'_> {
-        let Parts { engine, config, budget, hedging, .. } = &*self.parts;
-        Means { engine, config, budget, hedging }
+        let Parts { engine, config, budget, hedging, escalation, .. } = &*self.parts;
+        Means { engine, config, budget, hedging, escalation: escalation.as_ref() }
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {

@@ -88,10 +88,8 @@ where
     let name = record.target.clone();
     let mut failover = Failover::new(gateway.means(), record.request, &name, record.wanted.clone());
     // On the heap, because the tunnel that follows may live for days and needs none of it.
-    let opened = Box::pin(
-        failover.run(Repeat::Dial, |endpoint| async move { gateway.dialer().tunnel(&endpoint, target).await }),
-    )
-    .await;
+    let opened =
+        Box::pin(failover.run(Repeat::Dial, |endpoint| async move { gateway.tunnel(&endpoint, target).await })).await;
     let won = match opened {
         Ok(won) => won,
         Err(fault) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,6 +173,29 @@ impl Dialer {
         Ok(Forward { stream, form })
     }
 
+    /// Connects to a target without any upstream. All its addresses must be permitted; nothing is dialled that was not.
+    ///
+    /// # Errors
+    /// The origin's fault, which may be that it has an address that is not permitted.
+    pub async fn straight(
+        &self,
+        target: &Target,
+        permits: impl Fn(IpAddr) -> Result<(), String>,
+    ) -> Result<Stream, Fault> {
+        let deadline = self.deadline();
+        let addresses = dial::lookup(&self.shared.resolver, Side::Origin, &target.host, target.port, deadline).await?;
+        let denied = |why: String| Fault::new(Side::Origin, Stage::Resolve, Kind::Denied, why);
+        addresses.iter().try_for_each(|address| permits(address.ip().to_canonical())).map_err(denied)?;
+        match dial::tcp(addresses, deadline).await {
+            Ok(tcp) => {
+                dial::keep_alive(&tcp);
+                Ok(Stream::Tcp(tcp))
+            }
+            Err(fault) if fault.side == Side::Upstream => Err(Fault { side: Side::Origin, ..fault }),
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.connect_timeout
     }
@@ -243,12 +266,7 @@ impl Dialer {
         if !by_us {
             return Ok(Cow::Borrowed(target));
         }
-        let addresses = within(deadline, Side::Origin, Stage::Resolve, async {
-            self.shared.resolver.resolve(&target.host, target.port).await.map_err(|error| {
-                Fault::new(Side::Origin, Stage::Resolve, Kind::NotFound, format!("{}: {error}", target.host))
-            })
-        })
-        .await?;
+        let addresses = dial::lookup(&self.shared.resolver, Side::Origin, &target.host, target.port, deadline).await?;
         // Few proxies reach IPv6, and SOCKS 4 cannot name it.
         let address = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
         match address {

@@ -31,6 +31,8 @@ pub struct Attempt<'a> {
     pub tried: &'a [MemberId],
     /// Whether it is a hedge: begun while another attempt was slow.
     pub hedge: bool,
+    /// The tier that it is made in, where requests escalate.
+    pub tier: Option<&'a Arc<str>>,
 }
 
 /// A request that is over.

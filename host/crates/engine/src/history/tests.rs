@@ -19,6 +19,7 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         filter: None,
         tried: &[],
         hedge: false,
+        tier: None,
     }
 }
 

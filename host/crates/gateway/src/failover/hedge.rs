@@ -100,11 +100,7 @@ impl Failover<'_> {
     }
 
     /// When another member is asked as well.
-    pub(super) fn hedge_at<A>(
-        &self,
-        overtaken: Option<&Running<A>>,
-        current: Option<&Running<A>>,
-    ) -> Option<Instant> {
+    pub(super) fn hedge_at<A>(&self, overtaken: Option<&Running<A>>, current: Option<&Running<A>>) -> Option<Instant> {
         let running = current.filter(|_| self.hedge == Hedge::Open && overtaken.is_none())?;
         let delay = self.hedging.delay(running.trial.member(), self.waits?)?;
         Some(running.trial.began + delay)

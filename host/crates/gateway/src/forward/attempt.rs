@@ -45,7 +45,7 @@ pub(super) async fn attempt(
             result => return result.map(|(answer, after)| Answered { inbound, form, answer, after }),
         }
     }
-    let Forward { stream, form } = gateway.dialer().forward(endpoint, &asked.target).await?;
+    let Forward { stream, form } = gateway.forward(endpoint, &asked.target).await?;
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
     Ok(Answered { inbound, form, answer, after })

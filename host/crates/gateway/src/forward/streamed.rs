@@ -32,9 +32,8 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let reached = failover
-        .run(Repeat::Unseen, |endpoint| async move { gateway.dialer().forward(&endpoint, &asked.target).await })
-        .await;
+    let reached =
+        failover.run(Repeat::Unseen, |endpoint| async move { gateway.forward(&endpoint, &asked.target).await }).await;
     // The latency is that of the dial: the rest is the client's own speed.
     let Won { trial, latency, answer: Forward { stream, form } } = match reached {
         Ok(won) => won,

@@ -51,7 +51,7 @@ async fn run(seed: u64, config: HedgeConfig, wanted: Wanted, latency: impl Fn(u1
     }
     let (gateway, hedging) = (GatewayConfig::default(), Hedging::new(config));
     let budget = RetryBudget::new(gateway.retry);
-    let means = Means { engine: &engine, config: &gateway, budget: &budget, hedging: &hedging };
+    let means = Means { engine: &engine, config: &gateway, budget: &budget, hedging: &hedging, escalation: None };
     let (uses, mut took, mut attempts) = (AtomicU64::new(0), Vec::new(), 0);
     for request in 1..=REQUESTS {
         let began = Instant::now();
