@@ -86,6 +86,8 @@ async fn a_site_that_refuses_gets_the_next_tier_and_begins_there() {
     // The origin is on this machine, where nobody goes straight to.
     assert_eq!(exit(&gateway, "http", &http, &[]), "127.3.0.1");
     assert_eq!(tiers(&gateway), ["direct", "tag:cheap"]);
+    let first = gateway.command(&["requests", "-n", "1", "--json"]).stdout;
+    assert!(!first.contains("\"counted\":true"), "{first}");
     assert_eq!(exit(&gateway, "socks5h", &https, &[]), "127.3.0.1");
     assert_eq!(tiers(&gateway), ["tag:cheap"], "it was forgotten what the site needs");
     gateway.world.upstreams()[0].set_behaviour(Behaviour::AnswerStatus(403)).await.unwrap();
@@ -94,6 +96,9 @@ async fn a_site_that_refuses_gets_the_next_tier_and_begins_there() {
     let number: Value = serde_json::from_str(&gateway.command(&["requests", "-n", "1", "--json"]).stdout).unwrap();
     let explained = gateway.command(&["explain", &number[0]["request"].to_string()]).stdout;
     assert!(explained.contains("attempt 2, tier tag:dear, by "), "{explained}");
+    assert!(!explained.contains("wants tag"), "it is the tier that wants it: {explained}");
+    let would = gateway.command(&["explain", &http]).stdout;
+    assert!(would.contains("tiers of their own: direct, tag:cheap, tag:dear"), "{would}");
     assert_eq!(exit(&gateway, "http", &http, &[]), "127.3.0.2");
     assert_eq!(tiers(&gateway), ["tag:dear"]);
 }

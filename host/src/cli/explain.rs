@@ -90,6 +90,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         let members = count(tier.members as u64, "member", "members");
         format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)
     }));
+    if !it.escalation.is_empty() {
+        lines.push(format!("  attempts go through tiers of their own: {}", it.escalation.join(", ")));
+    }
     if it.sticky {
         lines.push("  a session stays with its member".to_owned());
     }

@@ -31,7 +31,7 @@ use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
 use crate::bans::Bans;
 use crate::bus::{Bus, Subscription};
-pub use attempt::{Attempt, Completion, NoLease};
+pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::Ban;
 pub use explain::{Explanation, TierWords};
 
@@ -222,8 +222,9 @@ impl Engine {
     pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let filter = attempt.filter.map(|filter| &**filter);
+        let admitted = attempt.admitted();
+        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: admitted };
+        let filter = admitted.map(|filter| &**filter);
         let mut shut_out = self.bans.of(attempt.target, now);
         let tried = if shut_out.is_empty() {
             attempt.tried

@@ -152,7 +152,7 @@ impl History {
             let picked = now.since(place.began);
             let endpoint = Arc::clone(endpoint);
             let Attempt { number, hedge, .. } = *attempt;
-            let tier = attempt.tier.map(Arc::clone);
+            let tier = attempt.tier.map(|tier| Arc::clone(tier.name));
             place.tries.push(Try { number, endpoint, hedge, tier, way, picked, ended: None, came: Came::Open });
         }
     }

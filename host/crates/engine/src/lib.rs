@@ -25,7 +25,9 @@ pub mod swap;
 mod writer;
 
 pub use clock::Clock;
-pub use engine::{Attempt, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
+pub use engine::{
+    Attempt, AttemptTier, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords,
+};
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use strategy::registrable;

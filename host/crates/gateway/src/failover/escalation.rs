@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_engine::{Attempt, registrable};
+use proxywhirl_engine::{Attempt, AttemptTier, registrable};
 use tokio::time::Instant;
 
 use super::Failover;
@@ -132,22 +132,24 @@ impl Failover<'_> {
 
     /// A member of a tier, or why there is none.
     fn of_tier(&self, tier: &Tier, number: u32, hedge: bool) -> Result<Lease, String> {
-        let attempt = Attempt { hedge, tier: Some(&tier.name), ..self.describe(number) };
+        let of = |filter| AttemptTier { name: &tier.name, filter };
+        let own = self.wanted.filter.as_ref();
+        let attempt = Attempt { hedge, tier: Some(of(own)), ..self.describe(number) };
         match &tier.way {
-            Way::Direct if self.wanted.filter.is_some() => Err("direct is no proxy as is wanted".to_owned()),
+            Way::Direct if own.is_some() => Err("direct is no proxy as is wanted".to_owned()),
             Way::Direct => {
                 self.engine.acquire_direct(&attempt).ok_or_else(|| "direct was tried, or is banned".to_owned())
             }
             Way::Pool(None) => self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string()),
             Way::Pool(Some(only)) => {
-                let both = match &self.wanted.filter {
+                let both = match own {
                     None => Some(Arc::clone(only)),
                     Some(own) => own.and(only).map(Arc::new),
                 };
                 let Some(filter) = both else {
                     return Err(format!("no proxy can be what is wanted and of the tier {}", tier.name));
                 };
-                let attempt = Attempt { filter: Some(&filter), ..attempt };
+                let attempt = Attempt { tier: Some(of(Some(&filter))), ..attempt };
                 self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string())
             }
         }
