@@ -43,11 +43,8 @@ impl Failover<'_> {
 
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
-        let hurt = match fault.consequence().hurt {
-            // Without a proxy, nobody else can be to blame than the origin.
-            _ if trial.endpoint().is_direct() => Hurt::No,
-            hurt => hurt,
-        };
+        // Without a proxy, nobody else can be to blame than the origin.
+        let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
         }
