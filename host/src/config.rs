@@ -8,6 +8,7 @@ pub mod bans;
 pub mod catalogue;
 pub mod check;
 pub mod control;
+pub mod escalation;
 pub mod events;
 pub mod fetch;
 pub mod file;

@@ -161,6 +161,12 @@ impl Live {
         Ok(Grammar::default().introduce(user, "", limits)?.wanted)
     }
 
+    /// The tiers that attempts go through, by their names.
+    #[must_use]
+    pub fn tiers(&self) -> Vec<String> {
+        self.in_force().settings.gateway.escalation.tiers.iter().map(|tier| tier.name.to_string()).collect()
+    }
+
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn metrics(&self) -> String {

@@ -90,6 +90,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         let members = count(tier.members as u64, "member", "members");
         format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)
     }));
+    if !it.escalation.is_empty() {
+        lines.push(format!("  attempts go through tiers of their own: {}", it.escalation.join(", ")));
+    }
     if it.sticky {
         lines.push("  a session stays with its member".to_owned());
     }
@@ -111,9 +114,11 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(format!("  wants {}", it.wants.join(", ")));
     }
     for attempt in &it.attempts {
+        let tier = attempt.tier.as_ref().map_or_else(String::new, |tier| format!(", tier {tier}"));
+        let hedge = if attempt.hedge { ", because the one before was slow" } else { "" };
         lines.push(at(
             attempt.picked_ms,
-            &format!("attempt {}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
+            &format!("attempt {}{hedge}{tier}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
         lines.extend(stages_of(attempt));
         lines.push(end_of(attempt, it.duration_ms.is_some()));
@@ -177,6 +182,7 @@ fn by(picked: &str) -> String {
         "site-plan" => "by the plan for this site".to_owned(),
         "view-plan" => "by the plan for what is wanted".to_owned(),
         "select" => "asked for each request".to_owned(),
+        "direct" => "without a proxy".to_owned(),
         "in-turn" => "everybody in turn".to_owned(),
         other => match other.strip_prefix("fallback-") {
             Some(why) => format!("everybody in turn instead (strategy: {why})"),

@@ -11,12 +11,13 @@ use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
+use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
 use super::listeners::ListenerSection;
 use super::nearest::nearest;
 use super::plugins::PluginsSection;
-use super::retry::RetrySection;
+use super::retry::{HedgeSection, RetrySection};
 use super::size::Size;
 use super::sources::SourceSection;
 use super::users::{AccessSection, UserSection};
@@ -118,6 +119,12 @@ pub struct GatewaySection {
     /// How many attempts there may be beyond the first ones.
     #[serde(default)]
     pub retry: RetrySection,
+    /// When another proxy is asked because the first one is slow.
+    #[serde(default)]
+    pub hedge: HedgeSection,
+    /// Through which tiers requests go.
+    #[serde(default)]
+    pub escalation: EscalationSection,
     /// For a client to send its request's head.
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.

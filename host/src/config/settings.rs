@@ -236,15 +236,19 @@ fn history(written: Option<usize>) -> Result<usize, String> {
 fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
     let default = GatewayConfig::default();
     let max_head = at_least_one("gateway.max_head", written.max_head, default.max_head)?;
+    let attempts = at_least_one("gateway.attempts", written.attempts, default.attempts)?;
+    let limits = Limits { attempts, deadline: span(written.request_deadline, default.request_deadline) };
     Ok(GatewayConfig {
-        attempts: at_least_one("gateway.attempts", written.attempts, default.attempts)?,
+        attempts,
         connect_timeout: span(written.connect_timeout, default.connect_timeout),
         response_timeout: span(written.response_timeout, default.response_timeout),
-        request_deadline: span(written.request_deadline, default.request_deadline),
+        request_deadline: limits.deadline,
         first_flight: first_flight(written.first_flight, default.first_flight)?,
         first_byte_timeout: span(written.first_byte_timeout, default.first_byte_timeout),
         retry_status: retry::statuses(written.retry_status.as_deref(), default.retry_status)?,
         retry: written.retry.meaning()?,
+        hedge: written.hedge.meaning()?,
+        escalation: written.escalation.meaning(limits)?,
         head_timeout: span(written.head_timeout, default.head_timeout),
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
         stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),

@@ -24,6 +24,7 @@ pub mod select;
 pub mod store;
 pub mod symbol;
 pub mod tag;
+pub mod tail;
 pub mod time;
 pub mod verdict;
 pub mod window;

@@ -11,6 +11,7 @@ use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
 use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
+use crate::tail::Tail;
 use crate::time::Timestamp;
 
 /// How much longer than three times the usual somebody may take: a TCP segment that was lost is sent again after one
@@ -56,6 +57,15 @@ pub struct Statistics {
     pub last_used: Timestamp,
 }
 
+/// What a use waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Until {
+    /// That its tunnel is open: dial and handshake.
+    Tunnel,
+    /// The first byte of the answer to a forwarded request.
+    Answer,
+}
+
 /// The live state of a member.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -65,6 +75,8 @@ pub struct Live {
     failures: AtomicU64,
     last_used: AtomicU64,
     latency: Ewma,
+    tunnels: Tail,
+    answers: Tail,
     /// The truth about the breaker. Held for a few instructions, never across an `.await`.
     breaker: Mutex<Guarded>,
     /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
@@ -130,6 +142,15 @@ impl Live {
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
         self.latency.get()
+    }
+
+    /// The 95th percentile of how long it takes.
+    #[must_use]
+    pub const fn tail(&self, until: Until) -> &Tail {
+        match until {
+            Until::Tunnel => &self.tunnels,
+            Until::Answer => &self.answers,
+        }
     }
 
     /// The share of the last 100 outcomes since its breaker closed last that went well; none without any.

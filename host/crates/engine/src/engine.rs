@@ -7,6 +7,7 @@
 mod attempt;
 mod banning;
 mod configuring;
+mod direct;
 mod explain;
 mod plugins;
 
@@ -31,7 +32,7 @@ use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
 use crate::bans::{self, Bans};
 use crate::bus::{Bus, Subscription};
-pub use attempt::{Attempt, Completion, NoLease};
+pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
 pub use explain::{Explanation, TierWords};
@@ -123,6 +124,8 @@ pub struct Engine {
     history: History,
     bans: Arc<Bans>,
     requests: AtomicU64,
+    /// What stands for the way without a member.
+    direct: Arc<Member>,
 }
 
 impl Engine {
@@ -174,6 +177,7 @@ impl Engine {
             history: History::new(config.history),
             bans,
             requests: AtomicU64::new(0),
+            direct: Arc::new(direct::member()),
         }))
     }
 
@@ -226,8 +230,9 @@ impl Engine {
     pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
         let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let filter = attempt.filter.map(|filter| &**filter);
+        let admitted = attempt.admitted();
+        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: admitted };
+        let filter = admitted.map(|filter| &**filter);
         let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let tried = if shut_out.is_empty() {
             attempt.tried
@@ -280,6 +285,16 @@ impl Engine {
     /// Counts an attempt that was not begun, because too many before it were in vain.
     pub fn retry_denied(&self) {
         self.measures.retry_denied();
+    }
+
+    /// Counts a hedge that was begun: whether it was answered before the attempt that it was begun for.
+    pub fn hedged(&self, won: bool) {
+        self.measures.hedged(won);
+    }
+
+    /// Counts a hedge that was not begun, because there were too many.
+    pub fn hedge_denied(&self) {
+        self.measures.hedge_denied();
     }
 
     /// Gives a lease back with what came of it.
@@ -434,6 +449,9 @@ impl Engine {
     }
 
     fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
+        if lease.member().endpoint.is_direct() {
+            return direct::record(lease, outcome, self.clock.now());
+        }
         self.observe(lease, outcome, site);
         let now = self.clock.now();
         if lease.report(outcome, now) {

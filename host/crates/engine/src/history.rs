@@ -65,7 +65,13 @@ pub struct AttemptRecord {
     pub number: u32,
     /// The member's URL, its password masked.
     pub proxy: String,
-    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-` and why.
+    /// Whether it was begun while another attempt was slow.
+    #[serde(default)]
+    pub hedge: bool,
+    /// The tier that it was made in, where requests escalate.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, `direct`, or `fallback-` and why.
     pub picked_by: String,
     /// When it was picked.
     pub picked_ms: f64,
@@ -139,6 +145,8 @@ enum Came {
 struct Try {
     number: u32,
     endpoint: Arc<Endpoint>,
+    hedge: bool,
+    tier: Option<Arc<str>>,
     way: Way,
     picked: Duration,
     stages: Stages,
@@ -215,8 +223,10 @@ impl History {
             if place.tries.len() < ATTEMPTS {
                 let picked = now.since(place.began);
                 let endpoint = Arc::clone(endpoint);
+                let Attempt { number, hedge, .. } = *attempt;
+                let tier = attempt.tier.map(|tier| Arc::clone(tier.name));
                 let (stages, ended, came) = (Stages::default(), None, Came::Open);
-                place.tries.push(Try { number: attempt.number, endpoint, way, picked, stages, ended, came });
+                place.tries.push(Try { number, endpoint, hedge, tier, way, picked, stages, ended, came });
             }
         });
     }
@@ -411,6 +421,8 @@ impl Try {
         AttemptRecord {
             number: self.number,
             proxy: self.endpoint.to_string(),
+            hedge: self.hedge,
+            tier: self.tier.as_deref().map(str::to_owned),
             picked_by: self.way.as_str().to_owned(),
             picked_ms: milliseconds(self.picked),
             dialled_ms: after(self.stages.dialled),

@@ -26,11 +26,12 @@ mod writer;
 
 pub use clock::Clock;
 pub use engine::{
-    Attempt, Ban, BanInForce, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords,
-    Tuning,
+    Attempt, AttemptTier, Ban, BanInForce, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError,
+    TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
+pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use writer::Admissions;

@@ -40,7 +40,7 @@ use driver::Driver;
 use selection::Selection;
 pub(crate) use selection::{Ask, Choice, Way};
 use sites::Sites;
-pub(crate) use sites::registrable;
+pub use sites::registrable;
 use swap::Swap;
 
 /// Observations that wait for the strategy at the most; more in a second are dropped, which costs a strategy precision

@@ -109,6 +109,11 @@ impl Access {
         self.destinations.permits(target)
     }
 
+    /// Whether a rule forbids the destination, whatever others allow.
+    pub(crate) fn forbids(&self, target: &Target) -> bool {
+        self.destinations.forbids(target)
+    }
+
     /// Finds out who a client is; nobody where nobody is asked.
     pub(crate) async fn identify(
         &self,

@@ -189,7 +189,7 @@ fn is_quiet(stream: &mut Stream) -> bool {
     match stream {
         // Asks the system only when the runtime has heard of something.
         Stream::Tcp(tcp) => tcp.try_read(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-        Stream::Tls(_) | Stream::Prefixed(_) => {
+        Stream::Tls(_) | Stream::TlsInside(_) | Stream::Prefixed(_) => {
             let mut context = Context::from_waker(Waker::noop());
             Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
         }

@@ -10,6 +10,7 @@ pub mod access;
 mod bans;
 mod config;
 mod dechunk;
+mod direct;
 mod door;
 mod doorway;
 mod explained;
@@ -36,11 +37,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
-pub use config::{GatewayConfig, RetryConfig};
+pub use config::{EscalationConfig, GatewayConfig, HedgeConfig, RetryConfig, Tier, Way};
 pub use door::Door;
 pub use doorway::Doorway;
 use failover::Means;
 use failover::budget::RetryBudget;
+use failover::escalation::Escalation;
+use failover::hedge::Hedging;
 pub use idle::IdleConfig;
 use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
@@ -57,6 +60,7 @@ struct Parts {
     lasting: Arc<Lasting>,
     dialer: Dialer,
     config: GatewayConfig,
+    escalation: Arc<Option<Escalation>>,
 }
 
 /// What stays whatever is configured anew.
@@ -64,23 +68,38 @@ struct Lasting {
     engine: Arc<Engine>,
     idle: IdleConnections,
     budget: RetryBudget,
+    hedging: Hedging,
 }
 
 impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        let lasting = Lasting { engine, idle: IdleConnections::default(), budget: RetryBudget::new(config.retry) };
-        Self { parts: Arc::new(Parts { lasting: Arc::new(lasting), dialer, config }), door: Arc::default() }
+        let escalation = Arc::new(Escalation::new(config.escalation.clone()));
+        let lasting = Lasting {
+            engine,
+            idle: IdleConnections::default(),
+            budget: RetryBudget::new(config.retry),
+            hedging: Hedging::new(config.hedge),
+        };
+        let parts = Parts { lasting: Arc::new(lasting), dialer, config, escalation };
+        Self { parts: Arc::new(parts), door: Arc::default() }
     }
 
-    /// The same gateway under another configuration: connections that wait, and retries that were counted, stay. From now
-    /// on, the new one says how many retries there may be, for requests of the old one as well.
+    /// The same gateway under another configuration: connections that wait, retries that were counted, and what is known
+    /// of tiers that stay the same. From now on, the new one says how many retries and hedges there may be, for requests
+    /// of the old one as well.
     #[must_use]
     pub fn configured(&self, dialer: Dialer, config: GatewayConfig) -> Self {
         let lasting = Arc::clone(&self.parts.lasting);
         lasting.budget.configure(config.retry);
-        Self { parts: Arc::new(Parts { lasting, dialer, config }), door: Arc::clone(&self.door) }
+        lasting.hedging.configure(config.hedge);
+        let escalation = if config.escalation == self.parts.config.escalation {
+            Arc::clone(&self.parts.escalation)
+        } else {
+            Arc::new(Escalation::new(config.escalation.clone()))
+        };
+        Self { parts: Arc::new(Parts { lasting, dialer, config, escalation }), door: Arc::clone(&self.door) }
     }
 
     /// Closes the connections to upstreams that wait: they were opened by rules that hold no more.
@@ -131,8 +150,9 @@ impl Gateway {
     }
 
     pub(crate) fn means(&self) -> Means<'_> {
-        let Parts { lasting, config, .. } = &*self.parts;
-        Means { engine: &lasting.engine, config, budget: &lasting.budget }
+        let Parts { lasting, config, escalation, .. } = &*self.parts;
+        let Lasting { engine, budget, hedging, .. } = &**lasting;
+        Means { engine, config, budget, hedging, escalation: (**escalation).as_ref() }
     }
 
     /// What dials upstreams.

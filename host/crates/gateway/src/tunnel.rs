@@ -145,7 +145,7 @@ where
     let mut failover = Failover::new(gateway.means(), request, &record.target, record.wanted.clone());
     let dial = |endpoint: Arc<Endpoint>| async move { through(gateway, request, &endpoint, target).await };
     // On the heap again: a client may be silent from the start, and then it is this that lasts.
-    let outcome = match Box::pin(failover.run(Repeat::AfterFault, dial)).await {
+    let outcome = match Box::pin(failover.run(Repeat::Dial, dial)).await {
         Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, Box::new(won)).await {
             Ok(begun) => Outcome::Begun(Box::new(begun)),
             Err(fault) => Outcome::Broken(fault),
@@ -160,7 +160,7 @@ where
 
 /// Opens a tunnel through one upstream, and has it told how long that took.
 async fn through(gateway: &Gateway, request: u64, endpoint: &Arc<Endpoint>, target: &Target) -> Result<Stream, Fault> {
-    let opening = async { gateway.dialer().tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
+    let opening = async { gateway.tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
     let (opened, stages) = stages::measured(opening).await;
     gateway.engine().measured(request, endpoint, stages);
     opened

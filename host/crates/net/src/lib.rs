@@ -4,6 +4,7 @@
 //! is wrong with it becomes a [`proxywhirl_core::Fault`] that says who, where and what. The messages of
 //! CONNECT and SOCKS are encoded and decoded by functions over bytes, apart from the sockets.
 
+mod chain;
 pub mod connect;
 mod dial;
 mod dialer;

@@ -25,10 +25,30 @@ pub struct Attempt<'a> {
     pub session: Option<u64>,
     /// What it says of how its session sticks.
     pub stick: Stick,
-    /// The members that it may use, if not all.
+    /// The members that the request may use, if not all.
     pub filter: Option<&'a Arc<Filter>>,
     /// Members that this request has tried.
     pub tried: &'a [MemberId],
+    /// Whether it is a hedge: begun while another attempt was slow.
+    pub hedge: bool,
+    /// The tier that it is made in, where requests escalate.
+    pub tier: Option<AttemptTier<'a>>,
+}
+
+/// A tier, as an attempt in it knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptTier<'a> {
+    /// What it is called.
+    pub name: &'a Arc<str>,
+    /// The members that the attempt may use: what the request demands and what makes the tier, together.
+    pub filter: Option<&'a Arc<Filter>>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The members that it may use, if not all.
+    pub(crate) fn admitted(&self) -> Option<&'a Arc<Filter>> {
+        self.tier.map_or(self.filter, |tier| tier.filter)
+    }
 }
 
 /// A request that is over.

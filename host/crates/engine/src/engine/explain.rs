@@ -39,6 +39,9 @@ pub struct Explanation {
     pub tiers: Vec<TierWords>,
     /// Whether sessions stick to the members that they were given.
     pub sticky: bool,
+    /// The tiers that attempts go through, where they escalate: the engine does not know them, who asked adds them.
+    #[serde(default)]
+    pub escalation: Vec<String>,
 }
 
 /// A tier of a plan.
@@ -83,6 +86,7 @@ impl Engine {
             eligible: unplanned,
             tiers: tiers.collect(),
             sticky,
+            escalation: Vec::new(),
         }
     }
 

@@ -18,6 +18,8 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         stick: Stick::default(),
         filter: None,
         tried: &[],
+        hedge: false,
+        tier: None,
     }
 }
 

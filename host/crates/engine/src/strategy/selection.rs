@@ -54,6 +54,8 @@ pub(crate) enum Way {
     Select,
     /// In turn: there is no strategy.
     InTurn,
+    /// Not at all: it is the way without a member.
+    Direct,
     /// In turn: the strategy could not say.
     Fallback(Reason),
 }
@@ -66,6 +68,7 @@ impl Way {
             Self::ViewPlan => "view-plan",
             Self::Select => "select",
             Self::InTurn => "in-turn",
+            Self::Direct => "direct",
             Self::Fallback(Reason::NoPlan) => "fallback-no-plan",
             Self::Fallback(Reason::Stale) => "fallback-stale",
             Self::Fallback(Reason::Busy) => "fallback-busy",

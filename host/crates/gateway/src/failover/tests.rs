@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use proxywhirl_core::Outcome;
 use proxywhirl_core::candidate::Candidate;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::tag::Tags;
@@ -57,7 +58,8 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     };
     let began = Instant::now();
     let asked = Mutex::new(Vec::new());
-    let means = Means { engine: &engine, config: &config, budget };
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
     let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |endpoint| {

@@ -13,6 +13,10 @@ pub(crate) struct Trial {
     pub(super) lease: Lease,
     pub(super) number: u32,
     pub(super) began: Instant,
+    /// Whether it was begun because another one was slow.
+    pub(super) hedge: bool,
+    /// The tier that it is made in, where requests escalate.
+    pub(super) tier: usize,
 }
 
 /// The attempt that was answered.

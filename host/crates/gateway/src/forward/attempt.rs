@@ -54,7 +54,7 @@ pub(super) async fn attempt(
         }
     }
     // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
-    let Forward { stream, form } = Box::pin(gateway.dialer().forward(endpoint, &asked.target)).await?;
+    let Forward { stream, form } = Box::pin(gateway.forward(endpoint, &asked.target)).await?;
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;

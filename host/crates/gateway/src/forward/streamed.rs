@@ -40,8 +40,7 @@ where
     let request = failover.request();
     let reached = failover
         .run(Repeat::Unseen, |endpoint| async move {
-            let dialling =
-                async { gateway.dialer().forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
+            let dialling = async { gateway.forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
             let (reached, stages) = stages::measured(dialling).await;
             gateway.engine().measured(request, &endpoint, stages);
             reached

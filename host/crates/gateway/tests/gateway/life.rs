@@ -104,6 +104,8 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
         let lease = Lease::take(Arc::clone(&member), &breaker, scene.engine.now()).unwrap();
         let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "no");
         let attempt = Attempt {
+            hedge: false,
+            tier: None,
             request: 0,
             number: 1,
             target: "a:1",

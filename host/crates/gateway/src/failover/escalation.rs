@@ -1,0 +1,165 @@
+//! Escalation: attempts go through tiers, from what costs nothing to what costs most, as configured.
+//!
+//! A request begins at the first tier, or at the one that its site needed a while ago. It goes up when its attempts in a tier are
+//! used up, or nobody is left there; what is an attempt that failed is the business of failover and of rules about bans. A
+//! tier can be `direct`, which is no upstream at all, for requests that do not demand anything of one.
+//!
+//! A site comes down again when its time is over, so that the dear tier is not used for ever because the cheap one was down
+//! once. Not so for a session in use: whoever is logged in would change the address in the middle. A strict session that has
+//! been served goes up no more, it fails.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proxywhirl_core::lease::Lease;
+use proxywhirl_core::member::mix;
+use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_engine::{Attempt, AttemptTier, registrable};
+use tokio::time::Instant;
+
+use super::Failover;
+use crate::config::{EscalationConfig, Tier, Way};
+use crate::wanted::{Wanted, session_hash};
+
+/// Sites and sessions that are remembered: one takes the place of another when their hashes collide.
+const PLACES: usize = 16 * 1024;
+
+/// Tiers, and who needs which.
+#[derive(Debug)]
+pub(crate) struct Escalation {
+    config: EscalationConfig,
+    /// Held for some instructions.
+    memory: Mutex<Box<[Remembered]>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    /// 0 for nobody.
+    key: u64,
+    tier: usize,
+    until: Instant,
+}
+
+/// How far up a request is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Climb {
+    /// Its site, and its session if it has one.
+    key: u64,
+    pub(super) tier: usize,
+    /// Attempts in this tier.
+    used: u32,
+    /// Whether it may go no further up.
+    is_bound: bool,
+}
+
+impl Climb {
+    const fn up(self) -> Self {
+        Self { tier: self.tier + 1, used: 0, ..self }
+    }
+}
+
+impl Escalation {
+    /// None when there are no tiers.
+    pub(crate) fn new(config: EscalationConfig) -> Option<Self> {
+        if config.tiers.is_empty() {
+            return None;
+        }
+        let nobody = Remembered { key: 0, tier: 0, until: Instant::now() };
+        Some(Self { config, memory: Mutex::new(vec![nobody; PLACES].into()) })
+    }
+
+    /// Where a request begins.
+    pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
+        let key = mix(session_hash(registrable(target)) ^ wanted.session.unwrap_or(0)).max(1);
+        let found = self.with(key, |place| (place.key == key && place.until > Instant::now()).then_some(place.tier));
+        let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
+        Climb { key, tier: found.unwrap_or(0).min(self.config.tiers.len() - 1), used: 0, is_bound }
+    }
+
+    /// Remembers which tier has served a request.
+    pub(super) fn served(&self, climb: Climb, tier: usize, is_session: bool) {
+        let now = Instant::now();
+        self.with(climb.key, |place| {
+            let is_known = place.key == climb.key && place.tier == tier && place.until > now;
+            if is_session || !is_known {
+                *place = Remembered { key: climb.key, tier, until: now + self.config.remember };
+            }
+        });
+    }
+
+    fn with<T>(&self, key: u64, look: impl FnOnce(&mut Remembered) -> T) -> T
+    where
+        T: Default,
+    {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = memory.len() as u64;
+        let at = usize::try_from(key % length).unwrap_or_default();
+        memory.get_mut(at).map(look).unwrap_or_default()
+    }
+}
+
+impl Failover<'_> {
+    /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused.
+    pub(super) fn acquire(&mut self, number: u32, hedge: bool) -> Option<Lease> {
+        let Some(escalation) = self.escalation else {
+            let found = self.engine.acquire(&Attempt { hedge, ..self.describe(number) });
+            return found.map_err(|nobody| self.note_nobody(nobody.to_string())).ok();
+        };
+        let EscalationConfig { tiers, attempts, .. } = &escalation.config;
+        let mut climb = self.climb;
+        if climb.used >= *attempts && climb.tier + 1 < tiers.len() && !climb.is_bound {
+            if hedge {
+                return None;
+            }
+            climb = climb.up();
+        }
+        loop {
+            let found = self.of_tier(tiers.get(climb.tier)?, number, hedge);
+            let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
+            match found {
+                Ok(lease) => {
+                    self.climb = Climb { used: climb.used + 1, ..climb };
+                    return Some(lease);
+                }
+                Err(_) if hedge => return None,
+                Err(why) if is_top => {
+                    self.note_nobody(why);
+                    return None;
+                }
+                Err(_) => climb = climb.up(),
+            }
+        }
+    }
+
+    /// A member of a tier, or why there is none.
+    fn of_tier(&self, tier: &Tier, number: u32, hedge: bool) -> Result<Lease, String> {
+        let of = |filter| AttemptTier { name: &tier.name, filter };
+        let own = self.wanted.filter.as_ref();
+        let attempt = Attempt { hedge, tier: Some(of(own)), ..self.describe(number) };
+        match &tier.way {
+            Way::Direct if own.is_some() => Err("direct is no proxy as is wanted".to_owned()),
+            Way::Direct => {
+                self.engine.acquire_direct(&attempt).ok_or_else(|| "direct was tried, or is banned".to_owned())
+            }
+            Way::Pool(None) => self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string()),
+            Way::Pool(Some(only)) => {
+                let both = match own {
+                    None => Some(Arc::clone(only)),
+                    Some(own) => own.and(only).map(Arc::new),
+                };
+                let Some(filter) = both else {
+                    return Err(format!("no proxy can be what is wanted and of the tier {}", tier.name));
+                };
+                let attempt = Attempt { tier: Some(of(Some(&filter))), ..attempt };
+                self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string())
+            }
+        }
+    }
+
+    fn note_nobody(&mut self, why: String) {
+        self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
