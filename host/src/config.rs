@@ -11,6 +11,7 @@ pub mod control;
 pub mod events;
 pub mod fetch;
 pub mod file;
+pub mod limits;
 pub mod listeners;
 mod nearest;
 pub mod plugins;

@@ -68,6 +68,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("bans", old.gateway.bans != new.gateway.bans),
         ("gateway", apart_from_bans(&old.gateway) != apart_from_bans(&new.gateway)),
         ("upstream", (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca)),
+        ("limits", old.limits != new.limits),
         ("pool", (old.capacity, old.allow_private) != (new.capacity, new.allow_private)),
         ("pool.max_banned", old.max_banned.to_bits() != new.max_banned.to_bits()),
         ("health", old.breaker != new.breaker),

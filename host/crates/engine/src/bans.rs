@@ -55,10 +55,15 @@ impl Bans {
         Self { share, sites: AtomicUsize::new(0), banned: RwLock::default() }
     }
 
+    /// Whether there are none, that is, no site is told from another one by them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sites.load(Ordering::Relaxed) == 0
+    }
+
     /// Who is banned at the site of a target.
     pub(crate) fn of(&self, target: &str, now: Timestamp) -> Vec<MemberId> {
         // Relaxed: who comes in the instant in which the first ban is set does not see it yet.
-        if self.sites.load(Ordering::Relaxed) == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, Store, StoreError};
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
+use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
 
@@ -63,11 +65,14 @@ pub(crate) struct Readers {
     pub(crate) selector: Arc<Selector>,
     /// The engine's numbers.
     pub(crate) measures: Arc<Measures>,
+    /// Those who wait for a member.
+    pub(crate) room: Arc<Room>,
 }
 
 enum Command {
     Admit(Vec<Admission>, oneshot::Sender<Admissions>),
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
+    Limit(MemberLimits, oneshot::Sender<()>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -119,6 +124,11 @@ impl Writer {
     /// Puts members out; how many there were.
     pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Says how much may be asked of members.
+    pub(crate) async fn limit(&self, limits: MemberLimits) {
+        self.send(|answer| Command::Limit(limits, answer)).await.unwrap_or_default();
     }
 
     /// Saves what changed.
@@ -210,6 +220,12 @@ impl Desk {
                     tracing::debug!("nobody waits for the answer");
                 }
             }
+            Command::Limit(limits, answer) => {
+                self.pool.limit(limits);
+                if answer.send(()).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
             Command::Save(answer) => drop(answer.send(self.save().await)),
         }
     }
@@ -260,6 +276,7 @@ impl Desk {
         let snapshot = Arc::new(snapshot);
         self.readers.snapshot.store(Arc::clone(&snapshot));
         self.readers.selector.changed(snapshot, delta);
+        self.readers.room.stir();
     }
 
     async fn save_or_warn(&mut self) {

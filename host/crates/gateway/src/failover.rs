@@ -15,6 +15,8 @@
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
+//! Where members or sites have limits, an attempt waits for its turn when no other one is under way.
+//!
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
@@ -28,7 +30,7 @@ use std::time::Duration;
 use proxywhirl_core::fault::{Hurt, Retry};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Outcome, Side, Stage};
-use proxywhirl_engine::{Attempt, Engine};
+use proxywhirl_engine::{Attempt, Engine, NoLease};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bans::Case;
@@ -110,6 +112,21 @@ impl<A: Future> Running<A> {
     }
 }
 
+/// Whether an attempt may wait when those that it could use are at their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It may not: it was only to help another one that is under way.
+    Now,
+    /// It may, in its turn.
+    Wait,
+}
+
+impl Turn {
+    const fn unless(is_another_under_way: bool) -> Self {
+        if is_another_under_way { Self::Now } else { Self::Wait }
+    }
+}
+
 enum Event<T> {
     /// The attempt that is the first choice now came to an end.
     Current(Result<T, Fault>),
@@ -154,7 +171,7 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let first = self.next(&attempt);
+        let first = self.next(&attempt, Turn::Wait).await;
         self.race_in_time(None, first, repeat, &attempt).await
     }
 
@@ -173,7 +190,7 @@ impl<'g> Failover<'g> {
     {
         self.deadline += pause;
         let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
-        let next = self.next(&attempt);
+        let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
         self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
     }
 
@@ -243,7 +260,7 @@ impl<'g> Failover<'g> {
             };
             let (ended, answer) = match event {
                 Event::Silence => {
-                    let next = self.next(attempt);
+                    let next = self.next(attempt, Turn::Now).await;
                     patience = self.patience(repeat, next.as_ref());
                     if next.is_some() {
                         let silent = std::mem::replace(&mut current, next);
@@ -271,7 +288,7 @@ impl<'g> Failover<'g> {
                     let again = repeat.allows(fault.consequence().retry);
                     self.fail(trial, fault);
                     if current.is_none() && again {
-                        current = self.next(attempt);
+                        current = self.next(attempt, Turn::unless(overtaken.is_some())).await;
                         patience = self.patience(repeat, current.as_ref());
                     }
                 }
@@ -281,7 +298,7 @@ impl<'g> Failover<'g> {
     }
 
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
-    fn next<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
+    async fn next<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
@@ -293,13 +310,17 @@ impl<'g> Failover<'g> {
             self.engine.retry_denied();
             return None;
         }
-        let lease = match self.engine.acquire(&self.describe(number)) {
+        let lease = match turn {
+            Turn::Now => self.engine.acquire(&self.describe(number)),
+            Turn::Wait => self.engine.acquire_in_turn(&self.describe(number), self.deadline).await,
+        };
+        let lease = match lease {
             Ok(lease) => lease,
             Err(nobody) => {
                 if number > 1 {
                     self.budget.give_back();
                 }
-                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
+                self.note(no_lease(&nobody));
                 return None;
             }
         };
@@ -371,6 +392,15 @@ impl<'g> Failover<'g> {
         if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
             self.fault = Some(fault);
         }
+    }
+}
+
+/// What it comes to for the client that there is no member.
+fn no_lease(nobody: &NoLease) -> Fault {
+    let fault = |kind| Fault::new(Side::Ours, Stage::Select, kind, nobody.to_string());
+    match nobody {
+        NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
+        NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
     }
 }
 
