@@ -42,6 +42,7 @@ pub use idle::IdleConfig;
 use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
+use serve::places::Places;
 
 /// Serves clients. Clones share everything.
 #[derive(Clone)]
@@ -56,6 +57,7 @@ struct Parts {
     idle: IdleConnections,
     config: GatewayConfig,
     budget: RetryBudget,
+    places: Places,
 }
 
 impl Gateway {
@@ -64,7 +66,8 @@ impl Gateway {
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
         let budget = RetryBudget::new(config.retry);
         let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }), door: Arc::default() }
+        let places = Places::new(config.max_connections);
+        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget, places }), door: Arc::default() }
     }
 
     /// The same gateway, as it is for clients that come in by this door.
@@ -115,6 +118,10 @@ impl Gateway {
 
     pub(crate) fn dialer(&self) -> &Dialer {
         &self.parts.dialer
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.parts.places
     }
 
     pub(crate) fn idle(&self) -> &IdleConnections {
