@@ -15,6 +15,7 @@ mod formats;
 mod hostile_hundred;
 mod hostile_plugins;
 mod ingress;
+mod limits;
 mod persistence;
 mod plugin_commands;
 mod refresh;

@@ -93,7 +93,8 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push("  the site is at its limit: requests there wait".to_owned());
     }
     if it.waiting > 0 {
-        lines.push(format!("  {} for their turn", count(it.waiting as u64, "request waits", "requests wait")));
+        let requests = count(it.waiting as u64, "request waits for its turn", "requests wait for their turn");
+        lines.push(format!("  {requests}"));
     }
     lines.extend(it.tiers.iter().enumerate().map(|(place, tier)| {
         let members = count(tier.members as u64, "member", "members");

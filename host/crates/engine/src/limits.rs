@@ -109,6 +109,7 @@ impl fmt::Display for Shed {
             Limited::Site(site) => write!(f, "the site {site} is at its limit")?,
         }
         match self.why {
+            NoWait::Full(1) => write!(f, "; 1 request waits already"),
             NoWait::Full(waiting) => write!(f, "; {waiting} requests wait already"),
             NoWait::Late(wait) => write!(f, "; its turn would be in {:.1} s, which is too late", wait.as_secs_f64()),
             NoWait::Waited(wait) => write!(f, "; it waited for {:.1} s in vain", wait.as_secs_f64()),

@@ -119,7 +119,7 @@ async fn a_full_line_and_a_turn_that_is_too_late_send_away_at_once() {
     let sent_away = shed(ask(&full, 4).await);
     assert_eq!((sent_away.why, sent_away.retry_after), (NoWait::Full(1), Duration::from_secs(1)));
     let told = NoLease::Shed(sent_away).to_string();
-    assert!(told.contains("2 at their limit") && told.ends_with("; 1 requests wait already"), "{told}");
+    assert!(told.contains("2 at their limit") && told.ends_with("; 1 request waits already"), "{told}");
     drop(held);
     waits.await.unwrap().unwrap();
     full.stop().await.unwrap();
