@@ -103,10 +103,17 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct Guarded {
     breaker: Breaker,
-    limit: Limit,
-    bucket: Bucket,
+    /// On the heap, because most have none, and what a request touches of a member is to be small.
+    limiter: Option<Box<Limiter>>,
     /// Whether the seat is somebody else's by now, or will be.
     has_left: bool,
+}
+
+/// A limit, and what is used of it.
+#[derive(Debug)]
+struct Limiter {
+    limit: Limit,
+    bucket: Bucket,
 }
 
 impl Live {
@@ -204,16 +211,15 @@ impl Live {
     /// How much may be asked of it.
     #[must_use]
     pub fn limit(&self) -> Limit {
-        self.guarded().limit
+        self.guarded().limiter.as_ref().map_or(Limit::NONE, |limiter| limiter.limit)
     }
 
     /// Says how much may be asked of it. Uses that are under way count; a new rate begins with a full bucket.
     pub fn set_limit(&self, limit: Limit) {
         let mut guarded = self.guarded();
-        if guarded.limit.rate != limit.rate {
-            guarded.bucket = Bucket::default();
-        }
-        guarded.limit = limit;
+        let before = guarded.limiter.as_ref().filter(|limiter| limiter.limit.rate == limit.rate);
+        let bucket = before.map(|limiter| limiter.bucket).unwrap_or_default();
+        guarded.limiter = (!limit.is_none()).then(|| Box::new(Limiter { limit, bucket }));
         self.is_limited.store(!limit.is_none(), Ordering::Relaxed);
         self.publish(&guarded);
     }
@@ -267,12 +273,14 @@ impl Live {
     #[cold]
     fn admit_within(&self, config: &BreakerConfig, now: Timestamp) -> bool {
         let mut guarded = self.guarded();
-        let Guarded { limit, bucket, .. } = &*guarded;
-        let is_left = limit.has_place(self.in_flight()) && limit.due(bucket) <= now;
-        let admitted = is_left && guarded.breaker.admit(config, now);
+        let Guarded { breaker, limiter, .. } = &mut *guarded;
+        let in_use = self.in_flight();
+        let is_left = |Limiter { limit, bucket }: &Limiter| limit.has_place(in_use) && limit.due(bucket) <= now;
+        let admitted = limiter.as_deref().is_none_or(is_left) && breaker.admit(config, now);
         if admitted {
-            let limit = guarded.limit;
-            limit.take(&mut guarded.bucket, now);
+            if let Some(Limiter { limit, bucket }) = limiter.as_deref_mut() {
+                limit.take(bucket, now);
+            }
             self.join(now);
         }
         self.publish(&guarded);
@@ -346,9 +354,15 @@ impl Live {
             State::HalfOpen { probing: false, .. } => 1,
         };
         let room = self.room_of(guarded);
-        // Most outcomes change nothing.
-        let (was_gate, was_room) = (self.gate.swap(gate, Ordering::Relaxed), self.room.swap(room, Ordering::Relaxed));
-        if was_gate.max(was_room) != gate.max(room)
+        let before = (self.gate.load(Ordering::Relaxed), self.room.load(Ordering::Relaxed));
+        if before == (gate, room) {
+            // Most outcomes change nothing.
+            return;
+        }
+        // Nobody else writes: the lock is held.
+        self.gate.store(gate, Ordering::Relaxed);
+        self.room.store(room, Ordering::Relaxed);
+        if before.0.max(before.1) != gate.max(room)
             && !guarded.has_left
             && let Some(seat) = &self.seat
         {
@@ -357,7 +371,8 @@ impl Live {
     }
 
     /// What the limit leaves, as a gate.
-    fn room_of(&self, Guarded { limit, bucket, .. }: &Guarded) -> u64 {
+    fn room_of(&self, guarded: &Guarded) -> u64 {
+        let Some(Limiter { limit, bucket }) = guarded.limiter.as_deref() else { return GATE_CLOSED };
         if !limit.has_place(self.in_flight()) {
             return GATE_SHUT;
         }

@@ -318,7 +318,9 @@ fn a_session_waits_for_a_member_that_is_at_its_limit() {
         let (snapshot, _) = pool_of(3).publish();
         let picker = match mode {
             Mode::Affinity => sticky(&snapshot, Membership::Everyone, STICKY, None),
-            Mode::Cycle | Mode::Draw | Mode::LeastLoaded => Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap(),
+            Mode::Cycle | Mode::Draw | Mode::LeastLoaded => {
+                Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap()
+            }
         };
         let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
         let member = snapshot.iter().find(|member| member.id == first).unwrap();
