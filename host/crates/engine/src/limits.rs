@@ -1,10 +1,10 @@
 //! Limits: how much is asked of members and of sites at a time, and what becomes of requests when that is used up.
 //!
-//! A member at its limit is masked from picks like one whose breaker is open ([`proxywhirl_core::live`]); a [site](sites) at
-//! its limit hands out nobody. A request that finds nobody for either reason stands in a [line](line), first come, first
+//! A member at its limit is masked from picks like one whose breaker is open ([`proxywhirl_core::live`]); a site at
+//! its limit hands out nobody. A request that finds nobody for either reason stands in a line, first come, first
 //! served, until somebody is there for it, or sheds load: when the line is full, or when its turn would come too late.
 //!
-//! Whoever makes room says so ([`Room::stir`]), and a task sees to it that those who wait are served, then and when a
+//! Whoever makes room says so (`Room::stir`), and a task sees to it that those who wait are served, then and when a
 //! token is due. Nobody waits for news that was told already: who stands in the line looks once more after it has said so,
 //! and who makes room looks whether anybody waits after it has made it.
 
