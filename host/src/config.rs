@@ -12,6 +12,7 @@ pub mod escalation;
 pub mod events;
 pub mod fetch;
 pub mod file;
+pub mod limits;
 pub mod listeners;
 mod nearest;
 pub mod plugins;

@@ -19,6 +19,7 @@ mod hostile_clients;
 mod hostile_hundred;
 mod hostile_plugins;
 mod ingress;
+mod limits;
 mod persistence;
 mod plugin_commands;
 mod refresh;

@@ -85,7 +85,17 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push(format!("  {} not what is wanted: {}", it.filter, it.wants.join(", ")));
     }
     lines.push(format!("  {} with an open breaker", it.breaker));
+    if it.limited > 0 {
+        lines.push(format!("  {} at their limit", it.limited));
+    }
     lines.push(format!("  {} eligible", it.eligible));
+    if it.site_limited {
+        lines.push("  the site is at its limit: requests there wait".to_owned());
+    }
+    if it.waiting > 0 {
+        let requests = count(it.waiting as u64, "request waits for its turn", "requests wait for their turn");
+        lines.push(format!("  {requests}"));
+    }
     lines.extend(it.tiers.iter().enumerate().map(|(place, tier)| {
         let members = count(tier.members as u64, "member", "members");
         format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)

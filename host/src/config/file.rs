@@ -14,6 +14,7 @@ use super::control::ControlSection;
 use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
+use super::limits::LimitsSection;
 use super::listeners::ListenerSection;
 use super::nearest::nearest;
 use super::plugins::PluginsSection;
@@ -46,6 +47,9 @@ pub struct ConfigFile {
     /// TLS to proxies, and from them to nobody else.
     #[serde(default)]
     pub upstream: UpstreamSection,
+    /// How much is asked of proxies and sites.
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// The pool.
     #[serde(default)]
     pub pool: PoolSection,

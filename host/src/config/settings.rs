@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_engine::EngineConfig;
+use proxywhirl_engine::{EngineConfig, LimitsConfig};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
@@ -71,6 +71,8 @@ pub struct Settings {
     pub upstream_ca: Option<PathBuf>,
     /// The same, as text.
     pub upstream_ca_pem: Option<Vec<u8>>,
+    /// How much may be asked of proxies and sites.
+    pub limits: LimitsConfig,
     /// How many members the pool may have.
     pub capacity: usize,
     /// Whether sources that are not trusted may name addresses of private networks.
@@ -121,6 +123,7 @@ impl Default for Settings {
             verify_upstream: true,
             upstream_ca: None,
             upstream_ca_pem: None,
+            limits: LimitsConfig::default(),
             capacity: Pool::DEFAULT_CAPACITY,
             allow_private: false,
             max_banned: bans::MAX_BANNED,
@@ -160,6 +163,8 @@ impl Settings {
         let grammars =
             listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
+        let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
+        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         Ok(Self {
             listen,
             listeners,
@@ -174,6 +179,7 @@ impl Settings {
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
+            limits: file.limits.meaning(&names).map_err(wrong)?,
             capacity: capacity(file.pool.capacity).map_err(wrong)?,
             allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
             breaker: breaker(&file.health).map_err(wrong)?,
@@ -197,7 +203,7 @@ impl Settings {
                 .map(|hook| Ok(PluginUse { name: hook.name, options: json(hook.options)? }))
                 .collect::<Result<_, String>>()
                 .map_err(wrong)?,
-            sources: sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?,
+            sources,
         })
     }
 }

@@ -99,6 +99,7 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
             (old.verify_upstream, &old.upstream_ca, old.gateway.upstream_idle)
                 != (new.verify_upstream, &new.upstream_ca, new.gateway.upstream_idle),
         ),
+        ("limits", old.limits != new.limits),
         ("pool", (old.capacity, old.max_banned.to_bits()) != (new.capacity, new.max_banned.to_bits())),
         ("health", old.breaker != new.breaker),
         ("history", old.history != new.history),

@@ -111,6 +111,10 @@ impl Live {
         reloaded.changed.extend(certificates);
         if !difference.live.is_empty() || !ready.places.certificates.is_empty() {
             self.serve_as(new, ready.places, ready.trust).await;
+            // Not otherwise: what was counted so far counts on.
+            if difference.live.iter().any(|section| section == "limits") {
+                self.engine().limit(new.limits.clone()).await;
+            }
         }
         Ok(reloaded)
     }

@@ -78,7 +78,8 @@ impl Service {
         let dialer = net::dialer(tls.clone(), settings.gateway.connect_timeout)?;
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(key_values);
-        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, symbols };
+        let limits = settings.limits.clone();
+        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, limits, symbols };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,

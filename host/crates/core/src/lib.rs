@@ -14,6 +14,7 @@ pub mod fault;
 pub mod host;
 pub mod kv;
 pub mod lease;
+pub mod limit;
 pub mod live;
 pub mod member;
 pub mod outcome;

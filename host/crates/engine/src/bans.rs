@@ -104,6 +104,11 @@ impl Bans {
         Self { sites: Table::new(share), sessions: Table::new(share), rotations, changed }
     }
 
+    /// Whether there are none, that is, no site is told from another one by them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sites.is_empty() && self.sessions.is_empty()
+    }
+
     /// Changes the share; who is banned stays so.
     pub(crate) fn limit(&self, share: f32) {
         self.sites.limit(share);
@@ -155,7 +160,12 @@ impl Bans {
         has_room
     }
 
-    /// Whether a session has to begin anew with this request. Says so once.
+    /// Whether a session has to begin anew with its next request.
+    pub(crate) fn wants_rotation(&self, session: u64) -> bool {
+        self.rotations.count.load(Ordering::Relaxed) > 0 && self.rotations.waiting().contains(&session)
+    }
+
+    /// The same. Says so once: it begins anew with this request.
     pub(crate) fn takes_rotation(&self, session: u64) -> bool {
         if self.rotations.count.load(Ordering::Relaxed) == 0 {
             return false;

@@ -15,6 +15,7 @@ pub mod history;
 mod hooks;
 pub mod ingest;
 pub mod keeper;
+pub mod limits;
 mod measures;
 pub mod source;
 pub mod status;
@@ -30,6 +31,7 @@ pub use engine::{
     TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
+use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, Store, StoreError};
@@ -23,6 +24,7 @@ use crate::bans::{self, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
+use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
 
@@ -66,12 +68,15 @@ pub(crate) struct Readers {
     pub(crate) measures: Arc<Measures>,
     /// The bans, and where they are kept.
     pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
+    /// Those who wait for a member.
+    pub(crate) room: Arc<Room>,
 }
 
 enum Command {
     Admit(Vec<Admission>, oneshot::Sender<Admissions>),
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
-    Limit(usize, oneshot::Sender<()>),
+    Resize(usize, oneshot::Sender<()>),
+    Limit(MemberLimits, oneshot::Sender<()>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -126,8 +131,13 @@ impl Writer {
     }
 
     /// Changes how many members the pool may have.
-    pub(crate) async fn limit(&self, capacity: usize) {
-        self.send(|answer| Command::Limit(capacity, answer)).await.unwrap_or_default();
+    pub(crate) async fn resize(&self, capacity: usize) {
+        self.send(|answer| Command::Resize(capacity, answer)).await.unwrap_or_default();
+    }
+
+    /// Says how much may be asked of members.
+    pub(crate) async fn limit(&self, limits: MemberLimits) {
+        self.send(|answer| Command::Limit(limits, answer)).await.unwrap_or_default();
     }
 
     /// Saves what changed.
@@ -223,8 +233,14 @@ impl Desk {
                     tracing::debug!("nobody waits for the answer");
                 }
             }
-            Command::Limit(capacity, answer) => {
-                self.pool.limit(capacity);
+            Command::Resize(capacity, answer) => {
+                self.pool.resize(capacity);
+                if answer.send(()).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Limit(limits, answer) => {
+                self.pool.limit(limits);
                 if answer.send(()).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
@@ -279,6 +295,7 @@ impl Desk {
         let snapshot = Arc::new(snapshot);
         self.readers.snapshot.store(Arc::clone(&snapshot));
         self.readers.selector.changed(snapshot, delta);
+        self.readers.room.stir();
     }
 
     async fn save_or_warn(&mut self) {

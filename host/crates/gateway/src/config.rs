@@ -47,7 +47,7 @@ pub struct GatewayConfig {
     pub upstream_idle: IdleConfig,
     /// The largest head, of a client or an upstream, in bytes.
     pub max_head: usize,
-    /// How many clients may be connected to one listener; further ones wait in its backlog.
+    /// How many clients may be connected, over all listeners; further ones wait until one leaves.
     pub max_connections: usize,
     /// How long sessions may take to end once the gateway is told to stop.
     pub drain: Duration,

@@ -17,6 +17,8 @@
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
+//! Where members or sites have limits, an attempt waits for its turn when no other one is under way.
+//!
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
@@ -34,7 +36,7 @@ use proxywhirl_core::fault::Retry;
 use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Side, Stage};
-use proxywhirl_engine::{Attempt, Engine};
+use proxywhirl_engine::{Attempt, Engine, NoLease};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bans::Case;
@@ -114,6 +116,21 @@ impl<A: Future> Running<A> {
             Some(running) => running.future.as_mut().await,
             None => pending().await,
         }
+    }
+}
+
+/// Whether an attempt may wait when those that it could use are at their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It may not: it was only to help another one that is under way.
+    Now,
+    /// It may, in its turn.
+    Wait,
+}
+
+impl Turn {
+    const fn unless(is_another_under_way: bool) -> Self {
+        if is_another_under_way { Self::Now } else { Self::Wait }
     }
 }
 
@@ -199,7 +216,7 @@ impl<'g> Failover<'g> {
         A: Future<Output = Result<T, Fault>>,
     {
         (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
-        let first = self.next(&attempt);
+        let first = self.next(&attempt, Turn::Wait).await;
         self.race_in_time(None, first, repeat, &attempt).await
     }
 
@@ -219,7 +236,7 @@ impl<'g> Failover<'g> {
         self.deadline += pause;
         (self.waits, self.hedge) = (None, Hedge::Never);
         let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
-        let next = self.next(&attempt);
+        let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
         self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
     }
 
@@ -272,7 +289,7 @@ impl<'g> Failover<'g> {
             };
             let (ended, answer) = match event {
                 Event::Silence => {
-                    let next = self.next(attempt);
+                    let next = self.next(attempt, Turn::Now).await;
                     patience = self.patience(repeat, next.as_ref());
                     if next.is_some() {
                         let silent = std::mem::replace(&mut current, next);
@@ -284,7 +301,7 @@ impl<'g> Failover<'g> {
                     continue;
                 }
                 Event::Slow => {
-                    if let Some(hedge) = self.begin_hedge(attempt) {
+                    if let Some(hedge) = self.begin_hedge(attempt).await {
                         patience = self.patience(repeat, Some(&hedge));
                         overtaken = current.replace(hedge);
                     }
@@ -305,7 +322,7 @@ impl<'g> Failover<'g> {
                     let again = repeat.allows(fault.consequence().retry);
                     self.fail(trial, fault);
                     if current.is_none() && again {
-                        current = self.next(attempt);
+                        current = self.next(attempt, Turn::unless(overtaken.is_some())).await;
                         patience = self.patience(repeat, current.as_ref());
                     }
                 }
@@ -330,7 +347,7 @@ impl<'g> Failover<'g> {
     }
 
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
-    fn next<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
+    async fn next<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
@@ -339,7 +356,7 @@ impl<'g> Failover<'g> {
             self.engine.retry_denied();
             return None;
         }
-        let running = self.begin(number, false, attempt);
+        let running = self.begin(number, false, attempt, turn).await;
         if running.is_none() && number > 1 {
             self.budget.give_back();
         }
@@ -353,11 +370,11 @@ impl<'g> Failover<'g> {
     }
 
     /// Begins an attempt; none when nobody is left.
-    fn begin<F, A>(&mut self, number: u32, hedge: bool, attempt: &F) -> Option<Running<A>>
+    async fn begin<F, A>(&mut self, number: u32, hedge: bool, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
-        let lease = self.acquire(number, hedge)?;
+        let lease = self.acquire(number, hedge, turn).await?;
         self.tried.push(lease.member().id);
         let trial = Trial { lease, number, began: Instant::now(), hedge, tier: self.climb.tier };
         let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
@@ -384,6 +401,15 @@ impl<'g> Failover<'g> {
         let running = running.filter(|_| repeat == Repeat::Overtake)?;
         let patience = running.trial.patience(self.config.connect_timeout);
         Some(running.trial.began + patience)
+    }
+}
+
+/// What it comes to for the client that there is no member.
+fn no_lease(nobody: &NoLease) -> Fault {
+    let fault = |kind| Fault::new(Side::Ours, Stage::Select, kind, nobody.to_string());
+    match nobody {
+        NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
+        NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
     }
 }
 

@@ -48,6 +48,7 @@ pub use idle::IdleConfig;
 use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
+use serve::places::Places;
 
 /// Serves clients, as it is configured at one time. Clones share everything.
 #[derive(Clone)]
@@ -69,6 +70,7 @@ struct Lasting {
     idle: IdleConnections,
     budget: RetryBudget,
     hedging: Hedging,
+    places: Places,
 }
 
 impl Gateway {
@@ -81,6 +83,7 @@ impl Gateway {
             idle: IdleConnections::default(),
             budget: RetryBudget::new(config.retry),
             hedging: Hedging::new(config.hedge),
+            places: Places::new(config.max_connections),
         };
         let parts = Parts { lasting: Arc::new(lasting), dialer, config, escalation };
         Self { parts: Arc::new(parts), door: Arc::default() }
@@ -94,6 +97,7 @@ impl Gateway {
         let lasting = Arc::clone(&self.parts.lasting);
         lasting.budget.configure(config.retry);
         lasting.hedging.configure(config.hedge);
+        lasting.places.configure(config.max_connections);
         let escalation = if config.escalation == self.parts.config.escalation {
             Arc::clone(&self.parts.escalation)
         } else {
@@ -159,6 +163,10 @@ impl Gateway {
     #[must_use]
     pub fn dialer(&self) -> &Dialer {
         &self.parts.dialer
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.parts.lasting.places
     }
 
     pub(crate) fn idle(&self) -> &IdleConnections {

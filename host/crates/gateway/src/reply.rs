@@ -103,7 +103,9 @@ impl ErrorReply {
     pub(crate) fn of(fault: &Fault, target: &str, attempts: usize) -> Self {
         let consequence = fault.consequence();
         let text = match (fault.side, fault.kind) {
-            (Side::Ours, Kind::Exhausted) => format!("no proxy is available for {target}: {}", fault.detail),
+            (Side::Ours, Kind::Exhausted | Kind::Limited) => {
+                format!("no proxy is available for {target}: {}", fault.detail)
+            }
             (Side::Ours, Kind::Timeout) => format!("{target}: {} ({} tried)", fault.detail, proxies(attempts)),
             (Side::Client, _) => fault.to_string(),
             _ => format!("{target} could not be reached through {}: {fault}", proxies(attempts)),
@@ -116,7 +118,7 @@ impl ErrorReply {
             error: consequence.proxy_status,
             text,
             received,
-            retry_after: None,
+            retry_after: fault.retry_after,
             is_private: false,
             explained: None,
         }

@@ -1,16 +1,20 @@
 //! Accepting clients until told to stop, and then waiting for those that are there.
 
+pub(crate) mod places;
 pub(crate) mod unix;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Doorway;
+use places::Place;
 
 /// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
 const REST: Duration = Duration::from_millis(100);
@@ -33,38 +37,62 @@ pub(crate) async fn serve(
     stop: &CancellationToken,
 ) -> Drained {
     let mut sessions = JoinSet::new();
-    let mut gateway = doorway.gateway();
-    let mut sweep = interval(SWEEP);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        doorway.renew(&mut gateway);
-        let limit = gateway.config().max_connections;
-        tokio::select! {
-            biased;
-            () = closed.cancelled() => break,
-            Some(ended) = sessions.join_next() => report(&ended),
-            _ = sweep.tick() => gateway.idle().sweep(&gateway.engine().snapshot()),
-            accepted = listener.accept(), if sessions.len() < limit => match accepted {
-                Ok((client, peer)) => {
-                    // Without it, the last bytes of an answer would wait for the client's acknowledgement.
-                    if let Err(error) = client.set_nodelay(true) {
-                        tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
-                    }
-                    let (doorway, stop) = (doorway.clone(), stop.clone());
-                    sessions.spawn(async move { doorway.session(client, Some(peer), &stop).await });
-                }
-                // The client gave up before it was accepted: nothing to rest for.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a client failed");
-                    sleep(REST).await;
-                }
-            },
-        }
-    }
+    accept(doorway, &listener, (closed, stop), &mut sessions).await;
     // Nobody is accepted any more: a new client finds the port closed instead of a queue that nobody serves.
     drop(listener);
     drain(sessions, doorway, stop).await
+}
+
+/// Accepts clients until the place is closed.
+async fn accept(
+    doorway: &Doorway,
+    listener: &TcpListener,
+    (closed, stop): (&CancellationToken, &CancellationToken),
+    sessions: &mut JoinSet<()>,
+) {
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Kept from one turn to the next, so that a client that waits for its place stays where it is.
+    let mut arriving = pin!(arrive(doorway, listener));
+    loop {
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => return,
+            Some(ended) = sessions.join_next() => report(&ended),
+            _ = sweep.tick() => {
+                let gateway = doorway.gateway();
+                gateway.idle().sweep(&gateway.engine().snapshot());
+            }
+            arrived = &mut arriving => {
+                match arrived {
+                    Ok((client, peer, place)) => {
+                        // Without it, the last bytes of an answer would wait for the client's acknowledgement.
+                        if let Err(error) = client.set_nodelay(true) {
+                            tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
+                        }
+                        let (doorway, stop) = (doorway.clone(), stop.clone());
+                        sessions.spawn(async move {
+                            doorway.session(client, Some(peer), &stop).await;
+                            drop(place);
+                        });
+                    }
+                    // The client gave up before it was accepted: nothing to rest for.
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a client failed");
+                        sleep(REST).await;
+                    }
+                }
+                arriving.set(arrive(doorway, listener));
+            }
+        }
+    }
+}
+
+/// The next client, when there is a place for it. While one waits for that, others wait in the listener's backlog.
+async fn arrive(doorway: &Doorway, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let (client, peer) = listener.accept().await?;
+    Ok((client, peer, doorway.gateway().places().take().await))
 }
 
 /// Waits for those who are there: as long as they like, until the gateway stops.

@@ -10,6 +10,8 @@ use proxywhirl_core::select::{Filter, Refusals, Stick};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, MemberId};
 
+use crate::limits::Shed;
+
 /// A try to serve a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -86,12 +88,15 @@ pub enum NoLease {
         /// Its last fault in one line.
         fault: Option<Box<str>>,
     },
+    /// There are limits, and it may not wait, or has waited in vain.
+    Shed(Shed),
 }
 
 impl fmt::Display for NoLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody(refusals) => refusals.fmt(f),
+            Self::Shed(shed) => shed.fmt(f),
             Self::Plugin { plugin, fault } => {
                 let fault = fault.as_deref().unwrap_or("it has not answered yet");
                 write!(f, "plugin {plugin} has faulted, and its on_fault is reject: {fault}")

@@ -25,6 +25,6 @@ impl Engine {
         self.breaker.store(Arc::new(tuning.breaker));
         self.bans.limit(tuning.ban_share);
         self.history.resize(tuning.history);
-        self.writer.limit(tuning.capacity).await;
+        self.writer.resize(tuning.capacity).await;
     }
 }

@@ -33,6 +33,12 @@ pub struct Explanation {
     pub filter: usize,
     /// Those of the others whose breaker is open.
     pub breaker: usize,
+    /// Those of the others that are used as much as they may be.
+    pub limited: usize,
+    /// Whether as much is asked of the site as may be.
+    pub site_limited: bool,
+    /// How many requests wait for members and sites at their limit.
+    pub waiting: usize,
     /// Those who are left.
     pub eligible: usize,
     /// The plan's tiers, in order of preference; none when the strategy is asked for each request.
@@ -65,7 +71,7 @@ impl Engine {
         let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
+        let Refusals { members, tried: banned, filter: refused, breaker, limited, unplanned, .. } =
             Refusals::count(&snapshot, &wish);
         let (way, tiers, sticky) = self.selector.look(&snapshot, &wish, &ask);
         let tiers = tiers.into_iter().map(|tier| TierWords {
@@ -83,6 +89,9 @@ impl Engine {
             banned,
             filter: refused,
             breaker,
+            limited,
+            site_limited: self.room.sites.outlook(attempt.target, now).is_some(),
+            waiting: self.room.line().len(),
             eligible: unplanned,
             tiers: tiers.collect(),
             sticky,

@@ -17,6 +17,7 @@ use crate::swap::SwapError;
 mod actor;
 mod conduct;
 mod hooks;
+mod limits;
 mod memory;
 mod plans;
 mod swaps;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proxywhirl_core::plugin::{PluginIdentity, Request};
 use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Refusals, TierSight, Wish};
+use proxywhirl_core::select::{Filter, Outlook, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Member, Timestamp};
 
@@ -156,12 +156,16 @@ impl Selection {
     }
 
     /// Why nobody was left.
-    pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Refusals {
+    pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
         match self.plan_for(ask, wish.now) {
             (_, Some(Planned { plan, .. })) if !plan.asks_per_request() => {
                 plan.refusals(snapshot, wish, &self.sessions)
             }
-            (_, Some(_) | None) => Refusals::count(snapshot, wish),
+            (_, Some(_) | None) => {
+                let mut outlook = Outlook::default();
+                snapshot.iter().filter(|member| wish.waits_for(member)).for_each(|member| outlook.add(&member.live));
+                (Refusals::count(snapshot, wish), outlook)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_engine::{Attempt, AttemptTier, registrable};
 use tokio::time::Instant;
 
-use super::Failover;
+use super::{Failover, Turn, no_lease};
 use crate::config::{EscalationConfig, Tier, Way};
 use crate::wanted::{Wanted, session_hash};
 
@@ -98,11 +98,13 @@ impl Escalation {
 }
 
 impl Failover<'_> {
-    /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused.
-    pub(super) fn acquire(&mut self, number: u32, hedge: bool) -> Option<Lease> {
+    /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused. In the last
+    /// tier, a request may wait for a limit; in one below, a limit that is reached is as good as nobody left.
+    pub(super) async fn acquire(&mut self, number: u32, hedge: bool, turn: Turn) -> Option<Lease> {
         let Some(escalation) = self.escalation else {
-            let found = self.engine.acquire(&Attempt { hedge, ..self.describe(number) });
-            return found.map_err(|nobody| self.note_nobody(nobody.to_string())).ok();
+            let attempt = Attempt { hedge, ..self.describe(number) };
+            let found = self.lease(&attempt, turn).await;
+            return found.map_err(|nobody| self.note(nobody)).ok();
         };
         let EscalationConfig { tiers, attempts, .. } = &escalation.config;
         let mut climb = self.climb;
@@ -113,16 +115,16 @@ impl Failover<'_> {
             climb = climb.up();
         }
         loop {
-            let found = self.of_tier(tiers.get(climb.tier)?, number, hedge);
             let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
-            match found {
+            let turn = if is_top { turn } else { Turn::Now };
+            match self.of_tier(tiers.get(climb.tier)?, number, hedge, turn).await {
                 Ok(lease) => {
                     self.climb = Climb { used: climb.used + 1, ..climb };
                     return Some(lease);
                 }
                 Err(_) if hedge => return None,
-                Err(why) if is_top => {
-                    self.note_nobody(why);
+                Err(nobody) if is_top => {
+                    self.note(nobody);
                     return None;
                 }
                 Err(_) => climb = climb.up(),
@@ -131,33 +133,41 @@ impl Failover<'_> {
     }
 
     /// A member of a tier, or why there is none.
-    fn of_tier(&self, tier: &Tier, number: u32, hedge: bool) -> Result<Lease, String> {
+    async fn of_tier(&self, tier: &Tier, number: u32, hedge: bool, turn: Turn) -> Result<Lease, Fault> {
         let of = |filter| AttemptTier { name: &tier.name, filter };
         let own = self.wanted.filter.as_ref();
         let attempt = Attempt { hedge, tier: Some(of(own)), ..self.describe(number) };
         match &tier.way {
-            Way::Direct if own.is_some() => Err("direct is no proxy as is wanted".to_owned()),
+            Way::Direct if own.is_some() => Err(exhausted("direct is no proxy as is wanted".to_owned())),
             Way::Direct => {
-                self.engine.acquire_direct(&attempt).ok_or_else(|| "direct was tried, or is banned".to_owned())
+                let nobody = || exhausted("direct was tried, or is banned".to_owned());
+                self.engine.acquire_direct(&attempt).ok_or_else(nobody)
             }
-            Way::Pool(None) => self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string()),
+            Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
                 let both = match own {
                     None => Some(Arc::clone(only)),
                     Some(own) => own.and(only).map(Arc::new),
                 };
-                let Some(filter) = both else {
-                    return Err(format!("no proxy can be what is wanted and of the tier {}", tier.name));
-                };
-                let attempt = Attempt { tier: Some(of(Some(&filter))), ..attempt };
-                self.engine.acquire(&attempt).map_err(|nobody| nobody.to_string())
+                let nobody = || exhausted(format!("no proxy can be what is wanted and of the tier {}", tier.name));
+                let filter = both.ok_or_else(nobody)?;
+                self.lease(&Attempt { tier: Some(of(Some(&filter))), ..attempt }, turn).await
             }
         }
     }
 
-    fn note_nobody(&mut self, why: String) {
-        self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why));
+    /// A member; when it is its turn, where that is waited for.
+    async fn lease(&self, attempt: &Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
+        let lease = match turn {
+            Turn::Now => self.engine.acquire(attempt),
+            Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
+        };
+        lease.map_err(|nobody| no_lease(&nobody))
     }
+}
+
+fn exhausted(why: String) -> Fault {
+    Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why)
 }
 
 #[cfg(test)]

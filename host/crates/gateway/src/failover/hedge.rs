@@ -20,7 +20,7 @@ use proxywhirl_core::{Endpoint, Member};
 use tokio::time::Instant;
 
 use super::budget::RetryBudget;
-use super::{Failover, Repeat, Running, Trial};
+use super::{Failover, Repeat, Running, Trial, Turn};
 use crate::config::HedgeConfig;
 
 /// No member is given less: the timers of the runtime are as coarse.
@@ -116,7 +116,7 @@ impl Failover<'_> {
     }
 
     /// Begins the hedge, within the budget.
-    pub(super) fn begin_hedge<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
+    pub(super) async fn begin_hedge<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
     where
         F: Fn(Arc<Endpoint>) -> A,
         A: Future,
@@ -127,7 +127,7 @@ impl Failover<'_> {
             self.engine.hedge_denied();
             return None;
         }
-        let Some(running) = self.begin(number, true, attempt) else {
+        let Some(running) = self.begin(number, true, attempt, Turn::Now).await else {
             self.hedging.budget.give_back();
             return None;
         };

@@ -11,7 +11,8 @@ use proxywhirl_engine::{Attempt, Tuning};
 use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Client, answer, get, rest, status};
 use crate::scene::{Scene, limits, origin, upstream};
@@ -132,4 +133,28 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
     let mut third = scene.client().await;
     third.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
     assert_eq!(answer(&mut third).await.1.len(), 3);
+}
+
+#[tokio::test]
+async fn the_limit_of_clients_is_one_over_all_listeners() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], GatewayConfig { max_connections: 1, ..limits() }).await;
+    let (listener, stop) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
+    let other = listener.local_addr().unwrap();
+    let served = tokio::spawn({
+        let (gateway, stop) = (scene.gateway.clone(), stop.clone());
+        async move { gateway.serve(listener, stop).await }
+    });
+    let mut first = scene.client().await;
+    Client::Connect.open(&mut first, origin.http_addr()).await.unwrap();
+    let mut second = TcpStream::connect(other).await.unwrap();
+    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    let mut byte = [0; 1];
+    tokio::time::timeout(Duration::from_millis(300), second.peek(&mut byte)).await.unwrap_err();
+    drop(first);
+    assert_eq!(answer(&mut second).await.1.len(), 3);
+    drop(second);
+    stop.cancel();
+    assert_eq!(served.await.unwrap().cut, 0);
 }
