@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
-use proxywhirl_net::http1::{Headers, read_request};
+use proxywhirl_net::http1::{Headers, RequestHead, read_request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -230,30 +230,36 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         }
     }
 
-    /// Reads a request and answers it, unless it asks for a tunnel.
-    async fn request(&mut self) -> Result<Asked, Next> {
+    /// Reads a request's head; where there is none, what the connection ends with.
+    async fn head(&mut self) -> Result<RequestHead, Next> {
         let config = self.gateway.config();
         let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
-        let mut head = match timeout(config.head_timeout, reading).await {
-            Ok(Ok(Some(head))) => head,
-            Ok(Ok(None)) => return Err(Next::Close),
+        match timeout(config.head_timeout, reading).await {
+            Ok(Ok(Some(head))) => Ok(head),
+            Ok(Ok(None)) => Err(Next::Close),
             Ok(Err(error)) => {
                 let refusal = refusal_of(&error, &self.buffer);
-                return Err(refusal.map_or(Next::Close, |reply| self.refuse(&reply, Body::Send)));
+                Err(refusal.map_or(Next::Close, |reply| self.refuse(&reply, Body::Send)))
             }
             Err(_) => {
                 let why =
                     format!("the head of the request took longer than {:.0} s", config.head_timeout.as_secs_f64());
-                return Err(self.refuse(&ErrorReply::refusal(408, why), Body::Send));
+                Err(self.refuse(&ErrorReply::refusal(408, why), Body::Send))
             }
-        };
+        }
+    }
+
+    /// Reads a request and answers it, unless it asks for a tunnel.
+    async fn request(&mut self) -> Result<Asked, Next> {
+        let mut head = self.head().await?;
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
         if self.gateway.door().access.is_metered() && !self.is_metered {
             // Since this connection began, somebody got a quota: the client's next one is counted.
             head.headers.append("Connection", "close").ok();
         }
         recall(&self.gateway, &mut self.login, &mut head.headers);
-        let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, config.limits());
+        let limits = self.gateway.config().limits();
+        let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, limits);
         let guest = match introduced {
             Ok(introduced) => self.admit(introduced).await,
             Err(mistake) => Err(ErrorReply::mistake(&mistake)),
