@@ -159,7 +159,7 @@ async fn rates_and_quotas_of_users_hold() {
         let tunnel = seen.asked(client, "in_turn", &proxy, &seen.https(), 1);
         assert!(tunnel[0].starts_with("error ") && tunnel[0].contains("429"), "{client}: {tunnel:?}");
 
-        // Fewer than a hundred answers of some hundred bytes each.
+        // As many answers of 2,000 bytes as its bytes are for, heads and requests included.
         let proxy = format!("http://{client}2:secret@{address}");
         let lines = seen.asked(client, "in_turn", &proxy, &seen.scene.world.origin().http_url("/bytes/2000"), 12);
         let good = lines.iter().take_while(|line| line.starts_with("200 ")).count();

@@ -37,22 +37,22 @@ class Requests:
         self.session.verify = os.environ.get("CLIENT_CA", True)
         self.failures = requests.exceptions.RequestException
 
-    def ask(self, url, headers):
+    def ask(self, url):
         try:
-            answer = self.session.get(url, headers=headers, timeout=LIMIT)
+            answer = self.session.get(url, timeout=LIMIT)
         except self.failures as error:
             return failed(error)
         told(answer.status_code, answer.content)
 
-    def together(self, url, count, headers):
+    def together(self, url, count):
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(count) as pool:
-            list(pool.map(lambda _: self.ask(url, headers), range(count)))
+            list(pool.map(lambda _: self.ask(url), range(count)))
 
-    def in_turn(self, url, count, headers):
+    def in_turn(self, url, count):
         for _ in range(count):
-            self.ask(url, headers)
+            self.ask(url)
 
 
 class AioHttp:
@@ -61,11 +61,11 @@ class AioHttp:
     def __init__(self, proxy):
         self.proxy = proxy
 
-    async def ask(self, session, url, headers, proxy):
+    async def ask(self, session, url, proxy):
         import aiohttp
 
         try:
-            async with session.get(url, headers=headers, proxy=proxy) as answer:
+            async with session.get(url, proxy=proxy) as answer:
                 told(answer.status, await answer.read())
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             failed(error)
@@ -74,7 +74,7 @@ class AioHttp:
                 raise
             failed(error)
 
-    async def run(self, url, count, headers, together):
+    async def run(self, url, count, together):
         import ssl
 
         import aiohttp
@@ -88,25 +88,24 @@ class AioHttp:
             connector, proxy = aiohttp.TCPConnector(ssl=trust), self.proxy
         timeout = aiohttp.ClientTimeout(total=LIMIT)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            asked = (self.ask(session, url, headers, proxy) for _ in range(count))
+            asked = (self.ask(session, url, proxy) for _ in range(count))
             if together:
                 await asyncio.gather(*asked)
             else:
                 for one in asked:
                     await one
 
-    def together(self, url, count, headers):
-        asyncio.run(self.run(url, count, headers, True))
+    def together(self, url, count):
+        asyncio.run(self.run(url, count, True))
 
-    def in_turn(self, url, count, headers):
-        asyncio.run(self.run(url, count, headers, False))
+    def in_turn(self, url, count):
+        asyncio.run(self.run(url, count, False))
 
 
 def main():
-    client, errand, proxy, url, count, *fields = sys.argv[1:]
-    headers = dict(field.split(": ", 1) for field in fields)
+    client, errand, proxy, url, count = sys.argv[1:]
     asker = {"requests": Requests, "aiohttp": AioHttp}[client](proxy)
-    getattr(asker, errand)(url, int(count), headers)
+    getattr(asker, errand)(url, int(count))
 
 
 main()
