@@ -8,8 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use proxywhirl_core::address;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
 use socket2::{SockRef, TcpKeepalive};
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::fault;
-use crate::resolve::Resolver;
+use crate::resolve::{Resolver, literal};
 
 /// The head start of an address before the next one is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -26,16 +26,15 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Waits for a part of the way until the deadline; then it is a timeout of this side and stage.
-pub(crate) async fn within<T>(
+pub(crate) fn within<T>(
     deadline: Instant,
     side: Side,
     stage: Stage,
     part: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
-    match timeout_at(deadline, part).await {
-        Ok(result) => result,
-        Err(_) => Err(Fault::new(side, stage, Kind::Timeout, "no answer in time")),
-    }
+) -> impl Future<Output = Result<T, Fault>> {
+    // No `async` block: it would have room for the part twice, as what it was given and as what it waits for.
+    timeout_at(deadline, part)
+        .map(move |result| result.unwrap_or_else(|_| Err(Fault::new(side, stage, Kind::Timeout, "no answer in time"))))
 }
 
 /// The addresses of an upstream; when `public_only`, none that only this machine or its networks reach.
@@ -64,13 +63,15 @@ pub(crate) async fn lookup(
     port: u16,
     deadline: Instant,
 ) -> Result<Vec<SocketAddr>, Fault> {
-    within(deadline, side, Stage::Resolve, async {
-        resolver
-            .resolve(host, port)
-            .await
-            .map_err(|error| Fault::new(side, Stage::Resolve, Kind::NotFound, format!("{host}: {error}")))
-    })
-    .await
+    if let Some(address) = literal(host, port) {
+        return Ok(vec![address]);
+    }
+    // In a box: most upstreams are named by their addresses, and take no room for it.
+    let looked_up = Box::pin(async {
+        let found = resolver.resolve(host, port).await;
+        found.map_err(|error| Fault::new(side, Stage::Resolve, Kind::NotFound, format!("{host}: {error}")))
+    });
+    within(deadline, side, Stage::Resolve, looked_up).await
 }
 
 /// Connects to the first of some addresses that answers.

@@ -266,7 +266,8 @@ impl Dialer {
             return Ok(Stream::Tcp(tcp));
         }
         let tls = self.shared.tls.load_full();
-        let handshake = tls::handshake(&tls, upstream, tcp);
+        // In a box, as a chain is.
+        let handshake = Box::pin(tls::handshake(&tls, upstream, tcp));
         let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }

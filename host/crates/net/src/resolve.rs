@@ -6,7 +6,7 @@
 //! bounded, and a lookup holds its place until it has ended, wanted or not.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,17 +48,13 @@ impl Resolver {
 
     /// The addresses of a host, IPv6 and IPv4 in turn, beginning with what the system prefers; never none.
     pub(crate) async fn resolve(&self, host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Some(address) = literal(host, port) {
+            return Ok(vec![address]);
+        }
         let name = match host {
-            Host::V4(addr) => return Ok(vec![(*addr, port).into()]),
-            Host::V6 { addr, zone: None } => return Ok(vec![(*addr, port).into()]),
-            Host::V6 { addr, zone: Some(zone) } => {
-                if let Ok(scope) = zone.as_str().parse() {
-                    return Ok(vec![std::net::SocketAddrV6::new(*addr, port, 0, scope).into()]);
-                }
-                // The system knows the numbers of the interfaces.
-                return self.ask_system(format!("{addr}%{zone}"), port).await;
-            }
-            Host::Name(name) => name.to_string(),
+            // The system knows the numbers of the interfaces.
+            Host::V6 { addr, zone: Some(zone) } => return self.ask_system(format!("{addr}%{zone}"), port).await,
+            Host::V4(_) | Host::V6 { .. } | Host::Name(_) => host.to_string(),
         };
         let is_local = !name.contains('.') || LOCAL.iter().any(|end| name.ends_with(end));
         match self.dns.get_or_init(async || client()).await {
@@ -85,6 +81,18 @@ impl Resolver {
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+/// The address of a host that is one, and needs nobody to be asked.
+pub(crate) fn literal(host: &Host, port: u16) -> Option<SocketAddr> {
+    match host {
+        Host::V4(addr) => Some((*addr, port).into()),
+        Host::V6 { addr, zone } => {
+            let scope = zone.as_ref().map_or(Ok(0), |zone| zone.as_str().parse()).ok()?;
+            Some(SocketAddrV6::new(*addr, port, 0, scope).into())
+        }
+        Host::Name(_) => None,
     }
 }
 
