@@ -182,6 +182,11 @@ pub(crate) struct Judged {
 }
 
 impl Case<'_> {
+    /// Whether there is anything to judge by.
+    pub(crate) const fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     fn rules(&self) -> impl Iterator<Item = &BanRule> {
         self.placed().map(|(_, rule)| rule)
     }

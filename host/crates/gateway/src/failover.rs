@@ -37,7 +37,7 @@ use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine, NoLease};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::bans::Case;
 use crate::config::GatewayConfig;
@@ -143,6 +143,21 @@ enum Event<T> {
     Silence,
     /// The current attempt takes longer than its member nearly always does.
     Slow,
+    /// The request has used up its time.
+    Deadline,
+}
+
+impl<T> Event<T> {
+    /// What it is that the alarm was set for.
+    fn at(alarm: Instant, deadline: Instant, patience: Option<Instant>) -> Self {
+        if alarm == deadline {
+            Self::Deadline
+        } else if patience == Some(alarm) {
+            Self::Silence
+        } else {
+            Self::Slow
+        }
+    }
 }
 
 impl<'g> Failover<'g> {
@@ -217,7 +232,7 @@ impl<'g> Failover<'g> {
     {
         (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
         let first = self.next(&attempt, Turn::Wait).await;
-        self.race_in_time(None, first, repeat, &attempt).await
+        self.race_and_judge(None, first, repeat, &attempt).await
     }
 
     /// Goes on after an answer that turned out to be none, or not yet one: `waiting` is who may still answer. `pause` is
@@ -237,10 +252,10 @@ impl<'g> Failover<'g> {
         (self.waits, self.hedge) = (None, Hedge::Never);
         let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
         let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
-        self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
+        self.race_and_judge(waiting, next, Repeat::Overtake, &attempt).await
     }
 
-    async fn race_in_time<T, F, A>(
+    async fn race_and_judge<T, F, A>(
         &mut self,
         overtaken: Option<Running<A>>,
         current: Option<Running<A>>,
@@ -252,14 +267,7 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let result = match timeout_at(self.deadline, self.race(overtaken, current, repeat, attempt)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let limit = self.wanted.deadline.unwrap_or(self.config.request_deadline);
-                let detail = format!("nobody answered within {} s", limit.as_secs_f64());
-                Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
-            }
-        };
+        let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         self.judge(result.as_ref().ok().filter(|won| won.answer.acquits_origin()).map(|won| won.latency));
         result
@@ -279,15 +287,17 @@ impl<'g> Failover<'g> {
         let mut patience = self.patience(repeat, current.as_ref());
         while current.is_some() || overtaken.is_some() {
             let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
+            // One timer for all: each costs as much as a pick.
+            let alarm = [patience, slow].into_iter().flatten().fold(self.deadline, Instant::min);
             let event = tokio::select! {
                 // The oldest has waited longest.
                 biased;
                 answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
                 answer = Running::answer(&mut current) => Event::Current(answer),
-                () = until(patience) => Event::Silence,
-                () = until(slow) => Event::Slow,
+                () = sleep_until(alarm) => Event::at(alarm, self.deadline, patience),
             };
             let (ended, answer) = match event {
+                Event::Deadline => return Err(self.nobody_in_time()),
                 Event::Silence => {
                     let next = self.next(attempt, Turn::Now).await;
                     patience = self.patience(repeat, next.as_ref());
@@ -329,6 +339,12 @@ impl<'g> Failover<'g> {
             }
         }
         Err(self.fault.take().unwrap_or_else(|| Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts")))
+    }
+
+    fn nobody_in_time(&self) -> Fault {
+        let limit = self.wanted.deadline.unwrap_or(self.config.request_deadline);
+        let detail = format!("nobody answered within {} s", limit.as_secs_f64());
+        Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail)
     }
 
     /// Learns from the attempt that was answered; how long it took.
@@ -410,14 +426,6 @@ fn no_lease(nobody: &NoLease) -> Fault {
     match nobody {
         NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
         NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
-    }
-}
-
-/// Waits until then; for ever when there is no such time.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
     }
 }
 

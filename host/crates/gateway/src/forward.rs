@@ -48,7 +48,7 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let target = record.target.clone();
+    let target = Arc::clone(&record.target);
     let mut failover = Failover::new(gateway.means(), record.request, &target, record.wanted.clone());
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
@@ -134,12 +134,16 @@ where
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let (answered, stages) = stages::measured(attempt(gateway, &endpoint, asked, body)).await;
+                let (answered, stages) = stages::measured(began, attempt(gateway, &endpoint, asked, body)).await;
                 gateway.engine().measured(request, &endpoint, stages);
                 let mut answered = answered?;
+                if !case.has_rules() {
+                    return doubt.weigh(endpoint, answered, false);
+                }
                 let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
-                let judged = case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer).await;
+                // On the heap, since it may read the body, and few have rules.
+                let judged = Box::pin(case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer)).await;
                 answered.waiting = judged.waiting;
                 doubt.weigh(endpoint, answered, judged.retry)
             }

@@ -1,6 +1,7 @@
 //! What is told of a request when it is over: one event, and one line in the log.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_engine::{Completion, Engine};
@@ -15,7 +16,7 @@ pub(crate) struct Record<'g> {
     protocol: &'static str,
     method: String,
     /// Host and port of the origin.
-    pub(crate) target: String,
+    pub(crate) target: Arc<str>,
     /// What the request wants of its upstream.
     pub(crate) wanted: Wanted,
     peer: Option<SocketAddr>,
@@ -36,7 +37,7 @@ impl<'g> Record<'g> {
         engine: &'g Engine,
         protocol: &'static str,
         method: &str,
-        target: String,
+        target: Arc<str>,
         peer: Option<SocketAddr>,
     ) -> Self {
         let request = engine.next_request();
@@ -59,7 +60,7 @@ impl<'g> Record<'g> {
             request.protocol = self.protocol,
             request.method = self.method.as_str(),
             client.addr = self.peer.map(tracing::field::display),
-            target = self.target.as_str(),
+            target = &*self.target,
             upstream = end.upstream.map(tracing::field::display),
             attempts,
             status = end.status,

@@ -2,9 +2,11 @@
 //!
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
+mod rest;
 mod socks;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
+use rest::Rest;
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -130,6 +133,8 @@ struct Session<'g, S> {
     /// Its number, among those of its door.
     connection: u64,
     stop: &'g CancellationToken,
+    /// What it waits with, from the first wait on.
+    rest: Option<Pin<Box<Rest<'g>>>>,
 }
 
 /// What came of a request's head.
@@ -165,7 +170,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         stop: &'g CancellationToken,
     ) -> Self {
         let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
-        Self { doorway, gateway, client, buffer, gauge, is_metered, login: None, peer, connection, stop }
+        let (login, rest) = (None, None);
+        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest }
     }
 
     async fn run(mut self) {
@@ -201,15 +207,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
     /// Waits for the first byte of what the client sends next. False when it is gone, or may stay no longer.
     async fn arrives(&mut self, limit: Duration) -> bool {
-        if self.buffer.is_empty() {
-            self.buffer.reserve(READ);
-            return tokio::select! {
-                biased;
-                read = timeout(limit, self.client.read_buf(&mut self.buffer)) => matches!(read, Ok(Ok(1..))),
-                () = self.stop.cancelled() => false,
-            };
+        if !self.buffer.is_empty() {
+            return true;
         }
-        true
+        self.buffer.reserve(READ);
+        let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::new(self.stop, limit)));
+        matches!(rest.as_mut().read(limit, &mut self.client, &mut self.buffer).await, Some(Ok(1..)))
     }
 
     /// Answers requests until one of them asks for a tunnel, or the connection has to end.
@@ -292,7 +295,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 Ok(Asked::Tunnel(Box::new(Tunnel { manner, target, wanted, place })))
             }
             Errand::Forward(request) => {
-                let (method, target) = (request.head.method.as_str(), request.target.to_string());
+                let (method, target) = (request.head.method.as_str(), Arc::clone(&request.name));
                 let record =
                     Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(guest.wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
@@ -352,7 +355,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
     async fn tunnel(&mut self, tunnel: Box<Tunnel>) -> Next {
         let Tunnel { manner, target, wanted, place: _place } = *tunnel;
-        let name = target.to_string();
+        let name = target.text().into();
         let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
         let record = Box::new(record);
         let mut early = std::mem::take(&mut self.buffer);
@@ -361,7 +364,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             early = BytesMut::new();
         }
         // A tunnel is the last thing on its connection, and may be there for long.
-        self.login = None;
+        (self.login, self.rest) = (None, None);
         tunnel::serve(&self.gateway, &mut self.client, early, manner, &target, record).await
     }
 

@@ -5,9 +5,12 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 /// When an attempt came how far, from its beginning. What it did not come to, or did not need, is none: a connection that
@@ -31,13 +34,36 @@ tokio::task_local! {
     static MARKS: Marks;
 }
 
-/// Carries out an attempt, and says when it came how far.
-pub async fn measured<F: Future>(attempt: F) -> (F::Output, Stages) {
-    let marks = Marks { began: Instant::now(), stages: Cell::default() };
-    let mut attempt = pin!(MARKS.scope(marks, attempt));
-    let output = attempt.as_mut().await;
-    let stages = attempt.take_value().map(|marks| marks.stages.get());
-    (output, stages.unwrap_or_default())
+pin_project! {
+    /// An attempt that is measured. A type of its own, because an `async` block would have room for the attempt twice.
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Measured<F> {
+        #[pin]
+        attempt: TaskLocalFuture<Marks, F>,
+    }
+}
+
+/// Carries out an attempt that begins now, and says when it came how far.
+pub fn measured<F: Future>(now: Instant, attempt: F) -> Measured<F> {
+    let marks = Marks { began: now, stages: Cell::default() };
+    Measured { attempt: MARKS.scope(marks, attempt) }
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = (F::Output, Stages);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut attempt = self.project().attempt;
+        let output = ready!(attempt.as_mut().poll(context));
+        let stages = attempt.take_value().map(|marks| marks.stages.get());
+        Poll::Ready((output, stages.unwrap_or_default()))
+    }
+}
+
+impl<F> std::fmt::Debug for Measured<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Measured").finish_non_exhaustive()
+    }
 }
 
 /// The upstream has accepted the connection. The last one counts: of those that are dialled at the same time, and of those
@@ -80,7 +106,8 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             pause
         };
-        let (one, two) = tokio::join!(measured(attempt(10)), measured(attempt(30)));
+        let now = Instant::now();
+        let (one, two) = tokio::join!(measured(now, attempt(10)), measured(now, attempt(30)));
         let stages = |pause: u64| Stages {
             dialled: Some(Duration::ZERO),
             ready: Some(Duration::from_millis(pause)),

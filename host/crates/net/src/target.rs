@@ -33,6 +33,40 @@ impl Target {
     }
 }
 
+impl Target {
+    /// What `Display` writes. Every request has its target written, and formatting costs ten times as much.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(LONGEST_V4);
+        match &self.host {
+            Host::Name(name) => text.push_str(name),
+            Host::V4(addr) => {
+                let [first, rest @ ..] = addr.octets();
+                push_decimal(&mut text, first.into());
+                for octet in rest {
+                    text.push('.');
+                    push_decimal(&mut text, octet.into());
+                }
+            }
+            Host::V6 { .. } => return self.to_string(),
+        }
+        text.push(':');
+        push_decimal(&mut text, self.port);
+        text
+    }
+}
+
+/// `255.255.255.255:65535`
+const LONGEST_V4: usize = 21;
+
+fn push_decimal(text: &mut String, number: u16) {
+    if number >= 10 {
+        push_decimal(text, number / 10);
+    }
+    // A digit is one byte.
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
 impl From<(IpAddr, u16)> for Target {
     fn from((addr, port): (IpAddr, u16)) -> Self {
         Self { host: addr.into(), port }
@@ -67,8 +101,9 @@ mod tests {
 
     #[test]
     fn a_target_survives_its_text() {
-        for text in ["1.2.3.4:80", "[2001:db8::1]:443", "example.org:65535"] {
-            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        for text in ["1.2.3.4:80", "10.0.203.255:7", "[2001:db8::1]:443", "example.org:65535", "a.example:10000"] {
+            let target = text.parse::<Target>().unwrap();
+            assert_eq!((target.to_string().as_str(), target.text().as_str()), (text, text));
         }
         assert_eq!("[fe80::1%25eth0]:1".parse::<Target>().unwrap().authority(), "[fe80::1]:1");
     }

@@ -54,7 +54,7 @@ impl Engine {
                 self.serve_waiting();
             }
             if let Some(situation) = self.known_situation(attempt) {
-                return self.wait(attempt, situation, until).await;
+                return Box::pin(self.wait(attempt, situation, until)).await;
             }
         }
         let mut look = 1;
@@ -65,13 +65,13 @@ impl Engine {
                 Draw::Rejected(why) => return Err(self.turned_away(attempt, why, now)),
                 Draw::Site(outlook) => {
                     let limited = Limited::Site(registrable(attempt.target).into());
-                    return self.wait(attempt, Situation { limited, outlook, at: now }, until).await;
+                    return Box::pin(self.wait(attempt, Situation { limited, outlook, at: now }, until)).await;
                 }
                 Draw::Nobody => {
                     let (refusals, outlook) = self.refusals(attempt, now);
                     let limited = Limited::Members(refusals);
                     if refusals.limited > 0 {
-                        return self.wait(attempt, Situation { limited, outlook, at: now }, until).await;
+                        return Box::pin(self.wait(attempt, Situation { limited, outlook, at: now }, until)).await;
                     }
                     // Somebody seems to be there: out of the plan, or given back since the draw.
                     if refusals.unplanned == 0 || !self.room.rules().is_on || look == LOOKS {

@@ -117,7 +117,8 @@ impl Failover<'_> {
         loop {
             let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
             let turn = if is_top { turn } else { Turn::Now };
-            match self.of_tier(tiers.get(climb.tier)?, number, hedge, turn).await {
+            // On the heap: where there are no tiers, nobody has room for it.
+            match Box::pin(self.of_tier(tiers.get(climb.tier)?, number, hedge, turn)).await {
                 Ok(lease) => {
                     self.climb = Climb { used: climb.used + 1, ..climb };
                     return Some(lease);

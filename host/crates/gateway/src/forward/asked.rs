@@ -1,10 +1,12 @@
 //! The request as an upstream gets it.
 
+use std::sync::Arc;
+
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{BodyLength, Headers, RequestHead, strip_hop_by_hop};
 use proxywhirl_net::{RequestForm, Target};
 
-use crate::ingress::http::Request;
+use crate::ingress::http::{Request, authority};
 
 /// What becomes of an upstream's connection when it has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,8 @@ pub(super) enum After {
 pub(crate) struct Asked {
     /// The head with the path as its target.
     head: RequestHead,
-    authority: String,
+    /// The target in words.
+    pub(super) name: Arc<str>,
     pub(super) target: Target,
     /// How far the body reaches.
     pub(super) body: BodyLength,
@@ -40,8 +43,7 @@ impl Asked {
     /// No `Via` is added, although RFC 9110 §7.6.3 wants one of a gateway: it would tell the origin of a proxy, and
     /// make an anonymous one of every elite upstream.
     pub(crate) fn new(request: Request) -> Result<Self, Fault> {
-        let authority = request.authority();
-        let Request { mut head, target, path, body } = request;
+        let Request { mut head, target, name, path, body } = request;
         let (version, keeps_alive) = (head.minor_version, head.keeps_alive());
         let upgrade = upgrade(&head, body);
         let waits = body != BodyLength::None && head.headers.has_token("expect", "100-continue");
@@ -51,8 +53,9 @@ impl Asked {
             // The gateway answers it, so that the body can be kept and sent again.
             head.headers.remove("expect");
         }
+        let authority = authority(&name);
         if head.headers.get("host") != Some(authority.as_bytes()) {
-            set(&mut head.headers, "Host", &authority)?;
+            set(&mut head.headers, "Host", authority)?;
         }
         let upgrades = upgrade.is_some();
         if let Some(protocol) = upgrade {
@@ -61,7 +64,7 @@ impl Asked {
         }
         head.target = path;
         head.minor_version = 1;
-        Ok(Self { head, authority, target, body, version, keeps_alive, expects, upgrades })
+        Ok(Self { head, name, target, body, version, keeps_alive, expects, upgrades })
     }
 
     pub(super) fn method(&self) -> &str {
@@ -94,7 +97,7 @@ impl Asked {
                 let path = if self.head.target == "*" { "" } else { self.head.target.as_str() };
                 let credentials = proxy_authorization.as_deref().map(|value| ("Proxy-Authorization", value));
                 let fields = credentials.into_iter().chain(close);
-                self.head.write_as(&["http://", &self.authority, path], fields, &mut bytes);
+                self.head.write_as(&["http://", authority(&self.name), path], fields, &mut bytes);
             }
             RequestForm::Origin => self.head.write_as(&[&self.head.target], close, &mut bytes),
         }

@@ -79,7 +79,8 @@ async fn exchange(
     let rules = Rules { asked, form, config: gateway.config(), explained: None };
     let sent_and_read = async {
         if !body.is_empty() {
-            return both(inbound, &bytes, rules, after).await;
+            // On the heap, since few requests have one.
+            return Box::pin(both(inbound, &bytes, rules, after)).await;
         }
         match send(&mut inbound.reader, &bytes).await {
             Ok(()) => Ok((answer::read(inbound, rules).await?, after)),

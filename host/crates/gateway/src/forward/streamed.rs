@@ -41,7 +41,7 @@ where
     let reached = failover
         .run(Repeat::Unseen, |endpoint| async move {
             let dialling = async { gateway.forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
-            let (reached, stages) = stages::measured(dialling).await;
+            let (reached, stages) = stages::measured(Instant::now(), dialling).await;
             gateway.engine().measured(request, &endpoint, stages);
             reached
         })

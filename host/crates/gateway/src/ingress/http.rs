@@ -1,5 +1,7 @@
 //! What an HTTP client wants: a tunnel, a request forwarded, or something that a proxy cannot give.
 
+use std::sync::Arc;
+
 use proxywhirl_core::endpoint::parse_port;
 use proxywhirl_net::Target;
 use proxywhirl_net::http1::{BodyLength, HeadError, RequestHead};
@@ -25,16 +27,16 @@ pub(crate) enum Errand {
 pub(crate) struct Request {
     pub(crate) head: RequestHead,
     pub(crate) target: Target,
+    /// The target in words: host and port.
+    pub(crate) name: Arc<str>,
     /// Path and query; `*` for OPTIONS about the whole server.
     pub(crate) path: String,
     pub(crate) body: BodyLength,
 }
 
-impl Request {
-    /// Host and port as a URL and the Host field write them: without the port when it is HTTP's own.
-    pub(crate) fn authority(&self) -> String {
-        if self.target.port == 80 { self.target.host.to_string() } else { self.target.to_string() }
-    }
+/// Host and port as a URL and the Host field write them: without the port when it is HTTP's own.
+pub(crate) fn authority(name: &str) -> &str {
+    name.strip_suffix(":80").unwrap_or(name)
 }
 
 /// Reads what a request wants.
@@ -47,7 +49,8 @@ pub(crate) fn read(head: RequestHead) -> Result<Errand, ErrorReply> {
         return connect(&head.target).map(Errand::Tunnel);
     }
     let (target, path) = absolute(&head)?;
-    Ok(Errand::Forward(Request { head, target, path, body }))
+    let name = target.text().into();
+    Ok(Errand::Forward(Request { head, target, name, path, body }))
 }
 
 /// Where a request wants to go, as far as that can be told: for who asks why it was refused. Without credentials.
@@ -139,7 +142,7 @@ mod tests {
         let head = RequestHead { method, target, minor_version: 1, headers: Headers::new() };
         match read(head) {
             Ok(Errand::Tunnel(target)) => Ok(format!("tunnel {target}")),
-            Ok(Errand::Forward(request)) => Ok(format!("{} {}", request.authority(), request.path)),
+            Ok(Errand::Forward(request)) => Ok(format!("{} {}", authority(&request.name), request.path)),
             Err(reply) => Err(reply.status),
         }
     }

@@ -163,7 +163,8 @@ impl Headers {
             return Err(HeadError::Malformed("a field name that is no token"));
         }
         let value = value.trim_ascii();
-        if !value.iter().all(|byte| is_text(*byte)) {
+        // To the end in any case, so that many bytes are looked at in one step.
+        if !value.iter().fold(true, |is_text_so_far, byte| is_text_so_far & is_text(*byte)) {
             return Err(HeadError::Malformed("a control character in a field value"));
         }
         let start = self.block.len();
@@ -187,6 +188,7 @@ fn part(block: &[u8], from: usize, to: usize) -> &[u8] {
 }
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+#[inline]
 pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -196,6 +198,7 @@ pub(super) const fn is_token(byte: u8) -> bool {
 }
 
 /// Whether a byte may stand in a field value (RFC 9110 §5.5).
+#[inline]
 pub(super) const fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

@@ -1,0 +1,120 @@
+//! What a session waits with for its client's next request.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+pin_project! {
+    /// The limit of a wait, and who may end it. They last as long as the session: to set them up for each request would
+    /// cost a lock of the runtime's timers and one of all sessions.
+    pub(super) struct Rest<'g> {
+        // It may be earlier than `until`, and is moved when it rings.
+        #[pin]
+        timer: Sleep,
+        #[pin]
+        stopped: WaitForCancellationFuture<'g>,
+        until: Instant,
+    }
+}
+
+impl<'g> Rest<'g> {
+    /// For a first wait of so long.
+    pub(super) fn new(stop: &'g CancellationToken, limit: Duration) -> Self {
+        let until = Instant::now() + limit;
+        Self { timer: sleep_until(until), stopped: stop.cancelled(), until }
+    }
+
+    /// Reads what comes next; none when nothing has come for so long, or when it was stopped.
+    pub(super) async fn read<S: AsyncRead + Unpin>(
+        mut self: Pin<&mut Self>,
+        limit: Duration,
+        from: &mut S,
+        into: &mut BytesMut,
+    ) -> Option<io::Result<usize>> {
+        self.as_mut().begin(Instant::now() + limit);
+        let mut reading = pin!(from.read_buf(into));
+        poll_fn(|context| {
+            // First of all: who is stopped still serves the request that has come.
+            if let Poll::Ready(read) = reading.as_mut().poll(context) {
+                return Poll::Ready(Some(read));
+            }
+            self.as_mut().poll_over(context).map(|()| None)
+        })
+        .await
+    }
+
+    fn begin(self: Pin<&mut Self>, until: Instant) {
+        let mut this = self.project();
+        *this.until = until;
+        if this.timer.deadline() > until || this.timer.is_elapsed() {
+            this.timer.as_mut().reset(until);
+        }
+    }
+
+    fn poll_over(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.stopped.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        loop {
+            ready!(this.timer.as_mut().poll(context));
+            if Instant::now() >= *this.until {
+                return Poll::Ready(());
+            }
+            this.timer.as_mut().reset(*this.until);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_own_limit() {
+        let stop = CancellationToken::new();
+        let mut rest = pin!(Rest::new(&stop, LIMIT));
+        let (mut near, mut far) = tokio::io::duplex(64);
+        let mut buffer = BytesMut::new();
+        for limit in [LIMIT, LIMIT / 2, LIMIT * 2] {
+            // It was in use for longer than it may rest.
+            advance(LIMIT * 3).await;
+            far.write_all(b"x").await.unwrap();
+            assert_eq!(rest.as_mut().read(limit, &mut near, &mut buffer).await.unwrap().unwrap(), 1);
+            let began = Instant::now();
+            assert!(rest.as_mut().read(limit, &mut near, &mut buffer).await.is_none());
+            assert_eq!(began.elapsed(), limit);
+        }
+        drop(far);
+        assert_eq!(rest.as_mut().read(LIMIT, &mut near, &mut buffer).await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_rests_can_be_stopped() {
+        let stop = CancellationToken::new();
+        let mut rest = pin!(Rest::new(&stop, LIMIT));
+        let (mut near, mut far) = tokio::io::duplex(64);
+        let mut buffer = BytesMut::new();
+        assert!(timeout(LIMIT / 2, rest.as_mut().read(LIMIT, &mut near, &mut buffer)).await.is_err());
+        let (read, ()) = tokio::join!(rest.as_mut().read(LIMIT, &mut near, &mut buffer), async { stop.cancel() });
+        assert!(read.is_none());
+        // What has come by then is served.
+        far.write_all(b"x").await.unwrap();
+        assert_eq!(rest.as_mut().read(LIMIT, &mut near, &mut buffer).await.unwrap().unwrap(), 1);
+        assert!(rest.as_mut().read(LIMIT, &mut near, &mut buffer).await.is_none());
+    }
+}
