@@ -5,8 +5,8 @@
 
 pub(crate) mod queue;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use proxywhirl_core::Timestamp;
@@ -94,8 +94,12 @@ impl Subscription {
 /// The bus. One for an engine.
 #[derive(Debug, Default)]
 pub struct Bus {
-    /// Replaced as a whole when somebody subscribes, which is rare; read at every event.
+    /// Replaced as a whole when somebody subscribes, which is rare; read at every event that somebody wants.
     listeners: ArcSwap<Vec<Listener>>,
+    /// What any of them wants: nobody wants most events, of which there are some for each request.
+    interest: AtomicU16,
+    /// Held while the listeners are replaced.
+    changing: Mutex<()>,
     sequence: AtomicU64,
 }
 
@@ -115,45 +119,54 @@ impl Bus {
 
     /// Changes the topics with which a queue is filled. What is queued stays.
     pub(crate) fn retune(&self, topics: &[Topic], queue: &Arc<Queue>) {
-        self.listeners.rcu(|listeners| {
-            let mut listeners = Vec::clone(listeners);
-            for listener in &mut listeners {
+        self.change(|listeners| {
+            for listener in listeners {
                 if matches!(&listener.outlet, Outlet::Thread(inlet) if Arc::ptr_eq(inlet.queue(), queue)) {
                     listener.interest = Interest::of(topics);
                 }
             }
-            listeners
         });
     }
 
     /// Fills a queue no longer, and closes it: what is queued is still delivered.
     pub(crate) fn unfill(&self, queue: &Arc<Queue>) {
         queue.close();
-        self.listeners
-            .rcu(|listeners| listeners.iter().filter(|other| !other.outlet.is_closed()).cloned().collect::<Vec<_>>());
+        self.change(|_| {});
     }
 
     fn listen(&self, topics: &[Topic], outlet: Outlet) {
         let listener = Listener { interest: Interest::of(topics), outlet };
-        self.listeners.rcu(|listeners| {
-            let mut listeners: Vec<_> = listeners.iter().filter(|other| !other.outlet.is_closed()).cloned().collect();
-            listeners.push(listener.clone());
-            listeners
-        });
+        self.change(|listeners| listeners.push(listener));
     }
 
     /// Ends all subscriptions: what is queued is still delivered.
     pub fn close(&self) {
-        self.listeners.store(Arc::default());
+        self.change(Vec::clear);
+    }
+
+    /// Changes the listeners that are still there.
+    fn change(&self, change: impl FnOnce(&mut Vec<Listener>)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.listeners.load();
+        let mut listeners: Vec<_> = before.iter().filter(|other| !other.outlet.is_closed()).cloned().collect();
+        change(&mut listeners);
+        let interest = listeners.iter().fold(0, |bits, listener| bits | listener.interest.0);
+        self.listeners.store(Arc::new(listeners));
+        self.interest.store(interest, Ordering::Release);
+    }
+
+    /// Whether somebody wants to hear of this.
+    pub(crate) fn hears(&self, topic: Topic) -> bool {
+        self.interest.load(Ordering::Acquire) & Interest::bit(topic) != 0
     }
 
     /// Tells that something happened. `payload` is built only if somebody wants to hear it.
     pub fn publish<P: Serialize>(&self, topic: Topic, at: Timestamp, payload: impl FnOnce() -> P) {
-        let listeners = self.listeners.load();
-        let wanted = |listener: &&Listener| listener.interest.0 & Interest::bit(topic) != 0;
-        if !listeners.iter().any(|listener| wanted(&listener)) {
+        if !self.hears(topic) {
             return;
         }
+        let listeners = self.listeners.load();
+        let wanted = |listener: &&Listener| listener.interest.0 & Interest::bit(topic) != 0;
         let Ok(payload) = serde_json::to_string(&payload()) else {
             // The payloads are our own structures of strings and numbers, which JSON can always express.
             tracing::error!(topic = topic.as_str(), "an event could not be written as JSON");

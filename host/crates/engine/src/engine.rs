@@ -287,7 +287,7 @@ impl Engine {
     fn draw_member(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
         let snapshot = self.snapshot.load();
         let ask = ask_of(attempt);
-        self.with_wish(attempt, now, |wish| {
+        self.with_wish(attempt, (now, snapshot.len()), |wish| {
             for _ in 0..RACES {
                 let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
                 match self.selector.choose(&snapshot, &wish, &ask) {
@@ -304,10 +304,14 @@ impl Engine {
         })
     }
 
-    /// What an attempt wants of a pick.
-    fn with_wish<T>(&self, attempt: &Attempt<'_>, now: Timestamp, then: impl FnOnce(&Wish<'_>) -> T) -> T {
+    /// What an attempt wants of a pick, now and of so many members.
+    fn with_wish<T>(
+        &self,
+        attempt: &Attempt<'_>,
+        (now, members): (Timestamp, usize),
+        then: impl FnOnce(&Wish<'_>) -> T,
+    ) -> T {
         let filter = attempt.admitted().map(|filter| &**filter);
-        let members = self.snapshot.load().len();
         let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, members));
         let tried = if shut_out.is_empty() {
             attempt.tried
@@ -323,8 +327,9 @@ impl Engine {
     /// What took how many, for an attempt that gets nobody, and when it may get somebody. Looks at the whole pool.
     fn refusals(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Refusals, Outlook) {
         let snapshot = self.snapshot.load();
-        let (mut refusals, outlook) =
-            self.with_wish(attempt, now, |wish| self.selector.refusals(&snapshot, wish, &ask_of(attempt)));
+        let (mut refusals, outlook) = self.with_wish(attempt, (now, snapshot.len()), |wish| {
+            self.selector.refusals(&snapshot, wish, &ask_of(attempt))
+        });
         refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
         refusals.tried -= refusals.banned;
         (refusals, outlook)
@@ -429,6 +434,9 @@ impl Engine {
     pub fn complete(&self, completion: &Completion<'_>) {
         self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
         self.history.over(completion);
+        if !self.bus.hears(Topic::RequestComplete) {
+            return;
+        }
         self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
             request: completion.request,
             protocol: completion.protocol,
@@ -525,6 +533,10 @@ impl Engine {
         attempt: &'a Attempt<'_>,
         fill: impl FnOnce(&mut AttemptPayload<'a>),
     ) {
+        // Before the clock is read.
+        if !self.bus.hears(topic) {
+            return;
+        }
         self.bus.publish(topic, self.clock.now(), || {
             let mut payload = AttemptPayload {
                 request: attempt.request,
