@@ -201,7 +201,7 @@ impl Plugin {
         let started = Instant::now();
         let ticks = Ticker::ticks(call.limit);
         store.set_epoch_deadline(ticks);
-        self.runtime.ticker.keep(ticks);
+        let _long = self.runtime.ticker.keep(ticks);
         if self.inspection.wasi || self.pass.waits() {
             store.data_mut().deadline = started.checked_add(call.limit);
         }

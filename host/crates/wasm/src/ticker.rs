@@ -6,10 +6,11 @@
 //!
 //! Whoever enters a guest says until which tick the clock is needed. That is far enough ahead for all
 //! the calls of the next tenth of a second, which so only read: processors that enter guests at the same
-//! time share no line of memory that one of them writes.
+//! time share no line of memory that one of them writes. A call that may take longer is rare, and is counted
+//! instead for as long as it lasts: most of them end long before their deadline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ pub(crate) struct Ticker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A call that may take long, while it lasts.
+pub(crate) struct Long<'t>(&'t Shared);
+
+impl Drop for Long<'_> {
+    fn drop(&mut self) {
+        self.0.long.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[derive(Default)]
 struct Shared {
     /// Ticks so far. Written by the thread only.
@@ -39,6 +49,8 @@ struct Shared {
     /// consistent together with `parked`: either the writer sees that the thread is parked, or the
     /// thread sees what was written.
     needed: AtomicU64,
+    /// Calls under way that may take long. As consistent as `needed`.
+    long: AtomicUsize,
     parked: AtomicBool,
     stop: AtomicBool,
 }
@@ -51,14 +63,28 @@ impl Ticker {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Keeps the epoch moving for so many ticks from now. To be called after a deadline was set, never
-    /// before: the thread that calls may be suspended in between for longer than the margin.
-    pub(crate) fn keep(&self, ticks: u64) {
+    /// Keeps the epoch moving for so many ticks from now, or for as long as a call of more ticks lasts. To be
+    /// called after a deadline was set, never before: the thread that calls may be suspended in between for
+    /// longer than the margin.
+    pub(crate) fn keep(&self, ticks: u64) -> Option<Long<'_>> {
+        if ticks > AHEAD {
+            return Some(self.long());
+        }
         let now = self.shared.tick.load(Ordering::Relaxed);
         let needed = now.saturating_add(ticks).saturating_add(MARGIN);
         if self.shared.needed.load(Ordering::Relaxed) < needed {
             self.extend(needed);
         }
+        None
+    }
+
+    #[cold]
+    fn long(&self) -> Long<'_> {
+        self.shared.long.fetch_add(1, Ordering::SeqCst);
+        if self.shared.parked.load(Ordering::SeqCst) {
+            self.wake();
+        }
+        Long(&self.shared)
     }
 
     #[cold]
@@ -93,16 +119,22 @@ impl Drop for Ticker {
     }
 }
 
+impl Shared {
+    fn is_needed(&self, now: u64) -> bool {
+        self.needed.load(Ordering::SeqCst) >= now || self.long.load(Ordering::SeqCst) > 0
+    }
+}
+
 fn tick(engine: &Engine, shared: &Shared) {
     while !shared.stop.load(Ordering::SeqCst) {
         std::thread::sleep(TICK);
         engine.increment_epoch();
         let now = shared.tick.fetch_add(1, Ordering::SeqCst) + 1;
-        if shared.needed.load(Ordering::SeqCst) >= now {
+        if shared.is_needed(now) {
             continue;
         }
         shared.parked.store(true, Ordering::SeqCst);
-        while shared.needed.load(Ordering::SeqCst) < now && !shared.stop.load(Ordering::SeqCst) {
+        while !shared.is_needed(now) && !shared.stop.load(Ordering::SeqCst) {
             std::thread::park();
         }
         shared.parked.store(false, Ordering::SeqCst);
@@ -129,7 +161,7 @@ mod tests {
         let ticker = Ticker::start(Engine::default()).unwrap();
         for ticks in [1, 30] {
             let before = ticker.shared.tick.load(Ordering::SeqCst);
-            ticker.keep(ticks);
+            assert!(ticker.keep(ticks).is_none());
             // In this order: that it rests from before may still be seen until it wakes.
             wait_until(|| ticker.shared.tick.load(Ordering::SeqCst) >= before + ticks);
             wait_until(|| ticker.shared.parked.load(Ordering::SeqCst));
@@ -137,9 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_ends_too_late_to_be_counted_needs_the_clock_for_ever() {
+    fn a_long_call_needs_the_clock_for_as_long_as_it_lasts() {
         let ticker = Ticker::start(Engine::default()).unwrap();
-        ticker.keep(Ticker::ticks(Duration::MAX));
-        assert!(ticker.shared.needed.load(Ordering::SeqCst) > u64::MAX / 4);
+        for limit in [Duration::from_secs(10), Duration::MAX] {
+            let before = ticker.shared.tick.load(Ordering::SeqCst);
+            let call = ticker.keep(Ticker::ticks(limit));
+            wait_until(|| ticker.shared.tick.load(Ordering::SeqCst) >= before + 2 * AHEAD);
+            drop(call);
+            wait_until(|| ticker.shared.parked.load(Ordering::SeqCst));
+        }
     }
 }
