@@ -1,10 +1,12 @@
 //! The configuration file, as it was written. The reference for users is `host/docs/configuration.md`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::bans::BanSection;
@@ -25,7 +27,7 @@ use super::users::{AccessSection, UserSection};
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The whole file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     /// Where the gateway listens.
@@ -96,7 +98,7 @@ pub struct ConfigFile {
 }
 
 /// `[gateway]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySection {
     /// How many proxies a request tries at the most.
@@ -131,12 +133,13 @@ pub struct GatewaySection {
 }
 
 /// `[upstream]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamSection {
     /// Whether the certificate of an `https://` proxy must hold.
     pub verify: Option<bool>,
     /// Certificates that are trusted beside the system's, in PEM.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// How long a connection to an HTTP proxy waits for its next request.
     pub idle_timeout: Option<Span>,
@@ -147,7 +150,7 @@ pub struct UpstreamSection {
 }
 
 /// `[pool]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolSection {
     /// How many members there may be.
@@ -159,7 +162,7 @@ pub struct PoolSection {
 }
 
 /// `[health]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthSection {
     /// Faults in a row that open a breaker.
@@ -177,28 +180,30 @@ pub struct HealthSection {
 }
 
 /// `[store]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
     /// The database file.
+    #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
 }
 
 /// `[strategy]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StrategySection {
     /// The plugin's name.
     pub name: Option<String>,
     /// Its options.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
 }
 
 /// `[history]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySection {
     /// How many requests are remembered.
@@ -206,28 +211,40 @@ pub struct HistorySection {
 }
 
 /// `[geo]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoSection {
     /// Databases in MaxMind's format.
     #[serde(default)]
+    #[schemars(extend("format" = "path"))]
     pub databases: Vec<PathBuf>,
 }
 
 /// `[[hooks]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookSection {
     /// The plugin's name.
     pub name: String,
     /// Its options.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
 }
 
 /// A duration as people write it: `5s`, `1m 30s`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "a duration such as 5s or 1m 30s", "examples": ["250ms", "1m 30s"] })
+    }
+}
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use proxywhirl_gateway::RetryConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
 
 /// `[gateway.retry]`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySection {
     /// So many of each request.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proxywhirl_gateway::access::{Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
@@ -13,7 +14,7 @@ use super::size::Size;
 const MAX_NAME: usize = 255;
 
 /// `[[users]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserSection {
     /// Its name.
@@ -35,7 +36,7 @@ pub struct UserSection {
 }
 
 /// `[access]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessSection {
     /// Networks whose clients are served.
@@ -53,7 +54,7 @@ pub struct AccessSection {
 }
 
 /// `access.login`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginSection {
     /// Until its connection ends.
