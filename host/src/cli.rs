@@ -4,6 +4,7 @@
 
 mod check;
 mod checking;
+mod config;
 mod demo;
 mod explain;
 mod fetch;
@@ -74,6 +75,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Give the next request of a listener of the running gateway another proxy
     Rotate(rotate::RotateArgs),
+    /// Look at the configuration: what holds and why, whether all is well, a file to begin with
+    Config(config::ConfigCommandArgs),
     /// See to users: hash a password for the configuration
     User(user::UserArgs),
     /// See to plugins, as a user and as an author: strategies, parsers, hooks
@@ -105,6 +108,7 @@ impl Cli {
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
+            Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,

@@ -16,15 +16,12 @@ use super::control::ControlSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
 use super::listeners::ListenerSection;
-use super::nearest::nearest;
 use super::plugins::PluginsSection;
 use super::retry::RetrySection;
 use super::size::Size;
 use super::sources::SourceSection;
+use super::syntax;
 use super::users::{AccessSection, UserSection};
-
-/// The largest configuration file that is read.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -258,7 +255,7 @@ impl<'de> Deserialize<'de> for Span {
 /// Why a configuration cannot be used.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// The file.
+    /// The file; empty when it is in none.
     pub file: PathBuf,
     /// What is wrong where, with the line.
     pub reason: String,
@@ -268,6 +265,9 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.as_os_str().is_empty() {
+            return write!(f, "configuration: {}", self.reason);
+        }
         write!(f, "configuration {}: {}", self.file.display(), self.reason)
     }
 }
@@ -275,64 +275,13 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigFile {
-    /// Reads a file.
+    /// Reads a text in TOML, YAML or JSON, as the end of the file's name says; `path` is for that, and for messages.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, or has a key or a value that it may not have.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
-        let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_BYTES {
-            return Err(error(format!("{size} bytes, but a configuration has at most {MAX_BYTES}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path)
-    }
-
-    /// Reads a text; `path` is for messages.
-    ///
-    /// # Errors
-    /// As [`ConfigFile::read`].
+    /// When it is none, or has a key or a value that it may not have.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| line_at(text, span.start));
-            let message = error.message();
-            let hint = hint(message);
-            let reason = match (&hint, key_at(text, line)) {
-                // The message names the key, and the hint the ones that there are.
-                (Some(_), _) => format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
-                (None, Some(key)) => format!("line {line}, {key}: {message}"),
-                (None, None) => format!("line {line}: {message}"),
-            };
-            ConfigError { file: path.to_owned(), reason, hint }
-        })
+        syntax::parse(text, path)
     }
-}
-
-/// The line of a byte, counted from 1.
-fn line_at(text: &str, byte: usize) -> usize {
-    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// The key that a line sets. Not its value, which may be a secret.
-fn key_at(text: &str, line: usize) -> Option<&str> {
-    let (key, _) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
-    Some(key.trim()).filter(|key| !key.is_empty())
-}
-
-/// For an unknown key: the nearest key that is known, or all of them.
-fn hint(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if !message.starts_with("unknown field") {
-        return None;
-    }
-    let unknown = quoted.next()?;
-    let known: Vec<&str> = quoted.collect();
-    Some(match nearest(unknown, known.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("the keys here are {}", known.join(", ")),
-    })
 }
 
 #[cfg(test)]

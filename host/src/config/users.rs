@@ -7,6 +7,7 @@ use proxywhirl_gateway::wanted::{Grammar, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::environment::Environment;
 use super::file::Span;
 use super::size::Size;
 
@@ -179,10 +180,10 @@ impl UserSection {
 }
 
 fn from_environment(variable: &str) -> Result<Secret, String> {
-    match std::env::var(variable) {
-        Ok(password) if !password.is_empty() => Ok(Secret::Password(password.into())),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Err(format!("password_env: the environment has no {variable}")),
-        Err(std::env::VarError::NotUnicode(_)) => Err(format!("password_env: what is in {variable} is not UTF-8")),
+    let environment = Environment::read().map_err(|error| error.to_string())?;
+    match environment.get(variable).filter(|password| !password.is_empty()) {
+        Some(password) => Ok(Secret::Password(password.into())),
+        None => Err(format!("password_env: the environment has no {variable}")),
     }
 }
 
