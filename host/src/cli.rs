@@ -2,6 +2,7 @@
 //!
 //! Standard output is data, standard error is talk. Each command is a module below with one `run`.
 
+mod bans;
 mod check;
 mod checking;
 mod config;
@@ -75,6 +76,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Give the next request of a listener of the running gateway another proxy
     Rotate(rotate::RotateArgs),
+    /// See who is banned at which site of the running gateway, and lift bans
+    Bans(bans::BansArgs),
     /// Look at the configuration: what holds and why, whether all is well, a file to begin with
     Config(config::ConfigCommandArgs),
     /// See to users: hash a password for the configuration
@@ -108,6 +111,7 @@ impl Cli {
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
+            Command::Bans(args) => bans::run(args).await,
             Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,

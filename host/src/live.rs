@@ -18,7 +18,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
-use proxywhirl_gateway::Turns;
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 
 pub use watch::{Watched, reload_on_signal};
@@ -27,6 +26,7 @@ use crate::config::{PluginUse, Settings};
 use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, Strategy, StrategySet};
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
+use crate::wiring::listeners::Entrances;
 use crate::wiring::{Known, Registry, Service};
 use failures::{refused, swap_failure};
 
@@ -38,21 +38,18 @@ pub type Reader = Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>;
 
 /// What never changes while it runs.
 pub struct About {
-    /// Where it listens.
-    pub listen: String,
     /// Its configuration file.
     pub config: Option<PathBuf>,
     /// What concerns plugins in the log.
     pub lines: PluginLines,
     /// The metrics.
     pub metrics: PrometheusHandle,
-    /// The listeners by name and by address, and when their requests get another proxy.
-    pub turns: Vec<(String, String, Arc<Turns>)>,
 }
 
 /// A gateway that runs.
 pub struct Live {
     service: Service,
+    entrances: Arc<Entrances>,
     about: About,
     reader: Arc<Reader>,
     started: u64,
@@ -90,12 +87,18 @@ impl InForce {
 impl Live {
     /// A service that was started with these settings.
     #[must_use]
-    pub fn new(service: Service, settings: Settings, reader: Reader, about: About) -> Arc<Self> {
+    pub fn new(
+        (service, entrances): (Service, Arc<Entrances>),
+        settings: Settings,
+        reader: Reader,
+        about: About,
+    ) -> Arc<Self> {
         let strategy = Chosen { used: settings.strategy.clone(), by: SetBy::Configuration };
         let in_force = InForce { settings, strategy, before: None, needs_restart: Vec::new(), refused: Vec::new() };
         let started = service.engine().now().as_micros();
         let live = Self {
             service,
+            entrances,
             about,
             reader: Arc::new(reader),
             started,
@@ -132,10 +135,11 @@ impl Live {
     /// When there is no listener of that name.
     pub fn rotate(&self, listener: Option<&str>) -> Result<Rotated, Failure> {
         let is_meant = |name: &str, place: &str| listener.is_none_or(|wanted| wanted == name || wanted == place);
-        let meant: Vec<_> = self.about.turns.iter().filter(|(name, place, _)| is_meant(name, place)).collect();
+        let turns = self.entrances.turns();
+        let meant: Vec<_> = turns.iter().filter(|(name, place, _)| is_meant(name, place)).collect();
         if meant.is_empty() {
             // Each port of a range has the same name.
-            let mut names: Vec<&str> = self.about.turns.iter().map(|(name, _, _)| name.as_str()).collect();
+            let mut names: Vec<&str> = turns.iter().map(|(name, _, _)| name.as_str()).collect();
             names.dedup();
             return Err(Failure::new(Exit::NoResult, format!("there is no listener {}", listener.unwrap_or_default()))
                 .hint(format!("there are {}", names.join(", "))));
@@ -157,6 +161,12 @@ impl Live {
         Ok(Grammar::default().introduce(user, "", limits)?.wanted)
     }
 
+    /// The tiers that attempts go through, by their names.
+    #[must_use]
+    pub fn tiers(&self) -> Vec<String> {
+        self.in_force().settings.gateway.escalation.tiers.iter().map(|tier| tier.name.to_string()).collect()
+    }
+
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -170,7 +180,7 @@ impl Live {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            listen: self.about.listen.clone(),
+            listen: self.entrances.places(),
             started: self.started,
             members: self.engine().snapshot().len(),
             config: self.about.config.as_deref().map(absolute),

@@ -39,7 +39,8 @@ impl Commanded {
         Self::start_with(world, folder(), arguments)
     }
 
-    fn start_with(world: World, folder: TempDir, arguments: &[&str]) -> Self {
+    /// Starts one over upstreams of the caller's, whose files are in a folder.
+    pub(super) fn start_with(world: World, folder: TempDir, arguments: &[&str]) -> Self {
         fs::write(folder.path().join("list"), world.proxies().join("\n")).unwrap();
         let list = folder.path().join("list").to_string_lossy().into_owned();
         let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();

@@ -1,5 +1,8 @@
 //! `proxywhirl requests` and `proxywhirl explain`: how requests went, and how one would go.
 
+use std::fs;
+
+use proxywhirl_tests::{curl, folder};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
@@ -63,4 +66,79 @@ async fn what_cannot_be_explained_is_said() {
     assert!(wrong.stderr.contains("no port") && wrong.stderr.contains("hint:"), "{}", wrong.stderr);
     let refused = gateway.ask(&["--write-out", "%{http_code}"], "/v1/explain?target=nonsense");
     assert!(refused.stdout.ends_with("400"), "{}", refused.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_hears_through_whom_an_answer_came_and_nobody_else_does() {
+    let gateway = Commanded::start(&[]).await;
+    let (proxy, origin) = (gateway.served.proxy("http"), gateway.world.origin());
+    let head = |arguments: &[&str], url: &str| {
+        let ran = curl([&["--include", "--silent", "--proxy", &proxy], arguments, &[url]].concat());
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        ran.stdout.to_ascii_lowercase()
+    };
+    let (plain, upstreams) = (origin.http_url("/ip"), gateway.world.proxies());
+    let names_one = |head: &str| upstreams.iter().any(|url| head.contains(&format!("proxywhirl-upstream: {url}\r\n")));
+    let says_nothing = |head: &str| !head.contains("proxywhirl-upstream") && !head.contains("proxywhirl-attempts");
+    assert!(says_nothing(&head(&[], &plain)));
+    let told = head(&["-H", "ProxyWhirl-Explain: 1", "-H", "ProxyWhirl-Session: 7"], &plain);
+    assert!(names_one(&told) && told.contains("proxywhirl-attempts: 1\r\n"), "{told}");
+    let session = |head: &str| head.split("proxywhirl-session: ").nth(1).map(|rest| rest[..16].to_owned());
+    let first = session(&told).unwrap();
+    let again = head(&["-H", "ProxyWhirl-Explain: yes", "-H", "ProxyWhirl-Session: 7"], &plain);
+    assert_eq!(session(&again), Some(first));
+    // The origin sees nothing of it.
+    let echoed = head(&["-H", "ProxyWhirl-Explain: 1"], &origin.http_url("/headers"));
+    let (_, body) = echoed.split_once("\r\n\r\n").unwrap();
+    assert!(body.contains("host") && !body.contains("explain"), "{body}");
+
+    // CONNECT: Proxy-Status always, the rest for who asks.
+    let tunnel = |arguments: &[&str]| head(&[&["--proxytunnel"], arguments].concat(), &plain);
+    let quiet = tunnel(&[]);
+    assert!(quiet.contains("\r\nproxy-status: proxywhirl\r\n") && says_nothing(&quiet), "{quiet}");
+    let told = tunnel(&["--proxy-header", "ProxyWhirl-Explain: 1"]);
+    assert!(names_one(&told) && told.contains("proxy-status: proxywhirl; next-hop=\"http://127.0.0.1:"), "{told}");
+
+    // An error says how many were tried.
+    let gone = head(&["-H", "ProxyWhirl-Explain: 1", "-H", "ProxyWhirl-Country: aq"], &plain);
+    assert!(gone.starts_with("http/1.1 503 ") && gone.contains("proxywhirl-attempts: 0\r\n"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_remembered_with_its_reason_and_stages_are_timed() {
+    let folder = folder();
+    let config = "[access]\ndeny = [\"*:25\"]\n[gateway]\nexplain = true\n";
+    fs::write(folder.path().join("proxywhirl.toml"), config).unwrap();
+    let path = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+    let gateway = Commanded::start_in(folder, &["--config", &path]).await;
+    let proxy = gateway.served.proxy("http");
+    assert!(curl(["--proxy", &proxy, "--include", "http://mail.example:25/"]).stdout.contains(" 403 "));
+    assert_eq!(curl(["--proxy", &gateway.served.proxy("socks5h"), "http://mail.example:25/"]).code, Some(97));
+    assert_eq!(gateway.request().code, Some(0));
+    let failed = gateway.command(&["requests", "--failed"]);
+    assert_eq!(failed.stdout.matches("refused: this gateway does not reach mail.example:25").count(), 2, "{failed:?}");
+    let went = gateway.command(&["explain", "1"]);
+    assert!(went.stdout.contains("GET by http, 403") && went.stdout.contains("\n  refused: this gateway"), "{went:?}");
+
+    let went = gateway.command(&["explain", "3"]);
+    let at = |word: &str| {
+        let line = went.stdout.lines().find(|line| line.ends_with(word)).unwrap_or_else(|| panic!("{word}: {went:?}"));
+        line.split_whitespace().next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(at("  dialled") <= at("  handshake over") && at("  handshake over") <= at("  sent"), "{went:?}");
+    assert!(at("  sent") <= at("ms  over"), "{went:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_log_in_is_remembered() {
+    let folder = folder();
+    let config = "[[users]]\nname = \"anna\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$\
+                  8jyt0Hh1UqHvGrCNN5YRIhtHXy0fk4wPmiRsqfHfQHs\"\n";
+    fs::write(folder.path().join("proxywhirl.toml"), config).unwrap();
+    let path = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+    let gateway = Commanded::start_in(folder, &["--config", &path]).await;
+    assert_eq!(curl(["--proxy", &gateway.served.proxy("http"), "http://a.example/x?secret=1"]).code, Some(0));
+    let rows = gateway.command(&["requests"]);
+    assert!(rows.stdout.contains("refused: this gateway wants a user name and a password"), "{rows:?}");
+    assert!(rows.stdout.contains(" a.example:80 ") && !rows.stdout.contains("secret"), "{rows:?}");
 }

@@ -1,6 +1,8 @@
 //! Changes while the gateway runs: by command, by signal, by a file that changes. No request fails, and what is broken
 //! changes nothing.
 
+mod serving;
+
 use std::fs;
 use std::path::Path;
 
@@ -135,9 +137,9 @@ async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
     gateway.served.wait_for_log("no strategy named nobody");
     assert_eq!(name(), "round-robin");
 
-    replace(&config, "[gateway]\nattempts = 2\n[strategy]\nname = \"random\"\n[[hooks]]\nname = \"log-events\"\n");
+    replace(&config, "[fetch]\npages = 2\n[strategy]\nname = \"random\"\n[[hooks]]\nname = \"log-events\"\n");
     wait_until("the strategy of the file", || name() == "random");
-    wait_until("what needs a restart", || gateway.get("/v1/status")["needs_restart"] == json!(["gateway"]));
+    wait_until("what needs a restart", || gateway.get("/v1/status")["needs_restart"] == json!(["fetch"]));
     assert_eq!(gateway.request().code, Some(0));
     gateway.served.wait_for_log("request-complete");
     let hook = |name: &str| {

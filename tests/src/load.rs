@@ -57,11 +57,19 @@ impl Load {
     /// Starts `clients` clients of a proxy at `address`, which together ask for `url` (plain HTTP) `rate` times a second.
     #[must_use]
     pub fn start(address: &str, url: &str, clients: u32, rate: u32) -> Self {
+        Self::with_fields(address, url, clients, rate, "")
+    }
+
+    /// The same with more fields in each request, each with its line end.
+    #[must_use]
+    pub fn with_fields(address: &str, url: &str, clients: u32, rate: u32, fields: &str) -> Self {
         let tally = Arc::new(Tally::default());
         let gap = Duration::from_secs(1) * clients / rate.max(1);
         let clients = (0..clients).map(|_| {
-            let (tally, address, url) = (Arc::clone(&tally), address.to_owned(), url.to_owned());
-            std::thread::spawn(move || client(&tally, &address, &url, gap))
+            let (tally, address) = (Arc::clone(&tally), address.to_owned());
+            let authority = url.split('/').nth(2).unwrap_or_default();
+            let request = format!("GET {url} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n");
+            std::thread::spawn(move || client(&tally, &address, &request, gap))
         });
         let clients = clients.collect();
         Self { tally, start: Instant::now(), clients }
@@ -100,14 +108,12 @@ impl Drop for Load {
     }
 }
 
-fn client(tally: &Tally, address: &str, url: &str, gap: Duration) {
-    let authority = url.split('/').nth(2).unwrap_or_default();
-    let request = format!("GET {url} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+fn client(tally: &Tally, address: &str, request: &str, gap: Duration) {
     let mut connection = None;
     let mut due = Instant::now();
     while !tally.stop.load(Relaxed) {
         tally.sent.fetch_add(1, Relaxed);
-        match exchange(&mut connection, address, &request) {
+        match exchange(&mut connection, address, request) {
             Ok(200) => {
                 tally.answered.fetch_add(1, Relaxed);
             }

@@ -85,11 +85,24 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push(format!("  {} not what is wanted: {}", it.filter, it.wants.join(", ")));
     }
     lines.push(format!("  {} with an open breaker", it.breaker));
+    if it.limited > 0 {
+        lines.push(format!("  {} at their limit", it.limited));
+    }
     lines.push(format!("  {} eligible", it.eligible));
+    if it.site_limited {
+        lines.push("  the site is at its limit: requests there wait".to_owned());
+    }
+    if it.waiting > 0 {
+        let requests = count(it.waiting as u64, "request waits for its turn", "requests wait for their turn");
+        lines.push(format!("  {requests}"));
+    }
     lines.extend(it.tiers.iter().enumerate().map(|(place, tier)| {
         let members = count(tier.members as u64, "member", "members");
         format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)
     }));
+    if !it.escalation.is_empty() {
+        lines.push(format!("  attempts go through tiers of their own: {}", it.escalation.join(", ")));
+    }
     if it.sticky {
         lines.push("  a session stays with its member".to_owned());
     }
@@ -101,17 +114,36 @@ fn as_it_went(it: &RequestRecord) -> String {
     let status = it.status.map_or_else(String::new, |status| format!(", {status}"));
     let session = if it.session { ", of a session" } else { "" };
     let what = if it.method.is_empty() { "under way".to_owned() } else { format!("{} by {}", it.method, it.protocol) };
-    let mut lines = vec![format!("request {} to {}: {what}{status}{session}", it.request, it.target)];
+    let target = if it.target.is_empty() { "nobody knows where" } else { it.target.as_str() };
+    let mut lines = vec![format!("request {} to {target}: {what}{status}{session}", it.request)];
+    if let Some(reason) = &it.refused {
+        lines.push(format!("  refused: {reason}"));
+        return lines.join("\n");
+    }
     if !it.wants.is_empty() {
         lines.push(format!("  wants {}", it.wants.join(", ")));
     }
     for attempt in &it.attempts {
+        let tier = attempt.tier.as_ref().map_or_else(String::new, |tier| format!(", tier {tier}"));
+        let hedge = if attempt.hedge { ", because the one before was slow" } else { "" };
         lines.push(at(
             attempt.picked_ms,
-            &format!("attempt {}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
+            &format!("attempt {}{hedge}{tier}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
+        lines.extend(stages_of(attempt));
         lines.push(end_of(attempt, it.duration_ms.is_some()));
     }
+    lines.extend(it.bans.iter().map(|ban| {
+        let site = if ban.site == "*" { "at all sites" } else { &format!("at {}", ban.site) };
+        if ban.banned {
+            format!("  rule {}: {} is banned {site}", ban.rule, ban.proxy)
+        } else {
+            format!(
+                "  rule {}: {} is not banned {site}: the guard is against it, too many are already (pool.max_banned)",
+                ban.rule, ban.proxy
+            )
+        }
+    }));
     if let Some(nobody) = &it.nobody {
         lines.push(format!("  nobody else: {nobody}"));
     }
@@ -122,6 +154,17 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(at(duration, &format!("over{fault}")));
     }
     lines.join("\n")
+}
+
+/// How far an attempt came when.
+fn stages_of(it: &AttemptRecord) -> Vec<String> {
+    let waited = it.dialled_ms.is_none() && it.sent_ms.is_some();
+    let stages = [
+        (it.dialled_ms, "  dialled"),
+        (it.ready_ms.filter(|_| it.dialled_ms.is_some()), "  handshake over"),
+        (it.sent_ms, if waited { "  sent, on a connection that had waited" } else { "  sent" }),
+    ];
+    stages.into_iter().filter_map(|(time, what)| Some(at(time?, what))).collect()
 }
 
 fn end_of(it: &AttemptRecord, is_over: bool) -> String {
@@ -149,6 +192,7 @@ fn by(picked: &str) -> String {
         "site-plan" => "by the plan for this site".to_owned(),
         "view-plan" => "by the plan for what is wanted".to_owned(),
         "select" => "asked for each request".to_owned(),
+        "direct" => "without a proxy".to_owned(),
         "in-turn" => "everybody in turn".to_owned(),
         other => match other.strip_prefix("fallback-") {
             Some(why) => format!("everybody in turn instead (strategy: {why})"),

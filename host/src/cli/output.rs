@@ -27,11 +27,12 @@ pub(super) enum Format {
 /// A proxy as it is printed. The fields are part of the interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Row<'a> {
-    /// The URL, with its credentials.
+    /// The URL, with its credentials; those of a chain with arrows between.
     pub(super) url: String,
-    scheme: &'static str,
-    host: String,
-    port: u16,
+    /// None for a chain, and so are the next four: who took those of one hop for the proxy would go another way.
+    scheme: Option<&'static str>,
+    host: Option<String>,
+    port: Option<u16>,
     username: Option<&'a str>,
     password: Option<&'a str>,
     country: Option<String>,
@@ -58,12 +59,13 @@ impl<'a> Row<'a> {
     /// A candidate, with its verdict if it was checked.
     pub(super) fn new(candidate: &'a Candidate, verdict: Option<&Verdict>) -> Self {
         let endpoint = &candidate.endpoint;
-        let credentials = endpoint.credentials.as_ref();
+        let alone = endpoint.via.is_none().then_some(endpoint);
+        let credentials = alone.and_then(|endpoint| endpoint.credentials.as_ref());
         Self {
             url: endpoint.to_url(),
-            scheme: endpoint.scheme.as_str(),
-            host: endpoint.host.to_string(),
-            port: endpoint.port,
+            scheme: alone.map(|endpoint| endpoint.scheme.as_str()),
+            host: alone.map(|endpoint| endpoint.host.to_string()),
+            port: alone.map(|endpoint| endpoint.port),
             username: credentials.map(|credentials| &*credentials.username),
             password: credentials.map(|credentials| credentials.password.expose()),
             country: candidate.country.map(|country| country.to_string()),
@@ -83,9 +85,10 @@ impl<'a> Row<'a> {
     fn to_csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         [
-            self.scheme.to_owned(),
-            self.host.clone(),
-            self.port.to_string(),
+            self.scheme.unwrap_or_default().to_owned(),
+            // There is no column for chains: one that stands here is no host to anybody.
+            self.host.clone().unwrap_or_else(|| quoted(&self.url)),
+            self.port.map_or_else(String::new, |port| port.to_string()),
             quoted(self.username.unwrap_or_default()),
             quoted(self.password.unwrap_or_default()),
             self.country.clone().unwrap_or_default(),

@@ -267,6 +267,7 @@ struct Pattern {
     host: proxywhirl_core::Host,
     port: u16,
     username: Option<Box<str>>,
+    via: Option<Box<Pattern>>,
 }
 
 impl Pattern {
@@ -276,12 +277,18 @@ impl Pattern {
         let endpoint: Endpoint = url.parse().map_err(|error| {
             Failure::new(Exit::Usage, format!("{text:?} is no proxy: {error}")).hint("name it as `pool list` prints it")
         })?;
-        Ok(Self {
-            scheme: has_scheme.then_some(endpoint.scheme),
+        let scheme = has_scheme.then_some(endpoint.scheme);
+        Ok(Self { scheme, ..Self::of(endpoint) })
+    }
+
+    fn of(endpoint: Endpoint) -> Self {
+        Self {
+            scheme: Some(endpoint.scheme),
             host: endpoint.host,
             port: endpoint.port,
             username: endpoint.credentials.map(|credentials| credentials.username),
-        })
+            via: endpoint.via.map(|via| Box::new(Self::of(*via))),
+        }
     }
 
     fn matches(&self, key: &EndpointKey) -> bool {
@@ -289,6 +296,11 @@ impl Pattern {
             && self.host == key.host
             && self.port == key.port
             && (self.username.is_none() || self.username == key.username)
+            && match (&self.via, &key.via) {
+                (Some(own), Some(via)) => own.matches(via),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
     }
 }
 

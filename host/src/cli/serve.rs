@@ -4,6 +4,7 @@ mod files;
 mod operating;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -14,7 +15,7 @@ use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
 use crate::config::{EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
-use crate::wiring::listeners::Entrance;
+use crate::wiring::listeners::Entrances;
 use crate::wiring::{self, Filled, Service};
 use operating::Prepared;
 
@@ -128,11 +129,10 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
-    let entrances = wiring::listeners::open(&settings).await?;
-    let address = wiring::listeners::places(&entrances);
-    let file = layers(args.config.as_deref())?.file;
-    let prepared = Prepared::new(&settings, file, &entrances)?;
+    let opened = wiring::listeners::open(&settings).await?;
+    let prepared = Prepared::new(&settings, layers(args.config.as_deref())?.file)?;
     let service = Service::start(&settings)?;
+    let entrances = Entrances::new(service.gateway().clone(), opened);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     if !unproven.is_empty() {
         service.can_prove()?;
@@ -140,7 +140,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let more = if unproven.is_empty() { "" } else { ", more are being checked" };
     let strategy = settings.strategy.name.clone();
     let reader = Box::new(move || args.settings());
-    let operating = prepared.start(service.clone(), settings, reader, logging)?;
+    let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
     let shutdown = operating.shutdown();
     let filled = tokio::select! {
         filled = service.fill(&trusted) => filled?,
@@ -156,8 +156,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     report(&filled);
     let filling = service.prove_in_background(unproven);
+    let address = entrances.places();
     print(&format!("listening on {address}"))?;
-    let plain = entrances.iter().find_map(Entrance::plain_address);
+    let plain = entrances.plain_address();
     let example = plain.map_or_else(String::new, |at| format!("; try: curl -x http://{at} http://example.com/"));
     tell(&format!(
         "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}{example}",
@@ -166,7 +167,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     operating.tell();
     let keeping = service.keep(shutdown.clone());
     let refreshing = service.refresh_at_intervals(&shutdown);
-    let drained = service.serve_all(entrances, &shutdown).await;
+    let drained = entrances.serve(&shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
     refreshing.abort();

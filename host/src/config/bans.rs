@@ -49,6 +49,11 @@ pub struct BanSection {
     pub ban: Option<Span>,
     /// For how long it is not used at all.
     pub eject: Option<Span>,
+    /// Whether the session of the request begins anew.
+    #[serde(default)]
+    pub rotate: bool,
+    /// For how long the proxy is not used for the session of the request.
+    pub mark: Option<Span>,
 }
 
 /// What the rules mean.
@@ -66,13 +71,14 @@ pub(super) fn share(written: Option<f32>) -> Result<f32, String> {
 
 impl BanSection {
     fn meaning(&self) -> Result<BanRule, String> {
-        let Self { name, sites, retry, .. } = self;
-        let (ban, eject) = (span("ban", self.ban)?, span("eject", self.eject)?);
-        if !retry && ban.is_none() && eject.is_none() {
-            return Err("nothing follows: set retry, ban or eject".to_owned());
+        let Self { name, sites, retry, rotate, .. } = self;
+        let (ban, eject, mark) = (span("ban", self.ban)?, span("eject", self.eject)?, span("mark", self.mark)?);
+        if !retry && !rotate && ban.is_none() && eject.is_none() && mark.is_none() {
+            return Err("nothing follows: set retry, ban, eject, rotate or mark".to_owned());
         }
         let hosts = sites.iter().map(|site| HostPattern::parse(site)).collect::<Result<_, _>>()?;
-        Ok(BanRule { name: name.clone(), hosts, trigger: self.trigger()?, retry: *retry, ban, eject })
+        let (trigger, retry, rotate) = (self.trigger()?, *retry, *rotate);
+        Ok(BanRule { name: name.clone(), hosts, trigger, retry, ban, eject, rotate, mark })
     }
 
     fn trigger(&self) -> Result<Trigger, String> {
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn a_rule_means_what_it_says() {
         let text = "[[bans]]\nname = \"captcha\"\nsites = [\"*.shop.example\"]\nstatus = \"403\"\n\
-                    headers = { Server = \"guard\" }\nsmaller = \"2KiB\"\nslower = \"3s\"\nretry = true\nban = \"10m\"\n\
+                    headers = { Server = \"guard\" }\nsmaller = \"2KiB\"\nslower = \"3s\"\nretry = true\nban = \"10m\"\nrotate = true\nmark = \"1h\"\n\
                     [[bans]]\nname = \"alert\"\ntunnel = [\"alert\"]\neject = \"1h\"\n[pool]\nmax_banned = 0.25\n";
         let settings = settings(text).unwrap();
         let test = AnswerTest {
@@ -150,6 +156,8 @@ mod tests {
             retry: true,
             ban: Some(Duration::from_secs(600)),
             eject: None,
+            rotate: true,
+            mark: Some(Duration::from_secs(3600)),
         };
         let alert = BanRule {
             name: "alert".to_owned(),
@@ -158,6 +166,8 @@ mod tests {
             retry: false,
             ban: None,
             eject: Some(Duration::from_secs(3600)),
+            rotate: false,
+            mark: None,
         };
         assert_eq!(settings.gateway.bans, [captcha, alert]);
         assert_eq!(settings.max_banned.to_bits(), 0.25_f32.to_bits());
@@ -166,7 +176,7 @@ mod tests {
     #[test]
     fn what_a_rule_cannot_mean_is_told_with_its_name() {
         let error = |text: &str| settings(&format!("[[bans]]\nname = \"x\"\n{text}\n")).unwrap_err().reason;
-        insta::assert_snapshot!(error("status = \"403\""), @r#"bans "x": nothing follows: set retry, ban or eject"#);
+        insta::assert_snapshot!(error("status = \"403\""), @r#"bans "x": nothing follows: set retry, ban, eject, rotate or mark"#);
         insta::assert_snapshot!(error("ban = \"1m\""), @r#"bans "x": no condition: set status, headers, body, smaller, larger, slower or tunnel"#);
         insta::assert_snapshot!(error("status = \"9\"\nban = \"1m\""), @r#"bans "x": status "9" is no list of statuses such as 200-299,304"#);
         insta::assert_snapshot!(error("status = \"403\"\nban = \"60d\""), @r#"bans "x": ban is longer than 30 days"#);

@@ -13,11 +13,13 @@ use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
+use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
+use super::limits::LimitsSection;
 use super::listeners::ListenerSection;
 use super::plugins::PluginsSection;
-use super::retry::RetrySection;
+use super::retry::{HedgeSection, RetrySection};
 use super::size::Size;
 use super::sources::SourceSection;
 use super::syntax;
@@ -44,6 +46,9 @@ pub struct ConfigFile {
     /// TLS to proxies, and from them to nobody else.
     #[serde(default)]
     pub upstream: UpstreamSection,
+    /// How much is asked of proxies and sites.
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// The pool.
     #[serde(default)]
     pub pool: PoolSection,
@@ -98,6 +103,8 @@ pub struct ConfigFile {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySection {
+    /// Whether answers say through whom they came.
+    pub explain: Option<bool>,
     /// How many proxies a request tries at the most.
     pub attempts: Option<u32>,
     /// For dial, TLS and handshake together.
@@ -115,6 +122,12 @@ pub struct GatewaySection {
     /// How many attempts there may be beyond the first ones.
     #[serde(default)]
     pub retry: RetrySection,
+    /// When another proxy is asked because the first one is slow.
+    #[serde(default)]
+    pub hedge: HedgeSection,
+    /// Through which tiers requests go.
+    #[serde(default)]
+    pub escalation: EscalationSection,
     /// For a client to send its request's head.
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.

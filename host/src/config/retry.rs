@@ -1,8 +1,9 @@
-//! `[gateway.retry]`: how many attempts there may be beyond the first of each request.
+//! `[gateway.retry]` and `[gateway.hedge]`: how many attempts there may be beyond the first of each request, because one
+//! failed or because it is slow.
 
 use std::time::Duration;
 
-use proxywhirl_gateway::RetryConfig;
+use proxywhirl_gateway::{HedgeConfig, RetryConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,16 +24,44 @@ pub struct RetrySection {
 impl RetrySection {
     /// What it means.
     pub(super) fn meaning(self) -> Result<RetryConfig, String> {
-        let default = RetryConfig::default();
+        self.budget("gateway.retry", 100.0, RetryConfig::default())
+    }
+
+    fn budget(self, section: &str, most: f32, default: RetryConfig) -> Result<RetryConfig, String> {
         let share = self.share.unwrap_or(default.share);
-        if !(0.0..=100.0).contains(&share) {
-            return Err(format!("gateway.retry.share {share} is not in 0 to 100"));
+        if !(0.0..=most).contains(&share) {
+            return Err(format!("{section}.share {share} is not in 0 to {most}"));
         }
         let window = self.window.map_or(default.window, |span| span.0);
         if !(Duration::from_secs(1)..=Duration::from_hours(1)).contains(&window) {
-            return Err("gateway.retry.window is not in 1s to 1h".to_owned());
+            return Err(format!("{section}.window is not in 1s to 1h"));
         }
         Ok(RetryConfig { share, minimum: self.minimum.unwrap_or(default.minimum), window })
+    }
+}
+
+/// `[gateway.hedge]`, as it was written.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HedgeSection {
+    /// Whether requests that say nothing of it are hedged.
+    pub always: Option<bool>,
+    /// So many hedges for each request.
+    pub share: Option<f32>,
+    /// So many in a window in any case.
+    pub minimum: Option<u32>,
+    /// How long a hedge is counted.
+    pub window: Option<Span>,
+}
+
+impl HedgeSection {
+    /// What it means.
+    pub(super) fn meaning(self) -> Result<HedgeConfig, String> {
+        let Self { always, share, minimum, window } = self;
+        let default = HedgeConfig::default();
+        // No request has more than one.
+        let budget = RetrySection { share, minimum, window }.budget("gateway.hedge", 1.0, default.budget)?;
+        Ok(HedgeConfig { always: always.unwrap_or(default.always), budget })
     }
 }
 
@@ -68,10 +97,18 @@ mod tests {
     }
 
     #[test]
+    fn hedges_are_as_written() {
+        let hedge = settings("[gateway.hedge]\nalways = true\nshare = 0.5\nminimum = 0\n").unwrap().gateway.hedge;
+        let budget = RetryConfig { share: 0.5, minimum: 0, window: Duration::from_secs(10) };
+        assert_eq!(hedge, HedgeConfig { always: true, budget });
+    }
+
+    #[test]
     fn values_out_of_range_are_told_with_their_key() {
         let error = |text: &str| settings(text).unwrap_err().reason;
         insta::assert_snapshot!(error("[gateway.retry]\nshare = -1\n"), @"gateway.retry.share -1 is not in 0 to 100");
         insta::assert_snapshot!(error("[gateway.retry]\nwindow = \"0s\"\n"), @"gateway.retry.window is not in 1s to 1h");
+        insta::assert_snapshot!(error("[gateway.hedge]\nshare = 2\n"), @"gateway.hedge.share 2 is not in 0 to 1");
         insta::assert_snapshot!(error("[gateway]\nretry_status = [200]\n"), @"gateway.retry_status 200 is not in 400 to 599");
         insta::assert_snapshot!(error("[gateway]\nfirst_flight = \"1MiB\"\n"), @"gateway.first_flight 1 MiB is more than 64 KiB");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_engine::EngineConfig;
+use proxywhirl_engine::{EngineConfig, LimitsConfig};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
@@ -71,6 +71,8 @@ pub struct Settings {
     pub upstream_ca: Option<PathBuf>,
     /// The same, as text.
     pub upstream_ca_pem: Option<Vec<u8>>,
+    /// How much may be asked of proxies and sites.
+    pub limits: LimitsConfig,
     /// How many members the pool may have.
     pub capacity: usize,
     /// Whether sources that are not trusted may name addresses of private networks.
@@ -121,6 +123,7 @@ impl Default for Settings {
             verify_upstream: true,
             upstream_ca: None,
             upstream_ca_pem: None,
+            limits: LimitsConfig::default(),
             capacity: Pool::DEFAULT_CAPACITY,
             allow_private: false,
             max_banned: bans::MAX_BANNED,
@@ -160,6 +163,8 @@ impl Settings {
         let grammars =
             listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
+        let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
+        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         Ok(Self {
             listen,
             listeners,
@@ -174,6 +179,7 @@ impl Settings {
             verify_upstream: file.upstream.verify.unwrap_or(true),
             upstream_ca: file.upstream.ca_file.map(at),
             upstream_ca_pem: None,
+            limits: file.limits.meaning(&names).map_err(wrong)?,
             capacity: capacity(file.pool.capacity).map_err(wrong)?,
             allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
             breaker: breaker(&file.health).map_err(wrong)?,
@@ -197,7 +203,7 @@ impl Settings {
                 .map(|hook| Ok(PluginUse { name: hook.name, options: json(hook.options)? }))
                 .collect::<Result<_, String>>()
                 .map_err(wrong)?,
-            sources: sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?,
+            sources,
         })
     }
 }
@@ -236,21 +242,26 @@ fn history(written: Option<usize>) -> Result<usize, String> {
 fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
     let default = GatewayConfig::default();
     let max_head = at_least_one("gateway.max_head", written.max_head, default.max_head)?;
+    let attempts = at_least_one("gateway.attempts", written.attempts, default.attempts)?;
+    let limits = Limits { attempts, deadline: span(written.request_deadline, default.request_deadline) };
     Ok(GatewayConfig {
-        attempts: at_least_one("gateway.attempts", written.attempts, default.attempts)?,
+        attempts,
         connect_timeout: span(written.connect_timeout, default.connect_timeout),
         response_timeout: span(written.response_timeout, default.response_timeout),
-        request_deadline: span(written.request_deadline, default.request_deadline),
+        request_deadline: limits.deadline,
         first_flight: first_flight(written.first_flight, default.first_flight)?,
         first_byte_timeout: span(written.first_byte_timeout, default.first_byte_timeout),
         retry_status: retry::statuses(written.retry_status.as_deref(), default.retry_status)?,
         retry: written.retry.meaning()?,
+        hedge: written.hedge.meaning()?,
+        escalation: written.escalation.meaning(limits)?,
         head_timeout: span(written.head_timeout, default.head_timeout),
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
         stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),
         drain: span(written.drain, default.drain),
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
         max_head,
+        explain: written.explain.unwrap_or(default.explain),
         bans: default.bans,
         upstream_idle: default.upstream_idle,
         pseudonym: default.pseudonym,

@@ -99,6 +99,23 @@ pub struct Rotated {
     pub listeners: Vec<String>,
 }
 
+/// `POST /v1/bans/lift`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lift {
+    /// Those at this site, `*` for those at all, or of this `session NUMBER`; none for every one.
+    pub site: Option<String>,
+    /// Those of the proxy with this URL; none for every one.
+    pub proxy: Option<String>,
+}
+
+/// What became of `POST /v1/bans/lift`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    /// How many bans were lifted.
+    pub lifted: usize,
+}
+
 /// What became of `POST /v1/reload` and `POST /v1/plugins/reload`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {

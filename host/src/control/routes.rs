@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
+use proxywhirl_core::Endpoint;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::history::{self, RequestRecord};
 use proxywhirl_engine::{Attempt, Explanation};
@@ -21,7 +22,7 @@ use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Problem, Refresh, Rotate, Rotated, SetStrategy};
+use super::api::{Lift, Lifted, Problem, Refresh, Rotate, Rotated, SetStrategy};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
@@ -52,6 +53,8 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/reload", post(async |State(live): Gateway| done(async move { live.reload().await }).await))
         .route("/v1/refresh", post(refresh))
         .route("/v1/rotate", post(rotate))
+        .route("/v1/bans", get(async |State(live): Gateway| Json(live.engine().bans())))
+        .route("/v1/bans/lift", post(lift))
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))
@@ -127,6 +130,15 @@ async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>)
 async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Rotated> {
     let Rotate { listener } = read(body)?;
     done(async move { live.rotate(listener.as_deref()) }).await
+}
+
+async fn lift(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Lifted> {
+    let Lift { site, proxy } = read(body)?;
+    let endpoint = proxy.map(|proxy| proxy.parse::<Endpoint>()).transpose();
+    // What is wrong is told without the text, which may hold a password.
+    let endpoint = endpoint.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &format!("proxy: {error}")))?;
+    let key = endpoint.map(|endpoint| endpoint.key());
+    Ok(Json(Lifted { lifted: live.engine().lift_bans(site.as_deref(), key.as_ref()) }))
 }
 
 /// Reads sources again, however long that takes: the answer begins at once, with white space.
@@ -206,8 +218,9 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
     let engine = live.engine();
     let Wanted { session, stick, filter, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
-    let attempt = Attempt { request: 0, number: 1, target, site, session, stick, filter, tried: &[] };
-    Ok(Json(engine.explain(&attempt)))
+    let attempt =
+        Attempt { request: 0, number: 1, target, site, session, stick, filter, tried: &[], hedge: false, tier: None };
+    Ok(Json(Explanation { escalation: live.tiers(), ..engine.explain(&attempt) }))
 }
 
 async fn metrics(State(live): Gateway) -> Response {

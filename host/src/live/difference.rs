@@ -9,6 +9,10 @@ use crate::config::{PluginUse, Settings};
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Difference {
+    /// What else has changed and can change now, in words.
+    pub(super) live: Vec<String>,
+    /// Whether other certificates of proxies are trusted.
+    pub(super) trust: bool,
     /// Sections that are in force only after a restart.
     pub(super) needs_restart: Vec<&'static str>,
     /// The strategy, if it or its options have changed.
@@ -26,7 +30,12 @@ pub(super) struct Difference {
 impl Difference {
     /// What `new` says that `old` did not.
     pub(super) fn between(old: &Settings, new: &Settings) -> Self {
-        let mut difference = Self { needs_restart: needs_restart(old, new), ..Self::default() };
+        let mut difference = Self {
+            live: live(old, new),
+            trust: (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca),
+            needs_restart: needs_restart(old, new),
+            ..Self::default()
+        };
         if old.strategy != new.strategy {
             difference.strategy = Some(new.strategy.clone());
         }
@@ -61,16 +70,7 @@ impl Difference {
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (before, after) = (&old.plugins, &new.plugins);
     let is_other = [
-        ("listen", old.listen != new.listen),
-        ("listeners", old.listeners != new.listeners),
-        ("users", old.access.users != new.access.users),
-        ("access", (&old.access.clients, &old.access.destinations) != (&new.access.clients, &new.access.destinations)),
-        ("bans", old.gateway.bans != new.gateway.bans),
-        ("gateway", apart_from_bans(&old.gateway) != apart_from_bans(&new.gateway)),
-        ("upstream", (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca)),
-        ("pool", (old.capacity, old.allow_private) != (new.capacity, new.allow_private)),
-        ("pool.max_banned", old.max_banned.to_bits() != new.max_banned.to_bits()),
-        ("health", old.breaker != new.breaker),
+        ("pool.allow_private", old.allow_private != new.allow_private),
         ("store", (&old.store, old.save_interval) != (&new.store, new.save_interval)),
         ("plugins.directory", before.directory != after.directory),
         ("plugins.cache", before.cache != after.cache),
@@ -82,15 +82,50 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("control", old.control != new.control),
         ("fetch", old.fetch != new.fetch),
         ("browser", old.browser != new.browser),
-        ("history", old.history != new.history),
         ("sources", old.sources != new.sources),
     ];
     is_other.into_iter().filter_map(|(section, is_other)| is_other.then_some(section)).collect()
 }
 
-/// The gateway without the rules that are a section of their own.
-fn apart_from_bans(gateway: &GatewayConfig) -> GatewayConfig {
-    GatewayConfig { bans: Vec::new(), ..gateway.clone() }
+/// What has changed of that which the gateway takes over for new connections and requests.
+fn live(old: &Settings, new: &Settings) -> Vec<String> {
+    let is_other = [
+        ("listen", old.listen != new.listen),
+        ("access", (&old.access.clients, &old.access.destinations) != (&new.access.clients, &new.access.destinations)),
+        ("bans", old.gateway.bans != new.gateway.bans),
+        ("gateway", of_its_own(&old.gateway) != of_its_own(&new.gateway)),
+        (
+            "upstream",
+            (old.verify_upstream, &old.upstream_ca, old.gateway.upstream_idle)
+                != (new.verify_upstream, &new.upstream_ca, new.gateway.upstream_idle),
+        ),
+        ("limits", old.limits != new.limits),
+        ("pool", (old.capacity, old.max_banned.to_bits()) != (new.capacity, new.max_banned.to_bits())),
+        ("health", old.breaker != new.breaker),
+        ("history", old.history != new.history),
+    ];
+    let mut words = named("listener", &old.listeners, &new.listeners, |listener| &listener.name);
+    words.extend(named("user", &old.access.users, &new.access.users, |user| &user.name));
+    words.extend(is_other.into_iter().filter(|(_, is_other)| *is_other).map(|(section, _)| section.to_owned()));
+    words
+}
+
+/// What came, went and changed of what has names.
+fn named<T: PartialEq>(what: &str, old: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Vec<String> {
+    let find = |all: &[T], wanted: &T| all.iter().position(|other| name(other) == name(wanted));
+    let gone = old.iter().filter(|item| find(new, item).is_none());
+    let gone = gone.map(|item| format!("{what} {} is gone", name(item)));
+    let others = new.iter().filter_map(|item| match find(old, item).and_then(|at| old.get(at)) {
+        None => Some(format!("{what} {} has come", name(item))),
+        Some(before) => (before != item).then(|| format!("{what} {}", name(item))),
+    });
+    gone.chain(others).collect()
+}
+
+/// The gateway without what stands in sections of its own.
+fn of_its_own(gateway: &GatewayConfig) -> GatewayConfig {
+    let upstream_idle = GatewayConfig::default().upstream_idle;
+    GatewayConfig { bans: Vec::new(), upstream_idle, ..gateway.clone() }
 }
 
 #[cfg(test)]
@@ -128,9 +163,47 @@ mod tests {
             "listen = \"127.0.0.1:1\"\n[strategy]\nname = \"random\"\n[store]\npath = \"a.db\"\n[gateway]\nattempts = 2\n\
              [plugins]\nwatch = false\n[plugins.settings.random]\nmemory = \"1MiB\"\n[control]\nsocket = false\n",
         );
-        assert_eq!(difference.needs_restart, ["listen", "gateway", "store", "plugins.watch", "control"]);
+        assert_eq!(difference.needs_restart, ["store", "plugins.watch", "control"]);
+        assert_eq!(difference.live, ["listen", "gateway"]);
         assert_eq!(difference.strategy, Some(PluginUse::of("random")));
         assert_eq!(difference.settings, ["random"]);
+    }
+
+    #[test]
+    fn what_has_names_is_told_by_them() {
+        let of = |port: u16, names: [&str; 2]| {
+            let hash = proxywhirl_gateway::access::hash_password("x").unwrap();
+            let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n");
+            let listener = |name: &str| format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\nname = \"{name}\"\n");
+            names.map(|name| user(name) + &listener(name)).concat()
+        };
+        let difference = between(&of(1, ["stays", "goes"]), &of(2, ["stays", "comes"]));
+        assert_eq!(
+            difference.live,
+            [
+                "listener goes is gone",
+                "listener stays",
+                "listener comes has come",
+                "user goes is gone",
+                // Another hash of its password.
+                "user stays",
+                "user comes has come",
+            ]
+        );
+        assert!(difference.needs_restart.is_empty());
+    }
+
+    #[test]
+    fn limits_and_trust_change_live() {
+        let difference = between(
+            "",
+            "[upstream]\nverify = false\n[health]\nfailures = 3\n[history]\nrequests = 5\n[pool]\nallow_private = true\n\
+             capacity = 9\n[access]\ndeny = [\"*:25\"]\n[[bans]]\nname = \"x\"\nstatus = \"403\"\nban = \"1m\"\n",
+        );
+        assert_eq!(difference.live, ["access", "bans", "upstream", "pool", "health", "history"]);
+        assert_eq!((difference.needs_restart.as_slice(), difference.trust), (["pool.allow_private"].as_slice(), true));
+        assert_eq!(between("", "[upstream]\nidle_per_proxy = 1\n").live, ["upstream"]);
+        assert!(!between("", "[upstream]\nidle_per_proxy = 1\n").trust);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use proxywhirl_core::plugin::{Hook, StrategyFactory};
+use proxywhirl_engine::Tuning;
+use proxywhirl_net::Trust;
 use proxywhirl_wasm::PluginSettings;
 
 use super::difference::Difference;
@@ -10,13 +12,18 @@ use super::failures::swap_failure;
 use super::{Live, blocking};
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{Reloaded, SetBy};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
+use crate::wiring;
+use crate::wiring::listeners::Change;
 
 /// What is ready to be put in force.
 struct Ready {
     strategy: Option<(PluginUse, Arc<dyn StrategyFactory>)>,
     added: Vec<(PluginUse, Box<dyn Hook>)>,
     changed: Vec<(PluginUse, Box<dyn Hook>)>,
+    /// Where clients come in.
+    places: Change,
+    trust: Option<Trust>,
 }
 
 impl Live {
@@ -40,7 +47,7 @@ impl Live {
         let old = self.in_force().settings.clone();
         let difference = Difference::between(&old, &new);
         let before = self.apply_settings(&difference.settings, &new);
-        let reloaded = self.put_in_force(&difference).await;
+        let reloaded = self.put_in_force(&difference, &new).await;
         match reloaded {
             Ok(mut reloaded) => {
                 let named = difference.settings.iter().map(|name| format!("settings of plugin {name}"));
@@ -71,12 +78,12 @@ impl Live {
         names.iter().map(swap).collect()
     }
 
-    async fn put_in_force(&self, difference: &Difference) -> Result<Reloaded, Failure> {
+    async fn put_in_force(&self, difference: &Difference, new: &Settings) -> Result<Reloaded, Failure> {
         let mut reloaded = Reloaded {
             needs_restart: difference.needs_restart.iter().map(|&section| section.to_owned()).collect(),
             ..Reloaded::default()
         };
-        let ready = self.prepare(difference).await?;
+        let ready = self.prepare(difference, new).await?;
         if let Some((used, factory)) = ready.strategy {
             self.engine().swap_strategy(factory).await.map_err(swap_failure)?;
             reloaded.changed.push(format!("strategy {}", used.name));
@@ -99,11 +106,33 @@ impl Live {
                 Err(failure) => reloaded.kept.push(format!("hook {}: {}", used.name, failure.message)),
             }
         }
+        reloaded.changed.extend(difference.live.iter().cloned());
+        let certificates = ready.places.certificates.iter().map(|name| format!("certificate of listener {name}"));
+        reloaded.changed.extend(certificates);
+        if !difference.live.is_empty() || !ready.places.certificates.is_empty() {
+            self.serve_as(new, ready.places, ready.trust).await;
+            // Not otherwise: what was counted so far counts on.
+            if difference.live.iter().any(|section| section == "limits") {
+                self.engine().limit(new.limits.clone()).await;
+            }
+        }
         Ok(reloaded)
     }
 
+    /// Serves new connections, and further requests of those that are open, as the settings say. It cannot fail.
+    async fn serve_as(&self, new: &Settings, places: Change, trust: Option<Trust>) {
+        if let Some(trust) = trust {
+            self.service.gateway().dialer().trust(trust);
+            self.entrances.close_idle();
+        }
+        self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
+        let tuning =
+            Tuning { breaker: new.breaker, capacity: new.capacity, ban_share: new.max_banned, history: new.history };
+        self.engine().tune(&tuning).await;
+    }
+
     /// Compiles, checks and starts everything that is to come, so that what is wrong is known before anything changes.
-    async fn prepare(&self, difference: &Difference) -> Result<Ready, Failure> {
+    async fn prepare(&self, difference: &Difference, new: &Settings) -> Result<Ready, Failure> {
         let has_changed = |name: &str| difference.settings.iter().any(|changed| changed == name);
         let (current, hooks) = {
             let in_force = self.in_force();
@@ -118,6 +147,8 @@ impl Live {
         let again = hooks.into_iter().filter(|hook| has_changed(&hook.name) && !is_new(hook));
         let changed: Vec<_> = difference.changed.iter().cloned().chain(again).collect();
         let added = difference.added.clone();
+        let trust = difference.trust.then(|| trust(new)).transpose()?;
+        let places = self.entrances.prepare(new).await?;
         let registry = Arc::clone(self.registry());
         blocking(move || {
             let with_hook = |used: PluginUse| registry.hook(&used).map(|hook| (used, hook));
@@ -125,6 +156,8 @@ impl Live {
                 strategy: strategy.map(|used| registry.strategy(&used).map(|factory| (used, factory))).transpose()?,
                 added: added.into_iter().map(with_hook).collect::<Result<_, _>>()?,
                 changed: changed.into_iter().map(with_hook).collect::<Result<_, _>>()?,
+                places,
+                trust,
             })
         })
         .await?
@@ -134,12 +167,31 @@ impl Live {
     fn remember(&self, difference: &Difference, new: Settings, old: Settings) {
         let mut in_force = self.in_force();
         let mut plugins = old.plugins.clone();
-        plugins.each = new.plugins.each;
-        in_force.settings = Settings { strategy: new.strategy, hooks: new.hooks, plugins, ..old };
+        plugins.each.clone_from(&new.plugins.each);
+        in_force.settings = Settings {
+            plugins,
+            allow_private: old.allow_private,
+            store: old.store,
+            save_interval: old.save_interval,
+            check: old.check,
+            geo: old.geo,
+            events: old.events,
+            control: old.control,
+            fetch: old.fetch,
+            browser: old.browser,
+            sources: old.sources,
+            ..new
+        };
         in_force.needs_restart.clone_from(&difference.needs_restart);
         if !difference.needs_restart.is_empty() {
             let sections = difference.needs_restart.join(", ");
             tracing::warn!(sections, "configuration changed where it needs a restart");
         }
     }
+}
+
+/// Whom to trust in TLS to proxies.
+fn trust(settings: &Settings) -> Result<Trust, Failure> {
+    let tls = wiring::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
+    Trust::new(&tls).map_err(|error| Failure::new(Exit::Input, error))
 }

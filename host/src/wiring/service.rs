@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fetching::{Fetching, source};
-use super::listeners::{self, Entrance};
 use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
@@ -79,7 +78,8 @@ impl Service {
         let dialer = net::dialer(tls.clone(), settings.gateway.connect_timeout)?;
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(key_values);
-        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, symbols };
+        let limits = settings.limits.clone();
+        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, limits, symbols };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -226,11 +226,6 @@ impl Service {
     /// Serves clients until the token is cancelled, then lets them finish.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
         self.gateway.serve(listener, shutdown).await
-    }
-
-    /// Serves the clients of all entrances until the token is cancelled, then lets them finish.
-    pub async fn serve_all(&self, entrances: Vec<Entrance>, shutdown: &CancellationToken) -> Drained {
-        listeners::serve(&self.gateway, entrances, shutdown).await
     }
 
     /// Ends everything, and saves.

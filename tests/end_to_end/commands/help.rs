@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 44] = [
     "",
     "serve",
     "fetch",
@@ -43,6 +43,9 @@ const COMMANDS: [&str; 41] = [
     "plugin test",
     "plugin bench",
     "plugin dev",
+    "bans",
+    "bans list",
+    "bans lift",
     "judge",
     "demo",
 ];

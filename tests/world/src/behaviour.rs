@@ -14,6 +14,14 @@ pub enum Behaviour {
     Healthy,
     /// Serves, but waits before it answers a request or a handshake.
     Slow(Duration),
+    /// Serves, but waits before it answers on each connection whose number (from 1, since the start) is a multiple of
+    /// `every`.
+    Sluggish {
+        /// Which connections are slow.
+        every: u32,
+        /// How long it waits.
+        wait: Duration,
+    },
     /// Drops each connection whose number (from 1, since the start) is a multiple of `every`, after the request or
     /// the handshake was read. With 0 none is dropped.
     Flaky {
@@ -76,6 +84,7 @@ impl Behaviour {
             Self::Flaky { every } if connection.checked_rem(u64::from(every)) == Some(0) => Answer::Close,
             Self::Healthy
             | Self::Slow(_)
+            | Self::Sluggish { .. }
             | Self::Flaky { .. }
             | Self::RefuseConnect(_)
             | Self::CloseAfterConnect
@@ -101,6 +110,7 @@ impl Behaviour {
             Self::ResignTls => Tunnel::Resign,
             Self::Healthy
             | Self::Slow(_)
+            | Self::Sluggish { .. }
             | Self::Flaky { .. }
             | Self::AnswerStatus(_)
             | Self::CloseAfterHead
@@ -112,9 +122,14 @@ impl Behaviour {
         }
     }
 
-    /// How long to wait before an answer.
-    pub(crate) async fn pause(self) {
+    /// How long to wait before an answer on a connection.
+    pub(crate) async fn pause(self, connection: u64) {
         if let Self::Slow(wait) = self {
+            tokio::time::sleep(wait).await;
+        }
+        if let Self::Sluggish { every, wait } = self
+            && connection.checked_rem(u64::from(every)) == Some(0)
+        {
             tokio::time::sleep(wait).await;
         }
     }
@@ -125,6 +140,7 @@ impl fmt::Display for Behaviour {
         match self {
             Self::Healthy => f.write_str("healthy"),
             Self::Slow(wait) => write!(f, "slow:{}ms", wait.as_millis()),
+            Self::Sluggish { every, wait } => write!(f, "sluggish:{every}:{}ms", wait.as_millis()),
             Self::Flaky { every } => write!(f, "flaky:{every}"),
             Self::RefuseConnect(status) => write!(f, "refuse-connect:{status}"),
             Self::AnswerStatus(status) => write!(f, "answer-status:{status}"),
@@ -151,6 +167,9 @@ impl FromStr for Behaviour {
         let behaviour = match (name, argument) {
             ("healthy", "") => Some(Self::Healthy),
             ("slow", wait) => parse_duration(wait).map(Self::Slow),
+            ("sluggish", rest) => rest.split_once(':').and_then(|(every, wait)| {
+                Some(Self::Sluggish { every: every.parse().ok()?, wait: parse_duration(wait)? })
+            }),
             ("flaky", every) => every.parse().ok().map(|every| Self::Flaky { every }),
             ("refuse-connect", "") => Some(Self::RefuseConnect(503)),
             ("refuse-connect", status) => {
@@ -173,7 +192,7 @@ impl FromStr for Behaviour {
         };
         behaviour.ok_or_else(|| {
             format!(
-                "behaviour {text:?} is none of healthy, slow:500ms, flaky:3, refuse-connect:503, answer-status:503, \
+                "behaviour {text:?} is none of healthy, slow:500ms, sluggish:10:500ms, flaky:3, refuse-connect:503, answer-status:503, \
                  close-after-head, silent, close-after-connect, stall-after-connect, garbage-after-connect, resign-tls, \
                  garbage-reply, always-ok, header-bomb, dead"
             )
@@ -199,6 +218,7 @@ mod tests {
         for behaviour in [
             Behaviour::Healthy,
             Behaviour::Slow(Duration::from_millis(500)),
+            Behaviour::Sluggish { every: 10, wait: Duration::from_millis(500) },
             Behaviour::Flaky { every: 3 },
             Behaviour::RefuseConnect(503),
             Behaviour::AnswerStatus(503),

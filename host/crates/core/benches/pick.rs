@@ -4,6 +4,7 @@
 //! a pool of 100, measured in turn in one run, so that a busy machine is busy for all of them.
 //!
 //! In `half_out` every second breaker is open, and in `mostly_out` nine of ten, as when a public list has grown old.
+//! In `with_limits` every member has a limit; where it says so, every second one is at its limit.
 //! `publish` is what a change in the pool costs before anybody can pick from it: a snapshot and, for a list, its plan made
 //! ready. A sample is a thousand picks: one is not much longer than it takes to read the clock.
 #![allow(
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stick, Stickiness, Tier, Weighted, Wish};
@@ -117,6 +119,8 @@ fn modes(size: usize) -> Vec<(&'static str, Case)> {
     let (all, _) = pool_of(size).publish();
     let (half, _) = all_open_but(2, &mut pool_of(size)).publish();
     let (tenth, _) = all_open_but(10, &mut pool_of(size)).publish();
+    let (limited, _) = limited_to(1_000, &mut pool_of(size)).publish();
+    let (half_limited, _) = half_at_limit(&mut pool_of(size)).publish();
     vec![
         ("cycle everyone", Case::over(&all, everyone(Mode::Cycle))),
         ("cycle list", Case::over(&all, weighted(Mode::Cycle, size))),
@@ -129,6 +133,9 @@ fn modes(size: usize) -> Vec<(&'static str, Case)> {
         ("affinity sticky", sticky(&all)),
         ("least-loaded everyone", Case::over(&all, everyone(Mode::LeastLoaded))),
         ("least-loaded list", Case::over(&all, weighted(Mode::LeastLoaded, size))),
+        ("cycle limited, and lease", Case { is_taken: true, ..Case::over(&limited, everyone(Mode::Cycle)) }),
+        ("cycle half at limit", Case::over(&half_limited, everyone(Mode::Cycle))),
+        ("draw half at limit", Case::over(&half_limited, weighted(Mode::Draw, size))),
         ("cycle half out", Case::over(&half, everyone(Mode::Cycle))),
         ("draw half out", Case::over(&half, weighted(Mode::Draw, size))),
         ("cycle nine tenths out", Case::over(&tenth, everyone(Mode::Cycle))),
@@ -265,6 +272,26 @@ mod half_out {
 }
 
 #[divan::bench_group(sample_count = 100, sample_size = 1_000)]
+mod with_limits {
+    use super::{Bencher, Case, Mode, SIZES, everyone, half_at_limit, limited_to, pool_of, weighted};
+
+    #[divan::bench(args = SIZES)]
+    fn cycle(bencher: Bencher<'_, '_>, size: usize) {
+        Case::of(limited_to(1_000, &mut pool_of(size)), everyone(Mode::Cycle)).bench(bencher);
+    }
+
+    #[divan::bench(args = SIZES)]
+    fn cycle_half_at_limit(bencher: Bencher<'_, '_>, size: usize) {
+        Case::of(half_at_limit(&mut pool_of(size)), everyone(Mode::Cycle)).bench(bencher);
+    }
+
+    #[divan::bench(args = SIZES)]
+    fn draw_half_at_limit(bencher: Bencher<'_, '_>, size: usize) {
+        Case::of(half_at_limit(&mut pool_of(size)), weighted(Mode::Draw, size)).bench(bencher);
+    }
+}
+
+#[divan::bench_group(sample_count = 100, sample_size = 1_000)]
 mod mostly_out {
     use super::{Bencher, Case, Mode, SIZES, all_open_but, everyone, pool_of, weighted};
 
@@ -361,6 +388,21 @@ fn all_open_but(nth: u32, pool: &mut Pool) -> &mut Pool {
     for member in pool.iter().filter(|member| member.slot % nth != 0) {
         let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "");
         member.live.record(&Outcome::Failure(fault), NOW, &config, NOW);
+    }
+    pool
+}
+
+/// Lets each member be used so often at the same time.
+fn limited_to(concurrency: u32, pool: &mut Pool) -> &mut Pool {
+    let others = Limit { concurrency: Some(concurrency), rate: None };
+    pool.limit(MemberLimits { others, ..MemberLimits::default() });
+    pool
+}
+
+/// Every second member is used as much as it may be.
+fn half_at_limit(pool: &mut Pool) -> &mut Pool {
+    for member in limited_to(1, pool).iter().filter(|member| member.slot % 2 != 0) {
+        assert!(member.live.admit(&BreakerConfig::default(), NOW));
     }
     pool
 }

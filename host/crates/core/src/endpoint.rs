@@ -1,4 +1,6 @@
-//! A proxy's address: scheme, host, port and credentials.
+//! A proxy's address: scheme, host, port and credentials, and the hops before it when it ends a [`chain`].
+
+pub mod chain;
 
 use std::fmt;
 use std::str::FromStr;
@@ -116,13 +118,15 @@ pub struct Endpoint {
     pub scheme: Scheme,
     /// Its host.
     pub host: Host,
-    /// Its port, 1 to 65535.
+    /// Its port, 1 to 65535; 0 only of [`Endpoint::direct`].
     pub port: u16,
     /// What one proves to it.
     pub credentials: Option<Credentials>,
+    /// The hop before it, when it ends a chain. In a box, because most are dialled straight and there may be millions.
+    pub via: Option<Box<Endpoint>>,
 }
 
-/// What makes two endpoints the same proxy: all but the password.
+/// What makes two endpoints the same proxy: all but the passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointKey {
     /// How one speaks to it.
@@ -133,6 +137,8 @@ pub struct EndpointKey {
     pub port: u16,
     /// The user name, or none.
     pub username: Option<Box<str>>,
+    /// The hop before it.
+    pub via: Option<Box<EndpointKey>>,
 }
 
 /// Why a text is no endpoint.
@@ -153,6 +159,17 @@ pub enum EndpointError {
     /// Something stands behind the port.
     #[error("a path, query or fragment after the port")]
     Trailing,
+    /// A chain with more hops than [`chain::MAX_HOPS`].
+    #[error("a chain of {0} hops: there may be {most}", most = chain::MAX_HOPS)]
+    TooLong(usize),
+    /// A hop of a chain is no endpoint.
+    #[error("hop {number}: {error}")]
+    Hop {
+        /// Which hop, from 1.
+        number: usize,
+        /// Why.
+        error: Box<EndpointError>,
+    },
 }
 
 /// The beginning of a text, for messages: at most 60 characters.
@@ -160,7 +177,23 @@ fn excerpt(text: &str) -> Box<str> {
     text.chars().take(60).collect::<String>().into()
 }
 
+/// The name of the way without a proxy.
+const DIRECT: &str = "direct";
+
 impl Endpoint {
+    /// No proxy at all: the way straight to the origin, where something has to stand for it among those through proxies. No
+    /// text means it.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self { scheme: Scheme::Socks5h, host: Host::Name(DIRECT.into()), port: 0, credentials: None, via: None }
+    }
+
+    /// Whether it is the way straight to the origin.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.port == 0
+    }
+
     /// What makes it the same proxy as another.
     #[must_use]
     pub fn key(&self) -> EndpointKey {
@@ -169,32 +202,44 @@ impl Endpoint {
             host: self.host.clone(),
             port: self.port,
             username: self.credentials.as_ref().map(|credentials| credentials.username.clone()),
+            via: self.via.as_ref().map(|via| Box::new(via.key())),
         }
     }
 
-    /// The URL with its password: for the store, and for output that the user asked for.
+    /// The URL with its password, or those of a chain with arrows between: for the store, and for output that the user
+    /// asked for.
     #[must_use]
     pub fn to_url(&self) -> String {
-        self.url(|password| encode(password.expose()))
+        self.url(&|password| encode(password.expose()))
     }
 
-    fn url(&self, password: impl Fn(&Secret) -> String) -> String {
+    fn url(&self, password: &impl Fn(&Secret) -> String) -> String {
+        if self.is_direct() {
+            return DIRECT.to_owned();
+        }
         let credentials = self.credentials.as_ref().map_or_else(String::new, |credentials| {
             format!("{}:{}@", encode(&credentials.username), password(&credentials.password))
         });
-        format!("{}://{credentials}{}:{}", self.scheme, self.host, self.port)
+        let url = format!("{}://{credentials}{}:{}", self.scheme, self.host, self.port);
+        match &self.via {
+            Some(via) => format!("{} {} {url}", via.url(password), chain::ARROW),
+            None => url,
+        }
     }
 }
 
 impl fmt::Display for Endpoint {
     /// The URL with the password masked: `http://user:***@1.2.3.4:8080`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url(|_| "***".to_owned()))
+        f.write_str(&self.url(&|_| "***".to_owned()))
     }
 }
 
 impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(via) = &self.via {
+            write!(f, "{via} {} ", chain::ARROW)?;
+        }
         write!(f, "{}://", self.scheme)?;
         if let Some(username) = &self.username {
             write!(f, "{}@", encode(username))?;
@@ -206,8 +251,18 @@ impl fmt::Display for EndpointKey {
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
-    /// Reads `scheme://[user[:password]@]host[:port][/]`, credentials percent-encoded.
+    /// Reads `scheme://[user[:password]@]host[:port][/]`, credentials percent-encoded, or several of them with `->`
+    /// between: the hops of a [`chain`].
     fn from_str(text: &str) -> Result<Self, EndpointError> {
+        match chain::split(text).as_slice() {
+            [_] => Self::parse_hop(text),
+            hops => chain::parse(hops),
+        }
+    }
+}
+
+impl Endpoint {
+    fn parse_hop(text: &str) -> Result<Self, EndpointError> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| EndpointError::Scheme(Box::from("(none)")))?;
         let scheme: Scheme = scheme.parse()?;
         // An unencoded `@` in a password is common: the host never holds one, so the last divides.
@@ -231,7 +286,7 @@ impl FromStr for Endpoint {
             }
             None => None,
         };
-        Ok(Self { scheme, host: host.parse()?, port, credentials })
+        Ok(Self { scheme, host: host.parse()?, port, credentials, via: None })
     }
 }
 
@@ -336,6 +391,15 @@ mod tests {
     }
 
     #[test]
+    fn no_proxy_is_the_way_without_one() {
+        assert_eq!(Endpoint::direct().to_string(), "direct");
+        assert!(Endpoint::direct().is_direct() && !parse("socks5h://direct").is_direct());
+        for text in ["direct", "socks5h://direct:0"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn errors_say_what_is_wrong() {
         let error = |text: &str| text.parse::<Endpoint>().unwrap_err().to_string();
         assert_eq!(error("http://1.2.3.4:0"), "port 0 is not in 1..65535");
@@ -358,7 +422,7 @@ mod tests {
             credentials in prop::option::of(("[^\\p{Cc}]{0,20}", "[^\\p{Cc}]{0,20}")),
         ) {
             let credentials = credentials.map(|(u, p)| Credentials::new(&u, &p).unwrap());
-            let endpoint = Endpoint { scheme, host: Host::V4(octets.into()), port, credentials };
+            let endpoint = Endpoint { scheme, host: Host::V4(octets.into()), port, credentials, via: None };
             prop_assert_eq!(endpoint.to_url().parse::<Endpoint>().unwrap(), endpoint);
         }
 

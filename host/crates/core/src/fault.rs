@@ -5,6 +5,7 @@
 //! 404 never hurts an upstream, and a client that hangs up never does.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Who is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +72,8 @@ pub enum Kind {
     Tls,
     /// Nothing is left to try.
     Exhausted,
+    /// As much is asked of it as may be.
+    Limited,
     /// What the peer answered is well formed, and not what it should be.
     Unexpected,
     /// The protocol cannot express what was asked for, such as an IPv6 address in SOCKS 4.
@@ -90,6 +93,8 @@ pub struct Fault {
     pub kind: Kind,
     /// The code that the peer gave: an HTTP status or a SOCKS reply.
     pub code: Option<u16>,
+    /// When it is worth to come again, if that is known.
+    pub retry_after: Option<Duration>,
     /// The particulars, in words for people; no password.
     pub detail: Box<str>,
 }
@@ -132,13 +137,20 @@ pub struct Consequence {
 impl Fault {
     /// A failure without a code.
     pub fn new(side: Side, stage: Stage, kind: Kind, detail: impl Into<Box<str>>) -> Self {
-        Self { side, stage, kind, code: None, detail: detail.into() }
+        Self { side, stage, kind, code: None, retry_after: None, detail: detail.into() }
     }
 
     /// The same with the code that the peer gave.
     #[must_use]
     pub fn with_code(mut self, code: u16) -> Self {
         self.code = Some(code);
+        self
+    }
+
+    /// The same with when it is worth to come again.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
@@ -180,7 +192,7 @@ impl Fault {
             (Side::Client, Kind::Timeout) => 408,
             (Side::Client, Kind::TooLarge) => 431,
             (Side::Client, _) => 400,
-            (Side::Ours, Kind::Exhausted) => 503,
+            (Side::Ours, Kind::Exhausted | Kind::Limited) => 503,
             (Side::Ours, Kind::Timeout) | (Side::Upstream | Side::Origin, Kind::Timeout) => 504,
             (Side::Ours, _) => 500,
             (Side::Upstream | Side::Origin, _) => 502,
@@ -192,6 +204,7 @@ impl Fault {
             (Side::Client, _, Kind::Unauthorized | Kind::Denied) => "http_request_denied",
             (Side::Client, _, _) => "http_request_error",
             (Side::Ours, _, Kind::Exhausted) => "destination_unavailable",
+            (_, _, Kind::Limited) => "connection_limit_reached",
             (Side::Ours, _, Kind::Timeout) => "connection_timeout",
             (Side::Ours, _, _) => "proxy_internal_error",
             (_, Stage::Resolve, Kind::Timeout) => "dns_timeout",
@@ -262,6 +275,7 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Tls => "tls",
             Self::Exhausted => "exhausted",
+            Self::Limited => "limited",
             Self::Unexpected => "unexpected",
             Self::Unsupported => "unsupported",
             Self::Io => "io",

@@ -16,11 +16,29 @@ pub enum Host {
     V6 {
         /// The address.
         addr: Ipv6Addr,
-        /// The zone: an interface's name or number, as in `fe80::1%eth0`.
-        zone: Option<Box<str>>,
+        /// The zone, as in `fe80::1%eth0`. In a box of its own: nearly no address has one, and there are millions of hosts.
+        zone: Option<Box<Zone>>,
     },
     /// A host name in lower case: letters, digits, `-`, `_` and dots; no final dot.
     Name(Box<str>),
+}
+
+/// A zone of an IPv6 address: an interface's name or number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Zone(Box<str>);
+
+impl Zone {
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Why a text is no host.
@@ -78,7 +96,7 @@ fn v6(text: &str) -> Option<Host> {
         (1..=32).contains(&zone.len()) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     });
     let addr = addr.parse().ok().filter(|_| zone_is_sane)?;
-    Some(Host::V6 { addr, zone: zone.map(Into::into) })
+    Some(Host::V6 { addr, zone: zone.map(|zone| Box::new(Zone(zone.into()))) })
 }
 
 fn name(text: &str) -> Result<Host, NotAHost> {
@@ -115,7 +133,7 @@ impl fmt::Display for Host {
             Self::V4(addr) => write!(f, "{addr}"),
             Self::V6 { addr, zone: None } => write!(f, "[{addr}]"),
             // A zone that begins with 25 would be taken for an escaped one.
-            Self::V6 { addr, zone: Some(zone) } if zone.starts_with("25") => write!(f, "[{addr}%25{zone}]"),
+            Self::V6 { addr, zone: Some(zone) } if zone.as_str().starts_with("25") => write!(f, "[{addr}%25{zone}]"),
             Self::V6 { addr, zone: Some(zone) } => write!(f, "[{addr}%{zone}]"),
             Self::Name(name) => f.write_str(name),
         }
@@ -142,7 +160,11 @@ mod tests {
             [("fe80::1%25", "25"), ("fe80::1%2525", "25"), ("[fe80::1%25256]", "256"), ("fe80::1%254", "4")]
         {
             let host: Host = text.parse().unwrap();
-            assert_eq!(host, Host::V6 { addr: "fe80::1".parse().unwrap(), zone: Some(zone.into()) }, "{text}");
+            assert_eq!(
+                host,
+                Host::V6 { addr: "fe80::1".parse().unwrap(), zone: Some(Box::new(Zone(zone.into()))) },
+                "{text}"
+            );
             assert_eq!(host.to_string().parse(), Ok(host));
         }
     }

@@ -1,5 +1,6 @@
 //! The right to use a member once.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::breaker::BreakerConfig;
@@ -19,13 +20,35 @@ pub struct Lease {
     config: BreakerConfig,
     taken: Timestamp,
     reported: bool,
+    /// Given back after the member has been, which its drop is.
+    held: Option<Box<dyn Held>>,
 }
 
+/// What is held for as long as a lease is.
+pub trait Held: Debug + Send + Sync {}
+
 impl Lease {
-    /// Takes the lease if the member's breaker lets it.
+    /// Takes the lease if the member's breaker and limit let it.
     #[must_use]
     pub fn take(member: Arc<Member>, config: &BreakerConfig, now: Timestamp) -> Option<Self> {
-        member.live.admit(config, now).then(|| Self { member, config: *config, taken: now, reported: false })
+        member.live.admit(config, now).then(|| Self::new(member, config, now))
+    }
+
+    /// The same for a use that no limit counts, because it is over already.
+    #[must_use]
+    pub fn take_uncounted(member: Arc<Member>, config: &BreakerConfig, now: Timestamp) -> Option<Self> {
+        member.live.admit_uncounted(config, now).then(|| Self::new(member, config, now))
+    }
+
+    fn new(member: Arc<Member>, config: &BreakerConfig, now: Timestamp) -> Self {
+        Self { member, config: *config, taken: now, reported: false, held: None }
+    }
+
+    /// Holds something more for as long as the lease is held; it is dropped when the member is not in use any more.
+    #[must_use]
+    pub fn holding(mut self, held: Box<dyn Held>) -> Self {
+        self.held = Some(held);
+        self
     }
 
     /// The member that may be used.

@@ -1,16 +1,18 @@
-//! What changes in a member at every request: counters, latency, breaker.
+//! What changes in a member at every request: counters, latency, breaker, and what its limit leaves.
 //!
 //! It lives in atomics that all snapshots share, so that a request publishes nothing. What picks read of it is copied to
 //! the member's seat on the pool's board, as long as the member has one.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
+use crate::limit::{Bucket, Limit};
 use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
+use crate::tail::Tail;
 use crate::time::Timestamp;
 
 /// How much longer than three times the usual somebody may take: a TCP segment that was lost is sent again after one
@@ -56,6 +58,35 @@ pub struct Statistics {
     pub last_used: Timestamp,
 }
 
+/// What a use waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Until {
+    /// That its tunnel is open: dial and handshake.
+    Tunnel,
+    /// The first byte of the answer to a forwarded request.
+    Answer,
+}
+
+/// What keeps requests away from a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its breaker is open, or half-open with its one probe under way.
+    Breaker,
+    /// It is used as much as it may be, and nothing else is wrong with it.
+    Limit,
+}
+
+/// What a member's limit leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Something, or it has no limit.
+    Now,
+    /// A token at this time; if that has passed, it is there.
+    At(Timestamp),
+    /// Something when one of the uses under way ends.
+    WhenLeft,
+}
+
 /// The live state of a member.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -65,11 +96,18 @@ pub struct Live {
     failures: AtomicU64,
     last_used: AtomicU64,
     latency: Ewma,
+    tunnels: Tail,
+    answers: Tail,
     /// The truth about the breaker. Held for a few instructions, never across an `.await`.
     breaker: Mutex<Guarded>,
     /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
     /// the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
+    /// What its limit leaves, in the same form: [`GATE_CLOSED`] when it leaves something, [`GATE_SHUT`] when as many uses
+    /// are under way as there may be, or the time at which there is a token. Written under the lock only.
+    room: AtomicU64,
+    /// Whether it has a limit; whoever uses one that has none takes no lock. Written under the lock only.
+    is_limited: AtomicBool,
     /// Where picks read of it; none outside of a pool.
     seat: Option<Seat>,
 }
@@ -77,8 +115,17 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct Guarded {
     breaker: Breaker,
+    /// On the heap, because most have none, and what a request touches of a member is to be small.
+    limiter: Option<Box<Limiter>>,
     /// Whether the seat is somebody else's by now, or will be.
     has_left: bool,
+}
+
+/// A limit, and what is used of it.
+#[derive(Debug)]
+struct Limiter {
+    limit: Limit,
+    bucket: Bucket,
 }
 
 impl Live {
@@ -101,7 +148,7 @@ impl Live {
 
     /// Gives the seat back: from now on nobody is picked there.
     pub(crate) fn vacate(&self) {
-        let mut guarded = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guarded = self.guarded();
         guarded.has_left = true;
         if let Some(seat) = &self.seat {
             seat.set_gate(GATE_SHUT);
@@ -132,6 +179,15 @@ impl Live {
         self.latency.get()
     }
 
+    /// The 95th percentile of how long it takes.
+    #[must_use]
+    pub const fn tail(&self, until: Until) -> &Tail {
+        match until {
+            Until::Tunnel => &self.tunnels,
+            Until::Answer => &self.answers,
+        }
+    }
+
     /// The share of the last 100 outcomes since its breaker closed last that went well; none without any.
     #[must_use]
     pub fn success_rate(&self) -> Option<f64> {
@@ -145,10 +201,48 @@ impl Live {
         self.latency().map_or(most, |latency| (3 * latency + GRACE).min(most))
     }
 
-    /// Whether the breaker would let a request through now. Asks nothing of it: see [`Live::admit`].
+    /// What would keep a request away from it now. Asks nothing of breaker and limit: see [`Live::admit`].
+    #[must_use]
+    pub fn obstacle(&self, now: Timestamp) -> Option<Obstacle> {
+        if self.gate.load(Ordering::Relaxed) > now.as_micros() {
+            Some(Obstacle::Breaker)
+        } else if self.room.load(Ordering::Relaxed) > now.as_micros() {
+            Some(Obstacle::Limit)
+        } else {
+            None
+        }
+    }
+
+    /// Whether nothing would.
     #[must_use]
     pub fn is_admissible(&self, now: Timestamp) -> bool {
-        self.gate.load(Ordering::Relaxed) <= now.as_micros()
+        self.obstacle(now).is_none()
+    }
+
+    /// What its limit leaves.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self.room.load(Ordering::Relaxed) {
+            GATE_CLOSED => Room::Now,
+            GATE_SHUT => Room::WhenLeft,
+            due => Room::At(Timestamp::from_micros(due)),
+        }
+    }
+
+    /// How much may be asked of it.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        self.guarded().limiter.as_ref().map_or(Limit::NONE, |limiter| limiter.limit)
+    }
+
+    /// Says how much may be asked of it. Uses that are under way count; a new rate begins with a full bucket.
+    pub fn set_limit(&self, limit: Limit) {
+        let mut guarded = self.guarded();
+        let before = guarded.limiter.as_ref().filter(|limiter| limiter.limit.rate == limit.rate);
+        let bucket = before.map(|limiter| limiter.bucket).unwrap_or_default();
+        guarded.limiter = (!limit.is_none()).then(|| Box::new(Limiter { limit, bucket }));
+        self.is_limited.store(!limit.is_none(), Ordering::Relaxed);
+        self.publish(&guarded);
     }
 
     /// How it does, in one word.
@@ -166,26 +260,68 @@ impl Live {
     /// What the breaker lets through.
     #[must_use]
     pub fn breaker(&self) -> Breaker {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner).breaker
+        self.guarded().breaker
     }
 
     /// Asks the breaker of the member that was chosen, and counts the use as in flight. When it says true, then
     /// [`Live::record`] must follow, once, and [`Live::leave`].
     pub fn admit(&self, config: &BreakerConfig, now: Timestamp) -> bool {
-        let admitted =
-            self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now));
+        if self.is_limited.load(Ordering::Relaxed) {
+            return self.admit_within(config, now);
+        }
+        let admitted = self.passes(config, now);
         if admitted {
-            self.in_flight.fetch_add(1, Ordering::Relaxed);
-            self.tell(Load::join);
-            self.last_used.store(now.as_micros(), Ordering::Relaxed);
+            self.join(now);
         }
         admitted
+    }
+
+    /// The same for a use that no limit counts, because it is over already.
+    pub fn admit_uncounted(&self, config: &BreakerConfig, now: Timestamp) -> bool {
+        let admitted = self.passes(config, now);
+        if admitted {
+            self.join(now);
+        }
+        admitted
+    }
+
+    /// Asks the breaker.
+    fn passes(&self, config: &BreakerConfig, now: Timestamp) -> bool {
+        self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now))
+    }
+
+    /// Asks limit and breaker, and takes a token.
+    #[cold]
+    fn admit_within(&self, config: &BreakerConfig, now: Timestamp) -> bool {
+        let mut guarded = self.guarded();
+        let Guarded { breaker, limiter, .. } = &mut *guarded;
+        let in_use = self.in_flight();
+        let is_left = |Limiter { limit, bucket }: &Limiter| limit.has_place(in_use) && limit.due(bucket) <= now;
+        let admitted = limiter.as_deref().is_none_or(is_left) && breaker.admit(config, now);
+        if admitted {
+            if let Some(Limiter { limit, bucket }) = limiter.as_deref_mut() {
+                limit.take(bucket, now);
+            }
+            self.join(now);
+        }
+        self.publish(&guarded);
+        admitted
+    }
+
+    fn join(&self, now: Timestamp) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.tell(Load::join);
+        self.last_used.store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// Ends a use that was admitted: it is not in flight any more.
     pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.tell(|load| load.leave(self.in_flight()));
+        if self.is_limited.load(Ordering::Relaxed) {
+            // After the count, so that of several who leave at once the last one says what is left.
+            self.publish(&self.guarded());
+        }
     }
 
     /// Takes what became of a use that was admitted, and when that was. True when the breaker changed its state.
@@ -219,8 +355,18 @@ impl Live {
     }
 
     fn with_breaker<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {
-        let mut guarded = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guarded = self.guarded();
         let answer = change(&mut guarded.breaker);
+        self.publish(&guarded);
+        answer
+    }
+
+    fn guarded(&self) -> MutexGuard<'_, Guarded> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells who does not take the lock what breaker and limit let through.
+    fn publish(&self, guarded: &Guarded) {
         let gate = match guarded.breaker.state() {
             State::Closed { .. } => GATE_CLOSED,
             State::Open { until, .. } => until.as_micros(),
@@ -228,14 +374,32 @@ impl Live {
             // Any time but zero: a probe may go, and it has to ask.
             State::HalfOpen { probing: false, .. } => 1,
         };
-        // Most outcomes change nothing.
-        if self.gate.swap(gate, Ordering::Relaxed) != gate
+        let room = self.room_of(guarded);
+        let before = (self.gate.load(Ordering::Relaxed), self.room.load(Ordering::Relaxed));
+        if before == (gate, room) {
+            // Most outcomes change nothing.
+            return;
+        }
+        // Nobody else writes: the lock is held.
+        self.gate.store(gate, Ordering::Relaxed);
+        self.room.store(room, Ordering::Relaxed);
+        if before.0.max(before.1) != gate.max(room)
             && !guarded.has_left
             && let Some(seat) = &self.seat
         {
-            seat.set_gate(gate);
+            seat.set_gate(gate.max(room));
         }
-        answer
+    }
+
+    /// What the limit leaves, as a gate.
+    fn room_of(&self, guarded: &Guarded) -> u64 {
+        let Some(Limiter { limit, bucket }) = guarded.limiter.as_deref() else { return GATE_CLOSED };
+        if !limit.has_place(self.in_flight()) {
+            return GATE_SHUT;
+        }
+        // A token that was there at the last use is there now.
+        let due = limit.due(bucket).as_micros();
+        if due <= self.last_used.load(Ordering::Relaxed) { GATE_CLOSED } else { due }
     }
 }
 
@@ -243,6 +407,7 @@ impl Live {
 mod tests {
     use super::*;
     use crate::fault::{Fault, Kind, Side, Stage};
+    use crate::limit::Rate;
 
     #[test]
     fn the_gate_follows_the_breaker() {
@@ -269,5 +434,68 @@ mod tests {
         assert!(live.is_admissible(now));
         assert_eq!(live.in_flight(), 0);
         assert_eq!(live.statistics().failures, 2);
+    }
+
+    #[test]
+    fn a_limit_lets_through_what_it_leaves() {
+        let (live, config) = (Live::default(), BreakerConfig::default());
+        live.set_limit(Limit { concurrency: Some(2), rate: Some(Rate::new(10.0, 3)) });
+        let start = Timestamp::from_micros(1_700_000_000_000_000);
+        let admit = |millis: u64| live.admit(&config, start + Duration::from_millis(millis));
+        assert!(admit(0) && admit(0) && !admit(0));
+        assert_eq!((live.room(), live.in_flight()), (Room::WhenLeft, 2));
+        assert_eq!(live.obstacle(start), Some(Obstacle::Limit));
+        live.leave();
+        assert!(live.is_admissible(start) && admit(0));
+        live.leave();
+        assert_eq!(live.room(), Room::At(start + Duration::from_millis(100)));
+        assert!(!admit(99) && admit(100));
+        assert!(live.admit_uncounted(&config, start), "what is over already needs no token");
+        live.leave();
+        live.set_limit(Limit::NONE);
+        assert!(live.is_admissible(start) && admit(0));
+    }
+
+    #[test]
+    fn neither_breaker_nor_limit_opens_what_the_other_one_keeps_shut() {
+        let (live, config) = (Live::default(), BreakerConfig { failures: 1, ..BreakerConfig::default() });
+        live.set_limit(Limit { concurrency: Some(1), rate: None });
+        let now = Timestamp::from_micros(1_000);
+        assert!(live.admit(&config, now));
+        live.record(
+            &Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "")),
+            now,
+            &config,
+            now,
+        );
+        live.leave();
+        assert_eq!(live.obstacle(now), Some(Obstacle::Breaker));
+        let later = now + config.cooldown;
+        assert!(live.admit(&config, later));
+        live.record(&Outcome::Success { latency: Duration::ZERO }, later, &config, later);
+        assert_eq!(live.obstacle(later), Some(Obstacle::Limit), "the breaker would let a second probe through");
+        live.leave();
+        assert!(live.is_admissible(later));
+    }
+
+    #[test]
+    fn many_threads_never_have_more_than_the_limit_and_leave_nothing_behind() {
+        let (live, config, now) = (Live::default(), BreakerConfig::default(), Timestamp::from_micros(1));
+        live.set_limit(Limit { concurrency: Some(3), rate: None });
+        let most = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5_000 {
+                        if live.admit(&config, now) {
+                            most.fetch_max(live.in_flight(), Ordering::Relaxed);
+                            live.leave();
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=3).contains(&most.into_inner()));
+        assert_eq!((live.in_flight(), live.room()), (0, Room::Now));
     }
 }

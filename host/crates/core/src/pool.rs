@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::candidate::Candidate;
 use crate::endpoint::EndpointKey;
+use crate::limit::MemberLimits;
 use crate::live::Live;
 use crate::member::{Member, MemberId};
 use crate::store::StoredMember;
@@ -72,6 +73,7 @@ pub struct Pool {
     epoch: u64,
     capacity: usize,
     symbols: Arc<Symbols>,
+    limits: MemberLimits,
     changed: Vec<u32>,
 }
 
@@ -94,8 +96,20 @@ impl Pool {
             epoch: 0,
             capacity: capacity.min(Self::MAX_CAPACITY),
             symbols,
+            limits: MemberLimits::default(),
             changed: Vec::new(),
         }
+    }
+
+    /// Changes how many members it may have. Who is in it stays, even if there are more.
+    pub fn resize(&mut self, capacity: usize) {
+        self.capacity = capacity.min(Self::MAX_CAPACITY);
+    }
+
+    /// Says how much may be asked of members: of those that there are, from now on, and of those that come.
+    pub fn limit(&mut self, limits: MemberLimits) {
+        self.limits = limits;
+        self.table.iter().for_each(|member| member.live.set_limit(self.limits.of(&member.tags)));
     }
 
     /// How many members there are.
@@ -226,6 +240,10 @@ impl Pool {
     }
 
     fn put(&mut self, member: Member) -> Arc<Member> {
+        let limit = self.limits.of(&member.tags);
+        if limit != member.live.limit() {
+            member.live.set_limit(limit);
+        }
         let member = Arc::new(member);
         self.changed.push(member.slot);
         self.table.set(member.slot, Some(Arc::clone(&member)));

@@ -2,7 +2,7 @@
 //!
 //! A strategy answers changes in the pool with a [`Plan`]; the host compiles it into a [`Picker`] and
 //! picks from that as often as requests come, without asking again. Whatever the plan says, a pick
-//! hands out only who is eligible: in the pool, breaker not open, not tried already by this request.
+//! hands out only who is eligible: in the pool, breaker not open, not at its limit, not tried already by this request.
 
 pub mod alias;
 pub mod filter;
@@ -16,4 +16,4 @@ pub use filter::Filter;
 pub use pick::{Picker, TierSight};
 pub use plan::{Membership, Mode, Plan, PlanError, Stick, Stickiness, Tier, Weighted};
 pub use sessions::{SessionChanges, Sessions};
-pub use wish::{Refusals, Wish};
+pub use wish::{Outlook, Refusals, Wish};

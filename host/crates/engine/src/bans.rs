@@ -5,11 +5,18 @@
 //! one ban more than that is refused until another one has ended. A member that is banned everywhere counts towards the
 //! share of one more site, the one named `*`.
 //!
-//! Bounded: 4,096 sites, 1,024 members of each. Bans live as long as the process.
+//! A session may be **marked**: then it alone is not given a member, at any site. Marks are a table of the same kind, with
+//! sessions in place of sites, and under the same guard. And a session may have to begin anew: its next request does.
+//!
+//! Bounded: 4,096 sites and as many sessions, 1,024 members of each. They outlive the process where there is a store
+//! (`kept`).
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+pub(crate) mod kept;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use proxywhirl_core::{MemberId, Timestamp};
 
@@ -21,8 +28,14 @@ const MOST_SITES: usize = 4_096;
 /// Members that a site may have banned at a time: a request to it looks through them.
 const MOST_MEMBERS: usize = 1_024;
 
+/// Sessions that wait to begin anew.
+const MOST_ROTATIONS: usize = 16_384;
+
 /// The site that stands for all.
 const EVERYWHERE: &str = "*";
+
+/// What a session's name in the table begins with: no site's does, as none has a space.
+const SESSION: &str = "session ";
 
 /// Where a member is banned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,39 +44,95 @@ pub enum Scope {
     Site,
     /// At all sites.
     Everywhere,
+    /// At all sites, for this session alone.
+    Session(u64),
 }
 
 /// The bans that are in force.
 #[derive(Debug)]
 pub(crate) struct Bans {
-    share: f32,
+    sites: Table,
+    sessions: Table,
+    rotations: Rotations,
+    /// Whether they are other ones than those that were kept last.
+    changed: AtomicBool,
+}
+
+/// Sessions whose next request begins them anew.
+#[derive(Debug, Default)]
+struct Rotations {
+    /// How many there are: where there are none, requests look no further.
+    count: AtomicUsize,
+    waiting: Mutex<HashSet<u64>>,
+}
+
+/// A ban, as it is listed and kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Banned {
+    /// The site; `*` for all, and `session NUMBER` where it is about one session.
+    pub site: String,
+    /// The member.
+    pub member: MemberId,
+    /// When it ends.
+    pub until: Timestamp,
+    /// The rule that set it.
+    pub rule: Arc<str>,
+}
+
+/// Who is banned where.
+#[derive(Debug)]
+struct Table {
+    /// The bits of a share of the pool.
+    share: AtomicU32,
     /// How many sites have bans. Written under the lock; where there are none, requests look no further.
     sites: AtomicUsize,
     /// Held for a few instructions.
     banned: RwLock<HashMap<Box<str>, Vec<Ban>>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Ban {
     member: MemberId,
     until: Timestamp,
+    rule: Arc<str>,
 }
 
 impl Bans {
     /// No bans yet, and never more at a site than this share of the members.
     pub(crate) fn new(share: f32) -> Self {
-        Self { share, sites: AtomicUsize::new(0), banned: RwLock::default() }
+        let (rotations, changed) = (Rotations::default(), AtomicBool::new(false));
+        Self { sites: Table::new(share), sessions: Table::new(share), rotations, changed }
     }
 
-    /// Who is banned at the site of a target.
-    pub(crate) fn of(&self, target: &str, now: Timestamp) -> Vec<MemberId> {
-        // Relaxed: who comes in the instant in which the first ban is set does not see it yet.
-        if self.sites.load(Ordering::Relaxed) == 0 {
-            return Vec::new();
+    /// Whether there are none, that is, no site is told from another one by them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sites.is_empty() && self.sessions.is_empty()
+    }
+
+    /// Changes the share; who is banned stays so.
+    pub(crate) fn limit(&self, share: f32) {
+        self.sites.limit(share);
+        self.sessions.limit(share);
+    }
+
+    /// Who of so many members is banned at the site of a target, and for this session. Never more than the share, whatever
+    /// was set: a pool may have become smaller since, and a site has bans beside those that hold everywhere.
+    pub(crate) fn of(&self, target: &str, session: Option<u64>, (now, members): (Timestamp, usize)) -> Vec<MemberId> {
+        let mut banned = Vec::new();
+        if !self.sites.is_empty() {
+            self.sites.of(&[registrable(target), EVERYWHERE], now, &mut banned);
         }
-        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
-        let lists = [registrable(target), EVERYWHERE].map(|site| banned.get(site));
-        lists.into_iter().flatten().flatten().filter(|ban| ban.until > now).map(|ban| ban.member).collect()
+        if let Some(session) = session.filter(|_| !self.sessions.is_empty()) {
+            self.sessions.of(&[&Scope::Session(session).site(target)], now, &mut banned);
+        }
+        let allowed = self.sites.allowed(members);
+        if banned.len() > allowed {
+            // The same ones for each request.
+            banned.sort_unstable();
+            banned.dedup();
+            banned.truncate(allowed);
+        }
+        banned
     }
 
     /// Bans a member; false when the guard, or a bound, is against it. A ban that is set again lasts until the later end.
@@ -71,11 +140,135 @@ impl Bans {
         &self,
         target: &str,
         scope: Scope,
-        member: MemberId,
+        (member, rule): (MemberId, &str),
         until: Timestamp,
-        (now, members): (Timestamp, usize),
+        at: (Timestamp, usize),
     ) -> bool {
-        let site = scope.site(target);
+        let is_set = self.table(scope).set(&scope.site(target), Ban { member, until, rule: rule.into() }, at);
+        self.changed.fetch_or(is_set, Ordering::Relaxed);
+        is_set
+    }
+
+    /// Has a session begin anew with its next request; false when too many wait for that.
+    pub(crate) fn rotate(&self, session: u64) -> bool {
+        let mut waiting = self.rotations.waiting();
+        let has_room = waiting.len() < MOST_ROTATIONS || waiting.contains(&session);
+        if has_room {
+            waiting.insert(session);
+            self.rotations.count.store(waiting.len(), Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Whether a session has to begin anew with its next request.
+    pub(crate) fn wants_rotation(&self, session: u64) -> bool {
+        self.rotations.count.load(Ordering::Relaxed) > 0 && self.rotations.waiting().contains(&session)
+    }
+
+    /// The same. Says so once: it begins anew with this request.
+    pub(crate) fn takes_rotation(&self, session: u64) -> bool {
+        if self.rotations.count.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut waiting = self.rotations.waiting();
+        let was_waiting = waiting.remove(&session);
+        self.rotations.count.store(waiting.len(), Ordering::Relaxed);
+        was_waiting
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self, now: Timestamp) -> Vec<Banned> {
+        let mut all = self.sites.all(now);
+        all.extend(self.sessions.all(now));
+        all
+    }
+
+    /// Ends those that are meant; how many there were.
+    pub(crate) fn lift(&self, is_meant: impl Fn(&str, MemberId) -> bool) -> usize {
+        let lifted = self.sites.lift(&is_meant) + self.sessions.lift(&is_meant);
+        self.changed.fetch_or(lifted > 0, Ordering::Relaxed);
+        lifted
+    }
+
+    /// Puts those in force that were kept.
+    fn restore(&self, kept: Vec<Banned>) {
+        for Banned { site, member, until, rule } in kept {
+            let table = if site.starts_with(SESSION) { &self.sessions } else { &self.sites };
+            table.restore(&site, Ban { member, until, rule });
+        }
+    }
+
+    fn table(&self, scope: Scope) -> &Table {
+        match scope {
+            Scope::Site | Scope::Everywhere => &self.sites,
+            Scope::Session(_) => &self.sessions,
+        }
+    }
+}
+
+impl Rotations {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn new(share: f32) -> Self {
+        Self { share: AtomicU32::new(share.to_bits()), sites: AtomicUsize::new(0), banned: RwLock::default() }
+    }
+
+    fn limit(&self, share: f32) {
+        // Relaxed: a number that stands for itself.
+        self.share.store(share.to_bits(), Ordering::Relaxed);
+    }
+
+    fn is_empty(&self) -> bool {
+        // Relaxed: who comes in the instant in which the first ban is set does not see it yet.
+        self.sites.load(Ordering::Relaxed) == 0
+    }
+
+    /// Adds who is banned at any of these sites.
+    fn of(&self, sites: &[&str], now: Timestamp, into: &mut Vec<MemberId>) {
+        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
+        let bans = sites.iter().filter_map(|site| banned.get(*site)).flatten();
+        into.extend(bans.filter(|ban| ban.until > now).map(|ban| ban.member));
+    }
+
+    fn all(&self, now: Timestamp) -> Vec<Banned> {
+        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |site: &str, ban: &Ban| {
+            let Ban { member, until, ref rule } = *ban;
+            (until > now).then(|| Banned { site: site.to_owned(), member, until, rule: Arc::clone(rule) })
+        };
+        banned.iter().flat_map(|(site, bans)| bans.iter().filter_map(move |ban| of(site, ban))).collect()
+    }
+
+    fn lift(&self, is_meant: &impl Fn(&str, MemberId) -> bool) -> usize {
+        let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lifted = 0;
+        banned.retain(|site, bans| {
+            let before = bans.len();
+            bans.retain(|ban| !is_meant(site, ban.member));
+            lifted += before - bans.len();
+            !bans.is_empty()
+        });
+        self.sites.store(banned.len(), Ordering::Relaxed);
+        lifted
+    }
+
+    /// Sets a ban that the guard has allowed once.
+    fn restore(&self, site: &str, ban: Ban) {
+        let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+        if banned.len() < MOST_SITES || banned.contains_key(site) {
+            let bans = banned.entry(site.into()).or_default();
+            if bans.len() < MOST_MEMBERS {
+                bans.push(ban);
+            }
+        }
+        self.sites.store(banned.len(), Ordering::Relaxed);
+    }
+
+    fn set(&self, site: &str, new: Ban, (now, members): (Timestamp, usize)) -> bool {
         let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
         if !banned.contains_key(site) && banned.len() >= MOST_SITES {
             banned.retain(|_, bans| bans.iter().any(|ban| ban.until > now));
@@ -86,11 +279,11 @@ impl Bans {
         }
         let bans = banned.entry(site.into()).or_default();
         bans.retain(|ban| ban.until > now);
-        let is_set = if let Some(ban) = bans.iter_mut().find(|ban| ban.member == member) {
-            ban.until = ban.until.max(until);
+        let is_set = if let Some(ban) = bans.iter_mut().find(|ban| ban.member == new.member) {
+            ban.until = ban.until.max(new.until);
             true
         } else if bans.len() < self.allowed(members) {
-            bans.push(Ban { member, until });
+            bans.push(new);
             true
         } else {
             false
@@ -110,16 +303,17 @@ impl Bans {
         reason = "a pool has some millions of members at the most, and a share is positive"
     )]
     fn allowed(&self, members: usize) -> usize {
-        ((members as f64 * f64::from(self.share)) as usize).min(MOST_MEMBERS)
+        ((members as f64 * f64::from(f32::from_bits(self.share.load(Ordering::Relaxed)))) as usize).min(MOST_MEMBERS)
     }
 }
 
 impl Scope {
     /// The site that is meant, for a request to this target.
-    pub(crate) fn site(self, target: &str) -> &str {
+    pub(crate) fn site(self, target: &str) -> Cow<'_, str> {
         match self {
-            Self::Site => registrable(target),
-            Self::Everywhere => EVERYWHERE,
+            Self::Site => registrable(target).into(),
+            Self::Everywhere => EVERYWHERE.into(),
+            Self::Session(session) => format!("{SESSION}{session:016x}").into(),
         }
     }
 }
@@ -137,38 +331,45 @@ mod tests {
     }
 
     fn ban(bans: &Bans, target: &str, member: u64, now: Timestamp) -> bool {
-        bans.set(target, Scope::Site, MemberId(member), now + MINUTE, (now, 10))
+        bans.set(target, Scope::Site, (MemberId(member), "rule"), now + MINUTE, (now, 10))
     }
 
     #[test]
     fn a_ban_holds_for_the_site_and_its_time() {
         let bans = Bans::new(0.5);
         assert!(ban(&bans, "www.shop.example:443", 7, at(0)));
-        assert_eq!(bans.of("api.shop.example:80", at(1)), [MemberId(7)]);
-        assert!(bans.of("other.example:443", at(1)).is_empty());
-        assert!(bans.of("shop.example:443", at(60)).is_empty());
+        assert_eq!(bans.of("api.shop.example:80", None, (at(1), 10)), [MemberId(7)]);
+        assert!(bans.of("other.example:443", None, (at(1), 10)).is_empty());
+        assert!(bans.of("shop.example:443", None, (at(60), 10)).is_empty());
     }
 
     #[test]
     fn a_ban_everywhere_holds_at_every_site() {
         let bans = Bans::new(0.5);
         assert!(ban(&bans, "shop.example:443", 7, at(0)));
-        assert!(bans.set("shop.example:443", Scope::Everywhere, MemberId(8), at(60), (at(0), 10)));
-        assert_eq!(bans.of("shop.example:443", at(1)), [MemberId(7), MemberId(8)]);
-        assert_eq!(bans.of("other.example:443", at(1)), [MemberId(8)]);
+        assert!(bans.set("shop.example:443", Scope::Everywhere, (MemberId(8), "rule"), at(60), (at(0), 10)));
+        assert_eq!(bans.of("shop.example:443", None, (at(1), 10)), [MemberId(7), MemberId(8)]);
+        assert_eq!(bans.of("other.example:443", None, (at(1), 10)), [MemberId(8)]);
     }
 
     #[test]
     fn no_site_empties_the_pool() {
         let bans = Bans::new(0.5);
         let set = (0..10).filter(|member| ban(&bans, "shop.example:443", *member, at(0))).count();
-        assert_eq!((set, bans.of("shop.example:443", at(1)).len()), (5, 5));
+        assert_eq!((set, bans.of("shop.example:443", None, (at(1), 10)).len()), (5, 5));
         assert!(ban(&bans, "shop.example:443", 0, at(30)), "who is banned may be banned for longer");
         assert!(ban(&bans, "other.example:443", 9, at(30)), "another site has its own share");
         assert!(ban(&bans, "shop.example:443", 9, at(61)), "others have ended");
-        assert_eq!(bans.of("shop.example:443", at(61)), [MemberId(0), MemberId(9)]);
+        assert_eq!(bans.of("shop.example:443", None, (at(61), 10)), [MemberId(0), MemberId(9)]);
+        bans.limit(1.0);
+        assert!(
+            ban(&bans, "shop.example:443", 8, at(61)) && bans.of("shop.example:443", None, (at(61), 10)).len() == 3
+        );
         let alone = Bans::new(0.5);
-        assert!(!alone.set("a.example:80", Scope::Site, MemberId(1), at(60), (at(0), 1)), "the last one stays");
+        assert!(
+            !alone.set("a.example:80", Scope::Site, (MemberId(1), "rule"), at(60), (at(0), 1)),
+            "the last one stays"
+        );
     }
 
     #[test]
@@ -179,6 +380,58 @@ mod tests {
         }
         assert!(!ban(&bans, "another.example:80", 1, at(59)));
         assert!(ban(&bans, "another.example:80", 1, at(60)));
-        assert_eq!(bans.sites.load(Ordering::Relaxed), 1);
+        assert_eq!(bans.sites.sites.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_marked_session_alone_avoids_a_member_at_every_site() {
+        let bans = Bans::new(0.5);
+        assert!(bans.set("shop.example:443", Scope::Session(5), (MemberId(7), "captcha"), at(60), (at(0), 10)));
+        assert_eq!(bans.of("other.example:443", Some(5), (at(1), 10)), [MemberId(7)]);
+        assert!(
+            bans.of("shop.example:443", Some(6), (at(1), 10)).is_empty()
+                && bans.of("shop.example:443", None, (at(1), 10)).is_empty()
+        );
+        assert!(bans.of("shop.example:443", Some(5), (at(60), 10)).is_empty());
+        let set =
+            |member| bans.set("a.example:1", Scope::Session(5), (MemberId(member), "captcha"), at(60), (at(0), 10));
+        assert_eq!((0..10).filter(|member| set(*member)).count(), 5, "the guard leaves it half of the pool");
+    }
+
+    #[test]
+    fn a_session_begins_anew_once_and_few_wait_for_that() {
+        let bans = Bans::new(0.5);
+        assert!(!bans.takes_rotation(5));
+        assert!(bans.rotate(5) && bans.rotate(5));
+        assert!(!bans.takes_rotation(6));
+        assert!(bans.takes_rotation(5) && !bans.takes_rotation(5));
+        let waiting = (0..u64::MAX).take_while(|session| bans.rotate(*session)).count();
+        assert_eq!(waiting, MOST_ROTATIONS);
+    }
+
+    #[test]
+    fn bans_are_listed_and_lifted_by_site_and_member() {
+        let bans = Bans::new(0.5);
+        assert!(ban(&bans, "a.example:80", 1, at(0)) && ban(&bans, "b.example:80", 1, at(0)));
+        assert!(ban(&bans, "b.example:80", 2, at(0)));
+        assert!(bans.set("a.example:80", Scope::Session(5), (MemberId(1), "mark"), at(90), (at(0), 10)));
+        let mut all: Vec<_> = bans.all(at(61)).into_iter().map(|ban| (ban.site, ban.member.0, ban.rule)).collect();
+        assert_eq!(all, [("session 0000000000000005".to_owned(), 1, "mark".into())]);
+        assert_eq!(bans.lift(|site, member| site == "b.example" && member == MemberId(2)), 1);
+        assert_eq!(bans.of("b.example:80", None, (at(1), 10)), [MemberId(1)]);
+        assert_eq!(bans.lift(|_, member| member == MemberId(1)), 3);
+        all.clear();
+        assert!(bans.all(at(1)).is_empty() && bans.lift(|_, _| true) == 0);
+    }
+
+    #[test]
+    fn a_pool_that_became_smaller_is_not_emptied_by_bans_of_before() {
+        let bans = Bans::new(0.5);
+        (0..5).for_each(|member| assert!(ban(&bans, "shop.example:443", member, at(0))));
+        let everywhere =
+            |member| bans.set("a.example:1", Scope::Everywhere, (MemberId(member), "rule"), at(60), (at(0), 10));
+        assert!((5..10).all(everywhere));
+        let of = |members| bans.of("shop.example:443", None, (at(1), members)).len();
+        assert_eq!([of(10), of(20), of(4), of(1)], [5, 10, 2, 0]);
     }
 }

@@ -107,10 +107,10 @@ impl Dedup {
     }
 }
 
-/// The key of an endpoint, borrowed.
+/// The key of an endpoint, borrowed: an [`EndpointKey`](proxywhirl_core::EndpointKey) of its own only for hops before it.
 fn key(endpoint: &Endpoint) -> impl std::hash::Hash + PartialEq + '_ {
     let username = endpoint.credentials.as_ref().map(|credentials| &credentials.username);
-    (endpoint.scheme, &endpoint.host, endpoint.port, username)
+    (endpoint.scheme, &endpoint.host, endpoint.port, username, endpoint.via.as_ref().map(|via| via.key()))
 }
 
 #[cfg(test)]
@@ -160,6 +160,8 @@ mod tests {
             "http://u@1.2.3.4:80",
             "http://gate.example:80",
             "http://[2001:db8::1]:80",
+            "socks5://5.6.7.8:1080 -> http://1.2.3.4:80",
+            "socks5://u@5.6.7.8:1080 -> http://1.2.3.4:80",
         ];
         let all: Candidates = urls.iter().map(|url| candidate(url, "t")).collect();
         assert_eq!(dedup.extend(all.clone()), urls.len());

@@ -6,11 +6,14 @@
 
 mod attempt;
 mod banning;
+mod configuring;
+mod direct;
 mod explain;
 mod plugins;
+mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,15 +26,19 @@ use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, Observation, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
-use proxywhirl_core::select::Wish;
+use proxywhirl_core::select::{Outlook, Refusals, Wish};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
 
-use crate::bans::Bans;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::bans::{self, Bans};
 use crate::bus::{Bus, Subscription};
-pub use attempt::{Attempt, Completion, NoLease};
-pub use banning::Ban;
+pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
+pub use banning::{Ban, BanInForce};
+pub use configuring::Tuning;
 pub use explain::{Explanation, TierWords};
 
 use crate::check::Checked;
@@ -41,11 +48,14 @@ use crate::events::{
 };
 use crate::history::History;
 use crate::hooks::Hooks;
+use crate::limits::room::Holding;
+use crate::limits::{LimitsConfig, Room};
 use crate::measures::Measures;
-use crate::strategy::{self, Ask, Choice, Selector};
+use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
 use crate::writer::{Admissions, Writer};
+use waiting::{Draw, attend};
 
 /// How often a pick is tried again when another request took the one probe of the member that was picked.
 const RACES: usize = 16;
@@ -102,6 +112,8 @@ pub struct Parts {
     pub memory: Option<Arc<dyn KeyValues>>,
     /// Who hears events.
     pub hooks: Vec<Box<dyn Hook>>,
+    /// How much may be asked of whom.
+    pub limits: LimitsConfig,
     /// The texts behind symbols, shared with the plugins.
     pub symbols: Arc<Symbols>,
 }
@@ -109,7 +121,7 @@ pub struct Parts {
 /// The pool as requests use it.
 #[derive(Debug)]
 pub struct Engine {
-    config: EngineConfig,
+    breaker: ArcSwap<BreakerConfig>,
     clock: Clock,
     bus: Arc<Bus>,
     supervisor: Arc<Supervisor>,
@@ -119,8 +131,15 @@ pub struct Engine {
     writer: Writer,
     hooks: Arc<Hooks>,
     history: History,
-    bans: Bans,
+    bans: Arc<Bans>,
+    room: Arc<Room>,
+    /// The task that serves those who wait.
+    attendant: Mutex<Option<JoinHandle<()>>>,
+    /// Ends it.
+    stop: CancellationToken,
     requests: AtomicU64,
+    /// What stands for the way without a member.
+    direct: Arc<Member>,
 }
 
 impl Engine {
@@ -135,6 +154,7 @@ impl Engine {
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
         let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
+        let memory = parts.memory.clone();
         let selector = Arc::new(Selector::start(strategy::Setup {
             factory: parts.strategy,
             clock,
@@ -143,18 +163,27 @@ impl Engine {
             observe_interval: config.observe_interval,
             memory: parts.memory,
         })?);
+        let bans = Arc::new(Bans::new(config.ban_share));
+        if let Some(memory) = &memory {
+            bans::kept::recall(&bans, &**memory, clock.now());
+        }
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-        let pool = Pool::new(parts.symbols, config.capacity);
+        let mut pool = Pool::new(parts.symbols, config.capacity);
+        let room = Room::new(&parts.limits);
+        pool.limit(parts.limits.members);
         let readers = crate::writer::Readers {
             clock,
             bus: Arc::clone(&bus),
             snapshot: Arc::clone(&snapshot),
             selector: Arc::clone(&selector),
             measures: Arc::clone(&measures),
+            bans: memory.map(|memory| (Arc::clone(&bans), memory)),
+            room: Arc::clone(&room),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
-        Ok(Arc::new(Self {
-            config,
+        let stop = CancellationToken::new();
+        let engine = Arc::new(Self {
+            breaker: ArcSwap::from_pointee(config.breaker),
             clock,
             bus,
             supervisor,
@@ -164,9 +193,16 @@ impl Engine {
             writer,
             hooks,
             history: History::new(config.history),
-            bans: Bans::new(config.ban_share),
+            bans,
+            room: Arc::clone(&room),
+            attendant: Mutex::default(),
+            stop: stop.clone(),
             requests: AtomicU64::new(0),
-        }))
+            direct: Arc::new(direct::member()),
+        });
+        let attendant = tokio::spawn(attend(room, Arc::downgrade(&engine), clock, stop));
+        *engine.attendant.lock().unwrap_or_else(PoisonError::into_inner) = Some(attendant);
+        Ok(engine)
     }
 
     /// The time.
@@ -211,65 +247,137 @@ impl Engine {
         self.selector.site(target)
     }
 
-    /// Chooses a member for an attempt. Never waits.
+    /// Chooses a member for an attempt. Never waits: see [`Engine::acquire_in_turn`] for where there are limits.
     ///
     /// # Errors
     /// What took how many, when nobody is left; the strategy's fault, when the user wants no other answer than its own.
     pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        let snapshot = self.snapshot.load();
         let now = self.clock.now();
-        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let filter = attempt.filter.map(|filter| &**filter);
-        let mut shut_out = self.bans.of(attempt.target, now);
+        match self.draw(attempt, now) {
+            Draw::Lease(lease, way) => Ok(self.handed(attempt, lease, way, now)),
+            Draw::Rejected(why) => Err(self.turned_away(attempt, why, now)),
+            Draw::Nobody | Draw::Site(_) => {
+                let why = NoLease::Nobody(self.refusals(attempt, now).0);
+                Err(self.turned_away(attempt, why, now))
+            }
+        }
+    }
+
+    /// Takes a member for an attempt, if there is one now. Tells nobody.
+    fn draw(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+        let is_limited = self.room.rules().is_on;
+        let permit = match is_limited.then(|| self.room.sites.enter(attempt.target, now)).transpose() {
+            Ok(permit) => permit.flatten(),
+            Err(outlook) => return Draw::Site(outlook),
+        };
+        let draw = self.draw_member(attempt, now);
+        match (draw, permit) {
+            (Draw::Lease(lease, way), permit) if is_limited => {
+                let room = Arc::clone(&self.room);
+                Draw::Lease(lease.holding(Box::new(Holding { permit, room })), way)
+            }
+            (draw @ (Draw::Nobody | Draw::Rejected(_)), Some(permit)) => {
+                permit.unused();
+                draw
+            }
+            (draw, _) => draw,
+        }
+    }
+
+    fn draw_member(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+        let snapshot = self.snapshot.load();
+        let ask = ask_of(attempt);
+        self.with_wish(attempt, now, |wish| {
+            for _ in 0..RACES {
+                let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
+                match self.selector.choose(&snapshot, &wish, &ask) {
+                    Choice::Member(member, way) => {
+                        if let Some(lease) = Lease::take(Arc::clone(member), &self.breaker.load(), now) {
+                            return Draw::Lease(lease, way);
+                        }
+                    }
+                    Choice::Nobody => break,
+                    Choice::Rejected(plugin, fault) => return Draw::Rejected(NoLease::Plugin { plugin, fault }),
+                }
+            }
+            Draw::Nobody
+        })
+    }
+
+    /// What an attempt wants of a pick.
+    fn with_wish<T>(&self, attempt: &Attempt<'_>, now: Timestamp, then: impl FnOnce(&Wish<'_>) -> T) -> T {
+        let filter = attempt.admitted().map(|filter| &**filter);
+        let members = self.snapshot.load().len();
+        let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, members));
         let tried = if shut_out.is_empty() {
             attempt.tried
         } else {
             shut_out.extend_from_slice(attempt.tried);
             &shut_out
         };
-        let mut wish = Wish { now, tried, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
-        for _ in 0..RACES {
-            wish.seed = mix(self.measures.draw());
-            match self.selector.choose(&snapshot, &wish, &ask) {
-                Choice::Member(member, way) => {
-                    if let Some(lease) = Lease::take(Arc::clone(member), &self.config.breaker, now) {
-                        self.history.picked(attempt, &member.endpoint, way, now, self.clock.now());
-                        self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
-                        return Ok(lease);
-                    }
-                }
-                Choice::Nobody => break,
-                Choice::Rejected(plugin, fault) => {
-                    self.measures.rejected();
-                    let why = NoLease::Plugin { plugin, fault };
-                    self.history.nobody(attempt, &why, now);
-                    return Err(why);
-                }
-            }
-        }
-        self.measures.nobody_left();
-        let mut refusals = self.selector.refusals(&snapshot, &wish, &ask);
+        let mut stick = attempt.stick;
+        stick.renew |= attempt.session.is_some_and(|session| self.bans.wants_rotation(session));
+        then(&Wish { now, tried, filter, session: attempt.session, stick, seed: 0 })
+    }
+
+    /// What took how many, for an attempt that gets nobody, and when it may get somebody. Looks at the whole pool.
+    fn refusals(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Refusals, Outlook) {
+        let snapshot = self.snapshot.load();
+        let (mut refusals, outlook) =
+            self.with_wish(attempt, now, |wish| self.selector.refusals(&snapshot, wish, &ask_of(attempt)));
         refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
         refusals.tried -= refusals.banned;
-        self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
-            request: attempt.request,
-            target: attempt.target,
-            members: refusals.members,
-            tried: refusals.tried,
-            banned: refusals.banned,
-            filter: refusals.filter,
-            breaker: refusals.breaker,
-            session: refusals.session,
-            unplanned: refusals.unplanned,
-        });
-        let why = NoLease::Nobody(refusals);
+        (refusals, outlook)
+    }
+
+    /// Tells that an attempt has got a member. `began` is when it asked.
+    fn handed(&self, attempt: &Attempt<'_>, lease: Lease, way: Way, began: Timestamp) -> Lease {
+        if let Some(session) = attempt.session {
+            self.bans.takes_rotation(session);
+        }
+        self.history.picked(attempt, &lease.member().endpoint, way, began, self.clock.now());
+        self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
+        lease
+    }
+
+    /// Tells that an attempt gets nobody, and why.
+    fn turned_away(&self, attempt: &Attempt<'_>, why: NoLease, now: Timestamp) -> NoLease {
+        match &why {
+            NoLease::Nobody(refusals) => {
+                self.measures.nobody_left();
+                self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
+                    request: attempt.request,
+                    target: attempt.target,
+                    members: refusals.members,
+                    tried: refusals.tried,
+                    banned: refusals.banned,
+                    filter: refusals.filter,
+                    breaker: refusals.breaker,
+                    limited: refusals.limited,
+                    session: refusals.session,
+                    unplanned: refusals.unplanned,
+                });
+            }
+            NoLease::Plugin { .. } => self.measures.rejected(),
+            NoLease::Shed(shed) => self.room.shed(shed.why),
+        }
         self.history.nobody(attempt, &why, now);
-        Err(why)
+        why
     }
 
     /// Counts an attempt that was not begun, because too many before it were in vain.
     pub fn retry_denied(&self) {
         self.measures.retry_denied();
+    }
+
+    /// Counts a hedge that was begun: whether it was answered before the attempt that it was begun for.
+    pub fn hedged(&self, won: bool) {
+        self.measures.hedged(won);
+    }
+
+    /// Counts a hedge that was not begun, because there were too many.
+    pub fn hedge_denied(&self) {
+        self.measures.hedge_denied();
     }
 
     /// Gives a lease back with what came of it.
@@ -336,7 +444,9 @@ impl Engine {
 
     /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
-        let Some(mut lease) = Lease::take(Arc::clone(member), &self.config.breaker, self.clock.now()) else { return };
+        let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), self.clock.now()) else {
+            return;
+        };
         let outcome = match (&verdict.fault, verdict.latency) {
             (Some(fault), _) => Outcome::Failure(fault.clone()),
             (None, Some(latency)) => Outcome::Success { latency },
@@ -388,6 +498,13 @@ impl Engine {
     /// # Errors
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), StoreError> {
+        self.stop.cancel();
+        let attendant = self.attendant.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(attendant) = attendant
+            && attendant.await.is_err()
+        {
+            tracing::error!("who serves those that wait has panicked");
+        }
         let saved = self.writer.stop().await;
         self.bus.close();
         let (selector, hooks) = (Arc::clone(&self.selector), Arc::clone(&self.hooks));
@@ -424,10 +541,14 @@ impl Engine {
     }
 
     fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
+        if lease.member().endpoint.is_direct() {
+            return direct::record(lease, outcome, self.clock.now());
+        }
         self.observe(lease, outcome, site);
         let now = self.clock.now();
         if lease.report(outcome, now) {
             self.measures.breaker_changed();
+            self.room.stir();
             self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
         }
     }
@@ -440,6 +561,18 @@ impl Engine {
         };
         self.selector.observed(Observation { slot: lease.member().slot, site, success, latency });
     }
+}
+
+impl Drop for Engine {
+    /// An engine that was not stopped leaves no task behind.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What is particular about an attempt.
+fn ask_of<'a>(attempt: &Attempt<'a>) -> Ask<'a> {
+    Ask { attempt: attempt.number, site: attempt.site, filter: attempt.admitted() }
 }
 
 /// Why an engine did not start.

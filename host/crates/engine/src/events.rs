@@ -202,6 +202,8 @@ pub struct PoolEmptyPayload<'a> {
     pub filter: usize,
     /// Of those: breaker open.
     pub breaker: usize,
+    /// Of those: used as much as they may be.
+    pub limited: usize,
     /// Of those: not the one that the request's session has to stay with.
     pub session: usize,
     /// Of those: not in the strategy's plan.

@@ -7,8 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Fault, Timestamp};
+use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Attempt, Completion, NoLease};
@@ -40,6 +42,12 @@ pub struct RequestRecord {
     pub session: bool,
     /// The attempts, in the order in which they began.
     pub attempts: Vec<AttemptRecord>,
+    /// What rules about bans came to.
+    #[serde(default)]
+    pub bans: Vec<BanRecord>,
+    /// Why it was not served at all: who asked, for what, or how often.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Why it got no member, or no further one.
     pub nobody: Option<String>,
     /// The status that the client got.
@@ -57,10 +65,25 @@ pub struct AttemptRecord {
     pub number: u32,
     /// The member's URL, its password masked.
     pub proxy: String,
-    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-` and why.
+    /// Whether it was begun while another attempt was slow.
+    #[serde(default)]
+    pub hedge: bool,
+    /// The tier that it was made in, where requests escalate.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, `direct`, or `fallback-` and why.
     pub picked_by: String,
     /// When it was picked.
     pub picked_ms: f64,
+    /// When the member had accepted the connection; none when one that had waited was used.
+    #[serde(default)]
+    pub dialled_ms: Option<f64>,
+    /// When TLS and handshake with it were over.
+    #[serde(default)]
+    pub ready_ms: Option<f64>,
+    /// When the request was sent.
+    #[serde(default)]
+    pub sent_ms: Option<f64>,
     /// When what is told in `answered` or `fault` happened.
     pub ended_ms: Option<f64>,
     /// From the start of the dial to the first byte of the answer, or to the tunnel's opening.
@@ -69,6 +92,34 @@ pub struct AttemptRecord {
     pub fault: Option<FaultPayload<'static>>,
     /// Whether the failure counts against the member.
     pub counted: bool,
+}
+
+/// What a rule about bans came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BanRecord {
+    /// The rule's name.
+    pub rule: String,
+    /// The member's URL, its password masked.
+    pub proxy: String,
+    /// The site, or `*` for all.
+    pub site: String,
+    /// Whether it is banned. If not, the guard is against it: too many are already.
+    pub banned: bool,
+}
+
+/// A request that was refused before anybody was picked.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
+    pub protocol: &'static str,
+    /// The HTTP method, or `CONNECT`.
+    pub method: &'a str,
+    /// Host and port of the origin; empty when the client had not said it yet.
+    pub target: &'a str,
+    /// The status that the client got; none in SOCKS.
+    pub status: Option<u16>,
+    /// Why, in words without secrets.
+    pub reason: &'a str,
 }
 
 /// Which requests to tell of.
@@ -94,8 +145,11 @@ enum Came {
 struct Try {
     number: u32,
     endpoint: Arc<Endpoint>,
+    hedge: bool,
+    tier: Option<Arc<str>>,
     way: Way,
     picked: Duration,
+    stages: Stages,
     ended: Option<Duration>,
     came: Came,
 }
@@ -112,22 +166,48 @@ struct Place {
     filter: Option<Arc<Filter>>,
     session: bool,
     tries: Vec<Try>,
+    bans: Vec<BanRecord>,
+    refused: Option<String>,
     nobody: Option<String>,
     status: Option<u16>,
     duration: Option<Duration>,
     fault: Option<Fault>,
 }
 
+/// Places by number modulo their length.
+type Places = Box<[Mutex<Place>]>;
+
 /// The last requests.
 #[derive(Debug)]
 pub(crate) struct History {
-    places: Box<[Mutex<Place>]>,
+    /// Replaced when another number of requests shall be remembered.
+    places: ArcSwap<Places>,
 }
 
 impl History {
     /// Remembers so many requests; 0 for none.
     pub(crate) fn new(length: usize) -> Self {
-        Self { places: (0..length).map(|_| Mutex::default()).collect() }
+        Self { places: ArcSwap::from_pointee(empty(length)) }
+    }
+
+    /// Remembers another number of requests from now on, of those before as many as have room. What is told of a request
+    /// in this moment may be lost.
+    pub(crate) fn resize(&self, length: usize) {
+        let old = self.places.load();
+        if old.len() == length {
+            return;
+        }
+        let new = empty(length);
+        for place in old.iter() {
+            let mut place = lock(place);
+            let Some(there) = place_in(&new, place.request) else { continue };
+            let mut there = lock(there);
+            // The newer one of two that would stand in the same place.
+            if there.request < place.request {
+                *there = std::mem::take(&mut *place);
+            }
+        }
+        self.places.store(Arc::new(new));
     }
 
     /// An attempt got a member. `began` is when it asked.
@@ -139,104 +219,161 @@ impl History {
         began: Timestamp,
         now: Timestamp,
     ) {
-        let Some(mut place) = self.begun(attempt, began) else { return };
-        if place.tries.len() < ATTEMPTS {
-            let picked = now.since(place.began);
-            let endpoint = Arc::clone(endpoint);
-            place.tries.push(Try { number: attempt.number, endpoint, way, picked, ended: None, came: Came::Open });
-        }
+        self.begun(attempt, began, |place| {
+            if place.tries.len() < ATTEMPTS {
+                let picked = now.since(place.began);
+                let endpoint = Arc::clone(endpoint);
+                let Attempt { number, hedge, .. } = *attempt;
+                let tier = attempt.tier.map(|tier| Arc::clone(tier.name));
+                let (stages, ended, came) = (Stages::default(), None, Came::Open);
+                place.tries.push(Try { number, endpoint, hedge, tier, way, picked, stages, ended, came });
+            }
+        });
+    }
+
+    /// How far the attempt with this member came when. Each has one attempt in a request.
+    pub(crate) fn measured(&self, request: u64, endpoint: &Arc<Endpoint>, stages: Stages) {
+        self.with(request, |place| {
+            if let Some(attempt) = place.tries.iter_mut().rev().find(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))
+            {
+                attempt.stages = stages;
+            }
+        });
+    }
+
+    /// A rule about bans held.
+    pub(crate) fn banned(&self, request: u64, ban: impl FnOnce() -> BanRecord) {
+        self.with(request, |place| {
+            if place.bans.len() < ATTEMPTS {
+                place.bans.push(ban());
+            }
+        });
+    }
+
+    /// A request was refused.
+    pub(crate) fn refused(&self, request: u64, refusal: &Refusal<'_>, now: Timestamp) {
+        let places = self.places.load();
+        let Some(mut place) = place_in(&places, request).map(lock).filter(|place| place.request < request) else {
+            return;
+        };
+        place.clear(request, now, refusal.target);
+        place.protocol = refusal.protocol;
+        place.method.push_str(cut(refusal.method));
+        place.status = refusal.status;
+        place.duration = Some(Duration::ZERO);
+        place.refused = Some(cut(refusal.reason).to_owned());
     }
 
     /// An attempt got none.
     pub(crate) fn nobody(&self, attempt: &Attempt<'_>, why: &NoLease, began: Timestamp) {
-        if let Some(mut place) = self.begun(attempt, began) {
-            place.nobody = Some(why.to_string());
-        }
+        self.begun(attempt, began, |place| place.nobody = Some(why.to_string()));
     }
 
     /// An attempt was answered.
     pub(crate) fn answered(&self, attempt: &Attempt<'_>, latency: Duration, now: Timestamp) {
-        self.came(attempt, now, Came::Answered { latency });
+        self.came(attempt, now, || Came::Answered { latency });
     }
 
     /// An attempt failed; whether that counts against the member.
     pub(crate) fn failed(&self, attempt: &Attempt<'_>, fault: &Fault, counted: bool, now: Timestamp) {
-        if !self.places.is_empty() {
-            self.came(attempt, now, Came::Failed { fault: fault.clone(), counted });
-        }
+        self.came(attempt, now, || Came::Failed { fault: fault.clone(), counted });
     }
 
     /// A failure counts against the member after all.
     pub(crate) fn convicted(&self, attempt: &Attempt<'_>) {
-        let Some(mut place) = self.place_of(attempt.request) else { return };
-        if let Some(Try { came: Came::Failed { counted, .. }, .. }) = place.attempt(attempt.number) {
-            *counted = true;
-        }
+        self.with(attempt.request, |place| {
+            if let Some(Try { came: Came::Failed { counted, .. }, .. }) = place.attempt(attempt.number) {
+                *counted = true;
+            }
+        });
     }
 
     /// A request is over.
     pub(crate) fn over(&self, completion: &Completion<'_>) {
-        let Some(mut place) = self.place_of(completion.request) else { return };
-        place.protocol = completion.protocol;
-        place.method.push_str(cut(completion.method));
-        place.status = completion.status;
-        place.duration = Some(completion.duration);
-        place.fault = completion.fault.cloned();
+        self.with(completion.request, |place| {
+            place.protocol = completion.protocol;
+            place.method.push_str(cut(completion.method));
+            place.status = completion.status;
+            place.duration = Some(completion.duration);
+            place.fault = completion.fault.cloned();
+        });
     }
 
     /// A request by its number, if it is still remembered.
     pub(crate) fn get(&self, request: u64) -> Option<RequestRecord> {
-        self.place_of(request).map(|place| place.record())
+        self.with(request, |place| place.record())
     }
 
     /// Requests up to this one, the newest first.
     pub(crate) fn last(&self, newest: u64, query: &Query) -> Vec<RequestRecord> {
-        let oldest = newest.saturating_sub(self.places.len() as u64);
-        let places = (oldest + 1..=newest).rev().filter_map(|request| self.place_of(request));
-        places.filter(|place| place.is_meant(query)).take(query.limit).map(|place| place.record()).collect()
+        let oldest = newest.saturating_sub(self.places.load().len() as u64);
+        let record = |place: &mut Place| place.is_meant(query).then(|| place.record());
+        let records = (oldest + 1..=newest).rev().filter_map(|request| self.with(request, record).flatten());
+        records.take(query.limit).collect()
     }
 
-    /// The place of a request that asks for a member; made anew when it asks for the first time.
-    fn begun(&self, attempt: &Attempt<'_>, began: Timestamp) -> Option<MutexGuard<'_, Place>> {
-        let mut place = self.lock(attempt.request)?;
+    /// Tells the place of a request that asks for a member; made anew when it asks for the first time.
+    fn begun(&self, attempt: &Attempt<'_>, began: Timestamp, tell: impl FnOnce(&mut Place)) {
+        let places = self.places.load();
+        let Some(mut place) = place_in(&places, attempt.request).map(lock) else { return };
         if place.request < attempt.request {
             place.begin(attempt, began);
         }
         // A request that is longer under way than all that are remembered has lost its place.
-        (place.request == attempt.request).then_some(place)
-    }
-
-    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: Came) {
-        let Some(mut place) = self.place_of(attempt.request) else { return };
-        let ended = now.since(place.began);
-        if let Some(attempt) = place.attempt(attempt.number) {
-            attempt.ended = Some(ended);
-            attempt.came = came;
+        if place.request == attempt.request {
+            tell(&mut place);
         }
     }
 
-    fn place_of(&self, request: u64) -> Option<MutexGuard<'_, Place>> {
-        self.lock(request).filter(|place| place.request == request)
+    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: impl FnOnce() -> Came) {
+        self.with(attempt.request, |place| {
+            let ended = now.since(place.began);
+            if let Some(attempt) = place.attempt(attempt.number) {
+                attempt.ended = Some(ended);
+                attempt.came = came();
+            }
+        });
     }
 
-    fn lock(&self, request: u64) -> Option<MutexGuard<'_, Place>> {
-        let length = self.places.len() as u64;
-        let at = usize::try_from(request.checked_rem(length)?).ok()?;
-        Some(self.places.get(at)?.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is known of a request, if it has not lost its place.
+    fn with<T>(&self, request: u64, look: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let places = self.places.load();
+        let mut place = lock(place_in(&places, request)?);
+        (place.request == request).then(|| look(&mut place))
     }
+}
+
+fn empty(length: usize) -> Places {
+    (0..length).map(|_| Mutex::default()).collect()
+}
+
+fn place_in(places: &Places, request: u64) -> Option<&Mutex<Place>> {
+    places.get(usize::try_from(request.checked_rem(places.len() as u64)?).ok()?)
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Place {
     fn begin(&mut self, attempt: &Attempt<'_>, began: Timestamp) {
-        self.request = attempt.request;
+        self.clear(attempt.request, began, attempt.target);
+        self.filter = attempt.filter.map(Arc::clone);
+        self.session = attempt.session.is_some();
+    }
+
+    fn clear(&mut self, request: u64, began: Timestamp, target: &str) {
+        self.request = request;
         self.began = began;
         self.protocol = "";
         self.method.clear();
         self.target.clear();
-        self.target.push_str(cut(attempt.target));
-        self.filter = attempt.filter.map(Arc::clone);
-        self.session = attempt.session.is_some();
+        self.target.push_str(cut(target));
+        self.filter = None;
+        self.session = false;
         self.tries.clear();
+        self.bans.clear();
+        self.refused = None;
         self.nobody = None;
         self.status = None;
         self.duration = None;
@@ -250,7 +387,7 @@ impl Place {
     fn is_meant(&self, query: &Query) -> bool {
         let host = || self.target.rsplit_once(':').map_or(self.target.as_str(), |(host, _)| host);
         let is_there = query.host.as_ref().is_none_or(|wanted| host().eq_ignore_ascii_case(wanted));
-        is_there && (!query.failed || self.fault.is_some())
+        is_there && (!query.failed || self.fault.is_some() || self.refused.is_some())
     }
 
     fn record(&self) -> RequestRecord {
@@ -263,6 +400,8 @@ impl Place {
             wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),
+            bans: self.bans.clone(),
+            refused: self.refused.clone(),
             nobody: self.nobody.clone(),
             status: self.status,
             duration_ms: self.duration.map(milliseconds),
@@ -278,11 +417,17 @@ impl Try {
             Came::Answered { latency } => (Some(*latency), None, false),
             Came::Failed { fault, counted } => (None, Some(fault), *counted),
         };
+        let after = |stage: Option<Duration>| stage.map(|stage| milliseconds(self.picked + stage));
         AttemptRecord {
             number: self.number,
             proxy: self.endpoint.to_string(),
+            hedge: self.hedge,
+            tier: self.tier.as_deref().map(str::to_owned),
             picked_by: self.way.as_str().to_owned(),
             picked_ms: milliseconds(self.picked),
+            dialled_ms: after(self.stages.dialled),
+            ready_ms: after(self.stages.ready),
+            sent_ms: after(self.stages.sent),
             ended_ms: self.ended.map(milliseconds),
             latency_ms: latency.map(milliseconds),
             fault: fault.map(|fault| FaultPayload::from(fault).into_owned()),

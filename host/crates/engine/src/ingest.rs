@@ -9,6 +9,7 @@
 //! otherwise make us talk to the router, or to the cloud's metadata service.
 
 mod candidates;
+mod chains;
 mod excerpt;
 pub mod gather;
 mod rejected;
@@ -18,12 +19,13 @@ use std::sync::Arc;
 
 pub use proxywhirl_core::address;
 use proxywhirl_core::plugin::{Document, Entry, FaultCause, Parsed, Parser, PluginFault};
-use proxywhirl_core::{Endpoint, Host, Rejection, Tag, Tags};
+use proxywhirl_core::{Anonymity, Endpoint, Host, Rejection, Tag, Tags};
 
 use crate::source::{Location, Source};
 pub(crate) use candidates::Record;
 pub use candidates::{Candidates, IntoIter};
-use excerpt::cut;
+use chains::Line;
+use excerpt::{cut, mask};
 use rejected::Rejected;
 
 /// The tag of what the user vouches for.
@@ -35,6 +37,9 @@ const SNIFF: usize = 65_536;
 const MAX_FOLLOW: usize = 1_000;
 /// The parser that loses a tie: nearly everything is lines of text.
 const LAST_RESORT: &str = "text";
+
+/// What stands for a parser where a document is made of chains, which need none.
+const CHAINS: &str = "chains";
 
 /// What a document came to.
 #[derive(Debug, Clone)]
@@ -115,12 +120,14 @@ pub async fn ingest(
     let rules = Rules { allow_private: allow_private || source.trust, tags: labels(source) };
     let is_named = source.parser.is_some();
     let work = tokio::task::spawn_blocking(move || {
+        let (document, chains) = chains::take(document, rules.allow_private);
         if document.body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(admit(String::new(), Parsed::default(), &document, &rules));
+            let parser = if chains.is_empty() { "" } else { CHAINS };
+            return Ok(admit(parser.to_owned(), Parsed::default(), chains, &document, &rules));
         }
         let ranked = if is_named { parsers } else { rank(&document, parsers)? };
         let (parser, parsed) = parse(&document, &ranked)?;
-        Ok(admit(parser, parsed, &document, &rules))
+        Ok(admit(parser, parsed, chains, &document, &rules))
     });
     work.await.unwrap_or(Err(IngestError::Crashed))
 }
@@ -229,13 +236,17 @@ fn parse(document: &Document, ranked: &[Arc<dyn Parser>]) -> Result<(String, Par
     Err(first.map_or_else(|| IngestError::Unrecognised { asked: names(ranked) }, IngestError::Parser))
 }
 
-/// Checks what a parser says.
-fn admit(parser: String, parsed: Parsed, document: &Document, rules: &Rules) -> Ingested {
+/// Checks what a parser says, and adds the chains that it was not shown.
+fn admit(parser: String, parsed: Parsed, chains: Vec<Line>, document: &Document, rules: &Rules) -> Ingested {
     let mut rejected = Rejected::new(parsed.rejections, u64::from(parsed.rejected));
     let mut candidates = Candidates::labelled(rules.tags.clone());
+    let mut chains = chains.into_iter().peekable();
     for entry in parsed.entries {
         let (line, country, anonymity) = (entry.line, entry.country, entry.anonymity);
         let is_guess = entry.scheme.is_none();
+        while let Some(chain) = chains.next_if(|chain| chain.number < line) {
+            admit_chain(chain, &mut candidates, &mut rejected);
+        }
         match endpoint(entry, document, rules) {
             Ok(endpoint) => {
                 candidates.push_labelled(Record { endpoint, tags: 0, line, country, anonymity, is_guess });
@@ -243,10 +254,26 @@ fn admit(parser: String, parsed: Parsed, document: &Document, rules: &Rules) -> 
             Err((excerpt, reason)) => rejected.add(line, excerpt, reason),
         }
     }
+    chains.for_each(|chain| admit_chain(chain, &mut candidates, &mut rejected));
     let (rejections, rejected, reasons) = rejected.finish();
     let mut follow = parsed.follow;
     follow.truncate(MAX_FOLLOW);
     Ingested { parser, entries: candidates.len() as u64 + rejected, candidates, rejections, rejected, reasons, follow }
+}
+
+fn admit_chain(line: Line, candidates: &mut Candidates, rejected: &mut Rejected) {
+    let Line { number: line, text, chain } = line;
+    match chain {
+        Ok(endpoint) => candidates.push_labelled(Record {
+            endpoint,
+            tags: 0,
+            line,
+            country: None,
+            anonymity: Anonymity::Unknown,
+            is_guess: false,
+        }),
+        Err(reason) => rejected.add(line, cut(&mask(&text)), reason),
+    }
 }
 
 /// An entry's endpoint, or its text and why it is none.
@@ -269,7 +296,8 @@ fn endpoint(entry: Entry, document: &Document, rules: &Rules) -> Result<Endpoint
     {
         return Err(refuse(format!("private address: {class}")));
     }
-    Ok(Endpoint { scheme: entry.scheme.unwrap_or(document.default_scheme), port: entry.port, credentials, host })
+    let scheme = entry.scheme.unwrap_or(document.default_scheme);
+    Ok(Endpoint { scheme, port: entry.port, credentials, host, via: None })
 }
 
 #[cfg(test)]

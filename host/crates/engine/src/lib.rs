@@ -15,6 +15,7 @@ pub mod history;
 mod hooks;
 pub mod ingest;
 pub mod keeper;
+pub mod limits;
 mod measures;
 pub mod source;
 pub mod status;
@@ -25,9 +26,14 @@ pub mod swap;
 mod writer;
 
 pub use clock::Clock;
-pub use engine::{Attempt, Ban, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError, TierWords};
+pub use engine::{
+    Attempt, AttemptTier, Ban, BanInForce, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError,
+    TierWords, Tuning,
+};
 pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
+pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use writer::Admissions;

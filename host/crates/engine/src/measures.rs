@@ -21,6 +21,9 @@ pub(crate) struct Measures {
     nobody: Counter,
     rejected: Counter,
     budget: Counter,
+    hedges_won: Counter,
+    hedges_lost: Counter,
+    hedges_denied: Counter,
     banned: Counter,
     guarded: Counter,
     succeeded: Counter,
@@ -46,6 +49,7 @@ struct Requests {
 impl Measures {
     pub(crate) fn new(seed: u64) -> Self {
         let attempts = |outcome: &'static str| metrics::counter!("proxywhirl_attempts_total", "outcome" => outcome);
+        let hedges = |result: &'static str| metrics::counter!("proxywhirl_hedges_total", "result" => result);
         let refused = |reason: &'static str| metrics::counter!("proxywhirl_refusals_total", "reason" => reason);
         Self {
             draws: AtomicU64::new(seed),
@@ -54,6 +58,9 @@ impl Measures {
             nobody: refused("nobody"),
             rejected: refused("plugin"),
             budget: refused("retry-budget"),
+            hedges_won: hedges("won"),
+            hedges_lost: hedges("lost"),
+            hedges_denied: hedges("denied"),
             banned: metrics::counter!("proxywhirl_bans_total", "result" => "set"),
             guarded: metrics::counter!("proxywhirl_bans_total", "result" => "guarded"),
             succeeded: attempts("success"),
@@ -88,6 +95,14 @@ impl Measures {
 
     pub(crate) fn retry_denied(&self) {
         self.budget.increment(1);
+    }
+
+    pub(crate) fn hedged(&self, won: bool) {
+        if won { &self.hedges_won } else { &self.hedges_lost }.increment(1);
+    }
+
+    pub(crate) fn hedge_denied(&self) {
+        self.hedges_denied.increment(1);
     }
 
     pub(crate) fn attempt_succeeded(&self, latency: Duration) {

@@ -28,7 +28,7 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Plan, Refusals, TierSight, Wish};
+use proxywhirl_core::select::{Filter, Outlook, Picker, Plan, Refusals, TierSight, Wish};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ use driver::Driver;
 use selection::Selection;
 pub(crate) use selection::{Ask, Choice, Way};
 use sites::Sites;
-pub(crate) use sites::registrable;
+pub use sites::registrable;
 use swap::Swap;
 
 /// Observations that wait for the strategy at the most; more in a second are dropped, which costs a strategy precision
@@ -263,8 +263,8 @@ impl Selector {
         self.shared.selection.load().choose(&self.shared, snapshot, wish, ask)
     }
 
-    /// Why nobody was left. For the failing request only: looks at the whole pool.
-    pub(crate) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Refusals {
+    /// Why nobody was left, and when somebody may be. For the failing request only: looks at the whole pool.
+    pub(crate) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
         self.shared.selection.load().refusals(snapshot, wish, ask)
     }
 

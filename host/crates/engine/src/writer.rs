@@ -11,6 +11,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::kv::KeyValues;
+use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, Store, StoreError};
@@ -18,9 +20,11 @@ use proxywhirl_core::{Member, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::bans::{self, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
+use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
 
@@ -51,7 +55,6 @@ impl Admissions {
 }
 
 /// Who reads what the writer writes.
-#[derive(Debug)]
 pub(crate) struct Readers {
     /// The engine's clock.
     pub(crate) clock: Clock,
@@ -63,11 +66,17 @@ pub(crate) struct Readers {
     pub(crate) selector: Arc<Selector>,
     /// The engine's numbers.
     pub(crate) measures: Arc<Measures>,
+    /// The bans, and where they are kept.
+    pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
+    /// Those who wait for a member.
+    pub(crate) room: Arc<Room>,
 }
 
 enum Command {
     Admit(Vec<Admission>, oneshot::Sender<Admissions>),
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
+    Resize(usize, oneshot::Sender<()>),
+    Limit(MemberLimits, oneshot::Sender<()>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -119,6 +128,16 @@ impl Writer {
     /// Puts members out; how many there were.
     pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Changes how many members the pool may have.
+    pub(crate) async fn resize(&self, capacity: usize) {
+        self.send(|answer| Command::Resize(capacity, answer)).await.unwrap_or_default();
+    }
+
+    /// Says how much may be asked of members.
+    pub(crate) async fn limit(&self, limits: MemberLimits) {
+        self.send(|answer| Command::Limit(limits, answer)).await.unwrap_or_default();
     }
 
     /// Saves what changed.
@@ -183,11 +202,15 @@ impl Desk {
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
-                    None => return self.save().await,
+                    None => {
+                        self.keep_bans().await;
+                        return self.save().await;
+                    }
                 },
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
                     self.save_or_warn().await;
+                    self.keep_bans().await;
                 }
             }
         }
@@ -207,6 +230,18 @@ impl Desk {
                 let removed = self.remove(&keys);
                 self.save_or_warn().await;
                 if answer.send(removed).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Resize(capacity, answer) => {
+                self.pool.resize(capacity);
+                if answer.send(()).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            Command::Limit(limits, answer) => {
+                self.pool.limit(limits);
+                if answer.send(()).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
             }
@@ -260,6 +295,7 @@ impl Desk {
         let snapshot = Arc::new(snapshot);
         self.readers.snapshot.store(Arc::clone(&snapshot));
         self.readers.selector.changed(snapshot, delta);
+        self.readers.room.stir();
     }
 
     async fn save_or_warn(&mut self) {
@@ -273,6 +309,16 @@ impl Desk {
             }
             Ok(()) if was_failing => tracing::info!("the pool is saved again"),
             Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Keeps bans that have changed.
+    async fn keep_bans(&mut self) {
+        let Some((bans, store)) = self.readers.bans.clone() else { return };
+        let now = self.readers.clock.now();
+        let kept = tokio::task::spawn_blocking(move || bans::kept::keep(&bans, &*store, now));
+        if kept.await.is_err() {
+            tracing::error!("keeping the bans has panicked");
         }
     }
 

@@ -69,6 +69,24 @@ impl Access {
         self.login
     }
 
+    /// Access under another configuration: who stays and has the same secret need not prove it again, and what users have
+    /// used counts on.
+    ///
+    /// # Errors
+    /// As for [`Access::new`].
+    pub fn configured(
+        &self,
+        users: Vec<UserConfig>,
+        clients: Vec<IpNet>,
+        destinations: Destinations,
+    ) -> Result<Self, String> {
+        let users = match &self.users {
+            Some(before) if !users.is_empty() => Some(before.configured(users)),
+            Some(_) | None => return Self::new(users, clients, destinations),
+        };
+        Ok(Self { users, login: Login::default(), clients, destinations })
+    }
+
     /// Whether everybody who reaches the gateway may use it.
     #[must_use]
     pub const fn is_open(&self) -> bool {
@@ -89,6 +107,11 @@ impl Access {
     /// Whether the destination may be reached.
     pub(crate) fn permits(&self, target: &Target) -> bool {
         self.destinations.permits(target)
+    }
+
+    /// Whether a rule forbids the destination, whatever others allow.
+    pub(crate) fn forbids(&self, target: &Target) -> bool {
+        self.destinations.forbids(target)
     }
 
     /// Finds out who a client is; nobody where nobody is asked.

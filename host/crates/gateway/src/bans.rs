@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
 /// How much of a body is looked at: what a regular expression looks for is near its beginning.
-const MAX_BODY: usize = 64 * 1024;
+pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// How long that much is waited for; then what is there has to do.
 const BODY_LIMIT: Duration = Duration::from_secs(2);
@@ -39,6 +39,10 @@ pub struct BanRule {
     pub ban: Option<Duration>,
     /// For how long it is not used at all.
     pub eject: Option<Duration>,
+    /// Whether the session of the request begins anew, with another upstream.
+    pub rotate: bool,
+    /// For how long it is not used for the session of the request.
+    pub mark: Option<Duration>,
 }
 
 /// A host, or a domain with every host below it.
@@ -126,6 +130,11 @@ impl BanRule {
 
 impl AnswerTest {
     fn holds(&self, answer: &Observed<'_>) -> bool {
+        self.holds_for_head(answer) && self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(answer.body))
+    }
+
+    /// Whether all of it holds that can be told without the body.
+    fn holds_for_head(&self, answer: &Observed<'_>) -> bool {
         let length = match answer.length {
             BodyLength::None => Some(0),
             BodyLength::Exact(length) => Some(length),
@@ -139,7 +148,6 @@ impl AnswerTest {
             && self.smaller.is_none_or(|limit| length.is_some_and(|length| length < limit))
             && self.larger.is_none_or(|limit| length.is_some_and(|length| length > limit))
             && self.slower.is_none_or(|limit| answer.took > limit)
-            && self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(answer.body))
     }
 }
 
@@ -160,34 +168,68 @@ pub(crate) struct Case<'a> {
     /// Host and port of the origin.
     pub(crate) target: &'a str,
     pub(crate) host: &'a Host,
+    /// Its session.
+    pub(crate) session: Option<u64>,
+}
+
+/// What rules make of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// Another upstream is to be asked.
+    pub(crate) retry: bool,
+    /// Rules of which only the body can say whether they hold, by their places. It is looked at as it passes.
+    pub(crate) waiting: Vec<usize>,
 }
 
 impl Case<'_> {
     fn rules(&self) -> impl Iterator<Item = &BanRule> {
-        let host = if self.rules.is_empty() { String::new() } else { self.host.to_string() };
-        self.rules.iter().filter(move |rule| rule.concerns(&host))
+        self.placed().map(|(_, rule)| rule)
     }
 
-    /// Does what the rules say about an answer. True when another upstream is to be asked. `buffer` holds what was read
-    /// of the body already, and of what is read here, everything stays in it.
+    fn placed(&self) -> impl Iterator<Item = (usize, &BanRule)> {
+        let host = if self.rules.is_empty() { String::new() } else { self.host.to_string() };
+        self.rules.iter().enumerate().filter(move |(_, rule)| rule.concerns(&host))
+    }
+
+    /// Does what the rules say about an answer. `buffer` holds what was read of the body already, and of what is read here,
+    /// everything stays in it. The body is waited for only when another upstream could be asked for it, `repeats`, and a
+    /// rule would have that.
     pub(crate) async fn judge<R: AsyncRead + Unpin>(
         &self,
         upstream: &Endpoint,
         (head, length, took): (&ResponseHead, BodyLength, Duration),
+        repeats: bool,
         reader: &mut R,
         buffer: &mut bytes::BytesMut,
-    ) -> bool {
-        let mut retry = false;
-        for rule in self.rules() {
+    ) -> Judged {
+        let mut judged = Judged::default();
+        for (place, rule) in self.placed() {
             let Trigger::Answer(test) = &rule.trigger else { continue };
-            if test.body.is_some() && head.status >= 200 {
+            let has_body = test.body.is_some() && head.status >= 200;
+            if has_body && !(repeats && rule.retry) {
+                if test.holds_for_head(&Observed { head, length, body: &[], took }) {
+                    judged.waiting.push(place);
+                }
+                continue;
+            }
+            if has_body {
                 begin_body(length, reader, buffer).await;
             }
             if test.holds(&Observed { head, length, body: buffer, took }) {
-                retry |= self.obey(rule, upstream);
+                judged.retry |= self.obey(rule, upstream);
             }
         }
-        retry
+        judged
+    }
+
+    /// Does what the rules say that waited for the body, now that its beginning has passed.
+    pub(crate) fn judge_body(&self, upstream: &Endpoint, waiting: &[usize], body: &[u8]) {
+        for rule in waiting.iter().filter_map(|place| self.rules.get(*place)) {
+            if matches!(&rule.trigger, Trigger::Answer(test) if test.body.as_ref().is_some_and(|it| it.0.is_match(body)))
+            {
+                self.obey(rule, upstream);
+            }
+        }
     }
 
     /// Does what the rules say about the end of a tunnel.
@@ -207,11 +249,17 @@ impl Case<'_> {
     }
 
     fn obey(&self, rule: &BanRule, upstream: &Endpoint) -> bool {
-        let Self { engine, request, target, .. } = *self;
-        for (scope, span) in [(Scope::Site, rule.ban), (Scope::Everywhere, rule.eject)] {
-            if let Some(span) = span {
-                engine.ban(&Ban { request, target, upstream, rule: &rule.name, scope, span });
-            }
+        let Self { engine, request, target, session, .. } = *self;
+        let mark = session.zip(rule.mark).map(|(session, span)| (Scope::Session(session), span));
+        let ban = rule.ban.map(|span| (Scope::Site, span));
+        let eject = rule.eject.map(|span| (Scope::Everywhere, span));
+        for (scope, span) in [ban, eject, mark].into_iter().flatten() {
+            engine.ban(&Ban { request, target, upstream, rule: &rule.name, scope, span });
+        }
+        if let Some(session) = session.filter(|_| rule.rotate)
+            && !engine.rotate_session(session)
+        {
+            tracing::debug!(rule = rule.name, "too many sessions wait to begin anew");
         }
         rule.retry
     }

@@ -1,6 +1,9 @@
 //! The limits of a gateway: every wait and every size has one.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use proxywhirl_core::select::Filter;
 
 use crate::bans::BanRule;
 use crate::idle::IdleConfig;
@@ -28,6 +31,10 @@ pub struct GatewayConfig {
     pub retry_status: Vec<u16>,
     /// How many attempts there may be beyond the first ones.
     pub retry: RetryConfig,
+    /// When another upstream is asked because the first one is slow.
+    pub hedge: HedgeConfig,
+    /// Through which tiers requests go, one after the other.
+    pub escalation: EscalationConfig,
     /// When a site has refused an upstream.
     pub bans: Vec<BanRule>,
     /// How long a client may take to send a head or a SOCKS handshake.
@@ -40,10 +47,12 @@ pub struct GatewayConfig {
     pub upstream_idle: IdleConfig,
     /// The largest head, of a client or an upstream, in bytes.
     pub max_head: usize,
-    /// How many clients may be connected to one listener; further ones wait in its backlog.
+    /// How many clients may be connected, over all listeners; further ones wait until one leaves.
     pub max_connections: usize,
     /// How long sessions may take to end once the gateway is told to stop.
     pub drain: Duration,
+    /// Whether answers say through whom they came, where the client says nothing of it.
+    pub explain: bool,
     /// The name by which the gateway signs its errors (RFC 9209 §2): a token.
     pub pseudonym: &'static str,
 }
@@ -66,6 +75,8 @@ impl Default for GatewayConfig {
             first_byte_timeout: Duration::from_secs(5),
             retry_status: vec![502, 503, 504],
             retry: RetryConfig::default(),
+            hedge: HedgeConfig::default(),
+            escalation: EscalationConfig::default(),
             bans: Vec::new(),
             head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
@@ -74,6 +85,7 @@ impl Default for GatewayConfig {
             max_head: 64 * 1024,
             max_connections: 10_000,
             drain: Duration::from_secs(10),
+            explain: false,
             pseudonym: "proxywhirl",
         }
     }
@@ -93,5 +105,57 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         Self { share: 0.2, minimum: 100, window: Duration::from_secs(10) }
+    }
+}
+
+/// When another upstream is asked because the first one takes longer than it nearly always does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HedgeConfig {
+    /// Whether requests that say nothing of it are hedged.
+    pub always: bool,
+    /// How many hedges there may be, answered or not.
+    pub budget: RetryConfig,
+}
+
+impl Default for HedgeConfig {
+    fn default() -> Self {
+        Self { always: false, budget: RetryConfig { share: 0.1, minimum: 10, ..RetryConfig::default() } }
+    }
+}
+
+/// Through which tiers a request goes, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EscalationConfig {
+    /// The tiers, the first one first; without any, all members are one.
+    pub tiers: Vec<Tier>,
+    /// Attempts in a tier before the next one is asked; at least 1.
+    pub attempts: u32,
+    /// How long a site, or a session that goes unused, begins at the tier that it needed.
+    pub remember: Duration,
+    /// Whether the way without an upstream may lead to addresses that only this machine or its networks reach.
+    pub allow_private: bool,
+}
+
+/// A tier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tier {
+    /// What it is called, for people.
+    pub name: Arc<str>,
+    /// How its attempts go.
+    pub way: Way,
+}
+
+/// How attempts go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Way {
+    /// Straight to the origin.
+    Direct,
+    /// Through members: those that the filter admits, or all.
+    Pool(Option<Arc<Filter>>),
+}
+
+impl Default for EscalationConfig {
+    fn default() -> Self {
+        Self { tiers: Vec::new(), attempts: 2, remember: Duration::from_mins(10), allow_private: false }
     }
 }

@@ -12,12 +12,19 @@
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays.
 //!
+//! - A request that is hedged asks another member as soon as the first one is slower than it nearly always is ([`hedge`]).
+//! - Where there are tiers, attempts go through them from the first to the last ([`escalation`]).
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
+//!
+//! Where members or sites have limits, an attempt waits for its turn when no other one is under way.
 //!
 //! Every lease is settled once, or dropped, which is neutral.
 
 pub(crate) mod budget;
+pub(crate) mod escalation;
+pub(crate) mod hedge;
+mod suspects;
 mod trial;
 
 use std::future::{Future, pending};
@@ -25,16 +32,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::fault::{Hurt, Retry};
+use proxywhirl_core::fault::Retry;
+use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Outcome, Side, Stage};
-use proxywhirl_engine::{Attempt, Engine};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Side, Stage};
+use proxywhirl_engine::{Attempt, Engine, NoLease};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bans::Case;
 use crate::config::GatewayConfig;
+use crate::explained::Explained;
 use crate::wanted::Wanted;
 use budget::RetryBudget;
+use escalation::{Climb, Escalation};
+use hedge::{Hedge, Hedging};
+use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Won};
 
 /// Whether a request may be sent again once an upstream has it.
@@ -44,6 +56,8 @@ pub(crate) enum Repeat {
     Unseen,
     /// After a fault: it is idempotent, and its body is at hand.
     AfterFault,
+    /// After a fault: nothing but a tunnel is asked for, which may be asked for twice at a time.
+    Dial,
     /// Also while the first attempt is unanswered: it is idempotent and has no body.
     Overtake,
 }
@@ -64,6 +78,8 @@ pub(crate) struct Means<'g> {
     pub(crate) engine: &'g Engine,
     pub(crate) config: &'g GatewayConfig,
     pub(crate) budget: &'g RetryBudget,
+    pub(crate) hedging: &'g Hedging,
+    pub(crate) escalation: Option<&'g Escalation>,
 }
 
 /// A request on its way through upstreams.
@@ -71,27 +87,20 @@ pub(crate) struct Failover<'g> {
     engine: &'g Engine,
     config: &'g GatewayConfig,
     budget: &'g RetryBudget,
+    hedging: &'g Hedging,
+    escalation: Option<&'g Escalation>,
+    climb: Climb,
     request: u64,
     target: &'g str,
     site: Symbol,
     wanted: Wanted,
     deadline: Instant,
+    /// What its attempts wait for, where that is measured.
+    waits: Option<Until>,
+    hedge: Hedge,
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
     fault: Option<Fault>,
-}
-
-/// A use whose blame depends on how the request ends.
-struct Suspect {
-    trial: Trial,
-    charge: Charge,
-}
-
-enum Charge {
-    /// It failed, by its own fault or by the origin's.
-    Failed(Fault),
-    /// It was silent for so long when it was given up.
-    Silent(Duration),
 }
 
 /// An attempt that is under way.
@@ -110,6 +119,21 @@ impl<A: Future> Running<A> {
     }
 }
 
+/// Whether an attempt may wait when those that it could use are at their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It may not: it was only to help another one that is under way.
+    Now,
+    /// It may, in its turn.
+    Wait,
+}
+
+impl Turn {
+    const fn unless(is_another_under_way: bool) -> Self {
+        if is_another_under_way { Self::Now } else { Self::Wait }
+    }
+}
+
 enum Event<T> {
     /// The attempt that is the first choice now came to an end.
     Current(Result<T, Fault>),
@@ -117,15 +141,36 @@ enum Event<T> {
     Overtaken(Result<T, Fault>),
     /// The current attempt has been silent for too long.
     Silence,
+    /// The current attempt takes longer than its member nearly always does.
+    Slow,
 }
 
 impl<'g> Failover<'g> {
     pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
-        let Means { engine, config, budget } = means;
+        let Means { engine, config, budget, hedging, escalation } = means;
         let deadline = Instant::now() + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
-        Self { engine, config, budget, request, target, site, wanted, deadline, tried, suspects, fault: None }
+        let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
+        let (waits, hedge, fault) = (None, Hedge::Never, None);
+        Self {
+            engine,
+            config,
+            budget,
+            hedging,
+            escalation,
+            climb,
+            request,
+            target,
+            site,
+            wanted,
+            deadline,
+            waits,
+            hedge,
+            tried,
+            suspects,
+            fault,
+        }
     }
 
     /// The request as rules about bans see it.
@@ -139,7 +184,23 @@ impl<'g> Failover<'g> {
             request: self.request,
             target: self.target,
             host,
+            session: self.wanted.session,
         }
+    }
+
+    /// The request's number.
+    pub(crate) const fn request(&self) -> u64 {
+        self.request
+    }
+
+    /// Host and port of the origin.
+    pub(crate) const fn target(&self) -> &str {
+        self.target
+    }
+
+    /// What the client hears of its request, if it asks.
+    pub(crate) fn explained(&self, upstream: Option<&Endpoint>) -> Option<Explained> {
+        Explained::of(self.config, &self.wanted, upstream, self.attempts())
     }
 
     /// How many attempts were begun.
@@ -154,7 +215,8 @@ impl<'g> Failover<'g> {
         F: Fn(Arc<Endpoint>) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let first = self.next(&attempt);
+        (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
+        let first = self.next(&attempt, Turn::Wait).await;
         self.race_in_time(None, first, repeat, &attempt).await
     }
 
@@ -172,8 +234,9 @@ impl<'g> Failover<'g> {
         A: Future<Output = Result<T, Fault>>,
     {
         self.deadline += pause;
+        (self.waits, self.hedge) = (None, Hedge::Never);
         let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
-        let next = self.next(&attempt);
+        let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
         self.race_in_time(waiting, next, Repeat::Overtake, &attempt).await
     }
 
@@ -197,28 +260,9 @@ impl<'g> Failover<'g> {
                 Err(Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail))
             }
         };
+        self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         self.judge(result.as_ref().ok().filter(|won| won.answer.acquits_origin()).map(|won| won.latency));
         result
-    }
-
-    /// Gives the lease of an attempt back with what became of it.
-    pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
-        let Trial { lease, number, .. } = trial;
-        self.engine.settle(lease, outcome, &self.describe(number));
-    }
-
-    /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
-    pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
-        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
-    }
-
-    /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
-    pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
-        let outcome = match fault.consequence().hurt {
-            Hurt::Yes => Outcome::Failure(fault.clone()),
-            Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
-        };
-        self.settle(trial, &outcome);
     }
 
     async fn race<T, F, A>(
@@ -234,16 +278,18 @@ impl<'g> Failover<'g> {
     {
         let mut patience = self.patience(repeat, current.as_ref());
         while current.is_some() || overtaken.is_some() {
+            let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
             let event = tokio::select! {
                 // The oldest has waited longest.
                 biased;
                 answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
                 answer = Running::answer(&mut current) => Event::Current(answer),
                 () = until(patience) => Event::Silence,
+                () = until(slow) => Event::Slow,
             };
             let (ended, answer) = match event {
                 Event::Silence => {
-                    let next = self.next(attempt);
+                    let next = self.next(attempt, Turn::Now).await;
                     patience = self.patience(repeat, next.as_ref());
                     if next.is_some() {
                         let silent = std::mem::replace(&mut current, next);
@@ -251,6 +297,13 @@ impl<'g> Failover<'g> {
                             None => overtaken = silent,
                             Some(_) => self.give_up(silent),
                         }
+                    }
+                    continue;
+                }
+                Event::Slow => {
+                    if let Some(hedge) = self.begin_hedge(attempt).await {
+                        patience = self.patience(repeat, Some(&hedge));
+                        overtaken = current.replace(hedge);
                     }
                     continue;
                 }
@@ -262,16 +315,14 @@ impl<'g> Failover<'g> {
                 Ok(answer) => {
                     self.give_up(overtaken);
                     self.give_up(current);
-                    if trial.number > 1 {
-                        self.budget.give_back();
-                    }
-                    return Ok(Won { latency: trial.began.elapsed(), trial, answer });
+                    let latency = self.won(&trial);
+                    return Ok(Won { latency, trial, answer });
                 }
                 Err(fault) => {
                     let again = repeat.allows(fault.consequence().retry);
                     self.fail(trial, fault);
                     if current.is_none() && again {
-                        current = self.next(attempt);
+                        current = self.next(attempt, Turn::unless(overtaken.is_some())).await;
                         patience = self.patience(repeat, current.as_ref());
                     }
                 }
@@ -280,31 +331,52 @@ impl<'g> Failover<'g> {
         Err(self.fault.take().unwrap_or_else(|| Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts")))
     }
 
+    /// Learns from the attempt that was answered; how long it took.
+    fn won(&self, trial: &Trial) -> Duration {
+        if trial.number > 1 && !trial.hedge {
+            self.budget.give_back();
+        }
+        let latency = trial.began.elapsed();
+        if let Some(until) = self.waits {
+            self.hedging.answered(trial, until, latency);
+        }
+        if let Some(escalation) = self.escalation {
+            escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
+        }
+        latency
+    }
+
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
-    fn next<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
+    async fn next<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
         F: Fn(Arc<Endpoint>) -> A,
     {
-        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if number > self.wanted.attempts.unwrap_or(self.config.attempts) {
-            return None;
-        }
+        let number = self.number()?;
         if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
             self.engine.retry_denied();
             return None;
         }
-        let lease = match self.engine.acquire(&self.describe(number)) {
-            Ok(lease) => lease,
-            Err(nobody) => {
-                if number > 1 {
-                    self.budget.give_back();
-                }
-                self.note(Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, nobody.to_string()));
-                return None;
-            }
-        };
+        let running = self.begin(number, false, attempt, turn).await;
+        if running.is_none() && number > 1 {
+            self.budget.give_back();
+        }
+        running
+    }
+
+    /// The number of the next attempt; none when they are used up.
+    fn number(&self) -> Option<u32> {
+        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        (number <= self.wanted.attempts.unwrap_or(self.config.attempts)).then_some(number)
+    }
+
+    /// Begins an attempt; none when nobody is left.
+    async fn begin<F, A>(&mut self, number: u32, hedge: bool, attempt: &F, turn: Turn) -> Option<Running<A>>
+    where
+        F: Fn(Arc<Endpoint>) -> A,
+    {
+        let lease = self.acquire(number, hedge, turn).await?;
         self.tried.push(lease.member().id);
-        let trial = Trial { lease, number, began: Instant::now() };
+        let trial = Trial { lease, number, began: Instant::now(), hedge, tier: self.climb.tier };
         let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
         Some(Running { trial, future })
     }
@@ -319,6 +391,8 @@ impl<'g> Failover<'g> {
             stick: self.wanted.stick,
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
+            hedge: false,
+            tier: None,
         }
     }
 
@@ -328,61 +402,15 @@ impl<'g> Failover<'g> {
         let patience = running.trial.patience(self.config.connect_timeout);
         Some(running.trial.began + patience)
     }
-
-    /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
-    pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
-        let hurt = fault.consequence().hurt;
-        if hurt != Hurt::Yes {
-            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
-        }
-        self.note(fault.clone());
-        match hurt {
-            Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
-            Hurt::No => self.settle(trial, &Outcome::Neutral),
-            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
-        }
-    }
-
-    /// Ends an attempt that was not answered while another one was, or that has to make room.
-    fn give_up<A>(&mut self, running: Option<Running<A>>) {
-        if let Some(Running { trial, future }) = running {
-            drop(future);
-            let silent = trial.began.elapsed();
-            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
-        }
-    }
-
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
-    fn judge(&mut self, winner: Option<Duration>) {
-        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
-            match (charge, winner) {
-                (_, None) => self.settle(trial, &Outcome::Neutral),
-                // It was told when it happened.
-                (Charge::Failed(fault), Some(_)) => {
-                    self.engine.convict(trial.lease, fault, &self.describe(trial.number))
-                }
-                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
-            }
-        }
-    }
-
-    /// Keeps the fault that went furthest: it says most about why the request failed.
-    fn note(&mut self, fault: Fault) {
-        if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
-            self.fault = Some(fault);
-        }
-    }
 }
 
-/// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,
-/// because then the origin was not slow.
-fn verdict(silent: Duration, latency: Duration) -> Outcome {
-    if latency.saturating_mul(2) >= silent {
-        return Outcome::Neutral;
+/// What it comes to for the client that there is no member.
+fn no_lease(nobody: &NoLease) -> Fault {
+    let fault = |kind| Fault::new(Side::Ours, Stage::Select, kind, nobody.to_string());
+    match nobody {
+        NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
+        NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
     }
-    let detail =
-        format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
-    Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
 }
 
 /// Waits until then; for ever when there is no such time.

@@ -10,12 +10,13 @@ mod attempt;
 mod doubt;
 mod payload;
 mod streamed;
+mod witness;
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
-use proxywhirl_net::{Stream, relay};
+use proxywhirl_net::{Stream, relay, stages};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -31,6 +32,7 @@ use asked::{After, Asked};
 use attempt::{Answered, attempt};
 use doubt::{Doubt, Weighed};
 use payload::Payload;
+use witness::Witness;
 
 /// So much of a body is passed on through the thread's buffer, or by the kernel, rather than through one of its own.
 const LARGE: u64 = 16 * 1024;
@@ -60,7 +62,7 @@ where
         // Who has the head of an answer cannot be told otherwise.
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = ErrorReply::of(&fault, &target, attempts);
+            let reply = ErrorReply::of(&fault, &target, attempts).explained(failover.explained(None));
             status = Some(reply.status);
             (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
         }
@@ -126,16 +128,20 @@ where
         (true, true) => Repeat::Overtake,
     };
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
+    let request = failover.request();
     let won = failover
         .run(repeat, |endpoint| {
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let mut answered = attempt(gateway, &endpoint, asked, body).await?;
+                let (answered, stages) = stages::measured(attempt(gateway, &endpoint, asked, body)).await;
+                gateway.engine().measured(request, &endpoint, stages);
+                let mut answered = answered?;
                 let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
-                let is_refused = case.judge(&endpoint, seen, reader, buffer).await;
-                doubt.weigh(endpoint, answered, is_refused)
+                let judged = case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer).await;
+                answered.waiting = judged.waiting;
+                doubt.weigh(endpoint, answered, judged.retry)
             }
         })
         .await;
@@ -148,16 +154,24 @@ where
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
-    let Answered { inbound, form, answer, after } = answered;
+    let Answered { inbound, form, answer, after, waiting } = answered;
+    let by = Arc::clone(&upstream);
+    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(&by, &waiting, body));
     let upstream = Some(upstream);
+    let explained = failover.explained(upstream.as_deref());
     let served = if answer.head.status == 101 {
-        let end = upgrade(gateway, client, buffer, inbound, answer).await;
+        let bytes = answer::upgraded(answer, explained.as_ref());
+        let end = match bytes {
+            Ok(bytes) => upgrade(gateway, client, buffer, inbound, bytes).await,
+            Err(fault) => Err(fault),
+        };
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
-        let rules = Rules { asked, form: &form, config: gateway.config() };
-        let (Inbound { reader, buffer }, Passed { status, end, idle }) = pass(client, inbound, rules, answer).await;
+        let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
+        let (Inbound { reader, buffer }, Passed { status, end, idle }) =
+            pass(client, inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
-            gateway.idle().put(trial.member(), reader, buffer, limit);
+            gateway.idle().put(trial.member(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };
@@ -166,18 +180,28 @@ where
     served
 }
 
-/// Passes an answer on to the client, and gives the upstream's connection back.
+/// Passes an answer on to the client, and gives the upstream's connection back. `tell` hears how the body begins.
 async fn pass<S>(
     client: &mut S,
     inbound: Inbound<Stream>,
     rules: Rules<'_>,
     answer: Answer,
+    tell: Option<impl FnOnce(&[u8]) + Unpin>,
 ) -> (Inbound<Stream>, Passed)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = rules.config.stall_timeout;
     let Inbound { reader: mut stream, buffer } = inbound;
+    if tell.is_some() {
+        let (passed, buffer) = {
+            let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
+            let (mut inbound, mut client) = (Inbound { reader: witness, buffer }, Stalling::new(client, limit));
+            let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await;
+            (passed, inbound.buffer)
+        };
+        return (Inbound { reader: stream, buffer }, passed);
+    }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
     let mut client = Stalling::new(client, limit);
     let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
@@ -194,18 +218,17 @@ where
     (Inbound { reader: stream, buffer }, passed)
 }
 
-/// Passes an upgrade on: what follows the head of the answer is of another protocol.
+/// Passes an upgrade on: what follows the head of the answer, `bytes`, is of another protocol.
 async fn upgrade<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
     mut inbound: Inbound<Stream>,
-    answer: Answer,
+    mut bytes: Vec<u8>,
 ) -> Result<(), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut bytes = answer::upgraded(answer)?;
     bytes.extend_from_slice(&inbound.buffer);
     let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
     answer::write(&mut guarded, &bytes).await?;

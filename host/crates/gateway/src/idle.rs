@@ -45,6 +45,13 @@ pub struct IdleConfig {
     pub total: usize,
 }
 
+impl IdleConfig {
+    /// Whether any connection may wait.
+    pub(crate) fn keeps_any(self) -> bool {
+        !self.timeout.is_zero() && self.per_member > 0 && self.total > 0
+    }
+}
+
 impl Default for IdleConfig {
     fn default() -> Self {
         // NAT tables and proxies forget a silent connection after a minute at the earliest.
@@ -53,9 +60,8 @@ impl Default for IdleConfig {
 }
 
 /// Connections that wait, by endpoint.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct IdleConnections {
-    config: IdleConfig,
     /// How many wait. It only bounds them, so it may be ahead of the shelves for a moment.
     count: AtomicUsize,
     shards: [Mutex<Shelves>; SHARDS],
@@ -83,16 +89,6 @@ struct Waiting {
 }
 
 impl IdleConnections {
-    pub(crate) fn new(config: IdleConfig) -> Self {
-        Self { config, count: AtomicUsize::new(0), shards: std::array::from_fn(|_| Mutex::default()) }
-    }
-
-    /// Whether any connection may wait.
-    pub(crate) fn keeps_any(&self) -> bool {
-        let IdleConfig { timeout, per_member, total } = self.config;
-        !timeout.is_zero() && per_member > 0 && total > 0
-    }
-
     /// Takes a connection on which nothing has happened since it was put here, and a buffer for its answer.
     pub(crate) fn take(&self, endpoint: &Arc<Endpoint>) -> Option<(Stream, BytesMut)> {
         let key = key(endpoint);
@@ -107,15 +103,21 @@ impl IdleConnections {
 
     /// Keeps a connection, and the buffer of its answers, for the member's next request, for so long at the most; closes it
     /// when there are enough.
-    pub(crate) fn put(&self, member: &Member, stream: Stream, mut buffer: BytesMut, limit: Duration) {
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.config.total {
+    pub(crate) fn put(
+        &self,
+        member: &Member,
+        (stream, mut buffer): (Stream, BytesMut),
+        limit: Duration,
+        config: IdleConfig,
+    ) {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= config.total {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         // Nearly every head fits into the smallest buffer there is; a larger one would be held for nothing.
         buffer = if buffer.capacity() > MAX_BUFFER { BytesMut::new() } else { buffer };
         buffer.clear();
-        let until = Instant::now() + limit.min(self.config.timeout).min(MAX_WAIT);
+        let until = Instant::now() + limit.min(config.timeout).min(MAX_WAIT);
         let waiting = Waiting { stream, buffer, until };
         let key = key(&member.endpoint);
         let refused = {
@@ -125,7 +127,7 @@ impl IdleConnections {
                 slot: member.slot,
                 waiting: Vec::new(),
             });
-            if shelf.waiting.len() < self.config.per_member {
+            if shelf.waiting.len() < config.per_member {
                 shelf.waiting.push(waiting);
                 None
             } else {
@@ -155,6 +157,15 @@ impl IdleConnections {
         }
     }
 
+    /// Closes all of them.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let shelves = std::mem::take(&mut *lock(shard));
+            let closed = shelves.values().map(|shelf| shelf.waiting.len()).sum();
+            self.count.fetch_sub(closed, Ordering::Relaxed);
+        }
+    }
+
     fn shard(&self, key: usize) -> MutexGuard<'_, Shelves> {
         // Endpoints lie on the heap, 16 bytes apart at the least.
         let place = (key >> 4) % SHARDS;
@@ -178,7 +189,7 @@ fn is_quiet(stream: &mut Stream) -> bool {
     match stream {
         // Asks the system only when the runtime has heard of something.
         Stream::Tcp(tcp) => tcp.try_read(&mut byte).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
-        Stream::Tls(_) | Stream::Prefixed(_) => {
+        Stream::Tls(_) | Stream::TlsInside(_) | Stream::Prefixed(_) => {
             let mut context = Context::from_waker(Waker::noop());
             Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
         }

@@ -10,7 +10,10 @@ pub mod access;
 mod bans;
 mod config;
 mod dechunk;
+mod direct;
 mod door;
+mod doorway;
+mod explained;
 mod failover;
 mod forward;
 mod idle;
@@ -34,16 +37,20 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 pub use bans::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
-pub use config::{GatewayConfig, RetryConfig};
+pub use config::{EscalationConfig, GatewayConfig, HedgeConfig, RetryConfig, Tier, Way};
 pub use door::Door;
+pub use doorway::Doorway;
 use failover::Means;
 use failover::budget::RetryBudget;
+use failover::escalation::Escalation;
+use failover::hedge::Hedging;
 pub use idle::IdleConfig;
 use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
+use serve::places::Places;
 
-/// Serves clients. Clones share everything.
+/// Serves clients, as it is configured at one time. Clones share everything.
 #[derive(Clone)]
 pub struct Gateway {
     parts: Arc<Parts>,
@@ -51,20 +58,57 @@ pub struct Gateway {
 }
 
 struct Parts {
-    engine: Arc<Engine>,
+    lasting: Arc<Lasting>,
     dialer: Dialer,
-    idle: IdleConnections,
     config: GatewayConfig,
+    escalation: Arc<Option<Escalation>>,
+}
+
+/// What stays whatever is configured anew.
+struct Lasting {
+    engine: Arc<Engine>,
+    idle: IdleConnections,
     budget: RetryBudget,
+    hedging: Hedging,
+    places: Places,
 }
 
 impl Gateway {
     /// A gateway to the members of this engine's pool.
     #[must_use]
     pub fn new(engine: Arc<Engine>, dialer: Dialer, config: GatewayConfig) -> Self {
-        let budget = RetryBudget::new(config.retry);
-        let idle = IdleConnections::new(config.upstream_idle);
-        Self { parts: Arc::new(Parts { engine, dialer, idle, config, budget }), door: Arc::default() }
+        let escalation = Arc::new(Escalation::new(config.escalation.clone()));
+        let lasting = Lasting {
+            engine,
+            idle: IdleConnections::default(),
+            budget: RetryBudget::new(config.retry),
+            hedging: Hedging::new(config.hedge),
+            places: Places::new(config.max_connections),
+        };
+        let parts = Parts { lasting: Arc::new(lasting), dialer, config, escalation };
+        Self { parts: Arc::new(parts), door: Arc::default() }
+    }
+
+    /// The same gateway under another configuration: connections that wait, retries that were counted, and what is known
+    /// of tiers that stay the same. From now on, the new one says how many retries and hedges there may be, for requests
+    /// of the old one as well.
+    #[must_use]
+    pub fn configured(&self, dialer: Dialer, config: GatewayConfig) -> Self {
+        let lasting = Arc::clone(&self.parts.lasting);
+        lasting.budget.configure(config.retry);
+        lasting.hedging.configure(config.hedge);
+        lasting.places.configure(config.max_connections);
+        let escalation = if config.escalation == self.parts.config.escalation {
+            Arc::clone(&self.parts.escalation)
+        } else {
+            Arc::new(Escalation::new(config.escalation.clone()))
+        };
+        Self { parts: Arc::new(Parts { lasting, dialer, config, escalation }), door: Arc::clone(&self.door) }
+    }
+
+    /// Closes the connections to upstreams that wait: they were opened by rules that hold no more.
+    pub fn close_idle(&self) {
+        self.idle().clear();
     }
 
     /// The same gateway, as it is for clients that come in by this door.
@@ -77,12 +121,12 @@ impl Gateway {
     /// request or tunnel within [`GatewayConfig::drain`]. Returns when every session has ended. It may be called for
     /// several listeners.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Drained {
-        serve::serve(self, listener, &shutdown).await
+        Doorway::new(self.clone()).serve(listener, &shutdown, &shutdown).await
     }
 
     /// The same for clients of this machine, who come in by a Unix socket.
     pub async fn serve_unix(&self, listener: UnixListener, shutdown: CancellationToken) -> Drained {
-        serve::unix::serve(self, listener, &shutdown).await
+        Doorway::new(self.clone()).serve_unix(listener, &shutdown, &shutdown).await
     }
 
     /// Serves one client over any stream, until it leaves. `peer` is its address, for the log.
@@ -90,7 +134,7 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        session::run(self, client, peer, &CancellationToken::new()).await;
+        session::run(&Doorway::new(self.clone()), client, peer, &CancellationToken::new()).await;
     }
 
     /// The limits.
@@ -106,18 +150,26 @@ impl Gateway {
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        &self.parts.engine
+        &self.parts.lasting.engine
     }
 
     pub(crate) fn means(&self) -> Means<'_> {
-        Means { engine: &self.parts.engine, config: &self.parts.config, budget: &self.parts.budget }
+        let Parts { lasting, config, escalation, .. } = &*self.parts;
+        let Lasting { engine, budget, hedging, .. } = &**lasting;
+        Means { engine, config, budget, hedging, escalation: (**escalation).as_ref() }
     }
 
-    pub(crate) fn dialer(&self) -> &Dialer {
+    /// What dials upstreams.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
         &self.parts.dialer
     }
 
+    pub(crate) fn places(&self) -> &Places {
+        &self.parts.lasting.places
+    }
+
     pub(crate) fn idle(&self) -> &IdleConnections {
-        &self.parts.idle
+        &self.parts.lasting.idle
     }
 }

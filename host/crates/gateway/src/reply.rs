@@ -8,10 +8,23 @@ use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::Target;
 
 use crate::access::{Denied, Exceeded};
+use crate::explained::Explained;
 use crate::wanted::Mistake;
 
-/// The answer to CONNECT once the tunnel is open.
-pub(crate) const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+/// The answer to CONNECT once the tunnel is open. Who the next hop is hears only who may hear through whom it goes.
+pub(crate) fn established(pseudonym: &str, explained: Option<&Explained>) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 200 Connection established\r\nProxy-Status: {pseudonym}");
+    if let Some(explained) = explained {
+        if let Some(upstream) = explained.upstream() {
+            head.push_str(&format!("; next-hop={}", sf_string(upstream)));
+        }
+        head.push_str("\r\n");
+        head.push_str(explained.lines().trim_end());
+    }
+    head.push_str("\r\n\r\n");
+    head.into_bytes()
+}
+
 /// The answer to `Expect: 100-continue`.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -39,13 +52,15 @@ pub(crate) struct ErrorReply {
     retry_after: Option<Duration>,
     /// Whether the text is for the client alone.
     is_private: bool,
+    /// What is said of how it came about.
+    explained: Option<Explained>,
 }
 
 impl ErrorReply {
     /// The client's own mistake.
     pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
         let error = if status == 408 { "connection_read_timeout" } else { "http_request_error" };
-        Self { status, error, text: text.into(), received: None, retry_after: None, is_private: false }
+        Self { status, error, text: text.into(), received: None, retry_after: None, is_private: false, explained: None }
     }
 
     /// What a client wants cannot be understood.
@@ -88,7 +103,9 @@ impl ErrorReply {
     pub(crate) fn of(fault: &Fault, target: &str, attempts: usize) -> Self {
         let consequence = fault.consequence();
         let text = match (fault.side, fault.kind) {
-            (Side::Ours, Kind::Exhausted) => format!("no proxy is available for {target}: {}", fault.detail),
+            (Side::Ours, Kind::Exhausted | Kind::Limited) => {
+                format!("no proxy is available for {target}: {}", fault.detail)
+            }
             (Side::Ours, Kind::Timeout) => format!("{target}: {} ({} tried)", fault.detail, proxies(attempts)),
             (Side::Client, _) => fault.to_string(),
             _ => format!("{target} could not be reached through {}: {fault}", proxies(attempts)),
@@ -101,9 +118,15 @@ impl ErrorReply {
             error: consequence.proxy_status,
             text,
             received,
-            retry_after: None,
+            retry_after: fault.retry_after,
             is_private: false,
+            explained: None,
         }
+    }
+
+    /// The same, with how it came about for a client that asks.
+    pub(crate) fn explained(self, explained: Option<Explained>) -> Self {
+        Self { explained, ..self }
     }
 
     /// What happened, in one sentence, for the log.
@@ -129,6 +152,9 @@ impl ErrorReply {
             // Whole seconds, rounded up: earlier would be too early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             head.push_str(&format!("Retry-After: {}\r\n", seconds.max(1)));
+        }
+        if let Some(explained) = &self.explained {
+            head.push_str(&explained.lines());
         }
         head.push_str("Connection: close\r\n\r\n");
         if body == Body::Send {

@@ -1,16 +1,20 @@
 //! Accepting clients until told to stop, and then waiting for those that are there.
 
+pub(crate) mod places;
 pub(crate) mod unix;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
+use crate::Doorway;
+use places::Place;
 
 /// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
 const REST: Duration = Duration::from_millis(100);
@@ -26,51 +30,89 @@ pub struct Drained {
     pub cut: usize,
 }
 
-pub(crate) async fn serve(gateway: &Gateway, listener: TcpListener, stop: &CancellationToken) -> Drained {
+pub(crate) async fn serve(
+    doorway: &Doorway,
+    listener: TcpListener,
+    closed: &CancellationToken,
+    stop: &CancellationToken,
+) -> Drained {
     let mut sessions = JoinSet::new();
-    let limit = gateway.config().max_connections;
+    accept(doorway, &listener, (closed, stop), &mut sessions).await;
+    // Nobody is accepted any more: a new client finds the port closed instead of a queue that nobody serves.
+    drop(listener);
+    drain(sessions, doorway, stop).await
+}
+
+/// Accepts clients until the place is closed.
+async fn accept(
+    doorway: &Doorway,
+    listener: &TcpListener,
+    (closed, stop): (&CancellationToken, &CancellationToken),
+    sessions: &mut JoinSet<()>,
+) {
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Kept from one turn to the next, so that a client that waits for its place stays where it is.
+    let mut arriving = pin!(arrive(doorway, listener));
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = closed.cancelled() => return,
             Some(ended) = sessions.join_next() => report(&ended),
-            _ = sweep.tick() => gateway.idle().sweep(&gateway.engine().snapshot()),
-            accepted = listener.accept(), if sessions.len() < limit => match accepted {
-                Ok((client, peer)) => {
-                    // Without it, the last bytes of an answer would wait for the client's acknowledgement.
-                    if let Err(error) = client.set_nodelay(true) {
-                        tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
+            _ = sweep.tick() => {
+                let gateway = doorway.gateway();
+                gateway.idle().sweep(&gateway.engine().snapshot());
+            }
+            arrived = &mut arriving => {
+                match arrived {
+                    Ok((client, peer, place)) => {
+                        // Without it, the last bytes of an answer would wait for the client's acknowledgement.
+                        if let Err(error) = client.set_nodelay(true) {
+                            tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
+                        }
+                        let (doorway, stop) = (doorway.clone(), stop.clone());
+                        sessions.spawn(async move {
+                            doorway.session(client, Some(peer), &stop).await;
+                            drop(place);
+                        });
                     }
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
-                    sessions.spawn(async move { crate::session::run(&gateway, client, Some(peer), &stop).await });
+                    // The client gave up before it was accepted: nothing to rest for.
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a client failed");
+                        sleep(REST).await;
+                    }
                 }
-                // The client gave up before it was accepted: nothing to rest for.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a client failed");
-                    sleep(REST).await;
-                }
-            },
+                arriving.set(arrive(doorway, listener));
+            }
         }
     }
-    // Nobody is accepted any more: a new client finds the port closed instead of a queue that nobody serves.
-    drop(listener);
-    drain(sessions, gateway.config().drain).await
 }
 
-async fn drain(mut sessions: JoinSet<()>, limit: Duration) -> Drained {
+/// The next client, when there is a place for it. While one waits for that, others wait in the listener's backlog.
+async fn arrive(doorway: &Doorway, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Place)> {
+    let (client, peer) = listener.accept().await?;
+    Ok((client, peer, doorway.gateway().places().take().await))
+}
+
+/// Waits for those who are there: as long as they like, until the gateway stops.
+async fn drain(mut sessions: JoinSet<()>, doorway: &Doorway, stop: &CancellationToken) -> Drained {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = all(&mut sessions) => {}
+    }
     let before = sessions.len();
-    let all = async {
-        while let Some(ended) = sessions.join_next().await {
-            report(&ended);
-        }
-    };
-    let in_time = timeout(limit, all).await.is_ok();
+    let in_time = timeout(doorway.gateway().config().drain, all(&mut sessions)).await.is_ok();
     let cut = if in_time { 0 } else { sessions.len() };
     sessions.shutdown().await;
     Drained { ended: before - cut, cut }
+}
+
+async fn all(sessions: &mut JoinSet<()>) {
+    while let Some(ended) = sessions.join_next().await {
+        report(&ended);
+    }
 }
 
 fn report(ended: &Result<(), tokio::task::JoinError>) {

@@ -2,27 +2,30 @@
 //!
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
+mod socks;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
+use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
-use proxywhirl_net::http1::{Headers, read_request};
+use proxywhirl_net::http1::{Headers, RequestHead, read_request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
 use crate::access::{Gauge, Login, Metered, Use, User};
 use crate::forward;
-use crate::ingress::http::{Errand, read, refusal_of};
-use crate::ingress::{Dialect, socks};
+use crate::ingress::Dialect;
+use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
 use crate::tunnel::{self, Manner};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
+use crate::{Doorway, Gateway};
 
 /// How much is asked of a client at a time: nearly every head is smaller.
 const READ: usize = 4 * 1024;
@@ -47,25 +50,26 @@ pub(crate) enum Next {
 }
 
 /// Serves one client until it leaves, fails, or is told to.
-pub(crate) async fn run<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
+pub(crate) async fn run<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if !gateway.door().access.welcomes(peer.map(|peer| peer.ip())) {
-        tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
+    let gateway = doorway.gateway();
+    if !is_welcome(&gateway, peer) {
         return;
     }
-    match &gateway.door().tls {
-        None => metered(gateway, client, peer, stop).await,
+    match gateway.door().tls.clone() {
+        None => metered(doorway, gateway, client, peer, stop).await,
         // On the heap, so that a session without TLS takes no room for one with it.
-        Some(tls) => Box::pin(over_tls(gateway, tls, client, peer, stop)).await,
+        Some(tls) => Box::pin(over_tls(doorway, gateway, tls, client, peer, stop)).await,
     }
 }
 
 /// Serves a client that speaks TLS to the gateway.
 async fn over_tls<S>(
-    gateway: &Gateway,
-    tls: &TlsAcceptor,
+    doorway: &Doorway,
+    gateway: Arc<Gateway>,
+    tls: TlsAcceptor,
     client: S,
     peer: Option<SocketAddr>,
     stop: &CancellationToken,
@@ -73,7 +77,7 @@ async fn over_tls<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match timeout(gateway.config().head_timeout, tls.accept(client)).await {
-        Ok(Ok(client)) => metered(gateway, client, peer, stop).await,
+        Ok(Ok(client)) => metered(doorway, gateway, client, peer, stop).await,
         Ok(Err(error)) => {
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
         }
@@ -81,37 +85,45 @@ async fn over_tls<S>(
     }
 }
 
+/// Whether a client with this address is served.
+fn is_welcome(gateway: &Gateway, peer: Option<SocketAddr>) -> bool {
+    let is_welcome = gateway.door().access.welcomes(peer.map(|peer| peer.ip()));
+    if !is_welcome {
+        tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
+    }
+    is_welcome
+}
+
 /// Counts the client's bytes where somebody has a quota.
-async fn metered<S>(gateway: &Gateway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
-where
+async fn metered<S>(
+    doorway: &Doorway,
+    gateway: Arc<Gateway>,
+    client: S,
+    peer: Option<SocketAddr>,
+    stop: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gauge = Gauge::default();
     if gateway.door().access.is_metered() {
-        Box::pin(converse(gateway, Metered::new(client, gauge.clone()), gauge, peer, stop)).await;
+        let client = Metered::new(client, gauge.clone());
+        Box::pin(Session::new(doorway, gateway, client, (gauge, true), peer, stop).run()).await;
     } else {
-        converse(gateway, client, gauge, peer, stop).await;
+        Session::new(doorway, gateway, client, (gauge, false), peer, stop).run().await;
     }
 }
 
-async fn converse<S>(gateway: &Gateway, client: S, gauge: Gauge, peer: Option<SocketAddr>, stop: &CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = gateway.door().turns.connection();
-    let buffer = BytesMut::new();
-    let mut session = Session { gateway, client, buffer, gauge, login: None, peer, connection, stop };
-    let end = session.converse().await;
-    session.finish(end).await;
-}
-
 struct Session<'g, S> {
-    gateway: &'g Gateway,
+    doorway: &'g Doorway,
+    /// As it was when the request began that is under way.
+    gateway: Arc<Gateway>,
     client: S,
     /// What was read and not yet used.
     buffer: BytesMut,
     /// Whose bytes the client's are.
     gauge: Gauge,
+    /// Whether bytes are counted.
+    is_metered: bool,
     /// The credentials that it sent last, where they hold for what follows.
     login: Option<Box<[u8]>>,
     peer: Option<SocketAddr>,
@@ -143,9 +155,26 @@ struct Guest {
     user: Option<Arc<User>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
+impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
+    fn new(
+        doorway: &'g Doorway,
+        gateway: Arc<Gateway>,
+        client: S,
+        (gauge, is_metered): (Gauge, bool),
+        peer: Option<SocketAddr>,
+        stop: &'g CancellationToken,
+    ) -> Self {
+        let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
+        Self { doorway, gateway, client, buffer, gauge, is_metered, login: None, peer, connection, stop }
+    }
+
+    async fn run(mut self) {
+        let end = self.converse().await;
+        self.finish(end).await;
+    }
+
     async fn converse(&mut self) -> Next {
-        if !self.arrives(self.gateway.config().head_timeout).await {
+        if !self.arrives(self.gateway.config().head_timeout).await || !self.renew() {
             return Next::Close;
         }
         let asked = match self.buffer.first().map(|first| Dialect::of(*first)) {
@@ -162,6 +191,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok(tunnel) => self.tunnel(tunnel).await,
             Err(end) => end,
         }
+    }
+
+    /// Takes over what has been configured anew. False when the client is not served any more.
+    fn renew(&mut self) -> bool {
+        self.doorway.renew(&mut self.gateway);
+        is_welcome(&self.gateway, self.peer)
     }
 
     /// Waits for the first byte of what the client sends next. False when it is gone, or may stay no longer.
@@ -189,71 +224,83 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
                 self.buffer = BytesMut::new();
             }
-            if !self.arrives(self.gateway.config().idle_timeout).await {
+            if !self.arrives(self.gateway.config().idle_timeout).await || !self.renew() {
                 return Err(Next::Close);
+            }
+        }
+    }
+
+    /// Reads a request's head; where there is none, what the connection ends with.
+    async fn head(&mut self) -> Result<RequestHead, Next> {
+        let config = self.gateway.config();
+        let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
+        match timeout(config.head_timeout, reading).await {
+            Ok(Ok(Some(head))) => Ok(head),
+            Ok(Ok(None)) => Err(Next::Close),
+            Ok(Err(error)) => {
+                let refusal = refusal_of(&error, &self.buffer);
+                Err(refusal.map_or(Next::Close, |reply| self.refuse(&reply, Body::Send)))
+            }
+            Err(_) => {
+                let why =
+                    format!("the head of the request took longer than {:.0} s", config.head_timeout.as_secs_f64());
+                Err(self.refuse(&ErrorReply::refusal(408, why), Body::Send))
             }
         }
     }
 
     /// Reads a request and answers it, unless it asks for a tunnel.
     async fn request(&mut self) -> Result<Asked, Next> {
-        let config = self.gateway.config();
-        let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
-        let mut head = match timeout(config.head_timeout, reading).await {
-            Ok(Ok(Some(head))) => head,
-            Ok(Ok(None)) => return Err(Next::Close),
-            Ok(Err(error)) => {
-                let refusal = refusal_of(&error, &self.buffer);
-                return Err(refusal.map_or(Next::Close, |reply| self.refuse(&reply, Body::Send)));
-            }
-            Err(_) => {
-                let why =
-                    format!("the head of the request took longer than {:.0} s", config.head_timeout.as_secs_f64());
-                return Err(self.refuse(&ErrorReply::refusal(408, why), Body::Send));
-            }
-        };
+        let mut head = self.head().await?;
         let body = if head.method == "HEAD" { Body::Omit } else { Body::Send };
-        self.recall(&mut head.headers);
-        let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, config.limits());
+        if self.gateway.door().access.is_metered() && !self.is_metered {
+            // Since this connection began, somebody got a quota: the client's next one is counted.
+            head.headers.append("Connection", "close").ok();
+        }
+        recall(&self.gateway, &mut self.login, &mut head.headers);
+        let limits = self.gateway.config().limits();
+        let introduced = take_fields(&mut head.headers, &self.gateway.door().grammar, limits);
         let guest = match introduced {
             Ok(introduced) => self.admit(introduced).await,
             Err(mistake) => Err(ErrorReply::mistake(&mistake)),
         };
-        let errand = guest.and_then(|guest| {
-            let errand = read(head)?;
-            let target = match &errand {
-                Errand::Tunnel(target) => target,
-                Errand::Forward(request) => &request.target,
-            };
-            let place = self.place(&guest, target)?;
-            Ok((errand, guest.wanted, place))
-        });
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(reply) => {
+                self.remember(protocol_of(&head.method), &head.method, &named(&head), &reply);
+                return Err(self.refuse(&reply, body));
+            }
+        };
+        let errand = match read(head) {
+            Ok(errand) => errand,
+            Err(reply) => return Err(self.refuse(&reply, body)),
+        };
+        let (method, target) = match &errand {
+            Errand::Tunnel(target) => ("CONNECT", target),
+            Errand::Forward(request) => (request.head.method.as_str(), &request.target),
+        };
+        let place = match self.place(&guest, target) {
+            Ok(place) => place,
+            Err(reply) => {
+                self.remember(protocol_of(method), method, &target.to_string(), &reply);
+                return Err(self.refuse(&reply, body));
+            }
+        };
         match errand {
-            Err(reply) => Err(self.refuse(&reply, body)),
-            Ok((Errand::Tunnel(target), wanted, place)) => {
-                Ok(Asked::Tunnel(Box::new(Tunnel { manner: Manner::Connect, target, wanted, place })))
+            Errand::Tunnel(target) => {
+                let (manner, wanted) = (Manner::Connect, guest.wanted);
+                Ok(Asked::Tunnel(Box::new(Tunnel { manner, target, wanted, place })))
             }
-            Ok((Errand::Forward(request), wanted, _place)) => {
+            Errand::Forward(request) => {
                 let (method, target) = (request.head.method.as_str(), request.target.to_string());
-                let record = Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(wanted);
+                let record =
+                    Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(guest.wanted);
                 // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
-                let forwarded = forward::serve(self.gateway, &mut self.client, &mut self.buffer, request, record);
-                Ok(Asked::Answered(Box::pin(forwarded).await))
+                let forwarded = forward::serve(&self.gateway, &mut self.client, &mut self.buffer, request, record);
+                let next = Box::pin(forwarded).await;
+                drop(place);
+                Ok(Asked::Answered(next))
             }
-        }
-    }
-
-    /// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that
-    /// what is kept was right.
-    fn recall(&mut self, headers: &mut Headers) {
-        if self.gateway.door().access.login() == Login::Request {
-            return;
-        }
-        match (headers.get(CREDENTIALS), &self.login) {
-            (Some(said), kept) if kept.as_deref() != Some(said) => self.login = Some(said.into()),
-            // It was a field of this connection before, so that it cannot be malformed.
-            (None, Some(kept)) => drop(headers.append(CREDENTIALS, kept)),
-            (Some(_), _) | (None, None) => {}
         }
     }
 
@@ -285,20 +332,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         user.begin().map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
     }
 
-    /// Reads what a client of SOCKS says of itself.
-    async fn introduce(&self, user: &str, password: &str) -> Result<Guest, socks::Refusal> {
-        let limits = self.gateway.config().limits();
-        let introduced = self.gateway.door().grammar.introduce(user, password, limits);
-        match introduced {
-            Ok(introduced) => self.admit(introduced).await.map_err(|reply| not_allowed(&reply)),
-            Err(mistake) => Err(socks::Refusal::new(socks::code::GENERAL, ErrorReply::mistake(&mistake).text())),
-        }
-    }
-
-    /// The tunnel that a client of SOCKS asks for, if it may have it.
-    fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Box<Tunnel>, socks::Refusal> {
-        let place = self.place(&guest, &target).map_err(|reply| not_allowed(&reply))?;
-        Ok(Box::new(Tunnel { manner, target, wanted: guest.wanted, place }))
+    /// Remembers a request that is refused, for who asks why.
+    fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply) {
+        // SOCKS has no status.
+        let status = matches!(protocol, "http" | "connect").then_some(reply.status);
+        let refusal = Refusal { protocol, method, target, status, reason: reply.text() };
+        self.gateway.engine().refused(&refusal);
     }
 
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
@@ -323,93 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         }
         // A tunnel is the last thing on its connection, and may be there for long.
         self.login = None;
-        tunnel::serve(self.gateway, &mut self.client, early, manner, &target, record).await
-    }
-
-    async fn socks4(&mut self) -> Result<Box<Tunnel>, Next> {
-        let asked = match self.handshake(socks::request4).await {
-            Ok(socks::Request4 { target, manner, user }) => {
-                let guest = self.introduce(&user, "").await;
-                guest.and_then(|guest| self.tunnel_for(guest, manner, target)).map_err(Some)
-            }
-            Err(refusal) => Err(refusal),
-        };
-        asked.map_err(|refusal| self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()))
-    }
-
-    async fn socks5(&mut self) -> Result<Box<Tunnel>, Next> {
-        let method = match self.handshake(|bytes| Ok(socks::greeting(bytes))).await {
-            Ok(method) => method,
-            Err(refusal) => return Err(self.refuse_socks(refusal, |code| socks::reply5(code).to_vec())),
-        };
-        let Some(method) = method else { return Err(Next::Last(socks::METHODS_REFUSED.to_vec())) };
-        let anonymous = match method {
-            socks::Method::Password => None,
-            socks::Method::None => match self.introduce("", "").await {
-                Ok(guest) => Some(guest),
-                Err(refusal) => return Err(self.refuse_socks(Some(refusal), |_| socks::METHODS_REFUSED.to_vec())),
-            },
-        };
-        if !self.say(&method.accepted()).await {
-            return Err(Next::Close);
-        }
-        let guest = match anonymous {
-            Some(guest) => guest,
-            None => self.introduction().await?,
-        };
-        let asked = match self.handshake(socks::request5).await {
-            Ok(target) => self.tunnel_for(guest, Manner::Socks5, target).map_err(Some),
-            Err(refusal) => Err(refusal),
-        };
-        asked.map_err(|refusal| self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()))
-    }
-
-    /// Reads user name and password of SOCKS 5, of which the name says what the client wants.
-    async fn introduction(&mut self) -> Result<Guest, Next> {
-        let refused = |_| socks::PASSWORD_REFUSED.to_vec();
-        let (user, password) = match self.handshake(socks::password).await {
-            Ok(both) => both,
-            Err(refusal) => return Err(self.refuse_socks(refusal, refused)),
-        };
-        let guest = match self.introduce(&user, &password).await {
-            Ok(guest) => guest,
-            Err(refusal) => return Err(self.refuse_socks(Some(refusal), refused)),
-        };
-        if self.say(&socks::PASSWORD_ACCEPTED).await { Ok(guest) } else { Err(Next::Close) }
-    }
-
-    /// False when the client is gone.
-    async fn say(&mut self, bytes: &[u8]) -> bool {
-        self.client.write_all(bytes).await.is_ok() && self.client.flush().await.is_ok()
-    }
-
-    /// Reads one message of SOCKS. No refusal says that the client is gone, or too slow.
-    async fn handshake<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, socks::Refusal>,
-    ) -> Result<T, Option<socks::Refusal>> {
-        let limit = self.gateway.config().head_timeout;
-        let reading = async {
-            loop {
-                if let Some((message, length)) = parse(&self.buffer).map_err(Some)? {
-                    self.buffer.advance(length);
-                    return Ok(message);
-                }
-                self.buffer.reserve(socks::MAX_MESSAGE);
-                let read = self.client.read_buf(&mut self.buffer).await;
-                if !matches!(read, Ok(1..)) || self.buffer.len() > socks::MAX_MESSAGE + READ {
-                    return Err(None);
-                }
-            }
-        };
-        timeout(limit, reading).await.unwrap_or(Err(None))
-    }
-
-    fn refuse_socks(&self, refusal: Option<socks::Refusal>, reply: impl Fn(u8) -> Vec<u8>) -> Next {
-        let Some(socks::Refusal { code, why }) = refusal else { return Next::Close };
-        let peer = self.peer.map(tracing::field::display);
-        tracing::debug!(client.addr = peer, reply = code, reason = why.as_str(), "request refused");
-        Next::Last(reply(code))
+        tunnel::serve(&self.gateway, &mut self.client, early, manner, &target, record).await
     }
 
     /// Ends the connection so that the client can read what was said last: closing while it is still sending would reset
@@ -443,7 +396,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 }
 
-/// A refusal in SOCKS, which has one code for all that a rule forbids.
-fn not_allowed(reply: &ErrorReply) -> socks::Refusal {
-    socks::Refusal::new(socks::code::NOT_ALLOWED, reply.text())
+/// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that what
+/// is kept was right.
+fn recall(gateway: &Gateway, login: &mut Option<Box<[u8]>>, headers: &mut Headers) {
+    if gateway.door().access.login() == Login::Request {
+        return;
+    }
+    match (headers.get(CREDENTIALS), &*login) {
+        (Some(said), kept) if kept.as_deref() != Some(said) => *login = Some(said.into()),
+        // It was a field of this connection before, so that it cannot be malformed.
+        (None, Some(kept)) => drop(headers.append(CREDENTIALS, kept)),
+        (Some(_), _) | (None, None) => {}
+    }
+}
+
+/// By what a client asks with this method.
+fn protocol_of(method: &str) -> &'static str {
+    if method == "CONNECT" { Manner::Connect.as_str() } else { "http" }
 }

@@ -7,25 +7,30 @@
 mod flight;
 mod opening;
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{End, relay as relay_both};
-use proxywhirl_net::{Stream, Target, fault};
+use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::Gateway;
 use crate::bans::TunnelEnd;
+use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::ingress::socks;
 use crate::record::{self, Record};
-use crate::reply::{Body, ESTABLISHED, ErrorReply};
+use crate::reply::{Body, ErrorReply, established};
 use crate::session::Next;
 use crate::stall::Stalling;
 use opening::{Again, Answered, First, Limits, Spoken, Words};
+
+/// How long the client of a probe may be silent, until that its tunnel was opened is all that is known of the upstream.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// How the client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,19 +52,21 @@ impl Manner {
     }
 
     /// The answer to a client whose tunnel is open.
-    fn granted(self) -> Vec<u8> {
+    fn granted(self, pseudonym: &str, explained: Option<&Explained>) -> Vec<u8> {
         match self {
-            Self::Connect => ESTABLISHED.to_vec(),
+            Self::Connect => established(pseudonym, explained),
             Self::Socks4 | Self::Socks4a => socks::reply4(true).to_vec(),
             Self::Socks5 => socks::reply5(socks::code::SUCCEEDED).to_vec(),
         }
     }
 
     /// The answer to a client that gets none, and its status.
-    fn refused(self, fault: &Fault, target: &str, attempts: usize, pseudonym: &str) -> (Vec<u8>, Option<u16>) {
+    fn refused(self, fault: &Fault, gateway: &Gateway, failover: &Failover<'_>) -> (Vec<u8>, Option<u16>) {
         match self {
             Self::Connect => {
-                let reply = ErrorReply::of(fault, target, attempts);
+                let explained = failover.explained(None);
+                let pseudonym = gateway.config().pseudonym;
+                let reply = ErrorReply::of(fault, failover.target(), failover.attempts()).explained(explained);
                 (reply.to_bytes(pseudonym, Body::Send), Some(reply.status))
             }
             Self::Socks4 | Self::Socks4a => (socks::reply4(false).to_vec(), None),
@@ -88,8 +95,7 @@ where
     // On the heap, because the tunnel that follows may live for days and needs none of it.
     let Opened { attempts, outcome } = Box::pin(open(gateway, client, early, manner, target, &record)).await;
     let (upstream, relayed) = match outcome {
-        Outcome::Refused(fault) => {
-            let (reply, status) = manner.refused(&fault, &record.target, attempts, gateway.config().pseudonym);
+        Outcome::Refused(fault, reply, status) => {
             record.close(&record::End { status, attempts, upstream: None, fault: Some(&fault) });
             return Next::Last(reply);
         }
@@ -116,8 +122,8 @@ struct Opened {
 }
 
 enum Outcome {
-    /// No upstream has opened one, and the client has not been answered.
-    Refused(Fault),
+    /// No upstream has opened one: what the client is answered, and with which status.
+    Refused(Fault, Vec<u8>, Option<u16>),
     /// It was answered, and then no origin was.
     Broken(Fault),
     Begun(Box<Begun>),
@@ -135,17 +141,29 @@ async fn open<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut failover = Failover::new(gateway.means(), record.request, &record.target, record.wanted.clone());
-    let dial = |endpoint: Arc<Endpoint>| async move { gateway.dialer().tunnel(&endpoint, target).await };
+    let request = record.request;
+    let mut failover = Failover::new(gateway.means(), request, &record.target, record.wanted.clone());
+    let dial = |endpoint: Arc<Endpoint>| async move { through(gateway, request, &endpoint, target).await };
     // On the heap again: a client may be silent from the start, and then it is this that lasts.
-    let outcome = match Box::pin(failover.run(Repeat::AfterFault, dial)).await {
+    let outcome = match Box::pin(failover.run(Repeat::Dial, dial)).await {
         Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, Box::new(won)).await {
             Ok(begun) => Outcome::Begun(Box::new(begun)),
             Err(fault) => Outcome::Broken(fault),
         },
-        Err(fault) => Outcome::Refused(fault),
+        Err(fault) => {
+            let (reply, status) = manner.refused(&fault, gateway, &failover);
+            Outcome::Refused(fault, reply, status)
+        }
     };
     Opened { attempts: failover.attempts(), outcome }
+}
+
+/// Opens a tunnel through one upstream, and has it told how long that took.
+async fn through(gateway: &Gateway, request: u64, endpoint: &Arc<Endpoint>, target: &Target) -> Result<Stream, Fault> {
+    let opening = async { gateway.tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
+    let (opened, stages) = stages::measured(opening).await;
+    gateway.engine().measured(request, endpoint, stages);
+    opened
 }
 
 /// A tunnel in which nothing can be made good any more.
@@ -172,7 +190,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Won { mut trial, latency, answer: stream } = *won;
-    let granted = say(client, &manner.granted()).await;
+    let explained = failover.explained(Some(trial.endpoint()));
+    let granted = say(client, &manner.granted(gateway.config().pseudonym, explained.as_ref())).await;
     if granted.is_err() {
         failover.succeed(&mut trial, latency);
     }
@@ -187,7 +206,9 @@ where
         alerts: case.retries_alerts(),
     };
     let granted = Instant::now();
-    let begun = match opening::first(client, stream, early, limits).await {
+    // On the heap: it would be there twice, as what is handed on and as what is waited for.
+    let opening = Box::pin(opening::first(client, stream, early, limits));
+    let begun = match settled(failover, (&mut trial, latency), opening).await {
         First::Clear(spoken) => {
             if let Some(end @ TunnelEnd::Alert) = opening::end_of(&spoken.said) {
                 case.judge_tunnel(&upstream, end);
@@ -218,6 +239,22 @@ where
         say(client, &spoken.said).await?;
     }
     Ok(begun)
+}
+
+/// Waits for the first words in a tunnel. A client that says nothing may go on for as long as it likes, but its upstream,
+/// which has opened the tunnel, is not kept on probation by it.
+async fn settled(
+    failover: &Failover<'_>,
+    (trial, latency): (&mut Trial, Duration),
+    mut opening: Pin<Box<impl Future<Output = First>>>,
+) -> First {
+    if trial.is_probe() {
+        match timeout(PROBE, &mut opening).await {
+            Ok(first) => return first,
+            Err(_) => failover.succeed(trial, latency),
+        }
+    }
+    opening.await
 }
 
 /// Sends a hello through other upstreams until one is answered. If none is, the client gets the words that one of them

@@ -37,8 +37,12 @@ pub struct Wanted {
     pub filter: Option<Arc<Filter>>,
     /// Through how many members it is tried at the most; none for as many as the gateway allows.
     pub attempts: Option<u32>,
+    /// Whether another member is asked when one is slow; none for what the gateway does anyway.
+    pub hedge: Option<bool>,
     /// How long it may take until the head of the answer; none for as long as the gateway allows.
     pub deadline: Option<Duration>,
+    /// Whether the answer says through whom it came; none for what the gateway says.
+    pub explain: Option<bool>,
 }
 
 /// The most that a client may ask for.
@@ -109,7 +113,9 @@ impl Wanted {
             stick: Stick { lifetime, idle, strict: strict.or(door.stick.strict), renew: renew || door.stick.renew },
             filter,
             attempts: self.attempts.or(door.attempts),
+            hedge: self.hedge.or(door.hedge),
             deadline: self.deadline.or(door.deadline),
+            explain: self.explain.or(door.explain),
         })
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use proxywhirl_core::address;
-use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -45,12 +45,7 @@ pub(crate) async fn addresses(
     public_only: bool,
     deadline: Instant,
 ) -> Result<Vec<SocketAddr>, Fault> {
-    let addresses = within(deadline, Side::Upstream, Stage::Resolve, async {
-        resolver.resolve(&upstream.host, upstream.port).await.map_err(|error| {
-            Fault::new(Side::Upstream, Stage::Resolve, Kind::NotFound, format!("{}: {error}", upstream.host))
-        })
-    })
-    .await?;
+    let addresses = lookup(resolver, Side::Upstream, &upstream.host, upstream.port, deadline).await?;
     let private = |address: &SocketAddr| address::private_ip(address.ip());
     match addresses.iter().find_map(private).filter(|_| public_only) {
         Some(class) => {
@@ -59,6 +54,23 @@ pub(crate) async fn addresses(
         }
         None => Ok(addresses),
     }
+}
+
+/// The addresses of an upstream, or of an origin.
+pub(crate) async fn lookup(
+    resolver: &Resolver,
+    side: Side,
+    host: &Host,
+    port: u16,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, Fault> {
+    within(deadline, side, Stage::Resolve, async {
+        resolver
+            .resolve(host, port)
+            .await
+            .map_err(|error| Fault::new(side, Stage::Resolve, Kind::NotFound, format!("{host}: {error}")))
+    })
+    .await
 }
 
 /// Connects to the first of some addresses that answers.

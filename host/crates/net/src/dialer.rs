@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Scheme, Side, Stage};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -15,7 +16,7 @@ use crate::resolve::Resolver;
 use crate::stream::Stream;
 use crate::target::Target;
 use crate::tls::{self, TlsConfig, TlsError};
-use crate::{connect, socks4, socks5};
+use crate::{chain, connect, socks4, socks5, stages};
 
 /// The longest connect timeout; a longer one is cut to it.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -44,8 +45,28 @@ pub struct Dialer {
 }
 
 struct Shared {
-    tls: TlsConnector,
+    /// Replaced when others are trusted.
+    tls: ArcSwap<TlsConnector>,
     resolver: Resolver,
+}
+
+/// Whom to trust in TLS to upstreams, ready to be put in force.
+pub struct Trust(TlsConnector);
+
+impl Trust {
+    /// Reads what a configuration trusts.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the additional certificate authorities cannot be used.
+    pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+        tls::connector(config).map(Self)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
 }
 
 /// A connection for one HTTP request, and how the request has to be written on it.
@@ -107,10 +128,18 @@ impl Dialer {
     /// [`TlsError`] when the additional certificate authorities cannot be used.
     pub fn new(config: DialerConfig) -> Result<Self, TlsError> {
         Ok(Self {
-            shared: Arc::new(Shared { tls: tls::connector(&config.tls)?, resolver: Resolver::new() }),
+            shared: Arc::new(Shared {
+                tls: ArcSwap::from_pointee(tls::connector(&config.tls)?),
+                resolver: Resolver::new(),
+            }),
             connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
             public_only: false,
         })
+    }
+
+    /// Trusts others from now on; so do all that were made from this one.
+    pub fn trust(&self, trust: Trust) {
+        self.shared.tls.store(Arc::new(trust.0));
     }
 
     /// The same that refuses upstreams whose address is not of the public internet, once their name is resolved: for
@@ -126,15 +155,16 @@ impl Dialer {
         Self { connect_timeout: connect_timeout.min(MAX_CONNECT_TIMEOUT), ..self.clone() }
     }
 
-    /// The addresses of an upstream.
+    /// The addresses of an upstream, or of the first hop of a chain: those of the others are known to the hops before.
     ///
     /// # Errors
     /// The fault, when its name has none, or one that it may not have.
     pub async fn resolve(&self, upstream: &Endpoint) -> Result<Vec<SocketAddr>, Fault> {
-        dial::addresses(&self.shared.resolver, upstream, self.public_only, self.deadline()).await
+        dial::addresses(&self.shared.resolver, upstream.first_hop(), self.public_only, self.deadline()).await
     }
 
-    /// Connects to an upstream: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of it then.
+    /// Connects to an upstream, through the hops before it: TCP, and TLS when it is an HTTPS proxy. Nothing has been asked of
+    /// it then.
     ///
     /// # Errors
     /// The fault of the stage that failed, or in which the deadline passed.
@@ -153,22 +183,9 @@ impl Dialer {
             // What cannot be asked for needs no connection.
             socks4::encode_request(&target, None)?;
         }
-        let mut stream = self.open(upstream, deadline).await?;
+        let stream = self.open(upstream, deadline).await?;
         dial::keep_alive(stream.tcp());
-        let credentials = upstream.credentials.as_ref();
-        match upstream.scheme {
-            Scheme::Http | Scheme::Https => {
-                let prefix = connect::handshake(&mut stream, &target, credentials, deadline).await?;
-                stream = stream.with_prefix(prefix);
-            }
-            Scheme::Socks4 | Scheme::Socks4a => {
-                socks4::handshake(&mut stream, &target, credentials, deadline).await?;
-            }
-            Scheme::Socks5 | Scheme::Socks5h => {
-                socks5::handshake(&mut stream, &target, credentials, deadline).await?;
-            }
-        }
-        Ok(stream)
+        self.ask(stream, upstream, &target, deadline).await.map_err(|fault| chain::name_last(upstream, fault))
     }
 
     /// Connects for a plain HTTP request to a target: to an HTTP proxy, which takes it in absolute form, or through
@@ -185,23 +202,90 @@ impl Dialer {
         Ok(Forward { stream, form })
     }
 
+    /// Connects to a target without any upstream. All its addresses must be permitted; nothing is dialled that was not.
+    ///
+    /// # Errors
+    /// The origin's fault, which may be that it has an address that is not permitted.
+    pub async fn straight(
+        &self,
+        target: &Target,
+        permits: impl Fn(IpAddr) -> Result<(), String>,
+    ) -> Result<Stream, Fault> {
+        let deadline = self.deadline();
+        let addresses = dial::lookup(&self.shared.resolver, Side::Origin, &target.host, target.port, deadline).await?;
+        let denied = |why: String| Fault::new(Side::Origin, Stage::Resolve, Kind::Denied, why);
+        addresses.iter().try_for_each(|address| permits(address.ip().to_canonical())).map_err(denied)?;
+        match dial::tcp(addresses, deadline).await {
+            Ok(tcp) => {
+                dial::keep_alive(&tcp);
+                Ok(Stream::Tcp(tcp))
+            }
+            Err(fault) if fault.side == Side::Upstream => Err(Fault { side: Side::Origin, ..fault }),
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.connect_timeout
     }
 
     async fn open(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
+        match upstream.via {
+            None => self.dial(upstream, deadline).await,
+            // In a box, so that who is dialled straight takes no room for it.
+            Some(_) => Box::pin(self.open_chain(upstream, deadline)).await,
+        }
+    }
+
+    /// Asks an upstream that is connected for a tunnel.
+    pub(crate) async fn ask(
+        &self,
+        mut stream: Stream,
+        upstream: &Endpoint,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Stream, Fault> {
+        let credentials = upstream.credentials.as_ref();
+        match upstream.scheme {
+            Scheme::Http | Scheme::Https => {
+                let prefix = connect::handshake(&mut stream, target, credentials, deadline).await?;
+                return Ok(stream.with_prefix(prefix));
+            }
+            Scheme::Socks4 | Scheme::Socks4a => socks4::handshake(&mut stream, target, credentials, deadline).await?,
+            Scheme::Socks5 | Scheme::Socks5h => socks5::handshake(&mut stream, target, credentials, deadline).await?,
+        }
+        Ok(stream)
+    }
+
+    /// Connects to an upstream without another one between.
+    pub(crate) async fn dial(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
         let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
         let tcp = dial::tcp(addresses, deadline).await?;
+        stages::dialled();
         if upstream.scheme != Scheme::Https {
             return Ok(Stream::Tcp(tcp));
         }
-        let handshake = tls::handshake(&self.shared.tls, upstream, tcp);
+        let tls = self.shared.tls.load_full();
+        let handshake = tls::handshake(&tls, upstream, tcp);
         let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
         Ok(Stream::Tls(Box::new(stream)))
     }
 
+    /// TLS with an upstream, over what others relay.
+    pub(crate) async fn secure(&self, upstream: &Endpoint, below: Stream, deadline: Instant) -> Result<Stream, Fault> {
+        let connector = self.shared.tls.load_full();
+        let handshake = tls::handshake(&connector, upstream, below);
+        let stream = within(deadline, Side::Upstream, Stage::Tls, handshake).await?;
+        Ok(Stream::TlsInside(Box::new(stream)))
+    }
+
+    /// Whether addresses that are not of the public internet are refused.
+    pub(crate) const fn is_public_only(&self) -> bool {
+        self.public_only
+    }
+
     /// The target as this protocol names it: SOCKS 4 and 5 get addresses, the others names.
-    async fn resolved<'a>(
+    pub(crate) async fn resolved<'a>(
         &self,
         scheme: Scheme,
         target: &'a Target,
@@ -214,12 +298,7 @@ impl Dialer {
         if !by_us {
             return Ok(Cow::Borrowed(target));
         }
-        let addresses = within(deadline, Side::Origin, Stage::Resolve, async {
-            self.shared.resolver.resolve(&target.host, target.port).await.map_err(|error| {
-                Fault::new(Side::Origin, Stage::Resolve, Kind::NotFound, format!("{}: {error}", target.host))
-            })
-        })
-        .await?;
+        let addresses = dial::lookup(&self.shared.resolver, Side::Origin, &target.host, target.port, deadline).await?;
         // Few proxies reach IPv6, and SOCKS 4 cannot name it.
         let address = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
         match address {

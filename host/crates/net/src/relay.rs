@@ -362,7 +362,7 @@ fn plain<S: 'static>(stream: &S) -> Option<&TcpStream> {
     let stream: &dyn Any = stream;
     match stream.downcast_ref::<Stream>() {
         Some(Stream::Tcp(tcp)) => Some(tcp),
-        Some(Stream::Tls(_) | Stream::Prefixed(_)) => None,
+        Some(Stream::Tls(_) | Stream::TlsInside(_) | Stream::Prefixed(_)) => None,
         None => stream.downcast_ref::<TcpStream>(),
     }
 }

@@ -52,7 +52,7 @@ impl Resolver {
             Host::V4(addr) => return Ok(vec![(*addr, port).into()]),
             Host::V6 { addr, zone: None } => return Ok(vec![(*addr, port).into()]),
             Host::V6 { addr, zone: Some(zone) } => {
-                if let Ok(scope) = zone.parse() {
+                if let Ok(scope) = zone.as_str().parse() {
                     return Ok(vec![std::net::SocketAddrV6::new(*addr, port, 0, scope).into()]);
                 }
                 // The system knows the numbers of the interfaces.

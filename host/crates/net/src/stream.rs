@@ -16,6 +16,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS with a hop of a chain, over what the hops before it relay.
+    TlsInside(Box<TlsStream<Stream>>),
     /// A connection of which some bytes were read together with the end of the handshake.
     Prefixed(Box<Prefixed>),
 }
@@ -40,6 +42,7 @@ impl Stream {
         match self {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::TlsInside(tls) => tls.get_ref().0.tcp(),
             Self::Prefixed(prefixed) => prefixed.stream.tcp(),
         }
     }
@@ -61,6 +64,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, out),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, out),
+            Self::TlsInside(stream) => Pin::new(stream).poll_read(cx, out),
             Self::Prefixed(stream) => Pin::new(&mut **stream).poll_read(cx, out),
         }
     }
@@ -71,6 +75,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::TlsInside(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Prefixed(stream) => Pin::new(&mut stream.stream).poll_write(cx, bytes),
         }
     }
@@ -83,6 +88,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::TlsInside(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Prefixed(stream) => Pin::new(&mut stream.stream).poll_write_vectored(cx, parts),
         }
     }
@@ -91,6 +97,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::TlsInside(stream) => stream.is_write_vectored(),
             Self::Prefixed(stream) => stream.stream.is_write_vectored(),
         }
     }
@@ -99,6 +106,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsInside(stream) => Pin::new(stream).poll_flush(cx),
             Self::Prefixed(stream) => Pin::new(&mut stream.stream).poll_flush(cx),
         }
     }
@@ -107,6 +115,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsInside(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Prefixed(stream) => Pin::new(&mut stream.stream).poll_shutdown(cx),
         }
     }

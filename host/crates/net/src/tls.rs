@@ -13,7 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -134,12 +134,12 @@ pub(crate) fn connector(config: &TlsConfig) -> Result<TlsConnector, TlsError> {
 }
 
 /// The TLS handshake with an upstream.
-pub(crate) async fn handshake(
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     connector: &TlsConnector,
     upstream: &Endpoint,
-    tcp: TcpStream,
-) -> Result<TlsStream<TcpStream>, Fault> {
-    connector.connect(server_name(&upstream.host)?, tcp).await.map_err(|error| refused(upstream, &error))
+    below: S,
+) -> Result<TlsStream<S>, Fault> {
+    connector.connect(server_name(&upstream.host)?, below).await.map_err(|error| refused(upstream, &error))
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, Fault> {

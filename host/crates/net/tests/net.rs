@@ -109,6 +109,78 @@ async fn every_protocol_carries_a_tunnel_with_and_without_credentials() {
 }
 
 #[tokio::test]
+async fn chains_of_any_protocols_carry_tunnels_and_plain_requests() {
+    let loopback = Loopback::start().await;
+    let dialer = loopback.dialer(PATIENCE);
+    for first in Protocol::ALL {
+        for last in Protocol::ALL {
+            let hops = [first, Protocol::Https, last]
+                .map(|protocol| loopback.upstream(protocol, |options| options.credentials("us er", "p:@")));
+            let hops = futures_util::future::join_all(hops).await;
+            let chain = hops.iter().map(Upstream::url).collect::<Vec<_>>().join(" -> ");
+            let chain: Endpoint = chain.parse().unwrap();
+            let mut stream = dialer.tunnel(&chain, &loopback.origin_address()).await.unwrap();
+            let (status, body) = through_tunnel(&mut stream, "/bytes/100000").await;
+            assert_eq!((status, body.len()), (200, 100_000), "{chain}");
+            for (hop, next) in [(0, hops[1].addr()), (1, hops[2].addr()), (2, loopback.origin.http_addr())] {
+                assert_eq!(hops[hop].seen(), [format!("CONNECT {next}")], "{chain}");
+            }
+            let mut forward = dialer.forward(&chain, &loopback.origin_address()).await.unwrap();
+            let (target, authorization) = match forward.form {
+                RequestForm::Absolute { proxy_authorization } => (loopback.origin.http_url("/ip"), proxy_authorization),
+                RequestForm::Origin => ("/ip".to_owned(), None),
+            };
+            assert_eq!(get(&mut forward.stream, target, authorization, &mut Vec::new()).await.status, 200, "{chain}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_fault_of_a_chain_names_the_hop_and_is_no_fault_of_the_origin() {
+    let loopback = Loopback::start().await;
+    let dialer = loopback.dialer(PATIENCE);
+    let healthy = loopback.upstream(Protocol::Http, |options| options).await;
+    let refusing =
+        loopback.upstream(Protocol::Socks5h, |options| options.behaviour(Behaviour::RefuseConnect(503))).await;
+    let named = |number: usize, hop: &Upstream| format!("hop {number} of 2, {}: ", hop.url());
+    let dial =
+        async |chain: String| dialer.tunnel(&chain.parse().unwrap(), &loopback.origin_address()).await.unwrap_err();
+
+    let fault = dial(format!("{} -> {}", refusing.url(), healthy.url())).await;
+    assert_eq!((fault.side, fault.stage), (Side::Upstream, Stage::Connect));
+    assert!(fault.detail.starts_with(&named(1, &refusing)), "{fault}");
+
+    let fault = dial(format!("{} -> {}", healthy.url(), refusing.url())).await;
+    assert_eq!((fault.side, fault.stage), (Side::Origin, Stage::Handshake));
+    assert!(fault.detail.starts_with(&named(2, &refusing)), "{fault}");
+
+    let fault = dial(format!("{} -> http://127.0.0.1:1", healthy.url())).await;
+    assert_eq!((fault.side, fault.stage, fault.kind), (Side::Upstream, Stage::Connect, Kind::Denied));
+    assert!(fault.detail.starts_with(&named(1, &healthy)), "{fault}");
+
+    let fault = dial(format!("http://u:hunter2@127.0.0.1:1 -> {}", healthy.url())).await;
+    assert_eq!((fault.stage, fault.kind), (Stage::Connect, Kind::Refused));
+    assert!(fault.detail.starts_with("hop 1 of 2, http://u:***@127.0.0.1:1: "), "{fault}");
+
+    // It speaks no TLS.
+    let fault = dial(format!("{} -> {}", healthy.url(), healthy.url().replace("http", "https"))).await;
+    assert_eq!((fault.side, fault.stage), (Side::Upstream, Stage::Tls));
+    assert!(fault.detail.starts_with("hop 2 of 2, https://"), "{fault}");
+}
+
+#[tokio::test]
+async fn no_hop_of_a_stranger_s_chain_is_private() {
+    let loopback = Loopback::start().await;
+    let (first, last) =
+        (loopback.upstream(Protocol::Socks5h, |it| it).await, loopback.upstream(Protocol::Http, |it| it).await);
+    let chain: Endpoint = format!("{} -> {}", first.url(), last.url()).parse().unwrap();
+    let strict = loopback.dialer(PATIENCE).public_only();
+    let fault = strict.tunnel(&chain, &loopback.origin_address()).await.unwrap_err();
+    assert_eq!((fault.stage, fault.kind), (Stage::Resolve, Kind::Denied));
+    assert!(first.seen().is_empty() && last.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_plain_request_goes_to_http_proxies_in_absolute_form_and_through_others_in_origin_form() {
     let loopback = Loopback::start().await;
     let dialer = loopback.dialer(PATIENCE);
@@ -223,6 +295,7 @@ fn expected(protocol: Protocol, behaviour: Behaviour) -> Expected {
         Behaviour::Dead => upstream(Stage::Connect, Kind::Refused, None),
         Behaviour::Healthy
         | Behaviour::Slow(_)
+        | Behaviour::Sluggish { .. }
         | Behaviour::CloseAfterConnect
         | Behaviour::StallAfterConnect
         | Behaviour::GarbageAfterConnect

@@ -64,7 +64,8 @@ fn every_field_comes_back(store: &mut dyn Store) {
     bare.country = None;
     bare.anonymity = Anonymity::Unknown;
     bare.statistics = Statistics::default();
-    let members = vec![full, bare, member("https://1.2.3.4:65535")];
+    let chain = member("socks5://u:p@a.example:1080 -> https://v:q@b.example:443 -> http://1.2.3.4:8080");
+    let members = vec![full, bare, member("https://1.2.3.4:65535"), chain];
     store.save(&Changes { upserts: members.clone(), ..Changes::default() }).unwrap();
     assert_eq!(store.load().unwrap(), members);
 }
@@ -87,11 +88,15 @@ fn the_key_is_all_but_the_password(store: &mut dyn Store) {
         "http://b:x@1.1.1.1:1",
         "http://a:x@1.1.1.1:2",
         "socks5://a:x@1.1.1.1:1",
+        "socks5://a:x@2.2.2.2:2 -> http://1.1.1.1:1",
+        "socks5://b:x@2.2.2.2:2 -> http://1.1.1.1:1",
     ];
     store.save(&upserts(&different)).unwrap();
     assert_eq!(urls(store), different);
     store.save(&upserts(&["http://a:new@1.1.1.1:1"])).unwrap();
     assert_eq!(urls(store).get(2).unwrap(), "http://a:new@1.1.1.1:1");
+    store.save(&upserts(&["socks5://a:new@2.2.2.2:2 -> http://1.1.1.1:1"])).unwrap();
+    assert_eq!(urls(store).get(6).unwrap(), "socks5://a:new@2.2.2.2:2 -> http://1.1.1.1:1");
     assert_eq!(urls(store).len(), different.len());
     let removed = vec![different.get(1).unwrap().parse::<Endpoint>().unwrap().key()];
     store.save(&Changes { removed, ..Changes::default() }).unwrap();

@@ -19,7 +19,7 @@ pub(crate) fn endpoint(number: u32) -> Endpoint {
         _ => Scheme::Socks4a,
     };
     let host = Host::V4(Ipv4Addr::from(0x0a00_0001 + (number & 0x00ff_ffff)));
-    Endpoint { scheme, host, port: 8080, credentials: None }
+    Endpoint { scheme, host, port: 8080, credentials: None, via: None }
 }
 
 /// The key of a number's member.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use proxywhirl_gateway::Turns;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,13 +15,12 @@ use crate::exit::{Exit, Failure};
 use crate::live::{self, About, Live, Reader, Watched};
 use crate::logging::Logging;
 use crate::telemetry;
-use crate::wiring::listeners::{Entrance, places};
+use crate::wiring::listeners::Entrances;
 use crate::wiring::{self, Service};
 
 /// What has to be there before the plugins are loaded.
 pub(super) struct Prepared {
-    about: (String, Option<PathBuf>),
-    turns: Vec<(String, String, Arc<Turns>)>,
+    config: Option<PathBuf>,
     claim: Option<Claim>,
     watched: Option<Watched>,
     metrics: PrometheusHandle,
@@ -42,7 +40,7 @@ pub(super) struct Operating {
 
 impl Prepared {
     /// Takes the control socket, begins to keep metrics, and looks what there is to be watched.
-    pub(super) fn new(settings: &Settings, config: Option<PathBuf>, entrances: &[Entrance]) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, config: Option<PathBuf>) -> Result<Self, Failure> {
         let claim = match place::claim(&settings.control) {
             Ok(claim) => claim,
             // Nobody asked for it: a gateway that cannot be commanded still serves.
@@ -59,24 +57,21 @@ impl Prepared {
             let directory = settings.plugins.directory.as_deref();
             Watched::from_now(config.as_deref(), directory)
         });
-        let turns = entrances.iter().map(|entrance| (entrance.name.clone(), entrance.place.clone(), entrance.turns()));
-        let (turns, about) = (turns.collect(), (places(entrances), config));
-        Ok(Self { about, turns, claim, watched, metrics: telemetry::start()? })
+        Ok(Self { config, claim, watched, metrics: telemetry::start()? })
     }
 
     /// Starts what runs beside serving.
     pub(super) fn start(
         self,
-        service: Service,
+        (service, entrances): (Service, Arc<Entrances>),
         settings: Settings,
         reader: Reader,
         logging: &Logging,
     ) -> Result<Operating, Failure> {
         let event_log = settings.events.as_ref().map(|events| EventLog::start(events, service.engine())).transpose()?;
-        let (listen, config) = self.about;
         let metrics = self.metrics.clone();
-        let about = About { listen, config, lines: logging.plugin_lines.clone(), metrics, turns: self.turns };
-        let live = Live::new(service, settings, reader, about);
+        let about = About { config: self.config, lines: logging.plugin_lines.clone(), metrics };
+        let live = Live::new((service, entrances), settings, reader, about);
         let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         wiring::stop_on_signal(shutdown.clone());

@@ -14,7 +14,7 @@ usage: proxywhirl-world upstream --protocol http|https|socks4|socks4a|socks5|soc
            [--anonymity elite|marked|anonymous|transparent]
        proxywhirl-world origin [--port N] [--tls-port N] [--ca-out FILE]
 
-B is healthy, slow:500ms, flaky:3, refuse-connect:503, answer-status:503, close-after-head, silent, close-after-connect,
+B is healthy, slow:500ms, sluggish:10:500ms, flaky:3, refuse-connect:503, answer-status:503, close-after-head, silent, close-after-connect,
 stall-after-connect, garbage-after-connect, resign-tls, garbage-reply, always-ok, header-bomb or dead.
 Runs until standard input ends or Ctrl-C, then prints its counters as JSON.
 Exit codes: 0 done, 1 could not run, 2 wrong usage.

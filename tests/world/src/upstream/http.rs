@@ -49,7 +49,7 @@ pub(super) async fn serve<S: Stream>(mut wire: Wire<S>, session: &Session) {
             };
             return tunnel::serve(wire, session, &target, behaviour, words).await;
         }
-        behaviour.pause().await;
+        behaviour.pause(session.number).await;
         match forward(&mut wire, &request, &mut onward, session).await {
             Ok(Next::Keep) => {}
             Ok(Next::Close) => return wire.close_gently().await,

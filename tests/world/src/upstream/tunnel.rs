@@ -31,7 +31,7 @@ pub(super) async fn serve<S: Stream>(
     behaviour: Behaviour,
     words: impl Fn(Said) -> Vec<u8>,
 ) {
-    behaviour.pause().await;
+    behaviour.pause(session.number).await;
     let said = match behaviour.tunnel() {
         Tunnel::Relay => match dial(&session.shared, target).await {
             Ok(onward) => {

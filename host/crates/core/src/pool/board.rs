@@ -1,8 +1,8 @@
 //! What picks read of members, side by side by slot.
 //!
 //! A member is three pointers away, in memory that is cold in a large pool; what a pick has to know of many members before
-//! it takes one is copied here: whether the breaker is closed (a bit), from when on it lets a probe through, the identity,
-//! and the load. So a pick among 100,000 touches 12 kB and not 100 MB.
+//! it takes one is copied here: whether breaker and limit let it through (a bit), from when on they do if not (the gate),
+//! the identity, and the load. So a pick among 100,000 touches 12 kB and not 100 MB.
 //!
 //! The board is shared by all snapshots and always of the present, but a slot may have been taken by somebody else since a
 //! snapshot was made. Each chunk of slots counts its *turnover*: who finds it as it was when the snapshot was made knows
@@ -25,10 +25,10 @@ pub(crate) const BLOCK: usize = 4096;
 /// Slots in a word.
 pub(crate) const WORD: usize = 64;
 
-/// The gate of a breaker that is closed: [`crate::live`] says what a gate is.
+/// The gate of somebody whose breaker is closed and whose limit leaves something: [`crate::live`] says what a gate is.
 pub(crate) const GATE_CLOSED: u64 = 0;
 
-/// The gate of nobody, and of a breaker whose one probe is under way.
+/// The gate of nobody, of a breaker whose one probe is under way, and of who has as many uses under way as it may have.
 pub(crate) const GATE_SHUT: u64 = u64::MAX;
 
 /// What picks read of the members in 4,096 slots. Written by the pool's writer when a slot changes hands, and by the
@@ -149,6 +149,18 @@ impl Block {
     #[inline]
     pub(crate) fn due(&self, place: usize) -> u64 {
         at(&self.due, place / CHUNK).load(Ordering::Acquire)
+    }
+
+    /// The first gate that opens after a time; none when none does by itself.
+    pub(crate) fn next_due(&self, now: u64) -> Option<u64> {
+        let chunk = |first: usize| {
+            let due = self.due(first);
+            // One that has passed may be of somebody whom nobody wanted, and hides what comes after it.
+            let gates = || (first..first + CHUNK).map(|place| self.gate(place)).filter(|gate| *gate > now).min();
+            if due > now { Some(due) } else { gates() }
+        };
+        let dues = (0..BLOCK).step_by(CHUNK).filter_map(chunk);
+        dues.min().filter(|due| *due != GATE_SHUT)
     }
 
     pub(crate) fn gate(&self, place: usize) -> u64 {
@@ -288,8 +300,9 @@ mod tests {
         seats[299].set_gate(20);
         assert_eq!((block.due(0), block.due(299)), (50, 20));
         assert_eq!(block.clear(0), !(1 << 3 | 1 << 9));
+        assert_eq!([0, 20, 50, 69].map(|now| block.next_due(now)), [Some(20), Some(50), Some(70), Some(70)]);
         seats[9].set_gate(GATE_SHUT);
-        assert_eq!(block.due(0), 70);
+        assert_eq!((block.due(0), block.next_due(70)), (70, None));
         seats[3].set_gate(GATE_CLOSED);
         assert_eq!(block.due(0), GATE_SHUT);
         assert_eq!(block.clear(0), !(1 << 9));

@@ -97,6 +97,14 @@ impl Snapshot {
         bits(among).filter(|bit| self.asks(first + bit, now)).fold(0, |open, bit| open | 1 << bit)
     }
 
+    /// When somebody who may not be handed out now can be, if nothing happens until then: a probe may go, or there is a
+    /// token. None when that is at no time that is known.
+    #[must_use]
+    pub fn next_open(&self, now: Timestamp) -> Option<Timestamp> {
+        let dues = self.board.blocks.iter().filter_map(|block| block.next_due(now.as_micros()));
+        dues.min().map(Timestamp::from_micros)
+    }
+
     /// The identity of who is at a slot.
     #[inline]
     pub(crate) fn id(&self, slot: u32) -> Option<MemberId> {

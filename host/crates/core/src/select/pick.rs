@@ -12,12 +12,13 @@ mod roster;
 mod sight;
 mod stick;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::plan::{Mode, Plan, PlanError, Stick, Stickiness};
 use super::random::Random;
 use super::sessions::Sessions;
-use super::wish::{Refusals, Wish};
+use super::wish::{Outlook, Refusals, Wish};
 use crate::member::Member;
 use crate::pool::Snapshot;
 use ring::Ring;
@@ -150,20 +151,34 @@ impl Picker {
         wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
     }
 
-    /// Why a pick found nobody. Looks at the whole pool: for the failing request only.
+    /// Why a pick found nobody, and when one may find somebody. Looks at the whole pool: for the failing request only.
     #[must_use]
-    pub fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> Refusals {
+    pub fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> (Refusals, Outlook) {
         let mut refusals = Refusals::count(snapshot, wish);
+        let mut outlook = Outlook::default();
         let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
-        if let Some(session) = wish.session.filter(|_| stickiness.strict)
-            && sessions.is_bound(session, &stickiness, wish.now)
-        {
-            let sight = Sight { snapshot, wish };
-            let is_planned = |member: &Arc<Member>| self.tiers.iter().any(|ring| ring.holds(member, &sight));
-            refusals.session = snapshot.iter().filter(|member| wish.admits(member) && is_planned(member)).count();
+        let bound = wish.session.and_then(|session| sessions.bound(session, &stickiness, wish.now));
+        let must_stay = bound.is_some() && stickiness.strict;
+        if refusals.limited == 0 && !must_stay {
+            return (refusals, outlook);
+        }
+        let mut planned = HashSet::new();
+        self.tiers.iter().for_each(|ring| ring.gather(&Sight { snapshot, wish }, &mut planned));
+        let is_planned = |member: &&Arc<Member>| planned.contains(&member.slot);
+        let waits = || snapshot.iter().filter(is_planned).filter(|member| wish.waits_for(member));
+        // A session waits for its own, if that is who is at its limit.
+        let own = bound.filter(|bound| must_stay || waits().any(|member| member.id == *bound));
+        let limited = std::mem::take(&mut refusals.limited);
+        for member in waits().filter(|member| own.is_none_or(|own| member.id == own)) {
+            outlook.add(&member.live);
+            refusals.limited += 1;
+        }
+        refusals.unplanned += limited.saturating_sub(refusals.limited);
+        if must_stay {
+            refusals.session = snapshot.iter().filter(is_planned).filter(|member| wish.admits(member)).count();
             refusals.unplanned = refusals.unplanned.saturating_sub(refusals.session);
         }
-        refusals
+        (refusals, outlook)
     }
 }
 

@@ -82,7 +82,7 @@ impl Stickiness {
 }
 
 /// What a request says itself of how its session sticks: it goes before what the plan says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Stick {
     /// The session ends so long after its first request.
     pub lifetime: Option<Duration>,

@@ -162,9 +162,9 @@ impl Sessions {
         self.shard(session).find(session, stickiness, now)
     }
 
-    /// Whether a session is bound to somebody. It does not count as used.
-    pub(super) fn is_bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> bool {
-        self.shard(session).is_bound(session, stickiness, now)
+    /// Who a session is bound to. It does not count as used.
+    pub(super) fn bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Option<MemberId> {
+        self.shard(session).bound(session, stickiness, now)
     }
 
     /// Binds a session, unless another request did since it was [found](Sessions::find); who it is bound to now.

@@ -1,7 +1,10 @@
-//! What a request wants of a pick, and why it got nobody.
+//! What a request wants of a pick, why it got nobody, and when it may.
+
+use std::time::Duration;
 
 use super::filter::Filter;
 use super::plan::Stick;
+use crate::live::{Live, Obstacle, Room};
 use crate::member::{Member, MemberId};
 use crate::pool::Snapshot;
 use crate::time::Timestamp;
@@ -35,11 +38,18 @@ impl Wish<'_> {
             Some(Refusal::Tried)
         } else if !self.filter.is_none_or(|filter| filter.admits(member)) {
             Some(Refusal::Filter)
-        } else if !member.live.is_admissible(self.now) {
-            Some(Refusal::Breaker)
         } else {
-            None
+            member.live.obstacle(self.now).map(|obstacle| match obstacle {
+                Obstacle::Breaker => Refusal::Breaker,
+                Obstacle::Limit => Refusal::Limit,
+            })
         }
+    }
+
+    /// Whether nothing but its limit keeps the member from being handed out.
+    #[must_use]
+    pub fn waits_for(&self, member: &Member) -> bool {
+        matches!(self.refusal(member), Some(Refusal::Limit))
     }
 }
 
@@ -48,6 +58,7 @@ enum Refusal {
     Tried,
     Filter,
     Breaker,
+    Limit,
 }
 
 /// Why nobody was left: what took how many. The first that applies counts, in this order.
@@ -63,6 +74,8 @@ pub struct Refusals {
     pub filter: usize,
     /// Breaker open, or its one probe under way.
     pub breaker: usize,
+    /// Used as much as they may be: there will be somebody for who waits.
+    pub limited: usize,
     /// Eligible, but the request's session is bound to another one and must stay there.
     pub session: usize,
     /// Eligible, but not in the strategy's plan.
@@ -80,6 +93,7 @@ impl Refusals {
                 Some(Refusal::Tried) => refusals.tried += 1,
                 Some(Refusal::Filter) => refusals.filter += 1,
                 Some(Refusal::Breaker) => refusals.breaker += 1,
+                Some(Refusal::Limit) => refusals.limited += 1,
                 None => refusals.unplanned += 1,
             }
         }
@@ -87,18 +101,62 @@ impl Refusals {
     }
 }
 
+/// When somebody who is at a limit can be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Outlook {
+    /// When the first token is there; none when no one is awaited.
+    first: Option<Timestamp>,
+    /// How many tokens come in a second.
+    per_second: f64,
+    /// Whether a use that ends makes room as well: nobody can say when that is.
+    is_open: bool,
+}
+
+impl Outlook {
+    /// Adds what can be said of a member that is at its limit.
+    pub fn add(&mut self, live: &Live) {
+        match live.room() {
+            Room::Now | Room::WhenLeft => self.open(),
+            Room::At(due) => self.expect(due, live.limit().rate.map_or(0.0, |rate| rate.per_second())),
+        }
+    }
+
+    /// Adds somebody of whom a token will be there at that time, and so many in each second after it.
+    pub fn expect(&mut self, due: Timestamp, per_second: f64) {
+        self.first = Some(self.first.map_or(due, |first| first.min(due)));
+        self.per_second += per_second;
+    }
+
+    /// Adds somebody of whom nobody can say when.
+    pub const fn open(&mut self) {
+        self.is_open = true;
+    }
+
+    /// How long somebody has to wait before whom so many others wait, at the least; none when nobody can say.
+    #[must_use]
+    pub fn wait(&self, ahead: usize, now: Timestamp) -> Option<Duration> {
+        let first = self.first.filter(|_| !self.is_open)?;
+        #[allow(clippy::cast_precision_loss, reason = "a queue is short")]
+        let behind = if ahead == 0 { 0.0 } else { ahead as f64 / self.per_second };
+        Some(first.since(now) + Duration::try_from_secs_f64(behind).unwrap_or(Duration::MAX / 2))
+    }
+}
+
 impl std::fmt::Display for Refusals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { members, tried, banned, filter, breaker, session, unplanned } = self;
+        let Self { members, tried, banned, filter, breaker, limited, session, unplanned } = self;
         write!(f, "{members} in the pool, {tried} tried already, ")?;
         if *banned > 0 {
             write!(f, "{banned} banned at this site, ")?;
         }
-        // Most requests demand nothing and have no session.
+        // Most requests demand nothing and have no session, and most proxies no limit.
         if *filter > 0 {
             write!(f, "{filter} not what the request demands, ")?;
         }
         write!(f, "{breaker} with an open breaker, ")?;
+        if *limited > 0 {
+            write!(f, "{limited} at their limit, ")?;
+        }
         if *session > 0 {
             write!(f, "{session} that the session may not move to, ")?;
         }

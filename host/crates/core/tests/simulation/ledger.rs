@@ -143,7 +143,7 @@ impl Ledger {
         for member in snapshot.iter() {
             assert!(must_stay || !is_eligible(member, roster, wish), "{} could have served", member.endpoint);
         }
-        let Refusals { members, tried, banned: _, filter, breaker, session, unplanned } = *refusals;
+        let Refusals { members, tried, banned: _, filter, breaker, limited: _, session, unplanned } = *refusals;
         assert_eq!(members, snapshot.len());
         assert_eq!(tried + filter + breaker + session + unplanned, members);
         assert!(must_stay || session == 0, "no session must stay");

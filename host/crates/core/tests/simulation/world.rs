@@ -184,7 +184,7 @@ impl World {
         let (filter, session) = (request.filter.as_ref(), request.session);
         let wish = Wish { now: self.now, tried: &request.tried, filter, session, stick: Stick::default(), seed };
         let Some(slot) = self.picker.pick(&self.snapshot, &wish, &self.sessions) else {
-            let refusals = self.picker.refusals(&self.snapshot, &wish, &self.sessions);
+            let (refusals, _) = self.picker.refusals(&self.snapshot, &wish, &self.sessions);
             self.ledger.refused(&self.snapshot, &self.roster, &wish, &refusals);
             self.requests.remove(&number);
             return self.note(number);

@@ -165,12 +165,14 @@ impl<I: Iterator<Item = Candidate>> Work<I> {
 
 /// The host of which only so many are checked at a time; none for one of this machine.
 fn counted(candidate: &Candidate) -> Option<Host> {
-    let is_here = match &candidate.endpoint.host {
+    // Of a chain we reach the first hop ourselves.
+    let host = &candidate.endpoint.first_hop().host;
+    let is_here = match host {
         Host::V4(address) => address.is_loopback(),
         Host::V6 { addr, .. } => addr.is_loopback(),
         Host::Name(_) => false,
     };
-    (!is_here).then(|| candidate.endpoint.host.clone())
+    (!is_here).then(|| host.clone())
 }
 
 /// Waits until the runtime keeps up with its work.

@@ -90,6 +90,22 @@ async fn all_six_protocols_reach_the_judge_with_credentials() {
 }
 
 #[tokio::test]
+async fn chains_are_checked_like_others_and_a_fault_names_its_hop() {
+    let court = Court::patient().await;
+    let first = Upstream::start(court.options(Protocol::Socks5).credentials("user", "right")).await.unwrap();
+    let last = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    let chain = format!("{} -> {}", first.url(), last.url());
+    for level in [Level::Dns, Level::Tcp, Level::Protocol, Level::Tls] {
+        let verdict = court.checker.check(candidate(&chain), level).await.verdict;
+        assert_eq!((verdict.fault, verdict.passed), (None, Some(level)));
+    }
+    let verdict = court.checker.check(candidate(&chain.replace("right", "wrong")), Level::Http).await.verdict;
+    let fault = verdict.fault.unwrap();
+    assert!(fault.detail.starts_with(&format!("hop 1 of 2, socks5://user:***@{}: ", first.addr())), "{fault}");
+    assert_eq!(fault.stage, Stage::Auth);
+}
+
+#[tokio::test]
 async fn wrong_credentials_are_the_upstream_s_refusal() {
     let court = Court::patient().await;
     for protocol in [Protocol::Http, Protocol::Socks5] {

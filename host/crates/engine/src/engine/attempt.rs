@@ -10,6 +10,8 @@ use proxywhirl_core::select::{Filter, Refusals, Stick};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, MemberId};
 
+use crate::limits::Shed;
+
 /// A try to serve a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -25,10 +27,30 @@ pub struct Attempt<'a> {
     pub session: Option<u64>,
     /// What it says of how its session sticks.
     pub stick: Stick,
-    /// The members that it may use, if not all.
+    /// The members that the request may use, if not all.
     pub filter: Option<&'a Arc<Filter>>,
     /// Members that this request has tried.
     pub tried: &'a [MemberId],
+    /// Whether it is a hedge: begun while another attempt was slow.
+    pub hedge: bool,
+    /// The tier that it is made in, where requests escalate.
+    pub tier: Option<AttemptTier<'a>>,
+}
+
+/// A tier, as an attempt in it knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptTier<'a> {
+    /// What it is called.
+    pub name: &'a Arc<str>,
+    /// The members that the attempt may use: what the request demands and what makes the tier, together.
+    pub filter: Option<&'a Arc<Filter>>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The members that it may use, if not all.
+    pub(crate) fn admitted(&self) -> Option<&'a Arc<Filter>> {
+        self.tier.map_or(self.filter, |tier| tier.filter)
+    }
 }
 
 /// A request that is over.
@@ -66,12 +88,15 @@ pub enum NoLease {
         /// Its last fault in one line.
         fault: Option<Box<str>>,
     },
+    /// There are limits, and it may not wait, or has waited in vain.
+    Shed(Shed),
 }
 
 impl fmt::Display for NoLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nobody(refusals) => refusals.fmt(f),
+            Self::Shed(shed) => shed.fmt(f),
             Self::Plugin { plugin, fault } => {
                 let fault = fault.as_deref().unwrap_or("it has not answered yet");
                 write!(f, "plugin {plugin} has faulted, and its on_fault is reject: {fault}")

@@ -1,13 +1,16 @@
 //! Bans, as requests ask for them.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
-use proxywhirl_core::{Endpoint, MemberId};
+use proxywhirl_core::{Endpoint, EndpointKey, MemberId};
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::bans::Scope;
+use crate::bans::{Banned, Scope};
 use crate::events::BanPayload;
+use crate::history::BanRecord;
 
 /// A member that a rule bans.
 #[derive(Debug, Clone, Copy)]
@@ -26,23 +29,80 @@ pub struct Ban<'a> {
     pub span: Duration,
 }
 
+/// A ban that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanInForce {
+    /// The site; `*` for all, and `session NUMBER` where it is about one session.
+    pub site: String,
+    /// The member's URL, its password masked; none when it has left the pool.
+    pub proxy: Option<String>,
+    /// The rule that set it.
+    pub rule: String,
+    /// When it ends: microseconds since the Unix epoch.
+    pub until: u64,
+}
+
 impl Engine {
     /// Bans a member at a site, or everywhere. False when the guard is against it: see [`bans`](crate::bans).
     pub fn ban(&self, ban: &Ban<'_>) -> bool {
         let Ban { request, target, upstream, rule, scope, span } = *ban;
         let (now, member) = (self.clock.now(), MemberId::of(&upstream.key()));
         let until = now + span;
-        let banned = self.bans.set(target, scope, member, until, (now, self.snapshot.load().len()));
+        let banned = self.bans.set(target, scope, (member, rule), until, (now, self.snapshot.load().len()));
+        let site = scope.site(target);
         self.measures.banned(banned);
+        self.history.banned(request, || BanRecord {
+            rule: rule.to_owned(),
+            proxy: upstream.to_string(),
+            site: site.clone().into_owned(),
+            banned,
+        });
         self.bus.publish(Topic::ProxyBanned, now, || BanPayload {
             request,
             target,
-            site: scope.site(target),
+            site: &site,
             proxy: upstream.to_string(),
             rule,
             banned,
             until: until.as_micros(),
         });
         banned
+    }
+
+    /// Has a session begin anew, with another member, when it is used next. False when too many wait for that.
+    pub fn rotate_session(&self, session: u64) -> bool {
+        self.bans.rotate(session)
+    }
+
+    /// The bans that are in force, those that end first before the others.
+    #[must_use]
+    pub fn bans(&self) -> Vec<BanInForce> {
+        let mut all = self.bans.all(self.clock.now());
+        all.sort_unstable_by(|one, other| (one.until, &one.site).cmp(&(other.until, &other.site)));
+        // Looked for only among those who are there: a ban may outlast its member.
+        let wanted: HashSet<MemberId> = all.iter().map(|ban| ban.member).collect();
+        let snapshot = self.snapshot.load();
+        let members: HashMap<MemberId, String> = snapshot
+            .iter()
+            .filter(|member| wanted.contains(&member.id))
+            .map(|member| (member.id, member.endpoint.to_string()))
+            .collect();
+        all.into_iter()
+            .map(|Banned { site, member, until, rule }| BanInForce {
+                site,
+                proxy: members.get(&member).cloned(),
+                rule: rule.to_string(),
+                until: until.as_micros(),
+            })
+            .collect()
+    }
+
+    /// Ends bans: those at this site (or of this session), and of this member, of all where none is named. How many there
+    /// were.
+    pub fn lift_bans(&self, site: Option<&str>, upstream: Option<&EndpointKey>) -> usize {
+        let member = upstream.map(MemberId::of);
+        self.bans.lift(|at, banned| {
+            site.is_none_or(|site| site.eq_ignore_ascii_case(at)) && member.is_none_or(|member| member == banned)
+        })
     }
 }

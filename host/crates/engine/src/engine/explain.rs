@@ -1,11 +1,15 @@
 //! Why a request gets whom it gets: what would be done for one now, and what was done for those before.
 
+use std::sync::Arc;
+
+use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Engine};
-use crate::history::{Query, RequestRecord};
+use crate::history::{Query, Refusal, RequestRecord};
 use crate::status::Build;
 use crate::strategy::{Ask, registrable};
+use proxywhirl_core::Endpoint;
 use proxywhirl_core::select::{Filter, Refusals, Wish};
 
 /// What would be done for a request now. Nobody is picked.
@@ -29,12 +33,21 @@ pub struct Explanation {
     pub filter: usize,
     /// Those of the others whose breaker is open.
     pub breaker: usize,
+    /// Those of the others that are used as much as they may be.
+    pub limited: usize,
+    /// Whether as much is asked of the site as may be.
+    pub site_limited: bool,
+    /// How many requests wait for members and sites at their limit.
+    pub waiting: usize,
     /// Those who are left.
     pub eligible: usize,
     /// The plan's tiers, in order of preference; none when the strategy is asked for each request.
     pub tiers: Vec<TierWords>,
     /// Whether sessions stick to the members that they were given.
     pub sticky: bool,
+    /// The tiers that attempts go through, where they escalate: the engine does not know them, who asked adds them.
+    #[serde(default)]
+    pub escalation: Vec<String>,
 }
 
 /// A tier of a plan.
@@ -55,10 +68,10 @@ impl Engine {
         let snapshot = self.snapshot.load();
         let filter = attempt.filter.map(|filter| &**filter);
         let now = self.clock.now();
-        let banned = self.bans.of(attempt.target, now);
+        let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
-        let Refusals { members, tried: banned, filter: refused, breaker, unplanned, .. } =
+        let Refusals { members, tried: banned, filter: refused, breaker, limited, unplanned, .. } =
             Refusals::count(&snapshot, &wish);
         let (way, tiers, sticky) = self.selector.look(&snapshot, &wish, &ask);
         let tiers = tiers.into_iter().map(|tier| TierWords {
@@ -76,10 +89,24 @@ impl Engine {
             banned,
             filter: refused,
             breaker,
+            limited,
+            site_limited: self.room.sites.outlook(attempt.target, now).is_some(),
+            waiting: self.room.line().len(),
             eligible: unplanned,
             tiers: tiers.collect(),
             sticky,
+            escalation: Vec::new(),
         }
+    }
+
+    /// Says how far the attempt with this member came when.
+    pub fn measured(&self, request: u64, upstream: &Arc<Endpoint>, stages: Stages) {
+        self.history.measured(request, upstream, stages);
+    }
+
+    /// Remembers a request that was refused before anybody was picked.
+    pub fn refused(&self, refusal: &Refusal<'_>) {
+        self.history.refused(self.next_request(), refusal, self.clock.now());
     }
 
     /// A request as it went, by its number; none when that is too long ago.

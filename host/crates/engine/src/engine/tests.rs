@@ -17,6 +17,7 @@ use crate::swap::SwapError;
 mod actor;
 mod conduct;
 mod hooks;
+mod limits;
 mod memory;
 mod plans;
 mod swaps;
@@ -126,7 +127,18 @@ async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {
 
 fn attempt(tried: &[MemberId]) -> Attempt<'_> {
     let (request, number, target) = (1, 1, "origin.example:80");
-    Attempt { request, number, target, site: Symbol::NONE, session: None, stick: Stick::default(), filter: None, tried }
+    Attempt {
+        request,
+        number,
+        target,
+        site: Symbol::NONE,
+        session: None,
+        stick: Stick::default(),
+        filter: None,
+        tried,
+        hedge: false,
+        tier: None,
+    }
 }
 
 /// Why nobody is left.

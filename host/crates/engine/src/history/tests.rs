@@ -18,6 +18,8 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         stick: Stick::default(),
         filter: None,
         tried: &[],
+        hedge: false,
+        tier: None,
     }
 }
 
@@ -71,6 +73,45 @@ fn a_request_is_told_with_its_attempts_and_without_passwords() {
 }
 
 #[test]
+fn stages_bans_and_refusals_are_told() {
+    let history = History::new(10);
+    let member = endpoint(1);
+    history.picked(&attempt(1, 1), &member, Way::Plan, at(0), at(1_000));
+    let stages = Stages {
+        dialled: Some(Duration::from_millis(2)),
+        ready: Some(Duration::from_millis(3)),
+        sent: Some(Duration::from_millis(4)),
+    };
+    history.measured(1, &endpoint(1), stages);
+    assert_eq!(history.get(1).unwrap().attempts[0].sent_ms, None, "of somebody else");
+    history.measured(1, &member, stages);
+    let ban = |banned| BanRecord {
+        rule: "captcha".to_owned(),
+        proxy: member.to_string(),
+        site: "origin.example".to_owned(),
+        banned,
+    };
+    history.banned(1, || ban(false));
+    let record = history.get(1).unwrap();
+    let first = &record.attempts[0];
+    assert_eq!((first.dialled_ms, first.ready_ms, first.sent_ms), (Some(3.0), Some(4.0), Some(5.0)));
+    assert_eq!(record.bans, [ban(false)]);
+    let refusal = Refusal {
+        protocol: "http",
+        method: "GET",
+        target: "origin.example:80",
+        status: Some(407),
+        reason: "the user name or the password is wrong",
+    };
+    history.refused(11, &refusal, at(9));
+    assert_eq!(history.get(1), None, "it stands in its place");
+    let failed = history.last(11, &Query { limit: 10, failed: true, ..Query::default() });
+    let [record] = failed.as_slice() else { panic!("{failed:?}") };
+    assert_eq!((record.status, record.attempts.len(), record.bans.len()), (Some(407), 0, 0));
+    assert_eq!(record.refused.as_deref(), Some("the user name or the password is wrong"));
+}
+
+#[test]
 fn the_last_are_remembered_the_newest_first_and_none_is_mistaken_for_another() {
     let history = History::new(4);
     for request in 1..=10 {
@@ -110,4 +151,24 @@ fn what_a_client_says_is_cut() {
     }
     let record = history.get(1).unwrap();
     assert_eq!((record.target.len(), record.attempts.len()), (LONGEST, ATTEMPTS));
+}
+
+#[test]
+fn another_length_keeps_the_last_ones_and_a_request_under_way_goes_on() {
+    let history = History::new(4);
+    let begin = |request: u64| history.picked(&attempt(request, 1), &endpoint(1), Way::Plan, at(request), at(request));
+    (1..=6).for_each(begin);
+    let all = Query { limit: 100, ..Query::default() };
+    let numbers = |newest: u64| history.last(newest, &all).iter().map(|record| record.request).collect::<Vec<_>>();
+    assert_eq!(numbers(6), [6, 5, 4, 3]);
+    history.resize(3);
+    assert_eq!(numbers(6), [6, 5, 4]);
+    history.answered(&attempt(6, 1), Duration::from_millis(5), at(9_000));
+    assert_eq!(history.get(6).unwrap().attempts[0].latency_ms, Some(5.0));
+    history.resize(8);
+    (7..=9).for_each(begin);
+    assert_eq!(numbers(9), [9, 8, 7, 6, 5, 4]);
+    history.resize(0);
+    begin(10);
+    assert!(numbers(10).is_empty());
 }

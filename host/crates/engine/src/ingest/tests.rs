@@ -201,3 +201,35 @@ async fn a_long_document_is_shown_in_part_and_never_in_the_middle_of_a_character
         assert!(ingested.rejections[0].excerpt.len() <= 120);
     }
 }
+
+#[tokio::test]
+async fn lines_that_are_chains_are_read_whatever_reads_the_rest() {
+    let body = "1.1.1.1:80\n  socks5://u:p@2.2.2.2:1080 -> http://3.3.3.3:8080  # mine\r\nno port\n4.4.4.4:80\n";
+    let parsers = parsers([Fake::lines("text", 1)]);
+    let ingested = ingest(document(body), &source("list.txt"), &parsers, false).await.unwrap();
+    let found: Vec<_> = ingested.candidates.iter().map(|found| (found.endpoint.to_url(), found.line)).collect();
+    let expected = [
+        ("socks5://1.1.1.1:80", 1),
+        ("socks5://u:p@2.2.2.2:1080 -> http://3.3.3.3:8080", 2),
+        ("socks5://4.4.4.4:80", 4),
+    ];
+    assert_eq!(found, expected.map(|(url, line)| (url.to_owned(), line)));
+    // The parser sees an empty line where the chain was.
+    assert_eq!(ingested.rejections.iter().map(|rejection| rejection.line).collect::<Vec<_>>(), [2, 3]);
+    let alone = ingest(document("http://1.1.1.1->http://2.2.2.2"), &source("list.txt"), &[], false).await.unwrap();
+    assert_eq!((alone.parser.as_str(), alone.candidates.len(), alone.entries), ("chains", 1, 1));
+}
+
+#[tokio::test]
+async fn a_chain_that_cannot_be_costs_no_other_and_shows_no_password() {
+    let body = "http://1.1.1.1:80 -> http://u:hunter2@2.2.2.2:0\n\
+                http://1.1.1.1:80 -> http://10.0.0.1:80\n\
+                http://1.1.1.1:80 -> http://2.2.2.2:80\n";
+    let ingested = ingest(document(body), &source("list.txt"), &[], false).await.unwrap();
+    assert_eq!((ingested.candidates.len(), ingested.rejected), (1, 2));
+    let reasons: Vec<_> = ingested.rejections.iter().map(|rejection| &*rejection.reason).collect();
+    assert_eq!(reasons, ["hop 2: port 0 is not in 1..65535", "private address: private network, hop 2"]);
+    assert!(ingested.rejections.iter().all(|rejection| !rejection.excerpt.contains("hunter2")));
+    let vouched = ingest(document(body), &source("list.txt"), &[], true).await.unwrap();
+    assert_eq!(vouched.candidates.len(), 2);
+}

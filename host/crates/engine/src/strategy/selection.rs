@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proxywhirl_core::plugin::{PluginIdentity, Request};
 use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Picker, Refusals, TierSight, Wish};
+use proxywhirl_core::select::{Filter, Outlook, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Member, Timestamp};
 
@@ -54,6 +54,8 @@ pub(crate) enum Way {
     Select,
     /// In turn: there is no strategy.
     InTurn,
+    /// Not at all: it is the way without a member.
+    Direct,
     /// In turn: the strategy could not say.
     Fallback(Reason),
 }
@@ -66,6 +68,7 @@ impl Way {
             Self::ViewPlan => "view-plan",
             Self::Select => "select",
             Self::InTurn => "in-turn",
+            Self::Direct => "direct",
             Self::Fallback(Reason::NoPlan) => "fallback-no-plan",
             Self::Fallback(Reason::Stale) => "fallback-stale",
             Self::Fallback(Reason::Busy) => "fallback-busy",
@@ -153,12 +156,16 @@ impl Selection {
     }
 
     /// Why nobody was left.
-    pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Refusals {
+    pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
         match self.plan_for(ask, wish.now) {
             (_, Some(Planned { plan, .. })) if !plan.asks_per_request() => {
                 plan.refusals(snapshot, wish, &self.sessions)
             }
-            (_, Some(_) | None) => Refusals::count(snapshot, wish),
+            (_, Some(_) | None) => {
+                let mut outlook = Outlook::default();
+                snapshot.iter().filter(|member| wish.waits_for(member)).for_each(|member| outlook.add(&member.live));
+                (Refusals::count(snapshot, wish), outlook)
+            }
         }
     }
 

@@ -86,7 +86,8 @@ impl Sites {
 }
 
 /// The registrable domain of `host:port`, or the host itself when it is an address or has none.
-pub(crate) fn registrable(target: &str) -> &str {
+#[must_use]
+pub fn registrable(target: &str) -> &str {
     let host = match target.rsplit_once(':') {
         Some((host, _)) if !host.contains(':') || host.starts_with('[') => host,
         Some(_) | None => target,

@@ -56,10 +56,17 @@ impl Exceeded {
     }
 }
 
-/// What a user has used.
+/// What a user may use, and has used.
 #[derive(Debug)]
 pub(crate) struct Meter {
     limits: UserLimits,
+    /// Stays when the limits change.
+    used: Arc<Used>,
+}
+
+/// What a user has used.
+#[derive(Debug)]
+struct Used {
     bucket: Mutex<Bucket>,
     open: AtomicU32,
     /// Bytes in the period.
@@ -90,14 +97,20 @@ impl Use {
 impl Drop for Use {
     fn drop(&mut self) {
         // Relaxed: nothing but the number itself is read from it.
-        self.user.meter.open.fetch_sub(1, Ordering::Relaxed);
+        self.user.meter.used.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Meter {
     pub(super) fn new(limits: UserLimits) -> Self {
         let bucket = Mutex::new(Bucket { tokens: f64::from(limits.burst.max(1)), filled: None });
-        Self { limits, bucket, open: AtomicU32::new(0), bytes: AtomicU64::new(0), began: Mutex::new(None) }
+        let (open, bytes, began) = (AtomicU32::new(0), AtomicU64::new(0), Mutex::new(None));
+        Self { limits, used: Arc::new(Used { bucket, open, bytes, began }) }
+    }
+
+    /// Other limits for what was used.
+    pub(super) fn limited(&self, limits: UserLimits) -> Self {
+        Self { limits, used: Arc::clone(&self.used) }
     }
 
     pub(super) const fn counts_bytes(&self) -> bool {
@@ -109,19 +122,19 @@ impl Meter {
             return Err(Exceeded::Quota(left));
         }
         let most = self.limits.concurrency.unwrap_or(u32::MAX);
-        if self.open.fetch_add(1, Ordering::Relaxed) >= most {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.used.open.fetch_add(1, Ordering::Relaxed) >= most {
+            self.used.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Exceeded::Concurrency(most));
         }
         self.draw(now).inspect_err(|_| {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.used.open.fetch_sub(1, Ordering::Relaxed);
         })
     }
 
     /// Takes a token.
     fn draw(&self, now: Instant) -> Result<(), Exceeded> {
         let Some(rate) = self.limits.rate else { return Ok(()) };
-        let mut bucket = lock(&self.bucket);
+        let mut bucket = lock(&self.used.bucket);
         let since = bucket.filled.map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
         bucket.tokens = (bucket.tokens + since.as_secs_f64() * rate).min(f64::from(self.limits.burst.max(1)));
         bucket.filled = Some(now);
@@ -135,9 +148,9 @@ impl Meter {
     /// Counts bytes. False when there are more than the user may have.
     pub(super) fn count(&self, bytes: usize) -> bool {
         let Some(quota) = self.limits.quota else { return true };
-        let used = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed).saturating_add(bytes as u64);
+        let used = self.used.bytes.fetch_add(bytes as u64, Ordering::Relaxed).saturating_add(bytes as u64);
         if used == bytes as u64 {
-            lock(&self.began).get_or_insert_with(Instant::now);
+            lock(&self.used.began).get_or_insert_with(Instant::now);
         }
         used <= quota || self.used_up(Instant::now()).is_none()
     }
@@ -145,14 +158,14 @@ impl Meter {
     /// How long nothing is left for; none when something is. Begins a new period when the last one is over.
     fn used_up(&self, now: Instant) -> Option<Duration> {
         let quota = self.limits.quota?;
-        if self.bytes.load(Ordering::Relaxed) < quota {
+        if self.used.bytes.load(Ordering::Relaxed) < quota {
             return None;
         }
-        let mut began = lock(&self.began);
+        let mut began = lock(&self.used.began);
         let left = began.and_then(|began| self.limits.period.checked_sub(now.saturating_duration_since(began)));
         if left.is_none_or(|left| left.is_zero()) {
             *began = Some(now);
-            self.bytes.store(0, Ordering::Relaxed);
+            self.used.bytes.store(0, Ordering::Relaxed);
             return None;
         }
         left
@@ -187,7 +200,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(meter.begin(Instant::now()).is_ok());
         assert_eq!(meter.begin(Instant::now()), Err(Exceeded::Concurrency(2)));
-        assert_eq!(meter.open.load(Ordering::Relaxed), 2);
+        assert_eq!(meter.used.open.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,8 +37,12 @@ pub struct Destinations {
 
 impl Destinations {
     pub(super) fn permits(&self, target: &Target) -> bool {
-        let is_any = |rules: &[Rule]| rules.iter().any(|rule| rule.is_about(target));
-        !is_any(&self.deny) && (self.allow.is_empty() || is_any(&self.allow))
+        let is_allowed = || self.allow.is_empty() || self.allow.iter().any(|rule| rule.is_about(target));
+        !self.forbids(target) && is_allowed()
+    }
+
+    pub(super) fn forbids(&self, target: &Target) -> bool {
+        self.deny.iter().any(|rule| rule.is_about(target))
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use tokio_rustls::rustls::crypto::ring;
 
 /// The most memory that a hash may want to be checked, in KiB.
@@ -49,7 +51,11 @@ impl Secret {
         match self {
             Self::Hash(text) => PasswordHash::new(text)
                 .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
-            Self::Password(own) => **own == *password,
+            // Of digests, so that the time tells neither how much of it is right nor how long it is.
+            Self::Password(own) => {
+                let digest = |text: &str| Sha256::digest(text.as_bytes());
+                digest(own).ct_eq(&digest(password)).into()
+            }
         }
     }
 }
@@ -84,6 +90,15 @@ mod tests {
         let secret = Secret::hash(&hash).unwrap();
         assert!(secret.is("correct horse") && !secret.is("correct horse ") && !secret.is(""));
         assert_eq!(format!("{secret:?}"), "***");
+    }
+
+    #[test]
+    fn a_password_is_itself_and_nothing_like_it() {
+        let secret = Secret::Password("correct horse".into());
+        assert!(secret.is("correct horse"));
+        for other in ["", "correct hors", "correct horse ", "Correct horse", "incorrect horse"] {
+            assert!(!secret.is(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) struct Users {
     by_name: HashMap<Box<str>, Arc<User>>,
     key: [u8; 32],
     turns: Arc<Semaphore>,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
+    failures: Arc<Mutex<HashMap<IpAddr, Failures>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,27 @@ struct Failures {
     since: Instant,
 }
 
+fn by_name(user: User) -> (Box<str>, Arc<User>) {
+    (user.name.clone(), Arc::new(user))
+}
+
 impl User {
+    fn new(UserConfig { name, secret, limits }: UserConfig) -> Self {
+        let salt = session_hash(&name);
+        Self { name: name.into(), secret, verified: OnceLock::new(), salt, meter: Meter::new(limits) }
+    }
+
+    /// The same user with other limits: what it has used stays used.
+    fn limited(&self, limits: UserLimits) -> Self {
+        Self {
+            name: self.name.clone(),
+            secret: self.secret.clone(),
+            verified: self.verified.clone(),
+            salt: self.salt,
+            meter: self.meter.limited(limits),
+        }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -104,18 +124,29 @@ impl User {
 
 impl Users {
     pub(super) fn new(users: Vec<UserConfig>) -> Result<Self, String> {
-        let of = |UserConfig { name, secret, limits }: UserConfig| {
-            let salt = session_hash(&name);
-            let name: Box<str> = name.into();
-            let user = User { name: name.clone(), secret, verified: OnceLock::new(), salt, meter: Meter::new(limits) };
-            (name, Arc::new(user))
-        };
         Ok(Self {
-            by_name: users.into_iter().map(of).collect(),
+            by_name: users.into_iter().map(User::new).map(by_name).collect(),
             key: random_key()?,
             turns: Arc::new(Semaphore::new(HASHING)),
-            failures: Mutex::default(),
+            failures: Arc::default(),
         })
+    }
+
+    /// These users, of whom those who were there go on as they are.
+    pub(super) fn configured(&self, users: Vec<UserConfig>) -> Self {
+        let of = |config: UserConfig| {
+            let before = self.by_name.get(config.name.as_str()).filter(|user| user.secret == config.secret);
+            by_name(match before {
+                Some(user) => user.limited(config.limits),
+                None => User::new(config),
+            })
+        };
+        Self {
+            by_name: users.into_iter().map(of).collect(),
+            key: self.key,
+            turns: Arc::clone(&self.turns),
+            failures: Arc::clone(&self.failures),
+        }
     }
 
     pub(super) fn is_metered(&self) -> bool {
@@ -281,6 +312,36 @@ mod tests {
         assert!(users.failures().len() <= MAX_ADDRESSES);
         let of = |text: &str| network(text.parse().unwrap()).to_string();
         assert_eq!((of("2001:db8::1"), of("::ffff:10.0.0.1")), ("2001:db8::".to_owned(), "10.0.0.1".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_stays_need_not_prove_it_again_and_who_has_another_secret_must() {
+        let hash = |password: &str| Secret::hash(&hash_password(password).unwrap()).unwrap();
+        let config = |secret: &Secret, concurrency| UserConfig {
+            name: "anna".to_owned(),
+            secret: secret.clone(),
+            limits: UserLimits { concurrency: Some(concurrency), ..UserLimits::default() },
+        };
+        let secret = hash("secret");
+        let before = Users::new(vec![config(&secret, 1)]).unwrap();
+        let anna = before.verify("anna", "secret", client(1)).await.unwrap();
+        let open = anna.begin().unwrap();
+        assert!(anna.begin().is_err());
+
+        let stays = before.configured(vec![config(&secret, 2)]);
+        // With no turn left nothing can be hashed.
+        let turns = stays.turns.clone().acquire_many_owned(2).await.unwrap();
+        let same = stays.verify("anna", "secret", client(1)).await.unwrap();
+        let second = same.begin().unwrap();
+        assert!(same.begin().is_err(), "what was open before counts");
+        drop((open, second));
+        assert!(same.begin().is_ok());
+        drop(turns);
+
+        let other = stays.configured(vec![config(&hash("other"), 1)]);
+        assert_eq!(other.verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
+        assert!(other.verify("anna", "other", client(1)).await.is_ok());
+        assert_eq!(stays.configured(Vec::new()).verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -19,14 +18,14 @@ const PARTS: u32 = 10;
 /// The retries that may be begun.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
-    config: RetryConfig,
     /// Held for some instructions, and by retries only: requests are counted by their numbers.
     window: Mutex<Window>,
 }
 
 /// The retries of the last while, the oldest part first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
+    config: RetryConfig,
     parts: VecDeque<Part>,
     retries: u64,
 }
@@ -41,16 +40,21 @@ struct Part {
 
 impl RetryBudget {
     pub(crate) fn new(config: RetryConfig) -> Self {
-        Self { config, window: Mutex::default() }
+        Self { window: Mutex::new(Window { config, parts: VecDeque::new(), retries: 0 }) }
+    }
+
+    /// Changes how many there may be; what was counted counts on.
+    pub(crate) fn configure(&self, config: RetryConfig) {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner).config = config;
     }
 
     /// Takes a retry out of the budget; false when it is used up. `request` is the number of a request of now: they count
     /// from 1.
     pub(crate) fn withdraw(&self, request: u64, now: Instant) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.advance(request, now, self.config.window);
+        window.advance(request, now);
         let first = window.parts.front().map_or(request, |part| part.request);
-        if window.retries >= self.allowed(request.saturating_sub(first)) {
+        if window.retries >= window.allowed(request.saturating_sub(first)) {
             return false;
         }
         window.retries += 1;
@@ -69,7 +73,9 @@ impl RetryBudget {
             window.retries -= 1;
         }
     }
+}
 
+impl Window {
     /// How many retries may go unanswered in a window with so many requests.
     #[expect(
         clippy::cast_possible_truncation,
@@ -80,11 +86,10 @@ impl RetryBudget {
     fn allowed(&self, requests: u64) -> u64 {
         u64::from(self.config.minimum) + (requests as f64 * f64::from(self.config.share)) as u64
     }
-}
 
-impl Window {
     /// Begins a new part when it is time, and forgets what is too old.
-    fn advance(&mut self, request: u64, now: Instant, length: Duration) {
+    fn advance(&mut self, request: u64, now: Instant) {
+        let length = self.config.window;
         while let Some(oldest) = self.parts.front() {
             if now.saturating_duration_since(oldest.began) < length {
                 break;
@@ -102,6 +107,8 @@ impl Window {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn budget(share: f32, minimum: u32) -> RetryBudget {

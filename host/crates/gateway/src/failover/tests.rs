@@ -2,11 +2,13 @@
 
 use std::sync::Mutex;
 
+use proxywhirl_core::Outcome;
 use proxywhirl_core::candidate::Candidate;
+use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::tag::Tags;
 use proxywhirl_core::verdict::Anonymity;
-use proxywhirl_engine::{EngineConfig, Parts};
+use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
 
 use super::*;
@@ -36,6 +38,18 @@ struct Ran {
 const PATIENCE: u64 = 1_000;
 const DEADLINE: u64 = 60_000;
 
+/// An engine whose members have the ports from 1.
+async fn engine_of(members: usize, limits: LimitsConfig) -> Arc<Engine> {
+    let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
+    for port in 1..=members {
+        let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
+        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
+        engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
+    }
+    engine
+}
+
 /// Runs one request: the member with port 1 acts as the first says, and so on. Without a strategy, members are picked in
 /// the order in which they joined.
 async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
@@ -43,13 +57,7 @@ async fn run(repeat: Repeat, acts: &[Act]) -> Ran {
 }
 
 async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
-    let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
-    for port in 1..=acts.len() {
-        let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
-        engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
-    }
+    let engine = engine_of(acts.len(), LimitsConfig::default()).await;
     let config = GatewayConfig {
         connect_timeout: Duration::from_millis(PATIENCE),
         request_deadline: Duration::from_millis(DEADLINE),
@@ -57,7 +65,8 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     };
     let began = Instant::now();
     let asked = Mutex::new(Vec::new());
-    let means = Means { engine: &engine, config: &config, budget };
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
     let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |endpoint| {
@@ -232,4 +241,50 @@ async fn a_retry_for_which_nobody_is_left_costs_nothing() {
         assert_eq!(ports(&run_within(&budget, Repeat::Unseen, &[REFUSED]).await), [1]);
     }
     assert!(run_within(&budget, Repeat::Unseen, &[REFUSED, Act::Answer(5)]).await.result.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and_the_deadline_holds() {
+    let others = Limit { concurrency: Some(1), rate: None };
+    let members = MemberLimits { others, ..MemberLimits::default() };
+    let wait = Duration::from_secs(10);
+    let engine = engine_of(2, LimitsConfig { members, wait, ..LimitsConfig::default() }).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    let hold = |request| Failover::new(means, request, "origin.test:80", Wanted::default());
+    let (mut first, mut second) = (hold(1), hold(2));
+    let answers = |endpoint: Arc<Endpoint>| async move { Ok(endpoint.port) };
+    let (one, two) = (first.run(Repeat::Unseen, answers).await, second.run(Repeat::Unseen, answers).await);
+    let (one, two) = (one.unwrap_or_else(|_| panic!()), two.unwrap_or_else(|_| panic!()));
+    assert_eq!((one.answer, two.answer), (1, 2));
+
+    let mut waits = hold(3);
+    let began = Instant::now();
+    let release = async {
+        sleep(Duration::from_secs(1)).await;
+        drop(one.trial);
+        sleep(Duration::from_secs(2)).await;
+        drop(two.trial);
+    };
+    let fails_once = |endpoint: Arc<Endpoint>| async move {
+        if endpoint.port == 1 {
+            Err(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""))
+        } else {
+            Ok(endpoint.port)
+        }
+    };
+    let (won, ()) = tokio::join!(waits.run(Repeat::Unseen, fails_once), release);
+    let won = won.unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!((won.answer, waits.attempts(), began.elapsed().as_secs()), (2, 2, 3));
+
+    let mut impatient =
+        Failover::new(means, 4, "origin.test:80", Wanted { deadline: Some(wait / 2), ..Wanted::default() });
+    impatient.tried = vec![engine.snapshot().get(0).unwrap().id];
+    let began = Instant::now();
+    let fault = impatient.run(Repeat::Unseen, answers).await.map(|_| ()).unwrap_err();
+    let told = (fault.kind, fault.consequence().status, fault.retry_after, began.elapsed());
+    assert_eq!(told, (Kind::Limited, 503, Some(Duration::from_secs(1)), wait / 2));
+    drop(won.trial);
+    engine.stop().await.unwrap();
 }

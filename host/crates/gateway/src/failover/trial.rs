@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::breaker::State;
 use proxywhirl_core::{Endpoint, Lease, Member};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
@@ -12,6 +13,10 @@ pub(crate) struct Trial {
     pub(super) lease: Lease,
     pub(super) number: u32,
     pub(super) began: Instant,
+    /// Whether it was begun because another one was slow.
+    pub(super) hedge: bool,
+    /// The tier that it is made in, where requests escalate.
+    pub(super) tier: usize,
 }
 
 /// The attempt that was answered.
@@ -45,6 +50,11 @@ impl Trial {
     /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         self.lease.member().live.patience(most)
+    }
+
+    /// Whether it is the one probe that the member's breaker lets through: nobody else is, as long as it lasts.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }
 
     /// The same, begun so long ago: what went before was not its time.

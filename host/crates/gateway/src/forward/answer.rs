@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::asked::{Asked, is_of_connection, set};
 use crate::config::GatewayConfig;
 use crate::dechunk::Dechunk;
+use crate::explained::Explained;
 
 /// How many interim responses an answer may begin with.
 const MAX_INTERIM: usize = 16;
@@ -60,11 +61,13 @@ pub(super) struct Rules<'a> {
     pub(super) asked: &'a Asked,
     pub(super) form: &'a RequestForm,
     pub(super) config: &'a GatewayConfig,
+    /// What the client hears beside the answer.
+    pub(super) explained: Option<&'a Explained>,
 }
 
 /// Reads the next head of an answer that the client may see: `100 Continue` is not, the gateway has said it itself.
 pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: Rules<'_>) -> Result<Answer, Fault> {
-    let Rules { asked, form, config } = rules;
+    let Rules { asked, form, config, .. } = rules;
     let Inbound { reader, buffer } = inbound;
     for _ in 0..MAX_INTERIM {
         let head = read_response(reader, buffer, config.max_head).await.map_err(|error| fault_of(&error))?;
@@ -240,6 +243,7 @@ where
     let dechunks = version == 0 && length == BodyLength::Chunked;
     let keep = keep && length != BodyLength::UntilClose && !dechunks;
     dress(&mut head, version, keep).map_err(failed)?;
+    explain(&mut head.headers, rules.explained).map_err(failed)?;
     let mut bytes = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
     head.write_to(&mut bytes);
     let left = take_along(&mut bytes, &mut inbound.buffer, length);
@@ -263,7 +267,7 @@ where
 }
 
 /// The head of an answer that goes on in another protocol, in bytes.
-pub(super) fn upgraded(answer: Answer) -> Result<Vec<u8>, Fault> {
+pub(super) fn upgraded(answer: Answer, explained: Option<&Explained>) -> Result<Vec<u8>, Fault> {
     let mut head = answer.head;
     let protocol = head.headers.get("upgrade").map(<[u8]>::to_vec);
     strip_hop_by_hop(&mut head.headers);
@@ -271,6 +275,7 @@ pub(super) fn upgraded(answer: Answer) -> Result<Vec<u8>, Fault> {
     if let Some(protocol) = protocol {
         set(&mut head.headers, "Upgrade", protocol)?;
     }
+    explain(&mut head.headers, explained)?;
     let mut bytes = Vec::new();
     head.write_to(&mut bytes);
     Ok(bytes)
@@ -289,6 +294,13 @@ fn dress(head: &mut ResponseHead, version: u8, keep: bool) -> Result<(), Fault> 
         (true, 0) => set(&mut head.headers, "Connection", "keep-alive"),
         (true, _) => Ok(()),
     }
+}
+
+/// Adds what the client hears beside the answer.
+fn explain(headers: &mut Headers, explained: Option<&Explained>) -> Result<(), Fault> {
+    let Some(explained) = explained else { return Ok(()) };
+    let ours = |error: HeadError| Fault::new(Side::Ours, Stage::Body, Kind::Protocol, error.to_string());
+    explained.set(headers).map_err(ours)
 }
 
 /// Moves what is there of a body of known length behind the head, and says what is left of it.

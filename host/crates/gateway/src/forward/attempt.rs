@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind};
-use proxywhirl_net::{Forward, RequestForm, Stream};
+use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::answer::{self, Answer, Inbound, Rules};
@@ -19,6 +19,14 @@ pub(super) struct Answered {
     pub(super) answer: Answer,
     /// What is to become of the connection: it cannot carry another request when it did not take all of this one.
     pub(super) after: After,
+    /// Rules about bans that want to see its body, by their places.
+    pub(super) waiting: Vec<usize>,
+}
+
+impl Answered {
+    const fn new(inbound: Inbound<Stream>, form: RequestForm, answer: Answer, after: After) -> Self {
+        Self { inbound, form, answer, after, waiting: Vec::new() }
+    }
 }
 
 /// Sends the request through one upstream, up to the head of the answer.
@@ -33,7 +41,7 @@ pub(super) async fn attempt(
     body: &[u8],
 ) -> Result<Answered, Fault> {
     let form = RequestForm::of(endpoint);
-    let after = if gateway.idle().keeps_any() { asked.after(&form) } else { After::Close };
+    let after = if gateway.config().upstream_idle.keeps_any() { asked.after(&form) } else { After::Close };
     if after == After::Keep
         && body.is_empty()
         && asked.is_idempotent()
@@ -42,14 +50,15 @@ pub(super) async fn attempt(
         let mut inbound = Inbound { reader, buffer };
         match exchange(gateway, &mut inbound, &form, asked, body, after).await {
             Err(fault) if inbound.buffer.is_empty() && is_stale(&fault) => {}
-            result => return result.map(|(answer, after)| Answered { inbound, form, answer, after }),
+            result => return result.map(|(answer, after)| Answered::new(inbound, form, answer, after)),
         }
     }
     // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
-    let Forward { stream, form } = Box::pin(gateway.dialer().forward(endpoint, &asked.target)).await?;
+    let Forward { stream, form } = Box::pin(gateway.forward(endpoint, &asked.target)).await?;
+    stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
-    Ok(Answered { inbound, form, answer, after })
+    Ok(Answered::new(inbound, form, answer, after))
 }
 
 /// Whether a connection that waited has ended, rather than the upstream failed.
@@ -67,7 +76,7 @@ async fn exchange(
 ) -> Result<(Answer, After), Fault> {
     let mut bytes = asked.render(form, after);
     bytes.extend_from_slice(body);
-    let rules = Rules { asked, form, config: gateway.config() };
+    let rules = Rules { asked, form, config: gateway.config(), explained: None };
     let sent_and_read = async {
         if !body.is_empty() {
             return both(inbound, &bytes, rules, after).await;
@@ -109,5 +118,7 @@ async fn both(
 
 pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {
     writer.write_all(bytes).await.map_err(|error| answer::sending_fault(&error))?;
-    writer.flush().await.map_err(|error| answer::sending_fault(&error))
+    writer.flush().await.map_err(|error| answer::sending_fault(&error))?;
+    stages::sent();
+    Ok(())
 }

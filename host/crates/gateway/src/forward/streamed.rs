@@ -2,18 +2,23 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side, Stage};
 use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
-use proxywhirl_net::{Forward, RequestForm, Stream};
+use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::time::Instant;
 
 use super::Served;
 use super::answer::{self, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
 use super::attempt::send;
+use super::witness::Witness;
 use crate::Gateway;
+use crate::bans::Case;
+use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
@@ -32,8 +37,14 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let request = failover.request();
     let reached = failover
-        .run(Repeat::Unseen, |endpoint| async move { gateway.dialer().forward(&endpoint, &asked.target).await })
+        .run(Repeat::Unseen, |endpoint| async move {
+            let dialling = async { gateway.forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
+            let (reached, stages) = stages::measured(dialling).await;
+            gateway.engine().measured(request, &endpoint, stages);
+            reached
+        })
         .await;
     // The latency is that of the dial: the rest is the client's own speed.
     let Won { trial, latency, answer: Forward { stream, form } } = match reached {
@@ -41,7 +52,10 @@ where
         Err(fault) => return Served::failed(fault),
     };
     let upstream = Some(Arc::clone(trial.endpoint()));
-    let Passed { status, end, .. } = relay(gateway, client, buffer, asked, continued, stream, &form).await;
+    let explained = failover.explained(upstream.as_deref());
+    let judging = (failover.case(&asked.target.host), &**trial.endpoint());
+    let Passed { status, end, .. } =
+        relay((gateway, explained.as_ref()), (client, buffer), (asked, continued), (stream, &form), judging).await;
     match &end {
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         _ => failover.settle(trial, &Outcome::Success { latency }),
@@ -50,19 +64,17 @@ where
 }
 
 async fn relay<S>(
-    gateway: &Gateway,
-    client: &mut S,
-    buffer: &mut BytesMut,
-    asked: &Asked,
-    continued: bool,
-    stream: Stream,
-    form: &RequestForm,
+    (gateway, explained): (&Gateway, Option<&Explained>),
+    (client, buffer): (&mut S, &mut BytesMut),
+    (asked, continued): (&Asked, bool),
+    (stream, form): (Stream, &RequestForm),
+    (case, upstream): (Case<'_>, &Endpoint),
 ) -> Passed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = gateway.config();
-    let rules = Rules { asked, form, config };
+    let rules = Rules { asked, form, config, explained };
     let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
     let (reader, writer) = split(stream);
     let mut writer = Stalling::new(writer, config.stall_timeout);
@@ -72,14 +84,14 @@ where
     // How long the upstream is silent does not matter before it has the body: it may have nothing to say.
     let mut inbound = Inbound { reader, buffer: BytesMut::new() };
     let mut upload = pin!(copy_body(&mut client_reader, buffer, &mut writer, asked.body));
-    let mut uploaded = None;
+    let (mut uploaded, mut since) = (None, Instant::now());
     let answer = {
         let mut reading = pin!(answer::read(&mut inbound, rules));
         tokio::select! {
             biased;
             copied = &mut upload => {
                 let reading = answer::timed(config.response_timeout, reading);
-                uploaded = Some(copied.is_ok());
+                (uploaded, since) = (Some(copied.is_ok()), Instant::now());
                 match copied {
                     Ok(_) => reading.await,
                     // An upstream that stopped reading may have said why.
@@ -95,8 +107,16 @@ where
         Err(fault) => return Passed::failed(fault),
     };
     let keep = asked.keeps_alive && uploaded == Some(true);
-    let Inbound { reader, buffer } = inbound;
-    let mut inbound = Inbound { reader: Stalling::new(reader, config.stall_timeout), buffer };
+    let Inbound { reader, mut buffer } = inbound;
+    let mut reader = Stalling::new(reader, config.stall_timeout);
+    // Of an answer that came before the end of the body, nobody can say how long it took.
+    let took = uploaded.map_or(Duration::ZERO, |_| since.elapsed());
+    // There is no second upstream for it: nothing is held up.
+    let seen = (&answer.head, answer.length, took);
+    let waiting = case.judge(upstream, seen, false, &mut reader, &mut buffer).await.waiting;
+    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(upstream, &waiting, body));
+    let reader = Witness::new(reader, &buffer, tell);
+    let mut inbound = Inbound { reader, buffer };
     let mut passing = pin!(answer::pass(&mut inbound, &mut client_writer, rules, answer, keep));
     if uploaded.is_none() {
         tokio::select! {

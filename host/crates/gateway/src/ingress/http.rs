@@ -50,6 +50,16 @@ pub(crate) fn read(head: RequestHead) -> Result<Errand, ErrorReply> {
     Ok(Errand::Forward(Request { head, target, path, body }))
 }
 
+/// Where a request wants to go, as far as that can be told: for who asks why it was refused. Without credentials.
+pub(crate) fn named(head: &RequestHead) -> String {
+    let (_, rest) = head.target.split_once("://").unwrap_or(("", &head.target));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let port = if has_port || authority.is_empty() { "" } else { ":80" };
+    format!("{}{port}", excerpt(authority))
+}
+
 /// The answer to a head that could not be read; none when the client is gone.
 pub(crate) fn refusal_of(error: &HeadError, read: &[u8]) -> Option<ErrorReply> {
     match error {
@@ -72,7 +82,7 @@ fn refuse(why: &str) -> ErrorReply {
 fn connect(authority: &str) -> Result<Target, ErrorReply> {
     let whole = || format!("CONNECT takes host:port, not {}", excerpt(authority));
     let (host, port) = authority.rsplit_once(':').ok_or_else(|| refuse(&whole()))?;
-    named(host, Some(port)).map_err(|why| refuse(&format!("{}: {why}", whole())))
+    destination(host, Some(port)).map_err(|why| refuse(&format!("{}: {why}", whole())))
 }
 
 /// Reads the absolute form (RFC 9112 §3.2.2): target, and path with query.
@@ -100,7 +110,7 @@ fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port).filter(|port| !port.is_empty())),
         _ => (authority, None),
     };
-    let target = named(host, port).map_err(|why| refuse(&why))?;
+    let target = destination(host, port).map_err(|why| refuse(&why))?;
     let path = match path {
         "" if head.method == "OPTIONS" => "*".to_owned(),
         path if path.starts_with('/') => path.to_owned(),
@@ -109,7 +119,7 @@ fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
     Ok((target, path))
 }
 
-fn named(host: &str, port: Option<&str>) -> Result<Target, String> {
+fn destination(host: &str, port: Option<&str>) -> Result<Target, String> {
     if host.contains(':') && !host.starts_with('[') {
         return Err(format!("the IPv6 address {} stands without brackets", excerpt(host)));
     }
@@ -161,6 +171,21 @@ mod tests {
         assert_eq!(wanted("GET", "http://[::1]/x").unwrap(), "[::1] /x");
         assert_eq!(wanted("GET", "http://example.com:/x").unwrap(), "example.com /x");
         assert_eq!(wanted("OPTIONS", "http://example.com").unwrap(), "example.com *");
+    }
+
+    #[test]
+    fn where_a_refused_request_wanted_to_go_is_told_without_credentials() {
+        for (target, told) in [
+            ("example.com:443", "example.com:443"),
+            ("http://example.com/a?b", "example.com:80"),
+            ("http://u:p@[::1]:81/", "[::1]:81"),
+            ("/", ""),
+            ("*", "*:80"),
+        ] {
+            let target = target.to_owned();
+            let head = RequestHead { method: "GET".into(), target, minor_version: 1, headers: Headers::new() };
+            assert_eq!(named(&head), told);
+        }
     }
 
     #[test]

@@ -1,33 +1,63 @@
 //! Accepting clients of this machine, over a Unix socket.
 
-use tokio::net::UnixListener;
+use std::io;
+use std::pin::pin;
+
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::places::Place;
 use super::{Drained, REST, drain, report};
-use crate::Gateway;
+use crate::Doorway;
 
-pub(crate) async fn serve(gateway: &Gateway, listener: UnixListener, stop: &CancellationToken) -> Drained {
+pub(crate) async fn serve(
+    doorway: &Doorway,
+    listener: UnixListener,
+    closed: &CancellationToken,
+    stop: &CancellationToken,
+) -> Drained {
     let mut sessions = JoinSet::new();
-    let limit = gateway.config().max_connections;
+    accept(doorway, &listener, (closed, stop), &mut sessions).await;
+    drop(listener);
+    drain(sessions, doorway, stop).await
+}
+
+async fn accept(
+    doorway: &Doorway,
+    listener: &UnixListener,
+    (closed, stop): (&CancellationToken, &CancellationToken),
+    sessions: &mut JoinSet<()>,
+) {
+    let mut arriving = pin!(arrive(doorway, listener));
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = closed.cancelled() => return,
             Some(ended) = sessions.join_next() => report(&ended),
-            accepted = listener.accept(), if sessions.len() < limit => match accepted {
-                Ok((client, _)) => {
-                    let (gateway, stop) = (gateway.clone(), stop.clone());
-                    sessions.spawn(async move { crate::session::run(&gateway, client, None, &stop).await });
+            arrived = &mut arriving => {
+                match arrived {
+                    Ok((client, place)) => {
+                        let (doorway, stop) = (doorway.clone(), stop.clone());
+                        sessions.spawn(async move {
+                            doorway.session(client, None, &stop).await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a client failed");
+                        sleep(REST).await;
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a client failed");
-                    sleep(REST).await;
-                }
-            },
+                arriving.set(arrive(doorway, listener));
+            }
         }
     }
-    drop(listener);
-    drain(sessions, gateway.config().drain).await
+}
+
+/// The next client, when there is a place for it.
+async fn arrive(doorway: &Doorway, listener: &UnixListener) -> io::Result<(UnixStream, Place)> {
+    let (client, _) = listener.accept().await?;
+    Ok((client, doorway.gateway().places().take().await))
 }

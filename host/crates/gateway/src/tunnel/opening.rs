@@ -227,7 +227,7 @@ pub(super) async fn attempt(
     let mut stream = match waiting {
         Some(stream) => stream,
         None => {
-            let mut stream = Box::pin(gateway.dialer().tunnel(&upstream, again.target)).await?;
+            let mut stream = Box::pin(gateway.tunnel(&upstream, again.target)).await?;
             write(&mut stream, &again.hello, gateway.config().first_byte_timeout).await?;
             stream
         }

@@ -33,7 +33,9 @@ pub(super) struct Draft {
     without_countries: Vec<Country>,
     without_tags: Vec<Tag>,
     attempts: Option<u32>,
+    hedge: Option<bool>,
     deadline: Option<Duration>,
+    explain: Option<bool>,
 }
 
 /// Whether a value is wanted, or must not be.
@@ -57,7 +59,9 @@ impl Draft {
             without_countries: Vec::new(),
             without_tags: Vec::new(),
             attempts: None,
+            hedge: None,
             deadline: None,
+            explain: None,
         }
     }
 
@@ -94,6 +98,8 @@ impl Draft {
         match switch {
             Switch::Strict => self.stick.strict = Some(on),
             Switch::Rotate => self.stick.renew = on,
+            Switch::Explain => self.explain = Some(on),
+            Switch::Hedge => self.hedge = Some(on),
         }
         Ok(())
     }
@@ -290,19 +296,21 @@ impl Draft {
             without_countries: either(self.without_countries, other.without_countries),
             without_tags: either(self.without_tags, other.without_tags),
             attempts: other.attempts.or(self.attempts),
+            hedge: other.hedge.or(self.hedge),
             deadline: other.deadline.or(self.deadline),
+            explain: other.explain.or(self.explain),
         }
     }
 
     pub(super) fn finish(self) -> Wanted {
-        let Self { session, stick, attempts, deadline, .. } = self;
+        let Self { session, stick, attempts, hedge, deadline, explain, .. } = self;
         let mut filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
             .without(self.without_countries, self.without_tags);
         if let Some(city) = &self.city {
             filter = filter.in_city(city);
         }
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        Wanted { session, stick, filter, attempts, deadline }
+        Wanted { session, stick, filter, attempts, hedge, deadline, explain }
     }
 }
 

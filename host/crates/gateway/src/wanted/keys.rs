@@ -36,6 +36,8 @@ pub(super) enum Key {
 pub(super) enum Switch {
     Strict,
     Rotate,
+    Explain,
+    Hedge,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,11 +85,13 @@ const NAMES: &[(&str, Key)] = &[
     ("strict", Key::Switch(Switch::Strict)),
     ("oneip", Key::Switch(Switch::Strict)),
     ("rotate", Key::Switch(Switch::Rotate)),
+    ("explain", Key::Switch(Switch::Explain)),
+    ("hedge", Key::Switch(Switch::Hedge)),
 ];
 
 /// One name of each key, for those who asked for one that is not there.
 pub(super) const KNOWN: &str = "country, state, city, asn, isp, zip, os, anonymity, protocol, tag, pool, session, \
-                                lifetime, sticky, strict, rotate, timeout and attempts";
+                                lifetime, sticky, strict, rotate, hedge, timeout, attempts and explain";
 
 /// Labels that need no key, with all their names.
 const LABELS: &[(&str, &str)] = &[

@@ -16,7 +16,16 @@ const LIMIT: Duration = Duration::from_secs(20);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn rule(trigger: Trigger) -> BanRule {
-    BanRule { name: "refused".to_owned(), hosts: Vec::new(), trigger, retry: true, ban: Some(MINUTE), eject: None }
+    BanRule {
+        name: "refused".to_owned(),
+        hosts: Vec::new(),
+        trigger,
+        retry: true,
+        ban: Some(MINUTE),
+        eject: None,
+        rotate: false,
+        mark: None,
+    }
 }
 
 fn by_status(statuses: &str) -> Trigger {
@@ -149,4 +158,76 @@ async fn who_is_ejected_is_asked_for_no_site_and_the_last_one_stays() {
     let mut asked = bad.map(|upstream| upstream.seen().len());
     asked.sort_unstable();
     assert_eq!(asked, [1, 3], "the guard leaves one of two, and its answer is better than none");
+}
+
+/// Says `POST` with this body, which streams, through the gateway, and reads the whole answer.
+async fn upload(scene: &Scene, origin: SocketAddr, path: &str) -> String {
+    let mut client = scene.client().await;
+    let chunks = "5\r\nhello\r\n".repeat(20_000);
+    let head = format!("POST http://{origin}{path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.write_all(format!("{head}{chunks}0\r\n\r\n").as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut reply = String::new();
+    timeout(LIMIT, client.read_to_string(&mut reply)).await.unwrap().unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn the_answer_to_a_body_that_streams_is_judged_as_it_passes() {
+    let origin = origin().await;
+    for (behaviour, trigger) in
+        [(Behaviour::AnswerStatus(403), by_status("403")), (Behaviour::AlwaysOk, by_body("(?i)free wi-fi"))]
+    {
+        let bad = upstream(Protocol::Http, behaviour).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::with(&[bad.url(), good.url()], obeying(rule(trigger))).await;
+        for _ in 0..6 {
+            let reply = upload(&scene, origin.http_addr(), "/bytes/10").await;
+            assert!(reply.starts_with("HTTP/1.1 "), "{behaviour}: {reply}");
+        }
+        assert_eq!(bad.seen().len(), 1, "{behaviour}: it was banned, and the client had its answer");
+        assert_eq!(scene.engine.bans().len(), 1, "{behaviour}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_not_held_up_where_nothing_could_be_asked_again() {
+    let origin = origin().await;
+    // A page whose second half comes only when the client has read the first one.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (go_on, wait) = tokio::sync::oneshot::channel::<()>();
+    let upstream = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nplease ").await.unwrap();
+        wait.await.unwrap();
+        stream.write_all(b"captcha").await.unwrap();
+        stream
+    });
+    let other = scripted(&[], Then::Close).await;
+    let no_retry = BanRule { retry: false, ..rule(by_body("please captcha")) };
+    let scene = Scene::with(&[url.as_str(), other.url.as_str()], obeying(no_retry)).await;
+    let mut client = scene.client().await;
+    client.write_all(crate::clients::get(origin.http_addr(), "/").as_bytes()).await.unwrap();
+    let mut begun = vec![0; 4096];
+    let mut length = 0;
+    let reading = async {
+        while !begun[..length].ends_with(b"please ") {
+            length += client.read(&mut begun[length..]).await.unwrap();
+        }
+    };
+    timeout(Duration::from_millis(1_500), reading).await.expect("the first half, before rules would stop waiting");
+    assert!(scene.engine.bans().is_empty());
+    go_on.send(()).unwrap();
+    let mut rest = [0; 7];
+    client.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"captcha");
+    let banned = async {
+        while scene.engine.bans().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, banned).await.unwrap();
+    drop(upstream.await.unwrap());
 }

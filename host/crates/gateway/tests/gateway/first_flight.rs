@@ -115,7 +115,7 @@ async fn what_is_not_a_hello_alone_is_never_sent_twice() {
         let mut stream = scene.client().await;
         let head = b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n";
         stream.write_all(&[&head[..], &flight].concat()).await.unwrap();
-        assert_eq!(rest(&mut stream).await, "HTTP/1.1 200 Connection established\r\n\r\n");
+        assert_eq!(rest(&mut stream).await, "HTTP/1.1 200 Connection established\r\nProxy-Status: proxywhirl\r\n\r\n");
         assert!(good.seen().is_empty(), "{:?}", good.seen());
     }
 }

@@ -1,11 +1,18 @@
 //! How a gateway begins and ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::breaker::{BreakerConfig, State};
+use proxywhirl_core::select::Stick;
+use proxywhirl_core::symbol::Symbol;
+use proxywhirl_core::{Fault, Kind, Lease, Outcome, Side, Stage};
+use proxywhirl_engine::{Attempt, Tuning};
 use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Client, answer, get, rest, status};
 use crate::scene::{Scene, limits, origin, upstream};
@@ -84,4 +91,70 @@ async fn a_tunnel_without_traffic_ends() {
     let mut tunnel = scene.client().await;
     Client::Socks5.open(&mut tunnel, origin.http_addr()).await.unwrap();
     assert_eq!(rest(&mut tunnel).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstream_on_probation() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let breaker = BreakerConfig { cooldown: Duration::ZERO, successes: 1, ..BreakerConfig::default() };
+    scene.engine.tune(&Tuning { breaker, capacity: 10, ban_share: 0.5, history: 10 }).await;
+    let member = Arc::clone(scene.engine.snapshot().iter().next().unwrap());
+    for _ in 0..breaker.failures {
+        let lease = Lease::take(Arc::clone(&member), &breaker, scene.engine.now()).unwrap();
+        let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "no");
+        let attempt = Attempt {
+            hedge: false,
+            tier: None,
+            request: 0,
+            number: 1,
+            target: "a:1",
+            site: Symbol::NONE,
+            session: None,
+            stick: Stick::default(),
+            filter: None,
+            tried: &[],
+        };
+        scene.engine.settle(lease, &Outcome::Failure(fault), &attempt);
+    }
+    assert!(matches!(member.live.breaker().state(), State::Open { .. }));
+    let mut silent = scene.client().await;
+    Client::Connect.open(&mut silent, origin.http_addr()).await.unwrap();
+    let mut second = scene.client().await;
+    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    assert_eq!(status(&rest(&mut second).await), 503, "one probe at a time");
+    let closed = async {
+        while !matches!(member.live.breaker().state(), State::Closed { .. }) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
+    let mut third = scene.client().await;
+    third.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut third).await.1.len(), 3);
+}
+
+#[tokio::test]
+async fn the_limit_of_clients_is_one_over_all_listeners() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], GatewayConfig { max_connections: 1, ..limits() }).await;
+    let (listener, stop) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), CancellationToken::new());
+    let other = listener.local_addr().unwrap();
+    let served = tokio::spawn({
+        let (gateway, stop) = (scene.gateway.clone(), stop.clone());
+        async move { gateway.serve(listener, stop).await }
+    });
+    let mut first = scene.client().await;
+    Client::Connect.open(&mut first, origin.http_addr()).await.unwrap();
+    let mut second = TcpStream::connect(other).await.unwrap();
+    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    let mut byte = [0; 1];
+    tokio::time::timeout(Duration::from_millis(300), second.peek(&mut byte)).await.unwrap_err();
+    drop(first);
+    assert_eq!(answer(&mut second).await.1.len(), 3);
+    drop(second);
+    stop.cancel();
+    assert_eq!(served.await.unwrap().cut, 0);
 }

@@ -46,7 +46,10 @@ async fn what_a_client_sends_before_the_answer_is_not_lost() {
     let early = "GET /bytes/5 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     stream.write_all((request + early).as_bytes()).await.unwrap();
     let reply = rest(&mut stream).await;
-    assert!(reply.starts_with("HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 200 "), "{reply}");
+    assert!(
+        reply.starts_with("HTTP/1.1 200 Connection established\r\nProxy-Status: proxywhirl\r\n\r\nHTTP/1.1 200 "),
+        "{reply}"
+    );
 }
 
 #[tokio::test]

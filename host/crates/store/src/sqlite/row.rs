@@ -14,23 +14,23 @@ use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Row, params};
 
 pub(super) const SELECT: &str = "
-SELECT joined, scheme, host, port, username, password, tags, country, anonymity,
+SELECT joined, scheme, host, port, username, password, via, tags, country, anonymity,
        added, successes, failures, latency_us, last_used
 FROM members ORDER BY joined";
 
 pub(super) const UPSERT: &str = "
 INSERT INTO members (scheme, host, port, username, password, tags, country, anonymity,
-                     added, successes, failures, latency_us, last_used)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL) DO UPDATE SET
-    password = excluded.password, tags = excluded.tags, country = excluded.country,
+                     added, successes, failures, latency_us, last_used, via, via_key)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL, via_key) DO UPDATE SET
+    password = excluded.password, via = excluded.via, tags = excluded.tags, country = excluded.country,
     anonymity = excluded.anonymity, added = excluded.added, successes = excluded.successes,
     failures = excluded.failures, latency_us = excluded.latency_us, last_used = excluded.last_used";
 
 pub(super) const DELETE: &str = "
 DELETE FROM members
 WHERE scheme = ?1 AND host = ?2 AND port = ?3
-  AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL)";
+  AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5";
 
 pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
     let StoredMember { endpoint, tags, country, anonymity, added, statistics } = member;
@@ -49,13 +49,21 @@ pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember)
         integer(statistics.failures),
         statistics.latency.map(|latency| integer(micros(latency))),
         integer(statistics.last_used.as_micros()),
+        endpoint.via.as_deref().map(Endpoint::to_url),
+        via_key(endpoint.via.as_deref().map(Endpoint::key).as_ref()),
     ])?;
     Ok(())
 }
 
 pub(super) fn delete(statement: &mut CachedStatement<'_>, key: &EndpointKey) -> rusqlite::Result<()> {
-    statement.execute(params![key.scheme.as_str(), host_text(&key.host), key.port, key.username.as_deref()])?;
+    let via = via_key(key.via.as_deref());
+    statement.execute(params![key.scheme.as_str(), host_text(&key.host), key.port, key.username.as_deref(), via])?;
     Ok(())
+}
+
+/// What tells the hops before a member from others; empty when there are none.
+fn via_key(via: Option<&EndpointKey>) -> String {
+    via.map_or_else(String::new, ToString::to_string)
 }
 
 /// The member in a row of [`SELECT`], or why it holds none; the reason has no password in it.
@@ -67,12 +75,14 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
         return Err("port 0 is not in 1..65535".to_owned());
     }
     let country: Option<String> = column(row, "country")?;
+    let via: Option<String> = column(row, "via")?;
     Ok(StoredMember {
         endpoint: Endpoint {
             scheme: scheme.parse().map_err(text)?,
             host: host.parse::<Host>().map_err(text)?,
             port,
             credentials: credentials(row)?,
+            via: via.map(|via| via.parse().map(Box::new)).transpose().map_err(text)?,
         },
         tags: tags(&column::<String>(row, "tags")?)?,
         country: country.map(|country| country.parse()).transpose().map_err(text)?,

@@ -8,8 +8,11 @@ use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The migrations, in order: the n-th brings a file to version n.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_members.sql"), include_str!("../../migrations/0002_sessions_and_keys.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_members.sql"),
+    include_str!("../../migrations/0002_sessions_and_keys.sql"),
+    include_str!("../../migrations/0003_chains.sql"),
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();

@@ -56,8 +56,11 @@ fn a_file_of_the_first_schema_opens_and_keeps_its_members() {
         life: 2,
     };
     store.save(&Changes { sessions: vec![session], ..Changes::default() }).unwrap();
+    store.save(&upserts(&["socks5://2.2.2.2:2 -> http://1.1.1.1:1"])).unwrap();
     drop(store);
-    assert_eq!(Sqlite::open(&path).unwrap().load_sessions().unwrap(), [session]);
+    let mut store = Sqlite::open(&path).unwrap();
+    assert_eq!(store.load_sessions().unwrap(), [session]);
+    assert_eq!(urls(&mut store), ["http://1.1.1.1:1", "socks5://2.2.2.2:2 -> http://1.1.1.1:1"]);
     SqliteKeyValues::open(&path).unwrap().set("p", "k", &write(b"v"), at(0)).unwrap();
 }
 

@@ -90,6 +90,7 @@ impl Cast {
             host: Host::V4(Ipv4Addr::from(0x0a00_0001 + address)),
             port: scheme.default_port(),
             credentials: None::<Credentials>,
+            via: None,
         };
         let chance = |share: f64| (0.0..=1.0).contains(&share);
         if !chance(row.succeeds) || !row.succeeds_at.values().all(|share| chance(*share)) {

@@ -101,6 +101,19 @@ impl Cycle {
         }
     }
 
+    /// The slots of those who have a turn.
+    pub(super) fn slots(&self, snapshot: &Snapshot) -> Vec<u32> {
+        match &self.course {
+            Course::Everyone => snapshot.iter().map(|member| member.slot).collect(),
+            Course::These { places, .. } => {
+                let is_there = |place: &&Place| {
+                    snapshot.get(place.slot).is_some_and(|member| member.generation == place.generation)
+                };
+                places.iter().filter(is_there).map(|place| place.slot).collect()
+            }
+        }
+    }
+
     /// The slot of the next whose turn it is.
     pub(super) fn pick(&self, sight: &Sight<'_, '_>) -> Option<u32> {
         let end = self.len(sight.snapshot);

@@ -1,5 +1,6 @@
 //! A tier, ready to pick from.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::cells::{Cells, Resident};
@@ -99,6 +100,17 @@ impl Ring {
             Self::Cycle(cycle) => cycle.holds(member),
             Self::Draw(roster) | Self::Affinity { roster, .. } | Self::LeastLoaded(roster) => {
                 roster.holds(member.slot, sight)
+            }
+        }
+    }
+
+    /// Gathers the slots of all who are in this tier.
+    pub(super) fn gather(&self, sight: &Sight<'_, '_>, into: &mut HashSet<u32>) {
+        match self {
+            Self::Cycle(cycle) => into.extend(cycle.slots(sight.snapshot)),
+            Self::Draw(roster) | Self::Affinity { roster, .. } | Self::LeastLoaded(roster) => {
+                let slots = sight.snapshot.iter().map(|member| member.slot);
+                into.extend(slots.filter(|slot| roster.holds(*slot, sight)));
             }
         }
     }

@@ -38,7 +38,8 @@ impl Sticking<'_, '_> {
         }
         if let Some(pin) = known.pin {
             let slot = self.held(pin);
-            if slot.is_some() || self.stickiness.strict {
+            // A session leaves a member that is out of order, not one that has much to do: it waits for that.
+            if slot.is_some() || self.stickiness.strict || self.waits_for(pin) {
                 return slot;
             }
         }
@@ -92,6 +93,13 @@ impl Sticking<'_, '_> {
             slot
         };
         (self.is_home(slot) && sight.admits(slot)).then_some(slot)
+    }
+
+    /// Whether nothing but its limit keeps the session from the member that it is bound to.
+    fn waits_for(&self, pin: Pin) -> bool {
+        let Sight { snapshot, wish } = &self.sight;
+        let member = snapshot.get(pin.slot).filter(|member| member.id == pin.member);
+        member.is_some_and(|member| wish.waits_for(member) && self.is_home(pin.slot))
     }
 
     fn find(&self, member: MemberId) -> Option<u32> {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, clippy::cast_possible_truncation)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -8,6 +9,7 @@ use super::*;
 use crate::breaker::BreakerConfig;
 use crate::candidate::Country;
 use crate::fault::{Fault, Kind, Side, Stage};
+use crate::limit::{Limit, Rate};
 use crate::member::MemberId;
 use crate::outcome::Outcome;
 use crate::pool::tests::{candidate, join, pool_of};
@@ -254,7 +256,7 @@ fn nobody_is_picked_whom_the_filter_does_not_admit() {
     let filtered = Wish { filter: Some(&nowhere), ..wish(0, &[]) };
     let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
     assert!(pick(&picker, &snapshot, &filtered).is_none());
-    let refusals = picker.refusals(&snapshot, &filtered, &Sessions::default());
+    let (refusals, _) = picker.refusals(&snapshot, &filtered, &Sessions::default());
     assert_eq!(refusals, Refusals { members: 50, filter: 50, ..Refusals::default() });
 }
 
@@ -329,4 +331,54 @@ fn a_look_counts_each_tier_and_picks_nobody() {
     let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
     assert_eq!(picker.look(&snapshot, &wish(0, &[])).len(), 1);
     assert_eq!(picker.pick(&snapshot, &wish(0, &[]), &Sessions::default()), Some(0));
+}
+
+#[test]
+fn who_is_at_a_limit_is_not_picked_until_there_is_room() {
+    let members = |limited: usize| {
+        let (snapshot, _) = pool_of(4).publish();
+        for member in snapshot.iter().take(limited) {
+            member.live.set_limit(Limit { concurrency: Some(1), rate: None });
+        }
+        snapshot
+    };
+    let config = BreakerConfig::default();
+    for mode in [Mode::Cycle, Mode::Draw, Mode::LeastLoaded, Mode::Affinity] {
+        for listed in [Membership::Everyone, weights(&[1.0; 4])] {
+            let snapshot = members(4);
+            let picker = Picker::compile(&plan(mode, listed), &snapshot, None).unwrap();
+            for seed in 0..4 {
+                let member = pick(&picker, &snapshot, &wish(seed, &[])).unwrap();
+                assert!(member.live.admit(&config, Timestamp::from_micros(1)), "{mode:?}");
+            }
+            assert!(pick(&picker, &snapshot, &wish(9, &[])).is_none(), "{mode:?}");
+            let (refusals, outlook) = picker.refusals(&snapshot, &wish(9, &[]), &Sessions::default());
+            assert_eq!(refusals, Refusals { members: 4, limited: 4, ..Refusals::default() });
+            assert_eq!(outlook.wait(0, Timestamp::from_micros(1)), None, "nobody knows when a use ends");
+            snapshot.get(2).unwrap().live.leave();
+            assert_eq!(pick(&picker, &snapshot, &wish(9, &[])).unwrap().slot, 2, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_tokens_is_told_when_they_come() {
+    let (snapshot, _) = pool_of(3).publish();
+    let now = Timestamp::from_micros(1_700_000_000_000_000);
+    let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
+    for (slot, per_second) in [(0, 1.0), (1, 4.0)] {
+        let live = &snapshot.get(slot).unwrap().live;
+        live.set_limit(Limit { concurrency: None, rate: Some(Rate::new(per_second, 1)) });
+        assert!(live.admit(&BreakerConfig::default(), now));
+    }
+    open_breaker(snapshot.get(2).unwrap());
+    let shut = Wish { now, ..wish(1, &[]) };
+    let (refusals, outlook) = picker.refusals(&snapshot, &shut, &Sessions::default());
+    // The third may be probed by then, which is none of the limits' business.
+    assert_eq!((refusals.limited, refusals.unplanned), (2, 1));
+    assert_eq!(outlook.wait(0, now), Some(Duration::from_millis(250)));
+    assert_eq!(outlook.wait(10, now), Some(Duration::from_millis(2_250)));
+    let tried = [snapshot.id(1).unwrap()];
+    let (_, outlook) = picker.refusals(&snapshot, &Wish { tried: &tried, ..shut }, &Sessions::default());
+    assert_eq!(outlook.wait(0, now), Some(Duration::from_secs(1)));
 }

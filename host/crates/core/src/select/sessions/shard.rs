@@ -125,9 +125,9 @@ impl Shard {
         Some((entry.life, entry.pin.member))
     }
 
-    pub(super) fn is_bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> bool {
+    pub(super) fn bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Option<MemberId> {
         let entry = self.places.get(&session).and_then(|place| self.entries.get(*place as usize));
-        entry.is_some_and(|entry| !entry.is_over(stickiness, now))
+        entry.filter(|entry| !entry.is_over(stickiness, now)).map(|entry| entry.pin.member)
     }
 
     pub(super) fn find(&mut self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {

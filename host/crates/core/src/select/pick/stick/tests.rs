@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
+use crate::breaker::BreakerConfig;
+use crate::limit::Limit;
 use crate::member::MemberId;
 use crate::pool::Snapshot;
 use crate::pool::tests::{candidate, join, pool_of};
@@ -124,7 +126,7 @@ fn a_strict_session_fails_and_another_one_moves() {
         let second = picker.pick(&snapshot, &wish, &sessions);
         if strict {
             assert!(second.is_none());
-            let refusals = picker.refusals(&snapshot, &wish, &sessions);
+            let (refusals, _) = picker.refusals(&snapshot, &wish, &sessions);
             assert_eq!(refusals, Refusals { members: 3, breaker: 1, session: 2, ..Refusals::default() });
             let anybody = Wish { session: Some(8), ..wish };
             assert!(picker.pick(&snapshot, &anybody, &sessions).is_some(), "another session is not concerned");
@@ -253,7 +255,7 @@ fn a_session_that_the_host_keeps_moves_when_its_member_is_out_unless_it_says_tha
     let strict = Stick { strict: Some(true), ..Stick::default() };
     let wish = Wish { now: at(1), session: Some(7), stick: strict, ..wish(7, &[]) };
     assert!(picker.is_strict(&wish) && picker.pick(&snapshot, &wish, &sessions).is_none());
-    assert_eq!(picker.refusals(&snapshot, &wish, &sessions).session, 4);
+    assert_eq!(picker.refusals(&snapshot, &wish, &sessions).0.session, 4);
     let second = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
     assert_ne!(second, first);
     assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), Some(second));
@@ -306,5 +308,31 @@ fn a_session_that_is_renewed_gets_another_member_and_keeps_it() {
         }
         // Eight draws of two miss the other one once in 256 times.
         assert!(stayed < 5, "{stayed}");
+    }
+}
+
+#[test]
+fn a_session_waits_for_a_member_that_is_at_its_limit() {
+    for mode in [Mode::Cycle, Mode::Affinity] {
+        let sessions = Sessions::new(10);
+        let (snapshot, _) = pool_of(3).publish();
+        let picker = match mode {
+            Mode::Affinity => sticky(&snapshot, Membership::Everyone, STICKY, None),
+            Mode::Cycle | Mode::Draw | Mode::LeastLoaded => {
+                Picker::compile(&plan(mode, Membership::Everyone), &snapshot, None).unwrap()
+            }
+        };
+        let first = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+        let member = snapshot.iter().find(|member| member.id == first).unwrap();
+        member.live.set_limit(Limit { concurrency: Some(1), rate: None });
+        assert!(member.live.admit(&BreakerConfig::default(), at(1)));
+        assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), None, "{mode:?}");
+        let wish = Wish { now: at(1), session: Some(7), ..wish(0, &[]) };
+        let (refusals, _) = picker.refusals(&snapshot, &wish, &sessions);
+        assert_eq!((refusals.limited, refusals.unplanned), (1, 2), "{mode:?}");
+        let tried = [first];
+        let again = Wish { tried: &tried, ..wish };
+        let other = picker.pick(&snapshot, &again, &sessions).and_then(|slot| snapshot.id(slot));
+        assert!(other.is_some_and(|other| other != first), "one that has failed is left");
     }
 }

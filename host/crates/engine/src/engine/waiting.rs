@@ -1,0 +1,236 @@
+//! Leases where there are limits: who has to wait, and who is served when.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use proxywhirl_core::select::{Outlook, Refusals};
+use proxywhirl_core::symbol::Symbol;
+use proxywhirl_core::{Lease, Timestamp};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Attempt, Engine, NoLease};
+use crate::limits::room::{Class, Handed, Room, Situation, Standing, Waiter};
+use crate::limits::{Limited, LimitsConfig, NoWait, Shed};
+use crate::strategy::{Way, registrable};
+
+/// How long those who wait are not looked at without news: what nobody tells of, such as a plan that was made anew, is seen
+/// after so long.
+/// Not in tests, which would not see that news was lost.
+const LOOK: Duration = if cfg!(test) { Duration::from_hours(1) } else { Duration::from_secs(1) };
+
+/// How long what a class waits for is believed: a look goes through the whole pool.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// How often a request looks why it got nobody, when it seems that it could have got somebody: in between, another request
+/// may have had a member and given it back.
+const LOOKS: usize = 4;
+
+/// When to come again, if nobody can say when there is room.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a request gets at once.
+pub(super) enum Draw {
+    /// A member.
+    Lease(Lease, Way),
+    /// Its site is at its limit.
+    Site(Outlook),
+    /// Nobody is eligible.
+    Nobody,
+    /// Its strategy has faulted, and nobody else answers for it.
+    Rejected(NoLease),
+}
+
+impl Engine {
+    /// Chooses a member for an attempt; where that has to wait for a limit, until `until` or as long as requests may wait.
+    /// Those that came before it are served first.
+    ///
+    /// # Errors
+    /// As [`Engine::acquire`], and when it has waited in vain or may not wait.
+    pub async fn acquire_in_turn(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        if self.room.is_anybody_waiting() {
+            if self.room.has_news(self.now()) {
+                self.serve_waiting();
+            }
+            if let Some(situation) = self.known_situation(attempt) {
+                return self.wait(attempt, situation, until).await;
+            }
+        }
+        let mut look = 1;
+        loop {
+            let now = self.now();
+            match self.draw(attempt, now) {
+                Draw::Lease(lease, way) => return Ok(self.handed(attempt, lease, way, now)),
+                Draw::Rejected(why) => return Err(self.turned_away(attempt, why, now)),
+                Draw::Site(outlook) => {
+                    let limited = Limited::Site(registrable(attempt.target).into());
+                    return self.wait(attempt, Situation { limited, outlook, at: now }, until).await;
+                }
+                Draw::Nobody => {
+                    let (refusals, outlook) = self.refusals(attempt, now);
+                    let limited = Limited::Members(refusals);
+                    if refusals.limited > 0 {
+                        return self.wait(attempt, Situation { limited, outlook, at: now }, until).await;
+                    }
+                    // Somebody seems to be there: out of the plan, or given back since the draw.
+                    if refusals.unplanned == 0 || !self.room.rules().is_on || look == LOOKS {
+                        return Err(self.turned_away(attempt, NoLease::Nobody(refusals), now));
+                    }
+                }
+            }
+            look += 1;
+        }
+    }
+
+    /// Says how much may be asked of whom from now on.
+    pub async fn limit(&self, limits: LimitsConfig) {
+        self.room.limit(&limits);
+        self.writer.limit(limits.members).await;
+        self.room.stir();
+    }
+
+    /// What others of the attempt's class wait for; none when nobody of it waits.
+    fn known_situation(&self, attempt: &Attempt<'_>) -> Option<Situation> {
+        let class = self.class_of(attempt);
+        let known = self.room.line().standing(&class).map(|standing| standing.situation.clone())?;
+        let now = self.now();
+        if now.since(known.at) <= FRESH {
+            return Some(known);
+        }
+        let situation = self.situation(attempt, now).0;
+        self.room.line().learn(&class, situation.clone());
+        Some(situation)
+    }
+
+    /// What an attempt waits for; and what took how many, where it is members.
+    fn situation(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Situation, Refusals) {
+        if let Some(outlook) = self.room.sites.outlook(attempt.target, now) {
+            let limited = Limited::Site(registrable(attempt.target).into());
+            return (Situation { limited, outlook, at: now }, Refusals::default());
+        }
+        let (refusals, outlook) = self.refusals(attempt, now);
+        (Situation { limited: Limited::Members(refusals), outlook, at: now }, refusals)
+    }
+
+    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant) -> Result<Lease, NoLease> {
+        self.room.limited(&situation.limited);
+        let began = Instant::now();
+        let until = until.min(began + self.room.rules().wait);
+        let (hand, handed) = oneshot::channel();
+        let Situation { limited, outlook, at } = situation.clone();
+        if let Err((why, ahead)) = self.join(attempt, situation, hand, until.saturating_duration_since(began)) {
+            return Err(self.shed(attempt, limited, why, outlook.wait(ahead, at)));
+        }
+        let place = Standing { room: &self.room, place: (attempt.request, attempt.number) };
+        // What came free since this request looked was not told to it: it looks once more.
+        self.serve_waiting();
+        let mut handed = handed;
+        let answer = match timeout_at(until, &mut handed).await {
+            Ok(answer) => answer.ok(),
+            Err(_) if place.leave() => None,
+            // It was served at this moment.
+            Err(_) => handed.await.ok(),
+        };
+        let now = self.now();
+        match answer {
+            Some(Ok((lease, way))) => {
+                self.room.served(began.elapsed());
+                Ok(self.handed(attempt, lease, way, now))
+            }
+            Some(Err(why)) => Err(self.turned_away(attempt, why, now)),
+            None => Err(self.waited(attempt, began.elapsed(), now)),
+        }
+    }
+
+    /// Stands in the line; why it may not, and how many of its class are there.
+    fn join(
+        &self,
+        attempt: &Attempt<'_>,
+        situation: Situation,
+        hand: oneshot::Sender<Handed>,
+        wait: Duration,
+    ) -> Result<(), (NoWait, usize)> {
+        let class = self.class_of(attempt);
+        let mut line = self.room.line();
+        let ahead = line.standing(&class).map_or(0, |standing| standing.waiting);
+        if let Some(why) = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at) {
+            return Err((why, ahead));
+        }
+        let waiter = Waiter { target: attempt.target.into(), site: attempt.site, hand };
+        line.join((attempt.request, attempt.number), class, situation, waiter);
+        self.room.counted(&line);
+        Ok(())
+    }
+
+    /// What becomes of an attempt that has waited in vain.
+    fn waited(&self, attempt: &Attempt<'_>, wait: Duration, now: Timestamp) -> NoLease {
+        let (Situation { limited, outlook, .. }, refusals) = self.situation(attempt, now);
+        let is_gone = matches!(limited, Limited::Members(_)) && refusals.limited + refusals.unplanned == 0;
+        if is_gone {
+            // Those who were at their limit have failed, or left.
+            return self.turned_away(attempt, NoLease::Nobody(refusals), now);
+        }
+        self.shed(attempt, limited, NoWait::Waited(wait), outlook.wait(0, now))
+    }
+
+    fn shed(&self, attempt: &Attempt<'_>, limited: Limited, why: NoWait, turn: Option<Duration>) -> NoLease {
+        self.room.shed(why);
+        let shed = NoLease::Shed(Shed { limited, why, retry_after: turn.unwrap_or(SOON) });
+        self.history.nobody(attempt, &shed, self.now());
+        shed
+    }
+
+    /// Serves those who wait and for whom somebody is there.
+    pub(super) fn serve_waiting(&self) {
+        let served = {
+            let mut line = self.room.line();
+            self.room.look();
+            let now = self.now();
+            let mut again = now + LOOK;
+            let served = line.serve(|class, place, waiter| match self.draw(&class.attempt(place, waiter), now) {
+                Draw::Lease(lease, way) => Some(Ok((lease, way))),
+                Draw::Rejected(why) => Some(Err(why)),
+                Draw::Nobody => None,
+                Draw::Site(outlook) => {
+                    again = outlook.wait(0, now).map_or(again, |wait| again.min(now + wait));
+                    None
+                }
+            });
+            if line.len() > 0 {
+                again = self.snapshot.load().next_open(now).map_or(again, |open| again.min(open));
+            }
+            self.room.looked(&line, again);
+            served
+        };
+        for (waiter, somebody) in served {
+            // Who has left meanwhile gives it back, which is news for the others.
+            drop(waiter.hand.send(somebody));
+        }
+    }
+
+    fn class_of(&self, attempt: &Attempt<'_>) -> Class {
+        let is_told_apart =
+            attempt.site != Symbol::NONE || !self.bans.is_empty() || self.room.sites.is_limited(attempt.target);
+        Class::of(attempt, is_told_apart.then(|| registrable(attempt.target)))
+    }
+}
+
+/// Serves those who wait whenever there is news, and when something is due.
+pub(super) async fn attend(room: Arc<Room>, engine: Weak<Engine>, clock: crate::Clock, stop: CancellationToken) {
+    loop {
+        let due = room.due().map(|due| due.since(clock.now()));
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = room.stirred() => {}
+            () = sleep(due.unwrap_or_default()), if due.is_some() => {}
+        }
+        if !room.has_news(clock.now()) {
+            continue;
+        }
+        let Some(engine) = engine.upgrade() else { break };
+        engine.serve_waiting();
+    }
+    // Whoever still waits hears that nobody comes.
+    room.line().clear();
+}

@@ -1,0 +1,175 @@
+//! Escalation: attempts go through tiers, from what costs nothing to what costs most, as configured.
+//!
+//! A request begins at the first tier, or at the one that its site needed a while ago. It goes up when its attempts in a tier are
+//! used up, or nobody is left there; what is an attempt that failed is the business of failover and of rules about bans. A
+//! tier can be `direct`, which is no upstream at all, for requests that do not demand anything of one.
+//!
+//! A site comes down again when its time is over, so that the dear tier is not used for ever because the cheap one was down
+//! once. Not so for a session in use: whoever is logged in would change the address in the middle. A strict session that has
+//! been served goes up no more, it fails.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proxywhirl_core::lease::Lease;
+use proxywhirl_core::member::mix;
+use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_engine::{Attempt, AttemptTier, registrable};
+use tokio::time::Instant;
+
+use super::{Failover, Turn, no_lease};
+use crate::config::{EscalationConfig, Tier, Way};
+use crate::wanted::{Wanted, session_hash};
+
+/// Sites and sessions that are remembered: one takes the place of another when their hashes collide.
+const PLACES: usize = 16 * 1024;
+
+/// Tiers, and who needs which.
+#[derive(Debug)]
+pub(crate) struct Escalation {
+    config: EscalationConfig,
+    /// Held for some instructions.
+    memory: Mutex<Box<[Remembered]>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    /// 0 for nobody.
+    key: u64,
+    tier: usize,
+    until: Instant,
+}
+
+/// How far up a request is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Climb {
+    /// Its site, and its session if it has one.
+    key: u64,
+    pub(super) tier: usize,
+    /// Attempts in this tier.
+    used: u32,
+    /// Whether it may go no further up.
+    is_bound: bool,
+}
+
+impl Climb {
+    const fn up(self) -> Self {
+        Self { tier: self.tier + 1, used: 0, ..self }
+    }
+}
+
+impl Escalation {
+    /// None when there are no tiers.
+    pub(crate) fn new(config: EscalationConfig) -> Option<Self> {
+        if config.tiers.is_empty() {
+            return None;
+        }
+        let nobody = Remembered { key: 0, tier: 0, until: Instant::now() };
+        Some(Self { config, memory: Mutex::new(vec![nobody; PLACES].into()) })
+    }
+
+    /// Where a request begins.
+    pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
+        let key = mix(session_hash(registrable(target)) ^ wanted.session.unwrap_or(0)).max(1);
+        let found = self.with(key, |place| (place.key == key && place.until > Instant::now()).then_some(place.tier));
+        let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
+        Climb { key, tier: found.unwrap_or(0).min(self.config.tiers.len() - 1), used: 0, is_bound }
+    }
+
+    /// Remembers which tier has served a request.
+    pub(super) fn served(&self, climb: Climb, tier: usize, is_session: bool) {
+        let now = Instant::now();
+        self.with(climb.key, |place| {
+            let is_known = place.key == climb.key && place.tier == tier && place.until > now;
+            if is_session || !is_known {
+                *place = Remembered { key: climb.key, tier, until: now + self.config.remember };
+            }
+        });
+    }
+
+    fn with<T>(&self, key: u64, look: impl FnOnce(&mut Remembered) -> T) -> T
+    where
+        T: Default,
+    {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = memory.len() as u64;
+        let at = usize::try_from(key % length).unwrap_or_default();
+        memory.get_mut(at).map(look).unwrap_or_default()
+    }
+}
+
+impl Failover<'_> {
+    /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused. In the last
+    /// tier, a request may wait for a limit; in one below, a limit that is reached is as good as nobody left.
+    pub(super) async fn acquire(&mut self, number: u32, hedge: bool, turn: Turn) -> Option<Lease> {
+        let Some(escalation) = self.escalation else {
+            let attempt = Attempt { hedge, ..self.describe(number) };
+            let found = self.lease(&attempt, turn).await;
+            return found.map_err(|nobody| self.note(nobody)).ok();
+        };
+        let EscalationConfig { tiers, attempts, .. } = &escalation.config;
+        let mut climb = self.climb;
+        if climb.used >= *attempts && climb.tier + 1 < tiers.len() && !climb.is_bound {
+            if hedge {
+                return None;
+            }
+            climb = climb.up();
+        }
+        loop {
+            let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
+            let turn = if is_top { turn } else { Turn::Now };
+            match self.of_tier(tiers.get(climb.tier)?, number, hedge, turn).await {
+                Ok(lease) => {
+                    self.climb = Climb { used: climb.used + 1, ..climb };
+                    return Some(lease);
+                }
+                Err(_) if hedge => return None,
+                Err(nobody) if is_top => {
+                    self.note(nobody);
+                    return None;
+                }
+                Err(_) => climb = climb.up(),
+            }
+        }
+    }
+
+    /// A member of a tier, or why there is none.
+    async fn of_tier(&self, tier: &Tier, number: u32, hedge: bool, turn: Turn) -> Result<Lease, Fault> {
+        let of = |filter| AttemptTier { name: &tier.name, filter };
+        let own = self.wanted.filter.as_ref();
+        let attempt = Attempt { hedge, tier: Some(of(own)), ..self.describe(number) };
+        match &tier.way {
+            Way::Direct if own.is_some() => Err(exhausted("direct is no proxy as is wanted".to_owned())),
+            Way::Direct => {
+                let nobody = || exhausted("direct was tried, or is banned".to_owned());
+                self.engine.acquire_direct(&attempt).ok_or_else(nobody)
+            }
+            Way::Pool(None) => self.lease(&attempt, turn).await,
+            Way::Pool(Some(only)) => {
+                let both = match own {
+                    None => Some(Arc::clone(only)),
+                    Some(own) => own.and(only).map(Arc::new),
+                };
+                let nobody = || exhausted(format!("no proxy can be what is wanted and of the tier {}", tier.name));
+                let filter = both.ok_or_else(nobody)?;
+                self.lease(&Attempt { tier: Some(of(Some(&filter))), ..attempt }, turn).await
+            }
+        }
+    }
+
+    /// A member; when it is its turn, where that is waited for.
+    async fn lease(&self, attempt: &Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
+        let lease = match turn {
+            Turn::Now => self.engine.acquire(attempt),
+            Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
+        };
+        lease.map_err(|nobody| no_lease(&nobody))
+    }
+}
+
+fn exhausted(why: String) -> Fault {
+    Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

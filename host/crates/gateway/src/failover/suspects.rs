@@ -1,0 +1,106 @@
+//! What becomes of attempts: settled when it is clear whose the fault was, held back until the request ends when it is not.
+
+use std::time::Duration;
+
+use proxywhirl_core::fault::Hurt;
+use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
+
+use super::{Failover, Running, Trial};
+
+/// A use whose blame depends on how the request ends.
+pub(super) struct Suspect {
+    trial: Trial,
+    charge: Charge,
+}
+
+enum Charge {
+    /// It failed, by its own fault or by the origin's.
+    Failed(Fault),
+    /// It was silent for so long when it was given up.
+    Silent(Duration),
+}
+
+impl Failover<'_> {
+    /// Gives the lease of an attempt back with what became of it.
+    pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
+        let Trial { lease, number, .. } = trial;
+        self.engine.settle(lease, outcome, &self.describe(number));
+    }
+
+    /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
+    pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
+        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
+    }
+
+    /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
+    pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
+        let outcome = match fault.consequence().hurt {
+            Hurt::Yes => Outcome::Failure(fault.clone()),
+            Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
+        };
+        self.settle(trial, &outcome);
+    }
+
+    /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
+    pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
+        // Without a proxy, nobody else can be to blame than the origin.
+        let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
+        if hurt != Hurt::Yes {
+            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
+        }
+        self.note(fault.clone());
+        match hurt {
+            Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
+            Hurt::No => self.settle(trial, &Outcome::Neutral),
+            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
+        }
+    }
+
+    /// Ends an attempt that was not answered while another one was, or that has to make room. It is suspected only when it
+    /// has used up its time.
+    pub(super) fn give_up<A>(&mut self, running: Option<Running<A>>) {
+        let Some(Running { trial, future }) = running else { return };
+        drop(future);
+        let silent = trial.began.elapsed();
+        if let Some(until) = self.waits {
+            self.hedging.outlasted(&trial, until, silent);
+        }
+        if silent < trial.patience(self.config.connect_timeout) {
+            self.settle(trial, &Outcome::Neutral);
+        } else {
+            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
+        }
+    }
+
+    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
+    pub(super) fn judge(&mut self, winner: Option<Duration>) {
+        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+            match (charge, winner) {
+                (_, None) => self.settle(trial, &Outcome::Neutral),
+                // It was told when it happened.
+                (Charge::Failed(fault), Some(_)) => {
+                    self.engine.convict(trial.lease, fault, &self.describe(trial.number))
+                }
+                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
+            }
+        }
+    }
+
+    /// Keeps the fault that went furthest: it says most about why the request failed.
+    pub(super) fn note(&mut self, fault: Fault) {
+        if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
+            self.fault = Some(fault);
+        }
+    }
+}
+
+/// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,
+/// because then the origin was not slow.
+fn verdict(silent: Duration, latency: Duration) -> Outcome {
+    if latency.saturating_mul(2) >= silent {
+        return Outcome::Neutral;
+    }
+    let detail =
+        format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
+    Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
+}

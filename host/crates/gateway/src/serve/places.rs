@@ -1,0 +1,133 @@
+//! Places for clients: as many as may be connected at once, over all listeners.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// How often it is told that there are no places left.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// The places that are left.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// Gives a place to who has waited longest.
+    left: Arc<Semaphore>,
+    /// Places that are to go, as soon as who has one leaves.
+    owed: Arc<AtomicUsize>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    most: usize,
+    told: Option<Instant>,
+}
+
+/// A client's place.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// None when there is no end to them.
+    permit: Option<OwnedSemaphorePermit>,
+    owed: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        if self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
+            permit.forget();
+        }
+    }
+}
+
+impl Places {
+    pub(crate) fn new(most: usize) -> Self {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        let known = Mutex::new(Known { most, told: None });
+        Self { left: Arc::new(Semaphore::new(most)), owed: Arc::default(), known }
+    }
+
+    /// Changes how many there are; who has one keeps it.
+    pub(crate) fn configure(&self, most: usize) {
+        let most = most.min(Semaphore::MAX_PERMITS);
+        let mut known = self.known();
+        let (more, fewer) = (most.saturating_sub(known.most), known.most.saturating_sub(most));
+        known.most = most;
+        let gone = self.left.forget_permits(fewer);
+        self.owed.fetch_add(fewer - gone, Relaxed);
+        // What is owed is no longer to go, before there are new ones.
+        let mut new = more;
+        while new > 0 && self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
+            new -= 1;
+        }
+        self.left.add_permits(new);
+    }
+
+    /// Takes a place; waits for one if there is none.
+    pub(super) async fn take(&self) -> Place {
+        let permit = match Arc::clone(&self.left).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                self.tell();
+                Arc::clone(&self.left).acquire_owned().await.ok()
+            }
+        };
+        Place { permit, owed: Arc::clone(&self.owed) }
+    }
+
+    fn tell(&self) {
+        let mut known = self.known();
+        if known.told.is_none_or(|told| told.elapsed() >= AGAIN) {
+            known.told = Some(Instant::now());
+            tracing::warn!(connections = known.most, "as many clients are connected as may be: others wait");
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_longest_gets_the_place_that_is_left() {
+        let places = Places::new(2);
+        let (first, _second) = (places.take().await, places.take().await);
+        let (mut third, mut fourth) = (pin!(places.take()), pin!(places.take()));
+        let soon = Duration::from_millis(1);
+        assert!(timeout(soon, &mut third).await.is_err() && timeout(soon, &mut fourth).await.is_err());
+        drop(first);
+        assert!(timeout(soon, &mut fourth).await.is_err(), "it is not its turn");
+        drop(timeout(soon, &mut third).await.unwrap());
+        assert!(timeout(soon, &mut fourth).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fewer_places_are_there_when_clients_leave_and_more_at_once() {
+        let places = Places::new(3);
+        let (first, second) = (places.take().await, places.take().await);
+        let soon = Duration::from_millis(1);
+        places.configure(1);
+        assert!(timeout(soon, places.take()).await.is_err());
+        drop(first);
+        assert!(timeout(soon, places.take()).await.is_err(), "one is there as it is");
+        drop(second);
+        let third = timeout(soon, places.take()).await.unwrap();
+        places.configure(2);
+        let fourth = timeout(soon, places.take()).await.unwrap();
+        assert!(timeout(soon, places.take()).await.is_err());
+        drop((third, fourth));
+        assert_eq!(places.left.available_permits(), 2);
+    }
+}

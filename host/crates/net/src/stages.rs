@@ -1,0 +1,91 @@
+//! When an attempt came how far.
+//!
+//! What dials and what sends says so as it happens, and whoever measures the attempt reads it when that is over. The marks
+//! lie in the attempt's own future: nothing is allocated, and nothing is passed through all that is between.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// When an attempt came how far, from its beginning. What it did not come to, or did not need, is none: a connection that
+/// had waited was not dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stages {
+    /// The upstream had accepted the connection.
+    pub dialled: Option<Duration>,
+    /// TLS and handshake were over: bytes could be sent.
+    pub ready: Option<Duration>,
+    /// The request was sent.
+    pub sent: Option<Duration>,
+}
+
+struct Marks {
+    began: Instant,
+    stages: Cell<Stages>,
+}
+
+tokio::task_local! {
+    static MARKS: Marks;
+}
+
+/// Carries out an attempt, and says when it came how far.
+pub async fn measured<F: Future>(attempt: F) -> (F::Output, Stages) {
+    let marks = Marks { began: Instant::now(), stages: Cell::default() };
+    let mut attempt = pin!(MARKS.scope(marks, attempt));
+    let output = attempt.as_mut().await;
+    let stages = attempt.take_value().map(|marks| marks.stages.get());
+    (output, stages.unwrap_or_default())
+}
+
+/// The upstream has accepted the connection. The last one counts: of those that are dialled at the same time, and of those
+/// that one leads to.
+pub(crate) fn dialled() {
+    mark(|stages, now| stages.dialled = Some(now));
+}
+
+/// Bytes can be sent.
+pub fn ready() {
+    mark(|stages, now| stages.ready = Some(now));
+}
+
+/// The request is sent.
+pub fn sent() {
+    mark(|stages, now| stages.sent = Some(now));
+}
+
+fn mark(set: impl FnOnce(&mut Stages, Duration)) {
+    let marked = MARKS.try_with(|marks| {
+        let mut stages = marks.stages.get();
+        set(&mut stages, marks.began.elapsed());
+        marks.stages.set(stages);
+    });
+    // Where nobody measures, there is nothing to mark.
+    marked.unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_has_its_own_marks_and_what_nobody_measures_has_none() {
+        sent();
+        let attempt = |pause: u64| async move {
+            dialled();
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            ready();
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            pause
+        };
+        let (one, two) = tokio::join!(measured(attempt(10)), measured(attempt(30)));
+        let stages = |pause: u64| Stages {
+            dialled: Some(Duration::ZERO),
+            ready: Some(Duration::from_millis(pause)),
+            sent: None,
+        };
+        assert_eq!((one, two), ((10, stages(10)), (30, stages(30))));
+    }
+}

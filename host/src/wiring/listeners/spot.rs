@@ -1,0 +1,140 @@
+//! A place to listen at, as the settings want it: a listener with a range of ports is as many of them.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proxywhirl_gateway::access::Access;
+use proxywhirl_gateway::wanted::{Grammar, Wanted, session_hash};
+use proxywhirl_gateway::{Door, Rotation, Turns};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Settings;
+use crate::config::listeners::{ListenAt, ListenerSettings, TlsSection};
+use crate::exit::{Exit, Failure};
+
+/// A place to listen at.
+#[derive(Clone)]
+pub(super) struct Spot {
+    /// What commands call it.
+    pub(super) name: String,
+    /// The name under which its session is known over restarts.
+    door: String,
+    pub(super) at: At,
+    grammar: Grammar,
+    wanted: Wanted,
+    pub(super) rotation: Rotation,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum At {
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+/// TLS with clients.
+#[derive(Clone)]
+pub(super) struct Tls {
+    acceptor: TlsAcceptor,
+    /// Tells one content of its files from another.
+    pub(super) print: u64,
+}
+
+impl Spot {
+    /// Whether it is the same place of the same name.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (&self.name, &self.at) == (&other.name, &other.at)
+    }
+
+    /// What is particular about it, for the gateway.
+    pub(super) fn door(&self, access: &Arc<Access>, turns: Arc<Turns>) -> Door {
+        Door {
+            grammar: self.grammar,
+            wanted: self.wanted.clone(),
+            access: Arc::clone(access),
+            tls: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
+            turns,
+        }
+    }
+
+    /// Turns that begin now.
+    pub(super) fn turns(&self) -> Arc<Turns> {
+        Arc::new(Turns::new(self.rotation, &self.door))
+    }
+}
+
+/// Every place that the settings name.
+pub(super) fn all(settings: &Settings) -> Result<Vec<Spot>, Failure> {
+    let mut spots = Vec::new();
+    if let Some(address) = &settings.listen {
+        spots.push(Spot {
+            name: address.clone(),
+            door: String::new(),
+            at: At::Tcp(address.clone()),
+            grammar: Grammar::default(),
+            wanted: Wanted::default(),
+            rotation: Rotation::default(),
+            tls: None,
+        });
+    }
+    for listener in &settings.listeners {
+        spots.extend(of(listener)?);
+    }
+    Ok(spots)
+}
+
+fn of(listener: &ListenerSettings) -> Result<Vec<Spot>, Failure> {
+    let tls = listener.tls.as_ref().map(acceptor).transpose()?;
+    let spot = |door: &str, at: At, wanted: Wanted| Spot {
+        name: listener.name.clone(),
+        door: door.to_owned(),
+        at,
+        grammar: listener.grammar,
+        wanted,
+        rotation: listener.rotation,
+        tls: tls.clone(),
+    };
+    let wanted = || listener.wanted.clone();
+    Ok(match &listener.address {
+        ListenAt::Tcp(address) => vec![spot(&listener.name, At::Tcp(address.clone()), wanted())],
+        ListenAt::Unix(path) => vec![spot(&listener.name, At::Unix(path.clone()), wanted())],
+        ListenAt::Ports(host, first, last) => {
+            let of = |port: u16| {
+                let address = format!("{host}:{port}");
+                let mut wanted = wanted();
+                // What makes a range worth having: a port is a session.
+                wanted.session = wanted.session.or(Some(session_hash(&format!("port {address}"))));
+                spot(&address, At::Tcp(address.clone()), wanted)
+            };
+            (*first..=*last).map(of).collect()
+        }
+    })
+}
+
+/// TLS with clients.
+fn acceptor(files: &TlsSection) -> Result<Tls, Failure> {
+    let wrong = |file: &Path, why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Input, format!("{} cannot be used for TLS: {why}", file.display()))
+    };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| wrong(file, &error));
+    let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
+    let mut print = DefaultHasher::new();
+    (&certificate, &key).hash(&mut print);
+    let certificates = CertificateDer::pem_slice_iter(&certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&files.certificate, &error))?;
+    if certificates.is_empty() {
+        return Err(wrong(&files.certificate, &"there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| wrong(&files.key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
+        .map_err(|error| wrong(&files.certificate, &error))?;
+    Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), print: print.finish() })
+}
