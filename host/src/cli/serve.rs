@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::config::{configured, layers};
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
 use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
-use crate::config::{ConfigFile, EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
+use crate::config::{EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 use crate::wiring::listeners::Entrances;
@@ -21,7 +22,8 @@ use operating::Prepared;
 /// Arguments of `serve`. What is given here wins over the configuration.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file: see host/docs/configuration.md
+    /// The configuration file, see host/docs/configuration.md [default: the first of proxywhirl.toml here, in
+    /// ~/.config/proxywhirl, in /etc/proxywhirl]
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:8080]
@@ -78,7 +80,7 @@ impl StrategyArgs {
 
 impl ServeArgs {
     fn settings(&self) -> Result<Settings, Failure> {
-        let mut settings = read_config(self.config.as_deref())?;
+        let mut settings = configured(self.config.as_deref())?;
         settings.listen = self.listen.clone().or(settings.listen);
         settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
@@ -113,15 +115,6 @@ fn set<T: Clone>(setting: &mut T, given: Option<&T>) {
     }
 }
 
-/// The settings of a configuration file, or the defaults.
-pub(super) fn read_config(path: Option<&std::path::Path>) -> Result<Settings, Failure> {
-    let Some(path) = path else { return Ok(Settings::default()) };
-    ConfigFile::read(path).and_then(|file| Settings::from_file(file, path)).map_err(|error| {
-        let hint = error.hint.clone();
-        Failure { hint, ..Failure::new(Exit::Usage, error) }
-    })
-}
-
 /// A source that the command line names: the user vouches for it.
 pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
     SourceSettings { parser: read.parser.clone(), scheme: read.scheme, trust: true, ..SourceSettings::at(named) }
@@ -137,7 +130,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
-    let prepared = Prepared::new(&settings, args.config.clone())?;
+    let prepared = Prepared::new(&settings, layers(args.config.as_deref())?.file)?;
     let service = Service::start(&settings)?;
     let entrances = Entrances::new(service.gateway().clone(), opened);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);

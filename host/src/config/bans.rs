@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proxywhirl_gateway::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
@@ -17,7 +18,7 @@ pub const MAX_BANNED: f32 = 0.5;
 const LONGEST: Duration = Duration::from_hours(24 * 30);
 
 /// `[[bans]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BanSection {
     /// The rule's name.

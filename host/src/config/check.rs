@@ -9,13 +9,14 @@ use proxywhirl_engine::check::CheckerConfig;
 use proxywhirl_engine::check::schedule::ScheduleConfig;
 use proxywhirl_engine::check::target::{Expected, TargetCheck};
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
 use super::settings::at_least_one;
 
 /// `[check]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckSection {
     /// How far a check goes.
@@ -53,7 +54,7 @@ pub struct CheckSection {
 }
 
 /// A text, or a list of them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMore {
     /// A text.
@@ -63,7 +64,7 @@ pub enum OneOrMore {
 }
 
 /// `[check.target]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSection {
     /// The URL.

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use proxywhirl_gateway::access::{Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::environment::Environment;
 use super::file::Span;
 use super::size::Size;
 
@@ -13,7 +15,7 @@ use super::size::Size;
 const MAX_NAME: usize = 255;
 
 /// `[[users]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserSection {
     /// Its name.
@@ -35,7 +37,7 @@ pub struct UserSection {
 }
 
 /// `[access]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessSection {
     /// Networks whose clients are served.
@@ -53,7 +55,7 @@ pub struct AccessSection {
 }
 
 /// `access.login`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginSection {
     /// Until its connection ends.
@@ -178,10 +180,10 @@ impl UserSection {
 }
 
 fn from_environment(variable: &str) -> Result<Secret, String> {
-    match std::env::var(variable) {
-        Ok(password) if !password.is_empty() => Ok(Secret::Password(password.into())),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Err(format!("password_env: the environment has no {variable}")),
-        Err(std::env::VarError::NotUnicode(_)) => Err(format!("password_env: what is in {variable} is not UTF-8")),
+    let environment = Environment::read().map_err(|error| error.to_string())?;
+    match environment.get(variable).filter(|password| !password.is_empty()) {
+        Some(password) => Ok(Secret::Password(password.into())),
+        None => Err(format!("password_env: the environment has no {variable}")),
     }
 }
 
