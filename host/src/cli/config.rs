@@ -1,7 +1,5 @@
 //! `proxywhirl config`: what is configured, where it was said, and whether all is well.
 
-mod masked;
-
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,11 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::output::{count, print, tell};
-use crate::config::layers::{Origin, at, places};
+use crate::config::layers::folders;
+use crate::config::masked::masked;
+use crate::config::mistakes::Mistake;
+use crate::config::said::{Origin, Spot};
 use crate::config::schema::{keys, schema};
 use crate::config::{ConfigError, Environment, Layers, Settings, reference};
 use crate::exit::{Exit, Failure};
-use masked::masked;
 
 /// What `config init` writes, if nothing else is said.
 const FILE: &str = "proxywhirl.toml";
@@ -28,8 +28,8 @@ pub(super) struct ConfigCommandArgs {
 enum ConfigCommand {
     /// Print what holds: what was said in the file and the environment, and the defaults of the rest
     Show(ShowArgs),
-    /// Say whether all is well, and if not, what is wrong in which line
-    Check(FileArgs),
+    /// Say whether all is well, and if not, all that is wrong, with line, column and what is allowed
+    Check(CheckArgs),
     /// Write a configuration file to begin with, in which every key is explained and none is set
     Init(InitArgs),
     /// Print the JSON Schema of the configuration, for editors
@@ -57,6 +57,15 @@ struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct InitArgs {
     /// The file to write; - for standard output
     #[arg(default_value = FILE, value_name = "FILE")]
@@ -69,11 +78,17 @@ struct InitArgs {
 /// Everything that is configured, apart from the command line.
 pub(super) fn layers(named: Option<&Path>) -> Result<Layers, Failure> {
     let layers = Environment::read().and_then(|environment| Layers::read(named, &environment)).map_err(wrong)?;
-    for (stranger, nearest) in &layers.strangers {
-        let meant = nearest.as_deref().unwrap_or("nothing that there is");
-        tracing::warn!(variable = stranger.as_str(), nearest = meant, "an environment variable that sets nothing");
+    for stranger in strangers(&layers) {
+        tracing::warn!("{stranger}");
     }
     Ok(layers)
+}
+
+fn strangers(layers: &Layers) -> impl Iterator<Item = String> {
+    layers.strangers.iter().map(|(variable, nearest)| {
+        let meant = nearest.as_ref().map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+        format!("the variable {variable} sets nothing: there is no such key{meant}")
+    })
 }
 
 /// What it means.
@@ -94,7 +109,7 @@ pub(super) fn run(args: &ConfigCommandArgs) -> Result<Exit, Failure> {
         ConfigCommand::Check(args) => check(args),
         ConfigCommand::Init(args) => init(args),
         ConfigCommand::Schema => {
-            print(&serde_json::to_string_pretty(&schema()).unwrap_or_default())?;
+            print_pretty(&schema())?;
             Ok(Exit::Done)
         }
     }
@@ -109,9 +124,10 @@ fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for key in keys() {
         let name = key.dotted();
-        let said = at(&layers.said, &key.path).and_then(|value| serde_json::to_value(value).ok());
-        let origin = layers.origins.get(&name).map_or_else(|| "default".to_owned(), Origin::to_string);
-        if let Some(value) = said.or_else(|| default(&name).cloned()) {
+        let said = layers.said(key);
+        let origin = said.map_or_else(|| "default".to_owned(), |said| said.key_at.to_string());
+        let value = said.and_then(|said| serde_json::to_value(said.value()).ok());
+        if let Some(value) = value.or_else(|| default(&name).cloned()) {
             rows.push((name, masked(&key.path, value), origin));
         }
     }
@@ -123,7 +139,7 @@ fn show(args: &ShowArgs) -> Result<Exit, Failure> {
                 (name, value)
             })
             .collect();
-        print(&serde_json::to_string_pretty(&rows).unwrap_or_default())?;
+        print_pretty(&rows.into())?;
         return Ok(Exit::Done);
     }
     let lines: Vec<(String, String)> =
@@ -141,24 +157,96 @@ fn toml_text(value: serde_json::Value) -> String {
     toml::Value::try_from(value).map_or_else(|error| format!("# {error}"), |value| value.to_string())
 }
 
-fn check(args: &FileArgs) -> Result<Exit, Failure> {
-    let layers = layers(args.config.as_deref())?;
-    layers.settings().map_err(wrong)?;
-    let variables = layers.origins.values().filter(|origin| matches!(origin, Origin::Variable(..))).count();
-    let set = count(layers.origins.len() - variables, "key", "keys");
+fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+    let environment = Environment::read().map_err(wrong)?;
+    let layers = match Layers::read(args.file.config.as_deref(), &environment) {
+        // Nothing else can be told of what cannot be read.
+        Err(error) if args.json => {
+            let row = serde_json::json!({ "place": error.place, "message": error.reason, "hint": error.hint });
+            print_pretty(&serde_json::json!({ "file": null, "mistakes": [row], "warnings": [] }))?;
+            return Ok(Exit::Usage);
+        }
+        read => read.map_err(wrong)?,
+    };
+    let mistakes = layers.mistakes();
+    if args.json {
+        return check_json(&layers, &mistakes);
+    }
+    for warning in strangers(&layers) {
+        tell(&format!("warning: {warning}"));
+    }
+    if mistakes.is_empty() {
+        well(&layers, &environment)?;
+        return Ok(Exit::Done);
+    }
+    for mistake in &mistakes {
+        let place = mistake.origin.as_ref().map_or_else(|| named(&layers), Origin::exact);
+        print(&format!("{place}: {}", mistake.reason))?;
+        if let Some(hint) = &mistake.hint {
+            print(&format!("    {hint}"))?;
+        }
+    }
+    tell(&format!("error: {}", count(mistakes.len(), "mistake", "mistakes")));
+    Ok(Exit::Usage)
+}
+
+fn print_pretty(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value:#}"))
+}
+
+fn named(layers: &Layers) -> String {
+    layers.file.as_ref().map_or_else(|| "configuration".to_owned(), |file| file.display().to_string())
+}
+
+/// What is read where, when nothing is wrong.
+fn well(layers: &Layers, environment: &Environment) -> Result<(), Failure> {
+    let origins = || keys().iter().filter_map(|key| layers.said(key)).map(|said| &said.key_at);
+    let variables = origins().filter(|origin| matches!(origin, Origin::Variable(..))).count();
+    let set = count(origins().count() - variables, "key", "keys");
     match &layers.file {
         Some(file) => print(&format!("{}: all is well; {set} set", file.display()))?,
         None => {
             print("there is no configuration file, and none is needed")?;
-            let environment = Environment::read().map_err(wrong)?;
-            let looked: Vec<String> = places(&environment).iter().map(|place| place.display().to_string()).collect();
-            tell(&format!("looked for: {}", looked.join(", ")));
+            let shown = |folder: &PathBuf| match folder.as_os_str() {
+                here if here.is_empty() => "here".to_owned(),
+                folder => format!("in {}", folder.display()),
+            };
+            let looked: Vec<String> = folders(environment).iter().map(shown).collect();
+            tell(&format!("looked for proxywhirl.toml, .yaml, .yml and .json {}", looked.join(", ")));
         }
     }
     if variables > 0 {
         print(&format!("environment: {} set", count(variables, "key", "keys")))?;
     }
-    Ok(Exit::Done)
+    Ok(())
+}
+
+fn check_json(layers: &Layers, mistakes: &[Mistake]) -> Result<Exit, Failure> {
+    let row = |mistake: &Mistake| {
+        let (file, spot, variable) = match &mistake.origin {
+            Some(Origin::File(file, spot)) => (Some(file.display().to_string()), *spot, None),
+            Some(Origin::Variable(variable, _)) => (None, Spot::default(), Some(variable.to_string())),
+            None => (layers.file.as_ref().map(|file| file.display().to_string()), Spot::default(), None),
+        };
+        let known = |number: usize| (number > 0).then_some(number);
+        let place = mistake.origin.as_ref().map_or_else(|| named(layers), Origin::exact);
+        serde_json::json!({
+            "place": place,
+            "file": file,
+            "line": known(spot.line),
+            "column": known(spot.column),
+            "variable": variable,
+            "message": mistake.reason,
+            "hint": mistake.hint,
+        })
+    };
+    let told = serde_json::json!({
+        "file": layers.file,
+        "mistakes": mistakes.iter().map(row).collect::<Vec<_>>(),
+        "warnings": strangers(layers).collect::<Vec<_>>(),
+    });
+    print_pretty(&told)?;
+    Ok(if mistakes.is_empty() { Exit::Done } else { Exit::Usage })
 }
 
 fn init(args: &InitArgs) -> Result<Exit, Failure> {

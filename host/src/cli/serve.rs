@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::config::{configured, layers};
+use super::config::{self, wrong};
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
 use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
-use crate::config::{EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
+use crate::config::{EventLogSettings, Layers, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 use crate::wiring::listeners::Entrances;
@@ -79,8 +79,8 @@ impl StrategyArgs {
 }
 
 impl ServeArgs {
-    fn settings(&self) -> Result<Settings, Failure> {
-        let mut settings = configured(self.config.as_deref())?;
+    fn settings(&self, layers: &Layers) -> Result<Settings, Failure> {
+        let mut settings = layers.settings().map_err(wrong)?;
         settings.listen = self.listen.clone().or(settings.listen);
         settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
@@ -122,7 +122,8 @@ pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
 
 /// Carries out `serve`: serves until it is told to stop.
 pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Failure> {
-    let settings = args.settings()?;
+    let layers = config::layers(args.config.as_deref())?;
+    let settings = args.settings(&layers)?;
     if settings.sources.is_empty() && settings.store.is_none() {
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
@@ -130,7 +131,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
-    let prepared = Prepared::new(&settings, layers(args.config.as_deref())?.file)?;
+    let prepared = Prepared::new(&settings, layers.file.clone())?;
     let service = Service::start(&settings)?;
     let entrances = Entrances::new(service.gateway().clone(), opened);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
@@ -139,7 +140,8 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     let more = if unproven.is_empty() { "" } else { ", more are being checked" };
     let strategy = settings.strategy.name.clone();
-    let reader = Box::new(move || args.settings());
+    // The file that was found stays the one, whatever else appears where files are looked for.
+    let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
     let shutdown = operating.shutdown();
     let filled = tokio::select! {

@@ -240,8 +240,7 @@ impl TargetSettings {
     /// # Errors
     /// What of it cannot be meant.
     pub fn to_check(&self) -> Result<TargetCheck, String> {
-        let pattern =
-            |text: &str| Regex::new(text).map_err(|error| format!("{text:?} is no regular expression: {error}"));
+        let pattern = |text: &str| Regex::new(text).map_err(|error| no_pattern(text, &error));
         let mut expected = Expected::default();
         if let Some(status) = &self.status {
             expected.status = status.parse().map_err(|error| format!("status {error}"))?;
@@ -252,6 +251,13 @@ impl TargetSettings {
         }
         TargetCheck::new(&self.url, expected).map_err(|error| error.to_string())
     }
+}
+
+/// What is wrong with a regular expression, in a line: without the picture of the place in it.
+pub(super) fn no_pattern(text: &str, error: &regex::Error) -> String {
+    let error = error.to_string();
+    let fact = error.lines().last().unwrap_or_default();
+    format!("{text:?} is no regular expression: {}", fact.strip_prefix("error: ").unwrap_or(fact))
 }
 
 /// Reads a level.

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::file::ConfigError;
+use super::said::{Origin, Spot};
+
+/// The file that is read beside the environment, in the working directory.
+pub const DOT_ENV: &str = ".env";
 
 /// The largest `.env` that is read.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -36,7 +40,7 @@ impl Environment {
     pub fn read() -> Result<Self, ConfigError> {
         let process =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::of(process, Path::new(".env"))
+        Self::of(process, Path::new(DOT_ENV))
     }
 
     /// These variables, and those of a file that need not exist.
@@ -45,16 +49,16 @@ impl Environment {
     /// As [`Environment::read`].
     pub fn of(process: impl Iterator<Item = (String, String)>, dot_env: &Path) -> Result<Self, ConfigError> {
         let mut variables = BTreeMap::new();
-        let error = |reason: String| ConfigError { file: dot_env.to_owned(), reason, hint: None };
+        let error = |reason: String| ConfigError::in_file(dot_env, reason);
         match std::fs::metadata(dot_env) {
             Ok(there) if there.len() > MAX_BYTES => {
                 return Err(error(format!("{} bytes, but it has at most {MAX_BYTES}", there.len())));
             }
             Ok(_) => {
-                let lines =
-                    dotenvy::from_path_iter(dot_env).map_err(|cause| error(format!("cannot be read: {cause}")))?;
-                for line in lines {
-                    let (name, value) = line.map_err(|cause| error(explain(&cause)))?;
+                let text =
+                    std::fs::read_to_string(dot_env).map_err(|cause| error(format!("cannot be read: {cause}")))?;
+                for line in dotenvy::from_read_iter(text.as_bytes()) {
+                    let (name, value) = line.map_err(|cause| explain(&cause, &text, dot_env))?;
                     variables.insert(name, (value, Place::DotEnv(dot_env.to_owned())));
                 }
             }
@@ -79,12 +83,12 @@ impl Environment {
 }
 
 /// What is wrong with a line. Not the line: it may hold a secret.
-fn explain(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::LineParse(line, position) => {
-            format!("a line is no NAME=VALUE: {} bytes long, wrong at byte {position}", line.len())
-        }
-        dotenvy::Error::Io(cause) => format!("cannot be read: {cause}"),
-        other => other.to_string(),
-    }
+fn explain(error: &dotenvy::Error, text: &str, file: &Path) -> ConfigError {
+    let dotenvy::Error::LineParse(wrong, _) = error else {
+        return ConfigError::in_file(file, format!("cannot be read: {error}"));
+    };
+    let line = text.lines().position(|line| line.contains(wrong.trim())).map_or(0, |index| index + 1);
+    let origin = Origin::File(file.into(), Spot { line, column: 1 });
+    let hint = "a value with spaces, quotes or # in it has single quotes around it".to_owned();
+    ConfigError { hint: Some(hint), ..ConfigError::at(&origin, "this line is no NAME=VALUE".to_owned()) }
 }

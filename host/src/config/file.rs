@@ -16,13 +16,14 @@ use super::control::ControlSection;
 use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
+use super::layers::Layers;
 use super::limits::LimitsSection;
 use super::listeners::ListenerSection;
 use super::plugins::PluginsSection;
 use super::retry::{HedgeSection, RetrySection};
+use super::said::Origin;
 use super::size::Size;
 use super::sources::SourceSection;
-use super::syntax;
 use super::users::{AccessSection, UserSection};
 
 /// The whole file.
@@ -252,7 +253,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "a duration such as 5s or 1m 30s", "examples": ["250ms", "1m 30s"] })
+        json_schema!({ "type": "string", "description": "a duration such as \"5s\" or \"1m 30s\"", "examples": ["250ms", "1m 30s"] })
     }
 }
 
@@ -261,27 +262,43 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text)
             .map(Self)
-            .map_err(|error| serde::de::Error::custom(format!("not a duration such as \"5s\" or \"1m 30s\": {error}")))
+            .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a duration such as \"5s\" or \"1m 30s\"")))
     }
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file; empty when it is in none.
-    pub file: PathBuf,
-    /// What is wrong where, with the line.
+    /// The file with line and column, or the variable; empty when it is in none.
+    pub place: String,
+    /// What is wrong.
     pub reason: String,
-    /// What was probably meant.
+    /// What was probably meant, or what is allowed.
     pub hint: Option<String>,
+}
+
+impl ConfigError {
+    /// Something wrong with a file as a whole.
+    #[must_use]
+    pub fn in_file(file: &Path, reason: String) -> Self {
+        Self { place: file.display().to_string(), reason, hint: None }
+    }
+
+    /// Something wrong at a place.
+    #[must_use]
+    pub fn at(origin: &Origin, reason: String) -> Self {
+        let place = match origin {
+            Origin::File(..) => origin.exact(),
+            Origin::Variable(..) => format!("in {origin}"),
+        };
+        Self { place, reason, hint: None }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.file.as_os_str().is_empty() {
-            return write!(f, "configuration: {}", self.reason);
-        }
-        write!(f, "configuration {}: {}", self.file.display(), self.reason)
+        let space = if self.place.is_empty() { "" } else { " " };
+        write!(f, "configuration{space}{}: {}", self.place, self.reason)
     }
 }
 
@@ -293,7 +310,7 @@ impl ConfigFile {
     /// # Errors
     /// When it is none, or has a key or a value that it may not have.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        syntax::parse(text, path)
+        Layers::of_text(text, path)?.written()
     }
 }
 
@@ -308,20 +325,26 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_told_with_its_line_and_the_nearest_known() {
-        insta::assert_snapshot!(error("listen = \"127.0.0.1:1\"\n[gateway]\nattemps = 3\n"), @r"
-        configuration proxywhirl.toml: line 3: unknown field `attemps`
-        hint: did you mean `attempts`?
+        insta::assert_snapshot!(error("listen = \"127.0.0.1:1\"\n[gateway]\nattemps = 3\n"), @"
+        configuration proxywhirl.toml:3:1: unknown key gateway.attemps
+        hint: did you mean attempts?
         ");
-        insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @r"
-        configuration proxywhirl.toml: line 2: unknown field `banana`
-        hint: the keys here are capacity, allow_private, max_banned
+        insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @"
+        configuration proxywhirl.toml:2:1: unknown key pool.banana
+        hint: the keys of pool are allow_private, capacity, max_banned
         ");
     }
 
     #[test]
     fn a_value_of_the_wrong_type_is_told_with_its_line() {
-        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"configuration proxywhirl.toml: line 2, connect_timeout: not a duration such as "5s" or "1m 30s": expected number at 0"#);
-        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"configuration proxywhirl.toml: line 2, attempts: invalid type: string "three", expected u32"#);
-        insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml: line 1: unclosed table, expected `]`");
+        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"
+        configuration proxywhirl.toml:2:19: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s"
+        hint: for example connect_timeout = "5s"  # dial, TLS and handshake with a proxy; then the next is tried
+        "#);
+        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"
+        configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 0 to 4294967295
+        hint: for example attempts = 5  # proxies that a request tries at the most
+        "#);
+        insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml:1:9: unclosed table, expected `]`");
     }
 }

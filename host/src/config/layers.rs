@@ -5,242 +5,217 @@
 //! (`$XDG_CONFIG_HOME/proxywhirl/`, `~/.config/proxywhirl/`) and `/etc/proxywhirl/`. Then come `.env` in the working
 //! directory and the environment, each `PROXYWHIRL_*` variable for a key of its own.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
-use toml::{Table, Value};
+use toml::Value;
 
-use super::environment::{Environment, PREFIX, Place};
+use super::environment::{Environment, Place};
 use super::file::{ConfigError, ConfigFile};
+use super::meaning;
+use super::mistakes::{self, Mistake};
 use super::nearest::nearest;
-use super::schema::{Key, Kind, keys};
+use super::said::{Origin, Said, Step};
+use super::schema::Key;
 use super::settings::Settings;
-use super::syntax;
+use super::{syntax, variables};
 
 /// The names that a configuration file may have.
 const NAMES: [&str; 4] = ["proxywhirl.toml", "proxywhirl.yaml", "proxywhirl.yml", "proxywhirl.json"];
 
 /// The variable that names the file.
-const FILE: &str = "PROXYWHIRL_CONFIG";
+pub(super) const FILE: &str = "PROXYWHIRL_CONFIG";
 
-/// Variables that are no keys: what else the command line reads.
-const OTHERS: [&str; 3] = [FILE, "PROXYWHIRL_LOG", "PROXYWHIRL_LOG_FORMAT"];
-
-/// Short names for keys, which stand for options of the command line.
-const SHORT: [(&str, &str); 4] = [
-    ("PROXYWHIRL_DB", "store.path"),
-    ("PROXYWHIRL_PLUGINS", "plugins.directory"),
-    ("PROXYWHIRL_STRATEGY", "strategy.name"),
-    ("PROXYWHIRL_CONTROL", "control.socket"),
-];
-
-/// Where a value was said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// In the file, in this line; 0 where lines are not known.
-    File(PathBuf, usize),
-    /// In a variable.
-    Variable(String, Place),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(file, 0) => write!(f, "{}", file.display()),
-            Self::File(file, line) => write!(f, "{}:{line}", file.display()),
-            Self::Variable(name, Place::Process) => write!(f, "environment variable {name}"),
-            Self::Variable(name, Place::DotEnv(file)) => write!(f, "variable {name} in {}", file.display()),
-        }
-    }
-}
+/// The most mistakes that are told at once.
+const MOST_MISTAKES: usize = 200;
 
 /// Everything that was said, and where.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Layers {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
     /// What was said.
-    pub said: Table,
-    /// Where each key was said, by its name with dots.
-    pub origins: BTreeMap<String, Origin>,
+    said: Said,
     /// Variables that look like ours and set nothing, and what was probably meant.
     pub strangers: Vec<(String, Option<String>)>,
+    /// Variables that could not be read.
+    unread: Vec<Mistake>,
 }
 
 impl Layers {
     /// Reads what there is: the file that is named, or else the first that is found, and the environment.
     ///
     /// # Errors
-    /// When the named file is not there, or anything in a file or a variable cannot be read or is wrong.
+    /// When the named file is not there, or a file cannot be read. What is wrong in it tells [`Layers::mistakes`].
     pub fn read(named: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         let named = named.map(Path::to_owned).or_else(|| environment.get(FILE).map(PathBuf::from));
-        let file = named.or_else(|| find(&places(environment)));
+        let file = named.or_else(|| find(&folders(environment)));
         let mut layers = match file {
-            Some(file) => Self::of_file(file)?,
-            None => Self::default(),
+            Some(file) => Self::of_text(&syntax::read(&file)?, &file)?,
+            None => Self { file: None, ..Self::of_text("", Path::new(""))? },
         };
+        let mut strangers = Vec::new();
         for (name, value, place) in environment.ours() {
-            layers.add(name, value, place)?;
+            if !layers.add(name, value, place) {
+                strangers.push(name);
+            }
         }
+        // Now that it is known where users have their passwords.
+        strangers.retain(|name| !layers.is_password(name));
+        layers.strangers = strangers.into_iter().map(variables::with_nearest).collect();
         Ok(layers)
     }
 
-    fn of_file(file: PathBuf) -> Result<Self, ConfigError> {
-        let text = syntax::read(&file)?;
-        // For its errors, which name the line.
-        ConfigFile::parse(&text, &file)?;
-        let said = syntax::table(&text, &file)?;
-        let lines = syntax::lines(&text, &file);
-        let mut origins = BTreeMap::new();
-        for key in keys() {
-            if at(&said, &key.path).is_some() {
-                let line = lines.get(&key.dotted()).copied().unwrap_or_default();
-                origins.insert(key.dotted(), Origin::File(file.clone(), line));
-            }
-        }
-        Ok(Self { file: Some(file), said, origins, strangers: Vec::new() })
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When it is not written in the syntax that the file's name says.
+    pub fn of_text(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let said = syntax::parse(text, file)?;
+        Ok(Self { file: Some(file.to_owned()), said, strangers: Vec::new(), unread: Vec::new() })
     }
 
-    /// Adds what a variable says.
-    fn add(&mut self, name: &str, value: &str, place: &Place) -> Result<(), ConfigError> {
-        let short = SHORT.iter().find(|(short, _)| *short == name).map(|(_, key)| *key);
-        let is_it = |key: &&Key| short.map_or_else(|| key.variable() == name, |short| key.dotted() == short);
-        let Some(key) = keys().iter().find(is_it) else {
-            if !OTHERS.contains(&name) && !self.is_password(name) {
-                let known: Vec<String> = keys().iter().map(Key::variable).collect();
-                self.strangers
-                    .push((name.to_owned(), nearest(name, known.iter().map(String::as_str)).map(str::to_owned)));
-            }
-            return Ok(());
-        };
-        let origin = Origin::Variable(name.to_owned(), place.clone());
-        let wrong =
-            |reason: String| ConfigError { file: PathBuf::new(), reason: format!("{origin}: {reason}"), hint: None };
-        let value = read_value(key, value).map_err(wrong)?;
-        // By itself, so that a mistake is the variable's.
-        let mut alone = Table::new();
-        put(&mut alone, &key.path, value.clone());
-        ConfigFile::deserialize(alone).map_err(|error| wrong(error.message().to_owned()))?;
-        put(&mut self.said, &key.path, value);
-        self.origins.insert(key.dotted(), origin);
-        Ok(())
+    /// What was said of a key, and where.
+    #[must_use]
+    pub fn said(&self, key: &Key) -> Option<&Said> {
+        self.said.key(&key.path)
+    }
+
+    /// Adds what a variable says; whether there is something that it can say.
+    fn add(&mut self, name: &str, value: &str, place: &Place) -> bool {
+        let Some(key) = variables::key(name) else { return variables::is_other(name) };
+        let origin = Origin::Variable(name.into(), place.clone());
+        match variables::value(key, value) {
+            Some(value) => self.said.put(&key.path, Said::of(value, &origin)),
+            None => self.unread.push(mistakes::of_variable(&key.steps(), value, origin)),
+        }
+        true
     }
 
     /// Whether a user of the file has its password in this variable.
     fn is_password(&self, name: &str) -> bool {
-        let users = self.said.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let users = self.said.value();
+        let users = users.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         users.iter().any(|user| user.get("password_env").and_then(Value::as_str) == Some(name))
     }
 
     /// What it all means.
     ///
     /// # Errors
-    /// When a value is out of its range, with where it was said.
+    /// The first mistake, and how many more there are.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
-        let file = self.file.clone().unwrap_or_default();
-        let error = |reason: String| ConfigError { file: file.clone(), reason, hint: None };
-        let written = ConfigFile::deserialize(self.said.clone()).map_err(|cause| error(cause.message().to_owned()))?;
-        Settings::from_file(written, &file).map_err(|cause| self.locate(cause))
+        self.meaning().map_err(|mistakes| self.first(&mistakes))
     }
 
-    /// Adds to an error that begins with a key where that was said.
-    fn locate(&self, error: ConfigError) -> ConfigError {
-        let is_meant = |key: &&String| {
-            error.reason.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with(':'))
-        };
-        match self.origins.keys().find(is_meant).and_then(|key| self.origins.get(key)) {
-            Some(Origin::File(_, line @ 1..)) => {
-                ConfigError { reason: format!("line {line}: {}", error.reason), ..error }
+    /// What is wrong, from the top of the file to its end, and then in variables.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        self.meaning().err().unwrap_or_default()
+    }
+
+    /// As it was written, ranges not looked at.
+    ///
+    /// # Errors
+    /// The first unknown key, or value of a wrong type.
+    pub fn written(&self) -> Result<ConfigFile, ConfigError> {
+        self.shaped(&self.said).map_err(|(mistake, _)| self.first(&[mistake]))
+    }
+
+    fn shaped(&self, said: &Said) -> Result<ConfigFile, (Mistake, Vec<Step>)> {
+        serde_path_to_error::deserialize(said.value())
+            .map_err(|error| mistakes::of_shape(error.path(), error.inner().message(), said))
+    }
+
+    /// One mistake hides those behind it: so what is wrong is taken out, and the rest looked at again, until it is right.
+    fn meaning(&self) -> Result<Settings, Vec<Mistake>> {
+        let mut mistakes = self.unread.clone();
+        let mut said = self.said.clone();
+        let mut stand_ins = Vec::new();
+        let file = self.file.as_deref().unwrap_or(Path::new(""));
+        while mistakes.len() < MOST_MISTAKES {
+            let settings = self.shaped(&said).and_then(|written| {
+                Settings::from_file(written, file).map_err(|error| {
+                    let path = meaning::place_of(&error.reason, &said);
+                    let at = said.at(&path).filter(|_| !path.is_empty());
+                    let origin = at.map(|said| said.at.clone());
+                    let hint = origin.as_ref().and_then(|origin| mistakes::example(&path, origin));
+                    (Mistake { origin, reason: error.reason, hint }, path)
+                })
+            });
+            let (mistake, path) = match settings {
+                Ok(settings) if mistakes.is_empty() => return Ok(settings),
+                Ok(_) => break,
+                Err(wrong) => wrong,
+            };
+            if !follows(&mistake.reason, &path, &said) {
+                mistakes.push(renamed(mistake, &path, &stand_ins));
             }
-            Some(origin @ Origin::Variable(..)) => {
-                ConfigError { file: PathBuf::new(), reason: format!("{origin}: {}", error.reason), ..error }
+            let stand_in = mistakes::stand_in(&path);
+            if let (Some(Value::String(new)), Some((_, table))) = (&stand_in, path.split_last()) {
+                let old = said.at(&path).map(Said::value);
+                let old = old.as_ref().and_then(Value::as_str).unwrap_or("?");
+                stand_ins.push((table.to_owned(), format!("{new:?}"), format!("{old:?}")));
             }
-            Some(Origin::File(_, 0)) | None => error,
+            let replaced = stand_in.is_some_and(|value| said.stand_in(&path, value));
+            if !replaced && !said.take(&path) {
+                break;
+            }
+        }
+        mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Err(mistakes)
+    }
+
+    fn first(&self, mistakes: &[Mistake]) -> ConfigError {
+        let error = mistakes.first().map(|first| first.error(self.file.as_deref().unwrap_or(Path::new(""))));
+        let error = error.unwrap_or_else(|| ConfigError { place: String::new(), reason: String::new(), hint: None });
+        match mistakes.len().saturating_sub(1) {
+            0 => error,
+            more => {
+                let more = format!("`proxywhirl config check` tells all {} mistakes", more + 1);
+                let hint = error.hint.map_or_else(|| more.clone(), |hint| format!("{hint}\n{more}"));
+                ConfigError { hint: Some(hint), ..error }
+            }
         }
     }
 }
 
-/// Where a configuration file may be, the first first.
+/// Calls things as they were written, not as what stands in for it: a table, the text there, and the one that was written.
+fn renamed(mistake: Mistake, path: &[Step], stand_ins: &[(Vec<Step>, String, String)]) -> Mistake {
+    let inside = stand_ins.iter().filter(|(table, ..)| path.starts_with(table));
+    let reason = inside.fold(mistake.reason, |reason, (_, new, old)| reason.replace(new, old));
+    Mistake { reason, ..mistake }
+}
+
+/// Whether this is wrong only because something else was, and has been taken out: it says the name of that, or one that was
+/// meant by it.
+fn follows(reason: &str, path: &[Step], said: &Said) -> bool {
+    let Some((last, parent)) = path.split_last().filter(|(_, parent)| !parent.is_empty()) else { return false };
+    let gaps = |path: &[Step]| said.at(path).map(|said| said.gaps.as_slice()).unwrap_or_default();
+    let is_itself = |word: &str| said.at(path).is_some() && *last == Step::Key(word.to_owned());
+    let words = || {
+        let words = reason.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.filter(|word| !word.is_empty() && !is_itself(word))
+    };
+    gaps(path).iter().chain(gaps(parent)).any(|gap| nearest(gap, words()).is_some())
+}
+
+/// The folders in which a configuration file may be, the first first.
 #[must_use]
-pub fn places(environment: &Environment) -> Vec<PathBuf> {
+pub fn folders(environment: &Environment) -> Vec<PathBuf> {
     let set = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let own = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
     let folders = [Some(PathBuf::new()), own.map(|own| own.join("proxywhirl")), Some("/etc/proxywhirl".into())];
-    folders.into_iter().flatten().flat_map(|folder| NAMES.map(|name| folder.join(name))).collect()
+    folders.into_iter().flatten().collect()
 }
 
-fn find(places: &[PathBuf]) -> Option<PathBuf> {
-    places.iter().find(|place| place.is_file()).cloned()
-}
-
-/// Reads the text of a variable as the value of a key.
-fn read_value(key: &Key, text: &str) -> Result<Value, String> {
-    let list = |text: &str| toml::from_str::<Table>(&format!("value = {text}")).ok()?.remove("value");
-    let path = |text: &str| if key.is_path { here(text) } else { text.to_owned() };
-    match key.kind {
-        Kind::Text => Ok(Value::String(path(text))),
-        Kind::TextOrSwitch => Ok(match text {
-            "true" | "on" => Value::Boolean(true),
-            "false" | "off" => Value::Boolean(false),
-            text => Value::String(path(text)),
-        }),
-        Kind::Switch => match text {
-            "true" | "on" | "yes" | "1" => Ok(Value::Boolean(true)),
-            "false" | "off" | "no" | "0" => Ok(Value::Boolean(false)),
-            _ => Err("it is true or false".to_owned()),
-        },
-        Kind::Number => list(text)
-            .filter(|value| matches!(value, Value::Integer(_) | Value::Float(_)))
-            .ok_or_else(|| "it is no number".to_owned()),
-        Kind::Texts if !text.trim_start().starts_with('[') => {
-            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-            Ok(Value::Array(words.map(|word| Value::String(path(word))).collect()))
-        }
-        Kind::Texts | Kind::Other => {
-            let json = || Value::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok();
-            json().or_else(|| list(text)).ok_or_else(|| "it is neither JSON nor a value of TOML".to_owned())
-        }
-    }
-}
-
-/// A path in a variable is relative to the working directory, wherever the file is.
-fn here(path: &str) -> String {
-    let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
-    absolute.unwrap_or_else(|| path.to_owned())
-}
-
-/// The value of a key.
-#[must_use]
-pub fn at<'t>(table: &'t Table, path: &[String]) -> Option<&'t Value> {
-    let (name, tables) = path.split_last()?;
-    let table = tables.iter().try_fold(table, |table, name| table.get(name)?.as_table())?;
-    table.get(name)
-}
-
-fn put(table: &mut Table, path: &[String], value: Value) {
-    let Some((first, rest)) = path.split_first() else { return };
-    if rest.is_empty() {
-        table.insert(first.clone(), value);
-        return;
-    }
-    if let Some(inner) = table.entry(first.clone()).or_insert_with(|| Value::Table(Table::new())).as_table_mut() {
-        put(inner, rest, value);
-    }
-}
-
-/// Whether a variable is ours by its name.
-#[must_use]
-pub fn is_ours(name: &str) -> bool {
-    name.starts_with(PREFIX)
+fn find(folders: &[PathBuf]) -> Option<PathBuf> {
+    let mut places = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    places.find(|place| place.is_file())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::collections::BTreeSet;
-
+    use super::super::schema::keys;
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -249,13 +224,37 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_a_variable_of_its_own() {
-        let variables: BTreeSet<String> = keys().iter().map(Key::variable).collect();
-        assert_eq!(variables.len(), keys().len());
-        assert!(keys().len() > 80, "{}", keys().len());
-        let taken = |name: &str| variables.contains(name);
-        assert!(!OTHERS.iter().any(|name| taken(name)) && !SHORT.iter().any(|(name, _)| taken(name)));
-        assert!(SHORT.iter().all(|(_, key)| keys().iter().any(|known| known.dotted() == *key)));
+    fn every_key_is_set_by_the_file_and_by_its_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxywhirl.toml");
+        for key in keys() {
+            let (value, _) = super::super::reference::shown(&key.steps()).unwrap();
+            let text = value.as_str().map_or_else(|| serde_json::to_string(&value).unwrap(), str::to_owned);
+            let mut alone = value;
+            for name in key.path.iter().rev() {
+                alone = Value::Table([(name.clone(), alone)].into_iter().collect());
+            }
+            std::fs::write(&file, toml::to_string(&alone).unwrap()).unwrap();
+            let by_file = Layers::read(Some(&file), &environment(&[])).unwrap();
+            let variable = key.variable();
+            let by_variable = Layers::read(Some(Path::new("/dev/null")), &environment(&[(&variable, &text)])).unwrap();
+            // What is said of a target means nothing without its URL, which is another key.
+            let is_fine = |layers: &Layers| {
+                layers.written().err().is_none_or(|error| error.reason == "check.target has no url, which it needs")
+            };
+            assert!(is_fine(&by_file) && is_fine(&by_variable), "{variable}");
+            let said = |layers: &Layers| layers.said(key).map(|said| (said.value(), said.key_at.clone()));
+            let (by_file, by_variable) = (said(&by_file), said(&by_variable));
+            assert!(by_file.is_some() && by_variable.is_some(), "{variable}={text}: {by_file:?} {by_variable:?}");
+            let ((file_value, at_file), (variable_value, at_variable)) = (by_file.unwrap(), by_variable.unwrap());
+            assert!(matches!(at_file, Origin::File(..)) && matches!(at_variable, Origin::Variable(..)), "{variable}");
+            // One text where there may be several; a path in a variable is relative to another folder.
+            let one = Value::Array(vec![file_value.clone()]);
+            assert!(
+                file_value == variable_value || one == variable_value || key.is_path,
+                "{variable}: {file_value} {variable_value}"
+            );
+        }
     }
 
     #[test]
@@ -277,7 +276,10 @@ mod tests {
         assert_eq!(settings.gateway.connect_timeout.as_secs(), 2);
         assert_eq!(settings.control, super::super::Socket::Off);
         assert_eq!((settings.access.users.len(), settings.plugins.watch), (1, false));
-        let origin = |key: &str| layers.origins.get(key).unwrap().to_string();
+        let origin = |name: &str| {
+            let key = keys().iter().find(|key| key.dotted() == name).unwrap();
+            layers.said(key).unwrap().key_at.to_string()
+        };
         assert_eq!(origin("gateway.attempts"), "environment variable PROXYWHIRL_GATEWAY_ATTEMPTS");
         assert_eq!(origin("gateway.connect_timeout"), format!("{}:4", file.display()));
         assert_eq!(origin("listen"), format!("{}:1", file.display()));
@@ -286,15 +288,18 @@ mod tests {
     #[test]
     fn a_mistake_is_told_where_it_was_made() {
         let error = |variables: &[(&str, &str)]| {
-            let layers = Layers::read(None, &environment(variables));
-            layers.and_then(|layers| layers.settings()).unwrap_err().to_string()
+            let layers = Layers::read(Some(Path::new("/dev/null")), &environment(variables)).unwrap();
+            layers.settings().unwrap_err().to_string()
         };
-        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @"");
-        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "0")]), @"");
-        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT", "soon")]), @"");
-        insta::assert_snapshot!(error(&[("PROXYWHIRL_SOURCES", "own.txt")]), @"");
-        let layers =
-            Layers::read(None, &environment(&[("PROXYWHIRL_GATEWAY_ATTEMPS", "1"), ("PROXYWHIRL_LOG", "x")])).unwrap();
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts: "many" is not a whole number from 0 to 4294967295"#);
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "0")]), @"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT", "soon")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s""#);
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_SOURCES", "own.txt")]), @"configuration in environment variable PROXYWHIRL_SOURCES: sources: this is not a list of tables, written as JSON");
+        let layers = Layers::read(
+            Some(Path::new("/dev/null")),
+            &environment(&[("PROXYWHIRL_GATEWAY_ATTEMPS", "1"), ("PROXYWHIRL_LOG", "x")]),
+        )
+        .unwrap();
         assert_eq!(
             layers.strangers,
             [("PROXYWHIRL_GATEWAY_ATTEMPS".to_owned(), Some("PROXYWHIRL_GATEWAY_ATTEMPTS".to_owned()))]
@@ -308,7 +313,8 @@ mod tests {
         std::fs::write(&file, "# mine\nPROXYWHIRL_GATEWAY_ATTEMPTS=3\nexport PROXYWHIRL_LISTEN='127.0.0.1:9'\n")
             .unwrap();
         let process = [("PROXYWHIRL_GATEWAY_ATTEMPTS".to_owned(), "4".to_owned())];
-        let layers = Layers::read(None, &Environment::of(process.into_iter(), &file).unwrap()).unwrap();
+        let layers =
+            Layers::read(Some(Path::new("/dev/null")), &Environment::of(process.into_iter(), &file).unwrap()).unwrap();
         let settings = layers.settings().unwrap();
         assert_eq!((settings.gateway.attempts, settings.listen.as_deref()), (4, Some("127.0.0.1:9")));
         std::fs::write(&file, "SECRET PASSWORD\n").unwrap();
@@ -318,12 +324,19 @@ mod tests {
 
     #[test]
     fn files_are_found_in_their_order() {
-        let places = places(&environment(&[("HOME", "/home/anna")]));
-        let shown: Vec<String> = places.iter().step_by(4).map(|place| place.display().to_string()).collect();
-        assert_eq!(
-            shown,
-            ["proxywhirl.toml", "/home/anna/.config/proxywhirl/proxywhirl.toml", "/etc/proxywhirl/proxywhirl.toml"]
-        );
+        let of = |variables: &[(&str, &str)]| {
+            folders(&environment(variables)).iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("HOME", "/home/anna")]), ["", "/home/anna/.config/proxywhirl", "/etc/proxywhirl"]);
+        assert_eq!(of(&[("HOME", "/home/anna"), ("XDG_CONFIG_HOME", "/x")])[1], "/x/proxywhirl");
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let both = [one.path().to_owned(), two.path().to_owned()];
+        assert_eq!(find(&both), None);
+        for (folder, name) in [(&two, "proxywhirl.toml"), (&one, "proxywhirl.json"), (&one, "proxywhirl.yaml")] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            assert_eq!(find(&both), Some(file), "each goes before those that were there");
+        }
     }
 
     #[test]
@@ -351,11 +364,12 @@ mod tests {
         assert_eq!(toml, json.unwrap());
         let error = |name: &str, text: &str| {
             let error = settings(name, text).unwrap_err();
-            format!("{} / {:?}", error.reason, error.hint)
+            let place = error.place.rsplit_once('/').unwrap().1;
+            format!("{place}: {} / {}", error.reason, error.hint.unwrap_or_default())
         };
-        insta::assert_snapshot!(error("b.yaml", "gateway:\n  attemps: 2\n"), @"");
-        insta::assert_snapshot!(error("b.json", "{\"gateway\":\n {\"attemps\": 2}}"), @"");
-        insta::assert_snapshot!(error("c.yaml", "gateway: [\n"), @"");
-        insta::assert_snapshot!(error("c.json", "{"), @"");
+        insta::assert_snapshot!(error("b.yaml", "gateway:\n  attemps: 2\n"), @"b.yaml:2:3: unknown key gateway.attemps / did you mean attempts?");
+        insta::assert_snapshot!(error("b.json", "{\"gateway\":\n {\"attemps\": 2}}"), @"b.json:2:3: unknown key gateway.attemps / did you mean attempts?");
+        insta::assert_snapshot!(error("c.yaml", "gateway: [\n"), @"c.yaml:1:10: unclosed bracket '[' /");
+        insta::assert_snapshot!(error("c.json", "{"), @"c.json:1:1: EOF while parsing an object /");
     }
 }

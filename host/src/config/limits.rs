@@ -224,6 +224,6 @@ mod tests {
         insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"www.shop.example.com\"\nrate = 1\n"), @r#"limits.sites: "www.shop.example.com" is no site: write a domain as it is registered, "example.com""#);
         insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"a.com\"\nrate = 1\n[[limits.sites]]\nsite = \"a.com\"\nrate = 2\n"), @r#"limits.sites: "a.com" is there twice"#);
         let unknown = settings("[limits]\nper_proxies = { rate = 1 }\n").unwrap_err();
-        assert_eq!(unknown.hint.as_deref(), Some("did you mean `per_proxy`?"));
+        assert_eq!(unknown.hint.as_deref(), Some("did you mean per_proxy?"));
     }
 }

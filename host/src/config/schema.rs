@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::file::ConfigFile;
 use super::reference;
+use super::said::Step;
 
 /// How deep tables stand in one another.
 const DEPTH: usize = 8;
@@ -43,6 +44,12 @@ impl Key {
     #[must_use]
     pub fn dotted(&self) -> String {
         self.path.join(".")
+    }
+
+    /// The steps to it.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        self.path.iter().cloned().map(Step::Key).collect()
     }
 
     /// The environment variable that sets it, as `PROXYWHIRL_GATEWAY_ATTEMPTS`.
@@ -112,6 +119,82 @@ fn reference_of(described: &Value) -> Option<&str> {
     several.iter().find(|one| direct(one))?.get("$ref").and_then(Value::as_str)
 }
 
+/// What the schema says of what the steps lead to.
+pub(super) fn described(path: &[Step]) -> Option<&'static Value> {
+    path.iter().try_fold(&*SCHEMA, |described, step| {
+        let described = resolved(&SCHEMA, described);
+        match step {
+            Step::Key(name) => described
+                .get("properties")
+                .and_then(|keys| keys.get(name))
+                .or_else(|| described.get("additionalProperties").filter(|any| any.is_object())),
+            Step::Index(_) => described.get("items"),
+        }
+    })
+}
+
+/// The keys of the table that the steps lead to.
+pub(super) fn names(path: &[Step]) -> Vec<String> {
+    let properties = described(path).and_then(|described| resolved(&SCHEMA, described).get("properties"));
+    properties.and_then(Value::as_object).map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// The keys without which the table that the steps lead to cannot be.
+pub(super) fn needed(path: &[Step]) -> Vec<String> {
+    let required = described(path).and_then(|described| resolved(&SCHEMA, described).get("required"));
+    let names = required.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Whether a value is a duration.
+pub(super) fn is_duration(described: &Value) -> bool {
+    reference_of(described).is_some_and(|reference| reference.ends_with("/Duration"))
+}
+
+/// What a value has to be, in words that go after "it is not".
+pub(super) fn expected(described: &Value) -> String {
+    let has_name = reference_of(described).is_some();
+    let described = resolved(&SCHEMA, described);
+    if described.get("properties").is_some() {
+        return "a table of keys".to_owned();
+    }
+    if let Some(choices) = described.get("oneOf").and_then(Value::as_array) {
+        let words = choices.iter().filter_map(|choice| choice.get("const")).filter_map(Value::as_str);
+        return format!("one of {}", words.collect::<Vec<_>>().join(", "));
+    }
+    // Types of our own say what they are.
+    if let (true, Some(_), Some(words)) = (has_name, described.get("type"), described.get("description")) {
+        return words.as_str().unwrap_or_default().to_owned();
+    }
+    match kind(described) {
+        Kind::Text if described.get("maxLength").and_then(Value::as_u64) == Some(1) => "one character".to_owned(),
+        Kind::Text => "a text".to_owned(),
+        Kind::Number => number(described),
+        Kind::Switch => "true or false".to_owned(),
+        Kind::TextOrSwitch => "a text, true or false".to_owned(),
+        Kind::Texts if described.get("anyOf").is_some() => "a text or a list of texts".to_owned(),
+        Kind::Texts => "a list of texts".to_owned(),
+        Kind::Other => match described.get("items").map(|items| resolved(&SCHEMA, items)) {
+            Some(items) if items.get("properties").is_some() => "a list of tables".to_owned(),
+            Some(items) => format!("a list, each {}", expected(items)),
+            None => "a table".to_owned(),
+        },
+    }
+}
+
+fn number(described: &Value) -> String {
+    if format_of(described).is_some_and(|format| matches!(format, "float" | "double")) {
+        return "a number".to_owned();
+    }
+    let most = match format_of(described) {
+        Some("uint8") => Some(u64::from(u8::MAX)),
+        Some("uint16") => Some(u64::from(u16::MAX)),
+        Some("uint32") => Some(u64::from(u32::MAX)),
+        Some(_) | None => None,
+    };
+    most.map_or_else(|| "a whole number, 0 or more".to_owned(), |most| format!("a whole number from 0 to {most}"))
+}
+
 fn resolved<'s>(root: &'s Value, described: &'s Value) -> &'s Value {
     reference_of(described).and_then(|reference| root.pointer(reference.strip_prefix('#')?)).unwrap_or(described)
 }
@@ -144,10 +227,11 @@ fn kind(described: &Value) -> Kind {
     let is = |one: &str| types.contains(&one);
     let items = described.get("items").map(|items| resolved(&SCHEMA, items));
     // A text or a list of texts, as `check.judge`.
+    let is_choice = described.get("oneOf").is_some();
     let one_or_more = described.get("anyOf").is_some() && types.is_empty();
     if is("string") && is("boolean") {
         Kind::TextOrSwitch
-    } else if is("string") {
+    } else if is("string") || is_choice {
         Kind::Text
     } else if is("boolean") {
         Kind::Switch

@@ -151,7 +151,7 @@ impl Settings {
     /// # Errors
     /// When a value is out of its range.
     pub fn from_file(file: ConfigFile, path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
+        let wrong = |reason: String| ConfigError::in_file(path, reason);
         let folder = path.parent().unwrap_or(Path::new(""));
         let at = |relative: PathBuf| folder.join(relative);
         let default = Self::default();

@@ -54,7 +54,7 @@ impl JsonSchema for Size {
         json_schema!({
             "type": ["integer", "string"],
             "minimum": 0,
-            "description": "a number of bytes, or with a unit such as 64MiB",
+            "description": "a size such as \"64MiB\", or a number of bytes",
             "examples": ["64MiB", 65536],
         })
     }

@@ -1,26 +1,33 @@
 //! The syntax of a configuration file: TOML, YAML or JSON, by the end of its name.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use toml::Table;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+use toml::Value;
+use toml_edit::{Document, Item, TableLike};
 
 use super::file::ConfigError;
-use super::nearest::nearest;
+use super::said::{Held, Origin, Said, Spot};
 
 /// The largest configuration file that is read.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
+/// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Syntax {
+pub(super) enum Syntax {
     Toml,
     Yaml,
     Json,
 }
 
 impl Syntax {
-    fn of(file: &Path) -> Self {
+    /// As the end of its name says.
+    pub(super) fn of(file: &Path) -> Self {
         match file.extension().and_then(|end| end.to_str()) {
             Some("yaml" | "yml") => Self::Yaml,
             Some("json") => Self::Json,
@@ -31,7 +38,7 @@ impl Syntax {
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
+    let error = |reason: String| ConfigError::in_file(path, reason);
     let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_BYTES {
@@ -40,108 +47,254 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(unreadable)
 }
 
-/// Reads a text in the syntax that the file's name says.
-pub(super) fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
-    match Syntax::of(path) {
-        Syntax::Toml => toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| line_at(text, span.start));
-            explain(path, line, key_at(text, line, '='), error.message())
-        }),
-        Syntax::Yaml => serde_saphyr::from_str(text).map_err(|error| {
-            let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or_default());
-            explain(path, line, key_at(text, line, ':'), &error.without_snippet().to_string())
-        }),
-        Syntax::Json => serde_json::from_str(text).map_err(|error| {
-            // It ends with the line and the column, which are told apart from it.
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            explain(path, error.line(), None, message)
-        }),
-    }
-}
-
-/// The same as a table.
-pub(super) fn table(text: &str, path: &Path) -> Result<Table, ConfigError> {
-    if Syntax::of(path) == Syntax::Toml {
-        return parse(text, path);
-    }
-    let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
-    let mut value: serde_json::Value = parse(text, path)?;
-    drop_nulls(&mut value);
-    match value {
-        serde_json::Value::Null => Ok(Table::new()),
-        value => Table::try_from(value).map_err(|cause| error(cause.to_string())),
-    }
-}
-
-/// TOML has no null: what is null is not there.
-fn drop_nulls(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(drop_nulls);
-        }
-        serde_json::Value::Array(values) => values.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-/// The lines in which keys are set, by their names with dots, where the syntax tells.
-pub(super) fn lines(text: &str, path: &Path) -> BTreeMap<String, usize> {
-    let mut lines = BTreeMap::new();
-    if Syntax::of(path) == Syntax::Toml
-        && let Ok(document) = toml_edit::Document::parse(text)
-    {
-        walk(text, document.as_table(), "", &mut lines);
-    }
-    lines
-}
-
-fn walk(text: &str, table: &dyn toml_edit::TableLike, prefix: &str, lines: &mut BTreeMap<String, usize>) {
-    for (name, item) in table.iter() {
-        let dotted = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
-        let key = table.key(name).and_then(toml_edit::Key::span);
-        if let Some(span) = key.or_else(|| item.span()) {
-            lines.insert(dotted.clone(), line_at(text, span.start));
-        }
-        if let Some(table) = item.as_table_like() {
-            walk(text, table, &dotted, lines);
-        }
-    }
-}
-
-/// The line of a byte, counted from 1.
-fn line_at(text: &str, byte: usize) -> usize {
-    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// The key that a line sets. Not its value, which may be a secret.
-fn key_at(text: &str, line: usize, between: char) -> Option<&str> {
-    let (key, _) = text.lines().nth(line.checked_sub(1)?)?.split_once(between)?;
-    Some(key.trim()).filter(|key| !key.is_empty())
-}
-
-fn explain(path: &Path, line: usize, key: Option<&str>, message: &str) -> ConfigError {
-    let hint = hint(message);
-    let reason = match (&hint, key) {
-        // The message names the key, and the hint the ones that there are.
-        (Some(_), _) => format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
-        (None, Some(key)) => format!("line {line}, {key}: {message}"),
-        (None, None) => format!("line {line}: {message}"),
+/// Reads a text in the syntax that the file's name says: always a table.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Said, ConfigError> {
+    let file: Arc<Path> = path.into();
+    let whole = || Origin::File(file.clone(), Spot::default());
+    let said = match Syntax::of(path) {
+        Syntax::Toml => toml(text, &file)?,
+        Syntax::Yaml => yaml(text, &file)?,
+        Syntax::Json => json(text, &file)?,
     };
-    ConfigError { file: path.to_owned(), reason, hint }
+    match said {
+        None => Ok(Said::new(Held::Table(BTreeMap::new()), whole())),
+        Some(said @ Said { held: Held::Table(_), .. }) => Ok(said),
+        Some(_) => Err(ConfigError::at(&whole(), "it has to be a table of keys and values".to_owned())),
+    }
 }
 
-/// For an unknown key: the nearest key that is known, or all of them.
-fn hint(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if !message.contains("unknown field") {
-        return None;
+fn toml(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
+    let lines = Lines::of(text, file);
+    match Document::parse(text) {
+        Ok(document) => Ok(Some(lines.table(document.as_table()))),
+        Err(error) => {
+            let at = lines.origin(error.span());
+            Err(ConfigError { hint: toml_hint(text, &at), ..ConfigError::at(&at, error.message().to_owned()) })
+        }
     }
-    let unknown = quoted.next()?;
-    let known: Vec<&str> = quoted.collect();
-    Some(match nearest(unknown, known.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("the keys here are {}", known.join(", ")),
+}
+
+/// What is mostly meant by a line that is no TOML: a text without its quotes.
+fn toml_hint(text: &str, at: &Origin) -> Option<String> {
+    let Origin::File(_, spot) = at else { return None };
+    let (key, value) = text.lines().nth(spot.line.checked_sub(1)?)?.split_once('=')?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    let is_other = matches!(value, "" | "true" | "false") || value.parse::<f64>().is_ok();
+    let is_bare = !is_other && !value.contains(['"', '\'', '[', '{', '=']);
+    // The value is not repeated: it may be a secret.
+    is_bare.then(|| format!("a text has quotes: {} = \"…\"", key.trim()))
+}
+
+/// Where the lines of a text begin.
+struct Lines<'t> {
+    text: &'t str,
+    file: &'t Arc<Path>,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn of(text: &'t str, file: &'t Arc<Path>) -> Self {
+        let starts = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, file, starts }
+    }
+
+    fn origin(&self, span: Option<Range<usize>>) -> Origin {
+        let spot = span.map_or_else(Spot::default, |span| {
+            let line = self.starts.partition_point(|start| *start <= span.start);
+            let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+            let before = self.text.get(start..span.start).unwrap_or_default();
+            Spot { line, column: before.chars().count() + 1 }
+        });
+        Origin::File(self.file.clone(), spot)
+    }
+
+    fn table(&self, table: &dyn TableLike) -> Said {
+        let mut held = BTreeMap::new();
+        for (name, item) in table.iter() {
+            let key = table.key(name).and_then(toml_edit::Key::span);
+            if let Some(mut said) = self.item(item) {
+                if key.is_some() {
+                    said.key_at = self.origin(key);
+                }
+                held.insert(name.to_owned(), said);
+            }
+        }
+        Said::new(Held::Table(held), self.origin(None))
+    }
+
+    fn item(&self, item: &Item) -> Option<Said> {
+        match item {
+            Item::None => None,
+            Item::Value(value) => Some(self.value(value)),
+            Item::Table(table) => Some(Said { at: self.origin(table.span()), ..self.table(table) }),
+            Item::ArrayOfTables(tables) => {
+                let element = |table: &toml_edit::Table| Said::new(self.table(table).held, self.origin(table.span()));
+                Some(Said::new(Held::List(tables.iter().map(element).collect()), self.origin(tables.span())))
+            }
+        }
+    }
+
+    fn value(&self, value: &toml_edit::Value) -> Said {
+        let held = match value {
+            toml_edit::Value::String(text) => Held::One(Value::String(text.value().clone())),
+            toml_edit::Value::Integer(number) => Held::One(Value::Integer(*number.value())),
+            toml_edit::Value::Float(number) => Held::One(Value::Float(*number.value())),
+            toml_edit::Value::Boolean(on) => Held::One(Value::Boolean(*on.value())),
+            toml_edit::Value::Datetime(date) => Held::One(Value::Datetime(*date.value())),
+            toml_edit::Value::Array(values) => Held::List(values.iter().map(|value| self.value(value)).collect()),
+            toml_edit::Value::InlineTable(table) => self.table(table).held,
+        };
+        Said::new(held, self.origin(value.span()))
+    }
+}
+
+fn yaml(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
+    let read: Result<Spanned<Any>, _> = serde_saphyr::from_str(text);
+    read.map(|any| any.said(file)).map_err(|error| {
+        let at = Origin::File(file.clone(), error.location().map_or_else(Spot::default, spot));
+        let message = error.without_snippet().to_string();
+        // Without the place, which is told apart, and the advice to who writes programs.
+        let fact = message.split([',']).next().and_then(|fact| fact.split(" at line ").next());
+        ConfigError::at(&at, fact.unwrap_or_default().to_owned())
     })
+}
+
+fn json(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        // It ends with the line and the column, which are told apart from it.
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        let spot = Spot { line: error.line(), column: error.column() };
+        ConfigError::at(&Origin::File(file.clone(), spot), message.to_owned())
+    })?;
+    // Nearly all JSON is YAML too, of which places are known.
+    Ok(yaml(text, file).unwrap_or_else(|_| without_places(value).said(file, Spot::default())))
+}
+
+fn without_places(value: serde_json::Value) -> Any {
+    fn spanned<T>(value: T) -> Spanned<T> {
+        Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
+    }
+    match value {
+        serde_json::Value::Null => Any::Null,
+        serde_json::Value::Bool(on) => Any::One(Value::Boolean(on)),
+        serde_json::Value::Number(number) => Any::One(
+            number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::INFINITY)), Value::Integer),
+        ),
+        serde_json::Value::String(text) => Any::One(Value::String(text)),
+        serde_json::Value::Array(values) => {
+            Any::List(values.into_iter().map(|value| spanned(without_places(value))).collect())
+        }
+        serde_json::Value::Object(fields) => Any::Table(
+            fields.into_iter().map(|(name, value)| (spanned(name), spanned(without_places(value)))).collect(),
+        ),
+    }
+}
+
+fn spot(location: Location) -> Spot {
+    let number = |number: u64| usize::try_from(number).unwrap_or_default();
+    Spot { line: number(location.line()), column: number(location.column()) }
+}
+
+/// Anything that YAML and JSON can say.
+enum Any {
+    Null,
+    One(Value),
+    List(Vec<Spanned<Any>>),
+    Table(Vec<(Spanned<String>, Spanned<Any>)>),
+}
+
+trait IntoSaid {
+    fn said(self, file: &Arc<Path>) -> Option<Said>;
+}
+
+impl IntoSaid for Spanned<Any> {
+    fn said(self, file: &Arc<Path>) -> Option<Said> {
+        self.value.said(file, spot(self.referenced))
+    }
+}
+
+impl Any {
+    /// What is null is not there.
+    fn said(self, file: &Arc<Path>, spot: Spot) -> Option<Said> {
+        let held = match self {
+            Self::Null => return None,
+            Self::One(value) => Held::One(value),
+            Self::List(values) => Held::List(values.into_iter().filter_map(|value| value.said(file)).collect()),
+            Self::Table(entries) => {
+                let entry = |(name, value): (Spanned<String>, Spanned<Self>)| {
+                    let key_at = Origin::File(file.clone(), self::spot(name.referenced));
+                    Some((name.value, Said { key_at, ..value.said(file)? }))
+                };
+                Held::Table(entries.into_iter().filter_map(entry).collect())
+            }
+        };
+        Some(Said::new(held, Origin::File(file.clone(), spot)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Any {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyVisitor)
+    }
+}
+
+struct AnyVisitor;
+
+impl<'de> Visitor<'de> for AnyVisitor {
+    type Value = Any;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Any, E> {
+        Ok(Any::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Any, E> {
+        Ok(Any::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Any, D::Error> {
+        Any::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Any, E> {
+        Ok(Any::One(Value::Boolean(on)))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Any, E> {
+        Ok(Any::One(Value::Integer(number)))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Any, E> {
+        i64::try_from(number)
+            .map(|number| Any::One(Value::Integer(number)))
+            .map_err(|_| E::custom("a number is less than 9223372036854775808"))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Any, E> {
+        Ok(Any::One(Value::Float(number)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Any, E> {
+        Ok(Any::One(Value::String(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Any, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Any::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Any, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Any::Table(entries))
+    }
 }

@@ -149,7 +149,11 @@ impl UserSection {
                 Secret::hash(hash).map_err(|why| format!("password_hash: {why}; `proxywhirl user hash` makes one"))?
             }
             (None, Some(variable)) => from_environment(variable)?,
-            _ => return Err("it needs either password_hash or password_env".to_owned()),
+            _ => {
+                return Err(
+                    "it needs either password_hash (`proxywhirl user hash` makes one) or password_env".to_owned()
+                );
+            }
         };
         let default = UserLimits::default();
         let positive = |key: &str, value: Option<u32>| match value {
@@ -224,7 +228,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_user_or_a_rule_is_told() {
         let user = |rest: &str| error(&format!("[[users]]\nname = \"anna\"\n{rest}"));
-        insta::assert_snapshot!(user(""), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": it needs either password_hash or password_env"#);
+        insta::assert_snapshot!(user(""), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": it needs either password_hash (`proxywhirl user hash` makes one) or password_env"#);
         let told = user("password_hash = \"secret\"\n");
         assert!(told.contains("user \"anna\": password_hash: ") && told.contains("proxywhirl user hash"), "{told}");
         assert!(!told.contains("secret"), "{told}");
@@ -235,7 +239,7 @@ mod tests {
         let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
         assert!(settings(elsewhere).is_ok());
         insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);
-        insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: line 2, login: unknown variant `once`, expected `connection` or `request`");
+        insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml:2:9: access.login: "once" is not one of connection, request"#);
         insta::assert_snapshot!(error("[access]\nallow = [\"a b\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.allow: "a b" is no destination such as example.com, 10.0.0.0/8 or *:25: its host is neither a name nor a network"#);
     }
 }

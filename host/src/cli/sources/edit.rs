@@ -13,7 +13,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 use super::command::ConfigArgs;
 use crate::cli::config::layers;
 use crate::cli::output::tell;
-use crate::config::{ConfigFile, Settings, catalogue};
+use crate::config::{Layers, catalogue};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `sources add`.
@@ -209,7 +209,7 @@ fn save(path: &Path, document: &DocumentMut) -> Result<(), Failure> {
 }
 
 fn check(text: &str, path: &Path) -> Result<(), Failure> {
-    let read = ConfigFile::parse(text, path).and_then(|file| Settings::from_file(file, path));
+    let read = Layers::of_text(text, path).and_then(|layers| layers.settings());
     read.map(drop).map_err(|error| {
         let hint = error.hint.clone();
         Failure { hint, ..Failure::new(Exit::Usage, error) }

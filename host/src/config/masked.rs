@@ -12,29 +12,34 @@ const SECRET: [&str; 6] = ["password", "secret", "token", "api_key", "authorizat
 const NAMES: [&str; 1] = ["password_env"];
 
 /// The value of a key without what is secret in it: passwords, fields of requests, and the passwords in URLs.
-pub(super) fn masked(path: &[String], value: Value) -> Value {
+#[must_use]
+pub fn masked(path: &[String], value: Value) -> Value {
     path.last().map_or(Value::Null, |name| mask(name, value))
 }
 
 fn mask(name: &str, value: Value) -> Value {
-    let lower = name.to_ascii_lowercase();
-    let is_secret = !NAMES.contains(&lower.as_str()) && SECRET.iter().any(|part| lower.contains(part));
     match value {
-        Value::Object(fields) if lower == "headers" => {
+        Value::Object(fields) if name.eq_ignore_ascii_case("headers") => {
             Value::Object(fields.into_iter().map(|(name, _)| (name, MASK.into())).collect())
         }
         Value::Object(fields) => {
             Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), mask(&name, value))).collect())
         }
         Value::Array(values) => Value::Array(values.into_iter().map(|value| mask(name, value)).collect()),
-        Value::String(text) if is_secret && !text.is_empty() => MASK.into(),
+        Value::String(text) if is_secret(name) && !text.is_empty() => MASK.into(),
         Value::String(text) => Value::String(without_password(&text)),
-        other => other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
     }
 }
 
+/// Whether the value of a key of this name is secret.
+pub(super) fn is_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    !NAMES.contains(&lower.as_str()) && SECRET.iter().any(|part| lower.contains(part))
+}
+
 /// A URL without the password in it.
-fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
