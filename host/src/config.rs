@@ -19,7 +19,7 @@ pub mod listeners;
 pub mod masked;
 mod meaning;
 pub mod mistakes;
-mod nearest;
+pub mod nearest;
 pub mod plugins;
 pub mod reference;
 pub mod retry;

@@ -1,5 +1,7 @@
 //! `proxywhirl config`: what is configured, where it was said, and whether all is well.
 
+mod absent;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -169,10 +171,12 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         read => read.map_err(wrong)?,
     };
     let mistakes = layers.mistakes();
+    let absent = layers.settings().map(|settings| absent::absent(&settings)).unwrap_or_default();
+    let warnings: Vec<String> = strangers(&layers).chain(absent).collect();
     if args.json {
-        return check_json(&layers, &mistakes);
+        return check_json(&layers, &mistakes, &warnings);
     }
-    for warning in strangers(&layers) {
+    for warning in &warnings {
         tell(&format!("warning: {warning}"));
     }
     if mistakes.is_empty() {
@@ -204,7 +208,7 @@ fn well(layers: &Layers, environment: &Environment) -> Result<(), Failure> {
     let variables = origins().filter(|origin| matches!(origin, Origin::Variable(..))).count();
     let set = count(origins().count() - variables, "key", "keys");
     match &layers.file {
-        Some(file) => print(&format!("{}: all is well; {set} set", file.display()))?,
+        Some(file) => print(&format!("{}: no mistakes; {set} set", file.display()))?,
         None => {
             print("there is no configuration file, and none is needed")?;
             let shown = |folder: &PathBuf| match folder.as_os_str() {
@@ -221,7 +225,7 @@ fn well(layers: &Layers, environment: &Environment) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_json(layers: &Layers, mistakes: &[Mistake]) -> Result<Exit, Failure> {
+fn check_json(layers: &Layers, mistakes: &[Mistake], warnings: &[String]) -> Result<Exit, Failure> {
     let row = |mistake: &Mistake| {
         let (file, spot, variable) = match &mistake.origin {
             Some(Origin::File(file, spot)) => (Some(file.display().to_string()), *spot, None),
@@ -243,7 +247,7 @@ fn check_json(layers: &Layers, mistakes: &[Mistake]) -> Result<Exit, Failure> {
     let told = serde_json::json!({
         "file": layers.file,
         "mistakes": mistakes.iter().map(row).collect::<Vec<_>>(),
-        "warnings": strangers(layers).collect::<Vec<_>>(),
+        "warnings": warnings,
     });
     print_pretty(&told)?;
     Ok(if mistakes.is_empty() { Exit::Done } else { Exit::Usage })

@@ -1,7 +1,8 @@
 //! What was probably meant: the nearest of the words that are known.
 
 /// The nearest word, if it is near: with more than a third of the letters wrong it is another word.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (edits, nearest) = known.map(|known| (distance(word, known), known)).min()?;
     (edits * 3 <= word.len().max(3)).then_some(nearest)
 }

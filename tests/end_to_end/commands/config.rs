@@ -91,7 +91,7 @@ fn the_environment_goes_before_dot_env_and_that_before_the_file() {
     assert_eq!(shown(&folder, &[], &[("PROXYWHIRL_GATEWAY_ATTEMPTS", "5")]), of_both);
     let ran = config(&folder, &["check"], &[]);
     insta::assert_snapshot!(transcript(&ran), @"
-    proxywhirl.toml: all is well; 0 keys set
+    proxywhirl.toml: no mistakes; 0 keys set
     environment: 2 keys set
     exit code 0
     ");
@@ -198,7 +198,7 @@ fn the_first_file_is_made_by_a_command() {
     exit code 0
     ");
     insta::assert_snapshot!(transcript(&config(&folder, &["check"], &[])), @"
-    proxywhirl.toml: all is well; 0 keys set
+    proxywhirl.toml: no mistakes; 0 keys set
     exit code 0
     ");
     insta::assert_snapshot!(transcript(&config(&folder, &["init"], &[])), @"
@@ -270,6 +270,28 @@ fn every_mistake_is_told_with_its_place_and_what_helps() {
     `proxywhirl config check` tells all 34 mistakes
     exit code 2
     ");
+}
+
+#[test]
+fn what_is_named_and_not_there_is_a_warning() {
+    let folder = folder();
+    file(
+        &folder,
+        "proxywhirl.toml",
+        "[strategy]\nname = \"round-robbin\"\n[upstream]\nca_file = \"ca.pem\"\n[geo]\ndatabases = [\"proxywhirl.toml\"]\n\
+         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\nparser = \"text\"\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"a.pem\", key = \"proxywhirl.toml\" }\n",
+    );
+    insta::assert_snapshot!(transcript(&config(&folder, &["check"], &[])), @r#"
+    proxywhirl.toml: no mistakes; 5 keys set
+    warning: upstream.ca_file: ca.pem is not there
+    warning: source "own": own.txt is not there
+    warning: listener "127.0.0.1:0": a.pem is not there
+    warning: no strategy named round-robbin is bundled, and there is no plugins.directory; did you mean round-robin?
+    exit code 0
+    "#);
+    let told = json(&config(&folder, &["check", "--json"], &[]));
+    assert_eq!((told["warnings"].as_array().unwrap().len(), told["mistakes"].as_array().unwrap().len()), (4, 0));
 }
 
 #[test]
