@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::output::{count, print, tell};
-use crate::config::layers::folders;
+use crate::config::layers::{MOST_MISTAKES, folders};
 use crate::config::masked::masked;
 use crate::config::mistakes::Mistake;
 use crate::config::said::{Origin, Spot};
@@ -190,7 +190,8 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             print(&format!("    {hint}"))?;
         }
     }
-    tell(&format!("error: {}", count(mistakes.len(), "mistake", "mistakes")));
+    let more = if mistakes.len() < MOST_MISTAKES { "" } else { ", and perhaps more" };
+    tell(&format!("error: {}{more}", count(mistakes.len(), "mistake", "mistakes")));
     Ok(Exit::Usage)
 }
 

@@ -51,6 +51,7 @@ impl Environment {
         let mut variables = BTreeMap::new();
         let error = |reason: String| ConfigError::in_file(dot_env, reason);
         match std::fs::metadata(dot_env) {
+            Ok(there) if !there.is_file() => return Err(error("is no file".to_owned())),
             Ok(there) if there.len() > MAX_BYTES => {
                 return Err(error(format!("{} bytes, but it has at most {MAX_BYTES}", there.len())));
             }

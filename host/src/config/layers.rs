@@ -26,7 +26,7 @@ const NAMES: [&str; 4] = ["proxywhirl.toml", "proxywhirl.yaml", "proxywhirl.yml"
 pub(super) const FILE: &str = "PROXYWHIRL_CONFIG";
 
 /// The most mistakes that are told at once.
-const MOST_MISTAKES: usize = 200;
+pub const MOST_MISTAKES: usize = 100;
 
 /// Everything that was said, and where.
 #[derive(Debug, Clone)]
@@ -121,6 +121,10 @@ impl Layers {
     }
 
     fn shaped(&self, said: &Said) -> Result<ConfigFile, (Mistake, Vec<Step>)> {
+        // Serde would take a list for a table, its elements for the keys in their order.
+        if let Some(wrong) = mistakes::no_table(said) {
+            return Err(wrong);
+        }
         serde_path_to_error::deserialize(said.value())
             .map_err(|error| mistakes::of_shape(error.path(), error.inner().message(), said))
     }

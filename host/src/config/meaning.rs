@@ -33,15 +33,19 @@ pub(super) fn place_of(message: &str, said: &Said) -> Vec<Step> {
     path
 }
 
-/// A key with dots, as far as it is there.
+/// A key with dots, as far as it is there. A name may have dots in it.
 fn keys(dotted: &str, said: &Said) -> Vec<Step> {
     let mut path = Vec::new();
-    let mut here = said;
-    for name in dotted.split('.') {
-        let step = Step::Key(name.to_owned());
-        let Some(inner) = here.step(&step) else { break };
-        here = inner;
-        path.push(step);
+    let (mut here, mut rest) = (said, dotted);
+    while let Held::Table(table) = &here.held {
+        let after = |name: &str| match rest.strip_prefix(name)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('.'),
+        };
+        let found = table.iter().filter_map(|(name, inner)| Some((name, inner, after(name)?)));
+        let Some((name, inner, after)) = found.max_by_key(|(name, ..)| name.len()) else { break };
+        path.push(Step::Key(name.clone()));
+        (here, rest) = (inner, after);
     }
     path
 }

@@ -63,6 +63,37 @@ pub(super) fn of_shape(path: &serde_path_to_error::Path, message: &str, said: &S
     (of_value(&path, message, said), path)
 }
 
+/// What stands in place of a table and is none.
+pub(super) fn no_table(said: &Said) -> Option<(Mistake, Vec<Step>)> {
+    let path = first_no_table(said, &mut Vec::new())?;
+    let wrong = said.at(&path)?;
+    let is_doubled =
+        matches!(&wrong.held, Held::List(list) if list.iter().all(|one| matches!(one.held, Held::Table(_))));
+    let hint = match &wrong.at {
+        Origin::File(file, _) if is_doubled && Syntax::of(file) == Syntax::Toml => {
+            format!("one pair of brackets: [{}]", dotted(&path))
+        }
+        Origin::File(..) | Origin::Variable(..) => format!("the keys in it are {}", names(&path).join(", ")),
+    };
+    let reason = format!("{}: {} is not a table of keys", dotted(&path), shown(&path, wrong));
+    Some((Mistake { origin: Some(wrong.at.clone()), reason, hint: Some(hint) }, path))
+}
+
+fn first_no_table(said: &Said, path: &mut Vec<Step>) -> Option<Vec<Step>> {
+    let inner = |step: Step, said: &Said, path: &mut Vec<Step>| {
+        path.push(step);
+        let found = first_no_table(said, path);
+        path.pop();
+        found
+    };
+    match &said.held {
+        Held::Table(table) => table.iter().find_map(|(name, said)| inner(Step::Key(name.clone()), said, path)),
+        Held::One(_) | Held::List(_) if !names(path).is_empty() => Some(path.clone()),
+        Held::List(list) => list.iter().enumerate().find_map(|(index, said)| inner(Step::Index(index), said, path)),
+        Held::One(_) => None,
+    }
+}
+
 /// The steps that serde took, as far as there is something.
 fn steps(path: &serde_path_to_error::Path, said: &Said) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -187,8 +218,11 @@ pub(super) fn dotted(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
-            Step::Key(name) if text.is_empty() => text.push_str(name),
-            Step::Key(name) => text.extend([".", name]),
+            Step::Key(name) => {
+                let is_bare = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+                let dot = if text.is_empty() { "" } else { "." };
+                text.extend([dot, &if is_bare { name.clone() } else { format!("{name:?}") }]);
+            }
             Step::Index(index) => text.push_str(&format!("[{index}]")),
         }
     }
@@ -280,6 +314,29 @@ mod tests {
         // Without its rate, which is wrong, the burst would mean nothing; without its name the source would be nobody.
         let text = "[limits]\nper_proxy = { rate = -1, burst = 3 }\n[[sources]]\nname = 3\nlocation = \"a\"\n";
         assert_eq!(told("p.toml", text).len(), 2);
+    }
+
+    #[test]
+    fn a_list_is_no_table() {
+        let told =
+            told("p.toml", "[[gateway]]\nattempts = 3\n[health]\nfailures = 0\n[check]\ntarget = [\"https://a/\"]\n");
+        assert!(
+            told[0].contains("gateway: a list is not a table of keys / one pair of brackets: [gateway]"),
+            "{told:#?}"
+        );
+        assert!(
+            told[2].contains("check.target: a list is not a table of keys / the keys in it are body, "),
+            "{told:#?}"
+        );
+        assert_eq!(told.len(), 3, "{told:#?}");
+    }
+
+    #[test]
+    fn names_of_plugins_may_have_dots() {
+        let text = "[plugins.settings.\"a.b\"]\nmemory = 1\non_fault = \"x\"\n";
+        let told = told("p.toml", text);
+        let places: Vec<_> = told.iter().map(|told| told.split(": ").next().unwrap_or_default()).collect();
+        assert_eq!(places, ["configuration p.toml:2:10", "configuration p.toml:3:12"], "{told:#?}");
     }
 
     #[test]

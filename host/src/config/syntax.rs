@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,11 +41,14 @@ impl Syntax {
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let error = |reason: String| ConfigError::in_file(path, reason);
     let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_BYTES {
-        return Err(error(format!("{size} bytes, but a configuration has at most {MAX_BYTES}")));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Not what its size says: a pipe and a device have none.
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(error(format!("a configuration has at most {MAX_BYTES} bytes")));
     }
-    std::fs::read_to_string(path).map_err(unreadable)
+    Ok(text)
 }
 
 /// Reads a text in the syntax that the file's name says: always a table.
@@ -154,7 +158,7 @@ fn yaml(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
         let at = Origin::File(file.clone(), error.location().map_or_else(Spot::default, spot));
         let message = error.without_snippet().to_string();
         // Without the place, which is told apart, and the advice to who writes programs.
-        let fact = message.split([',']).next().and_then(|fact| fact.split(" at line ").next());
+        let fact = message.split([',', ';']).next().and_then(|fact| fact.split(" at line ").next());
         ConfigError::at(&at, fact.unwrap_or_default().to_owned())
     })
 }
@@ -164,7 +168,7 @@ fn json(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
         // It ends with the line and the column, which are told apart from it.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        let spot = Spot { line: error.line(), column: error.column() };
+        let spot = Spot { line: error.line(), column: error.column().max(1) };
         ConfigError::at(&Origin::File(file.clone(), spot), message.to_owned())
     })?;
     // Nearly all JSON is YAML too, of which places are known.
