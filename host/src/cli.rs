@@ -5,6 +5,7 @@
 mod bans;
 mod check;
 mod checking;
+mod config;
 mod demo;
 mod explain;
 mod fetch;
@@ -77,6 +78,8 @@ enum Command {
     Rotate(rotate::RotateArgs),
     /// See who is banned at which site of the running gateway, and lift bans
     Bans(bans::BansArgs),
+    /// Look at the configuration: what holds and why, whether all is well, a file to begin with
+    Config(config::ConfigCommandArgs),
     /// See to users: hash a password for the configuration
     User(user::UserArgs),
     /// See to plugins, as a user and as an author: strategies, parsers, hooks
@@ -109,6 +112,7 @@ impl Cli {
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
             Command::Bans(args) => bans::run(args).await,
+            Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,

@@ -1,7 +1,7 @@
 //! Where clients come in: what they say in user names, who they are, listeners of all kinds, rotation.
 
 mod access;
-mod clients;
+pub(crate) mod clients;
 mod listeners;
 
 use std::collections::BTreeSet;

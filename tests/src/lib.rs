@@ -48,6 +48,8 @@ pub fn proxywhirl<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Co
     // Sockets of its own too: a test must not find a gateway of the user's.
     let runtime = binary.with_file_name("end-to-end-run");
     command.args(arguments).env("NO_COLOR", "1").env("XDG_CACHE_HOME", cache).env("XDG_RUNTIME_DIR", runtime);
+    // Nor a configuration.
+    command.env("XDG_CONFIG_HOME", binary.with_file_name("end-to-end-config"));
     command.stdin(Stdio::null());
     clean(&mut command);
     command
@@ -196,7 +198,11 @@ impl Served {
     }
 
     /// Starts a command whose first line on standard output ends with where it listens.
-    fn of(command: &mut Command) -> Self {
+    ///
+    /// # Panics
+    /// When it does not listen within 30 seconds.
+    #[must_use]
+    pub fn of(command: &mut Command) -> Self {
         let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let log = Arc::new(Mutex::new(String::new()));
         if let Some(stderr) = child.stderr.take() {

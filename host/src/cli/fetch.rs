@@ -7,8 +7,8 @@ use proxywhirl_core::Level;
 use proxywhirl_engine::source::Source;
 
 use super::checking::{self, Checked};
+use super::config::configured;
 use super::output::{Format, Row, RowWriter, tell};
-use super::serve::read_config;
 use super::sources::{self, Input};
 use super::{CheckingArgs, LevelArg, PluginDirArgs, ReadArgs, UpstreamArgs};
 use crate::config::{CacheAt, Settings, catalogue};
@@ -90,7 +90,7 @@ impl FetchArgs {
     /// The sources, and how they are read.
     fn meaning(&self) -> Result<(Vec<Source>, Settings), Failure> {
         let wrong = |reason: String| Failure::new(Exit::Usage, reason);
-        let mut settings = read_config(self.config.as_deref())?;
+        let mut settings = configured(self.config.as_deref())?;
         settings.fetch.drift = self.drift.parse().map_err(wrong)?;
         if self.no_cache {
             settings.fetch.cache = CacheAt::Off;

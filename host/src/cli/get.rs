@@ -11,8 +11,9 @@ use hyper::{Method, Response, Uri};
 use proxywhirl_core::event::{Event, Topic};
 use proxywhirl_engine::bus::Subscription;
 
+use super::config::configured;
 use super::output::tell;
-use super::serve::{read_config, trusted};
+use super::serve::trusted;
 use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
 use crate::client::{self, Asked};
 use crate::exit::{Exit, Failure};
@@ -111,7 +112,7 @@ impl GetArgs {
     }
 
     fn service(&self) -> Result<Service, Failure> {
-        let mut settings = read_config(self.config.as_deref())?;
+        let mut settings = configured(self.config.as_deref())?;
         self.strategy.apply(&mut settings);
         settings.gateway.attempts = self.attempts.unwrap_or(settings.gateway.attempts);
         settings.store = self.db.clone().or(settings.store);

@@ -12,10 +12,11 @@ use proxywhirl_engine::events::milliseconds;
 use proxywhirl_store::Sqlite;
 use serde::Serialize;
 
+use super::config::configured;
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
 use super::{PluginDirArgs, ReadArgs};
-use crate::config::{ConfigFile, Settings};
+
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `pool`.
@@ -117,15 +118,8 @@ impl DbArgs {
         if let Some(path) = &self.db {
             return Ok(path.clone());
         }
-        if let Some(path) = &self.config {
-            let file = ConfigFile::read(path).and_then(|file| Settings::from_file(file, path));
-            let settings = file.map_err(|error| {
-                let hint = error.hint.clone();
-                Failure { hint, ..Failure::new(Exit::Usage, error) }
-            })?;
-            if let Some(path) = settings.store {
-                return Ok(path);
-            }
+        if let Some(path) = configured(self.config.as_deref())?.store {
+            return Ok(path);
         }
         Err(Failure::new(Exit::Usage, "which database?")
             .hint("name it: --db FILE, or PROXYWHIRL_DB, or a --config with [store] path"))

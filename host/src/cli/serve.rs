@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::config::{self, wrong};
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
 use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
-use crate::config::{ConfigFile, EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
+use crate::config::{EventLogSettings, Layers, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 use crate::wiring::listeners::Entrances;
@@ -21,7 +22,8 @@ use operating::Prepared;
 /// Arguments of `serve`. What is given here wins over the configuration.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The configuration file: see host/docs/configuration.md
+    /// The configuration file, see host/docs/configuration.md [default: the first of proxywhirl.toml here, in
+    /// ~/.config/proxywhirl, in /etc/proxywhirl]
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:8080]
@@ -77,8 +79,8 @@ impl StrategyArgs {
 }
 
 impl ServeArgs {
-    fn settings(&self) -> Result<Settings, Failure> {
-        let mut settings = read_config(self.config.as_deref())?;
+    fn settings(&self, layers: &Layers) -> Result<Settings, Failure> {
+        let mut settings = layers.settings().map_err(wrong)?;
         settings.listen = self.listen.clone().or(settings.listen);
         settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
@@ -113,15 +115,6 @@ fn set<T: Clone>(setting: &mut T, given: Option<&T>) {
     }
 }
 
-/// The settings of a configuration file, or the defaults.
-pub(super) fn read_config(path: Option<&std::path::Path>) -> Result<Settings, Failure> {
-    let Some(path) = path else { return Ok(Settings::default()) };
-    ConfigFile::read(path).and_then(|file| Settings::from_file(file, path)).map_err(|error| {
-        let hint = error.hint.clone();
-        Failure { hint, ..Failure::new(Exit::Usage, error) }
-    })
-}
-
 /// A source that the command line names: the user vouches for it.
 pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
     SourceSettings { parser: read.parser.clone(), scheme: read.scheme, trust: true, ..SourceSettings::at(named) }
@@ -129,7 +122,8 @@ pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
 
 /// Carries out `serve`: serves until it is told to stop.
 pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Failure> {
-    let settings = args.settings()?;
+    let layers = config::layers(args.config.as_deref())?;
+    let settings = args.settings(&layers)?;
     if settings.sources.is_empty() && settings.store.is_none() {
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
@@ -137,7 +131,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
-    let prepared = Prepared::new(&settings, args.config.clone())?;
+    let prepared = Prepared::new(&settings, layers.file.clone())?;
     let service = Service::start(&settings)?;
     let entrances = Entrances::new(service.gateway().clone(), opened);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
@@ -146,7 +140,8 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     let more = if unproven.is_empty() { "" } else { ", more are being checked" };
     let strategy = settings.strategy.name.clone();
-    let reader = Box::new(move || args.settings());
+    // The file that was found stays the one, whatever else appears where files are looked for.
+    let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
     let shutdown = operating.shutdown();
     let filled = tokio::select! {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use proxywhirl_gateway::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::check::no_pattern;
 use super::file::Span;
 use super::size::Size;
 
@@ -17,7 +19,7 @@ pub const MAX_BANNED: f32 = 0.5;
 const LONGEST: Duration = Duration::from_hours(24 * 30);
 
 /// `[[bans]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BanSection {
     /// The rule's name.
@@ -71,12 +73,12 @@ pub(super) fn share(written: Option<f32>) -> Result<f32, String> {
 impl BanSection {
     fn meaning(&self) -> Result<BanRule, String> {
         let Self { name, sites, retry, rotate, .. } = self;
+        let hosts = sites.iter().map(|site| HostPattern::parse(site)).collect::<Result<_, _>>()?;
+        let (trigger, retry, rotate) = (self.trigger()?, *retry, *rotate);
         let (ban, eject, mark) = (span("ban", self.ban)?, span("eject", self.eject)?, span("mark", self.mark)?);
         if !retry && !rotate && ban.is_none() && eject.is_none() && mark.is_none() {
             return Err("nothing follows: set retry, ban, eject, rotate or mark".to_owned());
         }
-        let hosts = sites.iter().map(|site| HostPattern::parse(site)).collect::<Result<_, _>>()?;
-        let (trigger, retry, rotate) = (self.trigger()?, *retry, *rotate);
         Ok(BanRule { name: name.clone(), hosts, trigger, retry, ban, eject, rotate, mark })
     }
 
@@ -111,7 +113,7 @@ fn span(key: &str, written: Option<Span>) -> Result<Option<Duration>, String> {
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {
-    Regex::new(text).map(Pattern).map_err(|error| format!("{text:?} is no regular expression: {error}"))
+    Regex::new(text).map(Pattern).map_err(|error| no_pattern(text, &error))
 }
 
 fn end(word: &str) -> Result<TunnelEnd, String> {

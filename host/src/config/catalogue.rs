@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
@@ -15,7 +16,7 @@ use super::sources::{self, SourceSection, SourceSettings};
 const DATA: &str = include_str!("../../data/sources.toml");
 
 /// `[catalogue]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueSection {
     /// Names, `tag:TAG`, or `all`.

@@ -9,13 +9,14 @@ use proxywhirl_engine::check::CheckerConfig;
 use proxywhirl_engine::check::schedule::ScheduleConfig;
 use proxywhirl_engine::check::target::{Expected, TargetCheck};
 use regex::bytes::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
 use super::settings::at_least_one;
 
 /// `[check]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckSection {
     /// How far a check goes.
@@ -53,7 +54,7 @@ pub struct CheckSection {
 }
 
 /// A text, or a list of them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OneOrMore {
     /// A text.
@@ -63,7 +64,7 @@ pub enum OneOrMore {
 }
 
 /// `[check.target]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSection {
     /// The URL.
@@ -239,8 +240,7 @@ impl TargetSettings {
     /// # Errors
     /// What of it cannot be meant.
     pub fn to_check(&self) -> Result<TargetCheck, String> {
-        let pattern =
-            |text: &str| Regex::new(text).map_err(|error| format!("{text:?} is no regular expression: {error}"));
+        let pattern = |text: &str| Regex::new(text).map_err(|error| no_pattern(text, &error));
         let mut expected = Expected::default();
         if let Some(status) = &self.status {
             expected.status = status.parse().map_err(|error| format!("status {error}"))?;
@@ -251,6 +251,13 @@ impl TargetSettings {
         }
         TargetCheck::new(&self.url, expected).map_err(|error| error.to_string())
     }
+}
+
+/// What is wrong with a regular expression, in a line: without the picture of the place in it.
+pub(super) fn no_pattern(text: &str, error: &regex::Error) -> String {
+    let error = error.to_string();
+    let fact = error.lines().last().unwrap_or_default();
+    format!("{text:?} is no regular expression: {}", fact.strip_prefix("error: ").unwrap_or(fact))
 }
 
 /// Reads a level.

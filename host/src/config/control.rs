@@ -1,13 +1,15 @@
 //! `[control]`: where commands reach the running gateway.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 /// `[control]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ControlSection {
     /// The socket's path, or false for none.
@@ -53,6 +55,16 @@ impl std::str::FromStr for Socket {
     /// As the command line has it: a path, or `off`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(if text == "off" { Self::Off } else { Self::At(text.into()) })
+    }
+}
+
+impl JsonSchema for WrittenSocket {
+    fn schema_name() -> Cow<'static, str> {
+        "PathOrSwitch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "string"], "format": "path", "description": "a path, or false for none" })
     }
 }
 

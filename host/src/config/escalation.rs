@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proxywhirl_gateway::wanted::{Limits, Wanted};
 use proxywhirl_gateway::{EscalationConfig, Tier, Way};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
@@ -13,7 +14,7 @@ use super::settings::at_least_one;
 const MOST: usize = 8;
 
 /// `[gateway.escalation]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EscalationSection {
     /// `direct`, `any`, or what a proxy must be: `tag:cheap`, `country:de tag:dear`.

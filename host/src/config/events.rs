@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use proxywhirl_core::event::Topic;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::size::Size;
 
 /// `[events]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsSection {
     /// The file.
+    #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,
     /// The topics that are written; all when none is named.
     #[serde(default)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proxywhirl_browser::ChromiumConfig;
 use proxywhirl_engine::source::drift::Drift;
 use proxywhirl_engine::source::{Limits, Manners};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::control::WrittenSocket as PathOrSwitch;
@@ -13,7 +14,7 @@ use super::file::Span;
 use super::size::Size;
 
 /// `[fetch]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FetchSection {
     /// For one page, with redirects and further attempts.
@@ -35,16 +36,18 @@ pub struct FetchSection {
 }
 
 /// `[browser]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BrowserSection {
     /// The program.
+    #[schemars(extend("format" = "path"))]
     pub executable: Option<PathBuf>,
     /// Pages at the same time.
     pub pages: Option<usize>,
     /// A proxy that pages are fetched through.
     pub proxy: Option<String>,
     /// Where pictures of pages that failed are put.
+    #[schemars(extend("format" = "path"))]
     pub screenshots: Option<PathBuf>,
     /// How long the browser waits for another page.
     pub linger: Option<Span>,

@@ -1,10 +1,12 @@
 //! The configuration file, as it was written. The reference for users is `host/docs/configuration.md`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::bans::BanSection;
@@ -14,20 +16,18 @@ use super::control::ControlSection;
 use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
+use super::layers::Layers;
 use super::limits::LimitsSection;
 use super::listeners::ListenerSection;
-use super::nearest::nearest;
 use super::plugins::PluginsSection;
 use super::retry::{HedgeSection, RetrySection};
+use super::said::Origin;
 use super::size::Size;
 use super::sources::SourceSection;
 use super::users::{AccessSection, UserSection};
 
-/// The largest configuration file that is read.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
-
 /// The whole file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     /// Where the gateway listens.
@@ -101,7 +101,7 @@ pub struct ConfigFile {
 }
 
 /// `[gateway]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySection {
     /// Whether answers say through whom they came.
@@ -144,12 +144,13 @@ pub struct GatewaySection {
 }
 
 /// `[upstream]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamSection {
     /// Whether the certificate of an `https://` proxy must hold.
     pub verify: Option<bool>,
     /// Certificates that are trusted beside the system's, in PEM.
+    #[schemars(extend("format" = "path"))]
     pub ca_file: Option<PathBuf>,
     /// How long a connection to an HTTP proxy waits for its next request.
     pub idle_timeout: Option<Span>,
@@ -160,7 +161,7 @@ pub struct UpstreamSection {
 }
 
 /// `[pool]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolSection {
     /// How many members there may be.
@@ -172,7 +173,7 @@ pub struct PoolSection {
 }
 
 /// `[health]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthSection {
     /// Faults in a row that open a breaker.
@@ -190,28 +191,30 @@ pub struct HealthSection {
 }
 
 /// `[store]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
     /// The database file.
+    #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
 }
 
 /// `[strategy]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StrategySection {
     /// The plugin's name.
     pub name: Option<String>,
     /// Its options.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
 }
 
 /// `[history]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistorySection {
     /// How many requests are remembered.
@@ -219,22 +222,24 @@ pub struct HistorySection {
 }
 
 /// `[geo]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoSection {
     /// Databases in MaxMind's format.
     #[serde(default)]
+    #[schemars(extend("format" = "path"))]
     pub databases: Vec<PathBuf>,
 }
 
 /// `[[hooks]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookSection {
     /// The plugin's name.
     pub name: String,
     /// Its options.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
 }
 
@@ -242,93 +247,71 @@ pub struct HookSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "a duration such as \"5s\" or \"1m 30s\"", "examples": ["250ms", "1m 30s"] })
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text)
             .map(Self)
-            .map_err(|error| serde::de::Error::custom(format!("not a duration such as \"5s\" or \"1m 30s\": {error}")))
+            .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a duration such as \"5s\" or \"1m 30s\"")))
     }
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file.
-    pub file: PathBuf,
-    /// What is wrong where, with the line.
+    /// The file with line and column, or the variable; empty when it is in none.
+    pub place: String,
+    /// What is wrong.
     pub reason: String,
-    /// What was probably meant.
+    /// What was probably meant, or what is allowed.
     pub hint: Option<String>,
+}
+
+impl ConfigError {
+    /// Something wrong with a file as a whole.
+    #[must_use]
+    pub fn in_file(file: &Path, reason: String) -> Self {
+        Self { place: file.display().to_string(), reason, hint: None }
+    }
+
+    /// Something wrong at a place.
+    #[must_use]
+    pub fn at(origin: &Origin, reason: String) -> Self {
+        let place = match origin {
+            Origin::File(..) => origin.exact(),
+            Origin::Variable(..) => format!("in {origin}"),
+        };
+        Self { place, reason, hint: None }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration {}: {}", self.file.display(), self.reason)
+        let space = if self.place.is_empty() { "" } else { " " };
+        write!(f, "configuration{space}{}: {}", self.place, self.reason)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
 impl ConfigFile {
-    /// Reads a file.
+    /// Reads a text in TOML, YAML or JSON, as the end of the file's name says; `path` is for that, and for messages.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, or has a key or a value that it may not have.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let error = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
-        let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > MAX_BYTES {
-            return Err(error(format!("{size} bytes, but a configuration has at most {MAX_BYTES}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path)
-    }
-
-    /// Reads a text; `path` is for messages.
-    ///
-    /// # Errors
-    /// As [`ConfigFile::read`].
+    /// When it is none, or has a key or a value that it may not have.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| line_at(text, span.start));
-            let message = error.message();
-            let hint = hint(message);
-            let reason = match (&hint, key_at(text, line)) {
-                // The message names the key, and the hint the ones that there are.
-                (Some(_), _) => format!("line {line}: {}", message.split(", expected").next().unwrap_or(message)),
-                (None, Some(key)) => format!("line {line}, {key}: {message}"),
-                (None, None) => format!("line {line}: {message}"),
-            };
-            ConfigError { file: path.to_owned(), reason, hint }
-        })
+        Layers::of_text(text, path)?.written()
     }
-}
-
-/// The line of a byte, counted from 1.
-fn line_at(text: &str, byte: usize) -> usize {
-    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// The key that a line sets. Not its value, which may be a secret.
-fn key_at(text: &str, line: usize) -> Option<&str> {
-    let (key, _) = text.lines().nth(line.checked_sub(1)?)?.split_once('=')?;
-    Some(key.trim()).filter(|key| !key.is_empty())
-}
-
-/// For an unknown key: the nearest key that is known, or all of them.
-fn hint(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    if !message.starts_with("unknown field") {
-        return None;
-    }
-    let unknown = quoted.next()?;
-    let known: Vec<&str> = quoted.collect();
-    Some(match nearest(unknown, known.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("the keys here are {}", known.join(", ")),
-    })
 }
 
 #[cfg(test)]
@@ -342,20 +325,26 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_told_with_its_line_and_the_nearest_known() {
-        insta::assert_snapshot!(error("listen = \"127.0.0.1:1\"\n[gateway]\nattemps = 3\n"), @r"
-        configuration proxywhirl.toml: line 3: unknown field `attemps`
-        hint: did you mean `attempts`?
+        insta::assert_snapshot!(error("listen = \"127.0.0.1:1\"\n[gateway]\nattemps = 3\n"), @"
+        configuration proxywhirl.toml:3:1: unknown key gateway.attemps
+        hint: did you mean attempts?
         ");
-        insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @r"
-        configuration proxywhirl.toml: line 2: unknown field `banana`
-        hint: the keys here are capacity, allow_private, max_banned
+        insta::assert_snapshot!(error("[pool]\nbanana = 3\n"), @"
+        configuration proxywhirl.toml:2:1: unknown key pool.banana
+        hint: the keys of pool are allow_private, capacity, max_banned
         ");
     }
 
     #[test]
     fn a_value_of_the_wrong_type_is_told_with_its_line() {
-        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"configuration proxywhirl.toml: line 2, connect_timeout: not a duration such as "5s" or "1m 30s": expected number at 0"#);
-        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"configuration proxywhirl.toml: line 2, attempts: invalid type: string "three", expected u32"#);
-        insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml: line 1: unclosed table, expected `]`");
+        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"soon\"\n"), @r#"
+        configuration proxywhirl.toml:2:19: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s"
+        hint: for example connect_timeout = "5s"  # dial, TLS and handshake with a proxy; then the next is tried
+        "#);
+        insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"
+        configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 0 to 4294967295
+        hint: for example attempts = 5  # proxies that a request tries at the most
+        "#);
+        insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml:1:9: unclosed table, expected `]`");
     }
 }

@@ -7,6 +7,7 @@ use proxywhirl_core::Tag;
 use proxywhirl_core::limit::{Limit, MemberLimits, Rate};
 use proxywhirl_engine::ingest::tag_of;
 use proxywhirl_engine::{LimitsConfig, SiteLimits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
@@ -18,7 +19,7 @@ const MOST_WAITING: usize = 100_000;
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// `[limits]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsSection {
     /// How long a request waits at the most.
@@ -38,7 +39,7 @@ pub struct LimitsSection {
 }
 
 /// A limit.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSection {
     /// Requests and tunnels at the same time.
@@ -50,7 +51,7 @@ pub struct LimitSection {
 }
 
 /// `[[limits.proxies]]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProxiesSection {
     /// The source that they come from.
@@ -67,7 +68,7 @@ pub struct ProxiesSection {
 }
 
 /// `[[limits.sites]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SiteSection {
     /// The registrable domain, or the address.
@@ -223,6 +224,6 @@ mod tests {
         insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"www.shop.example.com\"\nrate = 1\n"), @r#"limits.sites: "www.shop.example.com" is no site: write a domain as it is registered, "example.com""#);
         insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"a.com\"\nrate = 1\n[[limits.sites]]\nsite = \"a.com\"\nrate = 2\n"), @r#"limits.sites: "a.com" is there twice"#);
         let unknown = settings("[limits]\nper_proxies = { rate = 1 }\n").unwrap_err();
-        assert_eq!(unknown.hint.as_deref(), Some("did you mean `per_proxy`?"));
+        assert_eq!(unknown.hint.as_deref(), Some("did you mean per_proxy?"));
     }
 }

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use proxywhirl_core::Endpoint;
 use proxywhirl_gateway::Rotation;
 use proxywhirl_gateway::wanted::{Dialect, Grammar, Limits, Place, Wanted};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Ports in one range.
 const MAX_PORTS: u16 = 10_000;
 
 /// `[[listeners]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSection {
     /// `HOST:PORT`, `HOST:FIRST-LAST` or `unix:PATH`.
@@ -30,6 +31,7 @@ pub struct ListenerSection {
     pub words_in: Option<String>,
     /// What every request here wants.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub words: BTreeMap<String, toml::Value>,
     /// The one proxy that requests here go through.
     pub proxy: Option<String>,
@@ -40,12 +42,14 @@ pub struct ListenerSection {
 }
 
 /// `[listeners.tls]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSection {
     /// The certificate, with those that it is signed by, in PEM.
+    #[schemars(extend("format" = "path"))]
     pub certificate: PathBuf,
     /// Its key, in PEM.
+    #[schemars(extend("format" = "path"))]
     pub key: PathBuf,
 }
 

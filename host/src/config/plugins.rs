@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use proxywhirl_core::plugin::OnFault;
 use proxywhirl_wasm::{Grant, LimitOverrides, PluginSettings};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
 use super::size::Size;
 
 /// `[plugins]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginsSection {
     /// The plugins directory.
+    #[schemars(extend("format" = "path"))]
     pub directory: Option<PathBuf>,
     /// Where compiled code is cached.
+    #[schemars(extend("format" = "path"))]
     pub cache: Option<PathBuf>,
     /// Whether a running gateway takes over what changes in the directory and in its configuration.
     pub watch: Option<bool>,
@@ -30,7 +33,7 @@ pub struct PluginsSection {
 }
 
 /// `[plugins.settings.NAME]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginSection {
     /// Bytes of memory for each instance.
@@ -47,7 +50,7 @@ pub struct PluginSection {
 }
 
 /// `[plugins.supervision]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisionSection {
     /// Restarts within the window, before a plugin is quarantined.

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use proxywhirl_gateway::{HedgeConfig, RetryConfig};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
 
 /// `[gateway.retry]`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySection {
     /// So many of each request.
@@ -40,7 +41,7 @@ impl RetrySection {
 }
 
 /// `[gateway.hedge]`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HedgeSection {
     /// Whether requests that say nothing of it are hedged.

@@ -151,14 +151,15 @@ impl Settings {
     /// # Errors
     /// When a value is out of its range.
     pub fn from_file(file: ConfigFile, path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |reason: String| ConfigError { file: path.to_owned(), reason, hint: None };
+        let wrong = |reason: String| ConfigError::in_file(path, reason);
         let folder = path.parent().unwrap_or(Path::new(""));
         let at = |relative: PathBuf| folder.join(relative);
         let default = Self::default();
         let gateway = gateway(&file.gateway).map_err(wrong)?;
         let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
         let listeners = listeners::meaning(file.listeners, limits, folder).map_err(wrong)?;
-        let listen = file.listen.or(default.listen.filter(|_| listeners.is_empty()));
+        let listen = file.listen.map(listen).transpose().map_err(wrong)?;
+        let listen = listen.or(default.listen.filter(|_| listeners.is_empty()));
         let access = file.access.meaning(file.users).map_err(wrong)?;
         let grammars =
             listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
@@ -205,6 +206,14 @@ impl Settings {
                 .map_err(wrong)?,
             sources,
         })
+    }
+}
+
+fn listen(address: String) -> Result<String, String> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    match port.map(str::parse::<u16>) {
+        Some(Ok(_)) => Ok(address),
+        Some(Err(_)) | None => Err(format!("listen {address:?} is no address with a port, such as 127.0.0.1:8080")),
     }
 }
 

@@ -1,7 +1,9 @@
 //! A number of bytes as people write it: `64MiB`, `4KiB`, `1000000`.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// Units by name, the longest first so that `MiB` is not read as `B`.
@@ -40,6 +42,21 @@ impl fmt::Display for Size {
             Some((unit, factor)) => write!(f, "{} {unit}", self.0 / factor),
             None => write!(f, "{} B", self.0),
         }
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "description": "a size such as \"64MiB\", or a number of bytes",
+            "examples": ["64MiB", 65536],
+        })
     }
 }
 

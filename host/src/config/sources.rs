@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::{Scheme, Secret, Tag, Tags};
 use proxywhirl_engine::source::{Follow, Render};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::catalogue::CatalogueSection;
@@ -19,7 +20,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 const MOST_WEIGHT: f64 = 1e6;
 
 /// `[[sources]]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
     /// Its name, for tags and messages.
@@ -30,6 +31,7 @@ pub struct SourceSection {
     pub parser: Option<String>,
     /// The parser's options.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
     /// The scheme of entries that name none.
     pub scheme: Option<String>,

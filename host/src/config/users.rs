@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use proxywhirl_gateway::access::{Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::environment::Environment;
 use super::file::Span;
 use super::size::Size;
 
@@ -13,7 +15,7 @@ use super::size::Size;
 const MAX_NAME: usize = 255;
 
 /// `[[users]]`, as it was written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserSection {
     /// Its name.
@@ -35,7 +37,7 @@ pub struct UserSection {
 }
 
 /// `[access]`, as it was written.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccessSection {
     /// Networks whose clients are served.
@@ -53,7 +55,7 @@ pub struct AccessSection {
 }
 
 /// `access.login`, as it was written.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginSection {
     /// Until its connection ends.
@@ -147,7 +149,11 @@ impl UserSection {
                 Secret::hash(hash).map_err(|why| format!("password_hash: {why}; `proxywhirl user hash` makes one"))?
             }
             (None, Some(variable)) => from_environment(variable)?,
-            _ => return Err("it needs either password_hash or password_env".to_owned()),
+            _ => {
+                return Err(
+                    "it needs either password_hash (`proxywhirl user hash` makes one) or password_env".to_owned()
+                );
+            }
         };
         let default = UserLimits::default();
         let positive = |key: &str, value: Option<u32>| match value {
@@ -178,10 +184,10 @@ impl UserSection {
 }
 
 fn from_environment(variable: &str) -> Result<Secret, String> {
-    match std::env::var(variable) {
-        Ok(password) if !password.is_empty() => Ok(Secret::Password(password.into())),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Err(format!("password_env: the environment has no {variable}")),
-        Err(std::env::VarError::NotUnicode(_)) => Err(format!("password_env: what is in {variable} is not UTF-8")),
+    let environment = Environment::read().map_err(|error| error.to_string())?;
+    match environment.get(variable).filter(|password| !password.is_empty()) {
+        Some(password) => Ok(Secret::Password(password.into())),
+        None => Err(format!("password_env: the environment has no {variable}")),
     }
 }
 
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_user_or_a_rule_is_told() {
         let user = |rest: &str| error(&format!("[[users]]\nname = \"anna\"\n{rest}"));
-        insta::assert_snapshot!(user(""), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": it needs either password_hash or password_env"#);
+        insta::assert_snapshot!(user(""), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": it needs either password_hash (`proxywhirl user hash` makes one) or password_env"#);
         let told = user("password_hash = \"secret\"\n");
         assert!(told.contains("user \"anna\": password_hash: ") && told.contains("proxywhirl user hash"), "{told}");
         assert!(!told.contains("secret"), "{told}");
@@ -233,7 +239,7 @@ mod tests {
         let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
         assert!(settings(elsewhere).is_ok());
         insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);
-        insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: line 2, login: unknown variant `once`, expected `connection` or `request`");
+        insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml:2:9: access.login: "once" is not one of connection, request"#);
         insta::assert_snapshot!(error("[access]\nallow = [\"a b\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.allow: "a b" is no destination such as example.com, 10.0.0.0/8 or *:25: its host is neither a name nor a network"#);
     }
 }

@@ -1,4 +1,4 @@
-//! Notices that the configuration file or the plugins directory has changed.
+//! Notices that the configuration file, `.env` or the plugins directory has changed.
 //!
 //! It looks once a second at times, sizes and numbers of files, which works on every file system, and costs a few
 //! hundred system calls at the most. A change is acted on when two looks in a row have seen the same: a file that is
@@ -37,7 +37,7 @@ type Look = BTreeMap<PathBuf, Stamp>;
 /// What is watched, and what it looked like.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    config: Option<PathBuf>,
+    configs: Vec<PathBuf>,
     directory: Option<PathBuf>,
     acted_on: Look,
     last: Look,
@@ -53,13 +53,9 @@ enum News {
 impl Watched {
     /// Watches what changes from now on. To miss nothing, before any of it is read.
     #[must_use]
-    pub fn from_now(config: Option<&Path>, directory: Option<&Path>) -> Self {
-        let mut watched = Self {
-            config: config.map(ToOwned::to_owned),
-            directory: directory.map(ToOwned::to_owned),
-            acted_on: Look::new(),
-            last: Look::new(),
-        };
+    pub fn from_now(configs: Vec<PathBuf>, directory: Option<&Path>) -> Self {
+        let mut watched =
+            Self { configs, directory: directory.map(ToOwned::to_owned), acted_on: Look::new(), last: Look::new() };
         watched.acted_on = watched.look();
         watched.last.clone_from(&watched.acted_on);
         watched
@@ -88,7 +84,7 @@ impl Watched {
 
     fn look(&self) -> Look {
         let files = self.directory.as_deref().map(plugin_files).unwrap_or_default();
-        let paths = files.into_iter().chain(self.config.clone());
+        let paths = files.into_iter().chain(self.configs.iter().cloned());
         paths.filter_map(|path| stamp(&path).map(|stamp| (path, stamp))).collect()
     }
 
@@ -99,8 +95,7 @@ impl Watched {
         if !is_settled || self.last == self.acted_on {
             return None;
         }
-        let config = self.config.as_ref();
-        let of = |look: &Look| config.and_then(|path| look.get(path)).cloned();
+        let of = |look: &Look| self.configs.iter().map(|path| look.get(path).cloned()).collect::<Vec<_>>();
         let news = if of(&self.last) == of(&self.acted_on) { News::Plugins } else { News::Configuration };
         self.acted_on.clone_from(&self.last);
         Some(news)
@@ -162,7 +157,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("proxywhirl.toml");
         fs::write(&config, "").unwrap();
-        let mut watched = Watched::from_now(Some(&config), Some(folder.path()));
+        let mut watched = Watched::from_now(vec![config.clone()], Some(folder.path()));
         let look = watched.look();
         assert_eq!(watched.settled(look), None, "nothing has changed");
         fs::write(folder.path().join("mine.wasm"), "1").unwrap();
@@ -180,12 +175,12 @@ mod tests {
     #[test]
     fn other_files_and_missing_directories_are_nobodys_business() {
         let folder = tempfile::tempdir().unwrap();
-        let mut watched = Watched::from_now(None, Some(folder.path()));
+        let mut watched = Watched::from_now(Vec::new(), Some(folder.path()));
         fs::write(folder.path().join("notes.txt"), "1").unwrap();
         fs::write(folder.path().join(".mine.wasm.tmp"), "1").unwrap();
         let look = watched.look();
         assert_eq!((watched.settled(look), watched.look().len()), (None, 0));
-        let nowhere = Watched::from_now(Some(Path::new("/nowhere/at/all.toml")), Some(Path::new("/nowhere/at/all")));
+        let nowhere = Watched::from_now(vec!["/nowhere/at/all.toml".into()], Some(Path::new("/nowhere/at/all")));
         assert!(nowhere.look().is_empty());
     }
 }

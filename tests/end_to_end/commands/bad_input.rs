@@ -35,51 +35,61 @@ fn configured(text: &str) -> String {
 #[test]
 fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     insta::assert_snapshot!(configured("[gateway]\nattempts = 3\nconnect_timeot = \"5s\"\n"), @"
-    error: configuration proxywhirl.toml: line 3: unknown field `connect_timeot`
+    error: configuration proxywhirl.toml:3:1: unknown key gateway.connect_timeot
 
-    hint: did you mean `connect_timeout`?
+    hint: did you mean connect_timeout?
     exit code 2
     ");
     insta::assert_snapshot!(configured("listne = \"127.0.0.1:0\"\n"), @"
-    error: configuration proxywhirl.toml: line 1: unknown field `listne`
+    error: configuration proxywhirl.toml:1:1: unknown key listne
 
-    hint: did you mean `listen`?
+    hint: did you mean listen?
     exit code 2
     ");
     insta::assert_snapshot!(configured("[gatway]\nattempts = 3\n"), @"
-    error: configuration proxywhirl.toml: line 1: unknown field `gatway`
+    error: configuration proxywhirl.toml:1:2: unknown key gatway
 
-    hint: did you mean `gateway`?
+    hint: did you mean gateway?
     exit code 2
     ");
     insta::assert_snapshot!(configured("[[sources]]\nname = \"own\"\nlocation = \"list.txt\"\ntrusted = true\n"), @"
-    error: configuration proxywhirl.toml: line 4: unknown field `trusted`
+    error: configuration proxywhirl.toml:4:1: unknown key sources[0].trusted
 
-    hint: did you mean `trust`?
+    hint: did you mean trust?
     exit code 2
     ");
     insta::assert_snapshot!(configured("[gateway]\nattempts = 0\n"), @"
-    error: configuration proxywhirl.toml: gateway.attempts must be at least 1
+    error: configuration proxywhirl.toml:2:12: gateway.attempts must be at least 1
+
+    hint: for example attempts = 5  # proxies that a request tries at the most
     exit code 2
     ");
     insta::assert_snapshot!(configured("[gateway]\nattempts = 5000000000\n"), @"
-    error: configuration proxywhirl.toml: line 2, attempts: invalid value: integer `5000000000`, expected u32
+    error: configuration proxywhirl.toml:2:12: gateway.attempts: 5000000000 is not a whole number from 0 to 4294967295
+
+    hint: for example attempts = 5  # proxies that a request tries at the most
     exit code 2
     ");
     insta::assert_snapshot!(configured("[check]\nlevel = \"deep\"\n"), @r#"
-    error: configuration proxywhirl.toml: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target
+    error: configuration proxywhirl.toml:2:9: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target
+
+    hint: for example level = "http"  # format, dns, tcp, protocol, http, tls, anonymity or target
     exit code 2
     "#);
     insta::assert_snapshot!(configured("[gateway]\nattempts = \"three\"\n"), @r#"
-    error: configuration proxywhirl.toml: line 2, attempts: invalid type: string "three", expected u32
+    error: configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 0 to 4294967295
+
+    hint: for example attempts = 5  # proxies that a request tries at the most
     exit code 2
     "#);
     insta::assert_snapshot!(configured("[gateway]\nconnect_timeout = \"5 parsecs\"\n"), @r#"
-    error: configuration proxywhirl.toml: line 2, connect_timeout: not a duration such as "5s" or "1m 30s": unknown time unit "parsecs", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)
+    error: configuration proxywhirl.toml:2:19: gateway.connect_timeout: "5 parsecs" is not a duration such as "5s" or "1m 30s"
+
+    hint: for example connect_timeout = "5s"  # dial, TLS and handshake with a proxy; then the next is tried
     exit code 2
     "#);
     insta::assert_snapshot!(configured("[gateway\nattempts = 3\n"), @"
-    error: configuration proxywhirl.toml: line 1: unclosed table, expected `]`
+    error: configuration proxywhirl.toml:1:9: unclosed table, expected `]`
     exit code 2
     ");
     insta::assert_snapshot!(refusal(&with_list(), &["serve", "--config", "nowhere.toml"]), @"

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 49] = [
     "",
     "serve",
     "fetch",
@@ -43,6 +43,11 @@ const COMMANDS: [&str; 44] = [
     "plugin test",
     "plugin bench",
     "plugin dev",
+    "config",
+    "config show",
+    "config check",
+    "config init",
+    "config schema",
     "bans",
     "bans list",
     "bans lift",
@@ -63,7 +68,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn the_snapshots_are_of_all_commands_that_there_are() {
-    for command in ["", "sources", "pool", "strategy", "plugin", "user"] {
+    for command in ["", "sources", "pool", "strategy", "plugin", "user", "config", "bans"] {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = run(&mut proxywhirl(words)).stdout;
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

@@ -81,24 +81,28 @@ fn a_change_that_would_break_the_file_is_not_made() {
     file(&folder, "proxywhirl.toml", CONFIG);
     let typed = |words: &[&str]| transcript(&run_in(&folder, &[words, &["--config", "proxywhirl.toml"]].concat()));
     insta::assert_snapshot!(typed(&["sources", "add", "other.txt", "--name", "own"]), @r#"
-    error: configuration proxywhirl.toml: there are two sources named "own"
+    error: configuration proxywhirl.toml:9:1: there are two sources named "own"
     exit code 2
     "#);
     insta::assert_snapshot!(typed(&["sources", "add", "https://lists.example/a", "--render", "js"]), @r#"
-    error: configuration proxywhirl.toml: source "lists.example": render "js" is none of static, javascript, auto
+    error: configuration proxywhirl.toml:12:10: source "lists.example": render "js" is none of static, javascript, auto
+
+    hint: for example render = "static"  # javascript: a browser makes the list; auto: if nothing is found without one
     exit code 2
     "#);
     assert_eq!(std::fs::read_to_string(folder.path().join("proxywhirl.toml")).unwrap(), CONFIG);
     file(&folder, "proxywhirl.toml", "[fetch]\nretrys = 1\n");
     insta::assert_snapshot!(typed(&["sources", "list"]), @"
-    error: configuration proxywhirl.toml: line 2: unknown field `retrys`
+    error: configuration proxywhirl.toml:2:1: unknown key fetch.retrys
 
-    hint: did you mean `retries`?
+    hint: did you mean retries?
     exit code 2
     ");
     file(&folder, "proxywhirl.toml", "[catalogue]\nenable = [\"geonode-htp\"]\n");
     insta::assert_snapshot!(typed(&["sources", "list"]), @r#"
-    error: configuration proxywhirl.toml: catalogue.enable: the catalogue has no source "geonode-htp"; did you mean "geonode-http"?
+    error: configuration proxywhirl.toml:2:11: catalogue.enable: the catalogue has no source "geonode-htp"; did you mean "geonode-http"?
+
+    hint: for example enable = ["tag:github", "geonode-http"]  # names, tag:TAG or "all" [default: none]
     exit code 2
     "#);
 }

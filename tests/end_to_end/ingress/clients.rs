@@ -16,7 +16,7 @@ fn here() -> PathBuf {
 }
 
 /// A Python that has the clients, made by the first test that wants it, for all of them.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let wanted = std::fs::read_to_string(here().join("requirements.txt")).unwrap();
     let made = binary().with_file_name("end-to-end-cache").join("python-clients");
     std::fs::create_dir_all(&made).unwrap();

@@ -306,7 +306,10 @@ async fn what_cannot_be_changes_nothing_of_it_and_says_where() {
         (format!("{deny}{occupied}"), format!("cannot listen at {taken}")),
         (format!("{deny}[[listeners]]\naddress = \"0.0.0.0:0\"\n"), "nobody would have to log in".to_owned()),
         (format!("{deny}[strategy]\nname = \"nobody\"\n"), "no strategy named nobody".to_owned()),
-        (format!("{deny}[gateway]\nattempts = 0\n"), "proxywhirl.toml: gateway.attempts must be at least 1".to_owned()),
+        (
+            format!("{deny}[gateway]\nattempts = 0\n"),
+            "proxywhirl.toml:4:12: gateway.attempts must be at least 1".to_owned(),
+        ),
         (format!("{deny}[upstream]\nca_file = \"nowhere.pem\"\n"), "nowhere.pem cannot be read".to_owned()),
         (
             format!("{deny}{}", listener("a", "tls = { certificate = \"x.pem\", key = \"x.pem\" }")),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::PluginDirArgs;
-use crate::cli::serve::read_config;
+use crate::cli::config::configured;
 use crate::config::PluginsSettings;
 use crate::exit::{Exit, Failure};
 
@@ -22,7 +22,7 @@ pub(super) struct ChosenArgs {
 impl ChosenArgs {
     /// What is configured; what the command line says wins.
     pub(super) fn settings(&self) -> Result<PluginsSettings, Failure> {
-        let configured = read_config(self.config.as_deref())?.plugins;
+        let configured = configured(self.config.as_deref())?.plugins;
         Ok(PluginsSettings { directory: self.plugins.plugins.clone().or(configured.directory), ..configured })
     }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::output::tell;
+use crate::config::environment::DOT_ENV;
 use crate::config::{Settings, Socket};
 use crate::control::{self, Claim, place};
 use crate::event_log::EventLog;
@@ -55,7 +56,8 @@ impl Prepared {
         };
         let watched = settings.plugins.watch.then(|| {
             let directory = settings.plugins.directory.as_deref();
-            Watched::from_now(config.as_deref(), directory)
+            let files = config.iter().cloned().chain([PathBuf::from(DOT_ENV)]);
+            Watched::from_now(files.collect(), directory)
         });
         Ok(Self { config, claim, watched, metrics: telemetry::start()? })
     }

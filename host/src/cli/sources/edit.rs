@@ -4,15 +4,16 @@
 //! What is written is read as a configuration before it takes the file's place, so a change never breaks the file.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use proxywhirl_core::Scheme;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::command::ConfigArgs;
+use crate::cli::config::layers;
 use crate::cli::output::tell;
-use crate::config::{ConfigFile, Settings, catalogue};
+use crate::config::{Layers, catalogue};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `sources add`.
@@ -64,7 +65,7 @@ pub(super) struct RemoveArgs {
 
 /// Carries out `sources add`.
 pub(super) fn add(args: &AddArgs) -> Result<Exit, Failure> {
-    let path = file(&args.config)?;
+    let path = &file(&args.config)?;
     let mut document = open(path)?;
     if catalogue::chosen(std::slice::from_ref(&args.source)).is_ok() {
         enable(&mut document, &args.source)?;
@@ -117,7 +118,7 @@ impl AddArgs {
 
 /// Carries out `sources remove`.
 pub(super) fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
-    let path = file(&args.config)?;
+    let path = &file(&args.config)?;
     let mut document = open(path)?;
     let mut removed = 0;
     if let Some(sources) = document.get_mut("sources").and_then(Item::as_array_of_tables_mut) {
@@ -153,11 +154,23 @@ fn enable(document: &mut DocumentMut, choice: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn file(config: &ConfigArgs) -> Result<&Path, Failure> {
-    config.path().ok_or_else(|| {
-        Failure::new(Exit::Usage, "no configuration file is named")
-            .hint("name it with --config FILE or PROXYWHIRL_CONFIG")
-    })
+/// The file that is named, or else the one that is found.
+fn file(config: &ConfigArgs) -> Result<PathBuf, Failure> {
+    let file = match config.path() {
+        Some(path) => Some(path.to_owned()),
+        None => layers(None)?.file,
+    };
+    let file = file.ok_or_else(|| {
+        Failure::new(Exit::Usage, "no configuration file is named, and none is found")
+            .hint("name it with --config FILE, or make one: `proxywhirl config init`")
+    })?;
+    match file.extension().and_then(|end| end.to_str()) {
+        Some("yaml" | "yml" | "json") => {
+            Err(Failure::new(Exit::Usage, format!("{}: only TOML can be changed by command", file.display()))
+                .hint("add it to `sources` there by hand, or keep the sources in a proxywhirl.toml"))
+        }
+        Some(_) | None => Ok(file),
+    }
 }
 
 /// The file as it is written; one that is not there is empty.
@@ -196,7 +209,7 @@ fn save(path: &Path, document: &DocumentMut) -> Result<(), Failure> {
 }
 
 fn check(text: &str, path: &Path) -> Result<(), Failure> {
-    let read = ConfigFile::parse(text, path).and_then(|file| Settings::from_file(file, path));
+    let read = Layers::of_text(text, path).and_then(|layers| layers.settings());
     read.map(drop).map_err(|error| {
         let hint = error.hint.clone();
         Failure { hint, ..Failure::new(Exit::Usage, error) }

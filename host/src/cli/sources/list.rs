@@ -7,8 +7,8 @@ use proxywhirl_engine::source::Location;
 use serde::Serialize;
 
 use super::command::ConfigArgs;
+use crate::cli::config::configured;
 use crate::cli::output::{print, table, tell, to_json};
-use crate::cli::serve::read_config;
 use crate::config::{SourceSettings, catalogue};
 use crate::exit::{Exit, Failure};
 
@@ -44,7 +44,7 @@ struct Line {
 
 /// Carries out `sources list`.
 pub(super) fn run(args: &ListArgs) -> Result<Exit, Failure> {
-    let settings = read_config(args.config.path())?;
+    let settings = configured(args.config.path())?;
     let mut lines: Vec<Line> = settings.sources.iter().map(|source| line(source, true)).collect();
     if args.all {
         let on: BTreeSet<String> = lines.iter().map(|line| line.name.clone()).collect();

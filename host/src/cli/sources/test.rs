@@ -6,8 +6,8 @@ use proxywhirl_engine::source::drift::Drift;
 use super::command::ConfigArgs;
 use super::{read_sources, tell_source};
 use crate::cli::PluginDirArgs;
+use crate::cli::config::configured;
 use crate::cli::output::{print, tell};
-use crate::cli::serve::read_config;
 use crate::config::{CacheAt, SourceSettings, catalogue};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
@@ -36,7 +36,7 @@ pub(super) struct TestArgs {
 
 /// Carries out `sources test`: as if it were fetched for the first time.
 pub(super) async fn run(args: TestArgs, logging: &Logging) -> Result<Exit, Failure> {
-    let mut settings = read_config(args.config.path())?;
+    let mut settings = configured(args.config.path())?;
     settings.fetch.cache = CacheAt::Off;
     settings.fetch.drift = Drift::Off;
     let mut meant = meant(&args.source, &settings.sources)?;

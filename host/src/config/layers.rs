@@ -1,0 +1,379 @@
+//! Where the configuration comes from: a file, the environment, and what is built in; the later wins over the earlier,
+//! and the command line over all.
+//!
+//! The file is the one that is named, or else the first that there is of `./proxywhirl.toml`, the user's
+//! (`$XDG_CONFIG_HOME/proxywhirl/`, `~/.config/proxywhirl/`) and `/etc/proxywhirl/`. Then come `.env` in the working
+//! directory and the environment, each `PROXYWHIRL_*` variable for a key of its own.
+
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::environment::{Environment, Place};
+use super::file::{ConfigError, ConfigFile};
+use super::meaning;
+use super::mistakes::{self, Mistake};
+use super::nearest::nearest;
+use super::said::{Origin, Said, Step};
+use super::schema::Key;
+use super::settings::Settings;
+use super::{syntax, variables};
+
+/// The names that a configuration file may have.
+const NAMES: [&str; 4] = ["proxywhirl.toml", "proxywhirl.yaml", "proxywhirl.yml", "proxywhirl.json"];
+
+/// The variable that names the file.
+pub(super) const FILE: &str = "PROXYWHIRL_CONFIG";
+
+/// The most mistakes that are told at once.
+pub const MOST_MISTAKES: usize = 100;
+
+/// Everything that was said, and where.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What was said.
+    said: Said,
+    /// Variables that look like ours and set nothing, and what was probably meant.
+    pub strangers: Vec<(String, Option<String>)>,
+    /// Variables that could not be read.
+    unread: Vec<Mistake>,
+}
+
+impl Layers {
+    /// Reads what there is: the file that is named, or else the first that is found, and the environment.
+    ///
+    /// # Errors
+    /// When the named file is not there, or a file cannot be read. What is wrong in it tells [`Layers::mistakes`].
+    pub fn read(named: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let named = named.map(Path::to_owned).or_else(|| environment.get(FILE).map(PathBuf::from));
+        let file = named.or_else(|| find(&folders(environment)));
+        let mut layers = match file {
+            Some(file) => Self::of_text(&syntax::read(&file)?, &file)?,
+            None => Self { file: None, ..Self::of_text("", Path::new(""))? },
+        };
+        let mut strangers = Vec::new();
+        for (name, value, place) in environment.ours() {
+            if !layers.add(name, value, place) {
+                strangers.push(name);
+            }
+        }
+        // Now that it is known where users have their passwords.
+        strangers.retain(|name| !layers.is_password(name));
+        layers.strangers = strangers.into_iter().map(variables::with_nearest).collect();
+        Ok(layers)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When it is not written in the syntax that the file's name says.
+    pub fn of_text(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let said = syntax::parse(text, file)?;
+        Ok(Self { file: Some(file.to_owned()), said, strangers: Vec::new(), unread: Vec::new() })
+    }
+
+    /// What was said of a key, and where.
+    #[must_use]
+    pub fn said(&self, key: &Key) -> Option<&Said> {
+        self.said.key(&key.path)
+    }
+
+    /// Adds what a variable says; whether there is something that it can say.
+    fn add(&mut self, name: &str, value: &str, place: &Place) -> bool {
+        let Some(key) = variables::key(name) else { return variables::is_other(name) };
+        let origin = Origin::Variable(name.into(), place.clone());
+        match variables::value(key, value) {
+            Some(value) => self.said.put(&key.path, Said::of(value, &origin)),
+            None => self.unread.push(mistakes::of_variable(&key.steps(), value, origin)),
+        }
+        true
+    }
+
+    /// Whether a user of the file has its password in this variable.
+    fn is_password(&self, name: &str) -> bool {
+        let users = self.said.value();
+        let users = users.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        users.iter().any(|user| user.get("password_env").and_then(Value::as_str) == Some(name))
+    }
+
+    /// What it all means.
+    ///
+    /// # Errors
+    /// The first mistake, and how many more there are.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        self.meaning().map_err(|mistakes| self.first(&mistakes))
+    }
+
+    /// What is wrong, from the top of the file to its end, and then in variables.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        self.meaning().err().unwrap_or_default()
+    }
+
+    /// As it was written, ranges not looked at.
+    ///
+    /// # Errors
+    /// The first unknown key, or value of a wrong type.
+    pub fn written(&self) -> Result<ConfigFile, ConfigError> {
+        self.shaped(&self.said).map_err(|(mistake, _)| self.first(&[mistake]))
+    }
+
+    fn shaped(&self, said: &Said) -> Result<ConfigFile, (Mistake, Vec<Step>)> {
+        // Serde would take a list for a table, its elements for the keys in their order.
+        if let Some(wrong) = mistakes::no_table(said) {
+            return Err(wrong);
+        }
+        serde_path_to_error::deserialize(said.value())
+            .map_err(|error| mistakes::of_shape(error.path(), error.inner().message(), said))
+    }
+
+    /// One mistake hides those behind it: so what is wrong is taken out, and the rest looked at again, until it is right.
+    fn meaning(&self) -> Result<Settings, Vec<Mistake>> {
+        let mut mistakes = self.unread.clone();
+        let mut said = self.said.clone();
+        let mut stand_ins = Vec::new();
+        let file = self.file.as_deref().unwrap_or(Path::new(""));
+        while mistakes.len() < MOST_MISTAKES {
+            let settings = self.shaped(&said).and_then(|written| {
+                Settings::from_file(written, file).map_err(|error| {
+                    let path = meaning::place_of(&error.reason, &said);
+                    let at = said.at(&path).filter(|_| !path.is_empty());
+                    let origin = at.map(|said| said.at.clone());
+                    let hint = origin.as_ref().and_then(|origin| mistakes::example(&path, origin));
+                    (Mistake { origin, reason: error.reason, hint }, path)
+                })
+            });
+            let (mistake, path) = match settings {
+                Ok(settings) if mistakes.is_empty() => return Ok(settings),
+                Ok(_) => break,
+                Err(wrong) => wrong,
+            };
+            if !follows(&mistake.reason, &path, &said) {
+                mistakes.push(renamed(mistake, &path, &stand_ins));
+            }
+            let stand_in = mistakes::stand_in(&path);
+            if let (Some(Value::String(new)), Some((_, table))) = (&stand_in, path.split_last()) {
+                let old = said.at(&path).map(Said::value);
+                let old = old.as_ref().and_then(Value::as_str).unwrap_or("?");
+                stand_ins.push((table.to_owned(), format!("{new:?}"), format!("{old:?}")));
+            }
+            let replaced = stand_in.is_some_and(|value| said.stand_in(&path, value));
+            if !replaced && !said.take(&path) {
+                break;
+            }
+        }
+        mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Err(mistakes)
+    }
+
+    fn first(&self, mistakes: &[Mistake]) -> ConfigError {
+        let error = mistakes.first().map(|first| first.error(self.file.as_deref().unwrap_or(Path::new(""))));
+        let error = error.unwrap_or_else(|| ConfigError { place: String::new(), reason: String::new(), hint: None });
+        match mistakes.len().saturating_sub(1) {
+            0 => error,
+            more => {
+                let more = format!("`proxywhirl config check` tells all {} mistakes", more + 1);
+                let hint = error.hint.map_or_else(|| more.clone(), |hint| format!("{hint}\n{more}"));
+                ConfigError { hint: Some(hint), ..error }
+            }
+        }
+    }
+}
+
+/// Calls things as they were written, not as what stands in for it: a table, the text there, and the one that was written.
+fn renamed(mistake: Mistake, path: &[Step], stand_ins: &[(Vec<Step>, String, String)]) -> Mistake {
+    let inside = stand_ins.iter().filter(|(table, ..)| path.starts_with(table));
+    let reason = inside.fold(mistake.reason, |reason, (_, new, old)| reason.replace(new, old));
+    Mistake { reason, ..mistake }
+}
+
+/// Whether this is wrong only because something else was, and has been taken out: it says the name of that, or one that was
+/// meant by it.
+fn follows(reason: &str, path: &[Step], said: &Said) -> bool {
+    let Some((last, parent)) = path.split_last().filter(|(_, parent)| !parent.is_empty()) else { return false };
+    let gaps = |path: &[Step]| said.at(path).map(|said| said.gaps.as_slice()).unwrap_or_default();
+    let is_itself = |word: &str| said.at(path).is_some() && *last == Step::Key(word.to_owned());
+    let words = || {
+        let words = reason.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.filter(|word| !word.is_empty() && !is_itself(word))
+    };
+    gaps(path).iter().chain(gaps(parent)).any(|gap| nearest(gap, words()).is_some())
+}
+
+/// The folders in which a configuration file may be, the first first.
+#[must_use]
+pub fn folders(environment: &Environment) -> Vec<PathBuf> {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    let folders = [Some(PathBuf::new()), own.map(|own| own.join("proxywhirl")), Some("/etc/proxywhirl".into())];
+    folders.into_iter().flatten().collect()
+}
+
+fn find(folders: &[PathBuf]) -> Option<PathBuf> {
+    let mut places = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
+    places.find(|place| place.is_file())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::schema::keys;
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Environment::of(owned, Path::new("/nowhere/.env")).unwrap()
+    }
+
+    #[test]
+    fn every_key_is_set_by_the_file_and_by_its_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxywhirl.toml");
+        for key in keys() {
+            let (value, _) = super::super::reference::shown(&key.steps()).unwrap();
+            let text = value.as_str().map_or_else(|| serde_json::to_string(&value).unwrap(), str::to_owned);
+            let mut alone = value;
+            for name in key.path.iter().rev() {
+                alone = Value::Table([(name.clone(), alone)].into_iter().collect());
+            }
+            std::fs::write(&file, toml::to_string(&alone).unwrap()).unwrap();
+            let by_file = Layers::read(Some(&file), &environment(&[])).unwrap();
+            let variable = key.variable();
+            let by_variable = Layers::read(Some(Path::new("/dev/null")), &environment(&[(&variable, &text)])).unwrap();
+            // What is said of a target means nothing without its URL, which is another key.
+            let is_fine = |layers: &Layers| {
+                layers.written().err().is_none_or(|error| error.reason == "check.target has no url, which it needs")
+            };
+            assert!(is_fine(&by_file) && is_fine(&by_variable), "{variable}");
+            let said = |layers: &Layers| layers.said(key).map(|said| (said.value(), said.key_at.clone()));
+            let (by_file, by_variable) = (said(&by_file), said(&by_variable));
+            assert!(by_file.is_some() && by_variable.is_some(), "{variable}={text}: {by_file:?} {by_variable:?}");
+            let ((file_value, at_file), (variable_value, at_variable)) = (by_file.unwrap(), by_variable.unwrap());
+            assert!(matches!(at_file, Origin::File(..)) && matches!(at_variable, Origin::Variable(..)), "{variable}");
+            // One text where there may be several; a path in a variable is relative to another folder.
+            let one = Value::Array(vec![file_value.clone()]);
+            assert!(
+                file_value == variable_value || one == variable_value || key.is_path,
+                "{variable}: {file_value} {variable_value}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxywhirl.toml");
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\n[gateway]\nattempts = 3\nconnect_timeout = \"2s\"\n").unwrap();
+        let variables = [
+            ("PROXYWHIRL_GATEWAY_ATTEMPTS", "7"),
+            ("PROXYWHIRL_GATEWAY_RETRY_STATUS", "[502]"),
+            ("PROXYWHIRL_CATALOGUE_ENABLE", "tag:github, geonode-http"),
+            ("PROXYWHIRL_CONTROL", "off"),
+            ("PROXYWHIRL_USERS", "[{\"name\": \"anna\", \"password_env\": \"PATH\"}]"),
+            ("PROXYWHIRL_PLUGINS_WATCH", "no"),
+        ];
+        let layers = Layers::read(Some(&file), &environment(&variables)).unwrap();
+        let settings = layers.settings().unwrap();
+        assert_eq!(settings.gateway.attempts, 7);
+        assert_eq!(settings.gateway.connect_timeout.as_secs(), 2);
+        assert_eq!(settings.control, super::super::Socket::Off);
+        assert_eq!((settings.access.users.len(), settings.plugins.watch), (1, false));
+        let origin = |name: &str| {
+            let key = keys().iter().find(|key| key.dotted() == name).unwrap();
+            layers.said(key).unwrap().key_at.to_string()
+        };
+        assert_eq!(origin("gateway.attempts"), "environment variable PROXYWHIRL_GATEWAY_ATTEMPTS");
+        assert_eq!(origin("gateway.connect_timeout"), format!("{}:4", file.display()));
+        assert_eq!(origin("listen"), format!("{}:1", file.display()));
+    }
+
+    #[test]
+    fn a_mistake_is_told_where_it_was_made() {
+        let error = |variables: &[(&str, &str)]| {
+            let layers = Layers::read(Some(Path::new("/dev/null")), &environment(variables)).unwrap();
+            layers.settings().unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts: "many" is not a whole number from 0 to 4294967295"#);
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "0")]), @"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT", "soon")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s""#);
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_SOURCES", "own.txt")]), @"configuration in environment variable PROXYWHIRL_SOURCES: sources: this is not a list of tables, written as JSON");
+        let layers = Layers::read(
+            Some(Path::new("/dev/null")),
+            &environment(&[("PROXYWHIRL_GATEWAY_ATTEMPS", "1"), ("PROXYWHIRL_LOG", "x")]),
+        )
+        .unwrap();
+        assert_eq!(
+            layers.strangers,
+            [("PROXYWHIRL_GATEWAY_ATTEMPS".to_owned(), Some("PROXYWHIRL_GATEWAY_ATTEMPTS".to_owned()))]
+        );
+    }
+
+    #[test]
+    fn dot_env_goes_after_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(".env");
+        std::fs::write(&file, "# mine\nPROXYWHIRL_GATEWAY_ATTEMPTS=3\nexport PROXYWHIRL_LISTEN='127.0.0.1:9'\n")
+            .unwrap();
+        let process = [("PROXYWHIRL_GATEWAY_ATTEMPTS".to_owned(), "4".to_owned())];
+        let layers =
+            Layers::read(Some(Path::new("/dev/null")), &Environment::of(process.into_iter(), &file).unwrap()).unwrap();
+        let settings = layers.settings().unwrap();
+        assert_eq!((settings.gateway.attempts, settings.listen.as_deref()), (4, Some("127.0.0.1:9")));
+        std::fs::write(&file, "SECRET PASSWORD\n").unwrap();
+        let error = Environment::of(std::iter::empty(), &file).unwrap_err().to_string();
+        assert!(error.contains(".env") && !error.contains("SECRET"), "{error}");
+    }
+
+    #[test]
+    fn files_are_found_in_their_order() {
+        let of = |variables: &[(&str, &str)]| {
+            folders(&environment(variables)).iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("HOME", "/home/anna")]), ["", "/home/anna/.config/proxywhirl", "/etc/proxywhirl"]);
+        assert_eq!(of(&[("HOME", "/home/anna"), ("XDG_CONFIG_HOME", "/x")])[1], "/x/proxywhirl");
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let both = [one.path().to_owned(), two.path().to_owned()];
+        assert_eq!(find(&both), None);
+        for (folder, name) in [(&two, "proxywhirl.toml"), (&one, "proxywhirl.json"), (&one, "proxywhirl.yaml")] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            assert_eq!(find(&both), Some(file), "each goes before those that were there");
+        }
+    }
+
+    #[test]
+    fn the_three_syntaxes_say_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            Layers::read(Some(&file), &environment(&[])).and_then(|layers| layers.settings())
+        };
+        let toml = settings(
+            "a.toml",
+            "[gateway]\nattempts = 2\n[[sources]]\nname = \"own\"\nlocation = \"own.txt\"\ntrust = true\n",
+        );
+        let yaml = settings(
+            "a.yaml",
+            "gateway:\n  attempts: 2\nsources:\n  - name: own\n    location: own.txt\n    trust: true\n",
+        );
+        let json = settings(
+            "a.json",
+            "{\"gateway\": {\"attempts\": 2}, \"sources\": [{\"name\": \"own\", \"location\": \"own.txt\", \"trust\": true}]}",
+        );
+        let toml = toml.unwrap();
+        assert_eq!(toml, yaml.unwrap());
+        assert_eq!(toml, json.unwrap());
+        let error = |name: &str, text: &str| {
+            let error = settings(name, text).unwrap_err();
+            let place = error.place.rsplit_once('/').unwrap().1;
+            format!("{place}: {} / {}", error.reason, error.hint.unwrap_or_default())
+        };
+        insta::assert_snapshot!(error("b.yaml", "gateway:\n  attemps: 2\n"), @"b.yaml:2:3: unknown key gateway.attemps / did you mean attempts?");
+        insta::assert_snapshot!(error("b.json", "{\"gateway\":\n {\"attemps\": 2}}"), @"b.json:2:3: unknown key gateway.attemps / did you mean attempts?");
+        insta::assert_snapshot!(error("c.yaml", "gateway: [\n"), @"c.yaml:1:10: unclosed bracket '[' /");
+        insta::assert_snapshot!(error("c.json", "{"), @"c.json:1:1: EOF while parsing an object /");
+    }
+}

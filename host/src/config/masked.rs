@@ -1,0 +1,80 @@
+//! Values without their secrets.
+
+use serde_json::Value;
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+
+/// Parts of the names of keys whose values are secret.
+const SECRET: [&str; 6] = ["password", "secret", "token", "api_key", "authorization", "cookie"];
+
+/// Keys that only name where a secret is.
+const NAMES: [&str; 1] = ["password_env"];
+
+/// The value of a key without what is secret in it: passwords, fields of requests, and the passwords in URLs.
+#[must_use]
+pub fn masked(path: &[String], value: Value) -> Value {
+    path.last().map_or(Value::Null, |name| mask(name, value))
+}
+
+fn mask(name: &str, value: Value) -> Value {
+    match value {
+        Value::Object(fields) if name.eq_ignore_ascii_case("headers") => {
+            Value::Object(fields.into_iter().map(|(name, _)| (name, MASK.into())).collect())
+        }
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), mask(&name, value))).collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(|value| mask(name, value)).collect()),
+        Value::String(text) if is_secret(name) && !text.is_empty() => MASK.into(),
+        Value::String(text) => Value::String(without_password(&text)),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+    }
+}
+
+/// Whether the value of a key of this name is secret.
+pub(super) fn is_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    !NAMES.contains(&lower.as_str()) && SECRET.iter().any(|part| lower.contains(part))
+}
+
+/// A URL without the password in it.
+pub(super) fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
+        Some((user, password)) => {
+            let after = rest.get(user.len() + 1 + password.len()..).unwrap_or_default();
+            format!("{scheme}://{user}:{MASK}{after}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        let sources = json!([{
+            "name": "own",
+            "location": "https://anna:s3cret@lists.example/a?b=c@d",
+            "password": "s3cret",
+            "headers": { "X-Key": "s3cret" },
+            "options": { "token": "s3cret", "field": "ip" },
+        }]);
+        let shown = masked(&["sources".to_owned()], sources).to_string();
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(
+            shown.contains("https://anna:***@lists.example/a?b=c@d") && shown.contains("\"field\":\"ip\""),
+            "{shown}"
+        );
+        let users = json!([{ "name": "anna", "password_env": "ANNA", "password_hash": "$argon2id$s3cret" }]);
+        let shown = masked(&["users".to_owned()], users).to_string();
+        assert!(shown.contains("ANNA") && !shown.contains("s3cret"), "{shown}");
+        assert_eq!(masked(&["listen".to_owned()], json!("127.0.0.1:8080")), json!("127.0.0.1:8080"));
+    }
+}

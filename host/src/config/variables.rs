@@ -1,0 +1,86 @@
+//! Variables of the environment that set keys: which they are, and how their texts are read.
+
+use toml::{Table, Value};
+
+use super::layers::FILE;
+use super::nearest::nearest;
+use super::schema::{Key, Kind, keys};
+
+/// Variables that are no keys: what else the command line reads.
+const OTHERS: [&str; 2] = [FILE, "PROXYWHIRL_LOG"];
+
+/// Short names for keys, which stand for options of the command line.
+const SHORT: [(&str, &str); 4] = [
+    ("PROXYWHIRL_DB", "store.path"),
+    ("PROXYWHIRL_PLUGINS", "plugins.directory"),
+    ("PROXYWHIRL_STRATEGY", "strategy.name"),
+    ("PROXYWHIRL_CONTROL", "control.socket"),
+];
+
+/// The key that a variable sets.
+pub(super) fn key(name: &str) -> Option<&'static Key> {
+    let short = SHORT.iter().find(|(short, _)| *short == name).map(|(_, key)| *key);
+    keys().iter().find(|key| short.map_or_else(|| key.variable() == name, |short| key.dotted() == short))
+}
+
+/// Whether a variable is one of ours, though it sets no key.
+pub(super) fn is_other(name: &str) -> bool {
+    OTHERS.contains(&name)
+}
+
+/// A variable that sets nothing, and the nearest one that does.
+pub(super) fn with_nearest(name: &str) -> (String, Option<String>) {
+    let known: Vec<String> = keys().iter().map(Key::variable).collect();
+    (name.to_owned(), nearest(name, known.iter().map(String::as_str)).map(str::to_owned))
+}
+
+/// Reads the text of a variable as the value of a key; none when it is not of its kind.
+pub(super) fn value(key: &Key, text: &str) -> Option<Value> {
+    let toml = |text: &str| toml::from_str::<Table>(&format!("value = {text}")).ok()?.remove("value");
+    let path = |text: &str| if key.is_path { here(text) } else { text.to_owned() };
+    match key.kind {
+        Kind::Text => Some(Value::String(path(text))),
+        Kind::TextOrSwitch => Some(match text {
+            "true" | "on" => Value::Boolean(true),
+            "false" | "off" => Value::Boolean(false),
+            text => Value::String(path(text)),
+        }),
+        Kind::Switch => match text {
+            "true" | "on" | "yes" | "1" => Some(Value::Boolean(true)),
+            "false" | "off" | "no" | "0" => Some(Value::Boolean(false)),
+            _ => None,
+        },
+        Kind::Number => toml(text).filter(|value| matches!(value, Value::Integer(_) | Value::Float(_))),
+        Kind::Texts if !text.trim_start().starts_with('[') => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Some(Value::Array(words.map(|word| Value::String(path(word))).collect()))
+        }
+        Kind::Texts | Kind::Other => {
+            let json = || Value::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok();
+            json().or_else(|| toml(text))
+        }
+    }
+}
+
+/// A path in a variable is relative to the working directory, wherever the file is.
+fn here(path: &str) -> String {
+    let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
+    absolute.unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_variable_of_its_own() {
+        let variables: BTreeSet<String> = keys().iter().map(Key::variable).collect();
+        assert_eq!(variables.len(), keys().len());
+        assert!(keys().len() > 80, "{}", keys().len());
+        let taken = |name: &str| variables.contains(name);
+        assert!(!OTHERS.iter().any(|name| taken(name)) && !SHORT.iter().any(|(name, _)| taken(name)));
+        assert!(SHORT.iter().all(|(_, key)| keys().iter().any(|known| known.dotted() == *key)));
+    }
+}
