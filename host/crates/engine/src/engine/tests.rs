@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use proxywhirl_core::fault::{Kind, Side, Stage};
-use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, Request, Strategy, View};
+use proxywhirl_core::fault::{Fault, Kind, Side, Stage};
+use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, View};
 use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
 use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
-use proxywhirl_core::{Candidate, Member, MemberId, Tags};
+use proxywhirl_core::{Candidate, Member, MemberId, Outcome, Tags};
 
 use super::*;
 use crate::status::PluginStatus;
