@@ -18,6 +18,7 @@ mod nearest;
 pub mod plugins;
 pub mod retry;
 pub mod settings;
+pub mod sites;
 pub mod size;
 pub mod sources;
 pub mod users;

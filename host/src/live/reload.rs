@@ -126,8 +126,13 @@ impl Live {
             self.entrances.close_idle();
         }
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
-        let tuning =
-            Tuning { breaker: new.breaker, capacity: new.capacity, ban_share: new.max_banned, history: new.history };
+        let tuning = Tuning {
+            breaker: new.breaker,
+            capacity: new.capacity,
+            ban_share: new.max_banned,
+            sites: new.sites,
+            history: new.history,
+        };
         self.engine().tune(&tuning).await;
     }
 

@@ -4,6 +4,7 @@
 //! reads two snapshots and never waits; settling writes the member's own atomics. Everything that
 //! changes who is in the pool goes through the writer.
 
+mod at_sites;
 mod attempt;
 mod banning;
 mod configuring;
@@ -29,17 +30,18 @@ use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bans::{self, Bans};
 use crate::bus::{Bus, Subscription};
+pub use at_sites::{AtSite, SiteQuery};
 pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
-pub use explain::{Explanation, TierWords};
+pub use explain::{CandidateWords, Explanation, TierWords};
 
 use crate::clock::Clock;
 use crate::events::{AttemptPayload, PoolEmptyPayload};
@@ -48,6 +50,7 @@ use crate::hooks::Hooks;
 use crate::limits::room::Holding;
 use crate::limits::{LimitsConfig, Room};
 use crate::measures::Measures;
+use crate::sites::{Sites, SitesConfig};
 use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
@@ -70,6 +73,8 @@ pub struct EngineConfig {
     pub observe_interval: Duration,
     /// The largest share of the members that may be banned at one site.
     pub ban_share: f32,
+    /// What is remembered of members at sites, and when one is passed over there.
+    pub sites: SitesConfig,
     /// How patient the host is with plugins.
     pub supervision: SupervisionConfig,
     /// How many requests are remembered.
@@ -91,6 +96,7 @@ impl Default for EngineConfig {
             save_interval: Duration::from_secs(1),
             observe_interval: Duration::from_secs(1),
             ban_share: 0.5,
+            sites: SitesConfig::default(),
             supervision: SupervisionConfig::default(),
             history: Self::HISTORY,
             seed: fastrand::u64(..),
@@ -129,6 +135,7 @@ pub struct Engine {
     hooks: Arc<Hooks>,
     history: History,
     bans: Arc<Bans>,
+    sites: Sites,
     room: Arc<Room>,
     /// The task that serves those who wait.
     attendant: Mutex<Option<JoinHandle<()>>>,
@@ -191,6 +198,7 @@ impl Engine {
             hooks,
             history: History::new(config.history),
             bans,
+            sites: Sites::new(config.sites),
             room: Arc::clone(&room),
             attendant: Mutex::default(),
             stop: stop.clone(),
@@ -267,7 +275,7 @@ impl Engine {
             Ok(permit) => permit.flatten(),
             Err(outlook) => return Draw::Site(outlook),
         };
-        let draw = self.draw_member(attempt, now);
+        let draw = self.draw_at_site(attempt, now);
         match (draw, permit) {
             (Draw::Lease(lease, way), permit) if is_limited => {
                 let room = Arc::clone(&self.room);
@@ -281,10 +289,11 @@ impl Engine {
         }
     }
 
-    fn draw_member(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+    /// Draws among those who are not avoided.
+    fn draw_member(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Draw {
         let snapshot = self.snapshot.load();
         let ask = ask_of(attempt);
-        self.with_wish(attempt, now, |wish| {
+        self.with_wish(attempt, avoided, now, |wish| {
             for _ in 0..RACES {
                 let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
                 match self.selector.choose(&snapshot, &wish, &ask) {
@@ -301,11 +310,18 @@ impl Engine {
         })
     }
 
-    /// What an attempt wants of a pick.
-    fn with_wish<T>(&self, attempt: &Attempt<'_>, now: Timestamp, then: impl FnOnce(&Wish<'_>) -> T) -> T {
+    /// What an attempt wants of a pick that avoids these members.
+    fn with_wish<T>(
+        &self,
+        attempt: &Attempt<'_>,
+        avoided: &[MemberId],
+        now: Timestamp,
+        then: impl FnOnce(&Wish<'_>) -> T,
+    ) -> T {
         let filter = attempt.admitted().map(|filter| &**filter);
         let members = self.snapshot.load().len();
         let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, members));
+        shut_out.extend_from_slice(avoided);
         let tried = if shut_out.is_empty() {
             attempt.tried
         } else {
@@ -319,9 +335,14 @@ impl Engine {
 
     /// What took how many, for an attempt that gets nobody, and when it may get somebody. Looks at the whole pool.
     fn refusals(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Refusals, Outlook) {
+        self.refusals_among(attempt, &[], now)
+    }
+
+    /// The same for a pick that avoids these members: they count as banned.
+    fn refusals_among(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> (Refusals, Outlook) {
         let snapshot = self.snapshot.load();
         let (mut refusals, outlook) =
-            self.with_wish(attempt, now, |wish| self.selector.refusals(&snapshot, wish, &ask_of(attempt)));
+            self.with_wish(attempt, avoided, now, |wish| self.selector.refusals(&snapshot, wish, &ask_of(attempt)));
         refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
         refusals.tried -= refusals.banned;
         (refusals, outlook)

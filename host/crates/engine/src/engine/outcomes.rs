@@ -55,13 +55,13 @@ impl Engine {
             }
             Outcome::Neutral => {}
         }
-        self.record(lease, outcome, attempt.site);
+        self.record(lease, outcome, Some(attempt));
     }
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
     pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
         self.history.convicted(attempt);
-        self.record(&mut lease, &Outcome::Failure(fault), attempt.site);
+        self.record(&mut lease, &Outcome::Failure(fault), Some(attempt));
     }
 
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
@@ -102,7 +102,7 @@ impl Engine {
             (None, Some(latency)) => Outcome::Success { latency },
             (None, None) => Outcome::Neutral,
         };
-        self.record(&mut lease, &outcome, Symbol::NONE);
+        self.record(&mut lease, &outcome, None);
     }
 
     /// Tells of a check.
@@ -121,16 +121,22 @@ impl Engine {
         });
     }
 
-    fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
+    /// Takes what came of a use: of a check, when it was for no attempt.
+    fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>) {
         if lease.member().endpoint.is_direct() {
             return direct::record(lease, outcome, self.clock.now());
         }
-        self.observe(lease, outcome, site);
-        let now = self.clock.now();
+        self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
+        let (now, is_news) = (self.clock.now(), !lease.is_reported());
         if lease.report(outcome, now) {
             self.measures.breaker_changed();
             self.room.stir();
             self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
+        }
+        if let Some(attempt) = attempt.filter(|_| is_news)
+            && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
+        {
+            self.room.stir();
         }
     }
 

@@ -15,6 +15,7 @@ use crate::supervision::SupervisionConfig;
 use crate::swap::SwapError;
 
 mod actor;
+mod at_sites;
 mod conduct;
 mod hooks;
 mod limits;

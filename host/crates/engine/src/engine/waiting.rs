@@ -210,8 +210,10 @@ impl Engine {
     }
 
     fn class_of(&self, attempt: &Attempt<'_>) -> Class {
-        let is_told_apart =
-            attempt.site != Symbol::NONE || !self.bans.is_empty() || self.room.sites.is_limited(attempt.target);
+        let is_told_apart = attempt.site != Symbol::NONE
+            || !self.bans.is_empty()
+            || self.sites.passes_over_anybody()
+            || self.room.sites.is_limited(attempt.target);
         Class::of(attempt, is_told_apart.then(|| registrable(attempt.target)))
     }
 }
