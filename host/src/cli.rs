@@ -19,6 +19,7 @@ mod reload;
 mod requests;
 mod rotate;
 mod serve;
+mod sites;
 mod sources;
 mod strategy;
 mod user;
@@ -75,6 +76,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Give the next request of a listener of the running gateway another proxy
     Rotate(rotate::RotateArgs),
+    /// See how proxies do at each site, and who is passed over where
+    Sites(sites::SitesArgs),
     /// See who is banned at which site of the running gateway, and lift bans
     Bans(bans::BansArgs),
     /// See to users: hash a password for the configuration
@@ -108,6 +111,7 @@ impl Cli {
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
+            Command::Sites(args) => sites::run(args).await,
             Command::Bans(args) => bans::run(args).await,
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,

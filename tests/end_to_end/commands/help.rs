@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 45] = [
     "",
     "serve",
     "fetch",
@@ -43,6 +43,7 @@ const COMMANDS: [&str; 44] = [
     "plugin test",
     "plugin bench",
     "plugin dev",
+    "sites",
     "bans",
     "bans list",
     "bans lift",
