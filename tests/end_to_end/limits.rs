@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use proxywhirl_tests::{Served, curl, file, folder, wait_until};
+use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run_with_input, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -156,4 +156,36 @@ async fn who_waits_is_seen_and_a_full_line_sends_away() {
     assert!(explained.contains("  1 request waits for its turn"), "{explained}");
     assert_eq!((first.join().unwrap().stdout, second.join().unwrap().stdout), ("200".to_owned(), "200".to_owned()));
     assert!(metric("proxywhirl_requests_waiting 0") && metric("proxywhirl_wait_seconds_count 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_with_many_requests_does_not_keep_another_one_waiting() {
+    let hash = run_with_input(&mut proxywhirl(["user", "hash"]), "secret\n").stdout;
+    let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{}\"\n", hash.trim());
+    let limits = "[limits]\nper_site = { rate = 20, burst = 1 }\nwait = \"1m\"\nqueue = 100\n";
+    let gateway = limited(&format!("{limits}{}{}", user("anna"), user("bert"))).await;
+    let url = gateway.world.origin().http_url("/ip");
+    let proxy = |name: &str| format!("http://{name}:secret@{}", gateway.served.address);
+    // Both have proven who they are, so that this takes no time later.
+    assert_eq!(at_once(1, &url, &proxy("anna")), ["200"]);
+    assert_eq!(at_once(1, &url, &proxy("bert")), ["200"]);
+    let many = {
+        let (url, proxy) = (url.clone(), proxy("anna"));
+        std::thread::spawn(move || at_once(120, &url, &proxy))
+    };
+    // A hundred wait, five seconds' worth, and the line is full.
+    let waiting = || gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_requests_waiting 100\n");
+    let is_full = || many.is_finished() || waiting();
+    wait_until("a full line", is_full);
+    let began = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(at_once(1, &url, &proxy("bert")), ["200"]);
+    }
+    let took = began.elapsed();
+    assert!(!many.is_finished(), "nobody waited any more");
+    // Two turns of a twentieth of a second each, at the most three.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let statuses = many.join().unwrap();
+    let served = statuses.iter().filter(|status| *status == "200").count();
+    assert!(served >= 100 && statuses.iter().all(|status| status == "200" || status == "503"), "{statuses:?}");
 }

@@ -216,8 +216,19 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
     let engine = live.engine();
     let Wanted { session, stick, filter, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
-    let attempt =
-        Attempt { request: 0, number: 1, target, site, session, stick, filter, tried: &[], hedge: false, tier: None };
+    let attempt = Attempt {
+        request: 0,
+        whose: 0,
+        number: 1,
+        target,
+        site,
+        session,
+        stick,
+        filter,
+        tried: &[],
+        hedge: false,
+        tier: None,
+    };
     Ok(Json(Explanation { escalation: live.tiers(), ..engine.explain(&attempt) }))
 }
 

@@ -384,6 +384,7 @@ impl<'g> Failover<'g> {
     fn describe(&self, number: u32) -> Attempt<'_> {
         Attempt {
             request: self.request,
+            whose: self.wanted.whose,
             number,
             target: self.target,
             site: self.site,

@@ -130,6 +130,7 @@ fn attempt(tried: &[MemberId]) -> Attempt<'_> {
     let (request, number, target) = (1, 1, "origin.example:80");
     Attempt {
         request,
+        whose: 0,
         number,
         target,
         site: Symbol::NONE,

@@ -11,6 +11,7 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
     let target = "origin.example:80";
     Attempt {
         request,
+        whose: 0,
         number,
         target,
         site: Symbol::NONE,

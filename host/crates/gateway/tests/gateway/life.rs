@@ -111,6 +111,7 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
             hedge: false,
             tier: None,
             request: 0,
+            whose: 0,
             number: 1,
             target: "a:1",
             site: Symbol::NONE,
