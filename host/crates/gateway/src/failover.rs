@@ -126,6 +126,8 @@ enum Turn {
     Now,
     /// It may, in its turn.
     Wait,
+    /// It may not, because it is made in another tier then.
+    GoOn,
 }
 
 impl Turn {
