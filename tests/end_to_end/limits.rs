@@ -189,3 +189,51 @@ async fn one_user_with_many_requests_does_not_keep_another_one_waiting() {
     let served = statuses.iter().filter(|status| *status == "200").count();
     assert!(served >= 100 && statuses.iter().all(|status| status == "200" || status == "503"), "{statuses:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_requests_wait_for_them() {
+    let folder = folder();
+    let path = file(&folder, "proxywhirl.toml", "[limits]\nper_site = { rate = 0.02, burst = 2 }\nwait = \"1m\"\n");
+    let gateway = Commanded::start_in(folder, &["--config", &path, "--no-watch"]).await;
+    let (origin, proxy) = (gateway.world.origin(), gateway.served.proxy("http"));
+    let reload = |limits: &str| {
+        std::fs::write(&path, format!("[limits]\n{limits}\n")).unwrap();
+        let ran = gateway.command(&["reload"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "changed: limits\n"), "{limits}: {ran:?}");
+    };
+    let ask = |count: usize, path: &str| {
+        let (url, proxy) = (origin.http_url(path), proxy.clone());
+        std::thread::spawn(move || at_once(count, &url, &proxy))
+    };
+    let are_waiting = |count: usize| {
+        let line = format!("\nproxywhirl_requests_waiting {count}\n");
+        gateway.ask(&[], "/metrics").stdout.contains(&line)
+    };
+    let fail = |code: &str| {
+        let ran = curl(["--include", "--proxy", &proxy, &origin.http_url("/ip")]);
+        assert!(ran.stdout.contains(&format!("HTTP/1.1 {code} ")), "{}", ran.stdout);
+    };
+    assert_eq!(ask(2, "/ip").join().unwrap(), ["200", "200"]);
+    // The next token comes after fifty seconds; what was used counts on when the burst is another one.
+    let third = ask(1, "/ip");
+    wait_until("the third request waits", || are_waiting(1));
+    reload("per_site = { rate = 0.02, burst = 1 }\nwait = \"1s\"");
+    fail("503");
+    assert!(are_waiting(1));
+    let lifted = Instant::now();
+    reload("");
+    assert_eq!(third.join().unwrap(), ["200"]);
+    assert!(lifted.elapsed() < Duration::from_secs(20), "it waited on for a token that nobody wants any more");
+
+    // From none to one at a time, with requests under way; a place is left when the first of them is over.
+    let slow = ask(3, "/delay/2000");
+    wait_until("three requests are under way", || {
+        gateway.world.upstreams().iter().map(|upstream| upstream.seen().len()).sum::<usize>() >= 6
+    });
+    reload("per_proxy = { concurrency = 1 }\nqueue = 0");
+    fail("503");
+    assert_eq!(slow.join().unwrap(), ["200"; 3]);
+    fail("200");
+    reload("per_proxy = { concurrency = 1 }\nqueue = 10");
+    assert_eq!(ask(12, "/delay/100").join().unwrap(), ["200"; 12]);
+}
