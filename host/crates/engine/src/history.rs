@@ -3,9 +3,14 @@
 //! The place of a request is its number modulo the length, so it is found at no cost, and what was long ago is written
 //! over. A place is locked for some instructions, by its request and by who reads it. Texts keep their room from one
 //! request to the next, so a request that goes well allocates nothing here.
+//!
+//! Requests that were refused before anybody was picked have places and numbers of their own, so that a client that asks
+//! without end for what it does not get pushes out nobody.
 
 mod records;
 
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +26,12 @@ pub use records::{AttemptRecord, BanRecord, Query, Refusal, RequestRecord};
 
 /// Attempts that are remembered of a request.
 const ATTEMPTS: usize = 32;
+
+/// The first number of a request that was refused: no other one comes so far.
+const FIRST_REFUSED: u64 = 1_000_000_000_000;
+
+/// Refused requests that are remembered, if as many others are.
+const REFUSED: usize = 1_000;
 
 /// The longest text of a client that is remembered, in bytes.
 const LONGEST: usize = 256;
@@ -72,34 +83,28 @@ type Places = Box<[Mutex<Place>]>;
 /// The last requests.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Replaced when another number of requests shall be remembered.
-    places: ArcSwap<Places>,
+    /// Replaced when another number of requests shall be remembered, as the other ones.
+    served: ArcSwap<Places>,
+    refused: ArcSwap<Places>,
+    /// How many were refused.
+    refusals: AtomicU64,
 }
 
 impl History {
     /// Remembers so many requests; 0 for none.
     pub(crate) fn new(length: usize) -> Self {
-        Self { places: ArcSwap::from_pointee(empty(length)) }
+        Self {
+            served: ArcSwap::from_pointee(empty(length)),
+            refused: ArcSwap::from_pointee(empty(length.min(REFUSED))),
+            refusals: AtomicU64::new(0),
+        }
     }
 
     /// Remembers another number of requests from now on, of those before as many as have room. What is told of a request
     /// in this moment may be lost.
     pub(crate) fn resize(&self, length: usize) {
-        let old = self.places.load();
-        if old.len() == length {
-            return;
-        }
-        let new = empty(length);
-        for place in old.iter() {
-            let mut place = lock(place);
-            let Some(there) = place_in(&new, place.request) else { continue };
-            let mut there = lock(there);
-            // The newer one of two that would stand in the same place.
-            if there.request < place.request {
-                *there = std::mem::take(&mut *place);
-            }
-        }
-        self.places.store(Arc::new(new));
+        resize(&self.served, length);
+        resize(&self.refused, length.min(REFUSED));
     }
 
     /// An attempt got a member. `began` is when it asked.
@@ -143,8 +148,9 @@ impl History {
     }
 
     /// A request was refused.
-    pub(crate) fn refused(&self, request: u64, refusal: &Refusal<'_>, now: Timestamp) {
-        let places = self.places.load();
+    pub(crate) fn refused(&self, refusal: &Refusal<'_>, now: Timestamp) {
+        let request = FIRST_REFUSED + self.refusals.fetch_add(1, Ordering::Relaxed);
+        let places = self.refused.load();
         let Some(mut place) = place_in(&places, request).map(lock).filter(|place| place.request < request) else {
             return;
         };
@@ -169,6 +175,16 @@ impl History {
     /// An attempt failed; whether that counts against the member.
     pub(crate) fn failed(&self, attempt: &Attempt<'_>, fault: &Fault, counted: bool, now: Timestamp) {
         self.came(attempt, now, || Came::Failed { fault: fault.clone(), counted });
+    }
+
+    /// An attempt was given up, or ended and says nothing of its member.
+    pub(crate) fn ended(&self, attempt: &Attempt<'_>, now: Timestamp) {
+        self.with(attempt.request, |place| {
+            let ended = now.since(place.began);
+            if let Some(attempt) = place.attempt(attempt.number) {
+                attempt.ended.get_or_insert(ended);
+            }
+        });
     }
 
     /// A failure counts against the member after all.
@@ -196,17 +212,28 @@ impl History {
         self.with(request, |place| place.record())
     }
 
-    /// Requests up to this one, the newest first.
+    /// Requests up to this one, and those that were refused, the newest first.
     pub(crate) fn last(&self, newest: u64, query: &Query) -> Vec<RequestRecord> {
-        let oldest = newest.saturating_sub(self.places.load().len() as u64);
+        let refused = FIRST_REFUSED + self.refusals.load(Ordering::Relaxed);
+        let mut records = self.among(&self.served, newest + 1, query);
+        records.extend(self.among(&self.refused, refused, query));
+        records.sort_by_key(|record| Reverse((record.began, record.request)));
+        records.truncate(query.limit);
+        records
+    }
+
+    /// Those of some places, below a number, the newest first.
+    fn among(&self, places: &ArcSwap<Places>, end: u64, query: &Query) -> Vec<RequestRecord> {
+        let length = places.load().len() as u64;
         let record = |place: &mut Place| place.is_meant(query).then(|| place.record());
-        let records = (oldest + 1..=newest).rev().filter_map(|request| self.with(request, record).flatten());
-        records.take(query.limit).collect()
+        // None has the number 0.
+        let numbers = (end.saturating_sub(length).max(1)..end).rev();
+        numbers.filter_map(|request| self.with(request, record).flatten()).take(query.limit).collect()
     }
 
     /// Tells the place of a request that asks for a member; made anew when it asks for the first time.
     fn begun(&self, attempt: &Attempt<'_>, began: Timestamp, tell: impl FnOnce(&mut Place)) {
-        let places = self.places.load();
+        let places = self.served.load();
         let Some(mut place) = place_in(&places, attempt.request).map(lock) else { return };
         if place.request < attempt.request {
             place.begin(attempt, began);
@@ -229,10 +256,33 @@ impl History {
 
     /// What is known of a request, if it has not lost its place.
     fn with<T>(&self, request: u64, look: impl FnOnce(&mut Place) -> T) -> Option<T> {
-        let places = self.places.load();
+        let places = self.places_of(request).load();
         let mut place = lock(place_in(&places, request)?);
         (place.request == request).then(|| look(&mut place))
     }
+
+    /// The places among which that of a request is.
+    const fn places_of(&self, request: u64) -> &ArcSwap<Places> {
+        if request < FIRST_REFUSED { &self.served } else { &self.refused }
+    }
+}
+
+fn resize(places: &ArcSwap<Places>, length: usize) {
+    let old = places.load();
+    if old.len() == length {
+        return;
+    }
+    let new = empty(length);
+    for place in old.iter() {
+        let mut place = lock(place);
+        let Some(there) = place_in(&new, place.request) else { continue };
+        let mut there = lock(there);
+        // The newer one of two that would stand in the same place.
+        if there.request < place.request {
+            *there = std::mem::take(&mut *place);
+        }
+    }
+    places.store(Arc::new(new));
 }
 
 fn empty(length: usize) -> Places {

@@ -5,9 +5,10 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 /// When an attempt came how far, from its beginning. What it did not come to, or did not need, is none: a connection that
@@ -31,13 +32,27 @@ tokio::task_local! {
     static MARKS: Marks;
 }
 
-/// Carries out an attempt, and says when it came how far.
-pub async fn measured<F: Future>(attempt: F) -> (F::Output, Stages) {
+/// Carries out an attempt, and tells when it came how far: when it is over, and also when it is given up before that.
+pub async fn measured<F: Future>(attempt: F, tell: impl FnOnce(Stages)) -> F::Output {
     let marks = Marks { began: Instant::now(), stages: Cell::default() };
-    let mut attempt = pin!(MARKS.scope(marks, attempt));
-    let output = attempt.as_mut().await;
-    let stages = attempt.take_value().map(|marks| marks.stages.get());
-    (output, stages.unwrap_or_default())
+    let attempt = pin!(MARKS.scope(marks, attempt));
+    let mut measured = Measured { attempt, tell: Some(tell) };
+    measured.attempt.as_mut().await
+}
+
+/// An attempt of which it is told when this is dropped.
+struct Measured<'a, F: Future, T: FnOnce(Stages)> {
+    attempt: Pin<&'a mut TaskLocalFuture<Marks, F>>,
+    tell: Option<T>,
+}
+
+impl<F: Future, T: FnOnce(Stages)> Drop for Measured<'_, F, T> {
+    fn drop(&mut self) {
+        let marks = self.attempt.as_mut().take_value();
+        if let Some(tell) = self.tell.take() {
+            tell(marks.map(|marks| marks.stages.get()).unwrap_or_default());
+        }
+    }
 }
 
 /// The upstream has accepted the connection. The last one counts: of those that are dialled at the same time, and of those
@@ -80,12 +95,31 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(pause)).await;
             pause
         };
-        let (one, two) = tokio::join!(measured(attempt(10)), measured(attempt(30)));
+        let told = |attempt| async {
+            let mut told = None;
+            let output = measured(attempt, |stages| told = Some(stages)).await;
+            (output, told.unwrap_or_default())
+        };
+        let (one, two) = tokio::join!(told(attempt(10)), told(attempt(30)));
         let stages = |pause: u64| Stages {
             dialled: Some(Duration::ZERO),
             ready: Some(Duration::from_millis(pause)),
             sent: None,
         };
         assert_eq!((one, two), ((10, stages(10)), (30, stages(30))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_came_to_is_told_when_it_is_given_up() {
+        let mut told = None;
+        let attempt = async {
+            dialled();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            ready();
+        };
+        let given_up =
+            tokio::time::timeout(Duration::from_secs(1), measured(attempt, |stages| told = Some(stages))).await;
+        assert!(given_up.is_err());
+        assert_eq!(told, Some(Stages { dialled: Some(Duration::ZERO), ..Stages::default() }));
     }
 }

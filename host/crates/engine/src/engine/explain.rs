@@ -161,14 +161,14 @@ impl Engine {
         (passed_over, all.into_iter().map(in_words).collect())
     }
 
-    /// Says how far the attempt with this member came when.
+    /// Says how far the attempt with this member came when: when it is over, or given up.
     pub fn measured(&self, request: u64, upstream: &Arc<Endpoint>, stages: Stages) {
         self.history.measured(request, upstream, stages);
     }
 
     /// Remembers a request that was refused before anybody was picked.
     pub fn refused(&self, refusal: &Refusal<'_>) {
-        self.history.refused(self.next_request(), refusal, self.clock.now());
+        self.history.refused(refusal, self.clock.now());
     }
 
     /// A request as it went, by its number; none when that is too long ago.

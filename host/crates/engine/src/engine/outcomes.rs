@@ -53,7 +53,7 @@ impl Engine {
                     payload.counted = Some(true);
                 });
             }
-            Outcome::Neutral => {}
+            Outcome::Neutral => self.history.ended(attempt, self.clock.now()),
         }
         self.record(lease, outcome, Some(attempt));
     }
