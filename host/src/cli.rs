@@ -20,6 +20,7 @@ mod reload;
 mod requests;
 mod rotate;
 mod serve;
+mod sites;
 mod sources;
 mod strategy;
 mod user;
@@ -76,6 +77,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Give the next request of a listener of the running gateway another proxy
     Rotate(rotate::RotateArgs),
+    /// See how proxies do at each site, and who is passed over where
+    Sites(sites::SitesArgs),
     /// See who is banned at which site of the running gateway, and lift bans
     Bans(bans::BansArgs),
     /// Look at the configuration: what holds and why, whether all is well, a file to begin with
@@ -111,6 +114,7 @@ impl Cli {
             Command::Strategy(args) => strategy::run(args).await,
             Command::Reload(args) => reload::run(args).await,
             Command::Rotate(args) => rotate::run(args).await,
+            Command::Sites(args) => sites::run(args).await,
             Command::Bans(args) => bans::run(args).await,
             Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),

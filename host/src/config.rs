@@ -26,6 +26,7 @@ pub mod retry;
 pub mod said;
 pub mod schema;
 pub mod settings;
+pub mod sites;
 pub mod size;
 pub mod sources;
 mod syntax;

@@ -68,6 +68,8 @@ struct InForce {
     /// The strategy before: it comes back when the new one faults on probation.
     before: Option<Chosen>,
     needs_restart: Vec<&'static str>,
+    /// What was in `upstream.ca_file` when it was taken over last.
+    certificates: Option<Vec<u8>>,
     /// Plugins that the lock has refused: when it accepts them, they count as changed.
     refused: Vec<String>,
 }
@@ -94,7 +96,9 @@ impl Live {
         about: About,
     ) -> Arc<Self> {
         let strategy = Chosen { used: settings.strategy.clone(), by: SetBy::Configuration };
-        let in_force = InForce { settings, strategy, before: None, needs_restart: Vec::new(), refused: Vec::new() };
+        let certificates = reload::certificates(&settings);
+        let (before, needs_restart, refused) = (None, Vec::new(), Vec::new());
+        let in_force = InForce { settings, strategy, before, needs_restart, certificates, refused };
         let started = service.engine().now().as_micros();
         let live = Self {
             service,

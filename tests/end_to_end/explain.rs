@@ -117,16 +117,48 @@ async fn a_refused_request_is_remembered_with_its_reason_and_stages_are_timed() 
     assert_eq!(gateway.request().code, Some(0));
     let failed = gateway.command(&["requests", "--failed"]);
     assert_eq!(failed.stdout.matches("refused: this gateway does not reach mail.example:25").count(), 2, "{failed:?}");
-    let went = gateway.command(&["explain", "1"]);
+    let records: Value = serde_json::from_str(&gateway.command(&["requests", "--json"]).stdout).unwrap();
+    assert_eq!((records.as_array().unwrap().len(), &records[0]["request"]), (3, &1.into()), "{records}");
+    let went = gateway.command(&["explain", &records[2]["request"].to_string()]);
     assert!(went.stdout.contains("GET by http, 403") && went.stdout.contains("\n  refused: this gateway"), "{went:?}");
 
-    let went = gateway.command(&["explain", "3"]);
+    let went = gateway.command(&["explain", "1"]);
     let at = |word: &str| {
         let line = went.stdout.lines().find(|line| line.ends_with(word)).unwrap_or_else(|| panic!("{word}: {went:?}"));
         line.split_whitespace().next().unwrap().parse::<f64>().unwrap()
     };
     assert!(at("  dialled") <= at("  handshake over") && at("  handshake over") <= at("  sent"), "{went:?}");
     assert!(at("  sent") <= at("ms  over"), "{went:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_an_attempt_came_that_was_overtaken_is_told() {
+    let silent = UpstreamOptions::new(Protocol::Http).behaviour(Behaviour::Silent);
+    let world = World::start(WorldPlan::new(vec![silent, UpstreamOptions::new(Protocol::Http)])).await.unwrap();
+    let folder = folder();
+    fs::write(folder.path().join("proxywhirl.toml"), "[gateway]\nconnect_timeout = \"300ms\"\n").unwrap();
+    let path = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+    let gateway = Commanded::start_with(world, folder, &["--config", &path]);
+    let two = wait_for_two(&gateway);
+    let (first, second) = (&two["attempts"][0], &two["attempts"][1]);
+    let time = |attempt: &Value, what: &str| attempt[what].as_f64().unwrap_or_else(|| panic!("{what}: {two}"));
+    // It had got the request when the second one began, and was given up when that one was answered.
+    assert!(time(first, "dialled_ms") <= time(first, "sent_ms"), "{two}");
+    assert!(time(first, "sent_ms") < time(second, "picked_ms"), "{two}");
+    assert!(time(first, "ended_ms") >= time(second, "sent_ms") && first["latency_ms"].is_null(), "{two}");
+}
+
+/// Asks until a request has had two attempts; its record.
+fn wait_for_two(gateway: &Commanded) -> Value {
+    for _ in 0..4 {
+        assert_eq!(gateway.request().code, Some(0));
+        let records: Value = serde_json::from_str(&gateway.command(&["requests", "--json"]).stdout).unwrap();
+        let two = records.as_array().unwrap().iter().find(|it| it["attempts"].as_array().unwrap().len() == 2);
+        if let Some(two) = two {
+            return two.clone();
+        }
+    }
+    panic!("no request met the silent one")
 }
 
 #[tokio::test(flavor = "multi_thread")]

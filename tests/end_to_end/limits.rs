@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use proxywhirl_tests::{Served, curl, file, folder, wait_until};
+use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run_with_input, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -156,4 +156,87 @@ async fn who_waits_is_seen_and_a_full_line_sends_away() {
     assert!(explained.contains("  1 request waits for its turn"), "{explained}");
     assert_eq!((first.join().unwrap().stdout, second.join().unwrap().stdout), ("200".to_owned(), "200".to_owned()));
     assert!(metric("proxywhirl_requests_waiting 0") && metric("proxywhirl_wait_seconds_count 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_with_many_requests_does_not_keep_another_one_waiting() {
+    let hash = run_with_input(&mut proxywhirl(["user", "hash"]), "secret\n").stdout;
+    let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{}\"\n", hash.trim());
+    let limits = "[limits]\nper_site = { rate = 8, burst = 1 }\nwait = \"1m\"\nqueue = 60\n";
+    let gateway = limited(&format!("{limits}{}{}", user("anna"), user("bert"))).await;
+    let url = gateway.world.origin().http_url("/ip");
+    let proxy = |name: &str| format!("http://{name}:secret@{}", gateway.served.address);
+    // Both have proven who they are, so that this takes no time later.
+    assert_eq!(at_once(1, &url, &proxy("anna")), ["200"]);
+    assert_eq!(at_once(1, &url, &proxy("bert")), ["200"]);
+    let many = {
+        let (url, proxy) = (url.clone(), proxy("anna"));
+        std::thread::spawn(move || at_once(80, &url, &proxy))
+    };
+    let waiting = || {
+        let metrics = gateway.ask(&[], "/metrics").stdout;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("proxywhirl_requests_waiting "));
+        line.and_then(|count| count.parse::<u32>().ok()).unwrap_or(0)
+    };
+    // More than five seconds' worth of one user.
+    wait_until("a long line", || waiting() > 45);
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert_eq!(at_once(1, &url, &proxy("bert")), ["200"]);
+        // Two turns at the most, of an eighth of a second.
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    }
+    assert!(waiting() > 0, "nobody waits any more");
+    let statuses = many.join().unwrap();
+    let served = statuses.iter().filter(|status| *status == "200").count();
+    // The line's sixty, but for those who made room.
+    assert!(served >= 55 && statuses.iter().all(|status| status == "200" || status == "503"), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_requests_wait_for_them() {
+    let folder = folder();
+    let path = file(&folder, "proxywhirl.toml", "[limits]\nper_site = { rate = 0.02, burst = 2 }\nwait = \"1m\"\n");
+    let gateway = Commanded::start_in(folder, &["--config", &path, "--no-watch"]).await;
+    let (origin, proxy) = (gateway.world.origin(), gateway.served.proxy("http"));
+    let reload = |limits: &str| {
+        std::fs::write(&path, format!("[limits]\n{limits}\n")).unwrap();
+        let ran = gateway.command(&["reload"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "changed: limits\n"), "{limits}: {ran:?}");
+    };
+    let ask = |count: usize, path: &str| {
+        let (url, proxy) = (origin.http_url(path), proxy.clone());
+        std::thread::spawn(move || at_once(count, &url, &proxy))
+    };
+    let are_waiting = |count: usize| {
+        let line = format!("\nproxywhirl_requests_waiting {count}\n");
+        gateway.ask(&[], "/metrics").stdout.contains(&line)
+    };
+    let fail = |code: &str| {
+        let ran = curl(["--include", "--proxy", &proxy, &origin.http_url("/ip")]);
+        assert!(ran.stdout.contains(&format!("HTTP/1.1 {code} ")), "{}", ran.stdout);
+    };
+    assert_eq!(ask(2, "/ip").join().unwrap(), ["200", "200"]);
+    // The next token comes after fifty seconds; what was used counts on when the burst is another one.
+    let third = ask(1, "/ip");
+    wait_until("the third request waits", || are_waiting(1));
+    reload("per_site = { rate = 0.02, burst = 1 }\nwait = \"1s\"");
+    fail("503");
+    assert!(are_waiting(1));
+    let lifted = Instant::now();
+    reload("");
+    assert_eq!(third.join().unwrap(), ["200"]);
+    assert!(lifted.elapsed() < Duration::from_secs(20), "it waited on for a token that nobody wants any more");
+
+    // From none to one at a time, with requests under way; a place is left when the first of them is over.
+    let slow = ask(3, "/delay/2000");
+    wait_until("three requests are under way", || {
+        gateway.world.upstreams().iter().map(|upstream| upstream.seen().len()).sum::<usize>() >= 6
+    });
+    reload("per_proxy = { concurrency = 1 }\nqueue = 0");
+    fail("503");
+    assert_eq!(slow.join().unwrap(), ["200"; 3]);
+    fail("200");
+    reload("per_proxy = { concurrency = 1 }\nqueue = 10");
+    assert_eq!(ask(12, "/delay/100").join().unwrap(), ["200"; 12]);
 }

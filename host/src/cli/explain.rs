@@ -1,17 +1,20 @@
 //! `proxywhirl explain`: why a request got whom it got, or would get.
 
 use clap::Args;
-use proxywhirl_engine::Explanation;
 use proxywhirl_engine::history::{AttemptRecord, RequestRecord};
+use proxywhirl_engine::{CandidateWords, Explanation};
 use proxywhirl_net::Target;
 
-use super::output::{count, print, to_json};
-use super::{ControlArgs, requests};
+use super::output::{count, print, table, to_json};
+use super::{ControlArgs, requests, sites};
 use crate::control::Client;
 use crate::exit::{Exit, Failure};
 
 /// Requests to a host that are shown beside what would be done now.
 const SHOWN: usize = 5;
+
+/// Candidates that are shown; `--json` has more.
+const CANDIDATES: usize = 20;
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
@@ -46,6 +49,9 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
         print(&to_json(&explanation)?)?;
     } else {
         print(&as_it_would_go(&explanation))?;
+        if !explanation.candidates.is_empty() {
+            print(&format!("\nwho may serve it:\n{}", candidates_in_rows(&explanation.candidates)))?;
+        }
         let before = requests::last(&client, Some(&target.host.to_string()), SHOWN, false).await?;
         if !before.is_empty() {
             print(&format!("\nthe last requests there:\n{}", requests::in_rows(&before)))?;
@@ -89,6 +95,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push(format!("  {} at their limit", it.limited));
     }
     lines.push(format!("  {} eligible", it.eligible));
+    if it.passed_over > 0 {
+        lines.push(format!("  {} of them passed over: they keep failing at this site", it.passed_over));
+    }
     if it.site_limited {
         lines.push("  the site is at its limit: requests there wait".to_owned());
     }
@@ -107,6 +116,26 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push("  a session stays with its member".to_owned());
     }
     lines.join("\n")
+}
+
+/// A table of those who may serve a request.
+fn candidates_in_rows(candidates: &[CandidateWords]) -> String {
+    let rows = candidates.iter().take(CANDIDATES).map(|it| {
+        let here = it.here.as_ref();
+        vec![
+            it.proxy.clone(),
+            it.standing.replace('-', " "),
+            here.map_or_else(|| "-".to_owned(), |here| sites::share_of(here.success, here.uses)),
+            sites::latency(here.and_then(|here| here.latency_ms)),
+            it.success.map_or_else(|| "-".to_owned(), |success| format!("{:.0} %", success * 100.0)),
+            sites::latency(it.latency_ms),
+        ]
+    });
+    let rows = table(&["PROXY", "STANDING", "HERE", "LATENCY", "EVERYWHERE", "LATENCY"], rows.collect());
+    match candidates.len().saturating_sub(CANDIDATES) {
+        0 => rows,
+        more => format!("{rows}\nand {more} more (--json)"),
+    }
 }
 
 /// How a request went, for people.

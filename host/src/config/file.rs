@@ -22,6 +22,7 @@ use super::listeners::ListenerSection;
 use super::plugins::PluginsSection;
 use super::retry::{HedgeSection, RetrySection};
 use super::said::Origin;
+use super::sites::SitesSection;
 use super::size::Size;
 use super::sources::SourceSection;
 use super::users::{AccessSection, UserSection};
@@ -56,6 +57,9 @@ pub struct ConfigFile {
     /// When a proxy is kept away from requests.
     #[serde(default)]
     pub health: HealthSection,
+    /// How proxies do at sites.
+    #[serde(default)]
+    pub sites: SitesSection,
     /// Where the pool is kept.
     #[serde(default)]
     pub store: StoreSection,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::pool::Pool;
-use proxywhirl_engine::{EngineConfig, LimitsConfig};
+use proxywhirl_engine::{EngineConfig, LimitsConfig, SitesConfig};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 
@@ -81,6 +81,8 @@ pub struct Settings {
     pub max_banned: f32,
     /// When a proxy is kept away from requests.
     pub breaker: BreakerConfig,
+    /// What is remembered of proxies at sites, and when one is passed over there.
+    pub sites: SitesConfig,
     /// The database file; none to keep nothing.
     pub store: Option<PathBuf>,
     /// How often statistics are saved.
@@ -128,6 +130,7 @@ impl Default for Settings {
             allow_private: false,
             max_banned: bans::MAX_BANNED,
             breaker: BreakerConfig::default(),
+            sites: SitesConfig::default(),
             store: None,
             save_interval: Duration::from_secs(1),
             plugins: PluginsSettings::default(),
@@ -184,6 +187,7 @@ impl Settings {
             capacity: capacity(file.pool.capacity).map_err(wrong)?,
             allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
             breaker: breaker(&file.health).map_err(wrong)?,
+            sites: file.sites.meaning().map_err(wrong)?,
             store: file.store.path.map(at),
             save_interval: span(file.store.save_interval, default.save_interval),
             plugins: file.plugins.meaning(folder).map_err(wrong)?,

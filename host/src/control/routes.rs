@@ -13,10 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
-use proxywhirl_core::Endpoint;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::{Endpoint, EndpointKey};
 use proxywhirl_engine::history::{self, RequestRecord};
-use proxywhirl_engine::{Attempt, Explanation};
+use proxywhirl_engine::{AtSite, Attempt, Explanation, SiteQuery};
 use proxywhirl_gateway::wanted::Wanted;
 use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,7 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/requests", get(requests))
         .route("/v1/requests/{number}", get(request))
         .route("/v1/explain", get(explain))
+        .route("/v1/sites", get(sites))
         .route("/v1/events", get(events))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics))
@@ -134,10 +135,7 @@ async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Ro
 
 async fn lift(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Lifted> {
     let Lift { site, proxy } = read(body)?;
-    let endpoint = proxy.map(|proxy| proxy.parse::<Endpoint>()).transpose();
-    // What is wrong is told without the text, which may hold a password.
-    let endpoint = endpoint.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &format!("proxy: {error}")))?;
-    let key = endpoint.map(|endpoint| endpoint.key());
+    let key = key_of(proxy)?;
     Ok(Json(Lifted { lifted: live.engine().lift_bans(site.as_deref(), key.as_ref()) }))
 }
 
@@ -218,13 +216,53 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
     let engine = live.engine();
     let Wanted { session, stick, filter, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
-    let attempt =
-        Attempt { request: 0, number: 1, target, site, session, stick, filter, tried: &[], hedge: false, tier: None };
+    let attempt = Attempt {
+        request: 0,
+        whose: 0,
+        number: 1,
+        target,
+        site,
+        session,
+        stick,
+        filter,
+        tried: &[],
+        hedge: false,
+        tier: None,
+    };
     Ok(Json(Explanation { escalation: live.tiers(), ..engine.explain(&attempt) }))
 }
 
 async fn metrics(State(live): Gateway) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], live.metrics()).into_response()
+}
+
+/// Which proxies at which sites to tell of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedSites {
+    /// So many at the most.
+    #[serde(default = "Asked::limit")]
+    limit: usize,
+    /// Those at the site of this host.
+    site: Option<String>,
+    /// Those of the proxy with this URL.
+    proxy: Option<String>,
+    /// Only those that are passed over.
+    #[serde(default)]
+    passed_over: bool,
+}
+
+/// How proxies do at sites.
+async fn sites(State(live): Gateway, Query(asked): Query<AskedSites>) -> Routed<Vec<AtSite>> {
+    let AskedSites { limit, site, proxy, passed_over } = asked;
+    Ok(Json(live.engine().at_sites(&SiteQuery { limit, site, proxy: key_of(proxy)?, passed_over })))
+}
+
+/// What is meant by a proxy's URL. What is wrong with it is told without its text, which may hold a password.
+fn key_of(proxy: Option<String>) -> Result<Option<EndpointKey>, Refusal> {
+    let endpoint = proxy.map(|proxy| proxy.parse::<Endpoint>()).transpose();
+    let endpoint = endpoint.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &format!("proxy: {error}")))?;
+    Ok(endpoint.map(|endpoint| endpoint.key()))
 }
 
 /// What to follow.

@@ -102,6 +102,7 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
         ("limits", old.limits != new.limits),
         ("pool", (old.capacity, old.max_banned.to_bits()) != (new.capacity, new.max_banned.to_bits())),
         ("health", old.breaker != new.breaker),
+        ("sites", old.sites != new.sites),
         ("history", old.history != new.history),
     ];
     let mut words = named("listener", &old.listeners, &new.listeners, |listener| &listener.name);

@@ -9,7 +9,7 @@ use proxywhirl_wasm::PluginSettings;
 
 use super::difference::Difference;
 use super::failures::swap_failure;
-use super::{Live, blocking};
+use super::{InForce, Live, blocking};
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{Reloaded, SetBy};
 use crate::exit::{Exit, Failure};
@@ -43,9 +43,14 @@ impl Live {
 
     async fn reconfigure(&self) -> Result<Reloaded, Failure> {
         let reader = Arc::clone(&self.reader);
-        let new = blocking(move || reader()).await??;
-        let old = self.in_force().settings.clone();
-        let difference = Difference::between(&old, &new);
+        let read = blocking(move || reader().map(|new| (certificates(&new), new))).await?;
+        let (certificates, new) = read?;
+        let InForce { settings: old, certificates: trusted, .. } = self.in_force().clone();
+        let mut difference = Difference::between(&old, &new);
+        if !difference.trust && certificates != trusted {
+            difference.trust = true;
+            difference.live.push("certificates in upstream.ca_file".to_owned());
+        }
         let before = self.apply_settings(&difference.settings, &new);
         let reloaded = self.put_in_force(&difference, &new).await;
         match reloaded {
@@ -53,6 +58,7 @@ impl Live {
                 let named = difference.settings.iter().map(|name| format!("settings of plugin {name}"));
                 reloaded.changed.splice(0..0, named);
                 self.remember(&difference, new, old);
+                self.in_force().certificates = certificates;
                 for change in &reloaded.changed {
                     tracing::info!(change, "configuration changed");
                 }
@@ -126,8 +132,13 @@ impl Live {
             self.entrances.close_idle();
         }
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
-        let tuning =
-            Tuning { breaker: new.breaker, capacity: new.capacity, ban_share: new.max_banned, history: new.history };
+        let tuning = Tuning {
+            breaker: new.breaker,
+            capacity: new.capacity,
+            ban_share: new.max_banned,
+            sites: new.sites,
+            history: new.history,
+        };
         self.engine().tune(&tuning).await;
     }
 
@@ -188,6 +199,11 @@ impl Live {
             tracing::warn!(sections, "configuration changed where it needs a restart");
         }
     }
+}
+
+/// What is in `upstream.ca_file`; none when there is no such file, of which [`trust`] tells.
+pub(super) fn certificates(settings: &Settings) -> Option<Vec<u8>> {
+    std::fs::read(settings.upstream_ca.as_deref()?).ok()
 }
 
 /// Whom to trust in TLS to proxies.

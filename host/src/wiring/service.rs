@@ -84,6 +84,7 @@ impl Service {
             breaker: settings.breaker,
             capacity: settings.capacity,
             ban_share: settings.max_banned,
+            sites: settings.sites,
             save_interval: settings.save_interval,
             history: settings.history,
             supervision: supervision(settings.plugins.supervision),

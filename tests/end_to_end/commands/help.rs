@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 49] = [
+const COMMANDS: [&str; 50] = [
     "",
     "serve",
     "fetch",
@@ -48,6 +48,7 @@ const COMMANDS: [&str; 49] = [
     "config check",
     "config init",
     "config schema",
+    "sites",
     "bans",
     "bans list",
     "bans lift",

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use proxywhirl_tests::{Load, Ran, curl, folder, proxywhirl, run_with_input, wait_until};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::replace;
 use crate::control::Commanded;
@@ -292,6 +293,33 @@ async fn a_certificate_that_was_renewed_is_read_at_the_next_reload() {
     assert_eq!(scene.reloaded(&config), "changed: certificate of listener tls\n");
     assert_eq!((trusting(&second), trusting(&first)), (Some(0), Some(60)));
     assert_eq!(scene.reloaded(&config), "nothing has changed\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_proxies_that_were_changed_in_their_file_are_read_at_the_next_reload() {
+    let https = UpstreamOptions::new(Protocol::Https);
+    let world = World::start(WorldPlan::new(vec![https])).await.unwrap();
+    let (right, folder) = (world.ca().ca_pem(), folder());
+    let other = rcgen::generate_simple_self_signed(["proxy.test".to_owned()]).unwrap().cert.pem();
+    let authorities = folder.path().join("ca.pem");
+    fs::write(&authorities, &other).unwrap();
+    let path = folder.path().join("proxywhirl.toml");
+    let config = "[upstream]\nca_file = \"ca.pem\"\n[health]\nfailures = 1000\n";
+    fs::write(&path, config).unwrap();
+    let gateway = Commanded::start_with(world, folder, &["--config", path.to_str().unwrap(), "--no-watch"]);
+    let scene = Scene { gateway, config: path };
+    assert_ne!(scene.gateway.request().code, Some(0));
+    fs::write(&authorities, &right).unwrap();
+    assert_eq!(scene.reloaded(config), "changed: certificates in upstream.ca_file\n");
+    assert_eq!(scene.gateway.request().code, Some(0), "{}", scene.gateway.served.log());
+    assert_eq!(scene.reloaded(config), "nothing has changed\n");
+    // What is not trusted any more is not used, either: connections that wait are closed.
+    fs::write(&authorities, &other).unwrap();
+    assert_eq!(scene.reloaded(config), "changed: certificates in upstream.ca_file\n");
+    assert_ne!(scene.gateway.request().code, Some(0));
+    fs::remove_file(&authorities).unwrap();
+    let ran = scene.reload(config);
+    assert!(ran.code == Some(3) && ran.stderr.contains("ca.pem cannot be read"), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,12 @@ impl Lease {
         self.taken
     }
 
+    /// Whether it was said what came of the use.
+    #[must_use]
+    pub const fn is_reported(&self) -> bool {
+        self.reported
+    }
+
     /// Says what came of the use; only the first report counts. True when the member's breaker changed its state.
     pub fn report(&mut self, outcome: &Outcome, now: Timestamp) -> bool {
         !std::mem::replace(&mut self.reported, true) && self.member.live.record(outcome, self.taken, &self.config, now)

@@ -4,11 +4,13 @@
 //! reads two snapshots and never waits; settling writes the member's own atomics. Everything that
 //! changes who is in the pool goes through the writer.
 
+mod at_sites;
 mod attempt;
 mod banning;
 mod configuring;
 mod direct;
 mod explain;
+mod outcomes;
 mod plugins;
 mod waiting;
 
@@ -20,37 +22,35 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
-use proxywhirl_core::fault::{Fault, Hurt};
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
-use proxywhirl_core::plugin::{Hook, Observation, StrategyFactory};
+use proxywhirl_core::plugin::{Hook, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Level, Member, Outcome, Timestamp, Verdict};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bans::{self, Bans};
 use crate::bus::{Bus, Subscription};
+pub use at_sites::{AtSite, SiteQuery};
 pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
-pub use explain::{Explanation, TierWords};
+pub use explain::{CandidateWords, Explanation, TierWords};
 
-use crate::check::Checked;
 use crate::clock::Clock;
-use crate::events::{
-    AttemptPayload, CheckPayload, CompletionPayload, FaultPayload, MemberPayload, PoolEmptyPayload, milliseconds,
-};
+use crate::events::{AttemptPayload, PoolEmptyPayload};
 use crate::history::History;
 use crate::hooks::Hooks;
 use crate::limits::room::Holding;
 use crate::limits::{LimitsConfig, Room};
 use crate::measures::Measures;
+use crate::sites::{Sites, SitesConfig};
 use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
@@ -73,6 +73,8 @@ pub struct EngineConfig {
     pub observe_interval: Duration,
     /// The largest share of the members that may be banned at one site.
     pub ban_share: f32,
+    /// What is remembered of members at sites, and when one is passed over there.
+    pub sites: SitesConfig,
     /// How patient the host is with plugins.
     pub supervision: SupervisionConfig,
     /// How many requests are remembered.
@@ -94,6 +96,7 @@ impl Default for EngineConfig {
             save_interval: Duration::from_secs(1),
             observe_interval: Duration::from_secs(1),
             ban_share: 0.5,
+            sites: SitesConfig::default(),
             supervision: SupervisionConfig::default(),
             history: Self::HISTORY,
             seed: fastrand::u64(..),
@@ -132,6 +135,7 @@ pub struct Engine {
     hooks: Arc<Hooks>,
     history: History,
     bans: Arc<Bans>,
+    sites: Sites,
     room: Arc<Room>,
     /// The task that serves those who wait.
     attendant: Mutex<Option<JoinHandle<()>>>,
@@ -194,6 +198,7 @@ impl Engine {
             hooks,
             history: History::new(config.history),
             bans,
+            sites: Sites::new(config.sites),
             room: Arc::clone(&room),
             attendant: Mutex::default(),
             stop: stop.clone(),
@@ -253,13 +258,19 @@ impl Engine {
     /// What took how many, when nobody is left; the strategy's fault, when the user wants no other answer than its own.
     pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
         let now = self.clock.now();
+        self.acquire_or_go_on(attempt).map_err(|why| self.turned_away(attempt, why, now))
+    }
+
+    /// The same for an attempt that is made elsewhere when there is nobody: that is not told, and not counted.
+    ///
+    /// # Errors
+    /// As [`Engine::acquire`].
+    pub fn acquire_or_go_on(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
+        let now = self.clock.now();
         match self.draw(attempt, now) {
             Draw::Lease(lease, way) => Ok(self.handed(attempt, lease, way, now)),
-            Draw::Rejected(why) => Err(self.turned_away(attempt, why, now)),
-            Draw::Nobody | Draw::Site(_) => {
-                let why = NoLease::Nobody(self.refusals(attempt, now).0);
-                Err(self.turned_away(attempt, why, now))
-            }
+            Draw::Rejected(why) => Err(why),
+            Draw::Nobody | Draw::Site(_) => Err(NoLease::Nobody(self.refusals(attempt, now).0)),
         }
     }
 
@@ -270,7 +281,7 @@ impl Engine {
             Ok(permit) => permit.flatten(),
             Err(outlook) => return Draw::Site(outlook),
         };
-        let draw = self.draw_member(attempt, now);
+        let draw = self.draw_at_site(attempt, now);
         match (draw, permit) {
             (Draw::Lease(lease, way), permit) if is_limited => {
                 let room = Arc::clone(&self.room);
@@ -284,10 +295,11 @@ impl Engine {
         }
     }
 
-    fn draw_member(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+    /// Draws among those who are not avoided.
+    fn draw_member(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Draw {
         let snapshot = self.snapshot.load();
         let ask = ask_of(attempt);
-        self.with_wish(attempt, (now, snapshot.len()), |wish| {
+        self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
             for _ in 0..RACES {
                 let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
                 match self.selector.choose(&snapshot, &wish, &ask) {
@@ -304,15 +316,17 @@ impl Engine {
         })
     }
 
-    /// What an attempt wants of a pick, now and of so many members.
+    /// What an attempt wants of a pick that avoids these members, now and of so many.
     fn with_wish<T>(
         &self,
         attempt: &Attempt<'_>,
+        avoided: &[MemberId],
         (now, members): (Timestamp, usize),
         then: impl FnOnce(&Wish<'_>) -> T,
     ) -> T {
         let filter = attempt.admitted().map(|filter| &**filter);
         let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, members));
+        shut_out.extend_from_slice(avoided);
         let tried = if shut_out.is_empty() {
             attempt.tried
         } else {
@@ -326,8 +340,13 @@ impl Engine {
 
     /// What took how many, for an attempt that gets nobody, and when it may get somebody. Looks at the whole pool.
     fn refusals(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Refusals, Outlook) {
+        self.refusals_among(attempt, &[], now)
+    }
+
+    /// The same for a pick that avoids these members: they count as banned.
+    fn refusals_among(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> (Refusals, Outlook) {
         let snapshot = self.snapshot.load();
-        let (mut refusals, outlook) = self.with_wish(attempt, (now, snapshot.len()), |wish| {
+        let (mut refusals, outlook) = self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
             self.selector.refusals(&snapshot, wish, &ask_of(attempt))
         });
         refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
@@ -368,115 +387,6 @@ impl Engine {
         }
         self.history.nobody(attempt, &why, now);
         why
-    }
-
-    /// Counts an attempt that was not begun, because too many before it were in vain.
-    pub fn retry_denied(&self) {
-        self.measures.retry_denied();
-    }
-
-    /// Counts a hedge that was begun: whether it was answered before the attempt that it was begun for.
-    pub fn hedged(&self, won: bool) {
-        self.measures.hedged(won);
-    }
-
-    /// Counts a hedge that was not begun, because there were too many.
-    pub fn hedge_denied(&self) {
-        self.measures.hedge_denied();
-    }
-
-    /// Gives a lease back with what came of it.
-    pub fn settle(&self, mut lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
-        self.report(&mut lease, outcome, attempt);
-    }
-
-    /// Says what came of a lease that is still in use.
-    pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
-        match outcome {
-            Outcome::Success { latency } => {
-                self.measures.attempt_succeeded(*latency);
-                self.history.answered(attempt, *latency, self.clock.now());
-                self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
-                    payload.latency_ms = Some(milliseconds(*latency));
-                });
-            }
-            Outcome::Failure(fault) => {
-                self.measures.attempt_failed();
-                self.history.failed(attempt, fault, true, self.clock.now());
-                self.tell(Topic::RequestFailure, lease, attempt, |payload| {
-                    payload.fault = Some(FaultPayload::from(fault));
-                    payload.counted = Some(true);
-                });
-            }
-            Outcome::Neutral => {}
-        }
-        self.record(lease, outcome, attempt.site);
-    }
-
-    /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
-    pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
-        self.history.convicted(attempt);
-        self.record(&mut lease, &Outcome::Failure(fault), attempt.site);
-    }
-
-    /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
-    pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
-        debug_assert!(fault.consequence().hurt != Hurt::Yes);
-        self.measures.attempt_excused();
-        self.history.failed(attempt, fault, false, self.clock.now());
-        self.tell(Topic::RequestFailure, lease, attempt, |payload| {
-            payload.fault = Some(FaultPayload::from(fault));
-            payload.counted = Some(false);
-        });
-    }
-
-    /// Tells that a request is over.
-    pub fn complete(&self, completion: &Completion<'_>) {
-        self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
-        self.history.over(completion);
-        if !self.bus.hears(Topic::RequestComplete) {
-            return;
-        }
-        self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
-            request: completion.request,
-            protocol: completion.protocol,
-            method: completion.method,
-            target: completion.target,
-            status: completion.status,
-            attempts: completion.attempts,
-            proxy: completion.upstream.map(ToString::to_string),
-            duration_ms: milliseconds(completion.duration),
-            fault: completion.fault.map(FaultPayload::from),
-        });
-    }
-
-    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
-    pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
-        let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), self.clock.now()) else {
-            return;
-        };
-        let outcome = match (&verdict.fault, verdict.latency) {
-            (Some(fault), _) => Outcome::Failure(fault.clone()),
-            (None, Some(latency)) => Outcome::Success { latency },
-            (None, None) => Outcome::Neutral,
-        };
-        self.record(&mut lease, &outcome, Symbol::NONE);
-    }
-
-    /// Tells of a check.
-    pub fn tell_checked(&self, checked: &Checked) {
-        let verdict = &checked.verdict;
-        self.measures.checked(verdict.is_alive());
-        self.bus.publish(Topic::HealthCheck, verdict.at, || CheckPayload {
-            proxy: checked.candidate.endpoint.to_string(),
-            level: verdict.level.as_str(),
-            passed: verdict.passed.map(Level::as_str),
-            alive: verdict.is_alive(),
-            latency_ms: verdict.latency.map(milliseconds),
-            anonymity: verdict.anonymity.as_str(),
-            exit: verdict.exit,
-            fault: verdict.fault.as_ref().map(FaultPayload::from),
-        });
     }
 
     /// Takes members in; returns when the change is in force and saved.
@@ -550,28 +460,6 @@ impl Engine {
             fill(&mut payload);
             payload
         });
-    }
-
-    fn record(&self, lease: &mut Lease, outcome: &Outcome, site: Symbol) {
-        if lease.member().endpoint.is_direct() {
-            return direct::record(lease, outcome, self.clock.now());
-        }
-        self.observe(lease, outcome, site);
-        let now = self.clock.now();
-        if lease.report(outcome, now) {
-            self.measures.breaker_changed();
-            self.room.stir();
-            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
-        }
-    }
-
-    fn observe(&self, lease: &Lease, outcome: &Outcome, site: Symbol) {
-        let (success, latency) = match outcome {
-            Outcome::Success { latency } => (true, strategy::short_micros(*latency)),
-            Outcome::Failure(_) => (false, 0),
-            Outcome::Neutral => return,
-        };
-        self.selector.observed(Observation { slot: lease.member().slot, site, success, latency });
     }
 }
 

@@ -3,7 +3,14 @@
 //! The place of a request is its number modulo the length, so it is found at no cost, and what was long ago is written
 //! over. A place is locked for some instructions, by its request and by who reads it. Texts keep their room from one
 //! request to the next, so a request that goes well allocates nothing here.
+//!
+//! Requests that were refused before anybody was picked have places and numbers of their own, so that a client that asks
+//! without end for what it does not get pushes out nobody.
 
+mod records;
+
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,127 +18,23 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Fault, Timestamp};
 use proxywhirl_net::stages::Stages;
-use serde::{Deserialize, Serialize};
 
 use crate::engine::{Attempt, Completion, NoLease};
 use crate::events::{FaultPayload, milliseconds};
 use crate::strategy::Way;
+pub use records::{AttemptRecord, BanRecord, Query, Refusal, RequestRecord};
 
 /// Attempts that are remembered of a request.
 const ATTEMPTS: usize = 32;
 
+/// The first number of a request that was refused: no other one comes so far.
+const FIRST_REFUSED: u64 = 1_000_000_000_000;
+
+/// Refused requests that are remembered, if as many others are.
+const REFUSED: usize = 1_000;
+
 /// The longest text of a client that is remembered, in bytes.
 const LONGEST: usize = 256;
-
-/// A request as it went. Times are milliseconds from its first pick.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RequestRecord {
-    /// Its number.
-    pub request: u64,
-    /// When it began: microseconds since the Unix epoch.
-    pub began: u64,
-    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`; empty while it goes on.
-    pub protocol: String,
-    /// The HTTP method, or `CONNECT`; empty while it goes on.
-    pub method: String,
-    /// Host and port of the origin.
-    pub target: String,
-    /// What it demanded of a member, in words.
-    pub wants: Vec<String>,
-    /// Whether it belonged to a session.
-    pub session: bool,
-    /// The attempts, in the order in which they began.
-    pub attempts: Vec<AttemptRecord>,
-    /// What rules about bans came to.
-    #[serde(default)]
-    pub bans: Vec<BanRecord>,
-    /// Why it was not served at all: who asked, for what, or how often.
-    #[serde(default)]
-    pub refused: Option<String>,
-    /// Why it got no member, or no further one.
-    pub nobody: Option<String>,
-    /// The status that the client got.
-    pub status: Option<u16>,
-    /// From the request's head to the end of the answer; none while it goes on.
-    pub duration_ms: Option<f64>,
-    /// Why it failed.
-    pub fault: Option<FaultPayload<'static>>,
-}
-
-/// One attempt of a request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AttemptRecord {
-    /// Its number, from 1.
-    pub number: u32,
-    /// The member's URL, its password masked.
-    pub proxy: String,
-    /// Whether it was begun while another attempt was slow.
-    #[serde(default)]
-    pub hedge: bool,
-    /// The tier that it was made in, where requests escalate.
-    #[serde(default)]
-    pub tier: Option<String>,
-    /// How it was picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, `direct`, or `fallback-` and why.
-    pub picked_by: String,
-    /// When it was picked.
-    pub picked_ms: f64,
-    /// When the member had accepted the connection; none when one that had waited was used.
-    #[serde(default)]
-    pub dialled_ms: Option<f64>,
-    /// When TLS and handshake with it were over.
-    #[serde(default)]
-    pub ready_ms: Option<f64>,
-    /// When the request was sent.
-    #[serde(default)]
-    pub sent_ms: Option<f64>,
-    /// When what is told in `answered` or `fault` happened.
-    pub ended_ms: Option<f64>,
-    /// From the start of the dial to the first byte of the answer, or to the tunnel's opening.
-    pub latency_ms: Option<f64>,
-    /// Why it failed.
-    pub fault: Option<FaultPayload<'static>>,
-    /// Whether the failure counts against the member.
-    pub counted: bool,
-}
-
-/// What a rule about bans came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BanRecord {
-    /// The rule's name.
-    pub rule: String,
-    /// The member's URL, its password masked.
-    pub proxy: String,
-    /// The site, or `*` for all.
-    pub site: String,
-    /// Whether it is banned. If not, the guard is against it: too many are already.
-    pub banned: bool,
-}
-
-/// A request that was refused before anybody was picked.
-#[derive(Debug, Clone, Copy)]
-pub struct Refusal<'a> {
-    /// `http`, `connect`, `socks4`, `socks4a` or `socks5`.
-    pub protocol: &'static str,
-    /// The HTTP method, or `CONNECT`.
-    pub method: &'a str,
-    /// Host and port of the origin; empty when the client had not said it yet.
-    pub target: &'a str,
-    /// The status that the client got; none in SOCKS.
-    pub status: Option<u16>,
-    /// Why, in words without secrets.
-    pub reason: &'a str,
-}
-
-/// Which requests to tell of.
-#[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// So many at the most.
-    pub limit: usize,
-    /// Only those to this host.
-    pub host: Option<String>,
-    /// Only those that failed.
-    pub failed: bool,
-}
 
 /// What came of an attempt.
 #[derive(Debug)]
@@ -180,34 +83,28 @@ type Places = Box<[Mutex<Place>]>;
 /// The last requests.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Replaced when another number of requests shall be remembered.
-    places: ArcSwap<Places>,
+    /// Replaced when another number of requests shall be remembered, as the other ones.
+    served: ArcSwap<Places>,
+    refused: ArcSwap<Places>,
+    /// How many were refused.
+    refusals: AtomicU64,
 }
 
 impl History {
     /// Remembers so many requests; 0 for none.
     pub(crate) fn new(length: usize) -> Self {
-        Self { places: ArcSwap::from_pointee(empty(length)) }
+        Self {
+            served: ArcSwap::from_pointee(empty(length)),
+            refused: ArcSwap::from_pointee(empty(length.min(REFUSED))),
+            refusals: AtomicU64::new(0),
+        }
     }
 
     /// Remembers another number of requests from now on, of those before as many as have room. What is told of a request
     /// in this moment may be lost.
     pub(crate) fn resize(&self, length: usize) {
-        let old = self.places.load();
-        if old.len() == length {
-            return;
-        }
-        let new = empty(length);
-        for place in old.iter() {
-            let mut place = lock(place);
-            let Some(there) = place_in(&new, place.request) else { continue };
-            let mut there = lock(there);
-            // The newer one of two that would stand in the same place.
-            if there.request < place.request {
-                *there = std::mem::take(&mut *place);
-            }
-        }
-        self.places.store(Arc::new(new));
+        resize(&self.served, length);
+        resize(&self.refused, length.min(REFUSED));
     }
 
     /// An attempt got a member. `began` is when it asked.
@@ -251,8 +148,9 @@ impl History {
     }
 
     /// A request was refused.
-    pub(crate) fn refused(&self, request: u64, refusal: &Refusal<'_>, now: Timestamp) {
-        let places = self.places.load();
+    pub(crate) fn refused(&self, refusal: &Refusal<'_>, now: Timestamp) {
+        let request = FIRST_REFUSED + self.refusals.fetch_add(1, Ordering::Relaxed);
+        let places = self.refused.load();
         let Some(mut place) = place_in(&places, request).map(lock).filter(|place| place.request < request) else {
             return;
         };
@@ -277,6 +175,16 @@ impl History {
     /// An attempt failed; whether that counts against the member.
     pub(crate) fn failed(&self, attempt: &Attempt<'_>, fault: &Fault, counted: bool, now: Timestamp) {
         self.came(attempt, now, || Came::Failed { fault: fault.clone(), counted });
+    }
+
+    /// An attempt was given up, or ended and says nothing of its member.
+    pub(crate) fn ended(&self, attempt: &Attempt<'_>, now: Timestamp) {
+        self.with(attempt.request, |place| {
+            let ended = now.since(place.began);
+            if let Some(attempt) = place.attempt(attempt.number) {
+                attempt.ended.get_or_insert(ended);
+            }
+        });
     }
 
     /// A failure counts against the member after all.
@@ -304,17 +212,28 @@ impl History {
         self.with(request, |place| place.record())
     }
 
-    /// Requests up to this one, the newest first.
+    /// Requests up to this one, and those that were refused, the newest first.
     pub(crate) fn last(&self, newest: u64, query: &Query) -> Vec<RequestRecord> {
-        let oldest = newest.saturating_sub(self.places.load().len() as u64);
+        let refused = FIRST_REFUSED + self.refusals.load(Ordering::Relaxed);
+        let mut records = self.among(&self.served, newest + 1, query);
+        records.extend(self.among(&self.refused, refused, query));
+        records.sort_by_key(|record| Reverse((record.began, record.request)));
+        records.truncate(query.limit);
+        records
+    }
+
+    /// Those of some places, below a number, the newest first.
+    fn among(&self, places: &ArcSwap<Places>, end: u64, query: &Query) -> Vec<RequestRecord> {
+        let length = places.load().len() as u64;
         let record = |place: &mut Place| place.is_meant(query).then(|| place.record());
-        let records = (oldest + 1..=newest).rev().filter_map(|request| self.with(request, record).flatten());
-        records.take(query.limit).collect()
+        // None has the number 0.
+        let numbers = (end.saturating_sub(length).max(1)..end).rev();
+        numbers.filter_map(|request| self.with(request, record).flatten()).take(query.limit).collect()
     }
 
     /// Tells the place of a request that asks for a member; made anew when it asks for the first time.
     fn begun(&self, attempt: &Attempt<'_>, began: Timestamp, tell: impl FnOnce(&mut Place)) {
-        let places = self.places.load();
+        let places = self.served.load();
         let Some(mut place) = place_in(&places, attempt.request).map(lock) else { return };
         if place.request < attempt.request {
             place.begin(attempt, began);
@@ -337,10 +256,33 @@ impl History {
 
     /// What is known of a request, if it has not lost its place.
     fn with<T>(&self, request: u64, look: impl FnOnce(&mut Place) -> T) -> Option<T> {
-        let places = self.places.load();
+        let places = self.places_of(request).load();
         let mut place = lock(place_in(&places, request)?);
         (place.request == request).then(|| look(&mut place))
     }
+
+    /// The places among which that of a request is.
+    const fn places_of(&self, request: u64) -> &ArcSwap<Places> {
+        if request < FIRST_REFUSED { &self.served } else { &self.refused }
+    }
+}
+
+fn resize(places: &ArcSwap<Places>, length: usize) {
+    let old = places.load();
+    if old.len() == length {
+        return;
+    }
+    let new = empty(length);
+    for place in old.iter() {
+        let mut place = lock(place);
+        let Some(there) = place_in(&new, place.request) else { continue };
+        let mut there = lock(there);
+        // The newer one of two that would stand in the same place.
+        if there.request < place.request {
+            *there = std::mem::take(&mut *place);
+        }
+    }
+    places.store(Arc::new(new));
 }
 
 fn empty(length: usize) -> Places {

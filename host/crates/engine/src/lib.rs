@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod keeper;
 pub mod limits;
 mod measures;
+mod sites;
 pub mod source;
 pub mod status;
 mod strategy;
@@ -27,11 +28,12 @@ mod writer;
 
 pub use clock::Clock;
 pub use engine::{
-    Attempt, AttemptTier, Ban, BanInForce, Completion, Engine, EngineConfig, Explanation, NoLease, Parts, StartError,
-    TierWords, Tuning,
+    AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, Explanation,
+    NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
+pub use sites::SitesConfig;
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};

@@ -22,7 +22,7 @@ pub use rules::{Destinations, Rule};
 pub use secret::{Secret, hash_password};
 pub use users::UserConfig;
 use users::Users;
-pub(crate) use users::{Denied, User};
+pub(crate) use users::{Denied, User, number_of};
 
 /// For how long an HTTP client has said who it is, and with its user name what it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -126,6 +126,8 @@ enum Turn {
     Now,
     /// It may, in its turn.
     Wait,
+    /// It may not, because it is made in another tier then.
+    GoOn,
 }
 
 impl Turn {
@@ -400,6 +402,7 @@ impl<'g> Failover<'g> {
     fn describe(&self, number: u32) -> Attempt<'_> {
         Attempt {
             request: self.request,
+            whose: self.wanted.whose,
             number,
             target: self.target,
             site: self.site,

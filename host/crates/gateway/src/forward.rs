@@ -134,8 +134,8 @@ where
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let (answered, stages) = stages::measured(began, attempt(gateway, &endpoint, asked, body)).await;
-                gateway.engine().measured(request, &endpoint, stages);
+                let tell = |stages| gateway.engine().measured(request, &endpoint, stages);
+                let answered = stages::measured(began, attempt(gateway, &endpoint, asked, body), tell).await;
                 let mut answered = answered?;
                 if !case.has_rules() {
                     return doubt.weigh(endpoint, answered, false);

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Gauge, Login, Metered, Use, User};
+use crate::access::{Gauge, Login, Metered, Use, User, number_of};
 use crate::forward;
 use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
@@ -322,6 +322,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             let why = "no proxy can be all that is wanted and what this port gives: ask for less";
             ErrorReply::mistake(&Mistake::Field(why.to_owned()))
         })?;
+        wanted.whose = match (&user, self.peer) {
+            (Some(user), _) => user.number(),
+            (None, Some(peer)) => number_of(peer.ip()),
+            (None, None) => 0,
+        };
         door.turns.assign(&mut wanted, self.connection);
         Ok(Guest { wanted, user })
     }

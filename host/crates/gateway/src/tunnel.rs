@@ -161,9 +161,8 @@ where
 /// Opens a tunnel through one upstream, and has it told how long that took.
 async fn through(gateway: &Gateway, request: u64, endpoint: &Arc<Endpoint>, target: &Target) -> Result<Stream, Fault> {
     let opening = async { gateway.tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
-    let (opened, stages) = stages::measured(Instant::now(), opening).await;
-    gateway.engine().measured(request, endpoint, stages);
-    opened
+    let tell = |stages| gateway.engine().measured(request, endpoint, stages);
+    stages::measured(Instant::now(), opening, tell).await
 }
 
 /// A tunnel in which nothing can be made good any more.

@@ -29,6 +29,8 @@ pub use grammar::{Dialect, Grammar, Introduced, Place};
 /// What a request wants of its upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
+    /// Whose it is: a hash of the user's name, or of the client's address where there are no users. 0 for nobody's.
+    pub whose: u64,
     /// Hash of its session's name.
     pub session: Option<u64>,
     /// How that session sticks.
@@ -109,6 +111,7 @@ impl Wanted {
             said => said,
         };
         Some(Self {
+            whose: self.whose,
             session: self.session.or(door.session),
             stick: Stick { lifetime, idle, strict: strict.or(door.stick.strict), renew: renew || door.stick.renew },
             filter,

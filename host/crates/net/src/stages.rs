@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -35,32 +35,48 @@ tokio::task_local! {
 }
 
 pin_project! {
-    /// An attempt that is measured. A type of its own, because an `async` block would have room for the attempt twice.
+    /// An attempt that is measured, of which it is told when this is dropped. A type of its own, because an `async` block would
+    /// have room for the attempt twice.
     #[must_use = "futures do nothing unless they are polled"]
-    pub struct Measured<F> {
+    pub struct Measured<F, T>
+    where
+        T: FnOnce(Stages),
+    {
         #[pin]
         attempt: TaskLocalFuture<Marks, F>,
+        tell: Option<T>,
+    }
+
+    impl<F, T> PinnedDrop for Measured<F, T>
+    where
+        T: FnOnce(Stages),
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            let marks = this.attempt.take_value();
+            if let Some(tell) = this.tell.take() {
+                tell(marks.map(|marks| marks.stages.get()).unwrap_or_default());
+            }
+        }
     }
 }
 
-/// Carries out an attempt that begins now, and says when it came how far.
-pub fn measured<F: Future>(now: Instant, attempt: F) -> Measured<F> {
+/// Carries out an attempt that begins now, and tells when it came how far: when it is over, and also when it is given up
+/// before that.
+pub fn measured<F: Future, T: FnOnce(Stages)>(now: Instant, attempt: F, tell: T) -> Measured<F, T> {
     let marks = Marks { began: now, stages: Cell::default() };
-    Measured { attempt: MARKS.scope(marks, attempt) }
+    Measured { attempt: MARKS.scope(marks, attempt), tell: Some(tell) }
 }
 
-impl<F: Future> Future for Measured<F> {
-    type Output = (F::Output, Stages);
+impl<F: Future, T: FnOnce(Stages)> Future for Measured<F, T> {
+    type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut attempt = self.project().attempt;
-        let output = ready!(attempt.as_mut().poll(context));
-        let stages = attempt.take_value().map(|marks| marks.stages.get());
-        Poll::Ready((output, stages.unwrap_or_default()))
+        self.project().attempt.poll(context)
     }
 }
 
-impl<F> std::fmt::Debug for Measured<F> {
+impl<F, T: FnOnce(Stages)> std::fmt::Debug for Measured<F, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Measured").finish_non_exhaustive()
     }
@@ -107,12 +123,34 @@ mod tests {
             pause
         };
         let now = Instant::now();
-        let (one, two) = tokio::join!(measured(now, attempt(10)), measured(now, attempt(30)));
+        let told = |attempt| async move {
+            let mut told = None;
+            let output = measured(now, attempt, |stages| told = Some(stages)).await;
+            (output, told.unwrap_or_default())
+        };
+        let (one, two) = tokio::join!(told(attempt(10)), told(attempt(30)));
         let stages = |pause: u64| Stages {
             dialled: Some(Duration::ZERO),
             ready: Some(Duration::from_millis(pause)),
             sent: None,
         };
         assert_eq!((one, two), ((10, stages(10)), (30, stages(30))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_came_to_is_told_when_it_is_given_up() {
+        let mut told = None;
+        let attempt = async {
+            dialled();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            ready();
+        };
+        let given_up = tokio::time::timeout(
+            Duration::from_secs(1),
+            measured(Instant::now(), attempt, |stages| told = Some(stages)),
+        )
+        .await;
+        assert!(given_up.is_err());
+        assert_eq!(told, Some(Stages { dialled: Some(Duration::ZERO), ..Stages::default() }));
     }
 }

@@ -19,6 +19,8 @@ pub struct Attempt<'a> {
     pub request: u64,
     /// The attempt's number, from 1.
     pub number: u32,
+    /// Whose the request is: users, by whatever number, have their turns when requests wait.
+    pub whose: u64,
     /// Host and port of the origin.
     pub target: &'a str,
     /// Its site, from [`Engine::site`](crate::Engine::site).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proxywhirl_core::breaker::BreakerConfig;
 
 use super::Engine;
+use crate::sites::SitesConfig;
 
 /// What can be changed while an engine runs; [`EngineConfig`](super::EngineConfig) says what each means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Tuning {
     pub capacity: usize,
     /// The largest share of the members that may be banned at one site; who is banned stays so.
     pub ban_share: f32,
+    /// What is remembered of members at sites, and when one is passed over there.
+    pub sites: SitesConfig,
     /// How many requests are remembered; the last ones stay.
     pub history: usize,
 }
@@ -24,6 +27,7 @@ impl Engine {
     pub async fn tune(&self, tuning: &Tuning) {
         self.breaker.store(Arc::new(tuning.breaker));
         self.bans.limit(tuning.ban_share);
+        self.sites.tune(tuning.sites);
         self.history.resize(tuning.history);
         self.writer.resize(tuning.capacity).await;
     }

@@ -1,19 +1,23 @@
 //! Why a request gets whom it gets: what would be done for one now, and what was done for those before.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Engine};
+use super::{AtSite, Attempt, Engine};
+use crate::events::milliseconds;
 use crate::history::{Query, Refusal, RequestRecord};
+use crate::sites::Seen;
 use crate::status::Build;
 use crate::strategy::{Ask, registrable};
-use proxywhirl_core::Endpoint;
+use proxywhirl_core::live::Obstacle;
 use proxywhirl_core::select::{Filter, Refusals, Wish};
+use proxywhirl_core::{Endpoint, Member, Snapshot};
 
 /// What would be done for a request now. Nobody is picked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Host and port of the origin.
     pub target: String,
@@ -41,6 +45,13 @@ pub struct Explanation {
     pub waiting: usize,
     /// Those who are left.
     pub eligible: usize,
+    /// Those of them that are passed over, because they keep failing at this site: they serve when there is nobody else.
+    #[serde(default)]
+    pub passed_over: usize,
+    /// Members that are what the request demands, and how they do at this site: those that were used there before the others,
+    /// the last ones first.
+    #[serde(default)]
+    pub candidates: Vec<CandidateWords>,
     /// The plan's tiers, in order of preference; none when the strategy is asked for each request.
     pub tiers: Vec<TierWords>,
     /// Whether sessions stick to the members that they were given.
@@ -61,6 +72,24 @@ pub struct TierWords {
     pub eligible: usize,
 }
 
+/// A member that may serve a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CandidateWords {
+    /// Its URL, its password masked.
+    pub proxy: String,
+    /// What keeps it away: `banned`, `breaker`, `limit` or `passed-over`; `eligible` if nothing does.
+    pub standing: String,
+    /// How it does at the site; none when it is not known there.
+    pub here: Option<AtSite>,
+    /// The share of its last uses at all sites that went well; none without any.
+    pub success: Option<f64>,
+    /// EWMA of its latency at all sites; none when it was never measured.
+    pub latency_ms: Option<f64>,
+}
+
+/// Candidates that are told of at the most.
+const CANDIDATES: usize = 100;
+
 impl Engine {
     /// Says what would be done for an attempt. Looks at the whole pool.
     #[must_use]
@@ -73,6 +102,7 @@ impl Engine {
         let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
         let Refusals { members, tried: banned, filter: refused, breaker, limited, unplanned, .. } =
             Refusals::count(&snapshot, &wish);
+        let (passed_over, candidates) = self.candidates(&snapshot, attempt, &wish);
         let (way, tiers, sticky) = self.selector.look(&snapshot, &wish, &ask);
         let tiers = tiers.into_iter().map(|tier| TierWords {
             mode: tier.mode.as_str().to_owned(),
@@ -93,20 +123,52 @@ impl Engine {
             site_limited: self.room.sites.outlook(attempt.target, now).is_some(),
             waiting: self.room.line().len(),
             eligible: unplanned,
+            passed_over,
+            candidates,
             tiers: tiers.collect(),
             sticky,
             escalation: Vec::new(),
         }
     }
 
-    /// Says how far the attempt with this member came when.
+    /// How many members that are eligible are passed over at the site, and who there is.
+    fn candidates(&self, snapshot: &Snapshot, attempt: &Attempt<'_>, wish: &Wish<'_>) -> (usize, Vec<CandidateWords>) {
+        let passed = self.sites.passed_over(attempt.target).map(|passed| passed.members(wish.now)).unwrap_or_default();
+        let is_wanted = |member: &&Arc<Member>| wish.filter.is_none_or(|filter| filter.admits(member));
+        let is_passed_over = |member: &Member| wish.admits(member) && passed.contains(&member.id);
+        let passed_over = snapshot.iter().filter(|member| is_passed_over(member)).count();
+        let mut all: Vec<(Option<Seen>, &Arc<Member>)> = snapshot
+            .iter()
+            .filter(is_wanted)
+            .map(|member| (self.sites.seen(attempt.target, member.id), member))
+            .collect();
+        all.sort_by_key(|(seen, _)| Reverse(seen.as_ref().map(|seen| seen.used)));
+        all.truncate(CANDIDATES);
+        let in_words = |(seen, member): (Option<Seen>, &Arc<Member>)| CandidateWords {
+            proxy: member.endpoint.to_string(),
+            standing: match member.live.obstacle(wish.now) {
+                _ if wish.tried.contains(&member.id) => "banned",
+                Some(Obstacle::Breaker) => "breaker",
+                Some(Obstacle::Limit) => "limit",
+                None if passed.contains(&member.id) => "passed-over",
+                None => "eligible",
+            }
+            .to_owned(),
+            here: seen.map(|seen| AtSite::of(seen, member)),
+            success: member.live.success_rate(),
+            latency_ms: member.live.latency().map(milliseconds),
+        };
+        (passed_over, all.into_iter().map(in_words).collect())
+    }
+
+    /// Says how far the attempt with this member came when: when it is over, or given up.
     pub fn measured(&self, request: u64, upstream: &Arc<Endpoint>, stages: Stages) {
         self.history.measured(request, upstream, stages);
     }
 
     /// Remembers a request that was refused before anybody was picked.
     pub fn refused(&self, refusal: &Refusal<'_>) {
-        self.history.refused(self.next_request(), refusal, self.clock.now());
+        self.history.refused(refusal, self.clock.now());
     }
 
     /// A request as it went, by its number; none when that is too long ago.

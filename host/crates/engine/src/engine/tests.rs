@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use proxywhirl_core::fault::{Kind, Side, Stage};
-use proxywhirl_core::plugin::{FaultCause, PluginFault, PluginIdentity, Request, Strategy, View};
+use proxywhirl_core::fault::{Fault, Kind, Side, Stage};
+use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, View};
 use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
 use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
-use proxywhirl_core::{Candidate, Member, MemberId, Tags};
+use proxywhirl_core::{Candidate, Member, MemberId, Outcome, Tags};
 
 use super::*;
 use crate::status::PluginStatus;
@@ -15,6 +15,7 @@ use crate::supervision::SupervisionConfig;
 use crate::swap::SwapError;
 
 mod actor;
+mod at_sites;
 mod conduct;
 mod hooks;
 mod limits;
@@ -129,6 +130,7 @@ fn attempt(tried: &[MemberId]) -> Attempt<'_> {
     let (request, number, target) = (1, 1, "origin.example:80");
     Attempt {
         request,
+        whose: 0,
         number,
         target,
         site: Symbol::NONE,

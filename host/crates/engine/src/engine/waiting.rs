@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Engine, NoLease};
+use crate::limits::line::Place;
 use crate::limits::room::{Class, Handed, Room, Situation, Standing, Waiter};
 use crate::limits::{Limited, LimitsConfig, NoWait, Shed};
 use crate::strategy::{Way, registrable};
@@ -122,7 +123,7 @@ impl Engine {
         if let Err((why, ahead)) = self.join(attempt, situation, hand, until.saturating_duration_since(began)) {
             return Err(self.shed(attempt, limited, why, outlook.wait(ahead, at)));
         }
-        let place = Standing { room: &self.room, place: (attempt.request, attempt.number) };
+        let place = Standing { room: &self.room, place: place_of(attempt) };
         // What came free since this request looked was not told to it: it looks once more.
         self.serve_waiting();
         let mut handed = handed;
@@ -152,13 +153,18 @@ impl Engine {
         wait: Duration,
     ) -> Result<(), (NoWait, usize)> {
         let class = self.class_of(attempt);
+        let Attempt { whose, target, site, .. } = *attempt;
         let mut line = self.room.line();
-        let ahead = line.standing(&class).map_or(0, |standing| standing.waiting);
+        let ahead = line.standing(&class).map_or(0, |standing| standing.ahead(whose));
         if let Some(why) = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at) {
-            return Err((why, ahead));
+            let greedy = if let NoWait::Full(_) = why { line.make_room(whose) } else { None };
+            let Some((waiter, Situation { limited, .. })) = greedy else { return Err((why, ahead)) };
+            let shed = NoLease::Shed(Shed { limited, why, retry_after: SOON });
+            // Who has left meanwhile has made room as well.
+            drop(waiter.hand.send(Err(shed)));
         }
-        let waiter = Waiter { target: attempt.target.into(), site: attempt.site, hand };
-        line.join((attempt.request, attempt.number), class, situation, waiter);
+        let waiter = Waiter { whose, target: target.into(), site, hand };
+        line.join(place_of(attempt), class, situation, waiter);
         self.room.counted(&line);
         Ok(())
     }
@@ -210,10 +216,17 @@ impl Engine {
     }
 
     fn class_of(&self, attempt: &Attempt<'_>) -> Class {
-        let is_told_apart =
-            attempt.site != Symbol::NONE || !self.bans.is_empty() || self.room.sites.is_limited(attempt.target);
+        let is_told_apart = attempt.site != Symbol::NONE
+            || !self.bans.is_empty()
+            || self.sites.passes_over_anybody()
+            || self.room.sites.is_limited(attempt.target);
         Class::of(attempt, is_told_apart.then(|| registrable(attempt.target)))
     }
+}
+
+/// Where an attempt stands in the line: whose it is, and its place among those.
+const fn place_of(attempt: &Attempt<'_>) -> (u64, Place) {
+    (attempt.whose, (attempt.request, attempt.number))
 }
 
 /// Serves those who wait whenever there is news, and when something is due.

@@ -11,6 +11,7 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
     let target = "origin.example:80";
     Attempt {
         request,
+        whose: 0,
         number,
         target,
         site: Symbol::NONE,
@@ -103,9 +104,14 @@ fn stages_bans_and_refusals_are_told() {
         status: Some(407),
         reason: "the user name or the password is wrong",
     };
-    history.refused(11, &refusal, at(9));
-    assert_eq!(history.get(1), None, "it stands in its place");
-    let failed = history.last(11, &Query { limit: 10, failed: true, ..Query::default() });
+    // A flood of them pushes out nobody but each other.
+    (0..2 * REFUSED as u64).for_each(|_| history.refused(&refusal, at(9)));
+    assert_eq!(history.get(1), Some(record));
+    let both = history.last(1, &Query { limit: 3, ..Query::default() });
+    let newest = FIRST_REFUSED + 2 * REFUSED as u64 - 1;
+    assert_eq!(both.iter().map(|it| it.request).collect::<Vec<_>>(), [newest, newest - 1, newest - 2]);
+    assert_eq!((history.get(newest).unwrap().status, history.get(newest - 100)), (Some(407), None));
+    let failed = history.last(1, &Query { limit: 1, failed: true, ..Query::default() });
     let [record] = failed.as_slice() else { panic!("{failed:?}") };
     assert_eq!((record.status, record.attempts.len(), record.bans.len()), (Some(407), 0, 0));
     assert_eq!(record.refused.as_deref(), Some("the user name or the password is wrong"));
@@ -130,6 +136,18 @@ fn the_last_are_remembered_the_newest_first_and_none_is_mistaken_for_another() {
     assert_eq!(numbers(Query { failed: true, ..all.clone() }), [8]);
     let to = |host: &str| numbers(Query { host: Some(host.to_owned()), ..all.clone() }).len();
     assert_eq!((to("Origin.Example"), to("example")), (4, 0));
+}
+
+#[test]
+fn who_was_given_up_has_an_end_and_who_has_one_keeps_it() {
+    let history = History::new(4);
+    history.picked(&attempt(1, 1), &endpoint(1), Way::Plan, at(0), at(0));
+    history.picked(&attempt(1, 2), &endpoint(2), Way::Plan, at(0), at(1));
+    history.answered(&attempt(1, 2), Duration::from_millis(1), at(2));
+    (1..=2).for_each(|number| history.ended(&attempt(1, number), at(7)));
+    let attempts = history.get(1).unwrap().attempts;
+    let ends: Vec<_> = attempts.iter().map(|it| (it.ended_ms, it.latency_ms, it.fault.is_none())).collect();
+    assert_eq!(ends, [(Some(0.007), None, true), (Some(0.002), Some(1.0), true)]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Class {
         Attempt {
             request,
             number,
+            whose: waiter.whose,
             target: &waiter.target,
             site: waiter.site,
             session: self.session.map(|(session, _)| session),
@@ -58,6 +59,7 @@ impl Class {
 /// Somebody who waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
+    pub(crate) whose: u64,
     pub(crate) target: Box<str>,
     pub(crate) site: proxywhirl_core::symbol::Symbol,
     pub(crate) hand: oneshot::Sender<Handed>,
@@ -277,7 +279,8 @@ impl Drop for Holding {
 /// Somebody's place in the line, which is free when this is dropped.
 pub(crate) struct Standing<'r> {
     pub(crate) room: &'r Room,
-    pub(crate) place: Place,
+    /// Whose it is, and where in its queue.
+    pub(crate) place: (u64, Place),
 }
 
 impl Standing<'_> {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use proxywhirl_core::member::mix;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -108,8 +109,13 @@ impl User {
 
     /// The session of that name, which no other user can name.
     pub(crate) const fn session(&self, named: u64) -> u64 {
-        let own = proxywhirl_core::member::mix(named ^ self.salt);
+        let own = mix(named ^ self.salt);
         if own == 0 { 1 } else { own }
+    }
+
+    /// A number that no other user has, but by chance.
+    pub(crate) const fn number(&self) -> u64 {
+        self.salt
     }
 
     /// Takes a place among its requests.
@@ -248,6 +254,15 @@ impl Users {
     fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Failures>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A number that stands for a client's address, and for those that a customer gets with it.
+pub(crate) fn number_of(client: IpAddr) -> u64 {
+    let network = match network(client) {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address) >> 64,
+    };
+    mix(u64::try_from(network).unwrap_or_default()).max(1)
 }
 
 /// Whom failures are held against: of IPv6, the network that a customer gets.

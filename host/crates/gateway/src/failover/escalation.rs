@@ -116,7 +116,7 @@ impl Failover<'_> {
         }
         loop {
             let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
-            let turn = if is_top { turn } else { Turn::Now };
+            let turn = if is_top { turn } else { Turn::GoOn };
             // On the heap: where there are no tiers, nobody has room for it.
             match Box::pin(self.of_tier(tiers.get(climb.tier)?, number, hedge, turn)).await {
                 Ok(lease) => {
@@ -161,6 +161,7 @@ impl Failover<'_> {
     async fn lease(&self, attempt: &Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
         let lease = match turn {
             Turn::Now => self.engine.acquire(attempt),
+            Turn::GoOn => self.engine.acquire_or_go_on(attempt),
             Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
         };
         lease.map_err(|nobody| no_lease(&nobody))

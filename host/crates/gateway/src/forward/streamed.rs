@@ -41,9 +41,8 @@ where
     let reached = failover
         .run(Repeat::Unseen, |endpoint| async move {
             let dialling = async { gateway.forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
-            let (reached, stages) = stages::measured(Instant::now(), dialling).await;
-            gateway.engine().measured(request, &endpoint, stages);
-            reached
+            let tell = |stages| gateway.engine().measured(request, &endpoint, stages);
+            stages::measured(Instant::now(), dialling, tell).await
         })
         .await;
     // The latency is that of the dial: the rest is the client's own speed.

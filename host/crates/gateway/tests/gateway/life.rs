@@ -7,7 +7,7 @@ use proxywhirl_core::breaker::{BreakerConfig, State};
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Fault, Kind, Lease, Outcome, Side, Stage};
-use proxywhirl_engine::{Attempt, Tuning};
+use proxywhirl_engine::{Attempt, SitesConfig, Tuning};
 use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,7 +99,10 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;
     let scene = Scene::new(&[good.url()]).await;
     let breaker = BreakerConfig { cooldown: Duration::ZERO, successes: 1, ..BreakerConfig::default() };
-    scene.engine.tune(&Tuning { breaker, capacity: 10, ban_share: 0.5, history: 10 }).await;
+    scene
+        .engine
+        .tune(&Tuning { breaker, capacity: 10, ban_share: 0.5, sites: SitesConfig::default(), history: 10 })
+        .await;
     let member = Arc::clone(scene.engine.snapshot().iter().next().unwrap());
     for _ in 0..breaker.failures {
         let lease = Lease::take(Arc::clone(&member), &breaker, scene.engine.now()).unwrap();
@@ -108,6 +111,7 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
             hedge: false,
             tier: None,
             request: 0,
+            whose: 0,
             number: 1,
             target: "a:1",
             site: Symbol::NONE,

@@ -285,3 +285,59 @@ async fn no_news_is_lost_whoever_comes_and_goes() {
     assert!(idle.iter().all(|target| !engine.explain(&Attempt { target, ..attempt(&[]) }).site_limited), "seed {seed}");
     engine.stop().await.unwrap();
 }
+
+/// A request of a user that stands in the line until it has a lease, which it gives back at once.
+async fn stands(engine: &Arc<Engine>, (whose, request): (u64, u64), order: &Arc<Mutex<Vec<u64>>>) -> Waits {
+    let (before, order) = (waiting(engine), Arc::clone(order));
+    let waits = Arc::clone(engine);
+    let task = tokio::spawn(async move {
+        let attempt = Attempt { whose, ..numbered(request) };
+        let lease = waits.acquire_in_turn(&attempt, Instant::now() + LONG).await.map(drop);
+        order.lock().unwrap().extend(lease.is_ok().then_some(request));
+        lease
+    });
+    until(|| waiting(engine) != before || task.is_finished()).await;
+    task
+}
+
+type Waits = tokio::task::JoinHandle<Result<(), NoLease>>;
+
+#[tokio::test]
+async fn users_are_served_in_turn_however_many_requests_one_of_them_has() {
+    let engine = limited(of_members(concurrency(1)), 1).await;
+    let (first, order) = (ask(&engine, 1).await.unwrap(), Arc::default());
+    let mut tasks = Vec::new();
+    for (whose, request) in (2..12).map(|request| (1, request)).chain([(2, 12), (2, 13)]) {
+        tasks.push(stands(&engine, (whose, request), &order).await);
+    }
+    drop(first);
+    for task in tasks {
+        timeout(LONG, task).await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(*order.lock().unwrap(), [2, 12, 3, 13, 4, 5, 6, 7, 8, 9, 10, 11]);
+}
+
+#[tokio::test]
+async fn a_line_that_one_user_has_filled_has_room_for_another_one() {
+    let engine = limited(LimitsConfig { queue: 3, ..of_members(concurrency(1)) }, 1).await;
+    let (first, order) = (ask(&engine, 1).await.unwrap(), Arc::default());
+    let mut tasks = Vec::new();
+    for request in 2..5 {
+        tasks.push(stands(&engine, (1, request), &order).await);
+    }
+    let own = Attempt { whose: 1, ..numbered(5) };
+    assert_eq!(shed(engine.acquire_in_turn(&own, Instant::now() + LONG).await).why, NoWait::Full(3));
+    let other = {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { ask(&engine, 6).await.map(drop) })
+    };
+    // It costs the last one of those who have three.
+    let gone = timeout(LONG, tasks.remove(2)).await.unwrap().unwrap();
+    assert!(matches!(&gone, Err(NoLease::Shed(Shed { why: NoWait::Full(3), .. }))), "{gone:?}");
+    assert_eq!(waiting(&engine), 3);
+    drop(first);
+    timeout(LONG, other).await.unwrap().unwrap().unwrap();
+    for task in tasks {
+        timeout(LONG, task).await.unwrap().unwrap().unwrap();
+    }
+}

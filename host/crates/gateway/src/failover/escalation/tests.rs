@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use proxywhirl_core::candidate::Candidate;
+use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::verdict::Anonymity;
@@ -141,4 +142,22 @@ async fn more_attempts_in_a_tier_than_it_has_members_lead_up() {
     stairs.escalation.config.attempts = 3;
     let asked = stairs.ask(SHOP, &Wanted::default(), 3).await;
     assert!(matches!(asked[..], [0, 1 | 2, 1 | 2, 3 | 4]), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nobody_is_left_is_told_when_it_is_so_in_the_last_tier() {
+    let mut stairs = Stairs::new().await;
+    let tiers = ["direct", "gone", "cheap", "dear"].map(tier).into();
+    stairs.escalation =
+        Escalation::new(EscalationConfig { tiers, attempts: 2, ..EscalationConfig::default() }).unwrap();
+    let mut told = stairs.engine.subscribe(&[Topic::PoolEmpty], 10);
+    let asked = stairs.ask(SHOP, &Wanted::default(), 1).await;
+    assert!(matches!(asked[..], [0, 1 | 2]), "{asked:?}");
+    // All refuse.
+    let patient = Wanted { attempts: Some(9), ..Wanted::default() };
+    assert_eq!(stairs.ask("other.example:443", &patient, 9).await.len(), 5);
+    stairs.engine.bus().close();
+    let event = told.next().await.unwrap();
+    assert!(event.payload.contains("other.example"), "{}", event.payload);
+    assert!(told.next().await.is_none(), "a tier that had nobody was told, though the next one had");
 }

@@ -1,0 +1,107 @@
+//! Members at sites: who is passed over by a pick, and what is known of whom.
+
+use std::collections::HashMap;
+
+use proxywhirl_core::{EndpointKey, Member, MemberId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::waiting::Draw;
+use super::{Attempt, Engine, RACES};
+use crate::events::milliseconds;
+use crate::sites::{PassedOver, Seen};
+
+/// How a member does at a site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AtSite {
+    /// The site: a registrable domain, or an address.
+    pub site: String,
+    /// The member's URL, its password masked.
+    pub proxy: String,
+    /// Of how many of its last uses there it is known how they went: a hundred at the most.
+    pub uses: u32,
+    /// The share of them that went well, from 0 to 1; none without any.
+    pub success: Option<f64>,
+    /// EWMA of its latency there; none when it was never measured.
+    pub latency_ms: Option<f64>,
+    /// When it was used there last: microseconds since the Unix epoch.
+    pub last_used: u64,
+    /// Until when it is passed over there, in the same form; then one request tries it again. None when it is not.
+    pub passed_over_until: Option<u64>,
+}
+
+/// Which of them to tell of.
+#[derive(Debug, Clone, Default)]
+pub struct SiteQuery {
+    /// So many at the most.
+    pub limit: usize,
+    /// Those at the site of this host.
+    pub site: Option<String>,
+    /// Those of this member.
+    pub proxy: Option<EndpointKey>,
+    /// Only those who are passed over.
+    pub passed_over: bool,
+}
+
+impl AtSite {
+    pub(super) fn of(seen: Seen, member: &Member) -> Self {
+        Self {
+            site: seen.site.into(),
+            proxy: member.endpoint.to_string(),
+            uses: seen.uses,
+            success: seen.success,
+            latency_ms: seen.latency.map(milliseconds),
+            last_used: seen.used.as_micros(),
+            passed_over_until: seen.due.map(Timestamp::as_micros),
+        }
+    }
+}
+
+impl Engine {
+    /// What is known of members at sites, by site; at each, who was used last before the others.
+    #[must_use]
+    pub fn at_sites(&self, query: &SiteQuery) -> Vec<AtSite> {
+        let wanted = query.site.as_deref().map(crate::strategy::registrable);
+        let proxy = query.proxy.as_ref().map(MemberId::of);
+        let mut all = self.sites.all();
+        all.retain(|seen| {
+            wanted.is_none_or(|site| seen.site.eq_ignore_ascii_case(site))
+                && proxy.is_none_or(|proxy| seen.member == proxy)
+                && (!query.passed_over || seen.due.is_some())
+        });
+        all.sort_unstable_by(|one, other| (&one.site, other.used).cmp(&(&other.site, one.used)));
+        let snapshot = self.snapshot.load();
+        // What is known may outlast the member.
+        let members: HashMap<MemberId, &Member> = snapshot.iter().map(|member| (member.id, &**member)).collect();
+        let there = all.into_iter().filter_map(|seen| Some((members.get(&seen.member)?, seen)));
+        there.map(|(member, seen)| AtSite::of(seen, member)).take(query.limit).collect()
+    }
+
+    /// Takes a member for an attempt: one of those who keep failing at its site only if there is nobody else.
+    pub(super) fn draw_at_site(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+        match self.sites.passed_over(attempt.target) {
+            None => self.draw_member(attempt, &[], now),
+            Some(passed) => self.draw_past(attempt, &passed, now),
+        }
+    }
+
+    fn draw_past(&self, attempt: &Attempt<'_>, passed: &PassedOver, now: Timestamp) -> Draw {
+        let mut avoided = passed.members(now);
+        for _ in 0..RACES {
+            match self.draw_member(attempt, &avoided, now) {
+                Draw::Lease(lease, way) => {
+                    let member = lease.member().id;
+                    if !passed.has(member) || self.sites.admits(passed, member, now) {
+                        return Draw::Lease(lease, way);
+                    }
+                    // Another request tries it at this moment.
+                    avoided.push(member);
+                }
+                Draw::Nobody => break,
+                draw @ (Draw::Rejected(_) | Draw::Site(_)) => return draw,
+            }
+        }
+        // Who may wait for somebody that does well here is served better by that.
+        let others_come = self.room.rules().is_on && self.refusals_among(attempt, &avoided, now).0.limited > 0;
+        if others_come { Draw::Nobody } else { self.draw_member(attempt, &[], now) }
+    }
+}

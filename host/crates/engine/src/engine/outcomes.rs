@@ -1,0 +1,154 @@
+//! What came of uses of members, and of requests: it is told, remembered and counted, and changes what is known of the members.
+
+use std::sync::Arc;
+
+use proxywhirl_core::event::Topic;
+use proxywhirl_core::fault::{Fault, Hurt};
+use proxywhirl_core::lease::Lease;
+use proxywhirl_core::plugin::Observation;
+use proxywhirl_core::symbol::Symbol;
+use proxywhirl_core::{Level, Member, Outcome, Verdict};
+
+use super::{Attempt, Completion, Engine, direct};
+use crate::check::Checked;
+use crate::events::{CheckPayload, CompletionPayload, FaultPayload, MemberPayload, milliseconds};
+use crate::strategy;
+
+impl Engine {
+    /// Counts an attempt that was not begun, because too many before it were in vain.
+    pub fn retry_denied(&self) {
+        self.measures.retry_denied();
+    }
+
+    /// Counts a hedge that was begun: whether it was answered before the attempt that it was begun for.
+    pub fn hedged(&self, won: bool) {
+        self.measures.hedged(won);
+    }
+
+    /// Counts a hedge that was not begun, because there were too many.
+    pub fn hedge_denied(&self) {
+        self.measures.hedge_denied();
+    }
+
+    /// Gives a lease back with what came of it.
+    pub fn settle(&self, mut lease: Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+        self.report(&mut lease, outcome, attempt);
+    }
+
+    /// Says what came of a lease that is still in use.
+    pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+        match outcome {
+            Outcome::Success { latency } => {
+                self.measures.attempt_succeeded(*latency);
+                self.history.answered(attempt, *latency, self.clock.now());
+                self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
+                    payload.latency_ms = Some(milliseconds(*latency));
+                });
+            }
+            Outcome::Failure(fault) => {
+                self.measures.attempt_failed();
+                self.history.failed(attempt, fault, true, self.clock.now());
+                self.tell(Topic::RequestFailure, lease, attempt, |payload| {
+                    payload.fault = Some(FaultPayload::from(fault));
+                    payload.counted = Some(true);
+                });
+            }
+            Outcome::Neutral => self.history.ended(attempt, self.clock.now()),
+        }
+        self.record(lease, outcome, Some(attempt));
+    }
+
+    /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
+    pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        self.history.convicted(attempt);
+        self.record(&mut lease, &Outcome::Failure(fault), Some(attempt));
+    }
+
+    /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
+    pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
+        debug_assert!(fault.consequence().hurt != Hurt::Yes);
+        self.measures.attempt_excused();
+        self.history.failed(attempt, fault, false, self.clock.now());
+        self.tell(Topic::RequestFailure, lease, attempt, |payload| {
+            payload.fault = Some(FaultPayload::from(fault));
+            payload.counted = Some(false);
+        });
+    }
+
+    /// Tells that a request is over.
+    pub fn complete(&self, completion: &Completion<'_>) {
+        self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
+        self.history.over(completion);
+        if !self.bus.hears(Topic::RequestComplete) {
+            return;
+        }
+        self.bus.publish(Topic::RequestComplete, self.clock.now(), || CompletionPayload {
+            request: completion.request,
+            protocol: completion.protocol,
+            method: completion.method,
+            target: completion.target,
+            status: completion.status,
+            attempts: completion.attempts,
+            proxy: completion.upstream.map(ToString::to_string),
+            duration_ms: milliseconds(completion.duration),
+            fault: completion.fault.map(FaultPayload::from),
+        });
+    }
+
+    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
+    pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
+        let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), self.clock.now()) else {
+            return;
+        };
+        let outcome = match (&verdict.fault, verdict.latency) {
+            (Some(fault), _) => Outcome::Failure(fault.clone()),
+            (None, Some(latency)) => Outcome::Success { latency },
+            (None, None) => Outcome::Neutral,
+        };
+        self.record(&mut lease, &outcome, None);
+    }
+
+    /// Tells of a check.
+    pub fn tell_checked(&self, checked: &Checked) {
+        let verdict = &checked.verdict;
+        self.measures.checked(verdict.is_alive());
+        self.bus.publish(Topic::HealthCheck, verdict.at, || CheckPayload {
+            proxy: checked.candidate.endpoint.to_string(),
+            level: verdict.level.as_str(),
+            passed: verdict.passed.map(Level::as_str),
+            alive: verdict.is_alive(),
+            latency_ms: verdict.latency.map(milliseconds),
+            anonymity: verdict.anonymity.as_str(),
+            exit: verdict.exit,
+            fault: verdict.fault.as_ref().map(FaultPayload::from),
+        });
+    }
+
+    /// Takes what came of a use: of a check, when it was for no attempt.
+    fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>) {
+        if lease.member().endpoint.is_direct() {
+            return direct::record(lease, outcome, self.clock.now());
+        }
+        self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
+        let (now, is_news) = (self.clock.now(), !lease.is_reported());
+        if lease.report(outcome, now) {
+            self.measures.breaker_changed();
+            self.room.stir();
+            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
+        }
+        if let Some(attempt) = attempt.filter(|_| is_news)
+            && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
+        {
+            self.room.stir();
+        }
+    }
+
+    fn observe(&self, lease: &Lease, outcome: &Outcome, site: Symbol) {
+        let (success, latency) = match outcome {
+            Outcome::Success { latency } => (true, strategy::short_micros(*latency)),
+            Outcome::Failure(_) => (false, 0),
+            Outcome::Neutral => return,
+        };
+        self.selector.observed(Observation { slot: lease.member().slot, site, success, latency });
+    }
+}

@@ -1,0 +1,137 @@
+//! Members that keep failing at one site.
+
+use proxywhirl_core::select::Stick;
+
+use super::actor::{Actor, playing};
+use super::*;
+use crate::limits::LimitsConfig;
+use proxywhirl_core::limit::{Limit, MemberLimits};
+
+fn to(target: &str) -> Attempt<'_> {
+    Attempt { target, ..attempt(&[]) }
+}
+
+fn denied() -> Outcome {
+    Outcome::Failure(Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, ""))
+}
+
+/// Uses the member in a slot, whoever else there is.
+fn with_member(engine: &Engine, slot: u32, target: &str, outcome: &Outcome) {
+    let snapshot = engine.snapshot();
+    let others: Vec<MemberId> = snapshot.iter().filter(|member| member.slot != slot).map(|member| member.id).collect();
+    let attempt = Attempt { tried: &others, ..to(target) };
+    engine.settle(engine.acquire(&attempt).unwrap(), outcome, &attempt);
+}
+
+/// Has the member in slot 0 fail at one site and work at another, until it is passed over.
+fn fail_at_one(engine: &Engine) {
+    let good = Outcome::Success { latency: Duration::from_millis(5) };
+    with_member(engine, 0, "other.example:443", &good);
+    with_member(engine, 0, "www.refuses.example:443", &denied());
+    with_member(engine, 0, "www.refuses.example:443", &denied());
+    assert!(!engine.sites.passes_over_anybody());
+    with_member(engine, 0, "refuses.example:80", &denied());
+    assert!(engine.sites.passes_over_anybody());
+}
+
+fn slots(engine: &Engine, target: &str) -> Vec<u32> {
+    let slot = |_| engine.acquire(&to(target)).unwrap().member().slot;
+    let mut slots: Vec<u32> = (0..12).map(slot).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+}
+
+#[tokio::test]
+async fn who_keeps_failing_at_a_site_serves_all_others_and_that_one_when_nobody_else_is_left() {
+    // The host keeps sessions for strategies only.
+    let actor = Actor::new("1.0.0", 0).planning(|_| Plan::fallback());
+    let engine = playing(&actor, EngineConfig::default(), 3).await;
+    fail_at_one(&engine);
+    assert_eq!(slots(&engine, "api.refuses.example:443"), [1, 2]);
+    assert_eq!(slots(&engine, "other.example:443"), [0, 1, 2]);
+    let others: Vec<MemberId> = engine.snapshot().iter().filter(|it| it.slot > 0).map(|it| it.id).collect();
+    let last = Attempt { tried: &others, ..to("refuses.example:443") };
+    assert_eq!(engine.acquire(&last).unwrap().member().slot, 0, "it is the last chance");
+    // A strict session of it goes on, for it may go nowhere else.
+    let session =
+        Attempt { session: Some(7), stick: Stick { strict: Some(true), ..Stick::default() }, ..to("a.example:1") };
+    let bound = (0..100).map(|session| Attempt { session: Some(session), ..to("a.example:1") });
+    let bound = bound.map(|attempt| (attempt.session, engine.acquire(&attempt).unwrap().member().slot));
+    let (mine, _) = bound.into_iter().find(|(_, slot)| *slot == 0).unwrap();
+    let strict = Attempt { session: mine, target: "refuses.example:443", ..session };
+    assert_eq!(engine.acquire(&strict).unwrap().member().slot, 0);
+}
+
+#[tokio::test]
+async fn who_is_passed_over_is_explained_listed_and_forgotten_when_that_is_not_wanted() {
+    let engine = engine(None, 2).await;
+    fail_at_one(&engine);
+    let explained = engine.explain(&to("refuses.example:443"));
+    assert_eq!((explained.eligible, explained.passed_over, explained.candidates.len()), (2, 1, 2));
+    let [first, second] = explained.candidates.as_slice() else { panic!("{explained:?}") };
+    assert_eq!((first.standing.as_str(), second.standing.as_str()), ("passed-over", "eligible"));
+    let here = first.here.as_ref().unwrap();
+    assert_eq!((here.uses, here.success, here.site.as_str()), (3, Some(0.0), "refuses.example"));
+    assert!(first.success.is_some_and(|success| success > 0.2) && second.here.is_none());
+    assert_eq!(engine.explain(&to("other.example:443")).passed_over, 0);
+
+    let all = SiteQuery { limit: 10, ..SiteQuery::default() };
+    let sites = |query: &SiteQuery| engine.at_sites(query).into_iter().map(|row| row.site).collect::<Vec<_>>();
+    assert_eq!(sites(&all), ["other.example", "refuses.example"]);
+    assert_eq!(sites(&SiteQuery { passed_over: true, ..all.clone() }), ["refuses.example"]);
+    assert_eq!(sites(&SiteQuery { site: Some("api.refuses.example".to_owned()), ..all.clone() }), ["refuses.example"]);
+    assert_eq!(sites(&SiteQuery { limit: 1, ..all.clone() }), ["other.example"]);
+    let of = |member| SiteQuery { proxy: Some(candidate(member).endpoint.key()), ..all.clone() };
+    assert_eq!((sites(&of(0)).len(), sites(&of(1)).len()), (2, 0));
+
+    let sites = SitesConfig { pass_over: false, ..SitesConfig::default() };
+    let breaker = BreakerConfig::default();
+    engine.tune(&Tuning { breaker, capacity: 10, ban_share: 0.5, sites, history: 10 }).await;
+    assert_eq!(slots(&engine, "refuses.example:443"), [0, 1]);
+    assert_eq!(engine.remove(vec![candidate(0).endpoint.key()]).await, 1);
+    assert!(engine.at_sites(&all).is_empty(), "who has left is not listed");
+}
+
+#[tokio::test]
+async fn an_origin_that_fails_through_everybody_has_nobody_passed_over() {
+    let engine = engine(None, 2).await;
+    let fault = Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, "");
+    for turn in 0..20 {
+        let good = to("other.example:443");
+        engine.settle(engine.acquire(&good).unwrap(), &Outcome::Success { latency: Duration::from_millis(5) }, &good);
+        // As failover tells of what nobody was better at.
+        let attempt = to("down.example:443");
+        let lease = engine.acquire(&attempt).unwrap();
+        engine.excuse(&lease, &fault, &attempt);
+        engine.settle(lease, &Outcome::Neutral, &attempt);
+        assert!(!engine.sites.passes_over_anybody(), "{turn}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_wait_for_one_that_does_well_waits() {
+    let members = MemberLimits { others: Limit { concurrency: Some(1), rate: None }, ..MemberLimits::default() };
+    let limits = LimitsConfig { members, wait: Duration::from_secs(60), ..LimitsConfig::default() };
+    let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
+    engine.admit((0..2).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    fail_at_one(&engine);
+    let target = "refuses.example:443";
+    let busy = engine.acquire(&to(target)).unwrap();
+    assert_eq!(busy.member().slot, 1);
+    let waits = {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move {
+            let until = tokio::time::Instant::now() + Duration::from_secs(60);
+            engine.acquire_in_turn(&Attempt { request: 2, ..to(target) }, until).await.unwrap().member().slot
+        })
+    };
+    let stands = async {
+        while engine.room.line().len() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stands).await.unwrap();
+    drop(busy);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap().unwrap(), 1);
+}

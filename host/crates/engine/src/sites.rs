@@ -1,0 +1,336 @@
+//! How members do at sites: success and latency of each pair of a member and a site (its registrable domain), and who is
+//! passed over where.
+//!
+//! A member may fail at one site and do well at all others: the site has its address on a list, or its exit does not reach
+//! it. Its own breaker does not see that, because the others keep it closed; or it opens, and keeps the member away from the
+//! others too. So each pair has a breaker. While it is open, requests to that site pass the member over, as long as they find
+//! anybody else; so it never costs a request its last chance.
+//!
+//! It opens sooner than the member's own, but only for what may be the site's doing: the member has accepted us and then
+//! failed ([`Hurt::IfOthersSucceed`]), or has succeeded elsewhere since it succeeded here last, which is a comparison of two
+//! counts, or, for a low rate, its rate over all sites is not low. Whether it is the site's doing shows at the next one: a
+//! member that fails there too has its own breaker opened. As long as there is no proof that it works elsewhere, its pause
+//! does not grow. Faults of an origin are in no outcome, so a site that is down shuts out nobody.
+//!
+//! Bounded: a table of sets of eight rows, found by the hash of the pair; in a full set the row that was used longest ago
+//! makes room. Each set has its own lock, held for some instructions, and rows are made once for each pair, so that a use
+//! allocates nothing and waits for nobody. Who is passed over is told apart in [`passed`], which costs a pick one load as long
+//! as there is nobody.
+
+mod passed;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use proxywhirl_core::breaker::{Breaker, BreakerConfig, Input, State};
+use proxywhirl_core::ewma::Ewma;
+use proxywhirl_core::fault::Hurt;
+use proxywhirl_core::member::mix;
+use proxywhirl_core::{Fault, Member, MemberId, Outcome, Timestamp};
+
+use crate::strategy::registrable;
+pub(crate) use passed::PassedOver;
+use passed::Register;
+
+/// Rows in a set: with so many, it hardly happens that a set is full while others have room.
+const WAYS: usize = 8;
+
+/// The longest host name (RFC 1035): what is longer is no site.
+const LONGEST: usize = 253;
+
+/// How long pairs are remembered, and when a member is passed over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SitesConfig {
+    /// Pairs of a member and a site at the most, rounded up to eight; 0 remembers none.
+    pub remember: usize,
+    /// Whether a member that fails at a site is passed over there.
+    pub pass_over: bool,
+    /// When.
+    pub breaker: BreakerConfig,
+}
+
+impl SitesConfig {
+    /// Some hundred members at some hundred sites; at some 200 bytes each, 13 MB when all are in use.
+    pub const REMEMBER: usize = 65_536;
+}
+
+impl Default for SitesConfig {
+    /// Sooner than the breaker of the member itself, so that this one does not open because of one site; and up to a longer
+    /// pause, because a site that refuses a member goes on doing so.
+    fn default() -> Self {
+        let breaker = BreakerConfig {
+            failures: 3,
+            min_success: 0.3,
+            samples: 20,
+            cooldown: Duration::from_secs(10),
+            cooldown_max: Duration::from_secs(600),
+            successes: 1,
+        };
+        Self { remember: Self::REMEMBER, pass_over: true, breaker }
+    }
+}
+
+/// How members do at sites.
+#[derive(Debug)]
+pub(crate) struct Sites {
+    config: ArcSwap<SitesConfig>,
+    /// Replaced when another number of pairs shall be remembered.
+    sets: ArcSwap<Sets>,
+    passed: Register,
+    /// Of its own, so that no client can choose names that share a row.
+    hasher: RandomState,
+}
+
+/// Each is locked for some instructions: when a use of one of its pairs ends, when one is probed, and by who looks.
+type Sets = Box<[Mutex<Vec<Row>>]>;
+
+#[derive(Debug)]
+struct Row {
+    member: MemberId,
+    /// The hash of its name.
+    site: u64,
+    name: Box<str>,
+    breaker: Breaker,
+    latency: Ewma,
+    used: Timestamp,
+    /// How often the member had succeeded, at all sites, when it succeeded here last, or came here first.
+    successes: u64,
+    /// Until when it is passed over; none when it is not.
+    due: Option<Timestamp>,
+}
+
+/// What is known of a member at a site.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) member: MemberId,
+    pub(crate) site: Box<str>,
+    /// The last uses, a hundred at the most.
+    pub(crate) uses: u32,
+    pub(crate) success: Option<f64>,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) used: Timestamp,
+    /// Until when it is passed over: then, or if that has passed, the next request tries it again. None when it is not.
+    pub(crate) due: Option<Timestamp>,
+}
+
+impl Sites {
+    pub(crate) fn new(config: SitesConfig) -> Self {
+        Self {
+            config: ArcSwap::from_pointee(config),
+            sets: ArcSwap::from_pointee(empty(config.remember)),
+            passed: Register::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Changes how it works. Of what is known as much stays as has room.
+    pub(crate) fn tune(&self, config: SitesConfig) {
+        let before = self.config.swap(Arc::new(config));
+        if before.remember != config.remember {
+            self.resize(config.remember);
+        }
+        if !config.pass_over {
+            self.pass_nobody();
+        }
+    }
+
+    fn resize(&self, remember: usize) {
+        let (old, new) = (self.sets.load_full(), Arc::new(empty(remember)));
+        self.sets.store(Arc::clone(&new));
+        for set in &**old {
+            for row in lock(set).drain(..) {
+                match set_of(&new, row.site, row.member).map(lock) {
+                    Some(mut rows) if rows.len() < WAYS => rows.push(row),
+                    Some(_) | None => self.passed.set(row.site, row.member, None),
+                }
+            }
+        }
+    }
+
+    fn pass_nobody(&self) {
+        for set in &**self.sets.load() {
+            for row in lock(set).iter_mut().filter(|row| row.due.is_some()) {
+                row.breaker = Breaker::default();
+                self.publish(row, Timestamp::default());
+            }
+        }
+    }
+
+    /// Takes what came of a use of a member that was begun at `admitted`, after the member itself has taken it. True when it
+    /// is passed over from now on, or no longer.
+    pub(crate) fn record(
+        &self,
+        target: &str,
+        member: &Member,
+        outcome: &Outcome,
+        (admitted, now): (Timestamp, Timestamp),
+    ) -> bool {
+        let name = registrable(target);
+        let site = self.hasher.hash_one(name);
+        let sets = self.sets.load();
+        let Some(mut rows) = set_of(&sets, site, member.id).filter(|_| name.len() <= LONGEST).map(lock) else {
+            return false;
+        };
+        let is_new = !rows.iter().any(|row| row.is_of(site, member.id));
+        if is_new && matches!(outcome, Outcome::Neutral) {
+            return false;
+        }
+        let successes = member.live.statistics().successes;
+        if is_new {
+            self.make_room(&mut rows);
+            rows.push(Row::new((site, name), member.id, successes));
+        }
+        let Some(row) = rows.iter_mut().find(|row| row.is_of(site, member.id)) else { return false };
+        let config = **self.config.load();
+        row.used = now;
+        let (input, breaker) = match outcome {
+            Outcome::Success { latency } => {
+                row.latency.record(*latency, now);
+                // Another one of these may be faster.
+                row.successes = row.successes.max(successes);
+                (Input::Success, config.breaker)
+            }
+            Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
+            Outcome::Neutral => (Input::Neutral, config.breaker),
+        };
+        row.breaker.record(input, admitted, &breaker, now);
+        self.publish(row, now)
+    }
+
+    fn make_room(&self, rows: &mut Vec<Row>) {
+        if rows.len() < WAYS {
+            return;
+        }
+        // Who is passed over is worth more: it would be tried again.
+        let coldest = rows.iter().enumerate().min_by_key(|(_, row)| (row.due.is_some(), row.used));
+        if let Some((place, row)) = coldest {
+            self.passed.set(row.site, row.member, None);
+            rows.swap_remove(place);
+        }
+    }
+
+    /// Tells picks of what the row's breaker lets through now. True when that is something else than before.
+    fn publish(&self, row: &mut Row, now: Timestamp) -> bool {
+        let due = match row.breaker.state() {
+            State::Closed { .. } => None,
+            State::Open { until, .. } => Some(until),
+            // A probe of which nothing is heard any more costs this time, and then the next one goes.
+            State::HalfOpen { probing: true, cooldown, .. } => Some(now + cooldown),
+            State::HalfOpen { probing: false, .. } => Some(Timestamp::default()),
+        };
+        if due == row.due {
+            return false;
+        }
+        row.due = due;
+        self.passed.set(row.site, row.member, due);
+        true
+    }
+
+    /// Whether anybody is passed over anywhere.
+    pub(crate) fn passes_over_anybody(&self) -> bool {
+        !self.passed.is_empty()
+    }
+
+    /// Who is passed over at the site of a target; none for nobody.
+    pub(crate) fn passed_over(&self, target: &str) -> Option<PassedOver> {
+        if self.passed.is_empty() {
+            return None;
+        }
+        self.passed.at(self.hasher.hash_one(registrable(target)))
+    }
+
+    /// Asks for a member that is passed over, and whose time has come: one request may try it.
+    pub(crate) fn admits(&self, passed: &PassedOver, member: MemberId, now: Timestamp) -> bool {
+        let sets = self.sets.load();
+        let Some(mut rows) = set_of(&sets, passed.site, member).map(lock) else { return true };
+        let Some(row) = rows.iter_mut().find(|row| row.is_of(passed.site, member)) else { return true };
+        if row.due.is_some_and(|due| due > now) {
+            return false;
+        }
+        let breaker = self.config.load().breaker;
+        if matches!(row.breaker.state(), State::HalfOpen { probing: true, .. }) {
+            row.breaker.record(Input::Neutral, now, &breaker, now);
+        }
+        let admitted = row.breaker.admit(&breaker, now);
+        self.publish(row, now);
+        admitted
+    }
+
+    /// How a member does at the site of a target; none when nothing is known.
+    pub(crate) fn seen(&self, target: &str, member: MemberId) -> Option<Seen> {
+        let (site, sets) = (self.hasher.hash_one(registrable(target)), self.sets.load());
+        let rows = lock(set_of(&sets, site, member)?);
+        rows.iter().find(|row| row.is_of(site, member)).map(Row::seen)
+    }
+
+    /// All that is known.
+    pub(crate) fn all(&self) -> Vec<Seen> {
+        self.sets.load().iter().flat_map(|set| lock(set).iter().map(Row::seen).collect::<Vec<_>>()).collect()
+    }
+}
+
+fn empty(remember: usize) -> Sets {
+    (0..remember.div_ceil(WAYS)).map(|_| Mutex::default()).collect()
+}
+
+/// Where the row of a pair is; none when nothing is remembered.
+fn set_of(sets: &Sets, site: u64, member: MemberId) -> Option<&Mutex<Vec<Row>>> {
+    let hash = mix(site ^ member.0.rotate_left(32));
+    sets.get(usize::try_from(hash.checked_rem(sets.len() as u64)?).ok()?)
+}
+
+fn lock(set: &Mutex<Vec<Row>>) -> MutexGuard<'_, Vec<Row>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When the breaker of a row opens for a fault: not for one that would be the same at all sites.
+fn breaker_for(config: &SitesConfig, row: &Row, (member, successes): (&Member, u64), fault: &Fault) -> BreakerConfig {
+    let SitesConfig { pass_over, breaker, .. } = *config;
+    let works_elsewhere = successes > row.successes;
+    let may_be_the_sites = works_elsewhere || fault.consequence().hurt == Hurt::IfOthersSucceed;
+    let does_well = || member.live.success_rate().is_some_and(|rate| rate >= f64::from(breaker.min_success));
+    BreakerConfig {
+        failures: if pass_over && may_be_the_sites { breaker.failures } else { u32::MAX },
+        min_success: if pass_over && does_well() { breaker.min_success } else { 0.0 },
+        cooldown_max: if works_elsewhere { breaker.cooldown_max } else { breaker.cooldown },
+        ..breaker
+    }
+}
+
+impl Row {
+    fn new((site, name): (u64, &str), member: MemberId, successes: u64) -> Self {
+        Self {
+            member,
+            site,
+            name: name.into(),
+            breaker: Breaker::default(),
+            latency: Ewma::default(),
+            used: Timestamp::default(),
+            successes,
+            due: None,
+        }
+    }
+
+    fn is_of(&self, site: u64, member: MemberId) -> bool {
+        (self.site, self.member) == (site, member)
+    }
+
+    fn seen(&self) -> Seen {
+        let window = self.breaker.window();
+        Seen {
+            member: self.member,
+            site: self.name.clone(),
+            uses: window.len(),
+            success: window.success_rate(),
+            latency: self.latency.get(),
+            used: self.used,
+            due: self.due,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
