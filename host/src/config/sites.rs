@@ -88,6 +88,6 @@ mod tests {
         insta::assert_snapshot!(error("failures = 0"), @"sites.failures must be at least 1");
         insta::assert_snapshot!(error("min_success = 30"), @"sites.min_success 30 is not in 0 to 1");
         insta::assert_snapshot!(error("samples = 101"), @"sites.samples 101 is not in 1 to 100");
-        insta::assert_snapshot!(error("failure = 3"), @"line 2: unknown field `failure`");
+        insta::assert_snapshot!(error("failure = 3"), @"unknown key sites.failure");
     }
 }
