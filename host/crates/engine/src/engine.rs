@@ -54,6 +54,7 @@ use crate::measures::Measures;
 use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
+use crate::trouble::{StoreTrouble, Trouble};
 use crate::writer::{Admissions, Writer};
 use waiting::{Draw, attend};
 
@@ -133,6 +134,7 @@ pub struct Engine {
     history: History,
     bans: Arc<Bans>,
     room: Arc<Room>,
+    trouble: Arc<Trouble>,
     /// The task that serves those who wait.
     attendant: Mutex<Option<JoinHandle<()>>>,
     /// Ends it.
@@ -170,6 +172,7 @@ impl Engine {
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let room = Room::new(&parts.limits);
+        let trouble = Arc::<Trouble>::default();
         pool.limit(parts.limits.members);
         let readers = crate::writer::Readers {
             clock,
@@ -179,6 +182,7 @@ impl Engine {
             measures: Arc::clone(&measures),
             bans: memory.map(|memory| (Arc::clone(&bans), memory)),
             room: Arc::clone(&room),
+            trouble: Arc::clone(&trouble),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         let stop = CancellationToken::new();
@@ -195,6 +199,7 @@ impl Engine {
             history: History::new(config.history),
             bans,
             room: Arc::clone(&room),
+            trouble,
             attendant: Mutex::default(),
             stop: stop.clone(),
             requests: AtomicU64::new(0),
@@ -233,6 +238,12 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Why the pool cannot be saved, and since when; none when it can.
+    #[must_use]
+    pub fn store_trouble(&self) -> Option<StoreTrouble> {
+        self.trouble.get()
     }
 
     /// A number for a request.

@@ -23,10 +23,11 @@ use tokio::task::JoinHandle;
 use crate::bans::{self, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::events::MemberPayload;
+use crate::events::{MemberPayload, StorePayload};
 use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
+use crate::trouble::Trouble;
 
 /// Commands that wait at the most; who sends one more waits.
 const COMMANDS: usize = 64;
@@ -70,6 +71,8 @@ pub(crate) struct Readers {
     pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
     /// Those who wait for a member.
     pub(crate) room: Arc<Room>,
+    /// Why the pool cannot be saved.
+    pub(crate) trouble: Arc<Trouble>,
 }
 
 enum Command {
@@ -105,7 +108,6 @@ impl Writer {
             unsaved: HashSet::new(),
             removed: Vec::new(),
             saved_at: Timestamp::default(),
-            is_failing: false,
         };
         desk.load(store)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
@@ -167,14 +169,12 @@ struct Desk {
     /// Given away to a blocking thread while it saves.
     store: Option<Box<dyn Store>>,
     readers: Readers,
-    /// Members that are new or changed since the last save.
-    unsaved: HashSet<EndpointKey>,
+    /// Members that are new or changed since the last save, by how many had joined before them.
+    unsaved: HashSet<u64>,
     /// Members that left since the last save.
     removed: Vec<EndpointKey>,
     /// When the statistics were saved last.
     saved_at: Timestamp,
-    /// Whether the last save failed.
-    is_failing: bool,
 }
 
 impl Desk {
@@ -203,14 +203,15 @@ impl Desk {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => {
-                        self.keep_bans().await;
-                        return self.save().await;
+                        let kept = self.keep_keys().await;
+                        return self.save().await.and(kept);
                     }
                 },
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
-                    self.save_or_warn().await;
-                    self.keep_bans().await;
+                    let saved = self.save().await;
+                    let kept = self.keep_keys().await;
+                    self.note(saved.and(kept));
                 }
             }
         }
@@ -256,12 +257,12 @@ impl Desk {
             match self.pool.admit(admission, now) {
                 Admitted::New(member) => {
                     counts.new += 1;
-                    self.unsaved.insert(member.endpoint.key());
+                    self.unsaved.insert(member.joined);
                     self.tell(Topic::ProxyAdded, &member);
                 }
                 Admitted::Merged(member) => {
                     counts.merged += 1;
-                    self.unsaved.insert(member.endpoint.key());
+                    self.unsaved.insert(member.joined);
                 }
                 Admitted::Known(_) => counts.known += 1,
                 Admitted::Full => counts.full += 1,
@@ -277,7 +278,7 @@ impl Desk {
         for key in keys {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
-                self.unsaved.remove(key);
+                self.unsaved.remove(&member.joined);
                 self.removed.push(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }
@@ -298,27 +299,45 @@ impl Desk {
         self.readers.room.stir();
     }
 
+    /// Saves after a change of who is a member.
     async fn save_or_warn(&mut self) {
-        let was_failing = self.is_failing;
         let saved = self.save().await;
-        self.is_failing = saved.is_err();
-        // Told when it changes: a full disk would fill the log too.
-        match saved {
-            Err(error) if !was_failing => {
-                tracing::warn!(error = %error, "the pool could not be saved, will try again until it can");
-            }
-            Ok(()) if was_failing => tracing::info!("the pool is saved again"),
-            Ok(()) | Err(_) => {}
+        // Whether all is well again only the next tick knows, which saves what plugins keep too.
+        if saved.is_err() {
+            self.note(saved);
         }
     }
 
-    /// Keeps bans that have changed.
-    async fn keep_bans(&mut self) {
-        let Some((bans, store)) = self.readers.bans.clone() else { return };
+    /// Writes down whether the pool can be saved.
+    fn note(&self, saved: Result<(), StoreError>) {
+        let Readers { trouble, bus, clock, measures, .. } = &self.readers;
+        measures.saved(saved.is_ok());
+        let error = saved.err().map(|error| error.to_string());
+        let (was_failing, is_failing) = (trouble.is_some(), error.is_some());
+        // Told when it changes: a full disk would fill the log too.
+        if was_failing != is_failing {
+            match &error {
+                Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
+                None => tracing::info!("the pool is saved again"),
+            }
+            let now = clock.now();
+            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
+        }
+        trouble.note(error, clock.now());
+    }
+
+    /// Keeps bans that have changed, and writes what the store has held back.
+    async fn keep_keys(&mut self) -> Result<(), StoreError> {
+        let Some((bans, store)) = self.readers.bans.clone() else { return Ok(()) };
         let now = self.readers.clock.now();
-        let kept = tokio::task::spawn_blocking(move || bans::kept::keep(&bans, &*store, now));
-        if kept.await.is_err() {
-            tracing::error!("keeping the bans has panicked");
+        let kept = tokio::task::spawn_blocking(move || {
+            bans::kept::keep(&bans, &*store, now);
+            store.sync()
+        });
+        let failed = |reason: String| StoreError { place: "what plugins keep".to_owned(), reason };
+        match kept.await {
+            Ok(synced) => synced.map_err(|error| failed(error.to_string())),
+            Err(error) => Err(failed(format!("keeping the bans has panicked: {error}"))),
         }
     }
 
@@ -328,7 +347,7 @@ impl Desk {
         let now = self.readers.clock.now();
         let since = self.saved_at;
         let is_due = |member: &Member| {
-            member.live.statistics().last_used >= since || self.unsaved.contains(&member.endpoint.key())
+            member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
         let sessions = self.readers.selector.sessions();
