@@ -27,4 +27,5 @@ mod reload;
 mod reuse;
 mod rotation;
 mod sessions;
+mod storage;
 mod strategies;

@@ -10,6 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Response, Uri};
 use proxywhirl_core::event::{Event, Topic};
 use proxywhirl_engine::bus::Subscription;
+use proxywhirl_store::StoreUrl;
 
 use super::output::tell;
 use super::serve::{read_config, trusted};
@@ -47,9 +48,9 @@ pub(super) struct GetArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Database with the pool
-    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
-    db: Option<PathBuf>,
+    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
+    db: Option<StoreUrl>,
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
@@ -236,6 +237,7 @@ fn sentence(event: &Event) -> String {
         | Topic::BreakerChanged
         | Topic::FetchComplete
         | Topic::PluginFaulted
-        | Topic::PluginChanged => format!("* {}: {}", event.topic, event.payload),
+        | Topic::PluginChanged
+        | Topic::StoreChanged => format!("* {}: {}", event.topic, event.payload),
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use proxywhirl_store::StoreUrl;
 
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
@@ -40,9 +41,9 @@ pub(super) struct ServeArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Database that keeps the pool and its statistics over restarts
-    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
-    db: Option<PathBuf>,
+    /// Where the pool and its statistics are kept over restarts: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
+    db: Option<StoreUrl>,
     /// How many proxies a request tries at the most [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,

@@ -193,7 +193,9 @@ pub struct HealthSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
-    /// The database file.
+    /// Which store, and where.
+    pub url: Option<String>,
+    /// A database file: the same as `url = "sqlite:PATH"`.
     pub path: Option<PathBuf>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,

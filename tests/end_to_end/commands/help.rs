@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 47] = [
     "",
     "serve",
     "fetch",
@@ -19,6 +19,9 @@ const COMMANDS: [&str; 44] = [
     "pool add",
     "pool remove",
     "pool stats",
+    "pool backup",
+    "pool restore",
+    "pool migrate",
     "strategy",
     "strategy show",
     "strategy set",
