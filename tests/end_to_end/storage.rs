@@ -136,3 +136,112 @@ async fn a_pool_that_cannot_be_saved_is_served_and_saved_later() {
     assert_eq!(successes(&store), 2);
     assert!(gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_store_failing 0"));
 }
+
+/// Proxies of every kind that forms have trouble with.
+const MANY: [&str; 11] = [
+    "http://192.0.2.1:8080",
+    "http://me:se%20cr%23et@192.0.2.2:8080",
+    "https://you:hunter2@gate.example:8443",
+    "socks4://192.0.2.3:1080",
+    "socks4a://192.0.2.4:1080",
+    "socks5://me:secret@192.0.2.5:1080",
+    "socks5h://192.0.2.6:1080",
+    "http://[2001:db8::1]:3128",
+    "http://me:secret@[2001:db8::2]:3128",
+    "http://me:@192.0.2.7:80",
+    "socks5://a:b@192.0.2.8:1080 -> http://c:d@192.0.2.9:80",
+];
+
+/// What comes back of an export, in the order of the pool, and what was told of it.
+fn again(folder: &TempDir, format: &str) -> (Vec<String>, String) {
+    let (first, second) = (at(folder, "file:many.json"), at(folder, &format!("file:{format}.json")));
+    let out = folder.path().join(format!("out.{format}")).to_string_lossy().into_owned();
+    let told = done(&["export", "--db", &first, "--format", format, "-o", &out]).stderr;
+    let added = done(&["add", "--db", &second, "--from", &out]);
+    assert!(added.stderr.contains(" 0 rejected"), "{format}: {}", added.stderr);
+    let listed = done(&["export", "--db", &second, "--format", "text"]).stdout;
+    (listed.lines().map(str::to_owned).collect(), told)
+}
+
+#[test]
+fn what_is_exported_is_read_again_and_what_a_form_cannot_say_is_told() {
+    let folder = folder();
+    let first = at(&folder, "file:many.json");
+    done(&[&["add", "--db", first.as_str()][..], &MANY].concat());
+    for format in ["text", "json", "jsonl", "csv"] {
+        let (found, told) = again(&folder, format);
+        assert_eq!(found, MANY, "{format}");
+        assert!(!told.contains("left out"), "{told}");
+    }
+    for format in ["curl", "env"] {
+        let (found, told) = again(&folder, format);
+        assert_eq!(found, MANY[..10], "{format}");
+        assert!(told.contains("left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@"), "{told}");
+    }
+    let (found, told) = again(&folder, "proxychains");
+    assert_eq!(found.len(), 7, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    7 proxies
+    left out: 2 proxies, such as http://me:***@192.0.2.2:8080: its user name or password has characters that divide fields, or is empty
+    left out: 1 proxy, such as https://you:***@gate.example:8443: proxychains speaks no TLS to proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 7 proxies
+    not in this form: that names are resolved by the proxy (socks4a) of 1 proxy
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "plain");
+    assert_eq!(found.len(), 8, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    8 proxies
+    left out: 2 proxies, such as http://me:***@192.0.2.2:8080: its user name or password has characters that divide fields, or is empty
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: protocol of 5 proxies
+    not in this form: tags and country of 8 proxies
+    ");
+    let (found, told) = again(&folder, "clash");
+    assert_eq!(found, [MANY[0], MANY[1], MANY[2], MANY[5], "socks5://192.0.2.6:1080", MANY[7], MANY[8], MANY[9]]);
+    insta::assert_snapshot!(told, @"
+    8 proxies
+    left out: 2 proxies, such as socks4://192.0.2.3:1080: Clash speaks no SOCKS 4
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 8 proxies
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "sing-box");
+    // TLS is written, and not read.
+    let read = ["http://you:hunter2@gate.example:8443"];
+    assert_eq!(found, [&MANY[..2], &read, &MANY[3..6], &["socks5://192.0.2.6:1080"], &MANY[7..10]].concat());
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 10 proxies
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "squid");
+    assert_eq!(found, [MANY[0], MANY[1], MANY[2], MANY[7], MANY[8], MANY[9]]);
+    insta::assert_snapshot!(told, @"
+    6 proxies
+    left out: 4 proxies, such as socks4://192.0.2.3:1080: squid speaks no SOCKS to proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 6 proxies
+    ");
+    let (found, told) = again(&folder, "pac");
+    assert_eq!(found.len(), 10, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 10 proxies
+    not in this form: that names are resolved by the proxy (socks4a) of 1 proxy
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    not in this form: user name and password of 5 proxies
+    ");
+    let (found, told) = again(&folder, "haproxy");
+    assert_eq!(found.len(), 10, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: protocol of 4 proxies
+    not in this form: tags and country of 10 proxies
+    not in this form: user name and password of 5 proxies
+    ");
+}

@@ -1,5 +1,7 @@
 //! `proxywhirl pool`: looks at, changes and copies a pool that is kept in a store.
 
+mod export;
+mod forms;
 mod moving;
 
 use std::collections::BTreeMap;
@@ -38,6 +40,8 @@ enum PoolCommand {
     Remove(RemoveArgs),
     /// Count the pool: by protocol, by source, how uses went
     Stats(StatsArgs),
+    /// Write the proxies in the pool as other programs read them
+    Export(export::ExportArgs),
     /// Copy the pool with sessions and what plugins keep into another store
     Backup(moving::BackupArgs),
     /// Copy a backup back
@@ -118,6 +122,7 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
         PoolCommand::Add(args) => add(args).await,
         PoolCommand::Remove(args) => remove(&args),
         PoolCommand::Stats(args) => stats(&args),
+        PoolCommand::Export(args) => export::export(&args),
         PoolCommand::Backup(args) => moving::backup(&args),
         PoolCommand::Restore(args) => moving::restore(&args),
         PoolCommand::Migrate(args) => moving::migrate(&args),
