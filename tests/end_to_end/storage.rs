@@ -152,6 +152,13 @@ const MANY: [&str; 11] = [
     "socks5://a:b@192.0.2.8:1080 -> http://c:d@192.0.2.9:80",
 ];
 
+fn many() -> TempDir {
+    let folder = folder();
+    let first = at(&folder, "file:many.json");
+    done(&[&["add", "--db", first.as_str()][..], &MANY].concat());
+    folder
+}
+
 /// What comes back of an export, in the order of the pool, and what was told of it.
 fn again(folder: &TempDir, format: &str) -> (Vec<String>, String) {
     let (first, second) = (at(folder, "file:many.json"), at(folder, &format!("file:{format}.json")));
@@ -165,9 +172,7 @@ fn again(folder: &TempDir, format: &str) -> (Vec<String>, String) {
 
 #[test]
 fn what_is_exported_is_read_again_and_what_a_form_cannot_say_is_told() {
-    let folder = folder();
-    let first = at(&folder, "file:many.json");
-    done(&[&["add", "--db", first.as_str()][..], &MANY].concat());
+    let folder = many();
     for format in ["text", "json", "jsonl", "csv"] {
         let (found, told) = again(&folder, format);
         assert_eq!(found, MANY, "{format}");
@@ -198,6 +203,11 @@ fn what_is_exported_is_read_again_and_what_a_form_cannot_say_is_told() {
     not in this form: protocol of 5 proxies
     not in this form: tags and country of 8 proxies
     ");
+}
+
+#[test]
+fn configurations_of_other_programs_are_read_again_as_far_as_they_say() {
+    let folder = many();
     let (found, told) = again(&folder, "clash");
     assert_eq!(found, [MANY[0], MANY[1], MANY[2], MANY[5], "socks5://192.0.2.6:1080", MANY[7], MANY[8], MANY[9]]);
     insta::assert_snapshot!(told, @"

@@ -145,7 +145,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     if !unproven.is_empty() {
         service.can_prove()?;
     }
-    let more = if unproven.is_empty() { "" } else { ", more are being checked" };
+    let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
     let strategy = settings.strategy.name.clone();
     let reader = Box::new(move || args.settings());
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
@@ -163,6 +163,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(nothing(&filled));
     }
     report(&filled);
+    let more = if service.engine().is_loading() { ", more are being loaded" } else { checked };
     let filling = service.prove_in_background(unproven);
     let address = entrances.places();
     print(&format!("listening on {address}"))?;

@@ -147,6 +147,11 @@ impl Service {
     /// When a source cannot be one, or has to be proven and there is no judge to do that.
     pub async fn fill(&self, sources: &[SourceSettings]) -> Result<Filled, Failure> {
         let mut filled = Filled::default();
+        if sources.is_empty() {
+            // Without waiting for the rest of the store.
+            self.engine.ready().await;
+            return Ok(filled);
+        }
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
         let mut candidates = self.gather(&trusted, &mut filled).await?;
         if let Some(geo) = &self.geo {

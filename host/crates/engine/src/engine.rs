@@ -12,7 +12,7 @@ mod explain;
 mod plugins;
 mod waiting;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +134,7 @@ pub struct Engine {
     history: History,
     bans: Arc<Bans>,
     room: Arc<Room>,
+    is_loading: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
     /// The task that serves those who wait.
     attendant: Mutex<Option<JoinHandle<()>>>,
@@ -173,6 +174,7 @@ impl Engine {
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let room = Room::new(&parts.limits);
         let trouble = Arc::<Trouble>::default();
+        let is_loading = Arc::<AtomicBool>::default();
         pool.limit(parts.limits.members);
         let readers = crate::writer::Readers {
             clock,
@@ -182,6 +184,7 @@ impl Engine {
             measures: Arc::clone(&measures),
             bans: memory.map(|memory| (Arc::clone(&bans), memory)),
             room: Arc::clone(&room),
+            is_loading: Arc::clone(&is_loading),
             trouble: Arc::clone(&trouble),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
@@ -199,6 +202,7 @@ impl Engine {
             history: History::new(config.history),
             bans,
             room: Arc::clone(&room),
+            is_loading,
             trouble,
             attendant: Mutex::default(),
             stop: stop.clone(),
@@ -238,6 +242,12 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Whether stored members are still being loaded: they join while the pool serves, and nobody else does until then.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.is_loading.load(Ordering::Relaxed)
     }
 
     /// Why the pool cannot be saved, and since when; none when it can.
@@ -487,6 +497,11 @@ impl Engine {
         let admitted = self.writer.admit(admissions).await;
         self.selector.caught_up().await;
         admitted
+    }
+
+    /// Returns when the strategy's plan covers who is in the pool.
+    pub async fn ready(&self) {
+        self.selector.caught_up().await;
     }
 
     /// Puts members out of the pool; returns how many there were, when the change is in force and saved.

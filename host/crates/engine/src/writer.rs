@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,8 +16,8 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
-use proxywhirl_core::store::{Changes, Store, StoreError};
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::store::{Changes, Page, Store, StoreError};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -31,6 +32,12 @@ use crate::trouble::Trouble;
 
 /// Commands that wait at the most; who sends one more waits.
 const COMMANDS: usize = 64;
+
+/// Stored members that are there before anybody is served: some ten milliseconds.
+const FIRST_PAGE: usize = 5_000;
+
+/// Stored members that come in at once after that. Each page is a snapshot, of which the strategy makes a plan.
+const PAGE: usize = 25_000;
 
 /// What admissions came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +78,8 @@ pub(crate) struct Readers {
     pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
     /// Those who wait for a member.
     pub(crate) room: Arc<Room>,
+    /// Whether stored members are still being loaded.
+    pub(crate) is_loading: Arc<AtomicBool>,
     /// Why the pool cannot be saved.
     pub(crate) trouble: Arc<Trouble>,
 }
@@ -107,6 +116,7 @@ impl Writer {
             readers,
             unsaved: HashSet::new(),
             removed: Vec::new(),
+            rest: None,
             saved_at: Timestamp::default(),
         };
         desk.load(store)?;
@@ -173,29 +183,86 @@ struct Desk {
     unsaved: HashSet<u64>,
     /// Members that left since the last save.
     removed: Vec<EndpointKey>,
+    /// Where the rest of the stored members begins, while they are loaded.
+    rest: Option<u64>,
     /// When the statistics were saved last.
     saved_at: Timestamp,
 }
 
 impl Desk {
+    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
+    /// whose member is not there would get another. The rest comes in while the pool serves.
     fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
         let Some(mut store) = store else { return Ok(()) };
-        let now = self.readers.clock.now();
-        for stored in store.load()? {
-            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
-                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
+        let sessions = store.load_sessions()?;
+        let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
+        let mut limit = FIRST_PAGE;
+        loop {
+            let page = store.page(self.rest, limit)?;
+            if !awaited.is_empty() {
+                for member in &page.members {
+                    awaited.remove(&MemberId::of(&member.endpoint.key()));
+                }
+            }
+            self.restore(page);
+            if self.rest.is_none() || awaited.is_empty() {
                 break;
             }
+            limit = PAGE;
         }
         // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
-        self.readers.selector.restore(store.load_sessions()?);
+        self.readers.selector.restore(sessions);
         self.store = Some(store);
-        self.saved_at = now;
+        self.saved_at = self.readers.clock.now();
         self.publish();
         Ok(())
     }
 
+    /// Takes members in that are stored.
+    fn restore(&mut self, page: Page) {
+        let now = self.readers.clock.now();
+        self.rest = page.next;
+        for stored in page.members {
+            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
+                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
+                self.rest = None;
+                break;
+            }
+        }
+        self.readers.is_loading.store(self.rest.is_some(), Ordering::Relaxed);
+    }
+
+    /// Loads the rest, page by page. Until that is done nobody joins or leaves: who is stored has to be known first, or it
+    /// would join as a stranger, without its statistics.
+    async fn load_rest(&mut self, queue: &mpsc::Receiver<Command>) {
+        while self.rest.is_some() && !queue.is_closed() {
+            let (Some(mut store), after) = (self.store.take(), self.rest) else { return };
+            let loaded = tokio::task::spawn_blocking(move || {
+                let page = store.page(after, PAGE);
+                (store, page)
+            });
+            match loaded.await {
+                Ok((store, Ok(page))) => {
+                    self.store = Some(store);
+                    self.restore(page);
+                    self.publish();
+                }
+                Ok((store, Err(error))) => {
+                    self.store = Some(store);
+                    self.rest = None;
+                    tracing::error!(%error, pool.members = self.pool.len(), "the rest of the pool cannot be loaded");
+                }
+                Err(error) => {
+                    self.rest = None;
+                    tracing::error!(%error, "the store has panicked while loading, and saves no more");
+                }
+            }
+        }
+        self.readers.is_loading.store(false, Ordering::Relaxed);
+    }
+
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, save_interval: Duration) -> Result<(), StoreError> {
+        self.load_rest(&queue).await;
         let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -70,3 +70,85 @@ async fn a_disk_that_is_full_at_the_end_is_an_error() {
     engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
     assert_eq!(engine.stop().await.unwrap_err().to_string(), "disk: is full");
 }
+
+/// A store of so many members, of which each page after the first waits for the test.
+struct Pages {
+    members: u32,
+    sessions: Vec<StoredSession>,
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+fn stored(number: u32) -> StoredMember {
+    let mut member = pool_member(number).to_stored();
+    member.statistics.successes = u64::from(number);
+    member
+}
+
+fn pool_member(number: u32) -> Arc<Member> {
+    let mut candidate = candidate(0);
+    candidate.endpoint.host = proxywhirl_core::Host::V4((0x0b00_0000 + number).into());
+    let mut pool = Pool::new(Arc::default(), 1);
+    pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::default());
+    pool.iter().next().unwrap().clone()
+}
+
+impl Store for Pages {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        if after.is_some() {
+            self.go_on.recv().unwrap();
+        }
+        let begin = after.map_or(0, |after| u32::try_from(after).unwrap());
+        let end = (begin + u32::try_from(limit).unwrap()).min(self.members);
+        let next = (end < self.members).then_some(u64::from(end));
+        Ok(Page { members: (begin..end).map(stored).collect(), next })
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        Ok(self.sessions.clone())
+    }
+
+    fn save(&mut self, _: &Changes) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+const MANY: u32 = 6_000;
+
+#[tokio::test]
+async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let store = Pages { members: MANY, sessions: Vec::new(), go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    engine.ready().await;
+    assert!(engine.is_loading() && engine.snapshot().len() < MANY as usize);
+    let lease = engine.acquire(&attempt(&[])).unwrap();
+    engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
+    // One that is stored and not there yet is no stranger: it waits.
+    let last = pool_member(MANY - 1);
+    let mut named = candidate(0);
+    named.endpoint = last.endpoint.as_ref().clone();
+    let admission = engine.admit(vec![Admission::Vouched(Box::new(named))]);
+    go.send(()).unwrap();
+    assert_eq!(admission.await.new, 0);
+    assert!(!engine.is_loading());
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.len(), MANY as usize);
+    let found = snapshot.iter().find(|member| member.id == last.id).unwrap();
+    assert_eq!(found.live.statistics().successes, u64::from(MANY - 1));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_a_session_is_bound_to_is_there_before_anybody_is_served() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let member = pool_member(MANY - 1).id;
+    let at = Timestamp::from_micros(1);
+    let session = StoredSession { session: 1, member, began: at, used: at, life: 0 };
+    go.send(()).unwrap();
+    let store = Pages { members: MANY, sessions: vec![session], go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    assert!(engine.snapshot().iter().any(|found| found.id == member));
+    engine.stop().await.unwrap();
+}
