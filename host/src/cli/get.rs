@@ -10,11 +10,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Response, Uri};
 use proxywhirl_core::event::{Event, Topic};
 use proxywhirl_engine::bus::Subscription;
-use proxywhirl_store::StoreUrl;
 
 use super::output::tell;
 use super::serve::{read_config, trusted};
-use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
+use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::client::{self, Asked};
 use crate::exit::{Exit, Failure};
 use crate::wiring::{self, Service};
@@ -50,7 +49,7 @@ pub(super) struct GetArgs {
     read: ReadArgs,
     /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
-    db: Option<StoreUrl>,
+    db: Option<StoreArg>,
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
@@ -115,7 +114,7 @@ impl GetArgs {
         let mut settings = read_config(self.config.as_deref())?;
         self.strategy.apply(&mut settings);
         settings.gateway.attempts = self.attempts.unwrap_or(settings.gateway.attempts);
-        settings.store = self.db.clone().or(settings.store);
+        settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
         Service::start(&settings)

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
-use super::{PluginDirArgs, ReadArgs};
+use super::{PluginDirArgs, ReadArgs, StoreArg};
 use crate::config::{ConfigFile, Settings};
 use crate::exit::{Exit, Failure};
 
@@ -54,7 +54,7 @@ enum PoolCommand {
 struct DbArgs {
     /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.json.gz or file:FILE.jsonl; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
-    db: Option<StoreUrl>,
+    db: Option<StoreArg>,
     /// The configuration that names the store
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
@@ -132,7 +132,7 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
 impl DbArgs {
     fn url(&self) -> Result<StoreUrl, Failure> {
         if let Some(url) = &self.db {
-            return Ok(url.clone());
+            return url.url();
         }
         if let Some(path) = &self.config {
             let file = ConfigFile::read(path).and_then(|file| Settings::from_file(file, path));

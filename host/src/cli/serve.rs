@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use proxywhirl_store::StoreUrl;
 
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
-use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
+use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::config::{ConfigFile, EventLogSettings, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
@@ -43,7 +42,7 @@ pub(super) struct ServeArgs {
     read: ReadArgs,
     /// Where the pool and its statistics are kept over restarts: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
-    db: Option<StoreUrl>,
+    db: Option<StoreArg>,
     /// How many proxies a request tries at the most [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,
@@ -84,7 +83,7 @@ impl ServeArgs {
         settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
         set(&mut settings.gateway.attempts, self.attempts.as_ref());
-        settings.store = self.db.clone().or(settings.store);
+        settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
         settings.plugins.watch &= !self.no_watch;

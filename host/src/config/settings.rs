@@ -358,7 +358,7 @@ pub(super) mod tests {
         assert_eq!(store("url = \"pool.db\"").unwrap(), of("sqlite:/etc/proxywhirl/pool.db"));
         assert_eq!(store("url = \"memory:\"").unwrap(), of("memory:"));
         let wrong = |text: &str| store(text).unwrap_err().reason;
-        assert!(wrong("url = \"redis://h\"").starts_with("store.url: unknown store redis:: known are memory:,"));
+        assert!(wrong("url = \"redis://h\"").starts_with("store.url: unknown store redis: (known are memory:,"));
         assert!(wrong("url = \"memory:\"\npath = \"a\"").starts_with("store.url and store.path both"));
     }
 

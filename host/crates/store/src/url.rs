@@ -27,7 +27,7 @@ pub enum StoreUrl {
 pub enum NotAStore {
     /// Its scheme is unknown.
     #[error(
-        "unknown store {0}: known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db"
+        "unknown store {0} (known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)"
     )]
     Scheme(String),
     /// Its file has an ending that says nothing about its form.
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_is_no_store_is_told_with_what_is() {
-        let known = "known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db";
-        assert_eq!(read("redis://:hunter2@h:6379/0"), Err(format!("unknown store redis:: {known}")));
+        let known = "(known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)";
+        assert_eq!(read("redis://:hunter2@h:6379/0"), Err(format!("unknown store redis: {known}")));
         assert!(read("memory:pool").unwrap_err().starts_with("unknown store memory:"));
         assert!(read("file:pool.db").unwrap_err().contains("none of .json, .json.gz and .jsonl"));
         assert_eq!(read("file://host/pool.json").unwrap_err(), "file://host/pool.json names no file on this machine");

@@ -3,6 +3,7 @@
 use clap::Args;
 use proxywhirl_store::{StoreUrl, clear, copy, is_empty};
 
+use super::super::StoreArg;
 use super::super::output::tell;
 use super::{DbArgs, environment, existing};
 use crate::exit::{Exit, Failure};
@@ -14,7 +15,7 @@ pub(super) struct BackupArgs {
     db: DbArgs,
     /// Where to, such as file:backup.json.gz
     #[arg(value_name = "STORE")]
-    to: StoreUrl,
+    to: StoreArg,
     #[command(flatten)]
     over: OverArgs,
 }
@@ -26,7 +27,7 @@ pub(super) struct RestoreArgs {
     db: DbArgs,
     /// Where from, such as file:backup.json.gz
     #[arg(value_name = "STORE")]
-    from: StoreUrl,
+    from: StoreArg,
     #[command(flatten)]
     over: OverArgs,
 }
@@ -36,10 +37,10 @@ pub(super) struct RestoreArgs {
 pub(super) struct MigrateArgs {
     /// Where from, such as sqlite:pool.db
     #[arg(value_name = "FROM")]
-    from: StoreUrl,
+    from: StoreArg,
     /// Where to, such as file:pool.jsonl
     #[arg(value_name = "TO")]
-    to: StoreUrl,
+    to: StoreArg,
     #[command(flatten)]
     over: OverArgs,
 }
@@ -53,17 +54,17 @@ struct OverArgs {
 
 /// Carries out `pool backup`.
 pub(super) fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
-    carry(&args.db.url()?, &args.to, &args.over)
+    carry(&args.db.url()?, &args.to.url()?, &args.over)
 }
 
 /// Carries out `pool restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
-    carry(&args.from, &args.db.url()?, &args.over)
+    carry(&args.from.url()?, &args.db.url()?, &args.over)
 }
 
 /// Carries out `pool migrate`.
 pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Failure> {
-    carry(&args.from, &args.to, &args.over)
+    carry(&args.from.url()?, &args.to.url()?, &args.over)
 }
 
 fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failure> {
