@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proxywhirl_core::{Anonymity, Level, Scheme};
+use proxywhirl_store::{NotAStore, StoreUrl};
 
 use crate::exit::{Exit, Failure};
 use crate::logging::{LogArgs, Logging};
@@ -164,6 +165,23 @@ struct UpstreamArgs {
     /// Certificates (PEM) to trust for https:// proxies, beside the system's, as curl does
     #[arg(long, value_name = "FILE")]
     proxy_cacert: Option<PathBuf>,
+}
+
+/// Where a pool is kept, as it was written. What it means is found out later, because a refusal of the command line repeats what
+/// was written, and passwords are in URLs.
+#[derive(Debug, Clone)]
+struct StoreArg(String);
+
+impl From<&str> for StoreArg {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl StoreArg {
+    fn url(&self) -> Result<StoreUrl, Failure> {
+        self.0.parse().map_err(|error: NotAStore| Failure::new(Exit::Usage, error))
+    }
 }
 
 /// How to read lists, for every command that reads them.

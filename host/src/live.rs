@@ -23,7 +23,7 @@ use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
-use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, Strategy, StrategySet};
+use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, StoreStatus, Strategy, StrategySet};
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
 use crate::wiring::listeners::Entrances;
@@ -192,6 +192,11 @@ impl Live {
             watch: in_force.settings.plugins.watch,
             needs_restart: in_force.needs_restart.iter().map(|&section| section.to_owned()).collect(),
             strategy: self.strategy(),
+            store: in_force
+                .settings
+                .store
+                .as_ref()
+                .map(|url| StoreStatus { url: url.to_string(), trouble: self.engine().store_trouble() }),
         }
     }
 

@@ -28,4 +28,5 @@ mod reuse;
 mod rotation;
 mod sessions;
 mod sites;
+mod storage;
 mod strategies;

@@ -14,7 +14,7 @@ use proxywhirl_engine::bus::Subscription;
 use super::config::configured;
 use super::output::tell;
 use super::serve::trusted;
-use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
+use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::client::{self, Asked};
 use crate::exit::{Exit, Failure};
 use crate::wiring::{self, Service};
@@ -48,9 +48,9 @@ pub(super) struct GetArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Database with the pool
-    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
-    db: Option<PathBuf>,
+    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
+    db: Option<StoreArg>,
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
@@ -115,7 +115,7 @@ impl GetArgs {
         let mut settings = configured(self.config.as_deref())?;
         self.strategy.apply(&mut settings);
         settings.gateway.attempts = self.attempts.unwrap_or(settings.gateway.attempts);
-        settings.store = self.db.clone().or(settings.store);
+        settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
         Service::start(&settings)
@@ -237,6 +237,7 @@ fn sentence(event: &Event) -> String {
         | Topic::BreakerChanged
         | Topic::FetchComplete
         | Topic::PluginFaulted
-        | Topic::PluginChanged => format!("* {}: {}", event.topic, event.payload),
+        | Topic::PluginChanged
+        | Topic::StoreChanged => format!("* {}: {}", event.topic, event.payload),
     }
 }

@@ -173,6 +173,15 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
     Failure { exit: Exit::Environment, message: format!("writing {}: {error}", path.display()), hint: None }
 }
 
+/// Writes a text to a file, or to standard output for `-`.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        let mut out = io::stdout();
+        return out.write_all(text.as_bytes()).and_then(|()| out.flush()).or_else(|error| ignore_closed(path, &error));
+    }
+    std::fs::write(path, text).map_err(|error| failure(path, &error))
+}
+
 /// Anything as JSON on one line.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::new(Exit::Environment, error))

@@ -1,4 +1,8 @@
-//! `proxywhirl pool`: looks at and changes a pool that is kept in a database.
+//! `proxywhirl pool`: looks at, changes and copies a pool that is kept in a store.
+
+mod export;
+mod forms;
+mod moving;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,17 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::store::{Changes, Store, StoredMember};
 use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
-use proxywhirl_store::Sqlite;
+use proxywhirl_store::StoreUrl;
 use serde::Serialize;
 
 use super::config::configured;
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
-use super::{PluginDirArgs, ReadArgs};
-
+use super::{PluginDirArgs, ReadArgs, StoreArg};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `pool`.
@@ -36,14 +40,22 @@ enum PoolCommand {
     Remove(RemoveArgs),
     /// Count the pool: by protocol, by source, how uses went
     Stats(StatsArgs),
+    /// Write the proxies in the pool as other programs read them
+    Export(export::ExportArgs),
+    /// Copy the pool with sessions and what plugins keep into another store
+    Backup(moving::BackupArgs),
+    /// Copy a backup back
+    Restore(moving::RestoreArgs),
+    /// Copy everything from one store to another, of whatever kind they are
+    Migrate(moving::MigrateArgs),
 }
 
 #[derive(Debug, Args)]
 struct DbArgs {
-    /// The database
-    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
-    db: Option<PathBuf>,
-    /// The configuration that names the database
+    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.json.gz or file:FILE.jsonl; FILE alone is SQLite
+    #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
+    db: Option<StoreArg>,
+    /// The configuration that names the store
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -110,36 +122,49 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
         PoolCommand::Add(args) => add(args).await,
         PoolCommand::Remove(args) => remove(&args),
         PoolCommand::Stats(args) => stats(&args),
+        PoolCommand::Export(args) => export::export(&args),
+        PoolCommand::Backup(args) => moving::backup(&args),
+        PoolCommand::Restore(args) => moving::restore(&args),
+        PoolCommand::Migrate(args) => moving::migrate(&args),
     }
 }
 
 impl DbArgs {
-    fn path(&self) -> Result<PathBuf, Failure> {
-        if let Some(path) = &self.db {
-            return Ok(path.clone());
+    fn url(&self) -> Result<StoreUrl, Failure> {
+        if let Some(url) = &self.db {
+            return url.url();
         }
-        if let Some(path) = configured(self.config.as_deref())?.store {
-            return Ok(path);
+        if let Some(url) = configured(self.config.as_deref())?.store {
+            return Ok(url);
         }
-        Err(Failure::new(Exit::Usage, "which database?")
-            .hint("name it: --db FILE, or PROXYWHIRL_DB, or a --config with [store] path"))
+        Err(Failure::new(Exit::Usage, "which store?")
+            .hint("name it: --db FILE, or PROXYWHIRL_DB, or a configuration with [store] url"))
     }
 
-    /// Opens a database that must exist, and reads it.
-    fn open(&self) -> Result<(Sqlite, Vec<StoredMember>), Failure> {
-        let path = self.path()?;
-        if !path.exists() {
-            return Err(Failure::new(Exit::Environment, format!("database {} does not exist", path.display()))
-                .hint("`proxywhirl pool add --db FILE PROXY` makes one, and so does `proxywhirl serve --db FILE`"));
-        }
+    /// The members in a store that must exist.
+    fn read(&self) -> Result<Vec<StoredMember>, Failure> {
+        let url = existing(self.url()?)?;
+        url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)
+    }
+
+    /// Opens a store that must exist, and reads it.
+    fn open(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
+        existing(self.url()?)?;
         self.open_or_create()
     }
 
-    fn open_or_create(&self) -> Result<(Sqlite, Vec<StoredMember>), Failure> {
-        let mut store = Sqlite::open(&self.path()?).map_err(environment)?;
+    fn open_or_create(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
+        let mut store = self.url()?.open().map_err(environment)?.store;
         let members = store.load().map_err(environment)?;
         Ok((store, members))
     }
+}
+
+/// A store that is there.
+fn existing(url: StoreUrl) -> Result<StoreUrl, Failure> {
+    let Some(path) = url.path().filter(|path| !path.exists()) else { return Ok(url) };
+    Err(Failure::new(Exit::Environment, format!("{} {} does not exist", url.kind(), path.display()))
+        .hint("`proxywhirl pool add --db FILE PROXY` makes one, and so does `proxywhirl serve --db FILE`"))
 }
 
 fn environment(error: proxywhirl_core::store::StoreError) -> Failure {
@@ -209,7 +234,7 @@ fn ago(time: Timestamp) -> String {
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let (_store, members) = args.db.open()?;
+    let members = args.db.read()?;
     let wanted = |member: &&StoredMember| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag));
     let rows: Vec<MemberRow> =
         members.iter().filter(wanted).map(|member| MemberRow::new(member, args.show_passwords)).collect();
@@ -247,7 +272,8 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
                 country: None,
                 anonymity: candidate.anonymity,
                 added: Timestamp::default() + added,
-                statistics: proxywhirl_core::live::Statistics::default(),
+                statistics: Statistics::default(),
+                health: Health::Unknown,
             }
         });
         member.tags.merge(&candidate.tags);
@@ -333,7 +359,7 @@ struct Stats {
 }
 
 fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
-    let (_store, members) = args.db.open()?;
+    let members = args.db.read()?;
     let mut stats = Stats { members: members.len(), ..Stats::default() };
     for member in &members {
         let statistics = &member.statistics;

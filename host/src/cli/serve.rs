@@ -11,7 +11,7 @@ use clap::Args;
 use super::config::{self, wrong};
 use super::output::{count, print, tell};
 use super::sources::{self, SourceReport};
-use super::{PluginDirArgs, ReadArgs, StrategyArgs, UpstreamArgs};
+use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::config::{EventLogSettings, Layers, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
@@ -42,9 +42,9 @@ pub(super) struct ServeArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Database that keeps the pool and its statistics over restarts
-    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_DB")]
-    db: Option<PathBuf>,
+    /// Where the pool and its statistics are kept over restarts: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
+    db: Option<StoreArg>,
     /// How many proxies a request tries at the most [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: Option<u32>,
@@ -85,7 +85,7 @@ impl ServeArgs {
         settings.insecure = self.insecure;
         self.strategy.apply(&mut settings);
         set(&mut settings.gateway.attempts, self.attempts.as_ref());
-        settings.store = self.db.clone().or(settings.store);
+        settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
         settings.plugins.watch &= !self.no_watch;
@@ -138,7 +138,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     if !unproven.is_empty() {
         service.can_prove()?;
     }
-    let more = if unproven.is_empty() { "" } else { ", more are being checked" };
+    let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
     let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));
@@ -157,6 +157,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(nothing(&filled));
     }
     report(&filled);
+    let more = if service.engine().is_loading() { ", more are being loaded" } else { checked };
     let filling = service.prove_in_background(unproven);
     let address = entrances.places();
     print(&format!("listening on {address}"))?;

@@ -198,9 +198,8 @@ pub struct HealthSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
-    /// The database file.
-    #[schemars(extend("format" = "path"))]
-    pub path: Option<PathBuf>,
+    /// Which store, and where: `sqlite:pool.db`, which a path alone means as well, `file:pool.json`, `memory:`.
+    pub url: Option<String>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
 }

@@ -70,7 +70,9 @@ impl Layers {
     /// # Errors
     /// When it is not written in the syntax that the file's name says.
     pub fn of_text(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let said = syntax::parse(text, file)?;
+        let mut said = syntax::parse(text, file)?;
+        // What the key was called when SQLite was all there was.
+        said.rename("store", "path", "url");
         Ok(Self { file: Some(file.to_owned()), said, strangers: Vec::new(), unread: Vec::new() })
     }
 
@@ -254,8 +256,9 @@ mod tests {
             assert!(matches!(at_file, Origin::File(..)) && matches!(at_variable, Origin::Variable(..)), "{variable}");
             // One text where there may be several; a path in a variable is relative to another folder.
             let one = Value::Array(vec![file_value.clone()]);
+            let has_path = key.is_path || key.dotted() == "store.url";
             assert!(
-                file_value == variable_value || one == variable_value || key.is_path,
+                file_value == variable_value || one == variable_value || has_path,
                 "{variable}: {file_value} {variable_value}"
             );
         }

@@ -191,6 +191,17 @@ impl Said {
         }
     }
 
+    /// Gives a key of a table its present name, unless that one is said as well.
+    pub fn rename(&mut self, table: &str, old: &str, new: &str) {
+        let Held::Table(tables) = &mut self.held else { return };
+        let Some(Held::Table(keys)) = tables.get_mut(table).map(|table| &mut table.held) else { return };
+        if !keys.contains_key(new)
+            && let Some(said) = keys.remove(old)
+        {
+            keys.insert(new.to_owned(), said);
+        }
+    }
+
     /// Takes out what the steps lead to, and says whether it was there.
     pub fn take(&mut self, path: &[Step]) -> bool {
         let Some((step, rest)) = path.split_first() else { return false };

@@ -9,6 +9,7 @@ use proxywhirl_core::pool::Pool;
 use proxywhirl_engine::{EngineConfig, LimitsConfig, SitesConfig};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
+use proxywhirl_store::StoreUrl;
 
 use super::bans;
 use super::check::CheckSettings;
@@ -83,8 +84,8 @@ pub struct Settings {
     pub breaker: BreakerConfig,
     /// What is remembered of proxies at sites, and when one is passed over there.
     pub sites: SitesConfig,
-    /// The database file; none to keep nothing.
-    pub store: Option<PathBuf>,
+    /// Where the pool is kept; none to keep nothing.
+    pub store: Option<StoreUrl>,
     /// How often statistics are saved.
     pub save_interval: Duration,
     /// Where plugins are, and what they may use.
@@ -188,7 +189,7 @@ impl Settings {
             allow_private: file.pool.allow_private.unwrap_or(default.allow_private),
             breaker: breaker(&file.health).map_err(wrong)?,
             sites: file.sites.meaning().map_err(wrong)?,
-            store: file.store.path.map(at),
+            store: store(file.store.url.as_deref(), folder).map_err(wrong)?,
             save_interval: span(file.store.save_interval, default.save_interval),
             plugins: file.plugins.meaning(folder).map_err(wrong)?,
             strategy: PluginUse {
@@ -241,6 +242,12 @@ fn capacity(written: Option<usize>) -> Result<usize, String> {
         Some(0) => Err("pool.capacity must be at least 1".to_owned()),
         written => Ok(written.unwrap_or(Pool::DEFAULT_CAPACITY)),
     }
+}
+
+/// Where the pool is kept. Relative paths are relative to the folder.
+fn store(url: Option<&str>, folder: &Path) -> Result<Option<StoreUrl>, String> {
+    let store = url.map(|url| url.parse::<StoreUrl>().map_err(|error| format!("store.url: {error}"))).transpose()?;
+    Ok(store.map(|store| store.within(folder)))
 }
 
 fn history(written: Option<usize>) -> Result<usize, String> {
@@ -348,8 +355,22 @@ pub(super) mod tests {
     fn paths_are_relative_to_the_file() {
         let text = "[store]\npath = \"pool.db\"\n[[sources]]\nname = \"own\"\nlocation = \"own.txt\"\n";
         let settings = settings(text).unwrap();
-        assert_eq!(settings.store.as_deref(), Some(Path::new("/etc/proxywhirl/pool.db")));
+        assert_eq!(settings.store, Some(StoreUrl::Sqlite("/etc/proxywhirl/pool.db".into())));
         assert_eq!(settings.sources[0].location, "/etc/proxywhirl/own.txt");
+    }
+
+    #[test]
+    fn the_store_is_named_by_a_url() {
+        let store = |text: &str| settings(&format!("[store]\n{text}")).map(|settings| settings.store);
+        let of = |url: &str| Some(url.parse::<StoreUrl>().unwrap());
+        assert_eq!(store("url = \"file:pool.json\"").unwrap(), of("file:/etc/proxywhirl/pool.json"));
+        assert_eq!(store("url = \"pool.db\"").unwrap(), of("sqlite:/etc/proxywhirl/pool.db"));
+        assert_eq!(store("url = \"memory:\"").unwrap(), of("memory:"));
+        let wrong = |text: &str| store(text).unwrap_err().reason;
+        assert!(wrong("url = \"redis://h\"").starts_with("store.url: unknown store redis: (known are memory:,"));
+        // As it was called before.
+        assert_eq!(store("path = \"pool.db\"").unwrap(), of("sqlite:/etc/proxywhirl/pool.db"));
+        assert_eq!(wrong("url = \"memory:\"\npath = \"a\""), "unknown key store.path");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Variables of the environment that set keys: which they are, and how their texts are read.
 
+use proxywhirl_store::StoreUrl;
 use toml::{Table, Value};
 
 use super::layers::FILE;
@@ -11,7 +12,7 @@ const OTHERS: [&str; 2] = [FILE, "PROXYWHIRL_LOG"];
 
 /// Short names for keys, which stand for options of the command line.
 const SHORT: [(&str, &str); 4] = [
-    ("PROXYWHIRL_DB", "store.path"),
+    ("PROXYWHIRL_DB", "store.url"),
     ("PROXYWHIRL_PLUGINS", "plugins.directory"),
     ("PROXYWHIRL_STRATEGY", "strategy.name"),
     ("PROXYWHIRL_CONTROL", "control.socket"),
@@ -37,7 +38,11 @@ pub(super) fn with_nearest(name: &str) -> (String, Option<String>) {
 /// Reads the text of a variable as the value of a key; none when it is not of its kind.
 pub(super) fn value(key: &Key, text: &str) -> Option<Value> {
     let toml = |text: &str| toml::from_str::<Table>(&format!("value = {text}")).ok()?.remove("value");
-    let path = |text: &str| if key.is_path { here(text) } else { text.to_owned() };
+    let path = |text: &str| match key.dotted().as_str() {
+        "store.url" => store_here(text),
+        _ if key.is_path => here(text),
+        _ => text.to_owned(),
+    };
     match key.kind {
         Kind::Text => Some(Value::String(path(text))),
         Kind::TextOrSwitch => Some(match text {
@@ -66,6 +71,12 @@ pub(super) fn value(key: &Key, text: &str) -> Option<Value> {
 fn here(path: &str) -> String {
     let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
     absolute.unwrap_or_else(|| path.to_owned())
+}
+
+/// A store whose path is relative to the working directory. What is none is told of later, with the others.
+fn store_here(url: &str) -> String {
+    let store = url.parse::<StoreUrl>().ok().zip(std::env::current_dir().ok());
+    store.map_or_else(|| url.to_owned(), |(store, folder)| store.within(&folder).to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use proxywhirl_engine::PluginStatus;
+use proxywhirl_engine::{PluginStatus, StoreTrouble};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -31,6 +31,17 @@ pub struct Status {
     pub needs_restart: Vec<String>,
     /// How members are chosen.
     pub strategy: Strategy,
+    /// Where the pool is kept; none when it is not.
+    pub store: Option<StoreStatus>,
+}
+
+/// Where the pool is kept, and whether it can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Its URL.
+    pub url: String,
+    /// Why the pool cannot be saved, and since when; none when it can.
+    pub trouble: Option<StoreTrouble>,
 }
 
 /// The strategy in force.

@@ -15,7 +15,7 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::{MemoryKeyValues, Sqlite, SqliteKeyValues};
+use proxywhirl_store::MemoryKeyValues;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ pub struct Service {
     allow_private: bool,
     check: CheckSettings,
     keeper: Arc<Keeper>,
+    key_values: Arc<dyn KeyValues>,
     geo: Option<Arc<Geo>>,
     sources: Arc<[SourceSettings]>,
     /// Held while sources are read again.
@@ -66,7 +67,7 @@ impl Service {
     /// When something cannot be loaded, with the exit code and what helps.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
-        let key_values = key_values(settings)?;
+        let (store, key_values) = store(settings)?;
         let surroundings = Surroundings {
             symbols: Arc::clone(&symbols),
             key_values: Some(Arc::clone(&key_values)),
@@ -77,9 +78,9 @@ impl Service {
         tls.extra_ca_pem = tls.extra_ca_pem.or_else(|| settings.upstream_ca_pem.clone());
         let dialer = net::dialer(tls.clone(), settings.gateway.connect_timeout)?;
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
-        let memory = Some(key_values);
+        let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store: store(settings)?, memory, hooks, limits, symbols };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -110,6 +111,7 @@ impl Service {
             allow_private: settings.allow_private,
             check: settings.check.clone(),
             keeper,
+            key_values,
             geo,
             sources: settings.sources.clone().into(),
             refreshing: Arc::default(),
@@ -146,6 +148,11 @@ impl Service {
     /// When a source cannot be one, or has to be proven and there is no judge to do that.
     pub async fn fill(&self, sources: &[SourceSettings]) -> Result<Filled, Failure> {
         let mut filled = Filled::default();
+        if sources.is_empty() {
+            // Without waiting for the rest of the store.
+            self.engine.ready().await;
+            return Ok(filled);
+        }
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
         let mut candidates = self.gather(&trusted, &mut filled).await?;
         if let Some(geo) = &self.geo {
@@ -235,7 +242,11 @@ impl Service {
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), Failure> {
         self.fetching.close().await;
-        self.engine.stop().await.map_err(store_failure)
+        self.engine.stop().await.map_err(store_failure)?;
+        // What plugins have kept while they ended.
+        let key_values = Arc::clone(&self.key_values);
+        let synced = tokio::task::spawn_blocking(move || key_values.sync()).await;
+        synced.unwrap_or(Ok(())).map_err(|error| Failure::new(Exit::Environment, error))
     }
 
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
@@ -289,17 +300,14 @@ fn keeping(check: &CheckSettings) -> KeeperConfig {
     KeeperConfig { schedule, concurrency, give_up, remove_dead, ..KeeperConfig::new(check.level) }
 }
 
-fn store(settings: &Settings) -> Result<Option<Box<dyn Store>>, Failure> {
-    let Some(path) = &settings.store else { return Ok(None) };
-    Ok(Some(Box::new(Sqlite::open(path).map_err(store_failure)?)))
-}
+/// The store, if there is one, and the keys and values of plugins.
+type Kept = (Option<Box<dyn Store>>, Arc<dyn KeyValues>);
 
-/// Where plugins keep keys and values: in the database, or as long as the process lives.
-fn key_values(settings: &Settings) -> Result<Arc<dyn KeyValues>, Failure> {
-    Ok(match &settings.store {
-        Some(path) => Arc::new(SqliteKeyValues::open(path).map_err(store_failure)?),
-        None => Arc::new(MemoryKeyValues::new()),
-    })
+/// Where the pool is kept, and keys and values of plugins; those are held as long as the process lives when there is no store.
+fn store(settings: &Settings) -> Result<Kept, Failure> {
+    let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()))) };
+    let opened = url.open().map_err(store_failure)?;
+    Ok((Some(opened.store), opened.keys))
 }
 
 fn supervision(settings: SupervisionSettings) -> SupervisionConfig {

@@ -365,9 +365,9 @@ fn proxies_that_are_not_there_are_named() {
     exit code 3
     ");
     insta::assert_snapshot!(refusal(&folder, &["pool", "list"]), @"
-    error: which database?
+    error: which store?
 
-    hint: name it: --db FILE, or PROXYWHIRL_DB, or a --config with [store] path
+    hint: name it: --db FILE, or PROXYWHIRL_DB, or a configuration with [store] url
     exit code 2
     ");
 }

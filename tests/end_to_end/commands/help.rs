@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 50] = [
+const COMMANDS: [&str; 54] = [
     "",
     "serve",
     "fetch",
@@ -19,6 +19,10 @@ const COMMANDS: [&str; 50] = [
     "pool add",
     "pool remove",
     "pool stats",
+    "pool export",
+    "pool backup",
+    "pool restore",
+    "pool migrate",
     "strategy",
     "strategy show",
     "strategy set",

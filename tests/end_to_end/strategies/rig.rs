@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
-use proxywhirl_core::live::Statistics;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::plugin::{Observation, Strategy, View};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::random::Random;
@@ -125,6 +125,7 @@ impl Rig {
                 latency: (!profile.latency.is_zero()).then_some(profile.latency),
                 last_used: START,
             },
+            health: Health::Unknown,
         };
         self.numbers.insert(MemberId::of(&stored.endpoint.key()), number);
         self.pool.admit(Admission::Restored(Box::new(stored)), self.now());

@@ -206,6 +206,20 @@ impl Endpoint {
         }
     }
 
+    /// Whether this is its key.
+    #[must_use]
+    pub fn has_key(&self, key: &EndpointKey) -> bool {
+        self.scheme == key.scheme
+            && self.port == key.port
+            && self.host == key.host
+            && self.credentials.as_ref().map(|credentials| &credentials.username) == key.username.as_ref()
+            && match (&self.via, &key.via) {
+                (Some(hop), Some(key)) => hop.has_key(key),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+
     /// The URL with its password, or those of a chain with arrows between: for the store, and for output that the user
     /// asked for.
     #[must_use]
@@ -353,7 +367,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 
@@ -362,6 +376,18 @@ mod tests {
     fn parse(text: &str) -> Endpoint {
         text.parse().unwrap()
     }
+
+    const ENDPOINTS: [&str; 9] = [
+        "http://1.2.3.4:80",
+        "https://1.2.3.4:80",
+        "http://1.2.3.5:80",
+        "http://1.2.3.4:81",
+        "http://:@1.2.3.4:80",
+        "http://a:x@1.2.3.4:80",
+        "http://a:y@1.2.3.4:80",
+        "http://a:x@1.2.3.4:80 -> http://1.2.3.4:80",
+        "http://b:x@1.2.3.4:80 -> http://1.2.3.4:80",
+    ];
 
     #[test]
     fn every_part_is_read() {
@@ -424,6 +450,12 @@ mod tests {
             let credentials = credentials.map(|(u, p)| Credentials::new(&u, &p).unwrap());
             let endpoint = Endpoint { scheme, host: Host::V4(octets.into()), port, credentials, via: None };
             prop_assert_eq!(endpoint.to_url().parse::<Endpoint>().unwrap(), endpoint);
+        }
+
+        #[test]
+        fn an_endpoint_has_its_own_key_and_no_other(a in 0..ENDPOINTS.len(), b in 0..ENDPOINTS.len()) {
+            let (one, other) = (parse(ENDPOINTS[a]), parse(ENDPOINTS[b]));
+            prop_assert_eq!(one.has_key(&other.key()), one.key() == other.key());
         }
 
         #[test]

@@ -36,11 +36,13 @@ pub enum Topic {
     PoolEmpty,
     /// A rule banned a member, or would have.
     ProxyBanned,
+    /// The pool cannot be saved any more, or can again.
+    StoreChanged,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ProxySelected,
         Self::RequestSuccess,
         Self::RequestFailure,
@@ -54,6 +56,7 @@ impl Topic {
         Self::PluginChanged,
         Self::PoolEmpty,
         Self::ProxyBanned,
+        Self::StoreChanged,
     ];
 
     /// The topic's name in the contract with plugins.
@@ -73,6 +76,7 @@ impl Topic {
             Self::PluginChanged => "plugin-changed",
             Self::PoolEmpty => "pool-empty",
             Self::ProxyBanned => "proxy-banned",
+            Self::StoreChanged => "store-changed",
         }
     }
 }

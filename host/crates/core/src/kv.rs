@@ -33,6 +33,21 @@ pub enum KvError {
     Unavailable(String),
 }
 
+/// A key as it is copied from one store to another: what it holds, or that it holds nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Whose it is.
+    pub owner: String,
+    /// The version of the key, or the newest of the owner's when there is no key.
+    pub version: u64,
+    /// The key; none to say the owner's newest version alone.
+    pub key: Option<String>,
+    /// What it holds.
+    pub value: Option<Vec<u8>>,
+    /// When it expires; none for never.
+    pub expires: Option<Timestamp>,
+}
+
 /// Keeps keys and values, by owner. An owner is a plugin's name. Calls may block for some milliseconds.
 ///
 /// What has expired is as good as deleted, and counts for no quota.
@@ -80,4 +95,26 @@ pub trait KeyValues: Send + Sync {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<String>, KvError>;
+    /// Writes what is held back, if it is: changes may wait for the next save of the pool.
+    ///
+    /// # Errors
+    /// When the store cannot be written; nothing is forgotten then.
+    fn sync(&self) -> Result<(), KvError> {
+        Ok(())
+    }
+}
+
+/// Keys and values that can be copied from one store to another.
+pub trait KeyArchive: KeyValues {
+    /// Everything that is held: each owner's newest version, then its keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn records(&self) -> Result<Vec<KeyRecord>, KvError>;
+
+    /// Takes a record of another store, with its version and whatever the quota.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn restore(&self, record: &KeyRecord) -> Result<(), KvError>;
 }

@@ -20,9 +20,10 @@ use crate::time::Timestamp;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How a member does, in one word for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Health {
     /// It was never used.
+    #[default]
     Unknown,
     /// Its last use went well.
     Healthy,
@@ -42,6 +43,15 @@ impl Health {
             Self::Degraded => "degraded",
             Self::Unhealthy => "unhealthy",
         }
+    }
+
+    /// The health that the word stands for; unknown for every other word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        [Self::Healthy, Self::Degraded, Self::Unhealthy]
+            .into_iter()
+            .find(|health| health.as_str() == word)
+            .unwrap_or_default()
     }
 }
 
@@ -165,6 +175,12 @@ impl Live {
             latency: self.latency.get(),
             last_used: Timestamp::from_micros(self.last_used.load(Ordering::Relaxed)),
         }
+    }
+
+    /// When it was last used; zero when never.
+    #[must_use]
+    pub fn last_used(&self) -> Timestamp {
+        Timestamp::from_micros(self.last_used.load(Ordering::Relaxed))
     }
 
     /// Leases that are held now.

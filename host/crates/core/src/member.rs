@@ -79,6 +79,7 @@ impl Member {
             anonymity: self.anonymity,
             added: self.added,
             statistics: self.live.statistics(),
+            health: self.live.health(),
         }
     }
 }

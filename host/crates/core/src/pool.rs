@@ -11,6 +11,8 @@ pub mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+
 use crate::candidate::Candidate;
 use crate::endpoint::EndpointKey;
 use crate::limit::MemberLimits;
@@ -18,11 +20,15 @@ use crate::live::Live;
 use crate::member::{Member, MemberId};
 use crate::store::StoredMember;
 use crate::symbol::{Symbol, Symbols};
+use crate::tag::Tags;
 use crate::time::Timestamp;
 use crate::verdict::{Anonymity, Verified};
 use board::Board;
 pub use snapshot::Snapshot;
 use table::Table;
+
+/// Sets of tags that are remembered to be shared; with more, they are forgotten, and only memory is lost.
+const LABELS: usize = 65_536;
 
 /// How one gets into the pool.
 #[derive(Debug, Clone)]
@@ -66,7 +72,10 @@ pub struct Delta {
 pub struct Pool {
     table: Table,
     board: Board,
-    slots: HashMap<EndpointKey, u32>,
+    /// The slots of members, by their identities.
+    slots: HashTable<u32>,
+    /// Sets of tags that members have, each once, and their symbols.
+    labels: HashMap<Tags, Arc<[Symbol]>>,
     /// Slots to use again, with the generation that the next member there gets.
     free: Vec<(u32, u32)>,
     joined: u64,
@@ -90,7 +99,8 @@ impl Pool {
         Self {
             table: Table::default(),
             board: Board::default(),
-            slots: HashMap::new(),
+            slots: HashTable::new(),
+            labels: HashMap::new(),
             free: Vec::new(),
             joined: 0,
             epoch: 0,
@@ -127,7 +137,8 @@ impl Pool {
     /// The member with this key.
     #[must_use]
     pub fn find(&self, key: &EndpointKey) -> Option<&Arc<Member>> {
-        self.table.get(*self.slots.get(key)?)
+        let slot = self.slots.find(MemberId::of(key).0, |slot| is_at(&self.table, *slot, key))?;
+        self.table.get(*slot)
     }
 
     /// Every member, by slot.
@@ -147,13 +158,14 @@ impl Pool {
         match self.find(&key).cloned() {
             Some(member) => self.merge(&member, newcomer),
             None if self.slots.len() >= self.capacity => Admitted::Full,
-            None => self.join(key, newcomer, now),
+            None => self.join(MemberId::of(&key), newcomer, now),
         }
     }
 
     /// Puts a member out of the pool.
     pub fn remove(&mut self, key: &EndpointKey) -> Option<Arc<Member>> {
-        let slot = self.slots.remove(key)?;
+        let found = self.slots.find_entry(MemberId::of(key).0, |slot| is_at(&self.table, *slot, key));
+        let (slot, _) = found.ok()?.remove();
         let member = self.table.set(slot, None)?;
         self.board.turn(slot);
         member.live.vacate();
@@ -172,13 +184,12 @@ impl Pool {
         (Snapshot::new(self.table.clone(), self.board.view(), self.len(), self.epoch), Delta { upserts, removed })
     }
 
-    fn join(&mut self, key: EndpointKey, newcomer: Newcomer, now: Timestamp) -> Admitted {
+    fn join(&mut self, id: MemberId, newcomer: Newcomer, now: Timestamp) -> Admitted {
         let (slot, generation) = match self.free.pop() {
             Some(free) => free,
             None => (self.table.end(), 0),
         };
         let Newcomer { candidate, mut live, added } = newcomer;
-        let id = MemberId::of(&key);
         live.sit(self.board.seat(slot, generation, id, live.latency()));
         let mut member = Member {
             id,
@@ -196,8 +207,10 @@ impl Pool {
         };
         self.joined += 1;
         self.number(&mut member);
-        self.slots.insert(key, slot);
-        Admitted::New(self.put(member))
+        let member = self.put(member);
+        let Self { slots, table, .. } = self;
+        slots.insert_unique(id.0, slot, |slot| table.get(*slot).map_or(0, |member| member.id.0));
+        Admitted::New(member)
     }
 
     fn merge(&mut self, member: &Arc<Member>, newcomer: Newcomer) -> Admitted {
@@ -234,9 +247,22 @@ impl Pool {
         Admitted::Merged(self.put(named))
     }
 
-    fn number(&self, member: &mut Member) {
-        member.tag_symbols = member.tags.iter().map(|tag| self.symbols.intern(tag.as_str())).collect();
+    fn number(&mut self, member: &mut Member) {
+        (member.tags, member.tag_symbols) = self.label(&member.tags);
         member.country_symbol = member.country.map_or(Symbol::NONE, |country| self.symbols.intern(country.as_str()));
+    }
+
+    /// The tags and their symbols, in memory that all who have the same tags share.
+    fn label(&mut self, tags: &Tags) -> (Tags, Arc<[Symbol]>) {
+        if let Some((tags, symbols)) = self.labels.get_key_value(tags) {
+            return (tags.clone(), Arc::clone(symbols));
+        }
+        if self.labels.len() >= LABELS {
+            self.labels.clear();
+        }
+        let symbols: Arc<[Symbol]> = tags.iter().map(|tag| self.symbols.intern(tag.as_str())).collect();
+        self.labels.insert(tags.clone(), Arc::clone(&symbols));
+        (tags.clone(), symbols)
     }
 
     fn put(&mut self, member: Member) -> Arc<Member> {
@@ -249,6 +275,11 @@ impl Pool {
         self.table.set(member.slot, Some(Arc::clone(&member)));
         member
     }
+}
+
+/// Whether the member at a slot has this key.
+fn is_at(table: &Table, slot: u32, key: &EndpointKey) -> bool {
+    table.get(slot).is_some_and(|member| member.endpoint.has_key(key))
 }
 
 /// An admission, with its differences settled.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::candidate::Country;
 use crate::endpoint::{Endpoint, EndpointKey};
-use crate::live::Statistics;
+use crate::live::{Health, Statistics};
 use crate::member::MemberId;
 use crate::tag::Tags;
 use crate::time::Timestamp;
@@ -25,6 +25,8 @@ pub struct StoredMember {
     pub added: Timestamp,
     /// How its uses went.
     pub statistics: Statistics,
+    /// How it did when it was saved: for people who look at what is kept. Whoever comes back begins anew.
+    pub health: Health,
 }
 
 /// A session as it is kept.
@@ -55,6 +57,15 @@ pub struct Changes {
     pub forgotten: Vec<u64>,
 }
 
+/// Some of the members that are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The members, in the order of joining.
+    pub members: Vec<StoredMember>,
+    /// From where the next page goes on; none when this was the last.
+    pub next: Option<u64>,
+}
+
 /// Why a store could not do it.
 #[derive(Debug)]
 pub struct StoreError {
@@ -72,13 +83,28 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Keeps members and sessions. One task owns it; calls may block.
+/// Keeps members and sessions. One task owns it; calls may block, on a disk or on a network.
 pub trait Store: Send {
-    /// The members that are kept, in the order of joining.
+    /// Some of the members that are kept, in the order of joining: about `limit` of them, from the beginning or from where
+    /// a page before ended. Of what is saved meanwhile, pages that come later may have some or nothing.
     ///
     /// # Errors
     /// When it cannot be read, or is corrupt.
-    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError>;
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError>;
+
+    /// All members that are kept, in the order of joining.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is corrupt.
+    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
+        let Page { mut members, mut next } = self.page(None, usize::MAX)?;
+        while next.is_some() {
+            let page = self.page(next, usize::MAX)?;
+            members.extend(page.members);
+            next = page.next;
+        }
+        Ok(members)
+    }
 
     /// The sessions that are kept, the longest unused first.
     ///

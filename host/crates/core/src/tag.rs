@@ -1,8 +1,8 @@
 //! What a member is labelled with.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A label such as `source:user`: 1 to 64 characters, no white space, no control character, no comma.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,8 +41,10 @@ impl fmt::Display for Tag {
 }
 
 /// A set of tags, in alphabetical order, of at most [`Tags::MAX`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tags(BTreeSet<Tag>);
+///
+/// Copies share their memory: most of a million members have the tags of one of some sources.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Tags(Arc<[Tag]>);
 
 impl Tags {
     /// How many tags a member has at the most; what comes after is left out.
@@ -50,14 +52,24 @@ impl Tags {
 
     /// Adds a tag. False when it was there, or when the set is full.
     pub fn insert(&mut self, tag: Tag) -> bool {
-        self.0.len() < Self::MAX && self.0.insert(tag)
+        let Err(place) = self.0.binary_search(&tag) else { return false };
+        if self.0.len() >= Self::MAX {
+            return false;
+        }
+        let (before, after) = self.0.split_at(place);
+        self.0 = before.iter().cloned().chain([tag]).chain(after.iter().cloned()).collect();
+        true
     }
 
     /// Adds what `other` has. True when that changed anything.
     pub fn merge(&mut self, other: &Self) -> bool {
         let before = self.0.len();
-        for tag in &other.0 {
-            self.insert(tag.clone());
+        if before == 0 {
+            self.clone_from(other);
+        } else {
+            for tag in other.iter() {
+                self.insert(tag.clone());
+            }
         }
         self.0.len() != before
     }
@@ -76,11 +88,15 @@ impl Tags {
 
 impl FromIterator<Tag> for Tags {
     fn from_iter<I: IntoIterator<Item = Tag>>(tags: I) -> Self {
-        let mut set = Self::default();
-        for tag in tags {
-            set.insert(tag);
-        }
-        set
+        let mut tags: Vec<Tag> = tags.into_iter().fold(Vec::new(), |mut kept, tag| {
+            // The first ones stay.
+            if kept.len() < Self::MAX && !kept.contains(&tag) {
+                kept.push(tag);
+            }
+            kept
+        });
+        tags.sort_unstable();
+        Self(tags.into())
     }
 }
 

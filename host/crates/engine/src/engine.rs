@@ -14,7 +14,7 @@ mod outcomes;
 mod plugins;
 mod waiting;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ use crate::sites::{Sites, SitesConfig};
 use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
+use crate::trouble::{StoreTrouble, Trouble};
 use crate::writer::{Admissions, Writer};
 use waiting::{Draw, attend};
 
@@ -137,6 +138,8 @@ pub struct Engine {
     bans: Arc<Bans>,
     sites: Sites,
     room: Arc<Room>,
+    is_loading: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
     /// The task that serves those who wait.
     attendant: Mutex<Option<JoinHandle<()>>>,
     /// Ends it.
@@ -174,6 +177,8 @@ impl Engine {
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let room = Room::new(&parts.limits);
+        let trouble = Arc::<Trouble>::default();
+        let is_loading = Arc::<AtomicBool>::default();
         pool.limit(parts.limits.members);
         let readers = crate::writer::Readers {
             clock,
@@ -183,6 +188,8 @@ impl Engine {
             measures: Arc::clone(&measures),
             bans: memory.map(|memory| (Arc::clone(&bans), memory)),
             room: Arc::clone(&room),
+            is_loading: Arc::clone(&is_loading),
+            trouble: Arc::clone(&trouble),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         let stop = CancellationToken::new();
@@ -200,6 +207,8 @@ impl Engine {
             bans,
             sites: Sites::new(config.sites),
             room: Arc::clone(&room),
+            is_loading,
+            trouble,
             attendant: Mutex::default(),
             stop: stop.clone(),
             requests: AtomicU64::new(0),
@@ -238,6 +247,18 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Whether stored members are still being loaded: they join while the pool serves, and nobody else does until then.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.is_loading.load(Ordering::Relaxed)
+    }
+
+    /// Why the pool cannot be saved, and since when; none when it can.
+    #[must_use]
+    pub fn store_trouble(&self) -> Option<StoreTrouble> {
+        self.trouble.get()
     }
 
     /// A number for a request.
@@ -394,6 +415,11 @@ impl Engine {
         let admitted = self.writer.admit(admissions).await;
         self.selector.caught_up().await;
         admitted
+    }
+
+    /// Returns when the strategy's plan covers who is in the pool.
+    pub async fn ready(&self) {
+        self.selector.caught_up().await;
     }
 
     /// Puts members out of the pool; returns how many there were, when the change is in force and saved.

@@ -229,6 +229,13 @@ pub struct BanPayload<'a> {
     pub until: u64,
 }
 
+/// `store-changed`.
+#[derive(Debug, Serialize)]
+pub struct StorePayload<'a> {
+    /// Why the pool cannot be saved; none when it can again.
+    pub error: Option<&'a str>,
+}
+
 /// `fetch-complete`.
 #[derive(Debug, Serialize)]
 pub struct FetchPayload<'a> {

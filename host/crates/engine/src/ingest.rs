@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use proxywhirl_core::address;
 use proxywhirl_core::plugin::{Document, Entry, FaultCause, Parsed, Parser, PluginFault};
-use proxywhirl_core::{Anonymity, Endpoint, Host, Rejection, Tag, Tags};
+use proxywhirl_core::{Endpoint, Host, Rejection, Tag, Tags};
 
 use crate::source::{Location, Source};
 pub(crate) use candidates::Record;
@@ -262,16 +262,11 @@ fn admit(parser: String, parsed: Parsed, chains: Vec<Line>, document: &Document,
 }
 
 fn admit_chain(line: Line, candidates: &mut Candidates, rejected: &mut Rejected) {
-    let Line { number: line, text, chain } = line;
+    let Line { number: line, text, chain, country, anonymity } = line;
     match chain {
-        Ok(endpoint) => candidates.push_labelled(Record {
-            endpoint,
-            tags: 0,
-            line,
-            country: None,
-            anonymity: Anonymity::Unknown,
-            is_guess: false,
-        }),
+        Ok(endpoint) => {
+            candidates.push_labelled(Record { endpoint, tags: 0, line, country, anonymity, is_guess: false })
+        }
         Err(reason) => rejected.add(line, cut(&mask(&text)), reason),
     }
 }

@@ -24,6 +24,7 @@ mod strategy;
 pub mod supervision;
 mod supervisor;
 pub mod swap;
+mod trouble;
 mod writer;
 
 pub use clock::Clock;
@@ -38,4 +39,5 @@ pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
+pub use trouble::StoreTrouble;
 pub use writer::Admissions;

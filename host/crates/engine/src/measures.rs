@@ -32,6 +32,7 @@ pub(crate) struct Measures {
     latency: Histogram,
     members: Gauge,
     sessions: Gauge,
+    unsaved: Gauge,
     breakers: Counter,
     alive: Counter,
     dead: Counter,
@@ -69,6 +70,7 @@ impl Measures {
             latency: metrics::histogram!("proxywhirl_attempt_latency_seconds"),
             members: metrics::gauge!("proxywhirl_pool_members"),
             sessions: metrics::gauge!("proxywhirl_sessions"),
+            unsaved: metrics::gauge!("proxywhirl_store_failing"),
             breakers: metrics::counter!("proxywhirl_breaker_changes_total"),
             alive: metrics::counter!("proxywhirl_checks_total", "verdict" => "alive"),
             dead: metrics::counter!("proxywhirl_checks_total", "verdict" => "dead"),
@@ -136,6 +138,10 @@ impl Measures {
 
     /// Tells what is told at intervals.
     #[allow(clippy::cast_precision_loss, reason = "a pool and its sessions are some millions at the most")]
+    pub(crate) fn saved(&self, is_saved: bool) {
+        self.unsaved.set(if is_saved { 0.0 } else { 1.0 });
+    }
+
     pub(crate) fn pulse(&self, members: usize, sessions: usize) {
         self.members.set(members as f64);
         self.sessions.set(sessions as f64);

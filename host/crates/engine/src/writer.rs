@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,21 +16,28 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
 use proxywhirl_core::select::sessions::SessionChanges;
-use proxywhirl_core::store::{Changes, Store, StoreError};
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::store::{Changes, Page, Store, StoreError};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::bans::{self, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::events::MemberPayload;
+use crate::events::{MemberPayload, StorePayload};
 use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
+use crate::trouble::Trouble;
 
 /// Commands that wait at the most; who sends one more waits.
 const COMMANDS: usize = 64;
+
+/// Stored members that are there before anybody is served: some ten milliseconds.
+const FIRST_PAGE: usize = 5_000;
+
+/// Stored members that come in at once after that. Each page is a snapshot, of which the strategy makes a plan.
+const PAGE: usize = 25_000;
 
 /// What admissions came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +78,10 @@ pub(crate) struct Readers {
     pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
     /// Those who wait for a member.
     pub(crate) room: Arc<Room>,
+    /// Whether stored members are still being loaded.
+    pub(crate) is_loading: Arc<AtomicBool>,
+    /// Why the pool cannot be saved.
+    pub(crate) trouble: Arc<Trouble>,
 }
 
 enum Command {
@@ -104,8 +116,8 @@ impl Writer {
             readers,
             unsaved: HashSet::new(),
             removed: Vec::new(),
+            rest: None,
             saved_at: Timestamp::default(),
-            is_failing: false,
         };
         desk.load(store)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
@@ -167,35 +179,90 @@ struct Desk {
     /// Given away to a blocking thread while it saves.
     store: Option<Box<dyn Store>>,
     readers: Readers,
-    /// Members that are new or changed since the last save.
-    unsaved: HashSet<EndpointKey>,
+    /// Members that are new or changed since the last save, by how many had joined before them.
+    unsaved: HashSet<u64>,
     /// Members that left since the last save.
     removed: Vec<EndpointKey>,
+    /// Where the rest of the stored members begins, while they are loaded.
+    rest: Option<u64>,
     /// When the statistics were saved last.
     saved_at: Timestamp,
-    /// Whether the last save failed.
-    is_failing: bool,
 }
 
 impl Desk {
+    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
+    /// whose member is not there would get another. The rest comes in while the pool serves.
     fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
         let Some(mut store) = store else { return Ok(()) };
-        let now = self.readers.clock.now();
-        for stored in store.load()? {
-            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
-                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
+        let sessions = store.load_sessions()?;
+        let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
+        let mut limit = FIRST_PAGE;
+        loop {
+            let page = store.page(self.rest, limit)?;
+            if !awaited.is_empty() {
+                for member in &page.members {
+                    awaited.remove(&MemberId::of(&member.endpoint.key()));
+                }
+            }
+            self.restore(page);
+            if self.rest.is_none() || awaited.is_empty() {
                 break;
             }
+            limit = PAGE;
         }
         // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
-        self.readers.selector.restore(store.load_sessions()?);
+        self.readers.selector.restore(sessions);
         self.store = Some(store);
-        self.saved_at = now;
+        self.saved_at = self.readers.clock.now();
         self.publish();
         Ok(())
     }
 
+    /// Takes members in that are stored.
+    fn restore(&mut self, page: Page) {
+        let now = self.readers.clock.now();
+        self.rest = page.next;
+        for stored in page.members {
+            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
+                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
+                self.rest = None;
+                break;
+            }
+        }
+        self.readers.is_loading.store(self.rest.is_some(), Ordering::Relaxed);
+    }
+
+    /// Loads the rest, page by page. Until that is done nobody joins or leaves: who is stored has to be known first, or it
+    /// would join as a stranger, without its statistics.
+    async fn load_rest(&mut self, queue: &mpsc::Receiver<Command>) {
+        while self.rest.is_some() && !queue.is_closed() {
+            let (Some(mut store), after) = (self.store.take(), self.rest) else { return };
+            let loaded = tokio::task::spawn_blocking(move || {
+                let page = store.page(after, PAGE);
+                (store, page)
+            });
+            match loaded.await {
+                Ok((store, Ok(page))) => {
+                    self.store = Some(store);
+                    self.restore(page);
+                    self.publish();
+                }
+                Ok((store, Err(error))) => {
+                    self.store = Some(store);
+                    self.rest = None;
+                    tracing::error!(%error, pool.members = self.pool.len(), "the rest of the pool cannot be loaded");
+                }
+                Err(error) => {
+                    self.rest = None;
+                    tracing::error!(%error, "the store has panicked while loading, and saves no more");
+                }
+            }
+        }
+        self.readers.is_loading.store(false, Ordering::Relaxed);
+    }
+
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, save_interval: Duration) -> Result<(), StoreError> {
+        self.load_rest(&queue).await;
         let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -203,14 +270,15 @@ impl Desk {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => {
-                        self.keep_bans().await;
-                        return self.save().await;
+                        let kept = self.keep_keys().await;
+                        return self.save().await.and(kept);
                     }
                 },
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
-                    self.save_or_warn().await;
-                    self.keep_bans().await;
+                    let saved = self.save().await;
+                    let kept = self.keep_keys().await;
+                    self.note(saved.and(kept));
                 }
             }
         }
@@ -256,12 +324,12 @@ impl Desk {
             match self.pool.admit(admission, now) {
                 Admitted::New(member) => {
                     counts.new += 1;
-                    self.unsaved.insert(member.endpoint.key());
+                    self.unsaved.insert(member.joined);
                     self.tell(Topic::ProxyAdded, &member);
                 }
                 Admitted::Merged(member) => {
                     counts.merged += 1;
-                    self.unsaved.insert(member.endpoint.key());
+                    self.unsaved.insert(member.joined);
                 }
                 Admitted::Known(_) => counts.known += 1,
                 Admitted::Full => counts.full += 1,
@@ -277,7 +345,7 @@ impl Desk {
         for key in keys {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
-                self.unsaved.remove(key);
+                self.unsaved.remove(&member.joined);
                 self.removed.push(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }
@@ -298,27 +366,45 @@ impl Desk {
         self.readers.room.stir();
     }
 
+    /// Saves after a change of who is a member.
     async fn save_or_warn(&mut self) {
-        let was_failing = self.is_failing;
         let saved = self.save().await;
-        self.is_failing = saved.is_err();
-        // Told when it changes: a full disk would fill the log too.
-        match saved {
-            Err(error) if !was_failing => {
-                tracing::warn!(error = %error, "the pool could not be saved, will try again until it can");
-            }
-            Ok(()) if was_failing => tracing::info!("the pool is saved again"),
-            Ok(()) | Err(_) => {}
+        // Whether all is well again only the next tick knows, which saves what plugins keep too.
+        if saved.is_err() {
+            self.note(saved);
         }
     }
 
-    /// Keeps bans that have changed.
-    async fn keep_bans(&mut self) {
-        let Some((bans, store)) = self.readers.bans.clone() else { return };
+    /// Writes down whether the pool can be saved.
+    fn note(&self, saved: Result<(), StoreError>) {
+        let Readers { trouble, bus, clock, measures, .. } = &self.readers;
+        measures.saved(saved.is_ok());
+        let error = saved.err().map(|error| error.to_string());
+        let (was_failing, is_failing) = (trouble.is_some(), error.is_some());
+        // Told when it changes: a full disk would fill the log too.
+        if was_failing != is_failing {
+            match &error {
+                Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
+                None => tracing::info!("the pool is saved again"),
+            }
+            let now = clock.now();
+            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
+        }
+        trouble.note(error, clock.now());
+    }
+
+    /// Keeps bans that have changed, and writes what the store has held back.
+    async fn keep_keys(&mut self) -> Result<(), StoreError> {
+        let Some((bans, store)) = self.readers.bans.clone() else { return Ok(()) };
         let now = self.readers.clock.now();
-        let kept = tokio::task::spawn_blocking(move || bans::kept::keep(&bans, &*store, now));
-        if kept.await.is_err() {
-            tracing::error!("keeping the bans has panicked");
+        let kept = tokio::task::spawn_blocking(move || {
+            bans::kept::keep(&bans, &*store, now);
+            store.sync()
+        });
+        let failed = |reason: String| StoreError { place: "what plugins keep".to_owned(), reason };
+        match kept.await {
+            Ok(synced) => synced.map_err(|error| failed(error.to_string())),
+            Err(error) => Err(failed(format!("keeping the bans has panicked: {error}"))),
         }
     }
 
@@ -328,7 +414,7 @@ impl Desk {
         let now = self.readers.clock.now();
         let since = self.saved_at;
         let is_due = |member: &Member| {
-            member.live.statistics().last_used >= since || self.unsaved.contains(&member.endpoint.key())
+            member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
         let sessions = self.readers.selector.sessions();

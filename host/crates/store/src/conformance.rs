@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::endpoint::Endpoint;
-use proxywhirl_core::live::Statistics;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::store::{Changes, Store, StoredMember, StoredSession};
 use proxywhirl_core::time::Timestamp;
 use proxywhirl_core::verdict::Anonymity;
@@ -26,6 +26,7 @@ pub(crate) fn member(url: &str) -> StoredMember {
             latency: Some(Duration::from_micros(123_456)),
             last_used: Timestamp::from_micros(1_750_000_000_000_002),
         },
+        health: Health::Degraded,
     }
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn suite(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
     who_left_and_came_back_is_there_and_last(&mut *fresh());
     sessions_come_back_the_longest_unused_first(&mut *fresh());
     a_session_is_changed_and_forgotten(&mut *fresh());
+    pages_have_everybody_once_and_in_order(&mut *fresh());
 }
 
 fn an_empty_store_is_empty(store: &mut dyn Store) {
@@ -64,6 +66,7 @@ fn every_field_comes_back(store: &mut dyn Store) {
     bare.country = None;
     bare.anonymity = Anonymity::Unknown;
     bare.statistics = Statistics::default();
+    bare.health = Health::Unknown;
     let chain = member("socks5://u:p@a.example:1080 -> https://v:q@b.example:443 -> http://1.2.3.4:8080");
     let members = vec![full, bare, member("https://1.2.3.4:65535"), chain];
     store.save(&Changes { upserts: members.clone(), ..Changes::default() }).unwrap();
@@ -142,4 +145,24 @@ fn a_session_is_changed_and_forgotten(store: &mut dyn Store) {
     let changes = Changes { sessions: vec![moved, session(3, 3)], forgotten: vec![2, 3, 99], ..Changes::default() };
     store.save(&changes).unwrap();
     assert_eq!(store.load_sessions().unwrap(), [session(3, 3), moved]);
+}
+
+fn pages_have_everybody_once_and_in_order(store: &mut dyn Store) {
+    let all: Vec<String> = (1..=25).map(|port| format!("http://1.1.1.1:{port}")).collect();
+    store.save(&upserts(&all.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    for limit in [1, 7, 25, 26] {
+        let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = store.page(after, limit).unwrap();
+            assert!(page.members.len() <= limit);
+            found.extend(page.members.iter().map(|member| member.endpoint.to_url()));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, all);
+        assert!(pages >= 25 / limit);
+    }
 }

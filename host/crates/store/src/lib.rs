@@ -1,16 +1,39 @@
 //! Where the pool outlives the process: implementations of [`proxywhirl_core::store::Store`] and of
 //! [`proxywhirl_core::kv::KeyValues`].
 //!
-//! [`Sqlite`] keeps members and sessions in a file, [`Memory`] keeps them as long as it lives. [`SqliteKeyValues`] and
-//! [`MemoryKeyValues`] do the same for what plugins keep. Both of a kind pass the same tests, so whoever holds a
-//! `dyn Store` or `dyn KeyValues` need not know which one it is.
+//! [`Sqlite`] keeps members and sessions in a database, [`FileStore`] in a JSON or JSON Lines file, [`Memory`] as long as it
+//! lives. [`SqliteKeyValues`], [`FileKeyValues`] and [`MemoryKeyValues`] do the same for what plugins keep. All of a kind pass
+//! the same tests, so whoever holds a `dyn Store` or `dyn KeyValues` need not know which one it is. [`StoreUrl`] says which.
 
 #[cfg(test)]
 mod conformance;
+mod copy;
+mod file;
 mod memory;
 mod sqlite;
+mod url;
 
+use std::fs;
+use std::path::Path;
+
+pub use copy::{Copied, clear, copy, is_empty};
+pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use memory::Memory;
 pub use memory::key_values::MemoryKeyValues;
 pub use sqlite::Sqlite;
 pub use sqlite::key_values::SqliteKeyValues;
+pub use url::{NotAStore, Opened, StoreUrl};
+
+#[cfg(unix)]
+fn warn_when_open_to_others(path: &Path, metadata: &fs::Metadata) {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            store.path = %path.display(), store.mode = %format_args!("{:o}", mode & 0o777),
+            "others may read the pool, which holds passwords; `chmod 600` it"
+        );
+    }
+}
+
+#[cfg(not(unix))]
+const fn warn_when_open_to_others(_: &Path, _: &fs::Metadata) {}

@@ -3,9 +3,10 @@
 pub(crate) mod key_values;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use proxywhirl_core::endpoint::EndpointKey;
-use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredMember, StoredSession};
 
 /// Members and sessions in memory.
 #[derive(Debug, Default)]
@@ -23,20 +24,9 @@ impl Memory {
     pub fn new() -> Self {
         Self::default()
     }
-}
 
-impl Store for Memory {
-    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
-        Ok(self.members.values().cloned().collect())
-    }
-
-    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
-        let mut sessions: Vec<_> = self.sessions.values().copied().collect();
-        sessions.sort_by_key(|session| (session.used, session.session));
-        Ok(sessions)
-    }
-
-    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+    /// Keeps the changes.
+    pub(crate) fn apply(&mut self, changes: &Changes) {
         for key in &changes.removed {
             if let Some(number) = self.numbers.remove(key) {
                 self.members.remove(&number);
@@ -53,6 +43,44 @@ impl Store for Memory {
             self.sessions.remove(session);
         }
         self.sessions.extend(changes.sessions.iter().map(|session| (session.session, *session)));
+    }
+
+    /// The members, in the order of joining.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &StoredMember> {
+        self.members.values()
+    }
+
+    /// The sessions, the longest unused first.
+    pub(crate) fn sessions(&self) -> Vec<StoredSession> {
+        let mut sessions: Vec<_> = self.sessions.values().copied().collect();
+        sessions.sort_by_key(|session| (session.used, session.session));
+        sessions
+    }
+
+    /// How many members and sessions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.members.len() + self.sessions.len()
+    }
+}
+
+impl Store for Memory {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.members.range((from, Bound::Unbounded));
+        let (mut members, mut last) = (Vec::new(), None);
+        for (number, member) in rest.by_ref().take(limit) {
+            members.push(member.clone());
+            last = Some(*number);
+        }
+        Ok(Page { members, next: last.filter(|_| rest.next().is_some()) })
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        Ok(self.sessions())
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.apply(changes);
         Ok(())
     }
 }

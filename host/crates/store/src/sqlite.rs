@@ -19,8 +19,8 @@ mod session;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember, StoredSession};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,17 +75,22 @@ impl Sqlite {
         transaction.commit()
     }
 
-    fn read(&self) -> rusqlite::Result<(Vec<StoredMember>, Skipped)> {
+    fn read(&self, after: Option<u64>, limit: usize) -> rusqlite::Result<(Page, Skipped)> {
         let mut statement = self.connection.prepare_cached(row::SELECT)?;
-        let mut rows = statement.query([])?;
+        // Whoever writes numbers by hand may write negative ones.
+        let after = after.map_or(i64::MIN, u64::cast_signed);
+        let mut rows = statement.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
         let (mut members, mut skipped) = (Vec::new(), Skipped::default());
+        let (mut last, mut count) = (None, 0);
         while let Some(row) = rows.next()? {
+            let joined = row.get_ref(0)?.as_i64().unwrap_or_default();
+            (last, count) = (Some(joined.cast_unsigned()), count + 1);
             match row::read(row) {
                 Ok(member) => members.push(member),
-                Err(reason) => skipped.note(row.get_ref(0)?.as_i64().unwrap_or_default(), reason),
+                Err(reason) => skipped.note(joined, reason),
             }
         }
-        Ok((members, skipped))
+        Ok((Page { members, next: last.filter(|_| count == limit) }, skipped))
     }
 }
 
@@ -122,15 +127,15 @@ impl Skipped {
 }
 
 impl Store for Sqlite {
-    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
-        let (members, skipped) = self.read().map_err(|error| self.explain(&error))?;
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        let (page, skipped) = self.read(after, limit).map_err(|error| self.explain(&error))?;
         if let Some((joined, reason)) = skipped.first {
             tracing::warn!(
                 store.path = %self.path.display(), store.skipped = skipped.count, first.joined = joined, first.reason = %reason,
                 "rows of the database are no proxies and were skipped"
             );
         }
-        Ok(members)
+        Ok(page)
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use proxywhirl_core::live::Statistics;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::{Anonymity, Endpoint, EndpointKey, Host, Scheme, Timestamp};
@@ -48,5 +48,6 @@ pub(crate) fn admission(number: u32, now: Timestamp) -> Admission {
         anonymity: if number.is_multiple_of(4) { Anonymity::Elite } else { Anonymity::Unknown },
         added: now,
         statistics,
+        health: Health::Unknown,
     }))
 }

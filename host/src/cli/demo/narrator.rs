@@ -97,6 +97,7 @@ fn sentence(event: &Event, payload: &Value) -> String {
         | Topic::PluginFaulted
         | Topic::PluginChanged
         | Topic::PoolEmpty
-        | Topic::ProxyBanned => format!("{}: {}", event.topic, event.payload),
+        | Topic::ProxyBanned
+        | Topic::StoreChanged => format!("{}: {}", event.topic, event.payload),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use proxywhirl_core::fault::{Fault, Kind, Side, Stage};
 use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, View};
 use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
-use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, Page, StoredMember, StoredSession};
 use proxywhirl_core::{Candidate, Member, MemberId, Outcome, Tags};
 
 use super::*;
@@ -21,6 +21,7 @@ mod hooks;
 mod limits;
 mod memory;
 mod plans;
+mod saving;
 mod swaps;
 
 /// What a scripted strategy does.
@@ -238,8 +239,8 @@ async fn a_member_that_fails_in_a_row_is_kept_away_and_the_change_is_told() {
 struct Shelf(Arc<Mutex<BTreeMap<String, StoredMember>>>, Arc<Mutex<BTreeMap<u64, StoredSession>>>);
 
 impl Store for Shelf {
-    fn load(&mut self) -> Result<Vec<StoredMember>, StoreError> {
-        Ok(self.0.lock().unwrap().values().cloned().collect())
+    fn page(&mut self, _: Option<u64>, _: usize) -> Result<Page, StoreError> {
+        Ok(Page { members: self.0.lock().unwrap().values().cloned().collect(), next: None })
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {

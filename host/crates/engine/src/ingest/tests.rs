@@ -221,6 +221,28 @@ async fn lines_that_are_chains_are_read_whatever_reads_the_rest() {
 }
 
 #[tokio::test]
+async fn rows_that_are_chains_are_read_with_what_they_say() {
+    let chain = "socks5://u:p%22@2.2.2.2:1080 -> http://3.3.3.3:8080";
+    let row = format!(r#"{{"url":"{chain}","scheme":null,"country":"DE","anonymity":"elite","tags":[]}}"#);
+    // What the parser gets of it is JSON still, wherever the chain stood.
+    for (body, left) in [
+        (format!("[\n{row},\n{{\"a\":1}}\n]\n"), "[\n\n{\"a\":1}\n]\n"),
+        (format!("[\n{{\"a\":1}},\n{row}\n]\n"), "[\n{\"a\":1}\n\n]\n"),
+        (format!("[\n{row},\n{row}\n]\n"), "[\n\n\n]\n"),
+        (format!("{{\"a\":1}}\n{row}\n"), "{\"a\":1}\n\n"),
+        (format!("scheme,host\n,{chain},,,,DE,elite,,\n"), "scheme,host\n\n"),
+        (format!("scheme,host\n,\"{chain}\",,,,DE,elite,,\n"), "scheme,host\n\n"),
+    ] {
+        let (document, lines) = chains::take(document(&body), true);
+        assert_eq!(String::from_utf8_lossy(&document.body), left);
+        for line in lines {
+            assert_eq!(line.chain.unwrap().to_url(), chain);
+            assert_eq!((line.country, line.anonymity), ("DE".parse().ok(), Anonymity::Elite));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_chain_that_cannot_be_costs_no_other_and_shows_no_password() {
     let body = "http://1.1.1.1:80 -> http://u:hunter2@2.2.2.2:0\n\
                 http://1.1.1.1:80 -> http://10.0.0.1:80\n\

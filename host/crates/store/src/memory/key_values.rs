@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proxywhirl_core::Timestamp;
-use proxywhirl_core::kv::{KeyValues, KvEntry, KvError, KvWrite};
+use proxywhirl_core::kv::{KeyArchive, KeyRecord, KeyValues, KvEntry, KvError, KvWrite};
 
 /// Keys and values in memory.
 #[derive(Debug, Default)]
@@ -39,6 +39,16 @@ impl MemoryKeyValues {
         Self::default()
     }
 
+    /// How many keys there are.
+    pub(crate) fn count(&self) -> usize {
+        self.owners().values().map(|owner| owner.keys.len() + 1).sum()
+    }
+
+    /// What one key holds; without a key, the owner's newest version.
+    pub(crate) fn record(&self, owner: &str, key: Option<&str>) -> Option<KeyRecord> {
+        self.owners().get(owner).map(|held| held.record(owner, key))
+    }
+
     fn owners(&self) -> MutexGuard<'_, BTreeMap<String, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,14 +80,29 @@ impl Owner {
             return Err(KvError::Quota(write.quota));
         }
         self.remove(key);
-        self.bytes += size(key, write.value);
         self.version += 1;
-        if let Some(expires) = write.expires {
+        self.hold(key, Held { value: write.value.to_vec(), version: self.version, expires: write.expires });
+        Ok(self.version)
+    }
+
+    /// Holds a key that holds nothing.
+    fn hold(&mut self, key: &str, held: Held) {
+        self.bytes += size(key, &held.value);
+        if let Some(expires) = held.expires {
             self.expiries.insert((expires, key.to_owned()));
         }
-        let held = Held { value: write.value.to_vec(), version: self.version, expires: write.expires };
         self.keys.insert(key.to_owned(), held);
-        Ok(self.version)
+    }
+
+    fn record(&self, owner: &str, key: Option<&str>) -> KeyRecord {
+        let held = key.and_then(|key| self.keys.get(key));
+        KeyRecord {
+            owner: owner.to_owned(),
+            version: held.map_or(self.version, |held| held.version),
+            key: key.map(str::to_owned),
+            value: held.map(|held| held.value.clone()),
+            expires: held.and_then(|held| held.expires),
+        }
     }
 }
 
@@ -139,6 +164,30 @@ impl KeyValues for MemoryKeyValues {
             owner.keys.range::<str, _>((Bound::Included(prefix.max(after)), Bound::Unbounded)).map(|(key, _)| key);
         let keys = from.skip_while(|key| key.as_str() <= after && !after.is_empty());
         Ok(keys.take_while(|key| key.starts_with(prefix)).take(limit).cloned().collect())
+    }
+}
+
+impl KeyArchive for MemoryKeyValues {
+    fn records(&self) -> Result<Vec<KeyRecord>, KvError> {
+        let owners = self.owners();
+        let mut records = Vec::new();
+        for (name, owner) in &*owners {
+            records.push(owner.record(name, None));
+            records.extend(owner.keys.keys().map(|key| owner.record(name, Some(key))));
+        }
+        Ok(records)
+    }
+
+    fn restore(&self, record: &KeyRecord) -> Result<(), KvError> {
+        let mut owners = self.owners();
+        let owner = owners.entry(record.owner.clone()).or_default();
+        owner.version = owner.version.max(record.version);
+        let Some(key) = &record.key else { return Ok(()) };
+        owner.remove(key);
+        if let Some(value) = &record.value {
+            owner.hold(key, Held { value: value.clone(), version: record.version, expires: record.expires });
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), String> {
         Ok(metadata) if metadata.is_dir() => Err("is a folder; name a file in it".to_owned()),
         Ok(metadata) if !metadata.is_file() => Err("is not a regular file".to_owned()),
         Ok(metadata) => {
-            warn_when_open_to_others(path, &metadata);
+            crate::warn_when_open_to_others(path, &metadata);
             OpenOptions::new().read(true).write(true).open(path).map(drop).map_err(|error| refusal(&error))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => create(path),
@@ -42,17 +42,3 @@ fn refusal(error: &std::io::Error) -> String {
         format!("cannot be opened ({error})")
     }
 }
-
-#[cfg(unix)]
-fn warn_when_open_to_others(path: &Path, metadata: &fs::Metadata) {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            store.path = %path.display(), store.mode = %format_args!("{:o}", mode & 0o777),
-            "others may read the database, which holds passwords; `chmod 600` it"
-        );
-    }
-}
-
-#[cfg(not(unix))]
-const fn warn_when_open_to_others(_: &Path, _: &fs::Metadata) {}

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::Timestamp;
-use proxywhirl_core::kv::{KeyValues, KvEntry, KvError, KvWrite};
+use proxywhirl_core::kv::{KeyArchive, KeyRecord, KeyValues, KvEntry, KvError, KvWrite};
 use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -226,5 +226,56 @@ impl KeyValues for SqliteKeyValues {
             Ok(keys)
         };
         read().map_err(|error: rusqlite::Error| self.unavailable(&error))
+    }
+}
+
+impl KeyArchive for SqliteKeyValues {
+    fn records(&self) -> Result<Vec<KeyRecord>, KvError> {
+        let connection = self.connection();
+        let read = || {
+            // Of equal owners, the one without a key comes first.
+            let mut select = connection.prepare_cached(
+                "SELECT owner, version, NULL AS key, NULL, NULL FROM plugin_owners
+                 UNION ALL SELECT owner, version, key, value, expires FROM plugin_keys ORDER BY owner, key",
+            )?;
+            let records = select.query_map([], |row| {
+                let expires: Option<i64> = row.get(4)?;
+                Ok(KeyRecord {
+                    owner: row.get(0)?,
+                    version: natural(row, 1)?,
+                    key: row.get(2)?,
+                    value: row.get(3)?,
+                    expires: expires.map(|micros| Timestamp::from_micros(u64::try_from(micros).unwrap_or(0))),
+                })
+            })?;
+            records.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| self.unavailable(&error))
+    }
+
+    fn restore(&self, record: &KeyRecord) -> Result<(), KvError> {
+        self.write(|change| {
+            // Nothing expires while it is copied.
+            let (newest, bytes) = change.owner(&record.owner, Timestamp::default())?;
+            let newest = newest.max(record.version);
+            let Some(key) = &record.key else {
+                change.set_owner(&record.owner, newest, bytes)?;
+                return Ok(Some(()));
+            };
+            let bytes = bytes.saturating_sub(change.key(&record.owner, key)?.1);
+            change.0.execute("DELETE FROM plugin_keys WHERE owner = ?1 AND key = ?2", [&record.owner, key])?;
+            let Some(value) = &record.value else {
+                change.set_owner(&record.owner, newest, bytes)?;
+                return Ok(Some(()));
+            };
+            change.set_owner(&record.owner, newest, bytes + key.len() as u64 + value.len() as u64)?;
+            let expires = record.expires.map(|expires| integer(expires.as_micros()));
+            change.0.execute(
+                "INSERT INTO plugin_keys (owner, key, value, version, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![record.owner, key, value, integer(record.version), expires],
+            )?;
+            Ok(Some(()))
+        })
+        .map(drop)
     }
 }

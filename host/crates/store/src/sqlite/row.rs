@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxywhirl_core::candidate::Country;
 use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
 use proxywhirl_core::host::Host;
-use proxywhirl_core::live::Statistics;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::tag::{Tag, Tags};
 use proxywhirl_core::time::{Timestamp, micros};
@@ -15,17 +15,18 @@ use rusqlite::{CachedStatement, Row, params};
 
 pub(super) const SELECT: &str = "
 SELECT joined, scheme, host, port, username, password, via, tags, country, anonymity,
-       added, successes, failures, latency_us, last_used
-FROM members ORDER BY joined";
+       added, successes, failures, latency_us, last_used, health
+FROM members WHERE joined > ?1 ORDER BY joined LIMIT ?2";
 
 pub(super) const UPSERT: &str = "
 INSERT INTO members (scheme, host, port, username, password, tags, country, anonymity,
-                     added, successes, failures, latency_us, last_used, via, via_key)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                     added, successes, failures, latency_us, last_used, via, via_key, health)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL, via_key) DO UPDATE SET
     password = excluded.password, via = excluded.via, tags = excluded.tags, country = excluded.country,
     anonymity = excluded.anonymity, added = excluded.added, successes = excluded.successes,
-    failures = excluded.failures, latency_us = excluded.latency_us, last_used = excluded.last_used";
+    failures = excluded.failures, latency_us = excluded.latency_us, last_used = excluded.last_used,
+    health = excluded.health";
 
 pub(super) const DELETE: &str = "
 DELETE FROM members
@@ -33,7 +34,7 @@ WHERE scheme = ?1 AND host = ?2 AND port = ?3
   AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5";
 
 pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
-    let StoredMember { endpoint, tags, country, anonymity, added, statistics } = member;
+    let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
     let credentials = endpoint.credentials.as_ref();
     statement.execute(params![
         endpoint.scheme.as_str(),
@@ -51,6 +52,7 @@ pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember)
         integer(statistics.last_used.as_micros()),
         endpoint.via.as_deref().map(Endpoint::to_url),
         via_key(endpoint.via.as_deref().map(Endpoint::key).as_ref()),
+        health.as_str(),
     ])?;
     Ok(())
 }
@@ -94,6 +96,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
             latency: column::<Option<i64>>(row, "latency_us")?.map(unsigned).transpose()?.map(Duration::from_micros),
             last_used: time(row, "last_used")?,
         },
+        health: Health::from_word(&column::<String>(row, "health")?),
     })
 }
 

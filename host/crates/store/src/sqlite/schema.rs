@@ -8,10 +8,11 @@ use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The migrations, in order: the n-th brings a file to version n.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_members.sql"),
     include_str!("../../migrations/0002_sessions_and_keys.sql"),
     include_str!("../../migrations/0003_chains.sql"),
+    include_str!("../../migrations/0004_health.sql"),
 ];
 
 /// The version that this program writes.

@@ -272,11 +272,29 @@ fn rows_that_are_no_members_are_skipped_and_kept() {
         let sql = format!("UPDATE members SET {edit} WHERE joined = {}", index + 1);
         assert_eq!(store.connection.execute(&sql, []).unwrap(), 1, "{edit}");
     }
-    let (members, skipped) = store.read().unwrap();
-    assert_eq!(members.len(), good.len() - edits.len());
+    let (page, skipped) = store.read(None, usize::MAX).unwrap();
+    assert_eq!(page.members.len(), good.len() - edits.len());
     assert_eq!(skipped.count, edits.len() as u64);
     assert!(skipped.first.unwrap().1.contains("unknown scheme ftp"));
     assert_eq!(urls(&mut store), ["http://1.1.1.9:1"]);
     let rows: i64 = store.connection.query_row("SELECT count(*) FROM members", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, good.len() as i64);
+}
+
+#[test]
+fn a_full_disk_is_named_and_what_was_kept_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Sqlite::open(folder.path().join("pool.db")).unwrap();
+    store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    // No page more than there are.
+    let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    let many: Vec<String> = (1..=500).map(|port| format!("http://2.2.2.2:{port}")).collect();
+    let many = upserts(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = store.save(&many).unwrap_err().to_string();
+    assert!(refused.ends_with("the disk is full; what was kept before is untouched"), "{refused}");
+    assert_eq!(urls(&mut store), ["http://1.1.1.1:1"]);
+    store.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+    store.save(&many).unwrap();
+    assert_eq!(urls(&mut store).len(), 501);
 }

@@ -45,6 +45,7 @@ pub(crate) fn payload(topic: Topic) -> Value {
             "proxy": "http://user:***@203.0.113.7:8080", "rule": "captcha", "banned": true,
             "until": 1_700_000_600_000_000_u64,
         }),
+        Topic::StoreChanged => json!({ "error": "file pool.json: the disk is full" }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use proxywhirl_core::live::Statistics;
+use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::{Candidate, Credentials, Endpoint, Host, MemberId, Scheme, Timestamp};
@@ -43,6 +43,7 @@ impl Player {
             anonymity: self.candidate.anonymity,
             added: now,
             statistics: Statistics { last_used: now, ..self.statistics },
+            health: Health::Unknown,
         }))
     }
 }

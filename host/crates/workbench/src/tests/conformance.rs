@@ -121,7 +121,7 @@ fn a_hook_that_refuses_fits_and_one_that_traps_does_not() {
     // err(""): the discriminant 1 at 4,096.
     let refusing = Guest::hook("no").extra("(data (i32.const 4096) \"\\01\")").with("handle", "i32.const 4096");
     let report = check(&refusing);
-    assert!(line(&report, "an event of each topic").detail.contains("13 refused"), "{report}");
+    assert!(line(&report, "an event of each topic").detail.contains("14 refused"), "{report}");
     let report = check(&Guest::hook("dies").with("handle", "unreachable"));
     failed(&report, "an event of each topic", "trap in handle");
     failed(&report, "malformed payloads", "trap in handle");

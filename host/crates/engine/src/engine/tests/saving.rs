@@ -1,0 +1,154 @@
+//! What happens when the pool cannot be saved.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+
+/// A store whose disk is full when the test says so.
+#[derive(Clone, Default)]
+struct Disk {
+    shelf: Shelf,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Store for Disk {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        self.shelf.page(after, limit)
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        self.shelf.load_sessions()
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if self.is_full.load(Relaxed) {
+            return Err(StoreError { place: "disk".to_owned(), reason: "is full".to_owned() });
+        }
+        self.shelf.save(changes)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again() {
+    let disk = Disk::default();
+    let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_millis(10), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    let mut told = engine.subscribe(&[Topic::StoreChanged], 100);
+    let admission = |n| Admission::Vouched(Box::new(candidate(n)));
+    engine.admit(vec![admission(0), admission(1)]).await;
+    assert_eq!(engine.store_trouble(), None);
+
+    disk.is_full.store(true, Relaxed);
+    assert_eq!(engine.admit(vec![admission(2)]).await.new, 1, "members join all the same");
+    assert_eq!(&*told.next().await.unwrap().payload, r#"{"error":"disk: is full"}"#);
+    assert_eq!(engine.store_trouble().unwrap().error, "disk: is full");
+    assert_eq!(engine.remove(vec![candidate(0).endpoint.key()]).await, 1);
+    // And requests are served.
+    let lease = engine.acquire(&attempt(&[])).unwrap();
+    engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
+    assert!(engine.save().await.is_err());
+    assert_eq!(disk.shelf.0.lock().unwrap().len(), 2, "nothing of it is kept yet");
+
+    disk.is_full.store(false, Relaxed);
+    assert_eq!(&*told.next().await.unwrap().payload, r#"{"error":null}"#, "told when it began and when it ended");
+    assert_eq!(engine.store_trouble(), None);
+    let kept = disk.shelf.0.lock().unwrap().clone();
+    let keys: Vec<_> = [1, 2].map(|n| candidate(n).endpoint.key().to_string()).into();
+    assert_eq!(kept.keys().cloned().collect::<Vec<_>>(), keys);
+    assert_eq!(kept.values().map(|member| member.statistics.successes).sum::<u64>(), 1);
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_end_is_an_error() {
+    let disk = Disk::default();
+    let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    disk.is_full.store(true, Relaxed);
+    engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
+    assert_eq!(engine.stop().await.unwrap_err().to_string(), "disk: is full");
+}
+
+/// A store of so many members, of which each page after the first waits for the test.
+struct Pages {
+    members: u32,
+    sessions: Vec<StoredSession>,
+    go_on: std::sync::mpsc::Receiver<()>,
+}
+
+fn stored(number: u32) -> StoredMember {
+    let mut member = pool_member(number).to_stored();
+    member.statistics.successes = u64::from(number);
+    member
+}
+
+fn pool_member(number: u32) -> Arc<Member> {
+    let mut candidate = candidate(0);
+    candidate.endpoint.host = proxywhirl_core::Host::V4((0x0b00_0000 + number).into());
+    let mut pool = Pool::new(Arc::default(), 1);
+    pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::default());
+    pool.iter().next().unwrap().clone()
+}
+
+impl Store for Pages {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        if after.is_some() {
+            self.go_on.recv().unwrap();
+        }
+        let begin = after.map_or(0, |after| u32::try_from(after).unwrap());
+        let end = (begin + u32::try_from(limit).unwrap()).min(self.members);
+        let next = (end < self.members).then_some(u64::from(end));
+        Ok(Page { members: (begin..end).map(stored).collect(), next })
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        Ok(self.sessions.clone())
+    }
+
+    fn save(&mut self, _: &Changes) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+const MANY: u32 = 6_000;
+
+#[tokio::test]
+async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let store = Pages { members: MANY, sessions: Vec::new(), go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    engine.ready().await;
+    assert!(engine.is_loading() && engine.snapshot().len() < MANY as usize);
+    let lease = engine.acquire(&attempt(&[])).unwrap();
+    engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
+    // One that is stored and not there yet is no stranger: it waits.
+    let last = pool_member(MANY - 1);
+    let mut named = candidate(0);
+    named.endpoint = last.endpoint.as_ref().clone();
+    let admission = engine.admit(vec![Admission::Vouched(Box::new(named))]);
+    go.send(()).unwrap();
+    assert_eq!(admission.await.new, 0);
+    assert!(!engine.is_loading());
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.len(), MANY as usize);
+    let found = snapshot.iter().find(|member| member.id == last.id).unwrap();
+    assert_eq!(found.live.statistics().successes, u64::from(MANY - 1));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_a_session_is_bound_to_is_there_before_anybody_is_served() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let member = pool_member(MANY - 1).id;
+    let at = Timestamp::from_micros(1);
+    let session = StoredSession { session: 1, member, began: at, used: at, life: 0 };
+    go.send(()).unwrap();
+    let store = Pages { members: MANY, sessions: vec![session], go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    assert!(engine.snapshot().iter().any(|found| found.id == member));
+    engine.stop().await.unwrap();
+}

@@ -1,0 +1,173 @@
+//! Copies a pool from one store to another, whatever they are.
+
+use std::fmt;
+
+use proxywhirl_core::kv::{KeyRecord, KvError};
+use proxywhirl_core::store::{Changes, StoreError};
+
+use crate::Opened;
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Members.
+    pub members: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Keys of plugins.
+    pub keys: u64,
+}
+
+impl fmt::Display for Copied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} proxies, {} sessions, {} keys of plugins", self.members, self.sessions, self.keys)
+    }
+}
+
+/// Copies everything into a store, and counts what is in it afterwards.
+///
+/// # Errors
+/// When one of them cannot be read, the other cannot be written, or what was written is not what is there.
+pub fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
+    let mut copied = Copied::default();
+    let mut after = None;
+    loop {
+        let page = from.store.page(after, to.batch)?;
+        copied.members += page.members.len() as u64;
+        to.store.save(&Changes { upserts: page.members, ..Changes::default() })?;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let sessions = from.store.load_sessions()?;
+    copied.sessions = sessions.len() as u64;
+    to.store.save(&Changes { sessions, ..Changes::default() })?;
+    for record in from.keys.records().map_err(unreadable)? {
+        copied.keys += u64::from(record.key.is_some());
+        to.keys.restore(&record).map_err(unreadable)?;
+    }
+    to.keys.sync().map_err(unreadable)?;
+    let found = count(to)?;
+    if found != copied {
+        return Err(StoreError { place: "the copy".to_owned(), reason: format!("holds {found}, and not {copied}") });
+    }
+    Ok(copied)
+}
+
+/// Forgets everything that is kept.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn clear(opened: &mut Opened) -> Result<(), StoreError> {
+    let removed = opened.store.load()?.iter().map(|member| member.endpoint.key()).collect();
+    let forgotten = opened.store.load_sessions()?.iter().map(|session| session.session).collect();
+    opened.store.save(&Changes { removed, forgotten, ..Changes::default() })?;
+    for record in opened.keys.records().map_err(unreadable)? {
+        opened.keys.restore(&KeyRecord { value: None, ..record }).map_err(unreadable)?;
+    }
+    opened.keys.sync().map_err(unreadable)
+}
+
+/// Whether nothing is kept.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_empty(opened: &mut Opened) -> Result<bool, StoreError> {
+    Ok(opened.store.page(None, 1)?.members.is_empty()
+        && opened.store.load_sessions()?.is_empty()
+        && !opened.keys.records().map_err(unreadable)?.iter().any(|record| record.key.is_some()))
+}
+
+fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
+    let mut count = Copied::default();
+    let mut after = None;
+    loop {
+        let page = opened.store.page(after, opened.batch)?;
+        count.members += page.members.len() as u64;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    count.sessions = opened.store.load_sessions()?.len() as u64;
+    let records = opened.keys.records().map_err(unreadable)?;
+    count.keys = records.iter().filter(|record| record.key.is_some()).count() as u64;
+    Ok(count)
+}
+
+fn unreadable(error: KvError) -> StoreError {
+    StoreError { place: "the keys of plugins".to_owned(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proxywhirl_core::MemberId;
+    use proxywhirl_core::kv::KvWrite;
+    use proxywhirl_core::store::StoredSession;
+
+    use super::*;
+    use crate::StoreUrl;
+    use crate::conformance::key_values::{at, write};
+    use crate::conformance::{member, upserts};
+
+    #[test]
+    fn everything_goes_from_any_store_to_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let urls = ["sqlite:pool.db", "file:pool.json", "file:pool.jsonl", "file:pool.json.gz", "memory:"];
+        let urls = urls.map(|url| url.parse::<StoreUrl>().unwrap().within(folder.path()));
+        let expected = {
+            let mut first = urls[0].open().unwrap();
+            first
+                .store
+                .save(&upserts(&["http://u:p@1.1.1.1:1", "socks5://a:b@2.2.2.2:2 -> http://3.3.3.3:3"]))
+                .unwrap();
+            let session = StoredSession { session: u64::MAX, member: MemberId(7), began: at(1), used: at(2), life: 3 };
+            first.store.save(&Changes { sessions: vec![session], ..Changes::default() }).unwrap();
+            first.keys.set("p", "k", &write(b"\0v\xff"), at(0)).unwrap();
+            first.keys.set("p", "e", &KvWrite { expires: Some(at(9)), ..write(b"e") }, at(0)).unwrap();
+            first.keys.set("q", "gone", &write(b"g"), at(0)).unwrap();
+            first.keys.delete("q", "gone", at(0)).unwrap();
+            content(&mut first)
+        };
+        for from in urls.iter().filter(|url| url.path().is_some()) {
+            for (number, to) in urls.iter().enumerate() {
+                let to = match to {
+                    StoreUrl::Memory => StoreUrl::Memory,
+                    StoreUrl::File(path, form) => {
+                        let name = format!("{number}-{}", path.file_name().unwrap().to_str().unwrap());
+                        StoreUrl::File(path.with_file_name(name), *form)
+                    }
+                    StoreUrl::Sqlite(path) => StoreUrl::Sqlite(path.with_file_name("other.db")),
+                };
+                // The first round fills those from which the next ones go on.
+                let mut source = if from.exists() { from.open_to_read() } else { continue }.unwrap();
+                let mut target = to.open().unwrap();
+                clear(&mut target).unwrap();
+                assert!(is_empty(&mut target).unwrap());
+                let copied = copy(&mut source, &mut target).unwrap();
+                assert_eq!(copied, Copied { members: 2, sessions: 1, keys: 2 }, "{from} to {to}");
+                assert_eq!(content(&mut target), expected, "{from} to {to}");
+                if to.path().is_some() {
+                    drop(target);
+                    assert_eq!(content(&mut to.open_to_read().unwrap()), expected, "{from} to {to}, read again");
+                }
+                if from == &urls[0] && to.path().is_some() {
+                    let mut same = urls[number].open().unwrap();
+                    clear(&mut same).unwrap();
+                    copy(&mut to.open_to_read().unwrap(), &mut same).unwrap();
+                }
+            }
+        }
+    }
+
+    type Content = (Vec<String>, Vec<StoredSession>, Vec<KeyRecord>);
+
+    fn content(opened: &mut Opened) -> Content {
+        let members = opened.store.load().unwrap();
+        assert_eq!(members.first(), Some(&member("http://u:p@1.1.1.1:1")));
+        let urls = members.iter().map(|member| member.endpoint.to_url()).collect();
+        (urls, opened.store.load_sessions().unwrap(), opened.keys.records().unwrap())
+    }
+}

@@ -1,0 +1,143 @@
+//! Files that are there whole or not at all, and that one process writes at a time.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What to do about a file that cannot be read.
+pub(super) const MOVE_AWAY: &str = "mend it, or move it away to begin with an empty pool; it was left as it is";
+
+/// Writes a file in place of the one before: a temporary file beside it, which takes its name once it is on the disk. Whoever
+/// reads meanwhile reads the one before.
+///
+/// # Errors
+/// When it cannot be written; the one before is then untouched.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let temporary = beside(path, "tmp");
+    let written = fill(path, &temporary, write).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // It takes room that may be what is missing.
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
+    sync_folder(path)
+}
+
+fn fill(path: &Path, temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let file = private().write(true).create(true).truncate(true).open(temporary)?;
+    // Who was let in to the one before by its owner stays let in.
+    if let Ok(before) = fs::metadata(path) {
+        file.set_permissions(before.permissions())?;
+    }
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Puts a name on the disk: that is kept by its folder.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
+}
+
+/// For files that nobody else may read, because they hold passwords.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `.pool.json.tmp` beside `pool.json`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(ending);
+    path.with_file_name(name)
+}
+
+/// Held by the one process that writes a file. The operating system takes it back when the process ends, however it does.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "to be held")] File);
+
+impl Lock {
+    /// Takes the lock of a file.
+    ///
+    /// # Errors
+    /// When another process holds it, or the folder cannot be written; in words for people.
+    pub(super) fn take(path: &Path) -> Result<Self, String> {
+        // Beside the file and not the file itself, which is replaced at every save.
+        let path = beside(path, "lock");
+        let opened = private().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = opened.map_err(|error| refusal(&error))?;
+        match file.try_lock() {
+            Ok(()) => {
+                // For whoever comes next; the lock holds without it.
+                drop(file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())));
+                Ok(Self(file))
+            }
+            Err(TryLockError::WouldBlock) => Err(format!(
+                "is written by another process{}; end it, or name another file",
+                holder(&mut file).map_or_else(String::new, |pid| format!(" ({pid})"))
+            )),
+            Err(TryLockError::Error(error)) => Err(refusal(&error)),
+        }
+    }
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.parse().ok()
+}
+
+/// Why a file cannot be read or written, and what to do.
+pub(super) fn refusal(error: &io::Error) -> String {
+    let kind = error.kind();
+    if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
+        format!("the disk is full ({error}); what was kept before is untouched")
+    } else if matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+        format!("it or its folder cannot be read and written ({error}); change its owner or mode, or name another file")
+    } else {
+        format!("cannot be read or written ({error})")
+    }
+}
+
+/// What a file says that is no pool.
+pub(super) fn corrupt(detail: &str) -> String {
+    format!("corrupt ({detail}); {MOVE_AWAY}")
+}
+
+/// What a file says that comes of a later version of this program.
+pub(super) fn newer(found: u64, known: u64) -> String {
+    format!(
+        "was written by a later version of proxywhirl (form {found}, this one knows up to {known}); \
+         upgrade proxywhirl, or name another file"
+    )
+}
+
+/// Says where a file cannot be kept, before anything is tried with it.
+///
+/// # Errors
+/// When there is no such folder, or something else has the file's name.
+pub(super) fn inspect(path: &Path) -> Result<(), String> {
+    let folder = folder(path);
+    if !folder.is_dir() {
+        return Err(format!("there is no folder {0}; make it with `mkdir -p {0}`", folder.display()));
+    }
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => Err("is a folder; name a file in it".to_owned()),
+        Ok(about) if !about.is_file() => Err("is not a regular file".to_owned()),
+        Ok(about) => {
+            crate::warn_when_open_to_others(path, &about);
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refusal(&error)),
+    }
+}

@@ -1,0 +1,319 @@
+//! A pool as JSON Lines: each save is appended, and the file is written anew when most of it is past.
+//!
+//! A line is an object: a member (`url` and the fields of the JSON document), `removed`, a session, `forgotten`, or a key of a
+//! plugin. What comes later replaces what came before. A save of several lines begins with `{"batch":N}` and counts when all
+//! of the N lines are there: a save that was cut off, by a crash or a full disk, is dropped and told. Whoever appends lines by
+//! hand needs no batch.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::kv::{KeyArchive, KeyRecord};
+use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::Contents;
+use super::disk;
+use super::form::{self, Hexadecimal, KeyRow, MemberRow, SessionRow};
+
+/// The version of the form that this program writes.
+const VERSION: u64 = 1;
+
+/// The longest line: a value of a plugin may have some megabytes.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+/// How many times as many lines as it needs a file may have before it is written anew.
+const GROWTH: u64 = 3;
+
+/// Lines below which it does not matter.
+const SMALL: u64 = 1_000;
+
+/// How far a file is good.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Extent {
+    /// Bytes that count; behind them may be what was cut off.
+    bytes: u64,
+    /// Lines in them.
+    lines: u64,
+    /// Whether the last line has no end yet.
+    is_open: bool,
+    /// Lines from which it is written anew; 0 to find it out.
+    limit: u64,
+}
+
+/// What a line says, but for those that begin a batch.
+enum Line {
+    Head { version: u64, name: String },
+    Member(Box<StoredMember>),
+    Removed(EndpointKey),
+    Session(StoredSession),
+    Forgotten(u64),
+    Key(KeyRecord),
+}
+
+enum Parsed {
+    /// A batch of so many lines begins.
+    Batch(u64),
+    Line(Line),
+}
+
+/// Which line it is: the field that only it has.
+#[derive(Deserialize)]
+struct Kind {
+    pool: Option<IgnoredAny>,
+    batch: Option<u64>,
+    url: Option<IgnoredAny>,
+    removed: Option<String>,
+    session: Option<IgnoredAny>,
+    forgotten: Option<Hexadecimal>,
+    owner: Option<IgnoredAny>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    pool: String,
+    #[serde(default)]
+    version: u64,
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed, String> {
+    let place = |error: serde_json::Error| {
+        // The line is told by the one who counts them.
+        let (text, column) = (error.to_string(), error.column());
+        let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
+        format!("column {column}: {text}")
+    };
+    let kind: Kind = serde_json::from_slice(bytes).map_err(place)?;
+    let line = if kind.url.is_some() {
+        let row: MemberRow = serde_json::from_slice(bytes).map_err(place)?;
+        Line::Member(Box::new(row.try_into()?))
+    } else if kind.session.is_some() {
+        Line::Session(serde_json::from_slice::<SessionRow>(bytes).map_err(place)?.into())
+    } else if kind.owner.is_some() {
+        Line::Key(serde_json::from_slice::<KeyRow>(bytes).map_err(place)?.try_into()?)
+    } else if kind.pool.is_some() {
+        let Head { pool, version } = serde_json::from_slice(bytes).map_err(place)?;
+        Line::Head { version, name: pool }
+    } else {
+        match (kind.batch, kind.removed, kind.forgotten) {
+            (Some(lines), None, None) => return Ok(Parsed::Batch(lines)),
+            (None, Some(text), None) => Line::Removed(form::key(&text)?),
+            (None, None, Some(session)) => Line::Forgotten(session.0),
+            _ => return Err("column 1: none of url, removed, session, forgotten, owner, batch and pool".to_owned()),
+        }
+    };
+    Ok(Parsed::Line(line))
+}
+
+/// Reads a file as far as it is good.
+pub(super) fn read(path: &Path) -> Result<(Contents, Extent), String> {
+    let file = File::open(path).map_err(|error| disk::refusal(&error))?;
+    let mut reading = Reading::default();
+    let mut lines = BufReader::with_capacity(256 * 1024, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+        if read.map_err(|error| disk::refusal(&error))? == 0 {
+            break;
+        }
+        if line.len() as u64 == MAX_LINE {
+            return Err(disk::corrupt(&format!("line {} has more than {MAX_LINE} bytes", reading.number + 1)));
+        }
+        if !reading.take(&line)? {
+            break;
+        }
+    }
+    Ok(reading.finish(path))
+}
+
+/// A file as far as it is read.
+#[derive(Default)]
+struct Reading {
+    contents: Contents,
+    extent: Extent,
+    /// Of the line that was read last, from 1.
+    number: u64,
+    bytes: u64,
+    /// The lines of a batch that is not whole yet, and how many are missing.
+    batch: Vec<Line>,
+    missing: u64,
+    dropped: u64,
+}
+
+impl Reading {
+    /// Takes a line; false when it is cut off, and so the last.
+    fn take(&mut self, line: &[u8]) -> Result<bool, String> {
+        self.number += 1;
+        self.bytes += line.len() as u64;
+        let is_open = !line.ends_with(b"\n");
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            match parse(line) {
+                Ok(line) => self.note(line)?,
+                Err(_) if is_open => {
+                    self.dropped += 1;
+                    return Ok(false);
+                }
+                Err(reason) => return Err(disk::corrupt(&format!("line {}, {reason}", self.number))),
+            }
+        }
+        if self.missing == 0 {
+            self.extent = Extent { bytes: self.bytes, lines: self.number, is_open, limit: 0 };
+        }
+        Ok(true)
+    }
+
+    fn note(&mut self, parsed: Parsed) -> Result<(), String> {
+        match (parsed, self.missing) {
+            (Parsed::Batch(lines), 0) => self.missing = lines,
+            (Parsed::Batch(_), _) => {
+                return Err(disk::corrupt(&format!("line {}: a batch in the middle of another", self.number)));
+            }
+            (Parsed::Line(line), 0) => self.apply(line)?,
+            (Parsed::Line(line), _) => {
+                self.batch.push(line);
+                self.missing -= 1;
+                if self.missing == 0 {
+                    for line in std::mem::take(&mut self.batch) {
+                        self.apply(line)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, line: Line) -> Result<(), String> {
+        let mut changes = Changes::default();
+        match line {
+            Line::Head { version, .. } if version > VERSION => return Err(disk::newer(version, VERSION)),
+            Line::Head { name, .. } => self.contents.name = name,
+            Line::Member(member) => changes.upserts.push(*member),
+            Line::Removed(key) => changes.removed.push(key),
+            Line::Session(session) => changes.sessions.push(session),
+            Line::Forgotten(session) => changes.forgotten.push(session),
+            Line::Key(record) => self.contents.keys.restore(&record).map_err(|error| error.to_string())?,
+        }
+        self.contents.members.apply(&changes);
+        Ok(())
+    }
+
+    fn finish(mut self, path: &Path) -> (Contents, Extent) {
+        if self.missing > 0 {
+            // The batch's first line, too.
+            self.dropped += self.batch.len() as u64 + 1;
+        }
+        if self.dropped > 0 {
+            tracing::warn!(
+                store.path = %path.display(), store.dropped = self.dropped,
+                "the last save was cut off, and its lines are dropped"
+            );
+        }
+        self.extent.limit = limit(&self.contents);
+        (self.contents, self.extent)
+    }
+}
+
+fn limit(contents: &Contents) -> u64 {
+    GROWTH * contents.count() as u64 + SMALL
+}
+
+/// The lines of a save. What is gone goes first: it may come back in the same save.
+fn lines(changes: &Changes, keys: Vec<KeyRecord>) -> serde_json::Result<(Vec<u8>, u64)> {
+    let mut lines = Lines::default();
+    for key in &changes.removed {
+        lines.push(&serde_json::json!({ "removed": key.to_string() }))?;
+    }
+    for member in &changes.upserts {
+        lines.push(&MemberRow::new(member))?;
+    }
+    for session in &changes.forgotten {
+        lines.push(&serde_json::json!({ "forgotten": format!("{session:016x}") }))?;
+    }
+    for session in &changes.sessions {
+        lines.push(&SessionRow::from(session))?;
+    }
+    for record in keys {
+        lines.push(&KeyRow::from(record))?;
+    }
+    let Lines { mut bytes, count } = lines;
+    if count > 1 {
+        bytes.splice(0..0, format!("{{\"batch\":{count}}}\n").into_bytes());
+    }
+    Ok((bytes, if count > 1 { count + 1 } else { count }))
+}
+
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl Lines {
+    fn push(&mut self, row: &impl Serialize) -> serde_json::Result<()> {
+        serde_json::to_writer(&mut self.bytes, row)?;
+        self.bytes.push(b'\n');
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// Appends a save, all of it or nothing that counts.
+pub(super) fn append(path: &Path, extent: &mut Extent, changes: &Changes, keys: Vec<KeyRecord>) -> io::Result<()> {
+    let (mut bytes, count) = lines(changes, keys)?;
+    if extent.is_open {
+        bytes.insert(0, b'\n');
+    }
+    let mut file = disk::private().write(true).create(true).truncate(false).open(path)?;
+    // What was cut off before goes now.
+    file.set_len(extent.bytes)?;
+    file.seek(SeekFrom::Start(extent.bytes))?;
+    if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
+        // If that fails too, the next save does it.
+        drop(file.set_len(extent.bytes));
+        return Err(error);
+    }
+    extent.bytes += bytes.len() as u64;
+    extent.lines += count;
+    extent.is_open = false;
+    Ok(())
+}
+
+/// Whether the file is no longer the one that was written, or is mostly past.
+pub(super) fn is_to_be_written_anew(path: &Path, extent: &Extent) -> bool {
+    let is_whole = fs::metadata(path).is_ok_and(|about| about.len() >= extent.bytes);
+    !is_whole || extent.lines > extent.limit
+}
+
+/// Writes the file anew, with what it holds now.
+pub(super) fn write(path: &Path, extent: &mut Extent, contents: &Contents) -> io::Result<()> {
+    let mut lines = 1;
+    disk::replace(path, |out| {
+        let mut line = |row: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| -> io::Result<()> {
+            let mut bytes = Vec::with_capacity(512);
+            row(&mut bytes)?;
+            bytes.push(b'\n');
+            lines += 1;
+            out.write_all(&bytes)
+        };
+        let head = Head { pool: contents.name.clone(), version: VERSION };
+        line(&|bytes| serde_json::to_writer(bytes, &head))?;
+        for member in contents.members.members() {
+            line(&|bytes| serde_json::to_writer(bytes, &MemberRow::new(member)))?;
+        }
+        for session in contents.members.sessions() {
+            line(&|bytes| serde_json::to_writer(bytes, &SessionRow::from(&session)))?;
+        }
+        for record in contents.keys.records().map_err(io::Error::other)? {
+            let row = KeyRow::from(record);
+            line(&|bytes| serde_json::to_writer(bytes, &row))?;
+        }
+        Ok(())
+    })?;
+    let bytes = fs::metadata(path)?.len();
+    *extent = Extent { bytes, lines: lines - 1, is_open: false, limit: limit(contents) };
+    Ok(())
+}

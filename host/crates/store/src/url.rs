@@ -1,0 +1,237 @@
+//! Which store, and where: `sqlite:pool.db`, `file:pool.json`, `memory:`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use proxywhirl_core::kv::KeyArchive;
+use proxywhirl_core::store::{Store, StoreError};
+
+use crate::file::{self, Access, FileForm};
+use crate::{Memory, MemoryKeyValues, Sqlite, SqliteKeyValues};
+
+/// Which store, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StoreUrl {
+    /// Nowhere: forgotten when the process ends.
+    Memory,
+    /// A JSON or JSON Lines file.
+    File(PathBuf, FileForm),
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// A text names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAStore {
+    /// Its scheme is unknown.
+    #[error(
+        "unknown store {0} (known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)"
+    )]
+    Scheme(String),
+    /// Its file has an ending that says nothing about its form.
+    #[error("file:{0} ends with none of .json, .json.gz and .jsonl, which say how it is written")]
+    Ending(String),
+    /// It names no file, or one on another machine.
+    #[error("{0} names no file on this machine")]
+    Path(String),
+}
+
+/// An open store, and the keys of plugins in it.
+pub struct Opened {
+    /// Members and sessions.
+    pub store: Box<dyn Store>,
+    /// Keys and values of plugins.
+    pub keys: Arc<dyn KeyArchive>,
+    /// How many members are best written at once: a JSON document is written whole each time.
+    pub(crate) batch: usize,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
+impl StoreUrl {
+    /// The same, with a relative path as seen from a folder.
+    #[must_use]
+    pub fn within(self, folder: &Path) -> Self {
+        match self {
+            Self::Memory => Self::Memory,
+            Self::File(path, form) => Self::File(folder.join(path), form),
+            Self::Sqlite(path) => Self::Sqlite(folder.join(path)),
+        }
+    }
+
+    /// The file; none when there is none.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Memory => None,
+            Self::File(path, _) | Self::Sqlite(path) => Some(path),
+        }
+    }
+
+    /// Whether there is something to read.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.path().is_none_or(Path::exists)
+    }
+
+    /// What it is, in a word for people.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::File(..) => "file",
+            Self::Sqlite(_) => "database",
+        }
+    }
+
+    /// Opens it to be read and written, and makes it when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is none, comes of a later version, or is written by another process.
+    pub fn open(&self) -> Result<Opened, StoreError> {
+        self.open_for(Access::Write)
+    }
+
+    /// Opens it to be read, whoever writes it meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is none, or comes of a later version.
+    pub fn open_to_read(&self) -> Result<Opened, StoreError> {
+        self.open_for(Access::Read)
+    }
+
+    fn open_for(&self, access: Access) -> Result<Opened, StoreError> {
+        Ok(match self {
+            Self::Memory => {
+                Opened { store: Box::new(Memory::new()), keys: Arc::new(MemoryKeyValues::new()), batch: usize::MAX }
+            }
+            Self::File(path, form) => {
+                let (store, keys) = file::open(path, *form, access)?;
+                Opened { store: Box::new(store), keys: Arc::new(keys), batch: usize::MAX }
+            }
+            // Readers and writers of a database are in nobody's way.
+            Self::Sqlite(path) => Opened {
+                store: Box::new(Sqlite::open(path)?),
+                keys: Arc::new(SqliteKeyValues::open(path)?),
+                batch: 10_000,
+            },
+        })
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = NotAStore;
+
+    /// Reads `memory:`, `file:PATH`, `sqlite:PATH`, or a path alone, which is an SQLite file.
+    fn from_str(text: &str) -> Result<Self, NotAStore> {
+        let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+            return match text {
+                "" => Err(NotAStore::Path("an empty text".to_owned())),
+                path => Ok(Self::Sqlite(path.into())),
+            };
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "memory" if matches!(rest, "" | "//") => Ok(Self::Memory),
+            "file" => {
+                let path = path(text, rest)?;
+                let form = form(&path).ok_or_else(|| NotAStore::Ending(path.display().to_string()))?;
+                Ok(Self::File(path, form))
+            }
+            "sqlite" => path(text, rest).map(Self::Sqlite),
+            // What follows may hold a password.
+            _ => Err(NotAStore::Scheme(format!("{scheme}:"))),
+        }
+    }
+}
+
+/// Whether it is a scheme and not the beginning of a path: one letter is a drive.
+fn is_scheme(text: &str) -> bool {
+    text.len() > 1
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// `pool.json`, `/var/pool.json`, and `///var/pool.json`: two slashes begin a machine's name, which is ours when it is empty.
+fn path(text: &str, rest: &str) -> Result<PathBuf, NotAStore> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(_) => return Err(NotAStore::Path(text.to_owned())),
+        None => rest,
+    };
+    if path.is_empty() { Err(NotAStore::Path(text.to_owned())) } else { Ok(path.into()) }
+}
+
+fn form(path: &Path) -> Option<FileForm> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    [
+        (".json", FileForm::Json),
+        (".json.gz", FileForm::JsonGzip),
+        (".jsonl", FileForm::JsonLines),
+        (".ndjson", FileForm::JsonLines),
+    ]
+    .into_iter()
+    .find_map(|(ending, form)| name.ends_with(ending).then_some(form))
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::File(path, _) => write!(f, "file:{}", path.display()),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<StoreUrl, String> {
+        text.parse().map_err(|error: NotAStore| error.to_string())
+    }
+
+    #[test]
+    fn a_store_is_known_by_its_url() {
+        let file = |path: &str, form| Ok(StoreUrl::File(path.into(), form));
+        assert_eq!(read("memory:"), Ok(StoreUrl::Memory));
+        assert_eq!(read("file:pool.json"), file("pool.json", FileForm::Json));
+        assert_eq!(read("FILE:a b/Pool.JSON.gz"), file("a b/Pool.JSON.gz", FileForm::JsonGzip));
+        assert_eq!(read("file:///var/pool.jsonl"), file("/var/pool.jsonl", FileForm::JsonLines));
+        assert_eq!(read("sqlite:/var/pool.db"), Ok(StoreUrl::Sqlite("/var/pool.db".into())));
+        // A path alone is what it always was, whatever its ending.
+        for path in ["pool.db", "./a:b.db", "C:\\pool.db", "/var/pool.json"] {
+            assert_eq!(read(path), Ok(StoreUrl::Sqlite(path.into())), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_with_what_is() {
+        let known = "(known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)";
+        assert_eq!(read("redis://:hunter2@h:6379/0"), Err(format!("unknown store redis: {known}")));
+        assert!(read("memory:pool").unwrap_err().starts_with("unknown store memory:"));
+        assert!(read("file:pool.db").unwrap_err().contains("none of .json, .json.gz and .jsonl"));
+        assert_eq!(read("file://host/pool.json").unwrap_err(), "file://host/pool.json names no file on this machine");
+        for text in ["file:", "sqlite:", "sqlite://", ""] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_comes_back_from_its_text_and_is_seen_from_a_folder() {
+        for text in ["memory:", "file:pool.json", "file:/var/pool.jsonl", "sqlite:pool.db"] {
+            assert_eq!(read(text).unwrap().to_string(), text);
+        }
+        let within = |text: &str| read(text).unwrap().within(Path::new("/etc")).to_string();
+        assert_eq!(within("file:pool.json"), "file:/etc/pool.json");
+        assert_eq!(within("pool.db"), "sqlite:/etc/pool.db");
+        assert_eq!(within("sqlite:/var/pool.db"), "sqlite:/var/pool.db");
+    }
+}

@@ -1,0 +1,98 @@
+//! `pool backup`, `pool restore` and `pool migrate`: copies of a pool, from any store to any other.
+
+use clap::Args;
+use proxywhirl_store::{StoreUrl, clear, copy, is_empty};
+
+use super::super::StoreArg;
+use super::super::output::tell;
+use super::{DbArgs, environment, existing};
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `pool backup`.
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Where to, such as file:backup.json.gz
+    #[arg(value_name = "STORE")]
+    to: StoreArg,
+    #[command(flatten)]
+    over: OverArgs,
+}
+
+/// Arguments of `pool restore`.
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Where from, such as file:backup.json.gz
+    #[arg(value_name = "STORE")]
+    from: StoreArg,
+    #[command(flatten)]
+    over: OverArgs,
+}
+
+/// Arguments of `pool migrate`.
+#[derive(Debug, Args)]
+pub(super) struct MigrateArgs {
+    /// Where from, such as sqlite:pool.db
+    #[arg(value_name = "FROM")]
+    from: StoreArg,
+    /// Where to, such as file:pool.jsonl
+    #[arg(value_name = "TO")]
+    to: StoreArg,
+    #[command(flatten)]
+    over: OverArgs,
+}
+
+#[derive(Debug, Args)]
+struct OverArgs {
+    /// Forget what is in the other store before
+    #[arg(long)]
+    force: bool,
+}
+
+/// Carries out `pool backup`.
+pub(super) fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
+    carry(&args.db.url()?, &args.to.url()?, &args.over)
+}
+
+/// Carries out `pool restore`.
+pub(super) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
+    carry(&args.from.url()?, &args.db.url()?, &args.over)
+}
+
+/// Carries out `pool migrate`.
+pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Failure> {
+    carry(&args.from.url()?, &args.to.url()?, &args.over)
+}
+
+fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failure> {
+    let from = existing(from.clone())?;
+    for url in [&from, to] {
+        if url.path().is_none() {
+            return Err(Failure::new(Exit::Usage, format!("{url} is gone when the command ends"))
+                .hint("name a store that lasts, such as file:pool.json or sqlite:pool.db"));
+        }
+    }
+    if is_same(&from, to) {
+        return Err(Failure::new(Exit::Usage, format!("{from} and {to} are the same store")));
+    }
+    let mut source = from.open_to_read().map_err(environment)?;
+    let mut target = to.open().map_err(environment)?;
+    if !is_empty(&mut target).map_err(environment)? {
+        if !over.force {
+            return Err(Failure::new(Exit::Usage, format!("{to} is not empty"))
+                .hint("--force forgets what is in it; without, name another"));
+        }
+        clear(&mut target).map_err(environment)?;
+    }
+    let copied = copy(&mut source, &mut target).map_err(environment)?;
+    tell(&format!("{copied}: from {from} to {to}"));
+    Ok(Exit::Done)
+}
+
+fn is_same(one: &StoreUrl, other: &StoreUrl) -> bool {
+    let real = |url: &StoreUrl| url.path().and_then(|path| path.canonicalize().ok());
+    one == other || real(one).is_some_and(|path| real(other) == Some(path))
+}

@@ -1,0 +1,257 @@
+//! Stores of every kind as people use them: a gateway that keeps its pool in one, copies, and what cannot be kept.
+
+use std::fs;
+
+use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run, wait_until};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::control::Commanded;
+
+const STORES: [&str; 4] = ["sqlite:pool.db", "file:pool.json", "file:pool.json.gz", "file:pool.jsonl"];
+
+fn at(folder: &TempDir, store: &str) -> String {
+    let (scheme, name) = store.split_once(':').unwrap();
+    format!("{scheme}:{}", folder.path().join(name).display())
+}
+
+fn pool(arguments: &[&str]) -> Ran {
+    run(&mut proxywhirl([&["pool"], arguments].concat()))
+}
+
+fn done(arguments: &[&str]) -> Ran {
+    let ran = pool(arguments);
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+    ran
+}
+
+fn rows(store: &str) -> Vec<Value> {
+    let ran = done(&["list", "--db", store, "--json", "--show-passwords"]);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+fn successes(store: &str) -> u64 {
+    rows(store).iter().map(|row| row["successes"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_goes_on_with_its_pool_whatever_it_is_kept_in() {
+    let upstreams = vec![
+        UpstreamOptions::new(Protocol::Http).credentials("user", "p@ss:wörd"),
+        UpstreamOptions::new(Protocol::Socks5h).credentials("other", "hunter2"),
+    ];
+    let world = World::start(WorldPlan::new(upstreams)).await.unwrap();
+    let url = world.origin().http_url("/");
+    for store in STORES {
+        let folder = folder();
+        let list = file(&folder, "list.txt", world.proxies().join("\n"));
+        let store = at(&folder, store);
+        let served = Served::start(["--proxies", list.as_str(), "--db", &store]);
+        for _ in 0..4 {
+            let ran = curl(["--fail", "--proxy", &format!("http://{}", served.address), &url]);
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        }
+        // One reads while the gateway writes.
+        wait_until("the uses are saved", || successes(&store) == 4);
+        drop(served);
+        let served = Served::start(["--store", store.as_str()]);
+        let ran = curl(["--fail", "--proxy", &format!("http://{}", served.address), &url]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        wait_until("the next one too", || successes(&store) == 5);
+        if store.starts_with("file:") {
+            let refused = pool(&["add", "--db", &store, "http://1.2.3.4:80"]);
+            assert_eq!(refused.code, Some(4));
+            assert!(refused.stderr.contains("is written by another process ("), "{}", refused.stderr);
+        }
+        drop(served);
+        let ran = done(&["add", "--db", &store, "http://1.2.3.4:80"]);
+        assert_eq!(ran.stderr, "1 added, 0 known already, 0 rejected\n");
+        assert_eq!(done(&["remove", "--db", &store, "1.2.3.4:80"]).stderr, "1 removed, 2 left\n");
+        assert_eq!(rows(&store).len(), 2);
+    }
+}
+
+#[test]
+fn a_pool_goes_from_any_store_to_any_other_and_back() {
+    let folder = folder();
+    let first = at(&folder, "sqlite:first.db");
+    let chain = "socks5://a:b@192.0.2.2:1080 -> http://192.0.2.3:80";
+    done(&["add", "--db", &first, "--tag", "mine", "http://u:p@192.0.2.1:80", chain]);
+    let expected = rows(&first);
+    let mut from = first.clone();
+    for store in STORES {
+        let to = at(&folder, store);
+        let ran = done(&["migrate", &from, &to]);
+        assert_eq!(ran.stderr, format!("2 proxies, 0 sessions, 0 keys of plugins: from {from} to {to}\n"));
+        assert_eq!(rows(&to), expected, "{to}");
+        let refused = pool(&["migrate", &from, &to]);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains("is not empty"), "{}", refused.stderr);
+        from = to;
+    }
+    let backup = at(&folder, "file:backup.json.gz");
+    done(&["backup", "--db", &first, &backup]);
+    done(&["remove", "--db", &first, "--tag", "mine"]);
+    done(&["add", "--db", &first, "http://192.0.2.9:80"]);
+    assert_eq!(pool(&["restore", "--db", &first, &backup]).code, Some(2));
+    done(&["restore", "--db", &first, &backup, "--force"]);
+    assert_eq!(rows(&first), expected);
+    for (from, to, reason) in [
+        (first.as_str(), first.as_str(), "are the same store"),
+        (&first, "memory:", "memory: is gone when the command ends"),
+        ("file:/nowhere/pool.json", &first, "file /nowhere/pool.json does not exist"),
+        ("redis://:hunter2@h", &first, "unknown store redis: (known are memory:"),
+    ] {
+        let ran = pool(&["migrate", from, to]);
+        assert!(ran.stderr.contains(reason) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+        assert_ne!(ran.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_cannot_be_saved_is_served_and_saved_later() {
+    let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
+    let folder = folder();
+    let path = folder.path().join("pool.json");
+    let store = at(&folder, "file:pool.json");
+    // A folder where the next save is to be written: even root cannot write there.
+    let obstacle = folder.path().join(".pool.json.tmp");
+    let gateway = Commanded::start_with(world, folder, &["--db", &store]);
+    let request = || {
+        let url = gateway.world.origin().http_url("/");
+        curl(["--fail", "--proxy", &format!("http://{}", gateway.served.address), &url]).code
+    };
+    assert_eq!(gateway.get("/v1/status")["store"], serde_json::json!({"url": store, "trouble": null}));
+    wait_until("the first save", || !obstacle.exists() && fs::read_to_string(&path).unwrap().contains("\"url\""));
+    while fs::create_dir(&obstacle).is_err() {}
+    assert_eq!(request(), Some(0));
+    wait_until("trouble", || !gateway.get("/v1/status")["store"]["trouble"].is_null());
+    let told = gateway.get("/v1/status")["store"]["trouble"]["error"].as_str().unwrap().to_owned();
+    assert!(told.contains("pool.json: cannot be read or written (Is a directory"), "{told}");
+    assert!(gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_store_failing 1"));
+    assert_eq!(request(), Some(0), "it serves meanwhile");
+    fs::remove_dir(&obstacle).unwrap();
+    wait_until("that it is well again", || gateway.get("/v1/status")["store"]["trouble"].is_null());
+    assert_eq!(successes(&store), 2);
+    assert!(gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_store_failing 0"));
+}
+
+/// Proxies of every kind that forms have trouble with.
+const MANY: [&str; 11] = [
+    "http://192.0.2.1:8080",
+    "http://me:se%20cr%23et@192.0.2.2:8080",
+    "https://you:hunter2@gate.example:8443",
+    "socks4://192.0.2.3:1080",
+    "socks4a://192.0.2.4:1080",
+    "socks5://me:secret@192.0.2.5:1080",
+    "socks5h://192.0.2.6:1080",
+    "http://[2001:db8::1]:3128",
+    "http://me:secret@[2001:db8::2]:3128",
+    "http://me:@192.0.2.7:80",
+    "socks5://a:b@192.0.2.8:1080 -> http://c:d@192.0.2.9:80",
+];
+
+fn many() -> TempDir {
+    let folder = folder();
+    let first = at(&folder, "file:many.json");
+    done(&[&["add", "--db", first.as_str()][..], &MANY].concat());
+    folder
+}
+
+/// What comes back of an export, in the order of the pool, and what was told of it.
+fn again(folder: &TempDir, format: &str) -> (Vec<String>, String) {
+    let (first, second) = (at(folder, "file:many.json"), at(folder, &format!("file:{format}.json")));
+    let out = folder.path().join(format!("out.{format}")).to_string_lossy().into_owned();
+    let told = done(&["export", "--db", &first, "--format", format, "-o", &out]).stderr;
+    let added = done(&["add", "--db", &second, "--from", &out]);
+    assert!(added.stderr.contains(" 0 rejected"), "{format}: {}", added.stderr);
+    let listed = done(&["export", "--db", &second, "--format", "text"]).stdout;
+    (listed.lines().map(str::to_owned).collect(), told)
+}
+
+#[test]
+fn what_is_exported_is_read_again_and_what_a_form_cannot_say_is_told() {
+    let folder = many();
+    for format in ["text", "json", "jsonl", "csv"] {
+        let (found, told) = again(&folder, format);
+        assert_eq!(found, MANY, "{format}");
+        assert!(!told.contains("left out"), "{told}");
+    }
+    for format in ["curl", "env"] {
+        let (found, told) = again(&folder, format);
+        assert_eq!(found, MANY[..10], "{format}");
+        assert!(told.contains("left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@"), "{told}");
+    }
+    let (found, told) = again(&folder, "proxychains");
+    assert_eq!(found.len(), 7, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    7 proxies
+    left out: 2 proxies, such as http://me:***@192.0.2.2:8080: its user name or password has characters that divide fields, or is empty
+    left out: 1 proxy, such as https://you:***@gate.example:8443: proxychains speaks no TLS to proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 7 proxies
+    not in this form: that names are resolved by the proxy (socks4a) of 1 proxy
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "plain");
+    assert_eq!(found.len(), 8, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    8 proxies
+    left out: 2 proxies, such as http://me:***@192.0.2.2:8080: its user name or password has characters that divide fields, or is empty
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: protocol of 5 proxies
+    not in this form: tags and country of 8 proxies
+    ");
+}
+
+#[test]
+fn configurations_of_other_programs_are_read_again_as_far_as_they_say() {
+    let folder = many();
+    let (found, told) = again(&folder, "clash");
+    assert_eq!(found, [MANY[0], MANY[1], MANY[2], MANY[5], "socks5://192.0.2.6:1080", MANY[7], MANY[8], MANY[9]]);
+    insta::assert_snapshot!(told, @"
+    8 proxies
+    left out: 2 proxies, such as socks4://192.0.2.3:1080: Clash speaks no SOCKS 4
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 8 proxies
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "sing-box");
+    // TLS is written, and not read.
+    let read = ["http://you:hunter2@gate.example:8443"];
+    assert_eq!(found, [&MANY[..2], &read, &MANY[3..6], &["socks5://192.0.2.6:1080"], &MANY[7..10]].concat());
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 10 proxies
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    ");
+    let (found, told) = again(&folder, "squid");
+    assert_eq!(found, [MANY[0], MANY[1], MANY[2], MANY[7], MANY[8], MANY[9]]);
+    insta::assert_snapshot!(told, @"
+    6 proxies
+    left out: 4 proxies, such as socks4://192.0.2.3:1080: squid speaks no SOCKS to proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 6 proxies
+    ");
+    let (found, told) = again(&folder, "pac");
+    assert_eq!(found.len(), 10, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: tags and country of 10 proxies
+    not in this form: that names are resolved by the proxy (socks4a) of 1 proxy
+    not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
+    not in this form: user name and password of 5 proxies
+    ");
+    let (found, told) = again(&folder, "haproxy");
+    assert_eq!(found.len(), 10, "{found:?}");
+    insta::assert_snapshot!(told, @"
+    10 proxies
+    left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
+    not in this form: protocol of 4 proxies
+    not in this form: tags and country of 10 proxies
+    not in this form: user name and password of 5 proxies
+    ");
+}
