@@ -170,10 +170,7 @@ impl Engine {
             observe_interval: config.observe_interval,
             memory: parts.memory,
         })?);
-        let bans = Arc::new(Bans::new(config.ban_share));
-        if let Some(memory) = &memory {
-            bans::kept::recall(&bans, &**memory, clock.now());
-        }
+        let bans = Arc::new(bans_in_force(config.ban_share, memory.as_deref(), clock.now()));
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let room = Room::new(&parts.limits);
@@ -494,6 +491,15 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// The bans that are kept and not over.
+fn bans_in_force(share: f32, memory: Option<&dyn KeyValues>, now: Timestamp) -> Bans {
+    let bans = Bans::new(share);
+    if let Some(memory) = memory {
+        bans::kept::recall(&bans, memory, now);
+    }
+    bans
 }
 
 /// What is particular about an attempt.
