@@ -123,6 +123,10 @@ impl History {
                 let Attempt { number, hedge, .. } = *attempt;
                 let tier = attempt.tier.map(|tier| Arc::clone(tier.name));
                 let (stages, ended, came) = (Stages::default(), None, Came::Open);
+                if place.tries.capacity() == 0 {
+                    // Most requests have one, and there are thousands of places.
+                    place.tries.reserve_exact(1);
+                }
                 place.tries.push(Try { number, endpoint, hedge, tier, way, picked, stages, ended, came });
             }
         });

@@ -110,9 +110,11 @@ async fn metered<S>(
     let gauge = Gauge::default();
     if gateway.door().access.is_metered() {
         let client = Metered::new(client, gauge.clone());
-        Box::pin(Session::new(doorway, gateway, client, (gauge, true), peer, stop).run()).await;
+        let mut session = Box::new(Session::new(doorway, gateway, client, (gauge, true), peer, stop));
+        Box::pin(session.run()).await;
     } else {
-        Session::new(doorway, gateway, client, (gauge, false), peer, stop).run().await;
+        let mut session = Session::new(doorway, gateway, client, (gauge, false), peer, stop);
+        session.run().await;
     }
 }
 
@@ -174,7 +176,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let end = self.converse().await;
         self.finish(end).await;
     }
@@ -185,9 +187,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         }
         let asked = match self.buffer.first().map(|first| Dialect::of(*first)) {
             None => Err(Next::Close),
-            Some(Dialect::Http) => self.http().await,
-            Some(Dialect::Socks4) => self.socks4().await,
-            Some(Dialect::Socks5) => self.socks5().await,
+            // On the heap, because a tunnel that follows may last for days, and needs none of it.
+            Some(Dialect::Http) => Box::pin(self.http()).await,
+            Some(Dialect::Socks4) => Box::pin(self.socks4()).await,
+            Some(Dialect::Socks5) => Box::pin(self.socks5()).await,
             Some(Dialect::Tls) => {
                 tracing::debug!(client.addr = self.peer.map(tracing::field::display), "TLS on a port without TLS");
                 Err(Next::Close)
@@ -375,7 +378,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
     /// Ends the connection so that the client can read what was said last: closing while it is still sending would reset
     /// the connection, and throw the reply away.
-    async fn finish(mut self, end: Next) {
+    async fn finish(&mut self, end: Next) {
         let last = match end {
             Next::Another | Next::Close => return,
             Next::Linger => Vec::new(),
@@ -399,7 +402,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             }
         };
         // Whether the client heard it is its own affair.
-        let ended: Result<std::io::Result<()>, _> = timeout(LINGER, ending).await;
+        let ended: Result<std::io::Result<()>, _> = timeout(LINGER, Box::pin(ending)).await;
         drop(ended);
     }
 }
