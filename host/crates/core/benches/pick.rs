@@ -27,7 +27,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stick, Stickiness, Tier, Weighted, Wish};
 use proxywhirl_core::{
-    Anonymity, Candidate, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
+    Candidate, Endpoint, Fault, Kind, Lease, MemberId, Outcome, Pool, Side, Snapshot, Stage, Timestamp,
 };
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -353,15 +353,7 @@ mod publish {
 
 fn member(number: usize) -> Candidate {
     let host = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(number).unwrap());
-    let endpoint = format!("http://{host}:8080").parse().unwrap();
-    Candidate {
-        endpoint,
-        tags: Tags::default(),
-        country: None,
-        anonymity: Anonymity::Unknown,
-        line: 0,
-        is_guess: false,
-    }
+    format!("http://{host}:8080").parse::<Endpoint>().unwrap().into()
 }
 
 fn vouched(number: usize) -> Admission {

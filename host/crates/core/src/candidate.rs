@@ -61,6 +61,14 @@ pub struct Candidate {
     pub is_guess: bool,
 }
 
+impl From<Endpoint> for Candidate {
+    /// Nothing is known of it but where it listens.
+    fn from(endpoint: Endpoint) -> Self {
+        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
+        Self { endpoint, tags, country: None, anonymity, line: 0, is_guess: false }
+    }
+}
+
 /// An entry of a document that is no proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {

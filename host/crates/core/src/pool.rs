@@ -295,18 +295,8 @@ impl Newcomer {
     }
 
     fn restored(stored: StoredMember) -> Self {
-        Self {
-            live: Live::restored(&stored.statistics),
-            added: Some(stored.added),
-            candidate: Candidate {
-                endpoint: stored.endpoint,
-                tags: stored.tags,
-                country: stored.country,
-                anonymity: stored.anonymity,
-                line: 0,
-                is_guess: false,
-            },
-        }
+        let (live, added) = (Live::restored(&stored.statistics), Some(stored.added));
+        Self { live, added, candidate: stored.into() }
     }
 }
 
@@ -316,17 +306,10 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tag::Tags;
+    use crate::endpoint::Endpoint;
 
     pub(crate) fn candidate(url: &str) -> Candidate {
-        Candidate {
-            endpoint: url.parse().unwrap(),
-            tags: Tags::default(),
-            country: None,
-            anonymity: Anonymity::Unknown,
-            line: 0,
-            is_guess: false,
-        }
+        url.parse::<Endpoint>().unwrap().into()
     }
 
     pub(crate) fn pool_of(count: u32) -> Pool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::candidate::Country;
+use crate::candidate::{Candidate, Country};
 use crate::endpoint::{Endpoint, EndpointKey};
 use crate::live::{Health, Statistics};
 use crate::member::MemberId;
@@ -27,6 +27,14 @@ pub struct StoredMember {
     pub statistics: Statistics,
     /// How it did when it was saved: for people who look at what is kept. Whoever comes back begins anew.
     pub health: Health,
+}
+
+impl From<StoredMember> for Candidate {
+    /// What may be checked, and join a pool.
+    fn from(stored: StoredMember) -> Self {
+        let StoredMember { endpoint, tags, country, anonymity, .. } = stored;
+        Self { tags, country, anonymity, ..endpoint.into() }
+    }
 }
 
 /// A session as it is kept.

@@ -16,7 +16,7 @@ use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::random::Random;
 use proxywhirl_core::select::{Membership, Mode, Picker, Plan, Sessions, Stick, Tier, Weighted, Wish};
 use proxywhirl_core::{
-    Anonymity, Candidate, Fault, Kind, Lease, Member, MemberId, Outcome, Pool, Side, Snapshot, Stage, Tags, Timestamp,
+    Endpoint, Fault, Kind, Lease, Member, MemberId, Outcome, Pool, Side, Snapshot, Stage, Timestamp,
 };
 
 const PROXIES: u32 = 300;
@@ -60,16 +60,8 @@ fn is_closed(member: &Member, now: Timestamp) -> bool {
 }
 
 fn vouched(n: u32) -> Admission {
-    let endpoint = format!("http://10.0.{}.{}:80", n / 250, n % 250).parse().unwrap();
-    let anonymity = Anonymity::Unknown;
-    Admission::Vouched(Box::new(Candidate {
-        endpoint,
-        tags: Tags::default(),
-        country: None,
-        anonymity,
-        line: 0,
-        is_guess: false,
-    }))
+    let endpoint: Endpoint = format!("http://10.0.{}.{}:80", n / 250, n % 250).parse().unwrap();
+    Admission::Vouched(Box::new(endpoint.into()))
 }
 
 impl World {

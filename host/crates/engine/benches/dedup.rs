@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use proxywhirl_core::{Anonymity, Candidate};
+use proxywhirl_core::{Candidate, Endpoint};
 use proxywhirl_engine::dedup::Dedup;
 use proxywhirl_engine::ingest::Candidates;
 
@@ -45,14 +45,9 @@ fn candidates(list: u32) -> Candidates {
             let number = (list * EACH + row) % unique;
             let host = Ipv4Addr::from(0x0500_0000 + number.wrapping_mul(2_654_435_761) % 0x0400_0000);
             let login = if number.is_multiple_of(3) { format!("user{number}:secret@") } else { String::new() };
-            Candidate {
-                endpoint: format!("http://{login}{host}:{}", 1_024 + number % 60_000).parse().unwrap(),
-                tags: format!("source:list-{list}").parse().into_iter().collect(),
-                country: None,
-                anonymity: Anonymity::Unknown,
-                line: row,
-                is_guess: false,
-            }
+            let endpoint: Endpoint = format!("http://{login}{host}:{}", 1_024 + number % 60_000).parse().unwrap();
+            let tags = format!("source:list-{list}").parse().into_iter().collect();
+            Candidate { tags, line: row, ..endpoint.into() }
         })
         .collect()
 }

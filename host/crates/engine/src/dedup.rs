@@ -121,14 +121,8 @@ mod tests {
     use super::*;
 
     fn candidate(url: &str, tag: &str) -> Candidate {
-        Candidate {
-            endpoint: url.parse().unwrap(),
-            tags: std::iter::once(tag.parse().unwrap()).collect(),
-            country: None,
-            anonymity: Anonymity::Unknown,
-            line: 1,
-            is_guess: false,
-        }
+        let tags = std::iter::once(tag.parse().unwrap()).collect();
+        Candidate { tags, line: 1, ..url.parse::<Endpoint>().unwrap().into() }
     }
 
     #[test]

@@ -276,7 +276,7 @@ impl Engine {
     /// What took how many, when nobody is left; the strategy's fault, when the user wants no other answer than its own.
     pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
         let now = self.clock.now();
-        self.acquire_or_go_on(attempt).map_err(|why| self.turned_away(attempt, why, now))
+        self.acquire_at(attempt, now).map_err(|why| self.turned_away(attempt, why, now))
     }
 
     /// The same for an attempt that is made elsewhere when there is nobody: that is not told, and not counted.
@@ -284,7 +284,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::acquire`].
     pub fn acquire_or_go_on(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        let now = self.clock.now();
+        self.acquire_at(attempt, self.clock.now())
+    }
+
+    fn acquire_at(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Lease, NoLease> {
         match self.draw(attempt, now) {
             Draw::Lease(lease, way) => Ok(self.handed(attempt, lease, way, now)),
             Draw::Rejected(why) => Err(why),

@@ -142,7 +142,7 @@ fn word(name: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use proxywhirl_core::{Anonymity, Tags};
+    use proxywhirl_core::Endpoint;
 
     use super::*;
 
@@ -208,14 +208,8 @@ mod tests {
 
     #[test]
     fn a_candidate_is_labelled_by_where_it_comes_out() {
-        let candidate = |url: &str| Candidate {
-            endpoint: url.parse().unwrap(),
-            tags: Tags::default(),
-            country: Some("US".parse().unwrap()),
-            anonymity: Anonymity::Unknown,
-            line: 0,
-            is_guess: false,
-        };
+        let candidate =
+            |url: &str| Candidate { country: Some("US".parse().unwrap()), ..url.parse::<Endpoint>().unwrap().into() };
         let labelled = |url: &str, exit: Option<&str>| {
             let mut candidate = candidate(url);
             geo().label(&mut candidate, exit.map(|exit| exit.parse().unwrap()));

@@ -381,13 +381,12 @@ fn is_news(candidate: &Candidate, member: &Member) -> bool {
 
 /// A member as it may be checked.
 fn candidate(member: &Member) -> Candidate {
+    let Member { tags, country, anonymity, .. } = member;
     Candidate {
-        endpoint: member.endpoint.as_ref().clone(),
-        tags: member.tags.clone(),
-        country: member.country,
-        anonymity: member.anonymity,
-        line: 0,
-        is_guess: false,
+        tags: tags.clone(),
+        country: *country,
+        anonymity: *anonymity,
+        ..member.endpoint.as_ref().clone().into()
     }
 }
 

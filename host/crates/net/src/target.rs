@@ -28,7 +28,7 @@ impl Target {
     pub fn authority(&self) -> String {
         match &self.host {
             Host::V6 { addr, zone: Some(_) } => format!("[{addr}]:{}", self.port),
-            Host::V4(_) | Host::V6 { .. } | Host::Name(_) => self.to_string(),
+            Host::V4(_) | Host::V6 { .. } | Host::Name(_) => self.text(),
         }
     }
 }

@@ -17,7 +17,7 @@ use divan::{Bencher, black_box};
 use proxywhirl_core::plugin::{Request, Strategy, View};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Anonymity, Candidate, Member, Outcome, Pool, Tags, Timestamp};
+use proxywhirl_core::{Anonymity, Candidate, Endpoint, Member, Outcome, Pool, Tags, Timestamp};
 use proxywhirl_guests::Guest;
 use proxywhirl_wasm::{Plugins, PluginsConfig};
 
@@ -263,10 +263,8 @@ fn members(size: usize) -> Vec<Arc<Member>> {
     let mut pool = Pool::new(Arc::default(), size);
     let tags: Tags = ["source:bench".parse().unwrap()].into_iter().collect();
     for number in 0..u32::try_from(size).unwrap() {
-        let endpoint = format!("http://{}:8080", Ipv4Addr::from(0x0a00_0000 + number)).parse().unwrap();
-        let tags = tags.clone();
-        let candidate =
-            Candidate { endpoint, tags, country: None, anonymity: Anonymity::Elite, is_guess: false, line: 0 };
+        let endpoint: Endpoint = format!("http://{}:8080", Ipv4Addr::from(0x0a00_0000 + number)).parse().unwrap();
+        let candidate = Candidate { tags: tags.clone(), anonymity: Anonymity::Elite, ..endpoint.into() };
         pool.admit(Admission::Vouched(Box::new(candidate)), NOW);
     }
     let success = Outcome::Success { latency: Duration::from_millis(80) };

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use proxywhirl_core::Candidate;
 use proxywhirl_core::store::StoredMember;
 
 use super::super::output::{self, Row, RowWriter, count, tell};
@@ -53,15 +52,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
 fn rows(members: &[StoredMember], format: output::Format, args: &ExportArgs) -> Result<usize, Failure> {
     let mut writer = RowWriter::open(&args.output, format)?;
     for member in members {
-        let candidate = Candidate {
-            endpoint: member.endpoint.clone(),
-            tags: member.tags.clone(),
-            country: member.country,
-            anonymity: member.anonymity,
-            line: 0,
-            is_guess: false,
-        };
-        writer.row(&Row::new(&candidate, None))?;
+        writer.row(&Row::new(&member.clone().into(), None))?;
     }
     writer.finish()
 }

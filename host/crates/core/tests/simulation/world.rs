@@ -307,13 +307,5 @@ fn endpoint(proxy: usize) -> Endpoint {
 
 fn vouched(proxy: usize, label: usize) -> Admission {
     let tags: Tags = [format!("label:{label}").parse().unwrap()].into_iter().collect();
-    let anonymity = Anonymity::Unknown;
-    Admission::Vouched(Box::new(Candidate {
-        endpoint: endpoint(proxy),
-        tags,
-        country: None,
-        anonymity,
-        line: 0,
-        is_guess: false,
-    }))
+    Admission::Vouched(Box::new(Candidate { tags, ..endpoint(proxy).into() }))
 }

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use proxywhirl_core::{Anonymity, Candidate, Level, Tags};
+use proxywhirl_core::{Candidate, Endpoint, Level};
 use proxywhirl_engine::Clock;
 use proxywhirl_engine::check::{Checker, CheckerConfig};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
@@ -150,15 +150,8 @@ fn checker(world: &World, concurrency: usize) -> Checker {
 }
 
 fn candidates(world: &World) -> Vec<Candidate> {
-    let candidate = |address: &SocketAddr| Candidate {
-        endpoint: format!("http://{address}").parse().unwrap(),
-        tags: Tags::default(),
-        country: None,
-        anonymity: Anonymity::Unknown,
-        line: 0,
-        is_guess: false,
-    };
-    world.proxies.iter().map(|(address, _)| candidate(address)).collect()
+    let endpoint = |address: &SocketAddr| format!("http://{address}").parse::<Endpoint>().unwrap();
+    world.proxies.iter().map(|(address, _)| endpoint(address).into()).collect()
 }
 
 fn address(candidate: &Candidate) -> SocketAddr {

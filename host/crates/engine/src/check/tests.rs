@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
-use proxywhirl_core::Tags;
 use proxywhirl_net::{DialerConfig, TlsConfig};
 use proxywhirl_world::{
     Anonymity as Told, Behaviour, Origin, Protocol, TestCa, Upstream, UpstreamOptions, closed_port,
@@ -64,15 +63,7 @@ impl Court {
 }
 
 fn candidate(url: &str) -> Candidate {
-    let endpoint = url.parse().unwrap();
-    Candidate {
-        endpoint,
-        tags: Tags::default(),
-        country: None,
-        anonymity: Anonymity::Unknown,
-        line: 1,
-        is_guess: false,
-    }
+    Candidate { line: 1, ..url.parse::<Endpoint>().unwrap().into() }
 }
 
 #[tokio::test]

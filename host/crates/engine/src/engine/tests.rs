@@ -7,7 +7,7 @@ use proxywhirl_core::fault::{Fault, Kind, Side, Stage};
 use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, View};
 use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
 use proxywhirl_core::store::{Changes, Page, StoredMember, StoredSession};
-use proxywhirl_core::{Candidate, Member, MemberId, Outcome, Tags};
+use proxywhirl_core::{Candidate, Endpoint, Member, MemberId, Outcome};
 
 use super::*;
 use crate::status::PluginStatus;
@@ -109,14 +109,7 @@ fn only(slot: u32) -> Plan {
 }
 
 fn candidate(n: u8) -> Candidate {
-    Candidate {
-        endpoint: format!("http://10.0.0.{n}:80").parse().unwrap(),
-        tags: Tags::default(),
-        country: None,
-        anonymity: proxywhirl_core::Anonymity::Unknown,
-        line: 0,
-        is_guess: false,
-    }
+    format!("http://10.0.0.{n}:80").parse::<Endpoint>().unwrap().into()
 }
 
 async fn engine(script: Option<Script>, members: u8) -> Arc<Engine> {

@@ -1,5 +1,6 @@
 //! Leases where there are limits: who has to wait, and who is served when.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -50,33 +51,43 @@ impl Engine {
     /// # Errors
     /// As [`Engine::acquire`], and when it has waited in vain or may not wait.
     pub async fn acquire_in_turn(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        match self.at_once(attempt) {
+            ControlFlow::Break(found) => found,
+            // On the heap: few wait, and the others have no room for it.
+            ControlFlow::Continue(situation) => Box::pin(self.wait(attempt, situation, until)).await,
+        }
+    }
+
+    /// Chooses a member, or says that there is none; or what the attempt has to wait for.
+    fn at_once(&self, attempt: &Attempt<'_>) -> ControlFlow<Result<Lease, NoLease>, Situation> {
         if self.room.is_anybody_waiting() {
             if self.room.has_news(self.now()) {
                 self.serve_waiting();
             }
             if let Some(situation) = self.known_situation(attempt) {
-                return Box::pin(self.wait(attempt, situation, until)).await;
+                return ControlFlow::Continue(situation);
             }
         }
         let mut look = 1;
         loop {
             let now = self.now();
             match self.draw(attempt, now) {
-                Draw::Lease(lease, way) => return Ok(self.handed(attempt, lease, way, now)),
-                Draw::Rejected(why) => return Err(self.turned_away(attempt, why, now)),
+                Draw::Lease(lease, way) => return ControlFlow::Break(Ok(self.handed(attempt, lease, way, now))),
+                Draw::Rejected(why) => return ControlFlow::Break(Err(self.turned_away(attempt, why, now))),
                 Draw::Site(outlook) => {
                     let limited = Limited::Site(registrable(attempt.target).into());
-                    return Box::pin(self.wait(attempt, Situation { limited, outlook, at: now }, until)).await;
+                    return ControlFlow::Continue(Situation { limited, outlook, at: now });
                 }
                 Draw::Nobody => {
                     let (refusals, outlook) = self.refusals(attempt, now);
                     let limited = Limited::Members(refusals);
                     if refusals.limited > 0 {
-                        return Box::pin(self.wait(attempt, Situation { limited, outlook, at: now }, until)).await;
+                        return ControlFlow::Continue(Situation { limited, outlook, at: now });
                     }
                     // Somebody seems to be there: out of the plan, or given back since the draw.
                     if refusals.unplanned == 0 || !self.room.rules().is_on || look == LOOKS {
-                        return Err(self.turned_away(attempt, NoLease::Nobody(refusals), now));
+                        let nobody = NoLease::Nobody(refusals);
+                        return ControlFlow::Break(Err(self.turned_away(attempt, nobody, now)));
                     }
                 }
             }

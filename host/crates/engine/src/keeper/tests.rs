@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxywhirl_core::{Anonymity, Tags};
+use proxywhirl_core::{Endpoint, Tags};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
 use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
 
@@ -26,9 +26,7 @@ fn keeper(config: KeeperConfig) -> Arc<Keeper> {
 }
 
 fn candidate(upstream: &Upstream) -> Candidate {
-    let endpoint = upstream.url().parse().unwrap();
-    let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-    Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false }
+    upstream.url().parse::<Endpoint>().unwrap().into()
 }
 
 async fn upstream(behaviour: Behaviour) -> Upstream {

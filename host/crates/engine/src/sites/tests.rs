@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use proxywhirl_core::fault::{Kind, Side, Stage};
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::{Anonymity, Candidate, Pool, Tags};
+use proxywhirl_core::{Endpoint, Pool};
 
 use super::*;
 
@@ -30,16 +30,8 @@ impl Scene {
     fn new(remember: usize, members: u8) -> Self {
         let mut pool = Pool::new(Arc::default(), 100);
         for number in 0..members {
-            let endpoint = format!("http://10.0.0.{number}:80").parse().unwrap();
-            let candidate = Candidate {
-                endpoint,
-                tags: Tags::default(),
-                country: None,
-                anonymity: Anonymity::Unknown,
-                line: 0,
-                is_guess: false,
-            };
-            pool.admit(Admission::Vouched(Box::new(candidate)), at(0));
+            let endpoint: Endpoint = format!("http://10.0.0.{number}:80").parse().unwrap();
+            pool.admit(Admission::Vouched(Box::new(endpoint.into())), at(0));
         }
         Self { sites: Sites::new(config(remember)), members: pool.iter().map(Arc::clone).collect() }
     }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxywhirl_core::Endpoint;
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::{Anonymity, Candidate, Tags};
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
 use proxywhirl_gateway::{Gateway, GatewayConfig};
 use proxywhirl_net::{Dialer, DialerConfig};
@@ -135,9 +135,8 @@ pub(crate) async fn upstreams() {
 pub(crate) async fn gateway(upstreams: &[String]) {
     let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
     let admissions = upstreams.iter().map(|url| {
-        let endpoint = url.parse().unwrap();
-        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        Admission::Vouched(Box::new(Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false }))
+        let endpoint: Endpoint = url.parse().unwrap();
+        Admission::Vouched(Box::new(endpoint.into()))
     });
     engine.admit(admissions.collect()).await;
     let gateway =

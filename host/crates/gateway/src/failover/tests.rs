@@ -3,11 +3,8 @@
 use std::sync::Mutex;
 
 use proxywhirl_core::Outcome;
-use proxywhirl_core::candidate::Candidate;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::tag::Tags;
-use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
 
@@ -42,10 +39,8 @@ const DEADLINE: u64 = 60_000;
 async fn engine_of(members: usize, limits: LimitsConfig) -> Arc<Engine> {
     let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
     for port in 1..=members {
-        let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
-        engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
+        let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+        engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
     }
     engine
 }

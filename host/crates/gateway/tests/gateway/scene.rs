@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::StoredMember;
-use proxywhirl_core::tag::Tags;
-use proxywhirl_core::{Anonymity, Candidate};
+use proxywhirl_core::{Candidate, Endpoint};
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
 use proxywhirl_gateway::{Drained, Gateway, GatewayConfig};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig};
@@ -97,14 +96,7 @@ impl Scene {
 
 /// An upstream of which nothing but its URL is known.
 pub(crate) fn candidate(url: &str) -> Candidate {
-    Candidate {
-        endpoint: url.parse().unwrap(),
-        tags: Tags::default(),
-        country: None,
-        anonymity: Anonymity::Unknown,
-        line: 0,
-        is_guess: false,
-    }
+    url.parse::<Endpoint>().unwrap().into()
 }
 
 pub(crate) async fn origin() -> Origin {

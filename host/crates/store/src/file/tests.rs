@@ -10,43 +10,50 @@ use crate::conformance::{member, suite, upserts, urls};
 const FORMS: [(&str, FileForm); 3] =
     [("pool.json", FileForm::Json), ("pool.json.gz", FileForm::JsonGzip), ("pool.jsonl", FileForm::JsonLines)];
 
+/// A file of each form that is not there yet, in a folder of its own: the folder, which goes when it is dropped, the file's
+/// name, its path, and its form.
+fn files() -> impl Iterator<Item = (tempfile::TempDir, &'static str, PathBuf, FileForm)> {
+    FORMS.into_iter().map(|(name, form)| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        (folder, name, path, form)
+    })
+}
+
+/// Further files of this name's ending.
+fn further<'a>(folder: &'a Path, name: &'a str) -> impl FnMut() -> PathBuf + 'a {
+    let mut count = 0;
+    move || {
+        count += 1;
+        folder.join(format!("{count}-{name}"))
+    }
+}
+
 fn error(path: &Path, form: FileForm) -> String {
     open(path, form, Access::Write).unwrap_err().to_string()
 }
 
 #[test]
 fn it_keeps_what_a_store_must_keep() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let mut count = 0;
-        suite(&mut || {
-            count += 1;
-            Box::new(open(&folder.path().join(format!("{count}-{name}")), form, Access::Write).unwrap().0)
-        });
+    for (folder, name, _, form) in files() {
+        let mut further = further(folder.path(), name);
+        suite(&mut || Box::new(open(&further(), form, Access::Write).unwrap().0));
     }
 }
 
 #[test]
 fn it_keeps_what_key_values_must_keep() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let mut count = 0;
-        crate::conformance::key_values::suite(&mut || {
-            count += 1;
-            Box::new(open(&folder.path().join(format!("{count}-{name}")), form, Access::Write).unwrap().1)
-        });
+    for (folder, name, _, form) in files() {
+        let mut further = further(folder.path(), name);
+        crate::conformance::key_values::suite(&mut || Box::new(open(&further(), form, Access::Write).unwrap().1));
     }
 }
 
 #[test]
 fn nothing_is_kept_in_memory_that_is_not_in_the_file() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let mut count = 0;
-        suite(&mut || {
-            count += 1;
-            Box::new(Reopened { path: folder.path().join(format!("{count}-{name}")), form })
-        });
+    for (folder, name, _, form) in files() {
+        let mut further = further(folder.path(), name);
+        suite(&mut || Box::new(Reopened { path: further(), form }));
     }
 }
 
@@ -72,9 +79,7 @@ impl Store for Reopened {
 
 #[test]
 fn keys_are_written_with_the_next_save_and_their_versions_never_go_back() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+    for (_folder, name, path, form) in files() {
         let (mut store, keys) = open(&path, form, Access::Write).unwrap();
         keys.set("p", "k", &write(b"\0one\xff"), at(0)).unwrap();
         let expiring = KvWrite { expires: Some(at(9)), ..write(b"soon gone") };
@@ -95,9 +100,7 @@ fn keys_are_written_with_the_next_save_and_their_versions_never_go_back() {
 
 #[test]
 fn a_file_has_one_writer_and_any_number_of_readers() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+    for (_folder, _, path, form) in files() {
         let (mut store, _keys) = open(&path, form, Access::Write).unwrap();
         store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
         let refused = error(&path, form);
@@ -255,9 +258,7 @@ fn json_lines_are_written_anew_when_most_of_them_are_past() {
 
 #[test]
 fn a_file_that_was_taken_away_is_there_again_after_the_next_save() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+    for (_folder, name, path, form) in files() {
         let (mut store, _keys) = open(&path, form, Access::Write).unwrap();
         store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
         fs::remove_file(&path).unwrap();
@@ -269,9 +270,7 @@ fn a_file_that_was_taken_away_is_there_again_after_the_next_save() {
 
 #[test]
 fn what_could_not_be_saved_is_saved_later_and_until_then_the_file_is_as_it_was() {
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+    for (folder, name, path, form) in files() {
         let (mut store, keys) = open(&path, form, Access::Write).unwrap();
         store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
         // A folder in the place of what is written, which stops root too.
@@ -303,9 +302,8 @@ fn what_could_not_be_saved_is_saved_later_and_until_then_the_file_is_as_it_was()
 #[test]
 fn it_is_for_its_owner_only_unless_the_owner_says_otherwise_and_a_link_stays_one() {
     use std::os::unix::fs::PermissionsExt;
-    for (name, form) in FORMS {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join(name), folder.path().join("link"));
+    for (folder, name, path, form) in files() {
+        let link = folder.path().join("link");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (mut store, keys) = open(&path, form, Access::Write).unwrap();
         store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();

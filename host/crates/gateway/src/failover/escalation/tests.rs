@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use proxywhirl_core::Endpoint;
 use proxywhirl_core::candidate::Candidate;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
-use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Outcome, Side};
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
 use tokio::time::advance;
@@ -41,10 +41,9 @@ impl Stairs {
     async fn new() -> Self {
         let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
         for (port, tag) in [(1, "cheap"), (2, "cheap"), (3, "dear"), (4, "dear")] {
-            let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+            let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
             let tags = std::iter::once(tag.parse().unwrap()).collect();
-            let anonymity = Anonymity::Unknown;
-            let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
+            let candidate = Candidate { tags, ..endpoint.into() };
             engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
         }
         let config = GatewayConfig::default();

@@ -3,11 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proxywhirl_core::Outcome;
-use proxywhirl_core::candidate::Candidate;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
-use proxywhirl_core::tag::Tags;
-use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
 use tokio::time::sleep;
 
@@ -44,10 +41,8 @@ fn latency(port: u16, use_: u64, seed: u64) -> u64 {
 async fn run(seed: u64, config: HedgeConfig, wanted: Wanted, latency: impl Fn(u16, u64, u64) -> u64) -> Ran {
     let engine = Engine::start(EngineConfig { seed, ..EngineConfig::default() }, Parts::default()).unwrap();
     for port in 1..=4 {
-        let endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-        let (tags, anonymity) = (Tags::default(), Anonymity::Unknown);
-        let candidate = Candidate { endpoint, tags, country: None, anonymity, line: 0, is_guess: false };
-        engine.admit(vec![Admission::Vouched(Box::new(candidate))]).await;
+        let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+        engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
     }
     let (gateway, hedging) = (GatewayConfig::default(), Hedging::new(config));
     let budget = RetryBudget::new(gateway.retry);
