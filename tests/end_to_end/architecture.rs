@@ -77,7 +77,7 @@ fn packages_depend_on_each_other_only_as_the_architecture_says() {
 }
 
 #[test]
-fn one_crate_runs_webassembly_one_speaks_sql_and_one_drives_a_browser() {
+fn one_crate_runs_webassembly_one_speaks_to_databases_and_one_drives_a_browser() {
     let arrows = arrows(&metadata());
     let users = |dependency: &str| -> Vec<&str> {
         let ours = arrows.iter().filter(|(name, _)| name.starts_with("proxywhirl"));
@@ -86,6 +86,7 @@ fn one_crate_runs_webassembly_one_speaks_sql_and_one_drives_a_browser() {
     assert_eq!(users("wasmtime"), ["proxywhirl-wasm"]);
     assert_eq!(users("wasmtime-wasi"), ["proxywhirl-wasm"]);
     assert_eq!(users("rusqlite"), ["proxywhirl-store"]);
+    assert_eq!(users("redis"), ["proxywhirl-store"]);
     assert_eq!(users("chromiumoxide"), ["proxywhirl-browser"]);
 }
 

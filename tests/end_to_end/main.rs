@@ -22,6 +22,7 @@ mod ingress;
 mod limits;
 mod persistence;
 mod plugin_commands;
+mod redis;
 mod refresh;
 mod reload;
 mod reuse;

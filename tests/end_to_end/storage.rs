@@ -101,7 +101,7 @@ fn a_pool_goes_from_any_store_to_any_other_and_back() {
         (first.as_str(), first.as_str(), "are the same store"),
         (&first, "memory:", "memory: is gone when the command ends"),
         ("file:/nowhere/pool.json", &first, "file /nowhere/pool.json does not exist"),
-        ("redis://:hunter2@h", &first, "unknown store redis: (known are memory:"),
+        ("mysql://:hunter2@h", &first, "unknown store mysql: (known are memory:"),
     ] {
         let ran = pool(&["migrate", from, to]);
         assert!(ran.stderr.contains(reason) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "what a test cannot have ends the test")]
 
 mod load;
+mod redis;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use load::{Load, Loaded};
+pub use redis::RedisServer;
 
 /// The binary under test: built beside the tests by `tests/run`, or by `cargo build`.
 ///

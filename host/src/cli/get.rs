@@ -48,7 +48,7 @@ pub(super) struct GetArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.jsonl, redis://HOST or memory:; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
     db: Option<StoreArg>,
     /// The configuration file

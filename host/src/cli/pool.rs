@@ -34,9 +34,9 @@ pub(super) struct PoolArgs {
 enum PoolCommand {
     /// List the proxies in the pool
     List(ListArgs),
-    /// Put proxies into the pool; a gateway that runs sees them at its next start
+    /// Put proxies into the pool; a gateway that runs sees them at its next start, or at once in a server
     Add(AddArgs),
-    /// Take proxies out of the pool; a gateway that runs sees it at its next start
+    /// Take proxies out of the pool; a gateway that runs sees it at its next start, or at once in a server
     Remove(RemoveArgs),
     /// Count the pool: by protocol, by source, how uses went
     Stats(StatsArgs),
@@ -52,7 +52,7 @@ enum PoolCommand {
 
 #[derive(Debug, Args)]
 struct DbArgs {
-    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.json.gz or file:FILE.jsonl; FILE alone is SQLite
+    /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.json.gz, file:FILE.jsonl or redis://HOST; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
     db: Option<StoreArg>,
     /// The configuration that names the store

@@ -42,7 +42,7 @@ pub(super) struct ServeArgs {
     proxies: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
-    /// Where the pool and its statistics are kept over restarts: sqlite:FILE, file:FILE.json, file:FILE.jsonl or memory:; FILE alone is SQLite
+    /// Where the pool and its statistics are kept over restarts: sqlite:FILE, file:FILE.json, file:FILE.jsonl, redis://HOST or memory:; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
     db: Option<StoreArg>,
     /// How many proxies a request tries at the most [default: 5]

@@ -198,7 +198,8 @@ pub struct HealthSection {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSection {
-    /// Which store, and where: `sqlite:pool.db`, which a path alone means as well, `file:pool.json`, `memory:`.
+    /// Which store, and where: `sqlite:pool.db`, which a path alone means as well, `file:pool.json`, `redis://host`,
+    /// `memory:`.
     pub url: Option<String>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,

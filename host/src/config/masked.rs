@@ -38,8 +38,18 @@ pub(super) fn is_secret(name: &str) -> bool {
     !NAMES.contains(&lower.as_str()) && SECRET.iter().any(|part| lower.contains(part))
 }
 
+/// Stores that are servers: whatever stands before the last `@` of their URLs is user name and password.
+const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+
 /// A URL without the password in it.
 pub(super) fn without_password(text: &str) -> String {
+    if let Some((scheme, rest)) = text.split_once(':')
+        && SERVERS.iter().any(|server| server.eq_ignore_ascii_case(scheme))
+        && let Some((login, place)) = rest.rsplit_once('@')
+    {
+        let user = login.trim_start_matches('/').split_once(':').map_or("", |(user, _)| user);
+        return format!("{scheme}://{user}:{MASK}@{place}");
+    }
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
@@ -56,6 +66,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_password_of_a_server_is_masked_though_it_is_not_encoded() {
+        let shown = |url: &str| masked(&["store".to_owned(), "url".to_owned()], json!(url));
+        assert_eq!(shown("redis://h:6379/1?pool=a"), json!("redis://h:6379/1?pool=a"));
+        assert_eq!(shown("redis://:hunter2@h/1"), json!("redis://:***@h/1"));
+        assert_eq!(shown("Valkeys://me:hun/ter?2@x@h,i/1"), json!("Valkeys://me:***@h,i/1"));
+        // Mistakes, which are shown too.
+        assert_eq!(shown("redis::hunter2@h"), json!("redis://:***@h"));
+        assert_eq!(shown("rediss://hunter2@h"), json!("rediss://:***@h"));
+    }
 
     #[test]
     fn secrets_are_masked_wherever_they_stand() {

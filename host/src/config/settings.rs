@@ -367,7 +367,13 @@ pub(super) mod tests {
         assert_eq!(store("url = \"pool.db\"").unwrap(), of("sqlite:/etc/proxywhirl/pool.db"));
         assert_eq!(store("url = \"memory:\"").unwrap(), of("memory:"));
         let wrong = |text: &str| store(text).unwrap_err().reason;
-        assert!(wrong("url = \"redis://h\"").starts_with("store.url: unknown store redis: (known are memory:,"));
+        assert_eq!(store("url = \"redis://:p@h\"").unwrap(), of("redis://:p@h:6379"));
+        assert!(wrong("url = \"mysql://h\"").starts_with("store.url: unknown store mysql: (known are memory:,"));
+        let told = wrong("url = \"redis://:hunter2@h:x\"");
+        assert!(
+            told.starts_with("store.url: the URL of the server has a port that") && !told.contains("hunter2"),
+            "{told}"
+        );
         // As it was called before.
         assert_eq!(store("path = \"pool.db\"").unwrap(), of("sqlite:/etc/proxywhirl/pool.db"));
         assert_eq!(wrong("url = \"memory:\"\npath = \"a\""), "unknown key store.path");

@@ -76,7 +76,7 @@ fn here(path: &str) -> String {
 /// A store whose path is relative to the working directory. What is none is told of later, with the others.
 fn store_here(url: &str) -> String {
     let store = url.parse::<StoreUrl>().ok().zip(std::env::current_dir().ok());
-    store.map_or_else(|| url.to_owned(), |(store, folder)| store.within(&folder).to_string())
+    store.map_or_else(|| url.to_owned(), |(store, folder)| store.within(&folder).exposed())
 }
 
 #[cfg(test)]

@@ -74,6 +74,17 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// What others have changed in a store that several share, since it was asked last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct News {
+    /// Members that joined, or of whom something is known that was not.
+    pub members: Vec<StoredMember>,
+    /// Members that left.
+    pub left: Vec<EndpointKey>,
+    /// Whether more has changed than can be told: everything is to be read again.
+    pub is_cut: bool,
+}
+
 /// Why a store could not do it.
 #[derive(Debug)]
 pub struct StoreError {
@@ -125,4 +136,26 @@ pub trait Store: Send {
     /// # Errors
     /// When they cannot be written; what was kept before is then untouched.
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
+
+    /// Whether everything that was saved is still there, as far as can be known; false once for each time that it was lost: then
+    /// all of it is to be saved again. Only a store that others have in their hands loses something.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn is_intact(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Whether others may change it meanwhile, so that it has news.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// What others have changed since this was asked last, or since the store was opened.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; what is new is then told the next time.
+    fn news(&mut self) -> Result<News, StoreError> {
+        Ok(News::default())
+    }
 }

@@ -109,6 +109,11 @@ impl Bans {
         self.sites.is_empty() && self.sessions.is_empty()
     }
 
+    /// They are kept again, though they have not changed: a store has lost them.
+    pub(crate) fn unkept(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
     /// Changes the share; who is banned stays so.
     pub(crate) fn limit(&self, share: f32) {
         self.sites.limit(share);

@@ -4,6 +4,8 @@
 //! and saves. Changes of who is a member are saved at once and before the command is answered;
 //! statistics at an interval, so that a crash loses at most that.
 
+mod sharing;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +119,7 @@ impl Writer {
             unsaved: HashSet::new(),
             removed: Vec::new(),
             rest: None,
+            is_behind: false,
             saved_at: Timestamp::default(),
         };
         desk.load(store)?;
@@ -185,6 +188,8 @@ struct Desk {
     removed: Vec<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
     rest: Option<u64>,
+    /// Whether others have changed more than was heard of, so that everything has to be read again.
+    is_behind: bool,
     /// When the statistics were saved last.
     saved_at: Timestamp,
 }
@@ -265,18 +270,22 @@ impl Desk {
         self.load_rest(&queue).await;
         let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let is_shared = self.store.as_ref().is_some_and(|store| store.is_shared());
+        let mut listen = tokio::time::interval(sharing::LISTEN);
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => {
                         let kept = self.keep_keys().await;
-                        return self.save().await.and(kept);
+                        return self.look_and_save().await.and(kept);
                     }
                 },
+                _ = listen.tick(), if is_shared => self.listen().await,
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
-                    let saved = self.save().await;
+                    let saved = self.look_and_save().await;
                     let kept = self.keep_keys().await;
                     self.note(saved.and(kept));
                 }
@@ -408,6 +417,26 @@ impl Desk {
         }
     }
 
+    /// Saves what changed, and everything when the store has lost it.
+    async fn look_and_save(&mut self) -> Result<(), StoreError> {
+        let Some(mut store) = self.store.take() else { return Ok(()) };
+        let looked = tokio::task::spawn_blocking(move || {
+            let is_intact = store.is_intact();
+            (store, is_intact)
+        });
+        let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
+        self.store = Some(store);
+        if !is_intact? {
+            tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
+            self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+            self.readers.selector.sessions().all_unsaved();
+            if let Some((bans, _)) = &self.readers.bans {
+                bans.unkept();
+            }
+        }
+        self.save().await
+    }
+
     /// Saves what changed. When that fails, it stays to be saved.
     async fn save(&mut self) -> Result<(), StoreError> {
         let Some(mut store) = self.store.take() else { return Ok(()) };
@@ -428,10 +457,7 @@ impl Desk {
             let result = store.save(&changes);
             (store, result, changes)
         });
-        let (store, result, changes) = saved.await.map_err(|error| StoreError {
-            place: "the store".to_owned(),
-            reason: format!("has panicked while saving, and saves no more: {error}"),
-        })?;
+        let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if result.is_err() {
             sessions.unsaved(SessionChanges { sessions: changes.sessions, forgotten: changes.forgotten });
@@ -441,5 +467,12 @@ impl Desk {
             self.saved_at = now;
         }
         result
+    }
+}
+
+fn panicked(error: &tokio::task::JoinError) -> StoreError {
+    StoreError {
+        place: "the store".to_owned(),
+        reason: format!("has panicked while saving, and saves no more: {error}"),
     }
 }

@@ -11,6 +11,7 @@ use proxywhirl_core::store::{Changes, StoredMember};
 use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Endpoint, Host, Scheme, Timestamp};
 use proxywhirl_store::{Opened, StoreUrl};
+use proxywhirl_tests::RedisServer;
 use tempfile::TempDir;
 
 fn main() {
@@ -114,5 +115,30 @@ fn sqlite_open_and_first_page_of(bencher: Bencher<'_, '_>, members: u32) {
 #[divan::bench(args = [100_000], sample_count = 10)]
 fn sqlite_load(bencher: Bencher<'_, '_>, members: u32) {
     let mut kept = Kept::new("sqlite:pool.db", members);
+    bencher.bench_local(|| kept.opened.as_mut().unwrap().store.load().unwrap().len());
+}
+
+/// A server on this machine that puts on its disk what it has once a second, as most do.
+fn server() -> RedisServer {
+    RedisServer::start(["--appendfsync", "everysec"])
+}
+
+#[divan::bench(args = [100, 1_000], sample_count = 30)]
+fn redis_save_of_100_000(bencher: Bencher<'_, '_>, changed: u32) {
+    let server = server();
+    Kept::new(&server.url(), 100_000).save(bencher, 100_000, changed);
+}
+
+#[divan::bench(sample_count = 10)]
+fn redis_open_and_first_page_of_100_000(bencher: Bencher<'_, '_>) {
+    let server = server();
+    let kept = Kept::new(&server.url(), 100_000);
+    bencher.bench_local(|| kept.url.open().unwrap().store.page(None, 5_000).unwrap().members.len());
+}
+
+#[divan::bench(sample_count = 10)]
+fn redis_load_100_000(bencher: Bencher<'_, '_>) {
+    let server = server();
+    let mut kept = Kept::new(&server.url(), 100_000);
     bencher.bench_local(|| kept.opened.as_mut().unwrap().store.load().unwrap().len());
 }

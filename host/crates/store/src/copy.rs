@@ -106,6 +106,7 @@ mod tests {
     use proxywhirl_core::MemberId;
     use proxywhirl_core::kv::KvWrite;
     use proxywhirl_core::store::StoredSession;
+    use proxywhirl_tests::RedisServer;
 
     use super::*;
     use crate::StoreUrl;
@@ -115,7 +116,9 @@ mod tests {
     #[test]
     fn everything_goes_from_any_store_to_any_other() {
         let folder = tempfile::tempdir().unwrap();
-        let urls = ["sqlite:pool.db", "file:pool.json", "file:pool.jsonl", "file:pool.json.gz", "memory:"];
+        let server = RedisServer::start([""; 0]);
+        let first = server.url();
+        let urls = ["sqlite:pool.db", "file:pool.json", "file:pool.jsonl", "file:pool.json.gz", &first, "memory:"];
         let urls = urls.map(|url| url.parse::<StoreUrl>().unwrap().within(folder.path()));
         let expected = {
             let mut first = urls[0].open().unwrap();
@@ -131,7 +134,7 @@ mod tests {
             first.keys.delete("q", "gone", at(0)).unwrap();
             content(&mut first)
         };
-        for from in urls.iter().filter(|url| url.path().is_some()) {
+        for from in urls.iter().filter(|url| url.is_lasting()) {
             for (number, to) in urls.iter().enumerate() {
                 let to = match to {
                     StoreUrl::Memory => StoreUrl::Memory,
@@ -140,6 +143,7 @@ mod tests {
                         StoreUrl::File(path.with_file_name(name), *form)
                     }
                     StoreUrl::Sqlite(path) => StoreUrl::Sqlite(path.with_file_name("other.db")),
+                    StoreUrl::Redis(_) => format!("{}?pool=other", server.url()).parse().unwrap(),
                 };
                 // The first round fills those from which the next ones go on.
                 let mut source = if from.exists() { from.open_to_read() } else { continue }.unwrap();
@@ -149,11 +153,11 @@ mod tests {
                 let copied = copy(&mut source, &mut target).unwrap();
                 assert_eq!(copied, Copied { members: 2, sessions: 1, keys: 2 }, "{from} to {to}");
                 assert_eq!(content(&mut target), expected, "{from} to {to}");
-                if to.path().is_some() {
+                if to.is_lasting() {
                     drop(target);
                     assert_eq!(content(&mut to.open_to_read().unwrap()), expected, "{from} to {to}, read again");
                 }
-                if from == &urls[0] && to.path().is_some() {
+                if from == &urls[0] && to.is_lasting() {
                     let mut same = urls[number].open().unwrap();
                     clear(&mut same).unwrap();
                     copy(&mut to.open_to_read().unwrap(), &mut same).unwrap();

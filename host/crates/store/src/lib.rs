@@ -1,21 +1,24 @@
 //! Where the pool outlives the process: implementations of [`proxywhirl_core::store::Store`] and of
 //! [`proxywhirl_core::kv::KeyValues`].
 //!
-//! [`Sqlite`] keeps members and sessions in a database, [`FileStore`] in a JSON or JSON Lines file, [`Memory`] as long as it
-//! lives. [`SqliteKeyValues`], [`FileKeyValues`] and [`MemoryKeyValues`] do the same for what plugins keep. All of a kind pass
-//! the same tests, so whoever holds a `dyn Store` or `dyn KeyValues` need not know which one it is. [`StoreUrl`] says which.
+//! [`Sqlite`] keeps members and sessions in a database, [`FileStore`] in a JSON or JSON Lines file, [`Redis`] in a server,
+//! [`Memory`] as long as it lives. [`SqliteKeyValues`], [`FileKeyValues`], [`RedisKeyValues`] and [`MemoryKeyValues`] do the same
+//! for what plugins keep. All of a kind pass the same tests, so whoever holds a `dyn Store` or `dyn KeyValues` need not know
+//! which one it is. [`StoreUrl`] says which.
 
 #[cfg(test)]
 mod conformance;
 mod copy;
 mod file;
 mod memory;
+mod redis;
 mod sqlite;
 mod url;
 
 use std::fs;
 use std::path::Path;
 
+pub use self::redis::{Redis, RedisKeyValues, RedisUrl};
 pub use copy::{Copied, clear, copy, is_empty};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use memory::Memory;

@@ -1,4 +1,4 @@
-//! Which store, and where: `sqlite:pool.db`, `file:pool.json`, `memory:`.
+//! Which store, and where: `sqlite:pool.db`, `file:pool.json`, `redis://127.0.0.1`, `memory:`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use proxywhirl_core::kv::KeyArchive;
 use proxywhirl_core::store::{Store, StoreError};
 
 use crate::file::{self, Access, FileForm};
-use crate::{Memory, MemoryKeyValues, Sqlite, SqliteKeyValues};
+use crate::{Memory, MemoryKeyValues, Redis, RedisKeyValues, RedisUrl, Sqlite, SqliteKeyValues};
 
 /// Which store, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum StoreUrl {
     File(PathBuf, FileForm),
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A Redis or Valkey server.
+    Redis(RedisUrl),
 }
 
 /// A text names no store.
@@ -27,7 +29,7 @@ pub enum StoreUrl {
 pub enum NotAStore {
     /// Its scheme is unknown.
     #[error(
-        "unknown store {0} (known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)"
+        "unknown store {0} (known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl, sqlite:pool.db and redis://host)"
     )]
     Scheme(String),
     /// Its file has an ending that says nothing about its form.
@@ -36,6 +38,9 @@ pub enum NotAStore {
     /// It names no file, or one on another machine.
     #[error("{0} names no file on this machine")]
     Path(String),
+    /// It names no server.
+    #[error("the URL of the server {0}; it is written redis://USER:PASSWORD@HOST:PORT/DATABASE?pool=NAME")]
+    Server(String),
 }
 
 /// An open store, and the keys of plugins in it.
@@ -62,6 +67,32 @@ impl StoreUrl {
             Self::Memory => Self::Memory,
             Self::File(path, form) => Self::File(folder.join(path), form),
             Self::Sqlite(path) => Self::Sqlite(folder.join(path)),
+            Self::Redis(url) => Self::Redis(url),
+        }
+    }
+
+    /// The URL with the password in it, for whoever opens it later; as it is shown, it is masked.
+    #[must_use]
+    pub fn exposed(&self) -> String {
+        match self {
+            Self::Redis(url) => url.exposed(),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => self.to_string(),
+        }
+    }
+
+    /// Whether what is kept in it outlives the process.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Memory)
+    }
+
+    /// Whether it is the same store as another, however they are written.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let real = |url: &Self| url.path().and_then(|path| path.canonicalize().ok());
+        match (self, other) {
+            (Self::Redis(one), Self::Redis(other)) => one.is_same_pool(other),
+            _ => self == other || real(self).is_some_and(|path| real(other) == Some(path)),
         }
     }
 
@@ -69,7 +100,7 @@ impl StoreUrl {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Memory => None,
+            Self::Memory | Self::Redis(_) => None,
             Self::File(path, _) | Self::Sqlite(path) => Some(path),
         }
     }
@@ -87,6 +118,7 @@ impl StoreUrl {
             Self::Memory => "memory",
             Self::File(..) => "file",
             Self::Sqlite(_) => "database",
+            Self::Redis(_) => "server",
         }
     }
 
@@ -121,6 +153,11 @@ impl StoreUrl {
                 keys: Arc::new(SqliteKeyValues::open(path)?),
                 batch: 10_000,
             },
+            Self::Redis(url) => Opened {
+                store: Box::new(Redis::open(url, access)?),
+                keys: Arc::new(RedisKeyValues::new(url)),
+                batch: 10_000,
+            },
         })
     }
 }
@@ -128,7 +165,7 @@ impl StoreUrl {
 impl FromStr for StoreUrl {
     type Err = NotAStore;
 
-    /// Reads `memory:`, `file:PATH`, `sqlite:PATH`, or a path alone, which is an SQLite file.
+    /// Reads `memory:`, `file:PATH`, `sqlite:PATH`, `redis://HOST`, or a path alone, which is an SQLite file.
     fn from_str(text: &str) -> Result<Self, NotAStore> {
         let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
             return match text {
@@ -144,6 +181,8 @@ impl FromStr for StoreUrl {
                 Ok(Self::File(path, form))
             }
             "sqlite" => path(text, rest).map(Self::Sqlite),
+            "redis" | "valkey" => RedisUrl::parse(false, rest).map(Self::Redis).map_err(NotAStore::Server),
+            "rediss" | "valkeys" => RedisUrl::parse(true, rest).map(Self::Redis).map_err(NotAStore::Server),
             // What follows may hold a password.
             _ => Err(NotAStore::Scheme(format!("{scheme}:"))),
         }
@@ -185,6 +224,7 @@ impl fmt::Display for StoreUrl {
             Self::Memory => f.write_str("memory:"),
             Self::File(path, _) => write!(f, "file:{}", path.display()),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(url) => write!(f, "{url}"),
         }
     }
 }
@@ -214,8 +254,12 @@ mod tests {
 
     #[test]
     fn what_is_no_store_is_told_with_what_is() {
-        let known = "(known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl and sqlite:pool.db)";
-        assert_eq!(read("redis://:hunter2@h:6379/0"), Err(format!("unknown store redis: {known}")));
+        let known =
+            "(known are memory:, file:pool.json, file:pool.json.gz, file:pool.jsonl, sqlite:pool.db and redis://host)";
+        assert_eq!(read("mysql://:hunter2@h:3306/0"), Err(format!("unknown store mysql: {known}")));
+        assert!(
+            read("redis::hunter2@h").unwrap_err().starts_with("the URL of the server has no // before its host; it")
+        );
         assert!(read("memory:pool").unwrap_err().starts_with("unknown store memory:"));
         assert!(read("file:pool.db").unwrap_err().contains("none of .json, .json.gz and .jsonl"));
         assert_eq!(read("file://host/pool.json").unwrap_err(), "file://host/pool.json names no file on this machine");
@@ -226,12 +270,26 @@ mod tests {
 
     #[test]
     fn a_url_comes_back_from_its_text_and_is_seen_from_a_folder() {
-        for text in ["memory:", "file:pool.json", "file:/var/pool.jsonl", "sqlite:pool.db"] {
+        for text in ["memory:", "file:pool.json", "file:/var/pool.jsonl", "sqlite:pool.db", "rediss://a:1,b:2/3?pool=c"]
+        {
             assert_eq!(read(text).unwrap().to_string(), text);
         }
         let within = |text: &str| read(text).unwrap().within(Path::new("/etc")).to_string();
         assert_eq!(within("file:pool.json"), "file:/etc/pool.json");
         assert_eq!(within("pool.db"), "sqlite:/etc/pool.db");
         assert_eq!(within("sqlite:/var/pool.db"), "sqlite:/var/pool.db");
+        assert_eq!(within("Valkeys://h"), "rediss://h:6379");
+    }
+
+    #[test]
+    fn a_password_is_masked_unless_somebody_asks_for_it() {
+        let url = read("redis://me:hunter2@h").unwrap();
+        assert_eq!(
+            (url.to_string(), url.exposed()),
+            ("redis://me:***@h:6379".into(), "redis://me:hunter2@h:6379".into())
+        );
+        assert!(!format!("{url:?}").contains("hunter2"));
+        assert!(url.is_same(&read("redis://h/0").unwrap()));
+        assert!(!url.is_same(&read("redis://h/1").unwrap()) && !url.is_same(&StoreUrl::Memory));
     }
 }

@@ -70,12 +70,12 @@ pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Failure> {
 fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failure> {
     let from = existing(from.clone())?;
     for url in [&from, to] {
-        if url.path().is_none() {
+        if !url.is_lasting() {
             return Err(Failure::new(Exit::Usage, format!("{url} is gone when the command ends"))
                 .hint("name a store that lasts, such as file:pool.json or sqlite:pool.db"));
         }
     }
-    if is_same(&from, to) {
+    if from.is_same(to) {
         return Err(Failure::new(Exit::Usage, format!("{from} and {to} are the same store")));
     }
     let mut source = from.open_to_read().map_err(environment)?;
@@ -90,9 +90,4 @@ fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failur
     let copied = copy(&mut source, &mut target).map_err(environment)?;
     tell(&format!("{copied}: from {from} to {to}"));
     Ok(Exit::Done)
-}
-
-fn is_same(one: &StoreUrl, other: &StoreUrl) -> bool {
-    let real = |url: &StoreUrl| url.path().and_then(|path| path.canonicalize().ok());
-    one == other || real(one).is_some_and(|path| real(other) == Some(path))
 }

@@ -151,6 +151,13 @@ impl Sessions {
         }
     }
 
+    /// All of them are told again with the next changes: a store has lost them.
+    pub fn all_unsaved(&self) {
+        for mut shard in self.locked() {
+            shard.all_unsaved();
+        }
+    }
+
     /// Who a session is bound to.
     #[must_use]
     pub fn member_of(&self, session: u64) -> Option<MemberId> {

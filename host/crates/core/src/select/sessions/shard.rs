@@ -223,6 +223,13 @@ impl Shard {
         }
     }
 
+    /// All are told again.
+    pub(super) fn all_unsaved(&mut self) {
+        for place in self.places.values().copied().collect::<Vec<_>>() {
+            self.note(place);
+        }
+    }
+
     /// A store may hold a session that is not here.
     pub(super) fn forget_stored(&mut self, session: u64) {
         if !self.places.contains_key(&session) && self.forgotten.len() < 2 * self.capacity + FORGOTTEN_MIN {

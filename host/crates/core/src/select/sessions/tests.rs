@@ -146,6 +146,19 @@ fn a_table_of_another_size_holds_those_that_were_used_last_and_what_is_unsaved()
 }
 
 #[test]
+fn what_a_store_has_lost_is_told_again_and_once() {
+    let sessions = Sessions::new(10_000);
+    for session in 0..5_000 {
+        request(&sessions, session, session, session);
+    }
+    assert_eq!(sessions.changes().sessions.len(), 5_000);
+    request(&sessions, 1, 1, 6_000);
+    sessions.all_unsaved();
+    assert_eq!(sessions.changes().sessions.len(), 5_000);
+    assert_eq!(sessions.changes(), SessionChanges::default());
+}
+
+#[test]
 fn many_threads_may_use_it_at_once() {
     let sessions = Sessions::new(2_000);
     std::thread::scope(|scope| {

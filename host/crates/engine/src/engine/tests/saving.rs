@@ -3,13 +3,16 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use proxywhirl_core::store::News;
+
 use super::*;
 
-/// A store whose disk is full when the test says so.
+/// A store whose disk is full, or loses everything, when the test says so.
 #[derive(Clone, Default)]
 struct Disk {
     shelf: Shelf,
     is_full: Arc<AtomicBool>,
+    is_wiped: Arc<AtomicBool>,
 }
 
 impl Store for Disk {
@@ -26,6 +29,15 @@ impl Store for Disk {
             return Err(StoreError { place: "disk".to_owned(), reason: "is full".to_owned() });
         }
         self.shelf.save(changes)
+    }
+
+    fn is_intact(&mut self) -> Result<bool, StoreError> {
+        let is_wiped = self.is_wiped.swap(false, Relaxed);
+        if is_wiped {
+            self.shelf.0.lock().unwrap().clear();
+            self.shelf.1.lock().unwrap().clear();
+        }
+        Ok(!is_wiped)
     }
 }
 
@@ -62,6 +74,25 @@ async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again()
 }
 
 #[tokio::test]
+async fn what_the_store_has_lost_is_saved_again() {
+    let disk = Disk::default();
+    let at = Timestamp::from_micros(1);
+    let session = StoredSession { session: 1, member: MemberId(7), began: at, used: at, life: 3 };
+    disk.shelf.1.lock().unwrap().insert(1, session);
+    let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_millis(10), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    let admission = |n| Admission::Vouched(Box::new(candidate(n)));
+    engine.admit(vec![admission(0), admission(1)]).await;
+    let before = disk.shelf.0.lock().unwrap().clone();
+    assert_eq!(before.len(), 2);
+    disk.is_wiped.store(true, Relaxed);
+    until(|| !disk.is_wiped.load(Relaxed) && *disk.shelf.0.lock().unwrap() == before).await;
+    assert_eq!(disk.shelf.1.lock().unwrap().get(&1), Some(&session));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full_at_the_end_is_an_error() {
     let disk = Disk::default();
     let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
@@ -69,6 +100,76 @@ async fn a_disk_that_is_full_at_the_end_is_an_error() {
     disk.is_full.store(true, Relaxed);
     engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
     assert_eq!(engine.stop().await.unwrap_err().to_string(), "disk: is full");
+}
+
+/// A store of which the test says what others have changed.
+#[derive(Clone, Default)]
+struct SharedShelf {
+    shelf: Shelf,
+    news: Arc<Mutex<Vec<News>>>,
+}
+
+impl Store for SharedShelf {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        self.shelf.page(after, limit)
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        self.shelf.load_sessions()
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.shelf.save(changes)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news(&mut self) -> Result<News, StoreError> {
+        Ok(self.news.lock().unwrap().pop().unwrap_or_default())
+    }
+}
+
+/// Waits for what has to happen.
+async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_change_is_taken_over_and_not_saved_again() {
+    let store = SharedShelf::default();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    let mut told = engine.subscribe(&[Topic::ProxyAdded, Topic::ProxyRemoved], 100);
+    engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
+    let tell = |news| store.news.lock().unwrap().push(news);
+    let has = |number: u32| engine.snapshot().iter().any(|member| member.id == pool_member(number).id);
+    tell(News { members: vec![stored(1), stored(2)], ..News::default() });
+    until(|| engine.snapshot().len() == 3).await;
+    let snapshot = engine.snapshot();
+    let found = snapshot.iter().find(|member| member.id == pool_member(2).id).unwrap();
+    assert_eq!(found.live.statistics().successes, 2);
+    tell(News { left: vec![pool_member(1).endpoint.key()], ..News::default() });
+    until(|| !has(1)).await;
+    engine.save().await.unwrap();
+    assert_eq!(store.shelf.0.lock().unwrap().len(), 1, "who told it has saved it");
+    // More than can be told: what is stored counts.
+    store.shelf.clone().save(&Changes { upserts: vec![stored(3)], ..Changes::default() }).unwrap();
+    tell(News { is_cut: true, ..News::default() });
+    until(|| has(3) && !has(2)).await;
+    assert_eq!(engine.snapshot().len(), 2, "and who was there stays");
+    let topics = [told.next().await, told.next().await, told.next().await, told.next().await, told.next().await];
+    let (joined, left) = (Topic::ProxyAdded, Topic::ProxyRemoved);
+    assert_eq!(topics.map(|event| event.unwrap().topic), [joined, joined, joined, left, joined]);
+    assert_eq!(told.next().await.unwrap().topic, left);
+    engine.stop().await.unwrap();
 }
 
 /// A store of so many members, of which each page after the first waits for the test.

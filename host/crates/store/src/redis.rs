@@ -1,0 +1,361 @@
+//! Members and sessions in a Redis or Valkey server, which several processes may share. `host/docs/redis.md` says how they are
+//! laid out, and how a save goes about.
+//!
+//! Invariants: a save is one script, done or not; it is counted once, though its answer may be lost; of statistics it carries
+//! what came to them, so nobody overwrites what others have counted; a text that is no member is skipped and stays.
+
+mod key_values;
+mod ledger;
+mod link;
+mod news;
+mod row;
+mod url;
+
+use proxywhirl_core::MemberId;
+use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredMember, StoredSession};
+use redis::{Cmd, cmd};
+
+pub use key_values::RedisKeyValues;
+pub use url::RedisUrl;
+
+use crate::file::Access;
+use ledger::{Held, Ledger};
+use link::{Limits, Link, Refusal};
+
+/// The version of the layout that this program writes.
+const LAYOUT: u32 = 1;
+
+/// Members in one answer: some megabytes.
+const PAGE: usize = 10_000;
+
+/// How long the server remembers which save of a process was the last, in seconds: longer than any save is in doubt.
+const REMEMBERED: u64 = 24 * 60 * 60;
+
+/// How often a save is tried anew because the server knows another one, or another pool, than it follows.
+const TURNS: usize = 3;
+
+/// A pool in a Redis or Valkey server.
+#[derive(Debug)]
+pub struct Redis {
+    link: Link,
+    names: Names,
+    access: Access,
+    /// Which pool it is; empty when there is none yet, and it is only read.
+    epoch: String,
+    /// By whom saves are told apart from those of other processes.
+    node: String,
+    /// How many saves and fences were tried: each has a name of its own.
+    turns: u64,
+    /// The name of the last one that was done; none until the server has been told of this process.
+    last: Option<String>,
+    /// The save of which nobody knows whether it was done.
+    doubtful: Option<Doubtful>,
+    /// What the server holds, as far as this process has read or written it.
+    ledger: Ledger,
+    /// Whether it has lost something since that was told last.
+    has_lost: bool,
+    /// The number of the last notice that was heard.
+    heard: u64,
+    /// Whether there were others that were not.
+    has_missed: bool,
+}
+
+#[derive(Debug)]
+struct Doubtful {
+    turn: String,
+    held: Vec<(MemberId, Option<Held>)>,
+}
+
+/// What is kept under a URL.
+enum Found {
+    Nobody,
+    /// What is no member.
+    Nonsense,
+    Member(Box<StoredMember>),
+}
+
+/// The names of the keys.
+#[derive(Debug, Clone)]
+struct Names {
+    prefix: String,
+}
+
+impl Names {
+    fn of(url: &RedisUrl) -> Self {
+        // What is in braces says which part of a cluster a key is in: the same for all of them.
+        Self { prefix: format!("{{proxywhirl:{}}}", url.pool()) }
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("{}:{what}", self.prefix)
+    }
+}
+
+impl Redis {
+    /// Connects to the server, and makes the pool in it when there is none and it is to be written.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses, or the pool comes of a later version.
+    pub fn open(url: &RedisUrl, access: Access) -> Result<Self, StoreError> {
+        Self::open_within(url, access, Limits::default())
+    }
+
+    fn open_within(url: &RedisUrl, access: Access, limits: Limits) -> Result<Self, StoreError> {
+        let mut store = Self {
+            link: Link::new(url.clone(), limits),
+            names: Names::of(url),
+            access,
+            epoch: String::new(),
+            node: format!("{:016x}", fastrand::u64(..)),
+            turns: 0,
+            last: None,
+            doubtful: None,
+            ledger: Ledger::default(),
+            has_lost: false,
+            heard: 0,
+            has_missed: false,
+        };
+        match store.find("") {
+            Ok(_) => Ok(store),
+            Err(refusal) => Err(store.link.error(refusal)),
+        }
+    }
+
+    /// Finds out which pool it is, and makes it when there is none; who restores it, if that was ever needed and somebody offered it.
+    fn find(&mut self, restorer: &str) -> Result<Option<String>, Refusal> {
+        let layout = self.names.name("layout");
+        let command = match self.access {
+            Access::Read => command("HMGET", [layout.as_str(), "version", "epoch", "notices", "restorer"]),
+            Access::Write => {
+                let epoch = format!("{:016x}", fastrand::u64(..));
+                script(include_str!("redis/open.lua"), &[&layout], &[&LAYOUT.to_string(), &epoch, restorer])
+            }
+        };
+        let mut found = self.link.query::<Vec<Option<String>>>(&command)?.into_iter();
+        let mut next = || found.next().flatten();
+        let (version, epoch, notices, restorer) = (next().unwrap_or_default(), next(), next(), next());
+        if version.parse::<u32>().is_ok_and(|version| version > LAYOUT) {
+            return Err(Refusal::new(format!(
+                "was written by a later version of proxywhirl (layout {version}, this one knows up to {LAYOUT}); upgrade it"
+            )));
+        }
+        self.epoch = epoch.unwrap_or_default();
+        self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);
+        Ok(restorer)
+    }
+
+    fn read(&mut self, after: Option<u64>, limit: usize) -> Result<Page, Refusal> {
+        let limit = limit.min(PAGE);
+        let from = after.map_or_else(|| "-inf".to_owned(), |after| format!("({after}"));
+        let mut range = command("ZRANGEBYSCORE", [self.names.name("joined").as_str(), &from, "+inf", "WITHSCORES"]);
+        range.arg("LIMIT").arg(0).arg(limit);
+        let joined: Vec<(Vec<u8>, String)> = self.link.query(&range)?;
+        let Some((_, last)) = joined.last() else { return Ok(Page::default()) };
+        let next = last.parse().ok().filter(|_| joined.len() == limit);
+        let urls: Vec<&[u8]> = joined.iter().map(|(url, _)| url.as_slice()).collect();
+        let mut members = Vec::with_capacity(urls.len());
+        for found in self.find_members(&urls)? {
+            // Who was removed meanwhile has no row.
+            if let Found::Member(member) = found {
+                members.push(*member);
+            }
+        }
+        if self.access == Access::Write {
+            members.iter().for_each(|member| self.ledger.meet(member));
+        }
+        Ok(Page { members, next })
+    }
+
+    /// What is kept under several URLs.
+    fn find_members(&mut self, urls: &[&[u8]]) -> Result<Vec<Found>, Refusal> {
+        let rows: Vec<Option<Vec<u8>>> = self.link.query(&many(&self.names.name("members"), urls))?;
+        let counts: Vec<Option<Vec<u8>>> = self.link.query(&many(&self.names.name("statistics"), urls))?;
+        let (mut skipped, mut reason) = (0_u64, None);
+        let found = rows.into_iter().zip(counts).map(|(row, statistics)| {
+            let Some(row) = row else { return Found::Nobody };
+            row::read(&row, statistics.as_deref()).map_or_else(
+                |error| {
+                    skipped += 1;
+                    reason.get_or_insert(error);
+                    Found::Nonsense
+                },
+                |member| Found::Member(Box::new(member)),
+            )
+        });
+        let found = found.collect();
+        if let Some(reason) = reason {
+            tracing::warn!(
+                store.pool = %self.names.prefix, store.skipped = skipped, first.reason = %reason,
+                "rows of the pool are no proxies and were skipped"
+            );
+        }
+        Ok(found)
+    }
+
+    /// Saves, and finds its place among the saves before when it has to.
+    fn write(&mut self, changes: &Changes) -> Result<(), Refusal> {
+        if self.access == Access::Read {
+            return Err(Refusal::new("was opened to be read"));
+        }
+        for _ in 0..TURNS {
+            self.settle()?;
+            match self.try_to_write(changes)?.as_str() {
+                "done" => return Ok(()),
+                "lost" => self.begin_anew()?,
+                // It forgot who saved last; or it went back to what it was before, as a replica does that takes over.
+                _ => {
+                    self.last = None;
+                    self.has_lost = true;
+                    self.ledger.forget_rows();
+                }
+            }
+        }
+        Err(Refusal::new("has forgotten several times what was saved last; does it evict keys?"))
+    }
+
+    /// The server has lost the pool, or has another one: nothing is there of what was. Of the processes that share it, one
+    /// brings the counts of before, as all of them know most of these, and the others what they have counted since.
+    fn begin_anew(&mut self) -> Result<(), Refusal> {
+        let node = self.node.clone();
+        if self.find(&node)? == Some(node) {
+            self.ledger.clear();
+        } else {
+            self.ledger.forget_rows();
+        }
+        self.last = None;
+        (self.has_lost, self.has_missed) = (true, true);
+        Ok(())
+    }
+
+    /// Whether it has everything still; what it has lost is told once.
+    fn look(&mut self) -> Result<bool, Refusal> {
+        let layout = self.names.name("layout");
+        let epoch: Option<String> = self.link.query(&command("HGET", [layout.as_str(), "epoch"]))?;
+        if epoch.as_deref() != Some(self.epoch.as_str()) {
+            self.begin_anew()?;
+        }
+        Ok(!std::mem::take(&mut self.has_lost))
+    }
+
+    /// Sees that it is known which save was the last: one that is in doubt was done, or never will be.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        if self.last.is_some() && self.doubtful.is_none() {
+            return Ok(());
+        }
+        let turn = self.turn();
+        let in_doubt = self.doubtful.as_ref().map_or("", |doubtful| doubtful.turn.as_str());
+        let saved = self.names.name(&format!("saved:{}", self.node));
+        let fence = script(include_str!("redis/fence.lua"), &[&saved], &[in_doubt, &turn, &REMEMBERED.to_string()]);
+        let was_done: bool = self.link.query(&fence)?;
+        match self.doubtful.take() {
+            Some(doubtful) if was_done => {
+                self.last = Some(doubtful.turn);
+                self.ledger.enter(doubtful.held);
+            }
+            _ => self.last = Some(turn),
+        }
+        Ok(())
+    }
+
+    fn try_to_write(&mut self, changes: &Changes) -> Result<String, Refusal> {
+        let turn = self.turn();
+        let saved = format!("saved:{}", self.node);
+        let names: Vec<String> = ["layout", "members", "joined", "statistics", "sessions", "notices", &saved]
+            .iter()
+            .map(|what| self.names.name(what))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let before = self.last.clone().unwrap_or_default();
+        let written = self.ledger.write(changes);
+        let mut save = script(
+            include_str!("redis/save.lua"),
+            &names,
+            &[
+                &self.epoch,
+                &self.node,
+                &before,
+                &turn,
+                &REMEMBERED.to_string(),
+                &written.removed,
+                &written.forgotten,
+                &written.sessions,
+            ],
+        );
+        save.arg(&written.members);
+        let answer = self.link.query_bulk::<String>(&save);
+        match &answer {
+            Ok(answer) if answer == "done" => {
+                self.last = Some(turn);
+                self.ledger.enter(written.held);
+            }
+            Err(refusal) if refusal.is_in_doubt => self.doubtful = Some(Doubtful { turn, held: written.held }),
+            Ok(_) | Err(_) => {}
+        }
+        answer
+    }
+
+    /// A name for a save that no other has.
+    fn turn(&mut self) -> String {
+        self.turns += 1;
+        self.turns.to_string()
+    }
+}
+
+impl Store for Redis {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        self.read(after, limit).map_err(|refusal| self.link.error(refusal))
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        let all = command("HGETALL", [self.names.name("sessions").as_str()]);
+        let held: Vec<(Vec<u8>, Vec<u8>)> = self.link.query_bulk(&all).map_err(|refusal| self.link.error(refusal))?;
+        let mut sessions: Vec<_> = held.iter().filter_map(|(name, held)| row::read_session(name, held)).collect();
+        sessions.sort_by_key(|session| (session.used, session.session));
+        Ok(sessions)
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if *changes == Changes::default() {
+            return Ok(());
+        }
+        self.write(changes).map_err(|refusal| self.link.error(refusal))
+    }
+
+    fn is_intact(&mut self) -> Result<bool, StoreError> {
+        self.look().map_err(|refusal| self.link.error(refusal))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn news(&mut self) -> Result<News, StoreError> {
+        self.hear().map_err(|refusal| self.link.error(refusal))
+    }
+}
+
+fn command<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
+    let mut command = cmd(name);
+    for argument in arguments {
+        command.arg(argument);
+    }
+    command
+}
+
+/// What a hash holds under several names.
+fn many(hash: &str, names: &[&[u8]]) -> Cmd {
+    let mut command = command("HMGET", [hash]);
+    command.arg(names);
+    command
+}
+
+/// A script with the keys that it changes and its arguments. Sent whole each time: the server knows those that it has seen by
+/// their text, and one that was started anew needs no second attempt.
+fn script(text: &str, keys: &[&str], arguments: &[&str]) -> Cmd {
+    let mut command = cmd("EVAL");
+    command.arg(text).arg(keys.len()).arg(keys).arg(arguments);
+    command
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+-- The keys of one plugin: what the scripts that change them have in common. It stands before each of them.
+local owners, keys, order, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local owner, now = ARGV[1], ARGV[2]
+
+-- The newest version of any key, those that are gone included, and how many bytes keys and values take.
+local version, bytes, is_changed = 0, 0, false
+local known = redis.call('HGET', owners, owner)
+if known then
+    local version_held, bytes_held = string.match(known, '^(%d+) (%d+)$')
+    version, bytes = tonumber(version_held or 0), tonumber(bytes_held or 0)
+end
+
+-- Before a value there are its version and when it expires, in 20 digits each.
+local HEAD = 40
+
+local function size(key)
+    local length = redis.call('HSTRLEN', keys, key)
+    if length == 0 then
+        return 0
+    end
+    return #key + length - HEAD
+end
+
+local function drop(key)
+    bytes = math.max(bytes - size(key), 0)
+    redis.call('ZREM', order, key)
+    redis.call('ZREM', expiry, key)
+    is_changed = redis.call('HDEL', keys, key) == 1 or is_changed
+end
+
+local function hold(key, version, expires, value)
+    redis.call('HSET', keys, key, string.format('%020.0f', version) .. expires .. value)
+    redis.call('ZADD', order, 0, key)
+    if tonumber(expires) > 0 then
+        redis.call('ZADD', expiry, expires, key)
+    end
+    bytes = bytes + #key + #value
+    is_changed = true
+end
+
+local function finish(answer)
+    if is_changed then
+        redis.call('HSET', owners, owner, string.format('%.0f %.0f', version, bytes))
+    end
+    return answer
+end
+
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now)) do
+    drop(key)
+end

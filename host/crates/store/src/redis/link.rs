@@ -1,0 +1,252 @@
+//! A connection to the server, made when it is needed, and made anew when it fails.
+//!
+//! Everything has a limit, so that a server that is away or stands still costs whoever asks one wait, and those who ask right
+//! after none.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use proxywhirl_core::store::StoreError;
+use redis::cluster::{ClusterClientBuilder, ClusterConnection};
+use redis::{Client, Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, RedisError, RedisResult, cmd};
+
+use super::url::RedisUrl;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Until a server is connected, login included.
+    pub(super) connect: Duration,
+    /// For an answer, but that of a save.
+    pub(super) answer: Duration,
+    /// For that of a save, or of everything that is kept: with a million members these take some seconds.
+    pub(super) bulk: Duration,
+    /// After a failure nobody tries again for so long: many may ask at once.
+    pub(super) pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let [connect, answer, bulk, pause] = [2, 5, 30, 1].map(Duration::from_secs);
+        Self { connect, answer, bulk, pause }
+    }
+}
+
+/// After so long without use, a connection is asked whether it still is one: the server or what is between may have closed it.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How often a command is sent on when the cluster changes under it, with waits between of so many milliseconds.
+const REDIRECTIONS: u32 = 4;
+const REDIRECTION_WAIT: (u64, u64) = (20, 200);
+
+/// A connection that is made when it is needed.
+pub(super) struct Link {
+    url: RedisUrl,
+    limits: Limits,
+    connection: Option<Connected>,
+    /// Whether the server is part of a cluster; none until it was asked.
+    is_cluster: Option<bool>,
+    used: Instant,
+    failed: Option<(Instant, String)>,
+}
+
+enum Connected {
+    Alone(Connection),
+    Cluster(ClusterConnection),
+}
+
+/// Why a command brought nothing.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    reason: String,
+    /// Whether the command may have been carried out, or may yet be.
+    pub(super) is_in_doubt: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_in_doubt: false }
+    }
+}
+
+impl Link {
+    pub(super) fn new(url: RedisUrl, limits: Limits) -> Self {
+        Self { url, limits, connection: None, is_cluster: None, used: Instant::now(), failed: None }
+    }
+
+    /// Why the store could not do it.
+    pub(super) fn error(&self, refusal: Refusal) -> StoreError {
+        StoreError { place: self.url.to_string(), reason: refusal.reason }
+    }
+
+    /// Carries out a command.
+    pub(super) fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Refusal> {
+        self.query_within(command, self.limits.answer)
+    }
+
+    /// Carries out a command that writes or reads a great deal.
+    pub(super) fn query_bulk<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Refusal> {
+        self.query_within(command, self.limits.bulk)
+    }
+
+    fn query_within<T: FromRedisValue>(&mut self, command: &Cmd, limit: Duration) -> Result<T, Refusal> {
+        let connection = self.connection(limit)?;
+        let answer = command.query::<T>(connection);
+        self.used = Instant::now();
+        answer.map_err(|error| {
+            // What the server says leaves the connection in order; after anything else nobody knows what comes next.
+            let is_said = error.code().is_some();
+            if !is_said {
+                self.connection = None;
+            }
+            Refusal { reason: explain(&error), is_in_doubt: !is_said }
+        })
+    }
+
+    /// The connection, which waits no longer than the limit.
+    fn connection(&mut self, limit: Duration) -> Result<&mut dyn ConnectionLike, Refusal> {
+        let within = self.limits.connect;
+        if self.used.elapsed() > IDLE && self.connection.as_mut().is_some_and(|known| !known.is_alive(within)) {
+            self.connection = None;
+        }
+        let connected = match self.connection.take() {
+            Some(connected) => connected,
+            None => self.connect()?,
+        };
+        connected.wait_at_most(limit).map_err(|error| Refusal::new(explain(&error)))?;
+        Ok(self.connection.insert(connected).as_connection())
+    }
+
+    fn connect(&mut self) -> Result<Connected, Refusal> {
+        if let Some((at, reason)) = &self.failed
+            && at.elapsed() < self.limits.pause
+        {
+            return Err(Refusal::new(reason.clone()));
+        }
+        let connected = self.try_to_connect();
+        self.failed = connected.as_ref().err().map(|refusal| (Instant::now(), refusal.reason.clone()));
+        connected
+    }
+
+    fn try_to_connect(&mut self) -> Result<Connected, Refusal> {
+        let addresses = self.url.addresses();
+        if self.is_cluster != Some(true) {
+            let mut connection =
+                first_that_answers(&addresses, self.limits.connect).map_err(|error| Refusal::new(explain(&error)))?;
+            let is_cluster = is_cluster(&mut connection).unwrap_or(addresses.len() > 1);
+            self.is_cluster = Some(is_cluster);
+            if !is_cluster && addresses.len() > 1 {
+                return Err(Refusal::new("is no cluster; name one host, that of the primary"));
+            }
+            if !is_cluster {
+                return Ok(Connected::Alone(connection));
+            }
+        }
+        if self.url.database() != 0 {
+            return Err(Refusal::new(ONE_DATABASE));
+        }
+        let (least, most) = REDIRECTION_WAIT;
+        let client = ClusterClientBuilder::new(addresses)
+            .connection_timeout(self.limits.connect)
+            .response_timeout(self.limits.answer)
+            .retries(REDIRECTIONS)
+            .min_retry_wait(least)
+            .max_retry_wait(most)
+            .build();
+        let connection = client.and_then(|client| client.get_connection());
+        connection.map(Connected::Cluster).map_err(|error| Refusal::new(explain(&error)))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connected {
+    fn as_connection(&mut self) -> &mut dyn ConnectionLike {
+        match self {
+            Self::Alone(connection) => connection,
+            Self::Cluster(connection) => connection,
+        }
+    }
+
+    fn is_alive(&mut self, within: Duration) -> bool {
+        self.wait_at_most(within).is_ok() && self.as_connection().check_connection()
+    }
+
+    fn wait_at_most(&self, limit: Duration) -> RedisResult<()> {
+        match self {
+            Self::Alone(connection) => {
+                connection.set_read_timeout(Some(limit))?;
+                connection.set_write_timeout(Some(limit))
+            }
+            Self::Cluster(connection) => {
+                connection.set_read_timeout(Some(limit))?;
+                connection.set_write_timeout(Some(limit))
+            }
+        }
+    }
+}
+
+fn first_that_answers(addresses: &[String], within: Duration) -> RedisResult<Connection> {
+    let mut last = None;
+    for address in addresses {
+        match Client::open(address.as_str()).and_then(|client| client.get_connection_with_timeout(within)) {
+            Ok(connection) => {
+                connection.set_read_timeout(Some(within))?;
+                return Ok(connection);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| RedisError::from((ErrorKind::InvalidClientConfig, "no host is named"))))
+}
+
+/// Whether a server is part of a cluster; none when the user may not ask that.
+fn is_cluster(connection: &mut Connection) -> Option<bool> {
+    let told: String = cmd("INFO").arg("cluster").query(connection).ok()?;
+    Some(told.contains("cluster_enabled:1"))
+}
+
+/// What went wrong, in words that say what to do. The library's own texts have no password in them: it gives what the server or
+/// the system says.
+fn explain(error: &RedisError) -> String {
+    let told = error.to_string();
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return LOGIN.to_owned();
+    }
+    // Older servers put what went wrong in a script behind a general code.
+    let is = |code: &str| error.code() == Some(code) || told.contains(&format!("{code} "));
+    if is("WRONGPASS") || is("NOAUTH") {
+        LOGIN.to_owned()
+    } else if is("NOPERM") {
+        format!("does not allow it to the user ({told}); see redis.md for what it needs")
+    } else if is("OOM") {
+        "is out of memory; raise its maxmemory; what was kept before is untouched".to_owned()
+    } else if is("MISCONF") {
+        "cannot write to its disk, and takes no writes until it can".to_owned()
+    } else if is("READONLY") {
+        "is a replica and takes no writes; name its primary".to_owned()
+    } else if is("WRONGTYPE") {
+        "has keys of another program where the pool would be; name another with ?pool=NAME".to_owned()
+    } else if is("LOADING") {
+        "still loads its data; try again when it has".to_owned()
+    } else if is("CLUSTERDOWN") || is("MASTERDOWN") {
+        format!("is a cluster of which a part is down ({told})")
+    } else if told.contains("not allowed in cluster mode") {
+        ONE_DATABASE.to_owned()
+    } else if error.code().is_some() {
+        format!("refuses it ({told})")
+    } else if error.is_timeout() {
+        "does not answer in time".to_owned()
+    } else {
+        format!("cannot be reached ({told}); see that it runs, and that host and port are right")
+    }
+}
+
+const ONE_DATABASE: &str = "is a cluster, which has database 0 alone; use ?pool=NAME to tell pools apart";
+
+const LOGIN: &str = "does not accept the user name and password; \
+                     name them in the URL, redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for a password alone";

@@ -1,0 +1,14 @@
+-- The notices that follow one: `lost` when it is not the pool that is asked about; otherwise their numbers, by whom, and members.
+local layout, notices = KEYS[1], KEYS[2]
+local epoch, after = ARGV[1], ARGV[2]
+if redis.call('HGET', layout, 'epoch') ~= epoch then
+    return { 'lost' }
+end
+local told = {}
+for _, notice in ipairs(redis.call('XRANGE', notices, '(' .. after .. '-0', '+', 'COUNT', 1000)) do
+    local number, fields = string.match(notice[1], '^%d+'), notice[2]
+    table.insert(told, number)
+    table.insert(told, fields[2])
+    table.insert(told, fields[4])
+end
+return told

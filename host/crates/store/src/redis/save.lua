@@ -1,0 +1,77 @@
+-- Keeps changes of members and sessions, in one step. Answers with `done`, or why nothing was done: `lost` when it is not
+-- the pool that the changes are about, `turn` when another save was done last than the one that these follow.
+local layout, members, joined, statistics, sessions, notices, saved =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local epoch, node, before, turn, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('HGET', layout, 'epoch') ~= epoch then
+    return 'lost'
+end
+local last = redis.call('GET', saved)
+-- In a cluster it may come twice.
+if last == turn then
+    return 'done'
+end
+if last ~= before then
+    return 'turn'
+end
+
+-- Members of whom others have to hear.
+local changed = {}
+for url in string.gmatch(ARGV[6], '[^\n]+') do
+    if redis.call('HDEL', members, url) == 1 then
+        table.insert(changed, url)
+    end
+    redis.call('ZREM', joined, url)
+    redis.call('HDEL', statistics, url)
+end
+for name in string.gmatch(ARGV[7], '[^\n]+') do
+    redis.call('HDEL', sessions, name)
+end
+for name, held in string.gmatch(ARGV[8], '(%x+) ([^\n]+)\n') do
+    redis.call('HSET', sessions, name, held)
+end
+
+-- Adds what came to the statistics of a member; latency, last use and health are those of the latest use.
+local function count(url, successes, failures, latency, used, health)
+    local held = redis.call('HGET', statistics, url)
+    if held then
+        local successes_held, failures_held, latency_held, used_held, health_held =
+            string.match(held, '^(%d+) (%d+) (%S+) (%d+) (%a+)$')
+        if successes_held then
+            successes = successes + successes_held
+            failures = failures + failures_held
+            if tonumber(used_held) > tonumber(used) then
+                latency, used, health = latency_held, used_held, health_held
+            end
+        end
+    end
+    local sum = string.format('%.0f %.0f', successes, failures)
+    redis.call('HSET', statistics, url, sum .. ' ' .. latency .. ' ' .. used .. ' ' .. health)
+end
+
+local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%S+) (%d+) (%a+)\n'
+for batch = 9, #ARGV do
+    for url, row, successes, failures, latency, used, health in string.gmatch(ARGV[batch], member) do
+        local is_there = redis.call('ZSCORE', joined, url)
+        if row ~= '' then
+            redis.call('HSET', members, url, row)
+            table.insert(changed, url)
+            if not is_there then
+                redis.call('ZADD', joined, redis.call('HINCRBY', layout, 'joined', 1), url)
+                is_there = true
+            end
+        end
+        -- Whoever was removed meanwhile is not counted.
+        if is_there then
+            count(url, successes, failures, latency, used, health)
+        end
+    end
+end
+-- Notices have numbers without gaps, so that whoever misses one knows it. Of very many it is said that there are.
+if #changed > 0 then
+    local number = redis.call('HINCRBY', layout, 'notices', 1)
+    local what = #changed > 1000 and 'all' or table.concat(changed, '\n')
+    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, 'members', what)
+end
+redis.call('SET', saved, turn, 'EX', seconds)
+return 'done'

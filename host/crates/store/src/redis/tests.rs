@@ -1,0 +1,376 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError};
+use proxywhirl_tests::RedisServer;
+
+use super::*;
+use crate::StoreUrl;
+use crate::conformance::key_values::{at, write};
+use crate::conformance::{member, suite, upserts, urls};
+
+const PLAIN: [&str; 0] = [];
+
+fn of(text: &str) -> RedisUrl {
+    match text.parse().unwrap() {
+        StoreUrl::Redis(url) => url,
+        other => panic!("{other}"),
+    }
+}
+
+fn open(url: &str) -> Redis {
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    Redis::open_within(&of(url), Access::Write, Limits { connect, answer, bulk, pause }).unwrap()
+}
+
+fn error(url: &str) -> String {
+    Redis::open(&of(url), Access::Write).unwrap_err().to_string()
+}
+
+fn successes(store: &mut Redis) -> Vec<u64> {
+    store.load().unwrap().iter().map(|member| member.statistics.successes).collect()
+}
+
+fn used(url: &str, successes: u64, second: u64) -> Changes {
+    let mut member = member(url);
+    member.statistics.successes = successes;
+    member.statistics.last_used = at(second);
+    Changes { upserts: vec![member], ..Changes::default() }
+}
+
+fn conforms(url: &str) {
+    let mut count = 0;
+    suite(&mut || {
+        count += 1;
+        Box::new(Redis::open(&of(&format!("{url}?pool=s{count}")), Access::Write).unwrap())
+    });
+    crate::conformance::key_values::suite(&mut || {
+        count += 1;
+        Box::new(RedisKeyValues::new(&of(&format!("{url}?pool=k{count}"))))
+    });
+}
+
+#[test]
+fn it_keeps_what_a_store_must_keep() {
+    conforms(&RedisServer::start(PLAIN).url());
+}
+
+#[test]
+fn a_cluster_keeps_it_too() {
+    let nodes = RedisServer::cluster();
+    // The pools are spread over the nodes, wherever one asks first.
+    for node in &nodes {
+        let mut store = open(&format!("{}?pool=shared", node.url()));
+        let before = successes(&mut store).first().copied().unwrap_or(0);
+        store.save(&used("http://1.1.1.1:1", before + 1, before)).unwrap();
+    }
+    assert_eq!(successes(&mut open(&format!("{}?pool=shared", nodes[0].url()))), [3]);
+    let ports: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    // Any of them may be away.
+    conforms(&format!("redis://127.0.0.1:1,{}", ports.join(",")));
+    let told = error(&format!("{}/1", nodes[0].url()));
+    assert!(told.contains("is a cluster, which has database 0 alone"), "{told}");
+}
+
+#[test]
+fn a_user_who_may_do_what_the_documentation_says_may_do_enough() {
+    let server = RedisServer::start(PLAIN);
+    let page = include_str!("../../../../docs/redis.md");
+    let rule = page.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER proxywhirl on >secret ")).unwrap();
+    let rule = rule.replace("{proxywhirl:default}", "{proxywhirl:*}");
+    let words: Vec<&str> =
+        ["ACL", "SETUSER", "proxywhirl", "on", ">secret"].into_iter().chain(rule.split(' ')).collect();
+    assert_eq!(server.ask(&words), "+OK\r\n+OK\r\n");
+    let port = server.port();
+    conforms(&format!("redis://proxywhirl:secret@127.0.0.1:{port}"));
+    for login in ["proxywhirl:hunter2", ":hunter2"] {
+        let told = error(&format!("redis://{login}@127.0.0.1:{port}"));
+        assert!(told.contains("does not accept the user name and password") && !told.contains("hunter2"), "{told}");
+    }
+    server.ask(&["CONFIG", "SET", "requirepass", "p@ss"]);
+    assert!(error(&server.url()).contains("does not accept the user name and password"));
+    assert_eq!(urls(&mut open(&format!("redis://:p%40ss@127.0.0.1:{port}"))), [""; 0]);
+    let allowed = ["ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@read", "+@connection", "+info"];
+    server.ask_all(&[&["AUTH", "p@ss"][..], &allowed]);
+    let reader = format!("redis://reader:secret@127.0.0.1:{port}");
+    assert!(error(&reader).contains("does not allow it to the user"), "{}", error(&reader));
+    assert_eq!(urls(&mut Redis::open(&of(&reader), Access::Read).unwrap()), [""; 0], "and reading is enough to read");
+}
+
+#[test]
+fn uses_that_several_count_add_up() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&used("http://u:p@1.1.1.1:1", 10, 1)).unwrap();
+    assert_eq!(successes(&mut other), [10]);
+    for round in 1..=5 {
+        one.save(&used("http://u:p@1.1.1.1:1", 10 + round, 10 + round)).unwrap();
+        // It counts what it knew, and what came to it since.
+        other.save(&used("http://u:p@1.1.1.1:1", 10 + 2 * round, round)).unwrap();
+    }
+    assert_eq!(successes(&mut one), [25]);
+    let kept = one.load().unwrap().remove(0);
+    assert_eq!(kept.statistics.last_used, at(15), "of the latest use, whoever saved last");
+    // What nobody has changed is not written: another may have.
+    let mut labelled = member("http://u:new@1.1.1.1:1");
+    labelled.tags.insert("mine".parse().unwrap());
+    labelled.statistics.successes = 15;
+    labelled.statistics.last_used = at(15);
+    one.save(&Changes { upserts: vec![labelled.clone()], ..Changes::default() }).unwrap();
+    other.save(&used("http://u:p@1.1.1.1:1", 21, 20)).unwrap();
+    let kept = other.load().unwrap().remove(0);
+    assert_eq!((kept.endpoint, kept.tags, kept.statistics.successes), (labelled.endpoint, labelled.tags, 26));
+}
+
+#[test]
+fn who_was_removed_by_another_does_not_come_back_by_being_used() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1"])).unwrap();
+    other.load().unwrap();
+    other.save(&Changes { removed: vec![member("http://1.1.1.1:1").endpoint.key()], ..Changes::default() }).unwrap();
+    one.save(&used("http://1.1.1.1:1", 9, 1)).unwrap();
+    assert_eq!(urls(&mut one), ["http://1.1.1.2:1"]);
+    assert_eq!(server.ask(&["HLEN", "{proxywhirl:default}:statistics"]), ":1\r\n+OK\r\n");
+}
+
+#[test]
+fn a_save_counts_once_though_its_answer_is_lost() {
+    let server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [200, 2_000, 100, 0].map(Duration::from_millis);
+    let limits = Limits { connect, answer, bulk, pause };
+    let mut store = Redis::open_within(&of(&server.url()), Access::Write, limits).unwrap();
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let mut lost = 0;
+    for round in 2..=20 {
+        server.stand_still(true);
+        let told = store.save(&used("http://1.1.1.1:1", round, round)).unwrap_err().to_string();
+        assert!(told.contains("does not answer in time"), "{told}");
+        server.stand_still(false);
+        lost += u64::from(store.doubtful.is_some());
+        if round % 2 == 0 {
+            store.save(&used("http://1.1.1.1:1", round, round)).unwrap();
+        }
+    }
+    store.save(&used("http://1.1.1.1:1", 21, 21)).unwrap();
+    assert_eq!(successes(&mut store), [21]);
+    assert!(lost > 0);
+}
+
+#[test]
+fn a_save_that_comes_too_late_is_not_done() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let before = store.last.clone().unwrap();
+    // One that is still on its way when the next one is tried.
+    store.doubtful = Some(Doubtful { turn: "late".to_owned(), held: Vec::new() });
+    store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
+    store.last = Some(before);
+    let late = store.try_to_write(&used("http://1.1.1.1:1", 50, 50)).unwrap();
+    assert_eq!((late.as_str(), successes(&mut store)), ("turn", vec![2]));
+    // One that comes twice is done once.
+    store.last = None;
+    store.settle().unwrap();
+    let (turns, last) = (store.turns, store.last.clone());
+    store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap();
+    (store.turns, store.last) = (turns, last);
+    store.ledger.clear();
+    assert_eq!(store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap(), "done");
+    assert_eq!(successes(&mut store), [3]);
+}
+
+#[test]
+fn a_server_that_has_forgotten_is_told_again() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 5, 1)).unwrap();
+    // Who saved last.
+    let saved = format!("{{proxywhirl:default}}:saved:{}", store.node);
+    assert!(server.ask(&["DEL", &saved]).starts_with(":1"));
+    assert!(store.is_intact().unwrap(), "nobody has seen yet what is missing");
+    store.save(&used("http://1.1.1.1:1", 6, 2)).unwrap();
+    assert_eq!(successes(&mut store), [6]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true), "told once");
+    // Everything.
+    server.ask(&["FLUSHALL"]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true));
+    server.ask(&["FLUSHALL"]);
+    store.save(&used("http://1.1.1.1:1", 7, 3)).unwrap();
+    assert_eq!(successes(&mut store), [7]);
+    store.save(&used("http://1.1.1.1:1", 8, 4)).unwrap();
+    assert_eq!(successes(&mut store), [8]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true));
+}
+
+#[test]
+fn several_put_back_what_a_server_has_lost_and_it_counts_once() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&used("http://1.1.1.1:1", 100, 1)).unwrap();
+    assert_eq!(successes(&mut other), [100]);
+    other.save(&used("http://1.1.1.1:1", 105, 2)).unwrap();
+    server.ask(&["FLUSHALL"]);
+    // Somebody else was quicker to make the pool, and knows nothing of it.
+    open(&server.url()).save(&upserts(&["http://1.1.1.2:1"])).unwrap();
+    assert_eq!((other.is_intact().unwrap(), one.is_intact().unwrap()), (false, false));
+    one.save(&used("http://1.1.1.1:1", 103, 4)).unwrap();
+    other.save(&used("http://1.1.1.1:1", 106, 3)).unwrap();
+    assert_eq!(urls(&mut one), ["http://1.1.1.2:1", "http://1.1.1.1:1"]);
+    assert_eq!(successes(&mut one), [7, 109]);
+}
+
+#[test]
+fn a_server_that_was_away_is_saved_to_when_it_is_back() {
+    let mut server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    let keys = RedisKeyValues::new(&of(&server.url()));
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    keys.set("p", "k", &write(b"v"), at(0)).unwrap();
+    server.kill();
+    let told = store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap_err().to_string();
+    assert!(told.starts_with(&format!("{}: cannot be reached (", server.url())), "{told}");
+    assert!(matches!(keys.get("p", "k", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached")));
+    // Those who ask right after wait for nothing.
+    let asked = Instant::now();
+    for _ in 0..100 {
+        keys.get("p", "k", at(0)).unwrap_err();
+    }
+    assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+    server.start_again();
+    proxywhirl_tests::wait_until("it is saved again", || store.save(&used("http://1.1.1.1:1", 3, 3)).is_ok());
+    assert_eq!(successes(&mut store), [3]);
+    proxywhirl_tests::wait_until("keys are there again", || keys.get("p", "k", at(0)).is_ok());
+    assert_eq!(keys.get("p", "k", at(0)).unwrap().unwrap().value, b"v");
+}
+
+#[test]
+fn what_a_server_refuses_is_told_and_leaves_what_was_kept() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let mut refused = |command: &[&str], reason: &str, undo: &[&str]| {
+        server.ask(command);
+        let told = store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap_err().to_string();
+        assert!(told.contains(reason), "{told}");
+        server.ask(undo);
+        assert_eq!(successes(&mut store), [1]);
+    };
+    refused(&["CONFIG", "SET", "maxmemory", "1"], "is out of memory", &["CONFIG", "SET", "maxmemory", "0"]);
+    refused(&["REPLICAOF", "127.0.0.1", "1"], "is a replica and takes no writes", &["REPLICAOF", "NO", "ONE"]);
+    store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
+    assert_eq!(successes(&mut store), [2]);
+    let pool = |name: &str| format!("{}?pool={name}", server.url());
+    server.ask(&["SET", "{proxywhirl:other}:layout", "x"]);
+    assert!(error(&pool("other")).contains("has keys of another program"), "{}", error(&pool("other")));
+    server.ask(&["HSET", "{proxywhirl:later}:layout", "version", "2"]);
+    assert!(error(&pool("later")).contains("later version of proxywhirl (layout 2, this one knows up to 1)"));
+    assert!(
+        error(&format!("{}/99", server.url())).contains("refuses it"),
+        "{}",
+        error(&format!("{}/99", server.url()))
+    );
+    assert!(error(&format!("{},127.0.0.1:{}", server.url(), server.port())).contains("is no cluster; name one host"));
+}
+
+#[test]
+fn what_is_no_server_is_told_within_its_time() {
+    // One that accepts, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let asked = Instant::now();
+    let told = error(&format!("redis://:hunter2@{}", silent.local_addr().unwrap()));
+    assert!(told.contains("does not answer in time") && !told.contains("hunter2"), "{told}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let told = error("redis://no.such.host.invalid");
+    assert!(told.starts_with("redis://no.such.host.invalid:6379: cannot be reached ("), "{told}");
+    // One that speaks something else.
+    let server = RedisServer::start(PLAIN);
+    let told = error(&server.url().replace("redis:", "rediss:"));
+    assert!(told.starts_with("rediss://127.0.0.1:") && told.contains("does not answer in time"), "{told}");
+}
+
+#[test]
+fn reading_makes_nothing_and_writes_nothing() {
+    let server = RedisServer::start(PLAIN);
+    let url = of(&server.url());
+    let mut reader = Redis::open(&url, Access::Read).unwrap();
+    assert_eq!(urls(&mut reader), [""; 0]);
+    assert_eq!(reader.load_sessions().unwrap(), []);
+    assert_eq!(RedisKeyValues::new(&url).records().unwrap(), []);
+    assert_eq!(server.ask(&["DBSIZE"]), ":0\r\n+OK\r\n");
+    let told = reader.save(&upserts(&["http://1.1.1.1:1"])).unwrap_err().to_string();
+    assert!(told.ends_with("was opened to be read"), "{told}");
+    open(&server.url()).save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    assert_eq!(urls(&mut reader), ["http://1.1.1.1:1"]);
+}
+
+#[test]
+fn rows_that_are_no_members_are_skipped_and_stay() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&upserts(&["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"])).unwrap();
+    server.ask(&["HSET", "{proxywhirl:default}:members", "http://1.1.1.2:1", "rubbish"]);
+    server.ask(&["HSET", "{proxywhirl:default}:statistics", "http://1.1.1.3:1", "rubbish"]);
+    server.ask(&["HSET", "{proxywhirl:default}:sessions", "rubbish", "rubbish"]);
+    server.ask(&["HSET", "{proxywhirl:default}:keys:p", "rubbish", "rubbish"]);
+    assert_eq!(urls(&mut store), ["http://1.1.1.1:1", "http://1.1.1.3:1"]);
+    assert_eq!(successes(&mut store), [7, 0]);
+    assert_eq!(store.load_sessions().unwrap(), []);
+    assert_eq!(RedisKeyValues::new(&of(&server.url())).get("p", "rubbish", at(0)).unwrap(), None);
+    assert_eq!(server.ask(&["HLEN", "{proxywhirl:default}:members"]), ":3\r\n+OK\r\n");
+    // And its statistics begin anew, with what comes.
+    store.save(&used("http://1.1.1.3:1", 9, 1)).unwrap();
+    assert_eq!(successes(&mut store), [7, 2]);
+}
+
+#[test]
+fn others_hear_who_joins_who_changes_and_who_leaves() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    let nothing = News::default();
+    assert!(one.is_shared() && one.news().unwrap() == nothing);
+    one.save(&upserts(&["http://1.1.1.1:1", "socks5://a:b@2.2.2.2:2 -> http://1.1.1.2:1"])).unwrap();
+    let news = other.news().unwrap();
+    assert_eq!(news.members, one.load().unwrap());
+    assert_eq!((other.news().unwrap(), one.news().unwrap()), (nothing.clone(), nothing.clone()), "once, and by others");
+    // Uses are no news; those of whom one has heard add up.
+    one.save(&used("http://1.1.1.1:1", 8, 1)).unwrap();
+    other.save(&used("http://1.1.1.1:1", 9, 2)).unwrap();
+    assert_eq!((other.news().unwrap(), one.news().unwrap()), (nothing.clone(), nothing.clone()));
+    assert_eq!(successes(&mut other), [10, 7]);
+    let key = member("http://1.1.1.1:1").endpoint.key();
+    one.save(&Changes { removed: vec![key.clone()], ..upserts(&["http://1.1.1.3:1"]) }).unwrap();
+    let news = other.news().unwrap();
+    assert_eq!((news.left, news.members), (vec![key.clone()], vec![member("http://1.1.1.3:1")]));
+    // Whoever comes back comes with whole counts.
+    other.save(&used("http://1.1.1.1:1", 20, 3)).unwrap();
+    assert_eq!(one.news().unwrap().members[0].statistics.successes, 20);
+    // Too many to be named, and some that were missed.
+    let many: Vec<String> = (1..1_100).map(|port| format!("http://3.3.3.3:{port}")).collect();
+    one.save(&upserts(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    assert!(other.news().unwrap().is_cut);
+    one.save(&upserts(&["http://1.1.1.4:1"])).unwrap();
+    server.ask(&["DEL", "{proxywhirl:default}:notices"]);
+    assert_eq!(other.news().unwrap(), nothing);
+    one.save(&upserts(&["http://1.1.1.5:1"])).unwrap();
+    assert!(other.news().unwrap().is_cut);
+    assert_eq!(other.news().unwrap(), nothing);
+    // A pool that is lost has none until somebody looks for it.
+    server.ask(&["FLUSHALL"]);
+    assert_eq!(other.news().unwrap(), nothing);
+    assert!(!other.is_intact().unwrap());
+    assert!(other.news().unwrap().is_cut);
+}
+
+#[test]
+fn many_come_in_several_answers_and_go_in_one_save() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    let all: Vec<String> = (0..25_000).map(|n| format!("http://10.{}.{}.1:80", n / 250, n % 250)).collect();
+    store.save(&upserts(&all.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    assert_eq!(urls(&mut open(&server.url())), all);
+    let removed = all[10..].iter().map(|url| member(url).endpoint.key()).collect();
+    store.save(&Changes { removed, ..Changes::default() }).unwrap();
+    assert_eq!(urls(&mut open(&server.url())), all[..10]);
+}
