@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::host::{Host, NotAHost};
-use crate::secret::Secret;
+use crate::secret::{Secret, Zeroizing};
 
 /// How one speaks to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -296,7 +296,7 @@ impl Endpoint {
         let credentials = match credentials {
             Some(text) => {
                 let (username, password) = text.split_once(':').unwrap_or((text, ""));
-                Some(Credentials::new(&decode(username)?, &decode(password)?)?)
+                Some(Credentials::new(&decode(username)?, &Zeroizing::new(decode(password)?))?)
             }
             None => None,
         };
