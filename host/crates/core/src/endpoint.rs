@@ -1,6 +1,7 @@
 //! A proxy's address: scheme, host, port and credentials, and the hops before it when it ends a [`chain`].
 
 pub mod chain;
+pub mod template;
 
 use std::fmt;
 use std::str::FromStr;
@@ -98,7 +99,8 @@ impl Credentials {
     /// Credentials whose parts are of a length and of characters that every protocol can carry.
     ///
     /// # Errors
-    /// When a part is longer than [`Credentials::MAX`] or holds a control character.
+    /// When a part is longer than [`Credentials::MAX`], holds a control character, or has blanks that cannot always be
+    /// filled (see [`template`]).
     pub fn new(username: &str, password: &str) -> Result<Self, EndpointError> {
         if username.len() > Self::MAX || password.len() > Self::MAX {
             return Err(EndpointError::Credentials("a user name or password of more than 255 bytes"));
@@ -107,6 +109,7 @@ impl Credentials {
         if username.chars().chain(password.chars()).any(char::is_control) {
             return Err(EndpointError::Credentials("a control character in the user name or password"));
         }
+        template::check(username, password)?;
         Ok(Self { username: username.into(), password: Secret::new(password) })
     }
 }
@@ -224,28 +227,28 @@ impl Endpoint {
     /// asked for.
     #[must_use]
     pub fn to_url(&self) -> String {
-        self.url(&|password| encode(password.expose()))
+        self.url(&encode, &|password| encode(password.expose()))
     }
 
-    fn url(&self, password: &impl Fn(&Secret) -> String) -> String {
+    fn url(&self, username: &impl Fn(&str) -> String, password: &impl Fn(&Secret) -> String) -> String {
         if self.is_direct() {
             return DIRECT.to_owned();
         }
         let credentials = self.credentials.as_ref().map_or_else(String::new, |credentials| {
-            format!("{}:{}@", encode(&credentials.username), password(&credentials.password))
+            format!("{}:{}@", username(&credentials.username), password(&credentials.password))
         });
         let url = format!("{}://{credentials}{}:{}", self.scheme, self.host, self.port);
         match &self.via {
-            Some(via) => format!("{} {} {url}", via.url(password), chain::ARROW),
+            Some(via) => format!("{} {} {url}", via.url(username, password), chain::ARROW),
             None => url,
         }
     }
 }
 
 impl fmt::Display for Endpoint {
-    /// The URL with the password masked: `http://user:***@1.2.3.4:8080`.
+    /// The URL with the password masked: `http://user:***@1.2.3.4:8080`. Blanks are shown as people write them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url(&|_| "***".to_owned()))
+        f.write_str(&self.url(&template::shown, &|_| "***".to_owned()))
     }
 }
 
@@ -331,9 +334,14 @@ pub fn parse_port(text: &str) -> Result<u16, EndpointError> {
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
 fn encode(text: &str) -> String {
+    encode_but(text, b"")
+}
+
+/// The same, which leaves these characters as they are too.
+fn encode_but(text: &str, also: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));

@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::endpoint::template::Filling;
 use proxywhirl_core::{Anonymity, Candidate, Endpoint, Fault, Kind, Level, Scheme, Side, Stage, Verdict, Verified};
 use proxywhirl_net::{Dialer, Target};
 use rustls::ClientConfig;
@@ -179,16 +180,20 @@ impl Checker {
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
         let is_vouched = self.config.allow_private || candidate.tags.contains(VOUCHED);
         let dialer = if is_vouched { &self.config.dialer } else { &self.strict };
-        let (mut seen, mut result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
+        let mut filled = own_session(&candidate.endpoint);
+        let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
+        let (mut seen, mut result) = self.walk(Subject { endpoint, dialer }, level).await;
         if candidate.is_guess
             && self.config.detect
             && let Err(fault) = &result
             && seen.passed == Some(Level::Tcp)
             && protocol::looks_foreign(fault)
-            && let Some(scheme) = self.detect(Subject { endpoint: &candidate.endpoint, dialer }).await
+            && let Some(scheme) = self.detect(Subject { endpoint, dialer }).await
         {
             candidate.endpoint.scheme = scheme;
-            (seen, result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
+            filled = filled.map(|endpoint| Endpoint { scheme, ..endpoint });
+            let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
+            (seen, result) = self.walk(Subject { endpoint, dialer }, level).await;
         }
         if seen.protocol.is_some() {
             candidate.is_guess = false;
@@ -388,6 +393,12 @@ impl Seen {
         self.protocol = Some(scheme);
         self.passed = Some(Level::Protocol);
     }
+}
+
+/// What a check dials where requests fill in the login: one of a session that nobody else has.
+fn own_session(endpoint: &Endpoint) -> Option<Endpoint> {
+    let (session, seed) = (Some(fastrand::u64(..)), fastrand::u64(..));
+    endpoint.is_template().then(|| endpoint.filled(&Filling { session, seed, ..Filling::default() }))
 }
 
 /// The deepest level that was passed before a fault on the way to a judge.

@@ -8,9 +8,12 @@ use proxywhirl_core::{Endpoint, Lease, Member};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
 
+use super::Upstream;
+
 /// One use of a member.
 pub(crate) struct Trial {
     pub(super) lease: Lease,
+    pub(super) upstream: Upstream,
     pub(super) number: u32,
     pub(super) began: Instant,
     /// Whether it was begun because another one was slow.
@@ -41,6 +44,11 @@ impl Evidence for Forward {}
 impl Trial {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.lease.member().endpoint
+    }
+
+    /// The member as this use speaks to it.
+    pub(crate) const fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     pub(crate) fn member(&self) -> &Member {

@@ -70,7 +70,7 @@ impl Stairs {
         let asked = Mutex::new(Vec::new());
         let mut failover = Failover::new(means, engine.next_request(), target, wanted.clone());
         let result = failover
-            .run(Repeat::Dial, |endpoint| {
+            .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let port = endpoint.port;
                 asked.lock().unwrap().push(port);
                 async move {
