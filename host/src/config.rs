@@ -8,6 +8,7 @@ pub mod bans;
 pub mod catalogue;
 pub mod check;
 pub mod control;
+pub mod credentials;
 pub mod environment;
 pub mod escalation;
 pub mod events;
@@ -35,6 +36,7 @@ mod variables;
 
 pub use check::{AgainSettings, CheckSettings, TargetSettings};
 pub use control::Socket;
+pub use credentials::{CredentialsSettings, Supply};
 pub use environment::Environment;
 pub use events::EventLogSettings;
 pub use fetch::{BrowserSettings, CacheAt, FetchSettings};

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod event_log;
 pub mod exit;
 pub mod live;

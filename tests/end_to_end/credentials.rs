@@ -1,5 +1,7 @@
 //! Credentials: logins that each request fills in, and passwords that nobody gets to see.
 
+mod rotation;
+
 use std::collections::BTreeSet;
 use std::fs;
 

@@ -139,6 +139,8 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         service.can_prove()?;
     }
     let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
+    // Before anything is dialled.
+    service.credentials().configure(settings.credentials.clone()).await;
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
     let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));

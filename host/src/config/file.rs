@@ -13,6 +13,7 @@ use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
+use super::credentials::CredentialsSection;
 use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
@@ -102,6 +103,9 @@ pub struct ConfigFile {
     /// Where proxies come from.
     #[serde(default)]
     pub sources: Vec<SourceSection>,
+    /// User names and passwords in place of those that proxies came with.
+    #[serde(default)]
+    pub credentials: Vec<CredentialsSection>,
 }
 
 /// `[gateway]`

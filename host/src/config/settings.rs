@@ -14,6 +14,7 @@ use proxywhirl_store::StoreUrl;
 use super::bans;
 use super::check::CheckSettings;
 use super::control::Socket;
+use super::credentials::{self, CredentialsSettings};
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
 use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
@@ -110,6 +111,8 @@ pub struct Settings {
     pub hooks: Vec<PluginUse>,
     /// Where proxies come from.
     pub sources: Vec<SourceSettings>,
+    /// User names and passwords in place of those that proxies came with.
+    pub credentials: Vec<CredentialsSettings>,
 }
 
 /// More requests than this are not remembered: that is what logs are for.
@@ -145,6 +148,7 @@ impl Default for Settings {
             history: EngineConfig::HISTORY,
             hooks: Vec::new(),
             sources: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 }
@@ -170,7 +174,9 @@ impl Settings {
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
         let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let credentials = credentials::meaning(file.credentials, &names, folder).map_err(wrong)?;
         Ok(Self {
+            credentials,
             listen,
             listeners,
             access,

@@ -107,6 +107,7 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
     ];
     let mut words = named("listener", &old.listeners, &new.listeners, |listener| &listener.name);
     words.extend(named("user", &old.access.users, &new.access.users, |user| &user.name));
+    words.extend(named("credentials", &old.credentials, &new.credentials, |one| &one.name));
     words.extend(is_other.into_iter().filter(|(_, is_other)| *is_other).map(|(section, _)| section.to_owned()));
     words
 }

@@ -131,6 +131,7 @@ impl Live {
             self.service.gateway().dialer().trust(trust);
             self.entrances.close_idle();
         }
+        self.service.credentials().configure(new.credentials.clone()).await;
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
         let tuning = Tuning {
             breaker: new.breaker,

@@ -26,6 +26,7 @@ use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
+use crate::credentials::{Keeping, Reader};
 use crate::exit::{Exit, Failure};
 
 /// A running ProxyWhirl.
@@ -40,6 +41,7 @@ pub struct Service {
     allow_private: bool,
     check: CheckSettings,
     keeper: Arc<Keeper>,
+    credentials: Arc<Keeping>,
     key_values: Arc<dyn KeyValues>,
     geo: Option<Arc<Geo>>,
     sources: Arc<[SourceSettings]>,
@@ -80,7 +82,7 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..Parts::default() };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -95,9 +97,11 @@ impl Service {
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
         let check = &settings.check;
         let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
+        let checker = checker.with_logins(Arc::clone(engine.logins()));
         let geo = geo(&settings.geo)?;
         let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
         let fetching = Fetching::new(settings);
+        let credentials = Keeping::new(Arc::clone(&engine), Reader::default());
         Ok(Self {
             gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(
                 &fetching,
@@ -111,6 +115,7 @@ impl Service {
             allow_private: settings.allow_private,
             check: settings.check.clone(),
             keeper,
+            credentials,
             key_values,
             geo,
             sources: settings.sources.clone().into(),
@@ -139,6 +144,12 @@ impl Service {
     #[must_use]
     pub const fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// What keeps credentials up.
+    #[must_use]
+    pub const fn credentials(&self) -> &Arc<Keeping> {
+        &self.credentials
     }
 
     /// Reads sources and fills the pool: with what trusted ones name as it is, with the rest if it passes its check.
@@ -241,6 +252,7 @@ impl Service {
     /// # Errors
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), Failure> {
+        self.credentials.stop();
         self.fetching.close().await;
         self.engine.stop().await.map_err(store_failure)?;
         // What plugins have kept while they ended.

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::Clock;
 use crate::ingest::VOUCHED;
+use crate::logins::Logins;
 pub use batch::Checks;
 use judge::{JudgeUrl, Sighting};
 use judges::{Judges, Known, Seat};
@@ -65,6 +66,8 @@ pub struct CheckerConfig {
     pub per_host: usize,
     /// Tells when a verdict was reached.
     pub clock: Clock,
+    /// Logins in place of those that candidates come with.
+    pub logins: Arc<Logins>,
 }
 
 impl CheckerConfig {
@@ -91,6 +94,7 @@ impl CheckerConfig {
             concurrency: Self::CONCURRENCY,
             per_host: Self::PER_HOST,
             clock,
+            logins: Arc::default(),
         }
     }
 }
@@ -176,11 +180,18 @@ impl Checker {
         Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
     }
 
+    /// The same, with logins in place of those that candidates come with.
+    #[must_use]
+    pub fn with_logins(&self, logins: Arc<Logins>) -> Self {
+        let config = CheckerConfig { logins, ..CheckerConfig::clone(&self.config) };
+        Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
+    }
+
     /// Checks one candidate. While no judge answers, it waits.
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
         let is_vouched = self.config.allow_private || candidate.tags.contains(VOUCHED);
         let dialer = if is_vouched { &self.config.dialer } else { &self.strict };
-        let mut filled = own_session(&candidate.endpoint);
+        let mut filled = self.dialled(&candidate);
         let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
         let (mut seen, mut result) = self.walk(Subject { endpoint, dialer }, level).await;
         if candidate.is_guess
@@ -194,6 +205,9 @@ impl Checker {
             filled = filled.map(|endpoint| Endpoint { scheme, ..endpoint });
             let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
             (seen, result) = self.walk(Subject { endpoint, dialer }, level).await;
+        }
+        if result.as_ref().is_err_and(|fault| fault.kind == Kind::Unauthorized) {
+            self.config.logins.refused(&candidate.endpoint, &candidate.tags);
         }
         if seen.protocol.is_some() {
             candidate.is_guess = false;
@@ -212,6 +226,18 @@ impl Checker {
             at: self.config.clock.now(),
         };
         Checked { candidate, verdict }
+    }
+
+    /// What a check dials, where that is not the candidate's own endpoint: with another login, or, where requests fill in the
+    /// login, with one of a session that nobody else has.
+    fn dialled(&self, candidate: &Candidate) -> Option<Endpoint> {
+        let replaced = self.config.logins.replaced(&candidate.endpoint, &candidate.tags);
+        let endpoint = replaced.as_ref().unwrap_or(&candidate.endpoint);
+        if !endpoint.is_template() {
+            return replaced;
+        }
+        let (session, seed) = (Some(fastrand::u64(..)), fastrand::u64(..));
+        Some(endpoint.filled(&Filling { session, seed, ..Filling::default() }))
     }
 
     /// Checks many, some at a time; they come back as they are done. Dropping the stream ends all checks.
@@ -393,12 +419,6 @@ impl Seen {
         self.protocol = Some(scheme);
         self.passed = Some(Level::Protocol);
     }
-}
-
-/// What a check dials where requests fill in the login: one of a session that nobody else has.
-fn own_session(endpoint: &Endpoint) -> Option<Endpoint> {
-    let (session, seed) = (Some(fastrand::u64(..)), fastrand::u64(..));
-    endpoint.is_template().then(|| endpoint.filled(&Filling { session, seed, ..Filling::default() }))
 }
 
 /// The deepest level that was passed before a fault on the way to a judge.

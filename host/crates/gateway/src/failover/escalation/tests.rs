@@ -16,7 +16,7 @@ use super::*;
 use crate::config::{GatewayConfig, HedgeConfig};
 use crate::failover::budget::RetryBudget;
 use crate::failover::hedge::Hedging;
-use crate::failover::{Means, Repeat, Won};
+use crate::failover::{Means, Repeat, Upstream, Won};
 use crate::wanted::Limits;
 
 struct Stairs {
