@@ -1,5 +1,6 @@
 //! Credentials: logins that each request fills in, and passwords that nobody gets to see.
 
+mod dumps;
 mod rotation;
 
 use std::collections::BTreeSet;

@@ -275,6 +275,19 @@ impl Served {
         signal(self.child.id(), "HUP");
     }
 
+    /// Sends it a signal, such as `ABRT`.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Whether it has ended, and nothing of it is left but its exit code.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The state stands behind the name, which is in brackets.
+        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+    }
+
     /// Kills it without a chance to save anything (`kill -9`).
     pub fn kill(mut self) {
         self.end();

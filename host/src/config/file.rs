@@ -34,6 +34,8 @@ use super::users::{AccessSection, UserSection};
 pub struct ConfigFile {
     /// Where the gateway listens.
     pub listen: Option<String>,
+    /// Whether a crash may leave an image of the memory.
+    pub core_dumps: Option<bool>,
     /// The gateway.
     #[serde(default)]
     pub gateway: GatewaySection,

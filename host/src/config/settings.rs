@@ -65,6 +65,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Whether other machines may use it without a password.
     pub insecure: bool,
+    /// Whether a crash may leave an image of the memory.
+    pub core_dumps: bool,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// Whether the certificate of an `https://` proxy must hold.
@@ -125,6 +127,7 @@ impl Default for Settings {
             listeners: Vec::new(),
             access: AccessSettings::default(),
             insecure: false,
+            core_dumps: false,
             gateway: GatewayConfig::default(),
             verify_upstream: true,
             upstream_ca: None,
@@ -181,6 +184,7 @@ impl Settings {
             listeners,
             access,
             insecure: false,
+            core_dumps: file.core_dumps.unwrap_or(default.core_dumps),
             gateway: GatewayConfig {
                 bans: bans::meaning(&file.bans).map_err(wrong)?,
                 upstream_idle: idle(&file.upstream),

@@ -70,6 +70,7 @@ impl Difference {
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (before, after) = (&old.plugins, &new.plugins);
     let is_other = [
+        ("core_dumps", old.core_dumps != new.core_dumps),
         ("pool.allow_private", old.allow_private != new.allow_private),
         ("store", (&old.store, old.save_interval) != (&new.store, new.save_interval)),
         ("plugins.directory", before.directory != after.directory),

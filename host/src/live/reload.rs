@@ -182,6 +182,7 @@ impl Live {
         plugins.each.clone_from(&new.plugins.each);
         in_force.settings = Settings {
             plugins,
+            core_dumps: old.core_dumps,
             allow_private: old.allow_private,
             store: old.store,
             save_interval: old.save_interval,
