@@ -44,7 +44,7 @@ pub use file::{ConfigError, ConfigFile};
 pub use layers::Layers;
 pub use listeners::{ListenAt, ListenerSettings};
 pub use plugins::{PluginsSettings, SupervisionSettings};
-pub use settings::{PluginUse, Settings};
+pub use settings::{KeyPlace, PluginUse, Settings};
 pub use size::Size;
 pub use sources::SourceSettings;
 pub use users::AccessSettings;

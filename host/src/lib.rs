@@ -14,5 +14,6 @@ pub mod exit;
 pub mod live;
 pub mod lock;
 pub mod logging;
+pub mod secrets;
 pub mod telemetry;
 pub mod wiring;

@@ -1,5 +1,6 @@
 //! Credentials: logins that each request fills in, and passwords that nobody gets to see.
 
+mod at_rest;
 mod dumps;
 mod rotation;
 
@@ -85,6 +86,7 @@ async fn each_check_has_a_session_of_its_own_and_what_cannot_be_filled_is_an_err
 
 /// Everything that can be said is said, at the level of the log that says most; what is looked through is all of it, as in
 /// every other test.
+#[allow(clippy::too_many_lines, reason = "one scene, and all that can be asked of it")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_is_told_in_any_log_event_answer_or_error() {
     let right = |protocol| UpstreamOptions::new(protocol).credentials("user", "hunter2-right");

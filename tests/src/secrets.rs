@@ -64,7 +64,7 @@ mod tests {
         ] {
             assert!(holds_password(line), "{line}");
         }
-        assert!(!holds_password("http://me:***@h:1 Basic bWU6aHVudGVyMQ=="));
+        assert!(!holds_password("http://me:***@h:1 Basic bWU6aHVudGVkMg=="));
     }
 
     #[test]

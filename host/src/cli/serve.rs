@@ -128,9 +128,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
     }
-    if !settings.core_dumps {
-        files::forbid_core_dumps();
-    }
+    files::forbid_core_dumps(settings.core_dumps);
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;

@@ -208,6 +208,11 @@ pub struct StoreSection {
     pub url: Option<String>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
+    /// The file with the keys that passwords are sealed with.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
+    /// The environment variable that holds them.
+    pub key_env: Option<String>,
 }
 
 /// `[strategy]`

@@ -98,8 +98,9 @@ impl Layers {
         let said = self.said.value();
         let rows = |section: &str| said.get(section).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let is_named = |row: &Value, key: &str| row.get(key).and_then(Value::as_str) == Some(name);
+        let is_key = said.get("store").and_then(|store| store.get("key_env")).and_then(Value::as_str) == Some(name);
         let mut all = rows("users").iter().chain(rows("credentials"));
-        all.any(|row| is_named(row, "password_env") || is_named(row, "username_env"))
+        is_key || all.any(|row| is_named(row, "password_env") || is_named(row, "username_env"))
     }
 
     /// What it all means.

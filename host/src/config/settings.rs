@@ -31,6 +31,15 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// The strategy if nothing else is said.
 pub const DEFAULT_STRATEGY: &str = "round-robin";
 
+/// Where the keys are that passwords in a store are sealed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable, also of `.env`.
+    Environment(String),
+}
+
 /// A plugin that is used, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginUse {
@@ -89,6 +98,8 @@ pub struct Settings {
     pub sites: SitesConfig,
     /// Where the pool is kept; none to keep nothing.
     pub store: Option<StoreUrl>,
+    /// Where the keys are that passwords in it are sealed with; none to keep them in clear text.
+    pub store_keys: Option<KeyPlace>,
     /// How often statistics are saved.
     pub save_interval: Duration,
     /// Where plugins are, and what they may use.
@@ -139,6 +150,7 @@ impl Default for Settings {
             breaker: BreakerConfig::default(),
             sites: SitesConfig::default(),
             store: None,
+            store_keys: None,
             save_interval: Duration::from_secs(1),
             plugins: PluginsSettings::default(),
             strategy: PluginUse::of(DEFAULT_STRATEGY),
@@ -200,6 +212,7 @@ impl Settings {
             breaker: breaker(&file.health).map_err(wrong)?,
             sites: file.sites.meaning().map_err(wrong)?,
             store: store(file.store.url.as_deref(), folder).map_err(wrong)?,
+            store_keys: store_keys(file.store.key_file, file.store.key_env, folder).map_err(wrong)?,
             save_interval: span(file.store.save_interval, default.save_interval),
             plugins: file.plugins.meaning(folder).map_err(wrong)?,
             strategy: PluginUse {
@@ -258,6 +271,15 @@ fn capacity(written: Option<usize>) -> Result<usize, String> {
 fn store(url: Option<&str>, folder: &Path) -> Result<Option<StoreUrl>, String> {
     let store = url.map(|url| url.parse::<StoreUrl>().map_err(|error| format!("store.url: {error}"))).transpose()?;
     Ok(store.map(|store| store.within(folder)))
+}
+
+/// Where the keys of the store are. A relative path is relative to the folder.
+fn store_keys(file: Option<PathBuf>, variable: Option<String>, folder: &Path) -> Result<Option<KeyPlace>, String> {
+    match (file, variable) {
+        (Some(_), Some(_)) => Err("store.key_file and store.key_env are two places, and there is one".to_owned()),
+        (Some(file), None) => Ok(Some(KeyPlace::File(folder.join(file)))),
+        (None, variable) => Ok(variable.map(KeyPlace::Environment)),
+    }
 }
 
 fn history(written: Option<usize>) -> Result<usize, String> {

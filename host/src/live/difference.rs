@@ -72,7 +72,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let is_other = [
         ("core_dumps", old.core_dumps != new.core_dumps),
         ("pool.allow_private", old.allow_private != new.allow_private),
-        ("store", (&old.store, old.save_interval) != (&new.store, new.save_interval)),
+        ("store", (&old.store, &old.store_keys, old.save_interval) != (&new.store, &new.store_keys, new.save_interval)),
         ("plugins.directory", before.directory != after.directory),
         ("plugins.cache", before.cache != after.cache),
         ("plugins.watch", before.watch != after.watch),

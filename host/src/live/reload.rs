@@ -185,6 +185,7 @@ impl Live {
             core_dumps: old.core_dumps,
             allow_private: old.allow_private,
             store: old.store,
+            store_keys: old.store_keys,
             save_interval: old.save_interval,
             check: old.check,
             geo: old.geo,

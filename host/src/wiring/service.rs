@@ -15,7 +15,7 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::MemoryKeyValues;
+use proxywhirl_store::{ClearText, MemoryKeyValues};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
 use crate::credentials::{Keeping, Reader};
 use crate::exit::{Exit, Failure};
+use crate::secrets;
 
 /// A running ProxyWhirl.
 #[derive(Clone)]
@@ -318,7 +319,8 @@ type Kept = (Option<Box<dyn Store>>, Arc<dyn KeyValues>);
 /// Where the pool is kept, and keys and values of plugins; those are held as long as the process lives when there is no store.
 fn store(settings: &Settings) -> Result<Kept, Failure> {
     let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()))) };
-    let opened = url.open().map_err(store_failure)?;
+    let keys = secrets::keyring(settings.store_keys.as_ref())?;
+    let opened = url.open().map_err(store_failure)?.sealed(keys, url, ClearText::Told);
     Ok((Some(opened.store), opened.keys))
 }
 

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 58] = [
+const COMMANDS: [&str; 62] = [
     "",
     "serve",
     "fetch",
@@ -60,6 +60,10 @@ const COMMANDS: [&str; 58] = [
     "credentials list",
     "credentials set",
     "credentials refresh",
+    "secrets",
+    "secrets init",
+    "secrets rotate",
+    "secrets status",
     "judge",
     "demo",
 ];

@@ -11,6 +11,9 @@ pub use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 
+/// What a password begins with that a store keeps sealed. None that comes from elsewhere may.
+pub const SEALED: &str = "sealed-1:";
+
 /// A text whose `Debug` and `Display` are `***`. As large as a `Box<str>`: a million members may have one each.
 #[derive(Clone, Default)]
 pub struct Secret(SecretString);

@@ -117,4 +117,12 @@ pub trait Store: Send {
     /// # Errors
     /// When they cannot be written; what was kept before is then untouched.
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
+
+    /// Leaves nothing of what was kept before and is no more: a password in clear text, say, that is sealed now.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn purge(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

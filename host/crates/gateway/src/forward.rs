@@ -175,12 +175,7 @@ where
         let (Inbound { reader, buffer }, Passed { status, end, idle }) =
             pass(client, inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
-            gateway.idle().put(
-                (trial.member(), trial.upstream()),
-                (reader, buffer),
-                limit,
-                gateway.config().upstream_idle,
-            );
+            gateway.idle().put(trial.whom(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };

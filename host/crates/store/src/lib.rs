@@ -9,7 +9,9 @@
 mod conformance;
 mod copy;
 mod file;
+pub mod keyring;
 mod memory;
+mod sealing;
 mod sqlite;
 mod url;
 
@@ -18,8 +20,10 @@ use std::path::Path;
 
 pub use copy::{Copied, clear, copy, is_empty};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
+pub use keyring::Keyring;
 pub use memory::Memory;
 pub use memory::key_values::MemoryKeyValues;
+pub use sealing::{ClearText, Sealing};
 pub use sqlite::Sqlite;
 pub use sqlite::key_values::SqliteKeyValues;
 pub use url::{NotAStore, Opened, StoreUrl};

@@ -5,10 +5,10 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Keeps passwords out of files that a crash would leave, and out of the reach of other processes of the user's: nobody
-/// gets an image of the memory. Elsewhere than on Linux, what the system does at a crash stays as it is.
-pub(super) fn forbid_core_dumps() {
+/// gets an image of the memory, unless that is allowed. Elsewhere than on Linux, what the system does at a crash stays as it is.
+pub(super) fn forbid_core_dumps(allowed: bool) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+    if !allowed && let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "a crash may leave an image of the memory, which holds passwords");
     }
 }

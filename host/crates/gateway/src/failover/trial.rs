@@ -55,6 +55,11 @@ impl Trial {
         self.lease.member()
     }
 
+    /// Its member, and as what this use speaks to it.
+    pub(crate) fn whom(&self) -> (&Member, &Upstream) {
+        (self.lease.member(), &self.upstream)
+    }
+
     /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         self.lease.member().live.patience(most)

@@ -88,10 +88,10 @@ impl TryFrom<MemberRow> for StoredMember {
 
     /// The member, or why it is none; the reason has no password in it.
     fn try_from(row: MemberRow) -> Result<Self, String> {
-        let mut endpoint: Endpoint = row.url.parse().map_err(text)?;
+        let mut endpoint: Endpoint = Endpoint::kept(&row.url).map_err(text)?;
         if let Some(username) = &row.username {
             endpoint.credentials =
-                Some(Credentials::new(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?);
+                Some(Credentials::kept(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?);
         }
         let mut tags: Tags = row.tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>().map_err(text)?;
         if let Some(source) = &row.source {

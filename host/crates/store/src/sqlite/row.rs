@@ -85,7 +85,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
             host: host.parse::<Host>().map_err(text)?,
             port,
             credentials: credentials(row)?,
-            via: via.map(|via| via.parse().map(Box::new)).transpose().map_err(text)?,
+            via: via.map(|via| Endpoint::kept(&via).map(Box::new)).transpose().map_err(text)?,
         },
         tags: tags(&column::<String>(row, "tags")?)?,
         country: country.map(|country| country.parse()).transpose().map_err(text)?,
@@ -105,7 +105,7 @@ fn credentials(row: &Row<'_>) -> Result<Option<Credentials>, String> {
     let username: Option<String> = column(row, "username")?;
     let password = column::<Option<String>>(row, "password")?.map(Zeroizing::new);
     username
-        .map(|username| Credentials::new(&username, password.as_deref().map_or("", String::as_str)))
+        .map(|username| Credentials::kept(&username, password.as_deref().map_or("", String::as_str)))
         .transpose()
         .map_err(text)
 }
