@@ -6,6 +6,7 @@ mod bans;
 mod check;
 mod checking;
 mod config;
+mod credentials;
 mod demo;
 mod explain;
 mod fetch;
@@ -19,6 +20,7 @@ mod refresh;
 mod reload;
 mod requests;
 mod rotate;
+mod secrets;
 mod serve;
 mod sites;
 mod sources;
@@ -82,6 +84,10 @@ enum Command {
     Sites(sites::SitesArgs),
     /// See who is banned at which site of the running gateway, and lift bans
     Bans(bans::BansArgs),
+    /// See and change the logins of proxies of the running gateway, without dropping a tunnel
+    Credentials(credentials::CredentialsArgs),
+    /// See to the keys that passwords in a store are sealed with: make one, rotate it, see what is sealed
+    Secrets(secrets::SecretsArgs),
     /// Look at the configuration: what holds and why, whether all is well, a file to begin with
     Config(config::ConfigCommandArgs),
     /// See to users: hash a password for the configuration
@@ -117,6 +123,8 @@ impl Cli {
             Command::Rotate(args) => rotate::run(args).await,
             Command::Sites(args) => sites::run(args).await,
             Command::Bans(args) => bans::run(args).await,
+            Command::Credentials(args) => credentials::run(args).await,
+            Command::Secrets(args) => secrets::run(&args),
             Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),
             Command::Plugin(args) => plugin::run(args, &logging).await,

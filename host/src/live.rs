@@ -24,6 +24,7 @@ pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, StoreStatus, Strategy, StrategySet};
+use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
 use crate::wiring::listeners::Entrances;
@@ -117,6 +118,12 @@ impl Live {
     #[must_use]
     pub const fn engine(&self) -> &Arc<Engine> {
         self.service.engine()
+    }
+
+    /// What keeps credentials up.
+    #[must_use]
+    pub const fn credentials(&self) -> &Arc<Keeping> {
+        self.service.credentials()
     }
 
     /// What concerns plugins in the log.

@@ -160,12 +160,12 @@ async fn who_waits_is_seen_and_a_full_line_sends_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_user_with_many_requests_does_not_keep_another_one_waiting() {
-    let hash = run_with_input(&mut proxywhirl(["user", "hash"]), "secret\n").stdout;
+    let hash = run_with_input(&mut proxywhirl(["user", "hash"]), "hunter2\n").stdout;
     let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{}\"\n", hash.trim());
     let limits = "[limits]\nper_site = { rate = 8, burst = 1 }\nwait = \"1m\"\nqueue = 60\n";
     let gateway = limited(&format!("{limits}{}{}", user("anna"), user("bert"))).await;
     let url = gateway.world.origin().http_url("/ip");
-    let proxy = |name: &str| format!("http://{name}:secret@{}", gateway.served.address);
+    let proxy = |name: &str| format!("http://{name}:hunter2@{}", gateway.served.address);
     // Both have proven who they are, so that this takes no time later.
     assert_eq!(at_once(1, &url, &proxy("anna")), ["200"]);
     assert_eq!(at_once(1, &url, &proxy("bert")), ["200"]);

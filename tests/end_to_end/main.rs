@@ -9,6 +9,7 @@ mod chains;
 mod churn;
 mod commands;
 mod control;
+mod credentials;
 mod escalation;
 mod examples;
 mod explain;

@@ -4,6 +4,7 @@
 
 mod load;
 mod redis;
+pub mod secrets;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use load::{Load, Loaded};
@@ -36,6 +38,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long to wait for what has to happen.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long to wait for the last lines of what has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How often something that has to happen is looked for.
 const POLL: Duration = Duration::from_millis(10);
@@ -100,7 +105,7 @@ pub fn run(command: &mut Command) -> Ran {
 /// Runs a command that gets this on its standard input.
 ///
 /// # Panics
-/// When it does not start, or does not end within two minutes.
+/// When it does not start, does not end within two minutes, or tells a password that nobody asked for.
 #[must_use]
 pub fn run_with_input(command: &mut Command, input: &str) -> Ran {
     let place = format!("{command:?}");
@@ -124,9 +129,13 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Ran {
     // An error means that the watchdog has given up, which it tells below.
     done.send(()).ok();
     let in_time = watchdog.join().unwrap_or(false);
-    drop(writer.map(std::thread::JoinHandle::join));
+    drop(writer.map(JoinHandle::join));
     match output {
-        Ok(output) if in_time => output.into(),
+        Ok(output) if in_time => {
+            let ran = Ran::from(output);
+            secrets::look_through(command, &ran.stdout, &ran.stderr);
+            ran
+        }
         other => panic!("{place} did not end well: {other:?}"),
     }
 }
@@ -178,6 +187,10 @@ pub struct Served {
     /// Where it listens: `127.0.0.1:PORT`.
     pub address: String,
     log: Arc<Mutex<String>>,
+    /// What follows its first line on standard output.
+    said: Arc<Mutex<String>>,
+    /// Who read both.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Served {
@@ -206,29 +219,25 @@ impl Served {
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
         let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-        let log = Arc::new(Mutex::new(String::new()));
+        let (log, said) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(String::new())));
+        let mut readers = Vec::new();
         if let Some(stderr) = child.stderr.take() {
             let log = Arc::clone(&log);
             // Ends with the child, whose end of the pipe closes.
-            std::thread::spawn(move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    let mut log = locked(&log);
-                    log.push_str(&line);
-                    log.push('\n');
-                }
-            });
+            readers.push(std::thread::spawn(move || keep(BufReader::new(stderr).lines(), &log)));
         }
         let (first, is_first) = sync_channel(1);
         if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-                first.send(lines.next().unwrap_or_default()).ok();
-                lines.for_each(drop);
-            });
+            let said = Arc::clone(&said);
+            readers.push(std::thread::spawn(move || {
+                let mut lines = BufReader::new(stdout).lines();
+                first.send(lines.next().and_then(Result::ok).unwrap_or_default()).ok();
+                keep(lines, &said);
+            }));
         }
         let line = is_first.recv_timeout(START_LIMIT).unwrap_or_default();
         let address = line.rsplit(' ').next().unwrap_or_default().to_owned();
-        let served = Self { child, address, log };
+        let served = Self { child, address, log, said, readers };
         assert!(served.address.contains(':'), "does not listen: {line:?}\n{}", served.log());
         served
     }
@@ -266,6 +275,19 @@ impl Served {
     /// Asks it to read its configuration again (SIGHUP).
     pub fn hang_up(&self) {
         signal(self.child.id(), "HUP");
+    }
+
+    /// Sends it a signal, such as `ABRT`.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Whether it has ended, and nothing of it is left but its exit code.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The state stands behind the name, which is in brackets.
+        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
     }
 
     /// Kills it without a chance to save anything (`kill -9`).
@@ -312,8 +334,30 @@ impl Served {
 }
 
 impl Drop for Served {
+    /// Ends it, and looks through all that it said.
+    ///
+    /// # Panics
+    /// When a password is in it, unless the test has failed already.
     fn drop(&mut self) {
         self.end();
+        let start = Instant::now();
+        // A program that it has started may hold the pipe for longer.
+        while !self.readers.iter().all(JoinHandle::is_finished) && start.elapsed() < LAST_WORDS {
+            std::thread::sleep(POLL);
+        }
+        if !std::thread::panicking() {
+            secrets::refuse("the log of what served", &self.log());
+            secrets::refuse("the standard output of what served", &locked(&self.said));
+        }
+    }
+}
+
+/// Keeps lines until they end.
+fn keep(lines: impl Iterator<Item = std::io::Result<String>>, kept: &Mutex<String>) {
+    for line in lines.map_while(Result::ok) {
+        let mut kept = locked(kept);
+        kept.push_str(&line);
+        kept.push('\n');
     }
 }
 

@@ -5,7 +5,7 @@ mod forms;
 mod moving;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -14,14 +14,16 @@ use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::store::{Changes, Store, StoredMember};
 use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
-use proxywhirl_store::StoreUrl;
+use proxywhirl_store::{ClearText, Opened, StoreUrl};
 use serde::Serialize;
 
 use super::config::configured;
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
 use super::{PluginDirArgs, ReadArgs, StoreArg};
+use crate::config::KeyPlace;
 use crate::exit::{Exit, Failure};
+use crate::secrets;
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]
@@ -51,13 +53,32 @@ enum PoolCommand {
 }
 
 #[derive(Debug, Args)]
-struct DbArgs {
+pub(super) struct DbArgs {
     /// Where the pool is kept: sqlite:FILE, file:FILE.json, file:FILE.json.gz, file:FILE.jsonl or redis://HOST; FILE alone is SQLite
     #[arg(long, visible_alias = "store", value_name = "STORE", env = "PROXYWHIRL_DB")]
     db: Option<StoreArg>,
     /// The configuration that names the store
     #[arg(long, value_name = "FILE", env = "PROXYWHIRL_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Where the keys are, for every command that opens a store.
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    /// The file with the keys that passwords in the store are sealed with [default: as the configuration says]
+    #[arg(long, value_name = "FILE", env = "PROXYWHIRL_STORE_KEY_FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// Where the keys are; none when none is named, by the arguments or the configuration.
+    pub(super) fn place(&self, config: Option<&Path>) -> Option<KeyPlace> {
+        let said = self.key_file.clone().map(KeyPlace::File);
+        // A configuration that cannot be read is not asked for by who names a store: without keys, a sealed one says so.
+        said.or_else(|| configured(config).ok()?.store_keys)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -130,7 +151,7 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
 }
 
 impl DbArgs {
-    fn url(&self) -> Result<StoreUrl, Failure> {
+    pub(super) fn url(&self) -> Result<StoreUrl, Failure> {
         if let Some(url) = &self.db {
             return url.url();
         }
@@ -141,10 +162,20 @@ impl DbArgs {
             .hint("name it: --db FILE, or PROXYWHIRL_DB, or a configuration with [store] url"))
     }
 
+    /// Where the keys of the store are.
+    pub(super) fn keys(&self) -> Option<KeyPlace> {
+        self.key.place(self.config.as_deref())
+    }
+
+    fn sealed(&self, url: &StoreUrl, opened: Opened) -> Result<Opened, Failure> {
+        Ok(opened.sealed(secrets::keyring(self.keys().as_ref())?, url, ClearText::Expected))
+    }
+
     /// The members in a store that must exist.
     fn read(&self) -> Result<Vec<StoredMember>, Failure> {
         let url = existing(self.url()?)?;
-        url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)
+        let mut opened = self.sealed(&url, url.open_to_read().map_err(environment)?)?;
+        opened.store.load().map_err(environment)
     }
 
     /// Opens a store that must exist, and reads it.
@@ -154,20 +185,21 @@ impl DbArgs {
     }
 
     fn open_or_create(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
-        let mut store = self.url()?.open().map_err(environment)?.store;
+        let url = self.url()?;
+        let mut store = self.sealed(&url, url.open().map_err(environment)?)?.store;
         let members = store.load().map_err(environment)?;
         Ok((store, members))
     }
 }
 
 /// A store that is there.
-fn existing(url: StoreUrl) -> Result<StoreUrl, Failure> {
+pub(super) fn existing(url: StoreUrl) -> Result<StoreUrl, Failure> {
     let Some(path) = url.path().filter(|path| !path.exists()) else { return Ok(url) };
     Err(Failure::new(Exit::Environment, format!("{} {} does not exist", url.kind(), path.display()))
         .hint("`proxywhirl pool add --db FILE PROXY` makes one, and so does `proxywhirl serve --db FILE`"))
 }
 
-fn environment(error: proxywhirl_core::store::StoreError) -> Failure {
+pub(super) fn environment(error: proxywhirl_core::store::StoreError) -> Failure {
     Failure::new(Exit::Environment, error)
 }
 

@@ -128,6 +128,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
     }
+    files::forbid_core_dumps(settings.core_dumps);
     files::raise_limit(settings.gateway.max_connections);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
@@ -139,6 +140,8 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         service.can_prove()?;
     }
     let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
+    // Before anything is dialled.
+    service.credentials().configure(settings.credentials.clone()).await;
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
     let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
+use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_gateway::access::hash_password;
 
 use super::output::{print, tell};
@@ -36,7 +37,7 @@ fn hash() -> Result<Exit, Failure> {
     if stdin.is_terminal() {
         tell("the password, and Enter (it is shown while you type; a pipe shows nothing):");
     }
-    let mut line = String::new();
+    let mut line = Zeroizing::new(String::with_capacity(MAX_PASSWORD + 3));
     let mut limited = std::io::Read::take(stdin.lock(), MAX_PASSWORD as u64 + 3);
     limited.read_line(&mut line).map_err(|error| Failure::new(Exit::Input, format!("standard input: {error}")))?;
     let password = line.trim_end_matches(['\r', '\n']);

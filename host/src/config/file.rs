@@ -13,6 +13,7 @@ use super::bans::BanSection;
 use super::catalogue::CatalogueSection;
 use super::check::CheckSection;
 use super::control::ControlSection;
+use super::credentials::CredentialsSection;
 use super::escalation::EscalationSection;
 use super::events::EventsSection;
 use super::fetch::{BrowserSection, FetchSection};
@@ -33,6 +34,8 @@ use super::users::{AccessSection, UserSection};
 pub struct ConfigFile {
     /// Where the gateway listens.
     pub listen: Option<String>,
+    /// Whether a crash may leave an image of the memory.
+    pub core_dumps: Option<bool>,
     /// The gateway.
     #[serde(default)]
     pub gateway: GatewaySection,
@@ -102,6 +105,9 @@ pub struct ConfigFile {
     /// Where proxies come from.
     #[serde(default)]
     pub sources: Vec<SourceSection>,
+    /// User names and passwords in place of those that proxies came with.
+    #[serde(default)]
+    pub credentials: Vec<CredentialsSection>,
 }
 
 /// `[gateway]`
@@ -203,6 +209,11 @@ pub struct StoreSection {
     pub url: Option<String>,
     /// How often statistics are saved.
     pub save_interval: Option<Span>,
+    /// The file with the keys that passwords are sealed with.
+    #[schemars(extend("format" = "path"))]
+    pub key_file: Option<PathBuf>,
+    /// The environment variable that holds them.
+    pub key_env: Option<String>,
 }
 
 /// `[strategy]`

@@ -93,11 +93,14 @@ impl Layers {
         true
     }
 
-    /// Whether a user of the file has its password in this variable.
+    /// Whether a user of the file, or credentials of proxies, are in this variable.
     fn is_password(&self, name: &str) -> bool {
-        let users = self.said.value();
-        let users = users.get("users").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        users.iter().any(|user| user.get("password_env").and_then(Value::as_str) == Some(name))
+        let said = self.said.value();
+        let rows = |section: &str| said.get(section).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let is_named = |row: &Value, key: &str| row.get(key).and_then(Value::as_str) == Some(name);
+        let is_key = said.get("store").and_then(|store| store.get("key_env")).and_then(Value::as_str) == Some(name);
+        let mut all = rows("users").iter().chain(rows("credentials"));
+        is_key || all.any(|row| is_named(row, "password_env") || is_named(row, "username_env"))
     }
 
     /// What it all means.

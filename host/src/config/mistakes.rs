@@ -200,7 +200,8 @@ pub(super) fn of_variable(path: &[Step], text: &str, origin: Origin) -> Mistake 
 
 /// A value as it may be repeated: no secret, and not too long.
 fn shown(path: &[Step], said: &Said) -> String {
-    let is_secret = path.iter().any(|step| matches!(step, Step::Key(name) if is_secret(name)));
+    // The fields of a request log its sender in.
+    let is_secret = path.iter().any(|step| matches!(step, Step::Key(name) if is_secret(name) || name == "headers"));
     let cut = |text: String| {
         if text.chars().count() <= MOST_SHOWN { text } else { text.chars().take(MOST_SHOWN).chain(['…']).collect() }
     };
@@ -341,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_repeated() {
-        let text = "[[sources]]\nname = \"a\"\nlocation = \"b\"\nusername = \"u\"\npassword = 12345678\n[gateway]\nattempts = \"http://u:s3cret@h:1\"\n";
+        let text = "[[sources]]\nname = \"a\"\nlocation = \"b\"\nusername = \"u\"\npassword = 12345678\nheaders = { X-Key = 12345678 }\n[gateway]\nattempts = \"http://u:s3cret@h:1\"\n";
         let told = told("p.toml", text).join("\n");
         assert!(told.contains("this value is not a text") && told.contains("u:***@h:1"), "{told}");
         assert!(!told.contains("12345678") && !told.contains("s3cret"), "{told}");

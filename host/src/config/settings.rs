@@ -14,6 +14,7 @@ use proxywhirl_store::StoreUrl;
 use super::bans;
 use super::check::CheckSettings;
 use super::control::Socket;
+use super::credentials::{self, CredentialsSettings};
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
 use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
@@ -29,6 +30,15 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The strategy if nothing else is said.
 pub const DEFAULT_STRATEGY: &str = "round-robin";
+
+/// Where the keys are that passwords in a store are sealed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable, also of `.env`.
+    Environment(String),
+}
 
 /// A plugin that is used, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +74,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Whether other machines may use it without a password.
     pub insecure: bool,
+    /// Whether a crash may leave an image of the memory.
+    pub core_dumps: bool,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// Whether the certificate of an `https://` proxy must hold.
@@ -86,6 +98,8 @@ pub struct Settings {
     pub sites: SitesConfig,
     /// Where the pool is kept; none to keep nothing.
     pub store: Option<StoreUrl>,
+    /// Where the keys are that passwords in it are sealed with; none to keep them in clear text.
+    pub store_keys: Option<KeyPlace>,
     /// How often statistics are saved.
     pub save_interval: Duration,
     /// Where plugins are, and what they may use.
@@ -110,6 +124,8 @@ pub struct Settings {
     pub hooks: Vec<PluginUse>,
     /// Where proxies come from.
     pub sources: Vec<SourceSettings>,
+    /// User names and passwords in place of those that proxies came with.
+    pub credentials: Vec<CredentialsSettings>,
 }
 
 /// More requests than this are not remembered: that is what logs are for.
@@ -122,6 +138,7 @@ impl Default for Settings {
             listeners: Vec::new(),
             access: AccessSettings::default(),
             insecure: false,
+            core_dumps: false,
             gateway: GatewayConfig::default(),
             verify_upstream: true,
             upstream_ca: None,
@@ -133,6 +150,7 @@ impl Default for Settings {
             breaker: BreakerConfig::default(),
             sites: SitesConfig::default(),
             store: None,
+            store_keys: None,
             save_interval: Duration::from_secs(1),
             plugins: PluginsSettings::default(),
             strategy: PluginUse::of(DEFAULT_STRATEGY),
@@ -145,6 +163,7 @@ impl Default for Settings {
             history: EngineConfig::HISTORY,
             hooks: Vec::new(),
             sources: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 }
@@ -170,11 +189,14 @@ impl Settings {
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
         let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let credentials = credentials::meaning(file.credentials, &names, folder).map_err(wrong)?;
         Ok(Self {
+            credentials,
             listen,
             listeners,
             access,
             insecure: false,
+            core_dumps: file.core_dumps.unwrap_or(default.core_dumps),
             gateway: GatewayConfig {
                 bans: bans::meaning(&file.bans).map_err(wrong)?,
                 upstream_idle: idle(&file.upstream),
@@ -190,6 +212,7 @@ impl Settings {
             breaker: breaker(&file.health).map_err(wrong)?,
             sites: file.sites.meaning().map_err(wrong)?,
             store: store(file.store.url.as_deref(), folder).map_err(wrong)?,
+            store_keys: store_keys(file.store.key_file, file.store.key_env, folder).map_err(wrong)?,
             save_interval: span(file.store.save_interval, default.save_interval),
             plugins: file.plugins.meaning(folder).map_err(wrong)?,
             strategy: PluginUse {
@@ -248,6 +271,15 @@ fn capacity(written: Option<usize>) -> Result<usize, String> {
 fn store(url: Option<&str>, folder: &Path) -> Result<Option<StoreUrl>, String> {
     let store = url.map(|url| url.parse::<StoreUrl>().map_err(|error| format!("store.url: {error}"))).transpose()?;
     Ok(store.map(|store| store.within(folder)))
+}
+
+/// Where the keys of the store are. A relative path is relative to the folder.
+fn store_keys(file: Option<PathBuf>, variable: Option<String>, folder: &Path) -> Result<Option<KeyPlace>, String> {
+    match (file, variable) {
+        (Some(_), Some(_)) => Err("store.key_file and store.key_env are two places, and there is one".to_owned()),
+        (Some(file), None) => Ok(Some(KeyPlace::File(folder.join(file)))),
+        (None, variable) => Ok(variable.map(KeyPlace::Environment)),
+    }
 }
 
 fn history(written: Option<usize>) -> Result<usize, String> {

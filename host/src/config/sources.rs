@@ -43,11 +43,13 @@ pub struct SourceSection {
     pub trust: bool,
     /// Headers of the request that fetches it.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub headers: BTreeMap<String, Secret>,
     /// The user name of the request that fetches it.
     pub username: Option<String>,
     /// The password to that.
-    pub password: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub password: Option<Secret>,
     /// Whether a browser makes the list: `static`, `javascript` or `auto`.
     pub render: Option<String>,
     /// A CSS selector: the rendered page is ready when an element matches.
@@ -78,7 +80,7 @@ pub struct SourceSettings {
     /// Whether what comes from it is used as it is, unproven.
     pub trust: bool,
     /// Headers of the request that fetches it.
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Secret>,
     /// User name and password of that request.
     pub login: Option<(String, Secret)>,
     /// Whether a browser makes the list.
@@ -146,7 +148,7 @@ pub(super) fn source(written: SourceSection, folder: &Path) -> Result<SourceSett
     }
     let is_file = written.location != "-" && !written.location.contains("://");
     let login = match (written.username, written.password) {
-        (Some(user), password) => Some((user, Secret::new(password.unwrap_or_default()))),
+        (Some(user), password) => Some((user, password.unwrap_or_default())),
         (None, Some(_)) => return Err(at("a password without a username".to_owned())),
         (None, None) => None,
     };

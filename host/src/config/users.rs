@@ -186,7 +186,7 @@ impl UserSection {
 fn from_environment(variable: &str) -> Result<Secret, String> {
     let environment = Environment::read().map_err(|error| error.to_string())?;
     match environment.get(variable).filter(|password| !password.is_empty()) {
-        Some(password) => Ok(Secret::Password(password.into())),
+        Some(password) => Ok(Secret::Password(proxywhirl_core::Secret::new(password))),
         None => Err(format!("password_env: the environment has no {variable}")),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use proxywhirl_core::Secret;
 use proxywhirl_engine::{PluginStatus, StoreTrouble};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +109,74 @@ pub struct Rotate {
 pub struct Rotated {
     /// Where the next request gets another proxy: not where each one does anyhow.
     pub listeners: Vec<String>,
+}
+
+/// An entry of `GET /v1/credentials`: credentials in place of those that proxies came with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsRow {
+    /// Their name.
+    pub name: String,
+    /// Whose they are, in words.
+    pub whose: String,
+    /// How many members of the pool that is.
+    pub proxies: usize,
+    /// The user name; none before they were read or set.
+    pub username: Option<String>,
+    /// Where they come from.
+    pub from: String,
+    /// When they were read or set last: microseconds since the Unix epoch.
+    pub read: Option<u64>,
+    /// Why they could not be read then.
+    pub problem: Option<String>,
+}
+
+/// `POST /v1/credentials`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetCredentials {
+    /// The name of those in the configuration, or of nobody: then it is said whose they are.
+    pub name: Option<String>,
+    /// The tag of those whose they are.
+    pub tag: Option<String>,
+    /// Their host.
+    pub host: Option<String>,
+    /// The URL of the one whose they are; its password does not matter.
+    pub proxy: Option<String>,
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// What became of `POST /v1/credentials`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsSet {
+    /// Their name.
+    pub name: String,
+    /// Whether they are other ones than before.
+    pub changed: bool,
+    /// How many members of the pool they are for.
+    pub proxies: usize,
+}
+
+/// `POST /v1/credentials/refresh`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshCredentials {
+    /// Names of credentials; all of them when there is none.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// An entry of what became of `POST /v1/credentials/refresh`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsRead {
+    /// Their name.
+    pub name: String,
+    /// Whether they are other ones than before.
+    pub changed: bool,
+    /// Why they could not be read; those before stay.
+    pub problem: Option<String>,
 }
 
 /// `POST /v1/bans/lift`

@@ -1,5 +1,7 @@
 //! What can be asked at the socket, and who answers.
 
+mod credentials;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +57,11 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/rotate", post(rotate))
         .route("/v1/bans", get(async |State(live): Gateway| Json(live.engine().bans())))
         .route("/v1/bans/lift", post(lift))
+        .route(
+            "/v1/credentials",
+            get(async |State(live): Gateway| Json(live.credentials().list())).post(credentials::set),
+        )
+        .route("/v1/credentials/refresh", post(credentials::refresh))
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))

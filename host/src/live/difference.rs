@@ -70,8 +70,9 @@ impl Difference {
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (before, after) = (&old.plugins, &new.plugins);
     let is_other = [
+        ("core_dumps", old.core_dumps != new.core_dumps),
         ("pool.allow_private", old.allow_private != new.allow_private),
-        ("store", (&old.store, old.save_interval) != (&new.store, new.save_interval)),
+        ("store", (&old.store, &old.store_keys, old.save_interval) != (&new.store, &new.store_keys, new.save_interval)),
         ("plugins.directory", before.directory != after.directory),
         ("plugins.cache", before.cache != after.cache),
         ("plugins.watch", before.watch != after.watch),
@@ -107,6 +108,7 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
     ];
     let mut words = named("listener", &old.listeners, &new.listeners, |listener| &listener.name);
     words.extend(named("user", &old.access.users, &new.access.users, |user| &user.name));
+    words.extend(named("credentials", &old.credentials, &new.credentials, |one| &one.name));
     words.extend(is_other.into_iter().filter(|(_, is_other)| *is_other).map(|(section, _)| section.to_owned()));
     words
 }

@@ -131,6 +131,7 @@ impl Live {
             self.service.gateway().dialer().trust(trust);
             self.entrances.close_idle();
         }
+        self.service.credentials().configure(new.credentials.clone()).await;
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
         let tuning = Tuning {
             breaker: new.breaker,
@@ -181,8 +182,10 @@ impl Live {
         plugins.each.clone_from(&new.plugins.each);
         in_force.settings = Settings {
             plugins,
+            core_dumps: old.core_dumps,
             allow_private: old.allow_private,
             store: old.store,
+            store_keys: old.store_keys,
             save_interval: old.save_interval,
             check: old.check,
             geo: old.geo,

@@ -4,15 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proxywhirl_browser::{Chromium, ChromiumConfig};
-use proxywhirl_core::Secret;
+use proxywhirl_core::Credentials;
 use proxywhirl_engine::source::drift::Drift;
 use proxywhirl_engine::source::{
     BadLocation, Cache, Fetcher, FetcherConfig, Limits, Location, Manners, Renderer, Source,
 };
+use proxywhirl_net::connect;
 
 use super::plugins::cache_directory;
 use crate::config::{BrowserSettings, CacheAt, FetchSettings, Settings, SourceSettings};
 use crate::exit::{Exit, Failure};
+
+/// The field with which a source's reader logs in.
+const AUTHORIZATION: &str = "Authorization";
 
 /// How sources are fetched. Copies share one browser, which is started at the first page that needs it.
 #[derive(Debug, Clone)]
@@ -81,16 +85,19 @@ pub fn source(settings: &SourceSettings) -> Result<Source, Failure> {
     if !named_after_itself {
         source.name.clone_from(&settings.name);
     }
-    if let (Location::Http(url), Some((user, password))) = (&mut source.location, &settings.login) {
-        // Both fail for a URL without a host only, and this one has been parsed as a list's.
-        let _ignored = (url.set_username(user), url.set_password(Some(password.expose())));
-    }
     source.parser.clone_from(&settings.parser);
     source.options.clone_from(&settings.options);
     source.default_scheme = settings.scheme;
     source.tags = settings.tags.clone();
     source.trust = settings.trust;
-    source.headers = settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect();
+    source.headers = settings.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let (Location::Http(_), Some((user, password))) = (&source.location, &settings.login)
+        && !source.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION))
+    {
+        // In a field and not in the URL, which forgets nothing.
+        let login = Credentials { username: user.as_str().into(), password: password.clone() };
+        source.headers.push((AUTHORIZATION.to_owned(), connect::basic(&login)));
+    }
     source.render = settings.render;
     source.wait_for.clone_from(&settings.wait_for);
     source.follow = settings.follow;

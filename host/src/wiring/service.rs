@@ -15,7 +15,7 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::MemoryKeyValues;
+use proxywhirl_store::{ClearText, MemoryKeyValues};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,9 @@ use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
+use crate::credentials::{Keeping, Reader};
 use crate::exit::{Exit, Failure};
+use crate::secrets;
 
 /// A running ProxyWhirl.
 #[derive(Clone)]
@@ -40,6 +42,7 @@ pub struct Service {
     allow_private: bool,
     check: CheckSettings,
     keeper: Arc<Keeper>,
+    credentials: Arc<Keeping>,
     key_values: Arc<dyn KeyValues>,
     geo: Option<Arc<Geo>>,
     sources: Arc<[SourceSettings]>,
@@ -80,7 +83,7 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..Parts::default() };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -95,9 +98,11 @@ impl Service {
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
         let check = &settings.check;
         let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
+        let checker = checker.with_logins(Arc::clone(engine.logins()));
         let geo = geo(&settings.geo)?;
         let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
         let fetching = Fetching::new(settings);
+        let credentials = Keeping::new(Arc::clone(&engine), Reader::default());
         Ok(Self {
             gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(
                 &fetching,
@@ -111,6 +116,7 @@ impl Service {
             allow_private: settings.allow_private,
             check: settings.check.clone(),
             keeper,
+            credentials,
             key_values,
             geo,
             sources: settings.sources.clone().into(),
@@ -139,6 +145,12 @@ impl Service {
     #[must_use]
     pub const fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// What keeps credentials up.
+    #[must_use]
+    pub const fn credentials(&self) -> &Arc<Keeping> {
+        &self.credentials
     }
 
     /// Reads sources and fills the pool: with what trusted ones name as it is, with the rest if it passes its check.
@@ -241,6 +253,7 @@ impl Service {
     /// # Errors
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), Failure> {
+        self.credentials.stop();
         self.fetching.close().await;
         self.engine.stop().await.map_err(store_failure)?;
         // What plugins have kept while they ended.
@@ -306,7 +319,8 @@ type Kept = (Option<Box<dyn Store>>, Arc<dyn KeyValues>);
 /// Where the pool is kept, and keys and values of plugins; those are held as long as the process lives when there is no store.
 fn store(settings: &Settings) -> Result<Kept, Failure> {
     let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()))) };
-    let opened = url.open().map_err(store_failure)?;
+    let keys = secrets::keyring(settings.store_keys.as_ref())?;
+    let opened = url.open().map_err(store_failure)?.sealed(keys, url, ClearText::Told);
     Ok((Some(opened.store), opened.keys))
 }
 

@@ -15,8 +15,8 @@ async fn mixed() -> (World, Vec<(String, Option<&'static str>)>) {
     let mut plan: Vec<(UpstreamOptions, Option<&str>)> =
         Protocol::ALL.into_iter().map(|protocol| (UpstreamOptions::new(protocol), None)).collect();
     plan.extend([
-        (UpstreamOptions::new(Protocol::Http).credentials("user", "secret"), None),
-        (UpstreamOptions::new(Protocol::Socks5h).credentials("user", "secret"), None),
+        (UpstreamOptions::new(Protocol::Http).credentials("user", "hunter2"), None),
+        (UpstreamOptions::new(Protocol::Socks5h).credentials("user", "hunter2"), None),
         (http(Behaviour::Dead), Some("refused at connect")),
         (http(Behaviour::CloseAfterHead), Some("closed at first-byte")),
         (http(Behaviour::Silent), Some("timeout at")),
@@ -30,9 +30,9 @@ async fn mixed() -> (World, Vec<(String, Option<&'static str>)>) {
     let world = World::start(WorldPlan::new(options)).await.unwrap();
     let mut proxies: Vec<_> = world.proxies().into_iter().zip(expected).collect();
     // A password that is wrong, for an upstream that works with the right one.
-    proxies.push((proxies[6].0.replace("secret", "wrong"), Some("unauthorized at auth")));
+    proxies.push((proxies[6].0.replace("hunter2", "wrong"), Some("unauthorized at auth")));
     // The same user at the same place is the same proxy, so another name.
-    proxies.last_mut().unwrap().0 = proxies[6].0.replace("user:secret", "nobody:wrong");
+    proxies.last_mut().unwrap().0 = proxies[6].0.replace("user:hunter2", "nobody:wrong");
     (world, proxies)
 }
 

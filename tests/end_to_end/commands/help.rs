@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 54] = [
+const COMMANDS: [&str; 62] = [
     "",
     "serve",
     "fetch",
@@ -56,6 +56,14 @@ const COMMANDS: [&str; 54] = [
     "bans",
     "bans list",
     "bans lift",
+    "credentials",
+    "credentials list",
+    "credentials set",
+    "credentials refresh",
+    "secrets",
+    "secrets init",
+    "secrets rotate",
+    "secrets status",
     "judge",
     "demo",
 ];

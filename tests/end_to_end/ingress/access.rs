@@ -12,7 +12,7 @@ fn hash(password: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
-    let hash = hash("secret");
+    let hash = hash("hunter2");
     let scene = Scene::new(&format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n")).await;
     let address = scene.served.address.clone();
     let ran = scene.curl(&scene.served.proxy("http"), &["--include"]);
@@ -22,9 +22,9 @@ async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
         ran.stdout
     );
     for scheme in ["http", "socks5h"] {
-        let exit = scene.exit(&format!("{scheme}://anna-country-fr:secret@{address}"), &[]);
+        let exit = scene.exit(&format!("{scheme}://anna-country-fr:hunter2@{address}"), &[]);
         assert!([2, 3].contains(&exit), "{scheme} {exit}");
-        for wrong in ["anna:wrong", "anna:", "bert:secret", "anna-country-fr:Secret"] {
+        for wrong in ["anna:wrong", "anna:", "bert:hunter2", "anna-country-fr:Secret"] {
             let ran = scene.curl(&format!("{scheme}://{wrong}@{address}"), &[]);
             assert!(exit_in(&ran.stdout).is_none(), "{scheme} {wrong}: {}", ran.stdout);
             assert!(ran.stdout.contains("password") || ran.code == Some(97), "{ran:?}");
@@ -34,13 +34,13 @@ async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
         let ran = scene.curl(&format!("{scheme}://{address}"), &[]);
         assert_eq!((ran.code, exit_in(&ran.stdout)), (Some(97), None), "{scheme}: {ran:?}");
     }
-    let ran = scene.curl(&format!("http://anna:secret@{address}"), &["--proxytunnel"]);
+    let ran = scene.curl(&format!("http://anna:hunter2@{address}"), &["--proxytunnel"]);
     assert!(exit_in(&ran.stdout).is_some() && ran.stdout.ends_with("200 200"), "{}", ran.stdout);
     // Many connections cost one hash: two hundred of them would take seconds.
     let program = "
 import http.client, sys, base64, time
 host, port = sys.argv[1].rsplit(':', 1)
-field = {'Proxy-Authorization': 'Basic ' + base64.b64encode(b'anna:secret').decode()}
+field = {'Proxy-Authorization': 'Basic ' + base64.b64encode(b'anna:hunter2').decode()}
 for _ in range(100):
     connection = http.client.HTTPConnection(host, int(port), timeout=20)
     for _ in range(2):
@@ -49,12 +49,12 @@ for _ in range(100):
     connection.close()
 ";
     assert_eq!(scene.python(program, &[&address, &scene.url()]).len(), 200);
-    assert!(!scene.served.log().contains("secret"), "{}", scene.served.log());
+    assert!(!scene.served.log().contains("hunter2"), "{}", scene.served.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_logged_in_has_done_so_for_the_connection_unless_each_request_has_to() {
-    let hash = hash("secret");
+    let hash = hash("hunter2");
     let users = format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n");
     // With credentials, without, with the session's name alone, without, with wrong ones, on a connection of its own without.
     let program = "
@@ -66,7 +66,7 @@ def ask(connection, user):
     answer = connection.getresponse()
     print(answer.status, answer.read().decode().strip())
 connection = http.client.HTTPConnection(host, int(port), timeout=20)
-for user in ['anna-country-de:secret', None, 'anna-country-fr:secret', None, 'anna:wrong']:
+for user in ['anna-country-de:hunter2', None, 'anna-country-fr:hunter2', None, 'anna:wrong']:
     ask(connection, user)
 ask(http.client.HTTPConnection(host, int(port), timeout=20), None)
 ";
@@ -89,7 +89,7 @@ ask(http.client.HTTPConnection(host, int(port), timeout=20), None)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
-    let hash = hash("secret");
+    let hash = hash("hunter2");
     let user =
         |name: &str, limits: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n{limits}\n");
     let config = [
@@ -99,7 +99,7 @@ async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
     ];
     let scene = Scene::new(&config.concat()).await;
     let address = scene.served.address.clone();
-    let proxy = |user: &str| format!("http://{user}:secret@{address}");
+    let proxy = |user: &str| format!("http://{user}:hunter2@{address}");
     assert!(!scene.exits(&proxy("often"), 2).is_empty());
     let ran = scene.curl(&proxy("often"), &["--include"]);
     assert!(ran.stdout.starts_with("HTTP/1.1 429 ") && ran.stdout.contains("Retry-After: "), "{}", ran.stdout);
@@ -115,7 +115,7 @@ async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
     let program = "
 import base64, http.client, socket, sys, time
 host, port = sys.argv[1].rsplit(':', 1)
-field = 'Basic ' + base64.b64encode(b'wide:secret').decode()
+field = 'Basic ' + base64.b64encode(b'wide:hunter2').decode()
 tunnel = socket.create_connection((host, int(port)), timeout=20)
 origin = sys.argv[2].split('/')[2]
 tunnel.sendall(f'CONNECT {origin} HTTP/1.1\\r\\nHost: {origin}\\r\\nProxy-Authorization: {field}\\r\\n\\r\\n'.encode())

@@ -140,7 +140,7 @@ async fn a_session_is_one_proxy_for_all_clients_and_protocols() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rates_and_quotas_of_users_hold() {
-    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), "secret\n");
+    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), "hunter2\n");
     let user = |name: &str, limits: &str| {
         format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{}\"\n{limits}\n", ran.stdout.trim())
     };
@@ -152,7 +152,7 @@ async fn rates_and_quotas_of_users_hold() {
     let seen = Seen::new(&config).await;
     let address = &seen.scene.served.address;
     for client in CLIENTS {
-        let proxy = format!("http://{client}1:secret@{address}");
+        let proxy = format!("http://{client}1:hunter2@{address}");
         let lines = seen.asked(client, "together", &proxy, &seen.http(), 10);
         let of = |status: &str| lines.iter().filter(|line| line.starts_with(status)).count();
         assert_eq!((of("200 "), of("429 ")), (3, 7), "{client}: {lines:?}");
@@ -160,7 +160,7 @@ async fn rates_and_quotas_of_users_hold() {
         assert!(tunnel[0].starts_with("error ") && tunnel[0].contains("429"), "{client}: {tunnel:?}");
 
         // As many answers of 2,000 bytes as its bytes are for, heads and requests included.
-        let proxy = format!("http://{client}2:secret@{address}");
+        let proxy = format!("http://{client}2:hunter2@{address}");
         let lines = seen.asked(client, "in_turn", &proxy, &seen.scene.world.origin().http_url("/bytes/2000"), 12);
         let good = lines.iter().take_while(|line| line.starts_with("200 ")).count();
         assert!((5..=10).contains(&good), "{client}: {good} {lines:?}");

@@ -15,8 +15,8 @@ use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use super::replace;
 use crate::control::Commanded;
 
-/// `anna:secret`
-const ANNA: &str = "Proxy-Authorization: Basic YW5uYTpzZWNyZXQ=\r\n";
+/// `anna:hunter2`
+const ANNA: &str = "Proxy-Authorization: Basic YW5uYTpodW50ZXIy\r\n";
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -136,7 +136,7 @@ impl Tunnel {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_reloads_under_load_fail_no_request_and_end_no_tunnel() {
-    let (anna, bert) = (hash("secret"), hash("other"));
+    let (anna, bert) = (hash("hunter2"), hash("other"));
     let config = |round: u32| {
         let mut text = format!(
             "[gateway]\nattempts = {}\nidle_timeout = \"{}s\"\nconnect_timeout = \"{}s\"\n\
@@ -189,7 +189,7 @@ async fn twenty_reloads_under_load_fail_no_request_and_end_no_tunnel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_the_file_has_no_further_request_and_keeps_the_tunnel() {
-    let (anna, bert) = (hash("secret"), hash("other"));
+    let (anna, bert) = (hash("hunter2"), hash("other"));
     let scene = Scene::new(&(user("anna", &anna, "") + &user("bert", &bert, ""))).await;
     let (place, get) = (scene.places()[0].clone(), format!("GET {}", scene.origin()));
     let mut client = Client::new(&place);
@@ -217,7 +217,7 @@ async fn who_leaves_the_file_has_no_further_request_and_keeps_the_tunnel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_user_has_used_counts_on_and_nobody_logs_in_anew() {
-    let anna = hash("secret");
+    let anna = hash("hunter2");
     let scene = Scene::new(&user("anna", &anna, "rate = 0.001\nburst = 3")).await;
     let (place, get) = (scene.places()[0].clone(), format!("GET {}", scene.origin()));
     let mut client = Client::new(&place);

@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(MemberId::of(&endpoint.key()), MemberId::of(&again.key()));
         if let Some(credentials) = &endpoint.credentials {
             assert!(endpoint.to_string().contains(":***@"));
-            assert!(!connect::basic(credentials).contains(['\r', '\n']));
+            assert!(!connect::basic(credentials).expose().contains(['\r', '\n']));
             assert!(socks5::encode_password(credentials).len() <= 3 + 255 + 255);
         }
     }

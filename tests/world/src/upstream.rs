@@ -137,6 +137,13 @@ impl Upstream {
         self.shared.meter.counters()
     }
 
+    /// Who logged in with which password by HTTP or SOCKS5, for each request or handshake, oldest first. The last 10,000
+    /// are kept.
+    #[must_use]
+    pub fn logins(&self) -> Vec<(String, String)> {
+        self.shared.meter.logins()
+    }
+
     /// What was asked of it, oldest first: `METHOD target` of each HTTP request, `CONNECT host:port` of each SOCKS
     /// request, the refused ones too. The last 10,000 are kept.
     #[must_use]

@@ -1,12 +1,13 @@
 //! A proxy's address: scheme, host, port and credentials, and the hops before it when it ends a [`chain`].
 
 pub mod chain;
+pub mod template;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::host::{Host, NotAHost};
-use crate::secret::Secret;
+use crate::secret::{SEALED, Secret, Zeroizing};
 
 /// How one speaks to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,18 +96,41 @@ impl Credentials {
     /// put whole sessions into the name, and stay below it.
     pub const MAX: usize = 255;
 
+    /// The longest sealed password, in bytes: nonce, tag and name of the key are with it, in base64.
+    const MAX_SEALED: usize = 512;
+
     /// Credentials whose parts are of a length and of characters that every protocol can carry.
     ///
     /// # Errors
-    /// When a part is longer than [`Credentials::MAX`] or holds a control character.
+    /// When a part is longer than [`Credentials::MAX`], holds a control character, looks sealed, or has blanks that cannot always be
+    /// filled (see [`template`]).
     pub fn new(username: &str, password: &str) -> Result<Self, EndpointError> {
-        if username.len() > Self::MAX || password.len() > Self::MAX {
+        if password.starts_with(SEALED) {
+            return Err(EndpointError::Credentials(
+                "a password that is sealed, as stores keep it: read it from its store",
+            ));
+        }
+        Self::of(username, password, Self::MAX)
+    }
+
+    /// Credentials as a store keeps them, where the password may be sealed.
+    ///
+    /// # Errors
+    /// As [`Credentials::new`].
+    pub fn kept(username: &str, password: &str) -> Result<Self, EndpointError> {
+        let most = if password.starts_with(SEALED) { Self::MAX_SEALED } else { Self::MAX };
+        Self::of(username, password, most)
+    }
+
+    fn of(username: &str, password: &str, most: usize) -> Result<Self, EndpointError> {
+        if username.len() > Self::MAX || password.len() > most {
             return Err(EndpointError::Credentials("a user name or password of more than 255 bytes"));
         }
         // A line end would let a list write headers of its own into our requests.
         if username.chars().chain(password.chars()).any(char::is_control) {
             return Err(EndpointError::Credentials("a control character in the user name or password"));
         }
+        template::check(username, password)?;
         Ok(Self { username: username.into(), password: Secret::new(password) })
     }
 }
@@ -224,28 +248,28 @@ impl Endpoint {
     /// asked for.
     #[must_use]
     pub fn to_url(&self) -> String {
-        self.url(&|password| encode(password.expose()))
+        self.url(&encode, &|password| encode(password.expose()))
     }
 
-    fn url(&self, password: &impl Fn(&Secret) -> String) -> String {
+    fn url(&self, username: &impl Fn(&str) -> String, password: &impl Fn(&Secret) -> String) -> String {
         if self.is_direct() {
             return DIRECT.to_owned();
         }
         let credentials = self.credentials.as_ref().map_or_else(String::new, |credentials| {
-            format!("{}:{}@", encode(&credentials.username), password(&credentials.password))
+            format!("{}:{}@", username(&credentials.username), password(&credentials.password))
         });
         let url = format!("{}://{credentials}{}:{}", self.scheme, self.host, self.port);
         match &self.via {
-            Some(via) => format!("{} {} {url}", via.url(password), chain::ARROW),
+            Some(via) => format!("{} {} {url}", via.url(username, password), chain::ARROW),
             None => url,
         }
     }
 }
 
 impl fmt::Display for Endpoint {
-    /// The URL with the password masked: `http://user:***@1.2.3.4:8080`.
+    /// The URL with the password masked: `http://user:***@1.2.3.4:8080`. Blanks are shown as people write them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url(&|_| "***".to_owned()))
+        f.write_str(&self.url(&template::shown, &|_| "***".to_owned()))
     }
 }
 
@@ -268,15 +292,30 @@ impl FromStr for Endpoint {
     /// Reads `scheme://[user[:password]@]host[:port][/]`, credentials percent-encoded, or several of them with `->`
     /// between: the hops of a [`chain`].
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        match chain::split(text).as_slice() {
-            [_] => Self::parse_hop(text),
-            hops => chain::parse(hops),
-        }
+        Self::parse(text, Credentials::new)
     }
 }
 
+/// What makes credentials of a user name and a password.
+type Login = fn(&str, &str) -> Result<Credentials, EndpointError>;
+
 impl Endpoint {
-    fn parse_hop(text: &str) -> Result<Self, EndpointError> {
+    /// Reads the same as [`str::parse`], as a store keeps it: passwords may be sealed.
+    ///
+    /// # Errors
+    /// When it is no endpoint.
+    pub fn kept(text: &str) -> Result<Self, EndpointError> {
+        Self::parse(text, Credentials::kept)
+    }
+
+    fn parse(text: &str, login: Login) -> Result<Self, EndpointError> {
+        match chain::split(text).as_slice() {
+            [_] => Self::parse_hop(text, login),
+            hops => chain::parse(hops, login),
+        }
+    }
+
+    fn parse_hop(text: &str, login: Login) -> Result<Self, EndpointError> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| EndpointError::Scheme(Box::from("(none)")))?;
         let scheme: Scheme = scheme.parse()?;
         // An unencoded `@` in a password is common: the host never holds one, so the last divides.
@@ -296,7 +335,7 @@ impl Endpoint {
         let credentials = match credentials {
             Some(text) => {
                 let (username, password) = text.split_once(':').unwrap_or((text, ""));
-                Some(Credentials::new(&decode(username)?, &decode(password)?)?)
+                Some(login(&decode(username)?, &Zeroizing::new(decode(password)?))?)
             }
             None => None,
         };
@@ -331,9 +370,14 @@ pub fn parse_port(text: &str) -> Result<u16, EndpointError> {
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
 fn encode(text: &str) -> String {
+    encode_but(text, b"")
+}
+
+/// The same, which leaves these characters as they are too.
+fn encode_but(text: &str, also: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));
@@ -445,7 +489,7 @@ mod tests {
             scheme in prop::sample::select(Scheme::ALL.to_vec()),
             octets in any::<[u8; 4]>(),
             port in 1..=u16::MAX,
-            credentials in prop::option::of(("[^\\p{Cc}]{0,20}", "[^\\p{Cc}]{0,20}")),
+            credentials in prop::option::of(("[^\\p{Cc}{]{0,20}", "[^\\p{Cc}]{0,20}")),
         ) {
             let credentials = credentials.map(|(u, p)| Credentials::new(&u, &p).unwrap());
             let endpoint = Endpoint { scheme, host: Host::V4(octets.into()), port, credentials, via: None };

@@ -363,6 +363,11 @@ impl Live {
         })
     }
 
+    /// Forgets the faults that there were: what they came of is over. True when the breaker was not closed.
+    pub fn forgive(&self) -> bool {
+        self.with_breaker(|breaker| !matches!(std::mem::take(breaker).state(), State::Closed { .. }))
+    }
+
     /// Tells picks of a changed load.
     fn tell(&self, change: impl Fn(&mut Load)) {
         if let Some(seat) = &self.seat {

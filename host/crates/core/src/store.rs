@@ -158,4 +158,12 @@ pub trait Store: Send {
     fn news(&mut self) -> Result<News, StoreError> {
         Ok(News::default())
     }
+
+    /// Leaves nothing of what was kept before and is no more: a password in clear text, say, that is sealed now.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn purge(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

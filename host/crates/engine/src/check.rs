@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::endpoint::template::Filling;
 use proxywhirl_core::{Anonymity, Candidate, Endpoint, Fault, Kind, Level, Scheme, Side, Stage, Verdict, Verified};
 use proxywhirl_net::{Dialer, Target};
 use rustls::ClientConfig;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::Clock;
 use crate::ingest::VOUCHED;
+use crate::logins::Logins;
 pub use batch::Checks;
 use judge::{JudgeUrl, Sighting};
 use judges::{Judges, Known, Seat};
@@ -64,6 +66,8 @@ pub struct CheckerConfig {
     pub per_host: usize,
     /// Tells when a verdict was reached.
     pub clock: Clock,
+    /// Logins in place of those that candidates come with.
+    pub logins: Arc<Logins>,
 }
 
 impl CheckerConfig {
@@ -90,6 +94,7 @@ impl CheckerConfig {
             concurrency: Self::CONCURRENCY,
             per_host: Self::PER_HOST,
             clock,
+            logins: Arc::default(),
         }
     }
 }
@@ -175,20 +180,34 @@ impl Checker {
         Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
     }
 
+    /// The same, with logins in place of those that candidates come with.
+    #[must_use]
+    pub fn with_logins(&self, logins: Arc<Logins>) -> Self {
+        let config = CheckerConfig { logins, ..CheckerConfig::clone(&self.config) };
+        Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
+    }
+
     /// Checks one candidate. While no judge answers, it waits.
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
         let is_vouched = self.config.allow_private || candidate.tags.contains(VOUCHED);
         let dialer = if is_vouched { &self.config.dialer } else { &self.strict };
-        let (mut seen, mut result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
+        let mut filled = self.dialled(&candidate);
+        let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
+        let (mut seen, mut result) = self.walk(Subject { endpoint, dialer }, level).await;
         if candidate.is_guess
             && self.config.detect
             && let Err(fault) = &result
             && seen.passed == Some(Level::Tcp)
             && protocol::looks_foreign(fault)
-            && let Some(scheme) = self.detect(Subject { endpoint: &candidate.endpoint, dialer }).await
+            && let Some(scheme) = self.detect(Subject { endpoint, dialer }).await
         {
             candidate.endpoint.scheme = scheme;
-            (seen, result) = self.walk(Subject { endpoint: &candidate.endpoint, dialer }, level).await;
+            filled = filled.map(|endpoint| Endpoint { scheme, ..endpoint });
+            let endpoint = filled.as_ref().unwrap_or(&candidate.endpoint);
+            (seen, result) = self.walk(Subject { endpoint, dialer }, level).await;
+        }
+        if result.as_ref().is_err_and(|fault| fault.kind == Kind::Unauthorized) {
+            self.config.logins.refused(&candidate.endpoint, &candidate.tags);
         }
         if seen.protocol.is_some() {
             candidate.is_guess = false;
@@ -207,6 +226,18 @@ impl Checker {
             at: self.config.clock.now(),
         };
         Checked { candidate, verdict }
+    }
+
+    /// What a check dials, where that is not the candidate's own endpoint: with another login, or, where requests fill in the
+    /// login, with one of a session that nobody else has.
+    fn dialled(&self, candidate: &Candidate) -> Option<Endpoint> {
+        let replaced = self.config.logins.replaced(&candidate.endpoint, &candidate.tags);
+        let endpoint = replaced.as_ref().unwrap_or(&candidate.endpoint);
+        if !endpoint.is_template() {
+            return replaced;
+        }
+        let (session, seed) = (Some(fastrand::u64(..)), fastrand::u64(..));
+        Some(endpoint.filled(&Filling { session, seed, ..Filling::default() }))
     }
 
     /// Checks many, some at a time; they come back as they are done. Dropping the stream ends all checks.

@@ -10,6 +10,7 @@ mod banning;
 mod configuring;
 mod direct;
 mod explain;
+mod logging_in;
 mod outcomes;
 mod plugins;
 mod waiting;
@@ -42,6 +43,7 @@ pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
 pub use explain::{CandidateWords, Explanation, TierWords};
+pub use logging_in::LoginSet;
 
 use crate::clock::Clock;
 use crate::events::{AttemptPayload, PoolEmptyPayload};
@@ -49,6 +51,7 @@ use crate::history::History;
 use crate::hooks::Hooks;
 use crate::limits::room::Holding;
 use crate::limits::{LimitsConfig, Room};
+use crate::logins::Logins;
 use crate::measures::Measures;
 use crate::sites::{Sites, SitesConfig};
 use crate::strategy::{self, Ask, Choice, Selector, Way};
@@ -118,6 +121,8 @@ pub struct Parts {
     pub hooks: Vec<Box<dyn Hook>>,
     /// How much may be asked of whom.
     pub limits: LimitsConfig,
+    /// Logins in place of those that members came with, shared with what checks them.
+    pub logins: Arc<Logins>,
     /// The texts behind symbols, shared with the plugins.
     pub symbols: Arc<Symbols>,
 }
@@ -138,6 +143,7 @@ pub struct Engine {
     bans: Arc<Bans>,
     sites: Sites,
     room: Arc<Room>,
+    logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
     /// The task that serves those who wait.
@@ -204,6 +210,7 @@ impl Engine {
             bans,
             sites: Sites::new(config.sites),
             room: Arc::clone(&room),
+            logins: parts.logins,
             is_loading,
             trouble,
             attendant: Mutex::default(),

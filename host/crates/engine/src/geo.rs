@@ -112,8 +112,12 @@ impl Geo {
         place
     }
 
-    /// Labels a candidate with where it comes out; or else with where it listens, if that is an address.
+    /// Labels a candidate with where it comes out; or else with where it listens, if that is an address. One whose login
+    /// each request fills in comes out elsewhere each time.
     pub fn label(&self, candidate: &mut Candidate, exit: Option<IpAddr>) {
+        if candidate.endpoint.is_template() {
+            return;
+        }
         let own = match &candidate.endpoint.host {
             Host::V4(address) => Some(IpAddr::V4(*address)),
             Host::V6 { addr, .. } => Some(IpAddr::V6(*addr)),
@@ -218,7 +222,13 @@ mod tests {
         let german = ("DE".to_owned(), "asn:64500,city:bad-tölz,state:BY".to_owned());
         assert_eq!(labelled("http://1.1.1.1:80", None), german);
         assert_eq!(labelled("http://gate.example:80", Some("1.1.1.1")), german);
-        assert_eq!(labelled("http://gate.example:80", None), ("US".to_owned(), String::new()));
+        let unlabelled = ("US".to_owned(), String::new());
+        assert_eq!(labelled("http://gate.example:80", None), unlabelled);
+        assert_eq!(
+            labelled("http://me-{session}:x@1.1.1.1:80", Some("1.1.1.1")),
+            unlabelled,
+            "it is elsewhere each time"
+        );
     }
 
     #[test]

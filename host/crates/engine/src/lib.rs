@@ -16,6 +16,7 @@ mod hooks;
 pub mod ingest;
 pub mod keeper;
 pub mod limits;
+pub mod logins;
 mod measures;
 mod sites;
 pub mod source;

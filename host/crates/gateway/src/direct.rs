@@ -2,27 +2,28 @@
 
 use std::net::IpAddr;
 
-use proxywhirl_core::{Endpoint, Fault, address};
+use proxywhirl_core::{Fault, address};
 use proxywhirl_net::{Forward, RequestForm, Stream, Target};
 
 use crate::Gateway;
+use crate::failover::Upstream;
 
 impl Gateway {
     /// Opens a tunnel through an upstream, or straight to the target.
-    pub(crate) async fn tunnel(&self, upstream: &Endpoint, target: &Target) -> Result<Stream, Fault> {
-        if upstream.is_direct() {
+    pub(crate) async fn tunnel(&self, upstream: &Upstream, target: &Target) -> Result<Stream, Fault> {
+        if upstream.endpoint.is_direct() {
             // In a box, because it is rare.
             return Box::pin(self.dialer().straight(target, |ip| self.permits(ip, target.port))).await;
         }
-        self.dialer().tunnel(upstream, target).await
+        self.dialer().tunnel(upstream.dialled(), target).await
     }
 
     /// Connects for a plain HTTP request, through an upstream or straight to the target.
-    pub(crate) async fn forward(&self, upstream: &Endpoint, target: &Target) -> Result<Forward, Fault> {
-        if upstream.is_direct() {
+    pub(crate) async fn forward(&self, upstream: &Upstream, target: &Target) -> Result<Forward, Fault> {
+        if upstream.endpoint.is_direct() {
             return Ok(Forward { stream: self.tunnel(upstream, target).await?, form: RequestForm::Origin });
         }
-        self.dialer().forward(upstream, target).await
+        self.dialer().forward(upstream.dialled(), target).await
     }
 
     /// What a name turned out to be is under the same rules as what a client writes, and this machine's networks are not for

@@ -26,10 +26,10 @@ pub(crate) mod escalation;
 pub(crate) mod hedge;
 mod suspects;
 mod trial;
+mod upstream;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::fault::Retry;
@@ -48,6 +48,7 @@ use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
 use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Won};
+pub(crate) use upstream::Upstream;
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +230,7 @@ impl<'g> Failover<'g> {
     pub(crate) async fn run<T, F, A>(&mut self, repeat: Repeat, attempt: F) -> Result<Won<T>, Fault>
     where
         T: Evidence,
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
         (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
@@ -247,7 +248,7 @@ impl<'g> Failover<'g> {
     ) -> Result<Won<T>, Fault>
     where
         T: Evidence,
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
         self.deadline += pause;
@@ -266,7 +267,7 @@ impl<'g> Failover<'g> {
     ) -> Result<Won<T>, Fault>
     where
         T: Evidence,
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
         let result = self.race(overtaken, current, repeat, attempt).await;
@@ -283,7 +284,7 @@ impl<'g> Failover<'g> {
         attempt: &F,
     ) -> Result<Won<T>, Fault>
     where
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
         let mut patience = self.patience(repeat, current.as_ref());
@@ -367,7 +368,7 @@ impl<'g> Failover<'g> {
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
     async fn next<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
     {
         let number = self.number()?;
         if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
@@ -390,12 +391,13 @@ impl<'g> Failover<'g> {
     /// Begins an attempt; none when nobody is left.
     async fn begin<F, A>(&mut self, number: u32, hedge: bool, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
     {
         let lease = self.acquire(number, hedge, turn).await?;
         self.tried.push(lease.member().id);
-        let trial = Trial { lease, number, began: Instant::now(), hedge, tier: self.climb.tier };
-        let future = Box::pin(attempt(Arc::clone(trial.endpoint())));
+        let upstream = self.upstream(lease.member());
+        let future = Box::pin(attempt(upstream.clone()));
+        let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, tier: self.climb.tier };
         Some(Running { trial, future })
     }
 

@@ -130,13 +130,13 @@ where
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
     let won = failover
-        .run(repeat, |endpoint| {
+        .run(repeat, |upstream| {
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let tell = |stages| gateway.engine().measured(request, &endpoint, stages);
-                let answered = stages::measured(began, attempt(gateway, &endpoint, asked, body), tell).await;
-                let mut answered = answered?;
+                let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+                let answered = stages::measured(began, attempt(gateway, &upstream, asked, body), tell).await;
+                let (mut answered, endpoint) = (answered?, upstream.endpoint);
                 if !case.has_rules() {
                     return doubt.weigh(endpoint, answered, false);
                 }
@@ -175,7 +175,7 @@ where
         let (Inbound { reader, buffer }, Passed { status, end, idle }) =
             pass(client, inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
-            gateway.idle().put(trial.member(), (reader, buffer), limit, gateway.config().upstream_idle);
+            gateway.idle().put(trial.whom(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };

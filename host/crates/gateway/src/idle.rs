@@ -4,7 +4,8 @@
 //! its end, and the next request through the same member takes it. What makes that safe:
 //!
 //! - Only a connection that carried nothing but forwarded requests comes here, never one that was a tunnel or an upgrade.
-//! - It belongs to one endpoint with its credentials: a member with a new password has a new endpoint.
+//! - It belongs to one endpoint with its credentials: a member with a new password has a new endpoint. Where each request
+//!   fills in the login of its member, it belongs to those that fill it in alike.
 //! - A connection on which something arrives while it waits is closed: nobody asked for it, and it would be taken for the
 //!   answer to the next request.
 //! - So many wait for each member and in all, for so long, and only as long as the member is in the pool.
@@ -24,6 +25,8 @@ use proxywhirl_core::{Endpoint, Member};
 use proxywhirl_net::Stream;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::Instant;
+
+use crate::failover::Upstream;
 
 /// Locks among which the members are divided, so that two threads seldom want the same one.
 const SHARDS: usize = 16;
@@ -83,6 +86,8 @@ struct Shelf {
 #[derive(Debug)]
 struct Waiting {
     stream: Stream,
+    /// The login that it has, where requests fill one in.
+    filled: Option<Arc<Endpoint>>,
     /// What the last answer was read into; empty.
     buffer: BytesMut,
     until: Instant,
@@ -90,10 +95,15 @@ struct Waiting {
 
 impl IdleConnections {
     /// Takes a connection on which nothing has happened since it was put here, and a buffer for its answer.
-    pub(crate) fn take(&self, endpoint: &Arc<Endpoint>) -> Option<(Stream, BytesMut)> {
-        let key = key(endpoint);
+    pub(crate) fn take(&self, upstream: &Upstream) -> Option<(Stream, BytesMut)> {
+        let key = key(&upstream.endpoint);
         loop {
-            let Waiting { mut stream, buffer, until } = self.shard(key).get_mut(&key)?.waiting.pop()?;
+            let Waiting { mut stream, buffer, until, .. } = {
+                let mut shelves = self.shard(key);
+                let waiting = &mut shelves.get_mut(&key)?.waiting;
+                let last = waiting.iter().rposition(|waiting| waiting.filled.as_ref() == upstream.filled())?;
+                waiting.remove(last)
+            };
             self.count.fetch_sub(1, Ordering::Relaxed);
             if until > Instant::now() && is_quiet(&mut stream) {
                 return Some((stream, buffer));
@@ -102,10 +112,10 @@ impl IdleConnections {
     }
 
     /// Keeps a connection, and the buffer of its answers, for the member's next request, for so long at the most; closes it
-    /// when there are enough.
+    /// when there are enough. Of those with logins of their own, the one that has waited for the longest time makes room.
     pub(crate) fn put(
         &self,
-        member: &Member,
+        (member, upstream): (&Member, &Upstream),
         (stream, mut buffer): (Stream, BytesMut),
         limit: Duration,
         config: IdleConfig,
@@ -118,7 +128,7 @@ impl IdleConnections {
         buffer = if buffer.capacity() > MAX_BUFFER { BytesMut::new() } else { buffer };
         buffer.clear();
         let until = Instant::now() + limit.min(config.timeout).min(MAX_WAIT);
-        let waiting = Waiting { stream, buffer, until };
+        let waiting = Waiting { stream, filled: upstream.filled().cloned(), buffer, until };
         let key = key(&member.endpoint);
         let refused = {
             let mut shelves = self.shard(key);
@@ -127,11 +137,12 @@ impl IdleConnections {
                 slot: member.slot,
                 waiting: Vec::new(),
             });
-            if shelf.waiting.len() < config.per_member {
-                shelf.waiting.push(waiting);
-                None
-            } else {
+            let is_full = shelf.waiting.len() >= config.per_member;
+            if is_full && waiting.filled.is_none() {
                 Some(waiting)
+            } else {
+                shelf.waiting.push(waiting);
+                is_full.then(|| shelf.waiting.remove(0))
             }
         };
         // Outside of the lock: closing is a call to the system.

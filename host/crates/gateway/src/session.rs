@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
 use proxywhirl_net::http1::{Headers, RequestHead, read_request};
@@ -130,7 +131,7 @@ struct Session<'g, S> {
     /// Whether bytes are counted.
     is_metered: bool,
     /// The credentials that it sent last, where they hold for what follows.
-    login: Option<Box<[u8]>>,
+    login: Option<Zeroizing<Box<[u8]>>>,
     peer: Option<SocketAddr>,
     /// Its number, among those of its door.
     connection: u64,
@@ -314,7 +315,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     async fn admit(&self, introduced: Introduced) -> Result<Guest, ErrorReply> {
         let Introduced { user, password, wanted } = introduced;
         let door = self.gateway.door();
-        let known = door.access.identify(&user, &password, self.peer.map(|peer| peer.ip())).await;
+        let known = door.access.identify(&user, password.expose(), self.peer.map(|peer| peer.ip())).await;
         let user = known.map_err(ErrorReply::denied)?;
         let mut wanted = wanted;
         if let Some(user) = &user {
@@ -409,14 +410,16 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
 /// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that what
 /// is kept was right.
-fn recall(gateway: &Gateway, login: &mut Option<Box<[u8]>>, headers: &mut Headers) {
+fn recall(gateway: &Gateway, login: &mut Option<Zeroizing<Box<[u8]>>>, headers: &mut Headers) {
     if gateway.door().access.login() == Login::Request {
         return;
     }
     match (headers.get(CREDENTIALS), &*login) {
-        (Some(said), kept) if kept.as_deref() != Some(said) => *login = Some(said.into()),
+        (Some(said), kept) if kept.as_ref().is_none_or(|kept| ***kept != *said) => {
+            *login = Some(Zeroizing::new(said.into()));
+        }
         // It was a field of this connection before, so that it cannot be malformed.
-        (None, Some(kept)) => drop(headers.append(CREDENTIALS, kept)),
+        (None, Some(kept)) => drop(headers.append(CREDENTIALS, &***kept)),
         (Some(_), _) | (None, None) => {}
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::Gateway;
 use crate::bans::TunnelEnd;
 use crate::explained::Explained;
-use crate::failover::{Failover, Repeat, Trial, Won};
+use crate::failover::{Failover, Repeat, Trial, Upstream, Won};
 use crate::ingress::socks;
 use crate::record::{self, Record};
 use crate::reply::{Body, ErrorReply, established};
@@ -143,7 +143,7 @@ where
 {
     let request = record.request;
     let mut failover = Failover::new(gateway.means(), request, &record.target, record.wanted.clone());
-    let dial = |endpoint: Arc<Endpoint>| async move { through(gateway, request, &endpoint, target).await };
+    let dial = |upstream: Upstream| async move { through(gateway, request, &upstream, target).await };
     // On the heap again: a client may be silent from the start, and then it is this that lasts.
     let outcome = match Box::pin(failover.run(Repeat::Dial, dial)).await {
         Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, Box::new(won)).await {
@@ -159,9 +159,9 @@ where
 }
 
 /// Opens a tunnel through one upstream, and has it told how long that took.
-async fn through(gateway: &Gateway, request: u64, endpoint: &Arc<Endpoint>, target: &Target) -> Result<Stream, Fault> {
-    let opening = async { gateway.tunnel(endpoint, target).await.inspect(|_| stages::ready()) };
-    let tell = |stages| gateway.engine().measured(request, endpoint, stages);
+async fn through(gateway: &Gateway, request: u64, upstream: &Upstream, target: &Target) -> Result<Stream, Fault> {
+    let opening = async { gateway.tunnel(upstream, target).await.inspect(|_| stages::ready()) };
+    let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
     stages::measured(Instant::now(), opening, tell).await
 }
 
@@ -272,7 +272,7 @@ where
     let mut ahead = BytesMut::new();
     let room = gateway.config().first_flight;
     let waiting = waiting.map(|(trial, stream)| {
-        let upstream = Arc::clone(trial.endpoint());
+        let upstream = trial.upstream().clone();
         (trial, opening::attempt(gateway, upstream, Some(stream), &again))
     });
     let answered = tokio::select! {

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use proxywhirl_core::{Credentials, Fault, Kind, Side, Stage};
+use proxywhirl_core::secret::Zeroizing;
+use proxywhirl_core::{Credentials, Fault, Kind, Secret, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -18,11 +19,20 @@ pub const MAX_ANSWER: usize = 16 * 1024;
 /// Interim answers that are skipped; a peer that sends more of them means to keep us busy.
 const MAX_INTERIM: usize = 8;
 
+/// What the value of `Proxy-Authorization` begins with.
+const SCHEME: &str = "Basic ";
+
 /// The value of `Proxy-Authorization` for these credentials.
 #[must_use]
-pub fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.username, credentials.password.expose());
-    format!("Basic {}", STANDARD.encode(pair))
+pub fn basic(credentials: &Credentials) -> Secret {
+    let parts = [&*credentials.username, ":", credentials.password.expose()];
+    // With all the room that they need: what grows leaves pieces behind.
+    let mut pair = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    pair.extend(parts);
+    let mut value = String::with_capacity(SCHEME.len() + pair.len().div_ceil(3) * 4);
+    value.push_str(SCHEME);
+    STANDARD.encode_string(pair.as_bytes(), &mut value);
+    Secret::new(value)
 }
 
 /// The request for a tunnel to a target. It says nothing about us but what is needed.
@@ -32,7 +42,7 @@ pub fn encode_request(target: &Target, credentials: Option<&Credentials>) -> Vec
     let mut out = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     if let Some(credentials) = credentials {
         out.push_str("Proxy-Authorization: ");
-        out.push_str(&basic(credentials));
+        out.push_str(basic(credentials).expose());
         out.push_str("\r\n");
     }
     out.push_str("\r\n");
@@ -66,7 +76,7 @@ pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     deadline: Instant,
 ) -> Result<Bytes, Fault> {
     within(deadline, Side::Upstream, Stage::Handshake, async {
-        let request = encode_request(target, credentials);
+        let request = Zeroizing::new(encode_request(target, credentials));
         let sent = async {
             stream.write_all(&request).await?;
             stream.flush().await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use proxywhirl_core::{Endpoint, Fault, Host, Kind, Scheme, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Scheme, Secret, Side, Stage};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
@@ -79,12 +79,12 @@ pub struct Forward {
 }
 
 /// How a request is written for the one at the other end (RFC 9112 §3.2).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestForm {
     /// For a proxy: the target is the absolute URI.
     Absolute {
         /// The value of `Proxy-Authorization`, when the proxy wants credentials.
-        proxy_authorization: Option<String>,
+        proxy_authorization: Option<Secret>,
     },
     /// For the origin itself: the target is the path.
     Origin,
@@ -98,19 +98,6 @@ impl RequestForm {
             Self::Absolute { proxy_authorization: upstream.credentials.as_ref().map(connect::basic) }
         } else {
             Self::Origin
-        }
-    }
-}
-
-impl fmt::Debug for RequestForm {
-    /// Without the credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absolute { proxy_authorization } => f
-                .debug_struct("Absolute")
-                .field("proxy_authorization", &proxy_authorization.as_ref().map(|_| "***"))
-                .finish(),
-            Self::Origin => f.write_str("Origin"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! SOCKS 5 (RFC 1928) with user name and password (RFC 1929).
 
+use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_core::{Credentials, Fault, Host, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -47,7 +48,9 @@ pub fn decode_choice(bytes: &[u8]) -> Result<Decoded<Method>, NotSocks> {
 /// The user name and the password; both are at most 255 bytes by construction.
 #[must_use]
 pub fn encode_password(credentials: &Credentials) -> Vec<u8> {
-    let mut out = vec![1];
+    // Room for all of it: what grows leaves pieces behind.
+    let mut out = Vec::with_capacity(3 + credentials.username.len() + credentials.password.expose().len());
+    out.push(1);
     for text in [&*credentials.username, credentials.password.expose()] {
         let (length, bytes) = counted(text.as_bytes());
         out.push(length);
@@ -168,7 +171,8 @@ async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     credentials: &Credentials,
 ) -> Result<(), Fault> {
-    match exchange(stream, Stage::Auth, &encode_password(credentials), decode_password_status).await? {
+    let proof = Zeroizing::new(encode_password(credentials));
+    match exchange(stream, Stage::Auth, &proof, decode_password_status).await? {
         0 => Ok(()),
         status => {
             let words = "user name or password not accepted";

@@ -62,7 +62,7 @@ fn origin_name() -> Target {
 async fn get(
     stream: &mut Stream,
     target: String,
-    authorization: Option<String>,
+    authorization: Option<proxywhirl_core::Secret>,
     body_into: &mut Vec<u8>,
 ) -> ResponseHead {
     let mut headers = Headers::new();
@@ -70,7 +70,7 @@ async fn get(
     headers.append("Connection", "close").unwrap();
     strip_hop_by_hop(&mut headers);
     if let Some(authorization) = authorization {
-        headers.set("Proxy-Authorization", authorization).unwrap();
+        headers.set("Proxy-Authorization", authorization.expose()).unwrap();
     }
     let head = RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers };
     let mut bytes = Vec::new();

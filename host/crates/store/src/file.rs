@@ -235,6 +235,15 @@ impl Store for FileStore {
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.save(changes)
     }
+
+    fn purge(&mut self) -> Result<(), StoreError> {
+        let failed = |reason| StoreError { place: place(&self.0.path), reason };
+        let mut desk = self.0.desk();
+        if desk.lock.is_none() {
+            return Err(failed("was opened to be read".to_owned()));
+        }
+        self.0.rewrite(&mut desk).map_err(|error| failed(disk::refusal(&error)))
+    }
 }
 
 impl KeyValues for FileKeyValues {

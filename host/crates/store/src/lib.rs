@@ -10,8 +10,10 @@
 mod conformance;
 mod copy;
 mod file;
+pub mod keyring;
 mod memory;
 mod redis;
+mod sealing;
 mod sqlite;
 mod url;
 
@@ -21,8 +23,10 @@ use std::path::Path;
 pub use self::redis::{Redis, RedisKeyValues, RedisUrl};
 pub use copy::{Copied, clear, copy, is_empty};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
+pub use keyring::Keyring;
 pub use memory::Memory;
 pub use memory::key_values::MemoryKeyValues;
+pub use sealing::{ClearText, Sealing};
 pub use sqlite::Sqlite;
 pub use sqlite::key_values::SqliteKeyValues;
 pub use url::{NotAStore, Opened, StoreUrl};

@@ -149,6 +149,12 @@ impl Store for Sqlite {
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.write(changes).map_err(|error| self.explain(&error))
     }
+
+    fn purge(&mut self) -> Result<(), StoreError> {
+        // Pages that are free are left out, and the log of what was written ends.
+        let purged = self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+        purged.map_err(|error| self.explain(&error))
+    }
 }
 
 fn place(path: &Path) -> String {

@@ -9,7 +9,9 @@ use proxywhirl_core::kv::KeyArchive;
 use proxywhirl_core::store::{Store, StoreError};
 
 use crate::file::{self, Access, FileForm};
-use crate::{Memory, MemoryKeyValues, Redis, RedisKeyValues, RedisUrl, Sqlite, SqliteKeyValues};
+use crate::{
+    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisKeyValues, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
+};
 
 /// Which store, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +53,19 @@ pub struct Opened {
     pub keys: Arc<dyn KeyArchive>,
     /// How many members are best written at once: a JSON document is written whole each time.
     pub(crate) batch: usize,
+}
+
+impl Opened {
+    /// The same, whose passwords are sealed with the first of these keys and opened with any; with none, only that there are
+    /// passwords in clear text is told, if that is wanted. `place` names the store in messages.
+    #[must_use]
+    pub fn sealed(self, keys: Option<Arc<Keyring>>, place: &StoreUrl, clear: ClearText) -> Self {
+        if !place.is_lasting() {
+            // It keeps nothing.
+            return self;
+        }
+        Self { store: Box::new(Sealing::new(self.store, keys, place.to_string(), clear)), ..self }
+    }
 }
 
 impl fmt::Debug for Opened {

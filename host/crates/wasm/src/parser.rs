@@ -11,6 +11,7 @@ use proxywhirl_core::candidate::Rejection;
 use proxywhirl_core::endpoint::Credentials;
 use proxywhirl_core::host::Host;
 use proxywhirl_core::plugin::{Document, Entry, FaultCause, Parsed, Parser, PluginFault};
+use proxywhirl_core::secret::Zeroizing;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -177,10 +178,10 @@ fn entry(it: wit::Candidate) -> Result<Entry, Rejection> {
         wit::Host::Ipv4(bits) => Ok(Host::V4(Ipv4Addr::from_bits(bits))),
         wit::Host::Ipv6(halves) => Ok(Host::V6 { addr: ipv6(halves), zone: None }),
     };
-    let credentials = match (it.username, it.password) {
+    let credentials = match (it.username, it.password.map(Zeroizing::new)) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err("a password without a user name".into()),
-        (Some(username), password) => Credentials::new(&username, password.as_deref().unwrap_or_default())
+        (Some(username), password) => Credentials::new(&username, password.as_deref().map_or("", String::as_str))
             .map(Some)
             .map_err(|error| error.to_string().into()),
     };

@@ -1,12 +1,14 @@
 //! `pool backup`, `pool restore` and `pool migrate`: copies of a pool, from any store to any other.
 
 use clap::Args;
-use proxywhirl_store::{StoreUrl, clear, copy, is_empty};
+use proxywhirl_store::{ClearText, StoreUrl, clear, copy, is_empty};
 
 use super::super::StoreArg;
 use super::super::output::tell;
-use super::{DbArgs, environment, existing};
+use super::{DbArgs, KeyArgs, environment, existing};
+use crate::config::KeyPlace;
 use crate::exit::{Exit, Failure};
+use crate::secrets;
 
 /// Arguments of `pool backup`.
 #[derive(Debug, Args)]
@@ -42,6 +44,8 @@ pub(super) struct MigrateArgs {
     #[arg(value_name = "TO")]
     to: StoreArg,
     #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
     over: OverArgs,
 }
 
@@ -54,20 +58,20 @@ struct OverArgs {
 
 /// Carries out `pool backup`.
 pub(super) fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
-    carry(&args.db.url()?, &args.to.url()?, &args.over)
+    carry(&args.db.url()?, &args.to.url()?, args.db.keys(), &args.over)
 }
 
 /// Carries out `pool restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
-    carry(&args.from.url()?, &args.db.url()?, &args.over)
+    carry(&args.from.url()?, &args.db.url()?, args.db.keys(), &args.over)
 }
 
 /// Carries out `pool migrate`.
 pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Failure> {
-    carry(&args.from.url()?, &args.to.url()?, &args.over)
+    carry(&args.from.url()?, &args.to.url()?, args.key.place(None), &args.over)
 }
 
-fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failure> {
+fn carry(from: &StoreUrl, to: &StoreUrl, keys: Option<KeyPlace>, over: &OverArgs) -> Result<Exit, Failure> {
     let from = existing(from.clone())?;
     for url in [&from, to] {
         if !url.is_lasting() {
@@ -78,8 +82,9 @@ fn carry(from: &StoreUrl, to: &StoreUrl, over: &OverArgs) -> Result<Exit, Failur
     if from.is_same(to) {
         return Err(Failure::new(Exit::Usage, format!("{from} and {to} are the same store")));
     }
-    let mut source = from.open_to_read().map_err(environment)?;
-    let mut target = to.open().map_err(environment)?;
+    let keys = secrets::keyring(keys.as_ref())?;
+    let mut source = from.open_to_read().map_err(environment)?.sealed(keys.clone(), &from, ClearText::Expected);
+    let mut target = to.open().map_err(environment)?.sealed(keys, to, ClearText::Expected);
     if !is_empty(&mut target).map_err(environment)? {
         if !over.force {
             return Err(Failure::new(Exit::Usage, format!("{to} is not empty"))

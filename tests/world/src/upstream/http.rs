@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::dial::Target;
 use super::forward::{Next, Onward, forward};
 use super::tunnel::{self, Said};
-use super::{CLIENT_TIMEOUT, Credentials, Session, mischief};
+use super::{CLIENT_TIMEOUT, Session, mischief};
 use crate::behaviour::Answer;
 use crate::http::{Framing, HeadError, Request, final_reply, read_request};
 use crate::wire::{Stream, Wire};
@@ -36,7 +36,7 @@ pub(super) async fn serve<S: Stream>(mut wire: Wire<S>, session: &Session) {
                 return mischief::answer(wire, other).await;
             }
         }
-        if !admits(session.shared.options.credentials.as_ref(), &request) {
+        if !admits(session, &request) {
             session.shared.meter.auth_failed();
             match challenge(&mut wire, &request).await {
                 Next::Keep => continue,
@@ -59,13 +59,26 @@ pub(super) async fn serve<S: Stream>(mut wire: Wire<S>, session: &Session) {
 }
 
 /// Whether the request has the credentials that are wanted.
-fn admits(wanted: Option<&Credentials>, request: &Request) -> bool {
-    let Some(Credentials { user, password }) = wanted else {
+fn admits(session: &Session, request: &Request) -> bool {
+    let options = &session.shared.options;
+    if options.credentials.is_none() && !options.any_login {
         return true;
-    };
-    request.head.get("proxy-authorization").and_then(|value| value.split_once(' ')).is_some_and(|(scheme, token)| {
-        scheme.eq_ignore_ascii_case("basic") && token.trim() == STANDARD.encode(format!("{user}:{password}"))
-    })
+    }
+    let Some((user, password)) = login(request) else { return false };
+    let admitted = options.any_login
+        || options.credentials.as_ref().is_some_and(|wanted| wanted.user == user && wanted.password == password);
+    if admitted {
+        session.shared.meter.logged_in(&user, &password);
+    }
+    admitted
+}
+
+/// User name and password of Basic credentials (RFC 7617).
+fn login(request: &Request) -> Option<(String, String)> {
+    let (scheme, token) = request.head.get("proxy-authorization")?.split_once(' ')?;
+    let decoded = STANDARD.decode(token.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let text = String::from_utf8(decoded).ok()?;
+    text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
 }
 
 /// A client that learns here that it has to authenticate may try again on the same connection, if it sent no body.

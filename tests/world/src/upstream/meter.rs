@@ -59,6 +59,7 @@ pub(super) struct Meter {
     pub(super) up: AtomicU64,
     pub(super) down: AtomicU64,
     seen: Mutex<VecDeque<String>>,
+    logins: Mutex<VecDeque<(String, String)>>,
 }
 
 impl Meter {
@@ -80,12 +81,16 @@ impl Meter {
     }
 
     pub(super) fn saw(&self, method: &str, target: &str) {
-        let line = method.chars().chain([' ']).chain(target.chars()).take(MAX_LINE).collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MAX_SEEN {
-            seen.pop_front();
-        }
-        seen.push_back(line);
+        keep(&self.seen, method.chars().chain([' ']).chain(target.chars()).take(MAX_LINE).collect());
+    }
+
+    pub(super) fn logged_in(&self, user: &str, password: &str) {
+        keep(&self.logins, (user.to_owned(), password.to_owned()));
+    }
+
+    pub(super) fn logins(&self) -> Vec<(String, String)> {
+        let logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        logins.iter().cloned().collect()
     }
 
     pub(super) fn seen(&self) -> Vec<String> {
@@ -103,6 +108,15 @@ impl Meter {
             bytes_down: self.down.load(Relaxed),
         }
     }
+}
+
+/// Keeps something; the oldest is forgotten first.
+fn keep<T>(kept: &Mutex<VecDeque<T>>, new: T) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= MAX_SEEN {
+        kept.pop_front();
+    }
+    kept.push_back(new);
 }
 
 #[cfg(test)]

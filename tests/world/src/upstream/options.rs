@@ -121,6 +121,9 @@ pub struct UpstreamOptions {
     pub protocol: Protocol,
     /// Who may use it; none is everybody.
     pub credentials: Option<Credentials>,
+    /// Whether it lets everybody in who logs in, by HTTP or SOCKS5, as whom it may be: a vendor whose user names say what is
+    /// wanted.
+    pub any_login: bool,
     /// What it tells the origin.
     pub anonymity: Anonymity,
     /// How it behaves at first.
@@ -145,6 +148,7 @@ impl UpstreamOptions {
         Self {
             protocol,
             credentials: None,
+            any_login: false,
             anonymity: Anonymity::default(),
             behaviour: Behaviour::default(),
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -159,6 +163,13 @@ impl UpstreamOptions {
     #[must_use]
     pub fn credentials(mut self, user: &str, password: &str) -> Self {
         self.credentials = Some(Credentials::new(user, password));
+        self
+    }
+
+    /// Lets everybody in who logs in.
+    #[must_use]
+    pub fn any_login(mut self) -> Self {
+        self.any_login = true;
         self
     }
 

@@ -4,7 +4,10 @@
 //!
 //! Invariants: lists are sorted and without duplicates, and no list is longer than what can ever be met.
 
+use std::hash::{Hash, Hasher};
+
 use crate::candidate::Country;
+use crate::endpoint::template::{Blank, Filling};
 use crate::endpoint::{Endpoint, EndpointKey, Scheme};
 use crate::member::Member;
 use crate::tag::{Tag, Tags};
@@ -19,8 +22,7 @@ pub struct Filter {
     anonymity: Anonymity,
     /// What members have in none of their fields.
     without: Without,
-    /// The city's name, as [`squeezed`] makes it.
-    city: Option<Box<str>>,
+    city: Option<City>,
     endpoint: Option<Box<EndpointKey>>,
 }
 
@@ -31,8 +33,36 @@ struct Without {
     tags: Vec<Tag>,
 }
 
+/// A city. Two are the same when their letters and digits are, as [`squeezed`] makes them.
+#[derive(Debug, Clone)]
+struct City {
+    squeezed: Box<str>,
+    /// With the words apart, as it was named.
+    named: Box<str>,
+}
+
+impl PartialEq for City {
+    fn eq(&self, other: &Self) -> bool {
+        self.squeezed == other.squeezed
+    }
+}
+
+impl Eq for City {}
+
+impl Hash for City {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.squeezed.hash(state);
+    }
+}
+
 /// What the tag of a city begins with.
 const CITY: &str = "city:";
+
+/// What the tag of a state begins with.
+const STATE: &str = "state:";
+
+/// What the tag of an autonomous system begins with.
+const ASN: &str = "asn:";
 
 impl Filter {
     /// A filter for members that are in any of the countries, have all the tags, speak any of the schemes, and have at
@@ -64,7 +94,7 @@ impl Filter {
     /// The same, for members in this city: whose tag `city:NAME` has the same letters and digits, however words are divided.
     #[must_use]
     pub fn in_city(mut self, name: &str) -> Self {
-        self.city = Some(squeezed(name).collect::<String>().into());
+        self.city = Some(City { squeezed: squeezed(name).collect::<String>().into(), named: name.into() });
         self
     }
 
@@ -95,17 +125,18 @@ impl Filter {
         })
     }
 
-    /// Whether the member meets the demands.
+    /// Whether the member meets the demands. One whose login has a blank for a place is in any.
     #[must_use]
     pub fn admits(&self, member: &Member) -> bool {
+        let fills = |blank| member.endpoint.has_blank(blank);
         let in_country = || member.country.is_some_and(|country| self.countries.binary_search(&country).is_ok());
-        (self.countries.is_empty() || in_country())
+        (self.countries.is_empty() || in_country() || fills(Blank::Country))
             && (self.schemes.is_empty() || self.schemes.contains(&member.endpoint.scheme))
             && member.anonymity >= self.anonymity
-            && self.tags.iter().all(|tag| member.tags.contains(tag.as_str()))
+            && self.tags.iter().all(|tag| member.tags.contains(tag.as_str()) || blank_of(tag).is_some_and(fills))
             && !member.country.is_some_and(|country| self.without.countries.contains(&country))
             && !self.without.tags.iter().any(|tag| member.tags.contains(tag.as_str()))
-            && self.city.as_ref().is_none_or(|city| is_in(city, &member.tags))
+            && self.city.as_ref().is_none_or(|city| is_in(&city.squeezed, &member.tags) || fills(Blank::City))
             && self.endpoint.as_ref().is_none_or(|key| is_same(key, &member.endpoint))
     }
 
@@ -123,7 +154,7 @@ impl Filter {
         }
         demands.extend(any("not country", self.without.countries.iter().map(ToString::to_string).collect()));
         demands.extend(self.without.tags.iter().map(|tag| format!("not tag {tag}")));
-        demands.extend(self.city.iter().map(|city| format!("city {city}")));
+        demands.extend(self.city.iter().map(|city| format!("city {}", city.squeezed)));
         demands.extend(self.endpoint.iter().map(|endpoint| format!("proxy {endpoint}")));
         demands
     }
@@ -155,7 +186,22 @@ impl Filter {
     /// The city's name, its letters and digits; none when it does not matter.
     #[must_use]
     pub fn city(&self) -> Option<&str> {
-        self.city.as_deref()
+        self.city.as_ref().map(|city| &*city.squeezed)
+    }
+
+    /// What the places that it demands fill the blanks of a login with. Of several countries it is one for each session.
+    #[must_use]
+    pub fn filling<'a>(&'a self, filling: Filling<'a>) -> Filling<'a> {
+        let tag = |kind| self.tags.iter().find_map(|tag| tag.as_str().strip_prefix(kind));
+        let count = (self.countries.len() as u64).max(1);
+        let chosen = usize::try_from(filling.session.unwrap_or(filling.seed) % count).unwrap_or_default();
+        Filling {
+            country: self.countries.get(chosen).copied(),
+            state: tag(STATE),
+            city: self.city.as_ref().map(|city| &*city.named),
+            asn: tag(ASN),
+            ..filling
+        }
     }
 
     /// Countries and tags that a member must not have, in words.
@@ -174,6 +220,12 @@ impl Filter {
 /// The letters and digits of a name, in lower case: `New York`, `new_york` and `newyork` are one city.
 fn squeezed(name: &str) -> impl Iterator<Item = char> {
     name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
+}
+
+/// The blank that a tag of a place fills.
+fn blank_of(tag: &Tag) -> Option<Blank> {
+    let kinds = [(STATE, Blank::State), (CITY, Blank::City), (ASN, Blank::Asn)];
+    kinds.into_iter().find(|(kind, _)| tag.as_str().starts_with(kind)).map(|(_, blank)| blank)
 }
 
 fn is_in(city: &str, tags: &Tags) -> bool {
@@ -305,8 +357,25 @@ mod tests {
             ("newyork", "new-york", false),
         ] {
             let filter = Filter::default().in_city(asked);
-            assert_eq!(is_in(filter.city.as_deref().unwrap(), &member(tag)), expected, "{asked} {tag}");
+            assert_eq!(is_in(filter.city().unwrap(), &member(tag)), expected, "{asked} {tag}");
         }
+    }
+
+    #[test]
+    fn who_has_a_blank_for_a_place_is_in_any_and_is_told_which() {
+        let mut pool = Pool::new(std::sync::Arc::default(), 10);
+        let gate = candidate("http://me[-{country}][-{city}][-{asn}]:x@gate.example:80");
+        for candidate in [gate, candidate("http://me:x@other.example:80")] {
+            pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::default());
+        }
+        let admitted = |filter: &Filter| pool.iter().filter(|member| filter.admits(member)).count();
+        let filter = Filter::new(countries(&["DE", "FR"]), tags(&["asn:1"]), [], Anonymity::Unknown).in_city("Le Mans");
+        assert_eq!(admitted(&filter), 1);
+        assert_eq!(admitted(&Filter::new([], tags(&["state:ny"]), [], Anonymity::Unknown)), 0, "no blank for it");
+        assert_eq!(admitted(&Filter::new(countries(&["DE"]), tags(&["fast"]), [], Anonymity::Unknown)), 0);
+        let of = |session| filter.filling(Filling { session: Some(session), ..Filling::default() });
+        assert_eq!((of(0).country, of(1).country), ("DE".parse().ok(), "FR".parse().ok()));
+        assert_eq!((of(0).city, of(0).asn, of(0).state), (Some("Le Mans"), Some("1"), None));
     }
 
     #[test]

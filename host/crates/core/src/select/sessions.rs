@@ -164,6 +164,12 @@ impl Sessions {
         self.shard(session).get(session).map(|(_, member)| member)
     }
 
+    /// A number that stands for a session in its present life: in another life, it is another one.
+    #[must_use]
+    pub fn in_life(&self, session: u64) -> u64 {
+        in_life(session, self.shard(session).get(session).map_or(0, |(life, _)| life))
+    }
+
     /// What is known of a session; it counts as used now.
     pub(super) fn find(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {
         self.shard(session).find(session, stickiness, now)
@@ -194,6 +200,11 @@ impl Sessions {
     fn locked(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
         self.shards.iter().map(lock)
     }
+}
+
+/// A number that stands for a session in one of its lives.
+pub(super) const fn in_life(session: u64, life: u32) -> u64 {
+    if life == 0 { session } else { mix(session ^ mix(life as u64)) }
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Secret, Side, Stage};
 use proxywhirl_net::fault::io_kind;
 use proxywhirl_net::http1::{self, BodyLength, CopyError, HeadError, Headers, RequestHead, ResponseHead};
 use proxywhirl_net::{Dialer, RequestForm, Target, tls};
@@ -127,7 +127,7 @@ pub(super) fn get(authority: &str, path: String, fields: &[(&str, &str)], form: 
     let (target, authorization) = match form {
         RequestForm::Origin => (path, None),
         RequestForm::Absolute { proxy_authorization } => {
-            (format!("http://{authority}{path}"), proxy_authorization.as_deref())
+            (format!("http://{authority}{path}"), proxy_authorization.as_ref().map(Secret::expose))
         }
     };
     let authorization = authorization.map(|value| ("Proxy-Authorization", value));

@@ -81,6 +81,22 @@ async fn all_six_protocols_reach_the_judge_with_credentials() {
 }
 
 #[tokio::test]
+async fn where_requests_fill_in_the_login_each_check_has_a_session_of_its_own() {
+    let court = Court::patient().await;
+    let vendor = Upstream::start(court.options(Protocol::Http).any_login()).await.unwrap();
+    let url = format!("http://me-{{session}}[-{{country}}]:word@{}", vendor.addr());
+    for _ in 0..2 {
+        let checked = court.checker.check(candidate(&url), Level::Tls).await;
+        assert_eq!((checked.verdict.fault, checked.verdict.passed), (None, Some(Level::Tls)));
+        assert_eq!(checked.candidate.endpoint, url.parse().unwrap(), "the candidate stays what it is");
+    }
+    let logins = vendor.logins();
+    let [(first, _), (tunnelled, _), (second, _), _] = logins.as_slice() else { panic!("{logins:?}") };
+    assert_eq!((first, first.len()), (tunnelled, "me-".len() + 10));
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
 async fn chains_are_checked_like_others_and_a_fault_names_its_hop() {
     let court = Court::patient().await;
     let first = Upstream::start(court.options(Protocol::Socks5).credentials("user", "right")).await.unwrap();

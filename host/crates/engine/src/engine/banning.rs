@@ -74,6 +74,12 @@ impl Engine {
         self.bans.rotate(session)
     }
 
+    /// A number that stands for a session in its present life: when it begins anew, it is another one.
+    #[must_use]
+    pub fn session_in_life(&self, session: u64) -> u64 {
+        self.selector.sessions().in_life(session)
+    }
+
     /// The bans that are in force, those that end first before the others.
     #[must_use]
     pub fn bans(&self) -> Vec<BanInForce> {

@@ -20,7 +20,7 @@ pub enum Secret {
     /// A hash of argon2.
     Hash(Box<str>),
     /// The password itself, as the environment holds it.
-    Password(Box<str>),
+    Password(proxywhirl_core::Secret),
 }
 
 impl fmt::Debug for Secret {
@@ -54,7 +54,7 @@ impl Secret {
             // Of digests, so that the time tells neither how much of it is right nor how long it is.
             Self::Password(own) => {
                 let digest = |text: &str| Sha256::digest(text.as_bytes());
-                digest(own).ct_eq(&digest(password)).into()
+                digest(own.expose()).ct_eq(&digest(password)).into()
             }
         }
     }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_password_is_itself_and_nothing_like_it() {
-        let secret = Secret::Password("correct horse".into());
+        let secret = Secret::Password(proxywhirl_core::Secret::new("correct horse"));
         assert!(secret.is("correct horse"));
         for other in ["", "correct hors", "correct horse ", "Correct horse", "incorrect horse"] {
             assert!(!secret.is(other), "{other:?}");

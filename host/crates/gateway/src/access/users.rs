@@ -204,10 +204,10 @@ impl Users {
     async fn is_right(&self, user: &Arc<User>, password: &str) -> Result<bool, Denied> {
         let turn = timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Denied::Later(TURN)) };
-        let (user, password) = (Arc::clone(user), password.to_owned());
+        let (user, password) = (Arc::clone(user), proxywhirl_core::Secret::new(password));
         // The turn goes with the work: a client that leaves does not make room for another hash.
         let checked = tokio::task::spawn_blocking(move || {
-            let is_right = user.secret.is(&password);
+            let is_right = user.secret.is(password.expose());
             drop(turn);
             is_right
         });
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_fails_waits_and_after_ten_times_is_not_heard_but_others_behind_the_address_are() {
-        let users = users(Secret::Password("secret".into()));
+        let users = users(Secret::Password(proxywhirl_core::Secret::new("secret")));
         assert_eq!(users.verify("", "", client(1)).await.unwrap_err(), Denied::Missing);
         assert!(users.verify("anna", "secret", client(1)).await.is_ok());
         for name in ["anna", "nobody", "anna", "nobody", "anna", "nobody", "anna", "nobody", "anna", "nobody"] {
@@ -320,7 +320,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_of_many_addresses_take_bounded_memory() {
-        let users = users(Secret::Password("secret".into()));
+        let users = users(Secret::Password(proxywhirl_core::Secret::new("secret")));
         for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() + 100 {
             users.failed(IpAddr::from(number.to_be_bytes()));
         }
@@ -363,7 +363,7 @@ mod tests {
     fn sessions_of_users_are_their_own() {
         let two = ["anna", "bert"].map(|name| UserConfig {
             name: name.to_owned(),
-            secret: Secret::Password("x".into()),
+            secret: Secret::Password(proxywhirl_core::Secret::new("x")),
             limits: UserLimits::default(),
         });
         let users = Users::new(two.to_vec()).unwrap();

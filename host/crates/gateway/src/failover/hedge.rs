@@ -10,17 +10,16 @@
 //! not hedged: it wants its one member.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use proxywhirl_core::Member;
 use proxywhirl_core::live::Until;
 use proxywhirl_core::tail::Tail;
-use proxywhirl_core::{Endpoint, Member};
 use tokio::time::Instant;
 
 use super::budget::RetryBudget;
-use super::{Failover, Repeat, Running, Trial, Turn};
+use super::{Failover, Repeat, Running, Trial, Turn, Upstream};
 use crate::config::HedgeConfig;
 
 /// No member is given less: the timers of the runtime are as coarse.
@@ -118,7 +117,7 @@ impl Failover<'_> {
     /// Begins the hedge, within the budget.
     pub(super) async fn begin_hedge<F, A>(&mut self, attempt: &F) -> Option<Running<A>>
     where
-        F: Fn(Arc<Endpoint>) -> A,
+        F: Fn(Upstream) -> A,
         A: Future,
     {
         self.hedge = Hedge::Never;

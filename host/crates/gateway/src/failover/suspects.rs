@@ -34,6 +34,7 @@ impl Failover<'_> {
 
     /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
     pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
+        self.heed(&trial, fault);
         let outcome = match fault.consequence().hurt {
             Hurt::Yes => Outcome::Failure(fault.clone()),
             Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
@@ -41,8 +42,16 @@ impl Failover<'_> {
         self.settle(trial, &outcome);
     }
 
+    /// Has the login read again that a member refuses.
+    fn heed(&self, trial: &Trial, fault: &Fault) {
+        if fault.kind == Kind::Unauthorized {
+            self.engine.login_refused(trial.member());
+        }
+    }
+
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
+        self.heed(&trial, &fault);
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {

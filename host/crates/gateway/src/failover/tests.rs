@@ -1,6 +1,6 @@
 //! The policy under a paused clock, with attempts that do as their port says.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use proxywhirl_core::Outcome;
 use proxywhirl_core::limit::{Limit, MemberLimits};
@@ -64,8 +64,8 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
     let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
     let result = failover
-        .run(repeat, |endpoint| {
-            let asked = &asked;
+        .run(repeat, |upstream| {
+            let (asked, endpoint) = (&asked, upstream.endpoint);
             async move {
                 asked.lock().unwrap().push((endpoint.port, millis(began.elapsed())));
                 match acts[usize::from(endpoint.port) - 1] {
@@ -249,7 +249,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
     let hold = |request| Failover::new(means, request, "origin.test:80", Wanted::default());
     let (mut first, mut second) = (hold(1), hold(2));
-    let answers = |endpoint: Arc<Endpoint>| async move { Ok(endpoint.port) };
+    let answers = |upstream: Upstream| async move { Ok(upstream.endpoint.port) };
     let (one, two) = (first.run(Repeat::Unseen, answers).await, second.run(Repeat::Unseen, answers).await);
     let (one, two) = (one.unwrap_or_else(|_| panic!()), two.unwrap_or_else(|_| panic!()));
     assert_eq!((one.answer, two.answer), (1, 2));
@@ -262,7 +262,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
         sleep(Duration::from_secs(2)).await;
         drop(two.trial);
     };
-    let fails_once = |endpoint: Arc<Endpoint>| async move {
+    let fails_once = |Upstream { endpoint, .. }: Upstream| async move {
         if endpoint.port == 1 {
             Err(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""))
         } else {

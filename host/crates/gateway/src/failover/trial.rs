@@ -8,9 +8,12 @@ use proxywhirl_core::{Endpoint, Lease, Member};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
 
+use super::Upstream;
+
 /// One use of a member.
 pub(crate) struct Trial {
     pub(super) lease: Lease,
+    pub(super) upstream: Upstream,
     pub(super) number: u32,
     pub(super) began: Instant,
     /// Whether it was begun because another one was slow.
@@ -43,8 +46,18 @@ impl Trial {
         &self.lease.member().endpoint
     }
 
+    /// The member as this use speaks to it.
+    pub(crate) const fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     pub(crate) fn member(&self) -> &Member {
         self.lease.member()
+    }
+
+    /// Its member, and as what this use speaks to it.
+    pub(crate) fn whom(&self) -> (&Member, &Upstream) {
+        (self.lease.member(), &self.upstream)
     }
 
     /// How long to wait for its member: see [`Live::patience`](proxywhirl_core::live::Live::patience).

@@ -95,7 +95,7 @@ impl Asked {
         match form {
             RequestForm::Absolute { proxy_authorization } => {
                 let path = if self.head.target == "*" { "" } else { self.head.target.as_str() };
-                let credentials = proxy_authorization.as_deref().map(|value| ("Proxy-Authorization", value));
+                let credentials = proxy_authorization.as_ref().map(|value| ("Proxy-Authorization", value.expose()));
                 let fields = credentials.into_iter().chain(close);
                 self.head.write_as(&["http://", authority(&self.name), path], fields, &mut bytes);
             }
@@ -132,6 +132,8 @@ pub(super) fn set(headers: &mut Headers, name: &str, value: impl AsRef<[u8]>) ->
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use proxywhirl_core::Secret;
+
     use super::*;
     use crate::ingress::http::{Errand, read};
 
@@ -155,7 +157,8 @@ mod tests {
     #[test]
     fn the_form_follows_the_upstream() {
         let asked = asked("GET http://Example.com:8080/a?b=c", &[("Host", "other")]);
-        let absolute = rendered(&asked, &RequestForm::Absolute { proxy_authorization: Some("Basic eDp5".into()) });
+        let absolute =
+            rendered(&asked, &RequestForm::Absolute { proxy_authorization: Some(Secret::new("Basic eDp5")) });
         assert!(absolute.starts_with("GET http://example.com:8080/a?b=c HTTP/1.1\r\nHost: example.com:8080\r\n"));
         assert!(absolute.contains("\r\nProxy-Authorization: Basic eDp5\r\n"), "{absolute}");
         let origin = rendered(&asked, &RequestForm::Origin);

@@ -1,16 +1,16 @@
 //! One try to get a request answered by one upstream.
 
 use std::pin::pin;
-use std::sync::Arc;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind};
+use proxywhirl_core::{Fault, Kind};
 use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::answer::{self, Answer, Inbound, Rules};
 use super::asked::{After, Asked};
 use crate::Gateway;
+use crate::failover::Upstream;
 
 /// An upstream that has answered.
 pub(super) struct Answered {
@@ -36,16 +36,16 @@ impl Answered {
 /// sent again on a new one, and nobody is to blame.
 pub(super) async fn attempt(
     gateway: &Gateway,
-    endpoint: &Arc<Endpoint>,
+    upstream: &Upstream,
     asked: &Asked,
     body: &[u8],
 ) -> Result<Answered, Fault> {
-    let form = RequestForm::of(endpoint);
+    let form = RequestForm::of(upstream.dialled());
     let after = if gateway.config().upstream_idle.keeps_any() { asked.after(&form) } else { After::Close };
     if after == After::Keep
         && body.is_empty()
         && asked.is_idempotent()
-        && let Some((reader, buffer)) = gateway.idle().take(endpoint)
+        && let Some((reader, buffer)) = gateway.idle().take(upstream)
     {
         let mut inbound = Inbound { reader, buffer };
         match exchange(gateway, &mut inbound, &form, asked, body, after).await {
@@ -54,7 +54,7 @@ pub(super) async fn attempt(
         }
     }
     // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
-    let Forward { stream, form } = Box::pin(gateway.forward(endpoint, &asked.target)).await?;
+    let Forward { stream, form } = Box::pin(gateway.forward(upstream, &asked.target)).await?;
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;

@@ -39,9 +39,9 @@ where
 {
     let request = failover.request();
     let reached = failover
-        .run(Repeat::Unseen, |endpoint| async move {
-            let dialling = async { gateway.forward(&endpoint, &asked.target).await.inspect(|_| stages::ready()) };
-            let tell = |stages| gateway.engine().measured(request, &endpoint, stages);
+        .run(Repeat::Unseen, |upstream| async move {
+            let dialling = async { gateway.forward(&upstream, &asked.target).await.inspect(|_| stages::ready()) };
+            let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
             stages::measured(Instant::now(), dialling, tell).await
         })
         .await;

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use proxywhirl_core::{Fault, Kind, Side};
+use proxywhirl_core::{Fault, Kind, Secret, Side};
 use proxywhirl_net::Target;
 
 use super::target;
@@ -99,7 +99,7 @@ pub(crate) fn greeting(bytes: &[u8]) -> Option<(Option<Method>, usize)> {
 }
 
 /// Reads user name and password (RFC 1929 §2).
-pub(crate) fn password(bytes: &[u8]) -> Parsed<(String, String)> {
+pub(crate) fn password(bytes: &[u8]) -> Parsed<(String, Secret)> {
     let [version, length, rest @ ..] = bytes else { return Ok(None) };
     if *version != 1 {
         return Err(Refusal::new(code::GENERAL, format!("a user name and password of version {version}")));
@@ -108,8 +108,10 @@ pub(crate) fn password(bytes: &[u8]) -> Parsed<(String, String)> {
     let (Some(user), Some(password)) = (rest.get(..length), rest.get(length)) else { return Ok(None) };
     let end = length + 1 + usize::from(*password);
     let Some(password) = rest.get(length + 1..end) else { return Ok(None) };
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Some(((text(user), text(password)), 2 + end)))
+    let user = String::from_utf8_lossy(user).into_owned();
+    // Of nearly all, a view of the bytes: nothing is left behind.
+    let password = Secret::new(&*String::from_utf8_lossy(password));
+    Ok(Some(((user, password), 2 + end)))
 }
 
 /// Reads the request of SOCKS 5.
@@ -269,8 +271,8 @@ mod tests {
     #[test]
     fn a_user_name_and_its_password_are_read() {
         let bytes = b"\x01\x04anna\x06secret\x05";
-        assert_eq!(password(bytes).unwrap(), Some((("anna".to_owned(), "secret".to_owned()), 13)));
-        assert_eq!(password(b"\x01\x00\x00").unwrap(), Some(((String::new(), String::new()), 3)));
+        assert_eq!(password(bytes).unwrap(), Some((("anna".to_owned(), Secret::new("secret")), 13)));
+        assert_eq!(password(b"\x01\x00\x00").unwrap(), Some(((String::new(), Secret::default()), 3)));
         for end in 0..13 {
             assert_eq!(password(&bytes[..end]).unwrap(), None, "{end}");
         }

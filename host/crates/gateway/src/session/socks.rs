@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok(both) => both,
             Err(refusal) => return Err(self.refuse_socks(refusal, refused)),
         };
-        let guest = match self.introduce(&user, &password, (Manner::Socks5, None)).await {
+        let guest = match self.introduce(&user, password.expose(), (Manner::Socks5, None)).await {
             Ok(guest) => guest,
             Err(refusal) => return Err(self.refuse_socks(Some(refusal), refused)),
         };

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::flight::{Flight, answers_tls, is_alert, may_greet};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
-use crate::failover::Evidence;
+use crate::failover::{Evidence, Upstream};
 
 /// How long a client may take to begin when its upstream has ended, or has said what no server begins with: a client that
 /// speaks TLS begins as soon as it hears that its tunnel is open.
@@ -220,7 +220,7 @@ impl Evidence for Answered {}
 /// Sends a hello through an upstream, unless it has it already and is silent, and waits for the first bytes of the answer.
 pub(super) async fn attempt(
     gateway: &Gateway,
-    upstream: Arc<Endpoint>,
+    upstream: Upstream,
     waiting: Option<Stream>,
     again: &Again<'_>,
 ) -> Result<Answered, Fault> {
@@ -239,7 +239,7 @@ pub(super) async fn attempt(
         Err(error) => Some(fault::upstream(Stage::FirstByte, &error)),
     };
     if let Some(end) = end_of(&said) {
-        again.case.judge_tunnel(&upstream, end);
+        again.case.judge_tunnel(&upstream.endpoint, end);
     }
     if let Some(fault) = ended {
         return Err(fault);
@@ -248,7 +248,11 @@ pub(super) async fn attempt(
     if answers_tls(&said) && !is_refused {
         return Ok(Answered { stream, said });
     }
-    again.words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Words { upstream, stream, said });
+    again.words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Words {
+        upstream: upstream.endpoint,
+        stream,
+        said,
+    });
     Err(if is_refused { bans::refused(None) } else { not_tls() })
 }
 

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proxywhirl_core::Secret;
+use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_net::http1::Headers;
 
 use super::draft::Draft;
@@ -20,10 +22,11 @@ pub(crate) const CREDENTIALS: &str = "proxy-authorization";
 pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limits) -> Result<Introduced, Mistake> {
     let nothing = || Draft::new(limits);
     if !headers.iter().any(|(name, _)| is_ours(name)) {
-        return Ok(Introduced { user: "".into(), password: "".into(), wanted: nothing().finish() });
+        return Ok(Introduced { user: "".into(), password: Secret::default(), wanted: nothing().finish() });
     }
     let credentials = headers.get(CREDENTIALS).map(basic).transpose().map_err(Mistake::User)?;
-    let (user, password) = credentials.as_deref().map_or(("", ""), |both| both.split_once(':').unwrap_or((both, "")));
+    let (user, password) =
+        credentials.as_deref().map_or(("", ""), |both: &String| both.split_once(':').unwrap_or((both, "")));
     let (user, password, said) = grammar.read(user, password, limits)?;
     // What a field says is said for this request, a user name for a whole client: the field goes first.
     let mut fields = nothing();
@@ -33,7 +36,7 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
         fields.read(key, Some(value)).map_err(|why| Mistake::Field(format!("the field {name}: {why}")))?;
     }
     let introduced =
-        Introduced { user: user.into(), password: password.into(), wanted: said.overlaid_by(fields).finish() };
+        Introduced { user: user.into(), password: Secret::new(password), wanted: said.overlaid_by(fields).finish() };
     let names: Vec<String> =
         headers.iter().filter(|(name, _)| is_ours(name)).map(|(name, _)| name.to_owned()).collect();
     for name in names {
@@ -43,14 +46,14 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
 }
 
 /// User name and password of `Basic` credentials (RFC 7617), with a colon between.
-fn basic(credentials: &[u8]) -> Result<String, String> {
+fn basic(credentials: &[u8]) -> Result<Zeroizing<String>, String> {
     let text = std::str::from_utf8(credentials).map_err(|_| "the proxy credentials are not UTF-8".to_owned())?;
     let (scheme, encoded) = text.trim().split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(format!("proxy credentials of the scheme {}: the gateway reads Basic", shown(scheme)));
     }
     let decoded = STANDARD.decode(encoded.trim()).map_err(|_| "the proxy credentials are not base64".to_owned())?;
-    String::from_utf8(decoded).map_err(|_| "the proxy user name is not UTF-8".to_owned())
+    String::from_utf8(decoded).map(Zeroizing::new).map_err(|_| "the proxy user name is not UTF-8".to_owned())
 }
 
 fn is_ours(name: &str) -> bool {

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use proxywhirl_core::Secret;
+
 use super::draft::Draft;
 use super::keys::{Key, is_known, label, yes_or_no};
 use super::{Limits, Mistake, Wanted, shown};
@@ -94,20 +96,14 @@ pub struct Grammar {
 }
 
 /// What a client said of itself.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduced {
     /// Its name; empty for none.
     pub user: Box<str>,
     /// Its password; empty for none.
-    pub password: Box<str>,
+    pub password: Secret,
     /// What it wants.
     pub wanted: Wanted,
-}
-
-impl fmt::Debug for Introduced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Introduced").field("user", &self.user).field("wanted", &self.wanted).finish_non_exhaustive()
-    }
 }
 
 impl Dialect {
@@ -238,7 +234,7 @@ impl Grammar {
     /// When there is a key that nobody knows, or a value that cannot be; the key is named.
     pub fn introduce(&self, user: &str, password: &str, limits: Limits) -> Result<Introduced, Mistake> {
         let draft = self.read(user, password, limits)?;
-        Ok(Introduced { user: draft.0.into(), password: draft.1.into(), wanted: draft.2.finish() })
+        Ok(Introduced { user: draft.0.into(), password: Secret::new(draft.1), wanted: draft.2.finish() })
     }
 
     /// The name of the user, the password, and what is wanted.

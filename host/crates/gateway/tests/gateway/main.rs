@@ -11,5 +11,6 @@ mod life;
 mod reuse;
 mod scene;
 mod smuggling;
+mod templates;
 mod tunnel;
 mod wishes;

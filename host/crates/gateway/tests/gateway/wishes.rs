@@ -20,13 +20,13 @@ use crate::scene::{Scene, candidate, limits, origin, read_head, upstream};
 
 /// A strategy with sticky sessions, or one that traps and wants no fallback.
 #[derive(Clone)]
-struct Native {
+pub(crate) struct Native {
     identity: PluginIdentity,
     traps: bool,
 }
 
 impl Native {
-    fn parts(traps: bool) -> Parts {
+    pub(crate) fn parts(traps: bool) -> Parts {
         let native = Self { identity: PluginIdentity::named("native"), traps };
         Parts { strategy: Some(Arc::new(native)), ..Parts::default() }
     }

@@ -12,7 +12,7 @@ use proxywhirl_core::store::{StoredMember, StoredSession};
 use proxywhirl_core::tag::{Tag, Tags};
 use proxywhirl_core::time::{Timestamp, micros};
 use proxywhirl_core::verdict::Anonymity;
-use proxywhirl_core::{EndpointKey, MemberId};
+use proxywhirl_core::{EndpointKey, MemberId, Secret};
 use serde::{Deserialize, Serialize};
 
 /// The tag that says which source named a member first of all.
@@ -28,8 +28,8 @@ pub(super) struct MemberRow {
     url: String,
     #[serde(default)]
     username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
+    #[serde(default, serialize_with = "exposed")]
+    password: Option<Secret>,
     #[serde(default)]
     source: Option<String>,
     #[serde(default)]
@@ -66,7 +66,7 @@ impl MemberRow {
             id: hexadecimal(MemberId::of(&endpoint.key()).0),
             url: if alone.is_some() { bare.to_url() } else { endpoint.to_url() },
             username: alone.map(|credentials| credentials.username.to_string()),
-            password: alone.map(|credentials| credentials.password.expose().to_owned()),
+            password: alone.map(|credentials| credentials.password.clone()),
             source: tags.iter().find_map(|tag| tag.as_str().strip_prefix(SOURCE)).map(str::to_owned),
             health_status: Some(health.as_str().to_owned()),
             total_requests: statistics.successes.saturating_add(statistics.failures),
@@ -88,10 +88,10 @@ impl TryFrom<MemberRow> for StoredMember {
 
     /// The member, or why it is none; the reason has no password in it.
     fn try_from(row: MemberRow) -> Result<Self, String> {
-        let mut endpoint: Endpoint = row.url.parse().map_err(text)?;
+        let mut endpoint: Endpoint = Endpoint::kept(&row.url).map_err(text)?;
         if let Some(username) = &row.username {
             endpoint.credentials =
-                Some(Credentials::new(username, row.password.as_deref().unwrap_or_default()).map_err(text)?);
+                Some(Credentials::kept(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?);
         }
         let mut tags: Tags = row.tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>().map_err(text)?;
         if let Some(source) = &row.source {
@@ -112,6 +112,11 @@ impl TryFrom<MemberRow> for StoredMember {
             health: Health::from_word(row.health_status.as_deref().unwrap_or_default()),
         })
     }
+}
+
+/// A password as the file holds it.
+fn exposed<S: serde::Serializer>(password: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    password.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 fn text(error: impl ToString) -> String {

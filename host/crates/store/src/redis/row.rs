@@ -52,7 +52,7 @@ pub(super) fn read(row: &[u8], statistics: Option<&[u8]>) -> Result<StoredMember
         .map_err(|error| format!("no JSON of a member, line {} column {}", error.line(), error.column()))?;
     let (statistics, health) = statistics.map(read_statistics).unwrap_or_default();
     Ok(StoredMember {
-        endpoint: row.url.parse::<Endpoint>().map_err(text)?,
+        endpoint: Endpoint::kept(&row.url).map_err(text)?,
         tags: row.tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>().map_err(text)?,
         country: row.country.map(|country| country.parse::<Country>()).transpose().map_err(text)?,
         anonymity: Anonymity::from_word(&row.anonymity),

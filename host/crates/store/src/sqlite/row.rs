@@ -6,6 +6,7 @@ use proxywhirl_core::candidate::Country;
 use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
 use proxywhirl_core::host::Host;
 use proxywhirl_core::live::{Health, Statistics};
+use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::tag::{Tag, Tags};
 use proxywhirl_core::time::{Timestamp, micros};
@@ -84,7 +85,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
             host: host.parse::<Host>().map_err(text)?,
             port,
             credentials: credentials(row)?,
-            via: via.map(|via| via.parse().map(Box::new)).transpose().map_err(text)?,
+            via: via.map(|via| Endpoint::kept(&via).map(Box::new)).transpose().map_err(text)?,
         },
         tags: tags(&column::<String>(row, "tags")?)?,
         country: country.map(|country| country.parse()).transpose().map_err(text)?,
@@ -102,9 +103,9 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
 
 fn credentials(row: &Row<'_>) -> Result<Option<Credentials>, String> {
     let username: Option<String> = column(row, "username")?;
-    let password: Option<String> = column(row, "password")?;
+    let password = column::<Option<String>>(row, "password")?.map(Zeroizing::new);
     username
-        .map(|username| Credentials::new(&username, password.as_deref().unwrap_or_default()))
+        .map(|username| Credentials::kept(&username, password.as_deref().map_or("", String::as_str)))
         .transpose()
         .map_err(text)
 }

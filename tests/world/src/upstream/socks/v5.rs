@@ -65,15 +65,16 @@ async fn authenticate<S: Stream>(wire: &mut Wire<S>, session: &Session) -> io::R
     let version = wire.reader.read_u8().await?;
     expect(version, 5, "version is not socks5")?;
     let offered = read_text(wire).await?;
-    let wanted = session.shared.options.credentials.as_ref();
+    let options = &session.shared.options;
+    let wanted = options.credentials.as_ref();
     let portal = session.shared.behaviour() == Behaviour::AlwaysOk;
     let method = match wanted {
-        None if offered.contains(&NO_AUTH) => NO_AUTH,
-        Some(_) if !portal && offered.contains(&PASSWORD) => PASSWORD,
+        None if offered.contains(&NO_AUTH) && !options.any_login => NO_AUTH,
+        _ if (wanted.is_some() || options.any_login) && !portal && offered.contains(&PASSWORD) => PASSWORD,
         _ if portal && offered.contains(&NO_AUTH) => NO_AUTH,
         _ if portal && offered.contains(&PASSWORD) => PASSWORD,
         _ => {
-            if wanted.is_some() {
+            if wanted.is_some() || options.any_login {
                 session.shared.meter.auth_failed();
             }
             return Ok(Some(Handshake::Refused(vec![5, NO_METHOD])));
@@ -87,9 +88,10 @@ async fn authenticate<S: Stream>(wire: &mut Wire<S>, session: &Session) -> io::R
     expect(version, 1, "version of the password exchange is not 1")?;
     let user = read_text(wire).await?;
     let password = read_text(wire).await?;
-    let admitted =
-        portal || wanted.is_some_and(|wanted| wanted.user.as_bytes() == user && wanted.password.as_bytes() == password);
-    if admitted {
+    let is_right =
+        wanted.is_some_and(|wanted| wanted.user.as_bytes() == user && wanted.password.as_bytes() == password);
+    if portal || options.any_login || is_right {
+        session.shared.meter.logged_in(&String::from_utf8_lossy(&user), &String::from_utf8_lossy(&password));
         wire.send(&[1, 0]).await?;
         return Ok(None);
     }

@@ -2,10 +2,10 @@
 
 use super::ring::Ring;
 use super::sight::Sight;
-use crate::member::{MemberId, mix};
+use crate::member::MemberId;
 use crate::select::plan::{Mode, Stickiness};
 use crate::select::random::Random;
-use crate::select::sessions::{Known, Pin, Sessions};
+use crate::select::sessions::{Known, Pin, Sessions, in_life};
 
 /// How often a session that begins anew draws, so that it does not get the member again that it had.
 const DRAWS: u32 = 8;
@@ -74,7 +74,7 @@ impl Sticking<'_, '_> {
     /// Draws a member for a life of the session: its slot, and its identity if the session is to be bound to it.
     fn draw(&self, life: u32, random: &mut Random) -> Option<(u32, Option<MemberId>)> {
         // To hashing, the next life is another session.
-        let hash = if life == 0 { self.session } else { mix(self.session ^ mix(u64::from(life))) };
+        let hash = in_life(self.session, life);
         let (ring, slot) =
             self.rest.iter().find_map(|ring| Some((ring, ring.pick(&self.sight, Some(hash), random)?)))?;
         let is_home = self.homes == Homes::All || ring.mode() == Mode::Affinity;

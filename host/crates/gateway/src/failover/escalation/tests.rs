@@ -16,7 +16,7 @@ use super::*;
 use crate::config::{GatewayConfig, HedgeConfig};
 use crate::failover::budget::RetryBudget;
 use crate::failover::hedge::Hedging;
-use crate::failover::{Means, Repeat, Won};
+use crate::failover::{Means, Repeat, Upstream, Won};
 use crate::wanted::Limits;
 
 struct Stairs {
@@ -69,7 +69,7 @@ impl Stairs {
         let asked = Mutex::new(Vec::new());
         let mut failover = Failover::new(means, engine.next_request(), target, wanted.clone());
         let result = failover
-            .run(Repeat::Dial, |endpoint| {
+            .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let port = endpoint.port;
                 asked.lock().unwrap().push(port);
                 async move {

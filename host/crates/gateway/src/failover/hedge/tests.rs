@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proxywhirl_core::Outcome;
+use proxywhirl_core::endpoint::Endpoint;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
@@ -52,7 +53,7 @@ async fn run(seed: u64, config: HedgeConfig, wanted: Wanted, latency: impl Fn(u1
         let began = Instant::now();
         let mut failover = Failover::new(means, request, "origin.test:443", wanted.clone());
         let won = failover
-            .run(Repeat::Dial, |endpoint| {
+            .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let wait = latency(endpoint.port, uses.fetch_add(1, Ordering::Relaxed), seed);
                 async move {
                     sleep(Duration::from_millis(wait)).await;

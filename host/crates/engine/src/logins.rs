@@ -1,0 +1,241 @@
+//! Logins in place of those that members came with: whoever rotates a password, or a user name, keeps the members.
+//!
+//! A *login* covers members: those with a tag, at a host, or one alone. What is dialled for a member that is covered is its
+//! endpoint with the login's user name and password; what it is known by, and what a store holds, stays what it came with,
+//! and with it statistics, sessions, bans and open tunnels. The first login that covers a member and has credentials counts.
+//!
+//! Where credentials come from is the business of whoever sets them; that they are refused is [told](Login::refused).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use proxywhirl_core::{Credentials, Endpoint, EndpointKey, Host, Tag, Tags};
+use tokio::sync::Notify;
+
+/// Which members a login is for: those for which all of it holds that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Covered {
+    /// Those with this tag.
+    pub tag: Option<Tag>,
+    /// Those at this host.
+    pub host: Option<Host>,
+    /// This one.
+    pub proxy: Option<EndpointKey>,
+}
+
+impl Covered {
+    /// Whether a member with this endpoint and these tags is among them.
+    #[must_use]
+    pub fn holds(&self, endpoint: &Endpoint, tags: &Tags) -> bool {
+        self.tag.as_ref().is_none_or(|tag| tags.contains(tag.as_str()))
+            && self.host.as_ref().is_none_or(|host| *host == endpoint.host)
+            && self.proxy.as_ref().is_none_or(|key| endpoint.has_key(key))
+    }
+
+    /// In words for people: `tag paid, host gate.example`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let tag = self.tag.as_ref().map(|tag| format!("tag {tag}"));
+        let host = self.host.as_ref().map(|host| format!("host {host}"));
+        let proxy = self.proxy.as_ref().map(|key| format!("proxy {key}"));
+        [tag, host, proxy].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Credentials in place of those that some members came with.
+#[derive(Debug)]
+pub struct Login {
+    name: Box<str>,
+    covered: Covered,
+    current: ArcSwapOption<Credentials>,
+    /// Told when a proxy has refused them. Of several times that nobody waits for, one is remembered.
+    refused: Notify,
+}
+
+impl Login {
+    /// A login that has no credentials yet.
+    fn new(name: &str, covered: Covered) -> Self {
+        Self { name: name.into(), covered, current: ArcSwapOption::empty(), refused: Notify::new() }
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub const fn covered(&self) -> &Covered {
+        &self.covered
+    }
+
+    /// The credentials that it has; none before they were set.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.current.load_full()
+    }
+
+    /// Returns when a proxy has refused the credentials, of this login or of a member that it covers before it had any.
+    pub async fn refused(&self) {
+        self.refused.notified().await;
+    }
+
+    /// Sets the credentials; whether they are new. From now on they are dialled with; what is connected stays so.
+    fn set(&self, credentials: Credentials) -> bool {
+        let is_new = self.current.load().as_deref() != Some(&credentials);
+        if is_new {
+            self.current.store(Some(Arc::new(credentials)));
+        }
+        is_new
+    }
+}
+
+/// All logins.
+#[derive(Debug, Default)]
+pub struct Logins {
+    /// Written by whoever configures it.
+    all: ArcSwap<Vec<Arc<Login>>>,
+    /// Whether there is any: most gateways have none, and each attempt asks.
+    is_used: AtomicBool,
+}
+
+impl Logins {
+    /// Has logins of these names for these members, in this order; those that were there before, for the same members, keep
+    /// their credentials.
+    pub fn configure(&self, wanted: &[(String, Covered)]) {
+        let before = self.all.load();
+        let known = |name: &str, covered: &Covered| {
+            before.iter().find(|login| *login.name == *name && login.covered == *covered).map(Arc::clone)
+        };
+        let login = |(name, covered): &(String, Covered)| {
+            known(name, covered).unwrap_or_else(|| Arc::new(Login::new(name, covered.clone())))
+        };
+        let all: Vec<_> = wanted.iter().map(login).collect();
+        self.is_used.store(!all.is_empty(), Ordering::Relaxed);
+        self.all.store(Arc::new(all));
+    }
+
+    /// All of them, in the order in which they count.
+    #[must_use]
+    pub fn all(&self) -> Arc<Vec<Arc<Login>>> {
+        self.all.load_full()
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Login>> {
+        self.all.load().iter().find(|login| *login.name == *name).map(Arc::clone)
+    }
+
+    /// Sets the credentials of a login; whether they are new. None when there is no such login.
+    pub(crate) fn set(&self, name: &str, credentials: Credentials) -> Option<bool> {
+        self.get(name).map(|login| login.set(credentials))
+    }
+
+    /// What is dialled for a member; none when that is its own endpoint.
+    #[must_use]
+    pub fn replaced(&self, endpoint: &Endpoint, tags: &Tags) -> Option<Endpoint> {
+        if !self.is_used.load(Ordering::Relaxed) {
+            return None;
+        }
+        let all = self.all.load();
+        let mut covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
+        let credentials = covering.find_map(|login| login.credentials())?;
+        Some(Endpoint { credentials: Some(Credentials::clone(&credentials)), ..endpoint.clone() })
+    }
+
+    /// Says that a member has refused what it was dialled with: all logins hear of it that are for it.
+    pub fn refused(&self, endpoint: &Endpoint, tags: &Tags) {
+        if self.is_used.load(Ordering::Relaxed) {
+            let all = self.all.load();
+            let covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
+            covering.for_each(|login| login.refused.notify_one());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(url: &str) -> Endpoint {
+        url.parse().unwrap()
+    }
+
+    fn tags(words: &[&str]) -> Tags {
+        words.iter().map(|word| word.parse::<Tag>().unwrap()).collect()
+    }
+
+    fn tagged(tag: &str) -> Covered {
+        Covered { tag: tag.parse().ok(), ..Covered::default() }
+    }
+
+    fn dialled(logins: &Logins, url: &str, words: &[&str]) -> Option<String> {
+        logins.replaced(&endpoint(url), &tags(words)).map(|endpoint| endpoint.to_url())
+    }
+
+    fn login(user: &str, password: &str) -> Credentials {
+        Credentials::new(user, password).unwrap()
+    }
+
+    const MEMBER: &str = "http://me:old@gate.example:8080";
+
+    #[test]
+    fn the_first_that_covers_a_member_and_has_credentials_counts() {
+        let logins = Logins::default();
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]), None);
+        let host = Covered { host: "gate.example".parse().ok(), ..tagged("paid") };
+        logins.configure(&[("first".to_owned(), host), ("second".to_owned(), tagged("paid"))]);
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]), None, "neither has any");
+        assert_eq!(logins.set("second", login("b", "2")), Some(true));
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]).unwrap(), "http://b:2@gate.example:8080");
+        assert_eq!(logins.set("first", login("a", "1")), Some(true));
+        assert_eq!(logins.set("first", login("a", "1")), Some(false), "it has them");
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]).unwrap(), "http://a:1@gate.example:8080");
+        assert_eq!(dialled(&logins, "http://other.example:80", &["paid"]).unwrap(), "http://b:2@other.example:80");
+        assert_eq!(dialled(&logins, MEMBER, &["free"]), None);
+        assert_eq!(logins.set("third", login("c", "3")), None);
+    }
+
+    #[test]
+    fn one_member_alone_and_only_its_own_hop() {
+        let logins = Logins::default();
+        let chain = "socks5://x:y@a.example:1080 -> http://me:old@gate.example:8080";
+        let covered = Covered { proxy: Some(endpoint(chain).key()), ..Covered::default() };
+        assert_eq!(covered.in_words(), "proxy socks5://x@a.example:1080 -> http://me@gate.example:8080");
+        logins.configure(&[("one".to_owned(), covered)]);
+        logins.set("one", login("you", "new"));
+        assert_eq!(dialled(&logins, chain, &[]).unwrap(), chain.replace("me:old", "you:new"));
+        assert_eq!(dialled(&logins, MEMBER, &[]), None);
+    }
+
+    #[test]
+    fn who_stays_keeps_what_it_has() {
+        let logins = Logins::default();
+        let of = |names: &[(&str, &str)]| {
+            let pairs: Vec<_> = names.iter().map(|(name, tag)| ((*name).to_owned(), tagged(tag))).collect();
+            logins.configure(&pairs);
+        };
+        of(&[("a", "x")]);
+        logins.set("a", login("u", "p"));
+        of(&[("b", "y"), ("a", "x")]);
+        assert!(logins.get("a").unwrap().credentials().is_some() && logins.get("b").unwrap().credentials().is_none());
+        of(&[("a", "y")]);
+        assert!(logins.get("a").unwrap().credentials().is_none(), "it is for others now");
+        of(&[]);
+        assert_eq!(dialled(&logins, MEMBER, &["y"]), None);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_heard_also_by_who_listens_later() {
+        let logins = Logins::default();
+        logins.configure(&[("a".to_owned(), tagged("paid")), ("b".to_owned(), tagged("free"))]);
+        logins.refused(&endpoint(MEMBER), &tags(&["paid"]));
+        logins.get("a").unwrap().refused().await;
+        let other = logins.get("b").unwrap();
+        let late = tokio::time::timeout(std::time::Duration::from_millis(20), other.refused()).await;
+        assert!(late.is_err(), "it is for others");
+    }
+}

@@ -1,0 +1,46 @@
+//! Whom an attempt speaks to: the member, with the login that stands in place of its own, as this request fills it in.
+
+use std::sync::Arc;
+
+use proxywhirl_core::endpoint::template::Filling;
+use proxywhirl_core::{Endpoint, Member};
+
+use super::Failover;
+
+/// The upstream of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    /// The member's: by it, everybody knows who it is.
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// The same with another login, or with the blanks of its login filled.
+    filled: Option<Arc<Endpoint>>,
+}
+
+impl Upstream {
+    /// What is dialled, and logged in to.
+    pub(crate) fn dialled(&self) -> &Endpoint {
+        self.filled.as_deref().unwrap_or(&self.endpoint)
+    }
+
+    /// What is dialled where that is not the member's own endpoint: connections with another login are for other requests.
+    pub(crate) const fn filled(&self) -> Option<&Arc<Endpoint>> {
+        self.filled.as_ref()
+    }
+}
+
+impl Failover<'_> {
+    /// The member as this request speaks to it. A session fills blanks in the same way until its next life begins.
+    pub(super) fn upstream(&self, member: &Member) -> Upstream {
+        let endpoint = Arc::clone(&member.endpoint);
+        let replaced = self.engine.logins().replaced(&endpoint, &member.tags);
+        let own = replaced.as_ref().unwrap_or(&endpoint);
+        if !own.is_template() {
+            return Upstream { endpoint, filled: replaced.map(Arc::new) };
+        }
+        let session = self.wanted.session.map(|session| self.engine.session_in_life(session));
+        let filling = Filling { session, seed: fastrand::u64(..), ..Filling::default() };
+        let filling = self.wanted.filter.as_ref().map_or(filling, |filter| filter.filling(filling));
+        let filled = Some(Arc::new(own.filled(&filling)));
+        Upstream { endpoint, filled }
+    }
+}

@@ -1,0 +1,208 @@
+//! `proxywhirl secrets`: the keys that passwords in a store are sealed with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use proxywhirl_core::Secret;
+use proxywhirl_core::store::{Changes, StoredMember};
+use proxywhirl_store::{ClearText, Keyring, Opened, StoreUrl, keyring};
+use serde::Serialize;
+
+use super::output::{count, print, tell, to_json};
+use super::pool::{DbArgs, environment, existing};
+use crate::config::KeyPlace;
+use crate::exit::{Exit, Failure};
+use crate::secrets;
+
+/// Members that are sealed anew at once.
+const BATCH: usize = 10_000;
+
+/// Arguments of `secrets`.
+#[derive(Debug, Args)]
+pub(super) struct SecretsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a file with a key that nobody else has
+    Init(InitArgs),
+    /// Put a new key before those in the file, and seal all passwords of the store with it; no gateway may be using it
+    Rotate(RotateArgs),
+    /// Say how the passwords in the store are kept
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The file, which must not be there
+    #[arg(value_name = "FILE", default_value = "proxywhirl.key")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RotateArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Take the keys before out of the file: backups that are sealed with them cannot be read then
+    #[arg(long)]
+    forget: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the passwords in a store are kept. The fields are part of the interface.
+#[derive(Debug, Default, Serialize)]
+struct Status {
+    store: String,
+    /// Passwords in clear text.
+    clear: usize,
+    /// Sealed ones, by their keys.
+    sealed: BTreeMap<String, usize>,
+    /// The key that seals; none when none is named.
+    seals: Option<String>,
+    /// Sealed with keys that are not there.
+    unreadable: usize,
+}
+
+/// Carries out `secrets`.
+pub(super) fn run(args: &SecretsArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        Command::Init(args) => init(args),
+        Command::Rotate(args) => rotate(args),
+        Command::Status(args) => status(args),
+    }
+}
+
+fn init(args: &InitArgs) -> Result<Exit, Failure> {
+    secrets::init(&args.file)?;
+    let file = args.file.display();
+    tell(&format!("a key is in {file}: keep a copy, without it no sealed password can be read"));
+    tell(&format!(
+        "name it as [store] key_file = \"{file}\"; then `proxywhirl secrets rotate` seals what is in the store"
+    ));
+    Ok(Exit::Done)
+}
+
+fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
+    let url = existing(args.db.url()?)?;
+    let Some(place) = args.db.keys() else {
+        return Err(Failure::new(Exit::Usage, "which keys?")
+            .hint("name them: --key-file FILE, or [store] key_file; `proxywhirl secrets init` makes a file"));
+    };
+    let before = secrets::text(&place)?;
+    // Those before have to be keys, before there is another one.
+    secrets::keyring(Some(&place))?;
+    let KeyPlace::File(path) = &place else {
+        return Err(Failure::new(Exit::Usage, format!("{} are whoever's who sets it", secrets::named(&place)))
+            .hint("put a new line before the old one there, from `proxywhirl secrets init`; or use a key file"));
+    };
+    // Opened first: a gateway that uses the store keeps everybody else out.
+    let opened = url.open().map_err(environment)?;
+    let new = secrets::generate()?;
+    secrets::replace(path, &format!("{}\n{}", *new, *before))?;
+    let Some(keys) = secrets::keyring(Some(&place))? else { return Ok(Exit::NoResult) };
+    let sealed = seal_all(opened, &url, &keys)?;
+    if args.forget {
+        secrets::replace(path, &format!("{}\n", *new))?;
+    }
+    let seals = keys.ids().next().map(|id| id.to_string()).unwrap_or_default();
+    tell(&format!("{} sealed with the key {seals}", count(sealed, "password", "passwords")));
+    Ok(Exit::Done)
+}
+
+/// Seals all passwords of a store with the first of these keys; how many there are.
+fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<usize, Failure> {
+    let mut opened = opened.sealed(Some(Arc::clone(keys)), url, ClearText::Expected);
+    let members = opened.store.load().map_err(environment)?;
+    let with: Vec<StoredMember> = members.into_iter().filter(|member| passwords(member).next().is_some()).collect();
+    for batch in with.chunks(BATCH) {
+        let changes = Changes { upserts: batch.to_vec(), ..Changes::default() };
+        opened.store.save(&changes).map_err(environment)?;
+    }
+    // What stood there in clear text, or under an older key, is not to be found any more.
+    opened.store.purge().map_err(environment)?;
+    Ok(with.iter().flat_map(passwords).count())
+}
+
+fn status(args: &StatusArgs) -> Result<Exit, Failure> {
+    let url = existing(args.db.url()?)?;
+    let keys = secrets::keyring(args.db.keys().as_ref())?;
+    let known: Vec<String> = keys.iter().flat_map(|keys| keys.ids()).map(|id| id.to_string()).collect();
+    let members = url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)?;
+    let mut status = Status { store: url.to_string(), seals: known.first().cloned(), ..Status::default() };
+    for password in members.iter().flat_map(passwords) {
+        match keyring::sealed_with(password).map(|id| id.to_string()) {
+            None => status.clear += 1,
+            Some(key) => {
+                status.unreadable += usize::from(!known.contains(&key));
+                *status.sealed.entry(key).or_default() += 1;
+            }
+        }
+    }
+    print(&if args.json { to_json(&status)? } else { in_words(&status) })?;
+    Ok(if status.clear + status.unreadable == 0 { Exit::Done } else { Exit::NoResult })
+}
+
+/// The passwords of a member, of each hop that has one.
+fn passwords(member: &StoredMember) -> impl Iterator<Item = &Secret> {
+    let hops = std::iter::successors(Some(&member.endpoint), |hop| hop.via.as_deref());
+    hops.filter_map(|hop| hop.credentials.as_ref()).map(|login| &login.password).filter(|password| !password.is_empty())
+}
+
+fn in_words(status: &Status) -> String {
+    let mut lines = vec![format!("{}: {} in clear text", status.store, count(status.clear, "password", "passwords"))];
+    for (key, number) in &status.sealed {
+        let what = if status.seals.as_ref() == Some(key) { ", which seals" } else { "" };
+        lines.push(format!("{} sealed with the key {key}{what}", count(*number, "password", "passwords")));
+    }
+    match &status.seals {
+        None => lines.push("no key is named: [store] key_file, or --key-file".to_owned()),
+        Some(key) if !status.sealed.contains_key(key) => {
+            lines.push(format!("the key {key} seals, and has sealed nothing yet"))
+        }
+        Some(_) => {}
+    }
+    if status.unreadable > 0 {
+        let number = count(status.unreadable, "password", "passwords");
+        lines.push(format!("{number} cannot be read: their keys are not there"));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_passwords_are_kept_is_told() {
+        let status = Status {
+            store: "sqlite:pool.db".to_owned(),
+            clear: 1,
+            sealed: [("0a0a0a0a".to_owned(), 2), ("0b0b0b0b".to_owned(), 1)].into(),
+            seals: Some("0b0b0b0b".to_owned()),
+            unreadable: 2,
+        };
+        insta::assert_snapshot!(in_words(&status), @r"
+        sqlite:pool.db: 1 password in clear text
+        2 passwords sealed with the key 0a0a0a0a
+        1 password sealed with the key 0b0b0b0b, which seals
+        2 passwords cannot be read: their keys are not there
+        ");
+        let none = Status { store: "x".to_owned(), ..Status::default() };
+        insta::assert_snapshot!(in_words(&none), @r"
+        x: 0 passwords in clear text
+        no key is named: [store] key_file, or --key-file
+        ");
+    }
+}

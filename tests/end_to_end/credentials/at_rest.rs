@@ -1,0 +1,104 @@
+//! Passwords at rest: sealed under a key in every store, opened with it, and told where they are not.
+
+use std::fs;
+use std::path::Path;
+
+use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
+use tempfile::TempDir;
+
+const STORES: [&str; 4] = ["sqlite:pool.db", "file:pool.json", "file:pool.jsonl", "file:pool.json.gz"];
+
+const CLEAR: &str = "passwords are kept in clear text";
+
+fn command(folder: &TempDir, key: Option<&str>, words: &[&str]) -> Ran {
+    let mut command = proxywhirl(words);
+    key.map(|key| command.env("PROXYWHIRL_STORE_KEY_FILE", key));
+    run(command.current_dir(folder.path()))
+}
+
+fn serve(folder: &TempDir, key: Option<&str>, words: &[&str]) -> Served {
+    let mut command = proxywhirl(["serve", "--listen", "127.0.0.1:0"]);
+    key.map(|key| command.env("PROXYWHIRL_STORE_KEY_FILE", key));
+    Served::of(command.args(words).current_dir(folder.path()))
+}
+
+/// Whether any file of the store holds a password.
+fn holds_password(folder: &Path) -> bool {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let pools = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pool.")));
+    pools.map(|path| fs::read(path).unwrap()).any(|bytes| bytes.windows(7).any(|window| window == b"hunter2"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_store_is_sealed_and_serves_again_with_its_key_alone() {
+    let options = |protocol| UpstreamOptions::new(protocol).credentials("user", "hunter2");
+    let world = World::start(WorldPlan::new(vec![options(Protocol::Http), options(Protocol::Socks5)])).await.unwrap();
+    for store in STORES {
+        let folder = folder();
+        file(&folder, "list.txt", world.proxies().join("\n"));
+        let made = command(&folder, None, &["secrets", "init", "store.key"]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+        let key = Some("store.key");
+        let is_served = |served: &Served| {
+            let ran = curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]);
+            assert_eq!(ran.code, Some(0), "{store}: {ran:?}\n{}", served.log());
+        };
+        let served = serve(&folder, key, &["--db", store, "--proxies", "list.txt"]);
+        is_served(&served);
+        let (code, log) = served.stop();
+        assert_eq!(code, Some(0));
+        assert!(!log.contains(CLEAR), "{log}");
+        assert!(!holds_password(folder.path()), "{store}");
+        let served = serve(&folder, key, &["--db", store]);
+        is_served(&served);
+        is_served(&served);
+        assert_eq!(served.stop().0, Some(0));
+        let without = command(&folder, None, &["pool", "list", "--db", store]);
+        assert_eq!(without.code, Some(4), "{without:?}");
+        assert!(without.stderr.contains("its password is sealed, and no key is named"), "{without:?}");
+        let listed = command(&folder, key, &["pool", "list", "--db", store, "--show-passwords"]);
+        assert!(listed.stdout.contains("http://user:hunter2@"), "{store}: {listed:?}");
+        let backup = command(&folder, key, &["pool", "backup", "--db", store, "file:pool.backup.json"]);
+        assert_eq!(backup.code, Some(0), "{backup:?}");
+        assert!(!holds_password(folder.path()), "{store}: the backup");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_text_is_told_once_and_sealed_by_rotating_which_can_be_done_again() {
+    let options = UpstreamOptions::new(Protocol::Http).credentials("user", "hunter2");
+    let world = World::start(WorldPlan::new(vec![options])).await.unwrap();
+    let folder = folder();
+    file(&folder, "list.txt", world.proxies().join("\n"));
+    let served = serve(&folder, None, &["--db", "pool.db", "--proxies", "list.txt"]);
+    let (_, log) = served.stop();
+    assert_eq!(log.matches(CLEAR).count(), 1, "{log}");
+    assert!(holds_password(folder.path()));
+    let status = command(&folder, None, &["secrets", "status", "--db", "pool.db"]);
+    assert_eq!(status.code, Some(1), "{status:?}");
+    assert!(
+        status.stdout.contains("1 password in clear text") && status.stdout.contains("no key is named"),
+        "{status:?}"
+    );
+
+    assert_eq!(command(&folder, None, &["secrets", "init", "a.key"]).code, Some(0));
+    let twice = command(&folder, None, &["secrets", "init", "a.key"]);
+    assert!(twice.code == Some(4) && twice.stderr.contains("hint: `proxywhirl secrets rotate`"), "{twice:?}");
+    let key = Some("a.key");
+    let rotated = command(&folder, key, &["secrets", "rotate", "--db", "pool.db"]);
+    assert!(rotated.code == Some(0) && rotated.stderr.contains("1 password sealed with the key"), "{rotated:?}");
+    assert!(!holds_password(folder.path()), "nothing is left of it");
+    let status = command(&folder, key, &["secrets", "status", "--db", "pool.db"]);
+    assert!(status.code == Some(0) && status.stdout.contains("0 passwords in clear text"), "{status:?}");
+    fs::copy(folder.path().join("a.key"), folder.path().join("before.key")).unwrap();
+    let forgotten = command(&folder, key, &["secrets", "rotate", "--db", "pool.db", "--forget"]);
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    let lost = command(&folder, Some("before.key"), &["pool", "list", "--db", "pool.db"]);
+    assert!(lost.code == Some(4) && lost.stderr.contains("which is not among those that there are"), "{lost:?}");
+    assert_eq!(fs::read_to_string(folder.path().join("a.key")).unwrap().lines().count(), 1);
+    let served = serve(&folder, key, &["--db", "pool.db"]);
+    assert_eq!(curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]).code, Some(0));
+    let (_, log) = served.stop();
+    assert!(!log.contains("clear text"), "{log}");
+}
