@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use proxywhirl_net::socks::{Decoded, MAX_MESSAGE, NotSocks};
 use proxywhirl_net::{socks4, socks5};
 
-/// Reads as a session does: no more bytes than are needed. Says what was understood, and from how many.
+/// Reads no more bytes than are needed. Says what was understood, and from how many.
 fn read<T: Copy + PartialEq + std::fmt::Debug>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<Decoded<T>, NotSocks>,
@@ -14,9 +14,10 @@ fn read<T: Copy + PartialEq + std::fmt::Debug>(
     let mut have = 0;
     loop {
         match decode(&bytes[..have]).ok()? {
-            Decoded::Complete(answer) => {
-                assert_eq!(decode(bytes), Ok(Decoded::Complete(answer)), "what follows changes the answer");
-                return Some((answer, have));
+            Decoded::Complete(answer, length) => {
+                assert_eq!(decode(bytes), Ok(Decoded::Complete(answer, length)), "what follows changes the answer");
+                assert!(length <= have, "{length} of {have}");
+                return Some((answer, length));
             }
             Decoded::Needs(total) => {
                 assert!(total > have && total <= MAX_MESSAGE, "{total} after {have}");

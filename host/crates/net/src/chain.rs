@@ -7,7 +7,6 @@
 use proxywhirl_core::{Endpoint, Fault, Kind, Scheme, Side, Stage, address};
 use tokio::time::Instant;
 
-use crate::dial;
 use crate::dialer::Dialer;
 use crate::stream::Stream;
 use crate::target::Target;
@@ -19,7 +18,6 @@ impl Dialer {
         let place = |number| Place { number, of: hops.len() };
         let first = upstream.first_hop();
         let mut stream = self.dial(first, deadline).await.map_err(|fault| place(1).name(first, fault))?;
-        dial::keep_alive(stream.tcp());
         for (number, pair) in (1..).zip(hops.windows(2)) {
             let [hop, next] = pair else { continue };
             let passed = self.pass(stream, hop, next, deadline).await;

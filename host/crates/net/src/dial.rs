@@ -22,7 +22,7 @@ use crate::resolve::{Resolver, literal};
 /// The head start of an address before the next one is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// How long a tunnel is silent before its peer is probed: NAT tables forget TCP after two minutes at the earliest.
+/// How long a connection is silent before its peer is probed: NAT tables forget TCP after two minutes at the earliest.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Waits for a part of the way until the deadline; then it is a timeout of this side and stage.

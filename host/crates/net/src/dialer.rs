@@ -171,7 +171,6 @@ impl Dialer {
             socks4::encode_request(&target, None)?;
         }
         let stream = self.open(upstream, deadline).await?;
-        dial::keep_alive(stream.tcp());
         self.ask(stream, upstream, &target, deadline).await.map_err(|fault| chain::name_last(upstream, fault))
     }
 
@@ -203,10 +202,7 @@ impl Dialer {
         let denied = |why: String| Fault::new(Side::Origin, Stage::Resolve, Kind::Denied, why);
         addresses.iter().try_for_each(|address| permits(address.ip().to_canonical())).map_err(denied)?;
         match dial::tcp(addresses, deadline).await {
-            Ok(tcp) => {
-                dial::keep_alive(&tcp);
-                Ok(Stream::Tcp(tcp))
-            }
+            Ok(tcp) => Ok(Stream::Tcp(tcp)),
             Err(fault) if fault.side == Side::Upstream => Err(Fault { side: Side::Origin, ..fault }),
             Err(fault) => Err(fault),
         }
@@ -233,15 +229,12 @@ impl Dialer {
         deadline: Instant,
     ) -> Result<Stream, Fault> {
         let credentials = upstream.credentials.as_ref();
-        match upstream.scheme {
-            Scheme::Http | Scheme::Https => {
-                let prefix = connect::handshake(&mut stream, target, credentials, deadline).await?;
-                return Ok(stream.with_prefix(prefix));
-            }
+        let prefix = match upstream.scheme {
+            Scheme::Http | Scheme::Https => connect::handshake(&mut stream, target, credentials, deadline).await?,
             Scheme::Socks4 | Scheme::Socks4a => socks4::handshake(&mut stream, target, credentials, deadline).await?,
             Scheme::Socks5 | Scheme::Socks5h => socks5::handshake(&mut stream, target, credentials, deadline).await?,
-        }
-        Ok(stream)
+        };
+        Ok(stream.with_prefix(prefix))
     }
 
     /// Connects to an upstream without another one between.

@@ -4,12 +4,12 @@
 //! clients do that. The buffer belongs to the thread, not to the tunnel: bytes stay with a tunnel only while the other
 //! side does not take them, so an idle tunnel holds no buffer, and a full one never more than [`BUFFER`] a direction.
 //! Between two TCP connections, a direction that is busy is copied by the kernel where that can do it (`splice`).
+//! Only a tunnel that is silent for a while has its peers probed (`SO_KEEPALIVE`): most end before, and cost no call for it.
 //! `tokio::io::copy_bidirectional` holds two buffers for each tunnel, and does not say which side failed.
 
 #[cfg(target_os = "linux")]
 mod splice;
 
-#[cfg(target_os = "linux")]
 use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -19,12 +19,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-#[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::dial;
 use crate::http1::CopyError;
-#[cfg(target_os = "linux")]
 use crate::stream::Stream;
 
 /// The most bytes that are on their way in one direction. Bulk transfers cost 40 % of the CPU that 8 kB buffers cost.
@@ -37,6 +36,9 @@ const BUSY: usize = BUFFER / 2;
 /// The kernel goes on copying as long as it finds so much at a time.
 #[cfg(target_os = "linux")]
 const STILL_BUSY: usize = BUFFER / 8;
+
+/// How long a tunnel is silent before the system is told to look after its connections.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What a tunnel carried, and how it ended.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ thread_local! {
 }
 
 /// Copies both ways until both sides have closed, one fails, or nothing has moved for `idle`.
+///
+/// Whoever has both connections drops them then. That is what closes the one that was to be closed last, if it is plain TCP.
 pub async fn relay<A, B>(client: &mut A, upstream: &mut B, idle: Option<Duration>) -> Relayed
 where
     A: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -75,13 +79,13 @@ where
 {
     let mut up = Direction::default();
     let mut down = Direction::default();
-    let mut idleness = idle.map(Idleness::new);
+    let mut idleness = idle.map(|idle| Idleness::new(idle, Some(QUIET)));
     let end = poll_fn(|context| {
         let mut scratch = SCRATCH.take();
         scratch.resize(BUFFER, 0);
         let moved_before = up.moved + down.moved;
-        let upward = up.poll(context, client, upstream, &mut scratch);
-        let downward = down.poll(context, upstream, client, &mut scratch);
+        let upward = up.poll(context, client, upstream, &mut scratch, down.state == State::Closed);
+        let downward = down.poll(context, upstream, client, &mut scratch, up.state == State::Closed);
         SCRATCH.set(scratch);
         match (upward, downward) {
             (Poll::Ready(Err(error)), _) => return Poll::Ready(End::Client(error)),
@@ -94,7 +98,12 @@ where
         }
         let moved = up.moved + down.moved > moved_before;
         match &mut idleness {
-            Some(idleness) => idleness.poll(context, moved).map(|()| End::Idle),
+            Some(idleness) => loop {
+                match ready!(idleness.poll(context, moved)) {
+                    Silence::Quiet => tcp(client).into_iter().chain(tcp(upstream)).for_each(dial::keep_alive),
+                    Silence::Idle => return Poll::Ready(End::Idle),
+                }
+            },
             None => Poll::Pending,
         }
     })
@@ -118,7 +127,7 @@ where
         let mut scratch = SCRATCH.take();
         scratch.resize(BUFFER, 0);
         let left_before = (direction.left, direction.moved);
-        let passed = direction.poll(context, from, to, &mut scratch);
+        let passed = direction.poll(context, from, to, &mut scratch, false);
         SCRATCH.set(scratch);
         match passed {
             Poll::Ready(Ok(())) => {
@@ -127,7 +136,7 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Err(CopyError::Read(error.into()))),
             Poll::Pending => {
                 let moved = (direction.left, direction.moved) != left_before;
-                ready!(idleness.get_or_insert_with(|| Idleness::new(idle)).poll(context, moved));
+                ready!(idleness.get_or_insert_with(|| Idleness::new(idle, None)).poll(context, moved));
                 let why = format!("no byte for {:.0} s", idle.as_secs_f64());
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, why);
                 let is_receiver = direction.holds();
@@ -209,13 +218,14 @@ impl Direction {
         !self.held.is_empty()
     }
 
-    /// Copies as much as it can. An error is the sending side's.
+    /// Copies as much as it can; `is_last` when the other direction has ended. An error is the sending side's.
     fn poll<R, W>(
         &mut self,
         context: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
         scratch: &mut [u8],
+        is_last: bool,
     ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin + 'static,
@@ -236,7 +246,9 @@ impl Direction {
             }
             if self.state == State::Closing {
                 // The peer may be gone already; everything that was for it has been taken.
-                drop(ready!(Pin::new(&mut *to).poll_shutdown(context)));
+                if !(is_last && plain(to).is_some()) {
+                    drop(ready!(Pin::new(&mut *to).poll_shutdown(context)));
+                }
                 self.state = State::Closed;
                 continue;
             }
@@ -357,39 +369,56 @@ impl Direction {
 }
 
 /// The TCP connection that a stream is and nothing else; whatever comes around it is copied.
-#[cfg(target_os = "linux")]
 fn plain<S: 'static>(stream: &S) -> Option<&TcpStream> {
     let stream: &dyn Any = stream;
     match stream.downcast_ref::<Stream>() {
-        Some(Stream::Tcp(tcp)) => Some(tcp),
-        Some(Stream::Tls(_) | Stream::TlsInside(_) | Stream::Prefixed(_)) => None,
+        Some(stream) => stream.plain(),
         None => stream.downcast_ref::<TcpStream>(),
     }
+}
+
+/// The TCP connection below, as far as it can be known.
+fn tcp<S: 'static>(stream: &S) -> Option<&TcpStream> {
+    let stream: &dyn Any = stream;
+    stream.downcast_ref::<Stream>().map(Stream::tcp).or_else(|| stream.downcast_ref::<TcpStream>())
 }
 
 /// Notices that nothing has moved for a time. The timer is not reset at every byte, but looked at when it rings.
 struct Idleness {
     limit: Duration,
     last: Instant,
+    /// After how long it is noticed that the tunnel is quiet; none when it was, or nobody cares.
+    quiet: Option<Duration>,
     alarm: Pin<Box<Sleep>>,
 }
 
+/// What is noticed of a silent tunnel.
+enum Silence {
+    /// Nothing has moved for a while.
+    Quiet,
+    /// Nothing has moved for as long as it may.
+    Idle,
+}
+
 impl Idleness {
-    fn new(limit: Duration) -> Self {
-        Self { limit, last: Instant::now(), alarm: Box::pin(sleep(limit)) }
+    fn new(limit: Duration, quiet: Option<Duration>) -> Self {
+        let quiet = quiet.filter(|quiet| *quiet < limit);
+        Self { limit, last: Instant::now(), quiet, alarm: Box::pin(sleep(quiet.unwrap_or(limit))) }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, moved: bool) -> Poll<()> {
+    fn poll(&mut self, context: &mut Context<'_>, moved: bool) -> Poll<Silence> {
         if moved {
             self.last = Instant::now();
         }
         loop {
             ready!(self.alarm.as_mut().poll(context));
             // `sleep` bounds what would overflow; so does this.
-            let Some(due) = self.last.checked_add(self.limit).filter(|due| *due > Instant::now()) else {
-                return Poll::Ready(());
-            };
-            self.alarm.as_mut().reset(due);
+            let due = self.last.checked_add(self.quiet.unwrap_or(self.limit)).filter(|due| *due > Instant::now());
+            match due {
+                Some(due) => self.alarm.as_mut().reset(due),
+                None if self.quiet.take().is_some() => return Poll::Ready(Silence::Quiet),
+                None => return Poll::Ready(Silence::Idle),
+            }
         }
     }
 }
@@ -399,6 +428,7 @@ impl Idleness {
 mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::http1::HeadError;
@@ -456,6 +486,51 @@ mod tests {
         let relayed = relayed.await.unwrap();
         assert!(matches!(relayed.end, End::Idle));
         assert_eq!((relayed.down, start.elapsed().as_secs()), (5, 45));
+    }
+
+    /// Two TCP connections: the client's end, ours of it, ours of the other, and the upstream's end.
+    async fn connections() -> [TcpStream; 4] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, upstream) =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let (ours, theirs) = (listener.accept().await.unwrap().0, listener.accept().await.unwrap().0);
+        [client, ours, theirs, upstream]
+    }
+
+    #[tokio::test]
+    async fn peers_are_probed_once_a_tunnel_is_quiet_and_not_before() {
+        let [client, mut ours, theirs, mut upstream] = connections().await;
+        let mut theirs = Stream::Tcp(theirs);
+        let is_probed = |stream: &TcpStream| socket2::SockRef::from(stream).keepalive().unwrap();
+        tokio::time::pause();
+        for (quiet_for, expected) in [(QUIET - Duration::from_secs(1), false), (QUIET + Duration::from_secs(1), true)] {
+            upstream.write_all(b"x").await.unwrap();
+            let relayed = tokio::time::timeout(quiet_for, relay(&mut ours, &mut theirs, Some(QUIET * 10))).await;
+            assert!(relayed.is_err(), "it goes on");
+            assert_eq!((is_probed(&ours), is_probed(theirs.tcp())), (expected, expected), "{quiet_for:?}");
+        }
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn both_sides_hear_the_end_though_one_of_them_hears_it_when_the_connections_are_dropped() {
+        for is_client_first in [true, false] {
+            let [mut client, mut ours, mut theirs, mut upstream] = connections().await;
+            let relayed = tokio::spawn(async move { relay(&mut ours, &mut theirs, None).await });
+            let (first, last) =
+                if is_client_first { (&mut client, &mut upstream) } else { (&mut upstream, &mut client) };
+            first.write_all(b"last words").await.unwrap();
+            first.shutdown().await.unwrap();
+            let mut heard = String::new();
+            last.read_to_string(&mut heard).await.unwrap();
+            last.write_all(b"answer").await.unwrap();
+            last.shutdown().await.unwrap();
+            let mut answer = String::new();
+            first.read_to_string(&mut answer).await.unwrap();
+            assert_eq!((&*heard, &*answer), ("last words", "answer"));
+            assert!(matches!(relayed.await.unwrap().end, End::Closed));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,12 +2,13 @@
 //!
 //! Version 4 carries an IPv4 address; 4a sends an address that cannot exist, `0.0.0.1`, and the name behind it.
 
+use bytes::Bytes;
 use proxywhirl_core::{Credentials, Fault, Host, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::dial::within;
-use crate::socks::{Decoded, NotSocks, exchange};
+use crate::socks::{Conversation, Decoded, NotSocks};
 use crate::target::Target;
 
 /// The code of a reply that grants the request.
@@ -50,7 +51,8 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<u8>, NotSocks> {
     match bytes {
         [] | [0 | 4] => Ok(Decoded::Needs(2)),
         // Servers that answer with the request's version instead of 0 are many, and some close behind a refusal's code.
-        [0 | 4, code @ 91..=93, ..] | [0 | 4, code @ 90, _, _, _, _, _, _, ..] => Ok(Decoded::Complete(*code)),
+        [0 | 4, code @ 91..=93, ..] => Ok(Decoded::Complete(*code, 2)),
+        [0 | 4, code @ 90, _, _, _, _, _, _, ..] => Ok(Decoded::Complete(*code, 8)),
         [0 | 4, 90, ..] => Ok(Decoded::Needs(8)),
         [0 | 4, ..] => Err(NotSocks("an unknown SOCKS 4 code")),
         _ => Err(NotSocks("another version than SOCKS 4")),
@@ -71,7 +73,7 @@ pub fn judge(code: u8) -> Result<(), Fault> {
     Err(Fault::new(Side::Upstream, stage, kind, words).with_code(code.into()))
 }
 
-/// Asks for a tunnel.
+/// Asks for a tunnel; what came behind the reply is the tunnel's.
 ///
 /// # Errors
 /// The fault, when it is refused, cannot be expressed, or the answer does not come before the deadline.
@@ -80,10 +82,12 @@ pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     target: &Target,
     credentials: Option<&Credentials>,
     deadline: Instant,
-) -> Result<(), Fault> {
+) -> Result<Bytes, Fault> {
     let request = encode_request(target, credentials)?;
-    let exchanged = exchange(stream, Stage::Handshake, &request, decode_reply);
-    judge(within(deadline, Side::Upstream, Stage::Handshake, exchanged).await?)
+    let mut conversation = Conversation::new(stream);
+    let exchanged = conversation.exchange(Stage::Handshake, &request, decode_reply);
+    judge(within(deadline, Side::Upstream, Stage::Handshake, exchanged).await?)?;
+    Ok(conversation.rest())
 }
 
 fn unsupported(target: &Target) -> Fault {
@@ -100,7 +104,7 @@ mod tests {
 
     const REPLY: [u8; 8] = [0, 90, 0, 80, 1, 2, 3, 4];
 
-    async fn shake(answer: &[u8], closes: bool) -> Result<(), Fault> {
+    async fn shake(answer: &[u8], closes: bool) -> Result<Bytes, Fault> {
         let target = "1.2.3.4:80".parse().unwrap();
         answered(answer, closes, async |stream, deadline| handshake(stream, &target, None, deadline).await).await
     }
@@ -121,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_code_has_its_fault() {
-        assert_eq!(shake(&REPLY, false).await, Ok(()));
+        assert_eq!(shake(&REPLY, false).await, Ok(Bytes::new()));
         for (code, stage, kind) in [
             (91, Stage::Handshake, Kind::Denied),
             (92, Stage::Auth, Kind::Unauthorized),

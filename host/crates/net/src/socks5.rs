@@ -1,12 +1,13 @@
 //! SOCKS 5 (RFC 1928) with user name and password (RFC 1929).
 
+use bytes::Bytes;
 use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_core::{Credentials, Fault, Host, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::dial::within;
-use crate::socks::{Decoded, NotSocks, exchange};
+use crate::socks::{Conversation, Decoded, NotSocks};
 use crate::target::Target;
 
 /// How one authenticates.
@@ -37,9 +38,9 @@ pub fn encode_greeting(credentials: Option<&Credentials>) -> Vec<u8> {
 pub fn decode_choice(bytes: &[u8]) -> Result<Decoded<Method>, NotSocks> {
     match bytes {
         [] | [5] => Ok(Decoded::Needs(2)),
-        [5, 0, ..] => Ok(Decoded::Complete(Method::None)),
-        [5, 2, ..] => Ok(Decoded::Complete(Method::Password)),
-        [5, 0xff, ..] => Ok(Decoded::Complete(Method::Unacceptable)),
+        [5, 0, ..] => Ok(Decoded::Complete(Method::None, 2)),
+        [5, 2, ..] => Ok(Decoded::Complete(Method::Password, 2)),
+        [5, 0xff, ..] => Ok(Decoded::Complete(Method::Unacceptable, 2)),
         [5, ..] => Err(NotSocks("a method that was not offered")),
         _ => Err(NotSocks("another version than SOCKS 5")),
     }
@@ -67,7 +68,7 @@ pub fn decode_password_status(bytes: &[u8]) -> Result<Decoded<u8>, NotSocks> {
     match bytes {
         // Some servers write their own version instead of the subnegotiation's.
         [] | [1 | 5] => Ok(Decoded::Needs(2)),
-        [1 | 5, status, ..] => Ok(Decoded::Complete(*status)),
+        [1 | 5, status, ..] => Ok(Decoded::Complete(*status, 2)),
         _ => Err(NotSocks("another version of the authentication")),
     }
 }
@@ -103,7 +104,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<u8>, NotSocks> {
     let (code, total) = match bytes {
         [] | [5] => return Ok(Decoded::Needs(2)),
         // Servers often close behind the code of a refusal, without the rest of the reply.
-        [5, code, ..] if *code != 0 => return Ok(Decoded::Complete(*code)),
+        [5, code, ..] if *code != 0 => return Ok(Decoded::Complete(*code, 2)),
         [5, _] | [5, _, _] | [5, _, _, 3] => return Ok(Decoded::Needs(5)),
         [5, code, _, 1, ..] => (*code, 4 + 4 + 2),
         [5, code, _, 3, length, ..] => (*code, 4 + 1 + usize::from(*length) + 2),
@@ -111,7 +112,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Decoded<u8>, NotSocks> {
         [5, ..] => return Err(NotSocks("an unknown address type in the reply")),
         _ => return Err(NotSocks("another version than SOCKS 5")),
     };
-    Ok(if bytes.len() < total { Decoded::Needs(total) } else { Decoded::Complete(code) })
+    Ok(if bytes.len() < total { Decoded::Needs(total) } else { Decoded::Complete(code, total) })
 }
 
 /// What the code of a reply means (RFC 1928 §6).
@@ -134,7 +135,7 @@ pub fn judge(code: u8) -> Result<(), Fault> {
     Err(Fault::new(side, Stage::Handshake, kind, words).with_code(code.into()))
 }
 
-/// Asks for a tunnel.
+/// Asks for a tunnel; what came behind the reply is the tunnel's.
 ///
 /// # Errors
 /// The fault, when it is refused, or an answer does not come before the deadline.
@@ -143,14 +144,15 @@ pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     target: &Target,
     credentials: Option<&Credentials>,
     deadline: Instant,
-) -> Result<(), Fault> {
+) -> Result<Bytes, Fault> {
+    let mut conversation = Conversation::new(stream);
     let greeting = encode_greeting(credentials);
-    let chosen = exchange(stream, Stage::Handshake, &greeting, decode_choice);
+    let chosen = conversation.exchange(Stage::Handshake, &greeting, decode_choice);
     let method = within(deadline, Side::Upstream, Stage::Handshake, chosen).await?;
     match (method, credentials) {
         (Method::None, _) => {}
         (Method::Password, Some(credentials)) => {
-            let authenticated = authenticate(stream, credentials);
+            let authenticated = authenticate(&mut conversation, credentials);
             within(deadline, Side::Upstream, Stage::Auth, authenticated).await?;
         }
         (Method::Password, None) => {
@@ -163,16 +165,17 @@ pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     let request = encode_request(target);
-    let requested = exchange(stream, Stage::Handshake, &request, decode_reply);
-    judge(within(deadline, Side::Upstream, Stage::Handshake, requested).await?)
+    let requested = conversation.exchange(Stage::Handshake, &request, decode_reply);
+    judge(within(deadline, Side::Upstream, Stage::Handshake, requested).await?)?;
+    Ok(conversation.rest())
 }
 
 async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
+    conversation: &mut Conversation<'_, S>,
     credentials: &Credentials,
 ) -> Result<(), Fault> {
     let proof = Zeroizing::new(encode_password(credentials));
-    match exchange(stream, Stage::Auth, &proof, decode_password_status).await? {
+    match conversation.exchange(Stage::Auth, &proof, decode_password_status).await? {
         0 => Ok(()),
         status => {
             let words = "user name or password not accepted";
@@ -190,13 +193,15 @@ fn counted(bytes: &[u8]) -> (u8, &[u8]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::dial::tests::answered;
     use crate::socks::MAX_MESSAGE;
 
-    async fn shake(answer: &[u8], credentials: Option<(&str, &str)>, closes: bool) -> Result<(), Fault> {
+    async fn shake(answer: &[u8], credentials: Option<(&str, &str)>, closes: bool) -> Result<Bytes, Fault> {
         let credentials = credentials.map(|(user, password)| Credentials::new(user, password).unwrap());
         let target = "h.example:80".parse().unwrap();
         let credentials = credentials.as_ref();
@@ -215,21 +220,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn both_methods_lead_to_a_tunnel_and_nothing_behind_the_reply_is_read() {
+    async fn both_methods_lead_to_a_tunnel_that_begins_behind_the_reply() {
         let replies = [&b"\x05\0\0\x01\0\0\0\0\0\0"[..], b"\x05\0\0\x03\x02ab\0\0", b"\x05\0\0\x03\0\0\0"];
         let v6 = [&b"\x05\0\0\x04"[..], &[0; 18]].concat();
         for reply in replies.into_iter().chain([&v6[..]]) {
             let open = [b"\x05\0", reply].concat();
-            assert_eq!(shake(&open, Some(("u", "p")), false).await, Ok(()));
+            assert_eq!(shake(&open, Some(("u", "p")), false).await, Ok(Bytes::new()));
             let authenticated = [b"\x05\x02\x01\0", reply].concat();
-            assert_eq!(shake(&authenticated, Some(("u", "p")), false).await, Ok(()));
+            assert_eq!(shake(&authenticated, Some(("u", "p")), false).await, Ok(Bytes::new()));
             let target = "h.example:80".parse().unwrap();
             let followed = [b"\x05\0", reply, b"x"].concat();
             let next = answered(&followed, false, async |stream, deadline| {
-                handshake(stream, &target, None, deadline).await?;
-                Ok(tokio::io::AsyncReadExt::read_u8(stream).await.unwrap())
+                let mut next = handshake(stream, &target, None, deadline).await?.to_vec();
+                if next.is_empty() {
+                    next.push(tokio::io::AsyncReadExt::read_u8(stream).await.unwrap());
+                }
+                Ok(next)
             });
-            assert_eq!(next.await, Ok(b'x'));
+            assert_eq!(next.await, Ok(b"x".to_vec()), "byte by byte");
+            let (mut ours, mut theirs) = tokio::io::duplex(1 << 10);
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &followed).await.unwrap();
+            let rest = handshake(&mut ours, &target, None, Instant::now() + Duration::from_secs(5)).await;
+            assert_eq!(rest, Ok(Bytes::from_static(b"x")), "all at once");
         }
     }
 

@@ -36,6 +36,15 @@ impl Stream {
         if prefix.is_empty() { self } else { Self::Prefixed(Box::new(Prefixed { prefix, stream: self })) }
     }
 
+    /// The TCP connection that this is, and nothing else, so that its bytes are the peer's.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Prefixed(prefixed) if prefixed.prefix.is_empty() => prefixed.stream.plain(),
+            Self::Tls(_) | Self::TlsInside(_) | Self::Prefixed(_) => None,
+        }
+    }
+
     /// The TCP connection below.
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {

@@ -33,11 +33,11 @@ async fn what_the_kernel_copies_arrives_whole_both_ways() {
         tokio::join!(read.read_to_end(&mut received), send).0.unwrap();
         received
     };
-    let (relayed, at_client, at_upstream) = tokio::join!(
-        relay(&mut ours, &mut theirs, Some(Duration::from_secs(20))),
-        exchange(&mut client, pattern(1)),
-        exchange(&mut upstream, pattern(2)),
-    );
+    // The last end is heard when the connections are dropped.
+    let relaying = async move { relay(&mut ours, &mut theirs, Some(Duration::from_secs(20))).await };
+    let (relayed, at_client, at_upstream) =
+        tokio::join!(tokio::spawn(relaying), exchange(&mut client, pattern(1)), exchange(&mut upstream, pattern(2)),);
+    let relayed = relayed.unwrap();
     assert!(at_client == pattern(2) && at_upstream == pattern(1));
     assert_eq!((relayed.up, relayed.down), (LENGTH as u64, LENGTH as u64));
     assert!(matches!(relayed.end, End::Closed), "{relayed:?}");
