@@ -12,6 +12,8 @@
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays.
 //!
+//! - A member that is the gateway of many exits, each attempt through another one of them, is asked again, unless it is the
+//!   gateway itself that fails.
 //! - A request that is hedged asks another member as soon as the first one is slower than it nearly always is ([`hedge`]).
 //! - Where there are tiers, attempts go through them from the first to the last ([`escalation`]).
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
@@ -99,6 +101,9 @@ pub(crate) struct Failover<'g> {
     /// What its attempts wait for, where that is measured.
     waits: Option<Until>,
     hedge: Hedge,
+    /// How many attempts were begun.
+    attempts: usize,
+    /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
     fault: Option<Fault>,
@@ -185,6 +190,7 @@ impl<'g> Failover<'g> {
             deadline,
             waits,
             hedge,
+            attempts: 0,
             tried,
             suspects,
             fault,
@@ -222,8 +228,8 @@ impl<'g> Failover<'g> {
     }
 
     /// How many attempts were begun.
-    pub(crate) fn attempts(&self) -> usize {
-        self.tried.len()
+    pub(crate) const fn attempts(&self) -> usize {
+        self.attempts
     }
 
     /// Tries one member after the other until one is answered.
@@ -384,7 +390,7 @@ impl<'g> Failover<'g> {
 
     /// The number of the next attempt; none when they are used up.
     fn number(&self) -> Option<u32> {
-        let number = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let number = u32::try_from(self.attempts).unwrap_or(u32::MAX).saturating_add(1);
         (number <= self.wanted.attempts.unwrap_or(self.config.attempts)).then_some(number)
     }
 
@@ -394,8 +400,11 @@ impl<'g> Failover<'g> {
         F: Fn(Upstream) -> A,
     {
         let lease = self.acquire(number, hedge, turn).await?;
-        self.tried.push(lease.member().id);
         let upstream = self.upstream(lease.member());
+        self.attempts += 1;
+        if !upstream.is_another_exit {
+            self.tried.push(lease.member().id);
+        }
         let future = Box::pin(attempt(upstream.clone()));
         let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, tier: self.climb.tier };
         Some(Running { trial, future })

@@ -361,6 +361,12 @@ impl Endpoint {
         self.blanks().any(|own| own == blank)
     }
 
+    /// Whether each attempt logs in as somebody else, and so comes out elsewhere, for a request with or without a session.
+    #[must_use]
+    pub fn is_drawn_anew(&self, has_session: bool) -> bool {
+        !(has_session && self.has_blank(Blank::Session)) && self.blanks().any(Blank::is_sure)
+    }
+
     fn blanks(&self) -> impl Iterator<Item = Blank> {
         let hops = std::iter::successors(Some(self), |hop| hop.via.as_deref());
         hops.filter_map(|hop| hop.credentials.as_ref()).flat_map(Credentials::blanks)

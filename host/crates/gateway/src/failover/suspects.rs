@@ -52,6 +52,9 @@ impl Failover<'_> {
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
         self.heed(&trial, &fault);
+        if trial.upstream.is_another_exit && is_of_gateway(&fault) {
+            self.tried.push(trial.member().id);
+        }
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
@@ -101,6 +104,12 @@ impl Failover<'_> {
             self.fault = Some(fault);
         }
     }
+}
+
+/// Whether a fault is that of a vendor's gateway, so that all its exits have it.
+fn is_of_gateway(fault: &Fault) -> bool {
+    let before_exit = matches!(fault.stage, Stage::Resolve | Stage::Connect | Stage::Tls | Stage::Auth);
+    fault.side == Side::Upstream && (before_exit || fault.kind == Kind::Unauthorized)
 }
 
 /// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,

@@ -275,7 +275,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
 
     let mut impatient =
         Failover::new(means, 4, "origin.test:80", Wanted { deadline: Some(wait / 2), ..Wanted::default() });
-    impatient.tried = vec![engine.snapshot().get(0).unwrap().id];
+    (impatient.attempts, impatient.tried) = (1, vec![engine.snapshot().get(0).unwrap().id]);
     let began = Instant::now();
     let fault = impatient.run(Repeat::Unseen, answers).await.map(|_| ()).unwrap_err();
     let told = (fault.kind, fault.consequence().status, fault.retry_after, began.elapsed());

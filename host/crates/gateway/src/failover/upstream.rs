@@ -14,6 +14,8 @@ pub(crate) struct Upstream {
     pub(crate) endpoint: Arc<Endpoint>,
     /// The same with another login, or with the blanks of its login filled.
     filled: Option<Arc<Endpoint>>,
+    /// Whether the next attempt through the same member is one through another exit: a vendor's gateway has many.
+    pub(super) is_another_exit: bool,
 }
 
 impl Upstream {
@@ -35,12 +37,13 @@ impl Failover<'_> {
         let replaced = self.engine.logins().replaced(&endpoint, &member.tags);
         let own = replaced.as_ref().unwrap_or(&endpoint);
         if !own.is_template() {
-            return Upstream { endpoint, filled: replaced.map(Arc::new) };
+            return Upstream { endpoint, filled: replaced.map(Arc::new), is_another_exit: false };
         }
         let session = self.wanted.session.map(|session| self.engine.session_in_life(session));
         let filling = Filling { session, seed: fastrand::u64(..), ..Filling::default() };
         let filling = self.wanted.filter.as_ref().map_or(filling, |filter| filter.filling(filling));
+        let is_another_exit = own.is_drawn_anew(session.is_some());
         let filled = Some(Arc::new(own.filled(&filling)));
-        Upstream { endpoint, filled }
+        Upstream { endpoint, filled, is_another_exit }
     }
 }

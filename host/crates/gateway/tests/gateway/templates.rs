@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use proxywhirl_world::{Protocol, Upstream, UpstreamOptions};
+use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
 
 use crate::clients::{Client, exchange, status};
 use crate::scene::{Scene, candidate, limits, origin};
@@ -88,4 +88,31 @@ async fn a_session_that_begins_anew_has_another_login() {
     let users = users(&vendor);
     assert_eq!((&users[0], &users[2]), (&users[1], &users[3]));
     assert_ne!(users[0], users[2]);
+}
+
+#[tokio::test]
+async fn an_exit_that_fails_is_replaced_by_another_one_of_the_same_vendor() {
+    let origin = origin().await;
+    for protocol in [Protocol::Http, Protocol::Socks5h] {
+        let options = UpstreamOptions::new(protocol).any_login().behaviour(Behaviour::Flaky { every: 2 });
+        let vendor = Upstream::start(options).await.unwrap();
+        let scene = Scene::new(&[&format!("{}://{LOGIN}@{}", protocol.scheme(), vendor.addr())]).await;
+        for _ in 0..6 {
+            let asked = Client::Connect.ask(scene.addr, origin.http_addr(), "/bytes/5").await;
+            assert_eq!(status(&asked), 200, "{protocol:?}");
+        }
+        let passwords: HashSet<_> = vendor.logins().into_iter().map(|(_, password)| password).collect();
+        // Who is dropped has not logged in yet.
+        assert_eq!((vendor.counters().connections, passwords.len()), (11, 6), "each attempt is another one's");
+    }
+    // A session is at one exit, and a gateway that is not there has none at all.
+    let (vendor, url) = vendor(Protocol::Http).await;
+    vendor.set_behaviour(Behaviour::CloseAfterHead).await.unwrap();
+    let scene = Scene::new(&[&url]).await;
+    assert_eq!(ask(&scene, origin.http_addr(), "ProxyWhirl-Session: a\r\n").await, 502);
+    assert_eq!(vendor.counters().connections, 1);
+    vendor.set_behaviour(Behaviour::Dead).await.unwrap();
+    let scene = Scene::new(&[&url]).await;
+    assert_eq!(ask(&scene, origin.http_addr(), "ProxyWhirl-Explain: yes\r\n").await, 502);
+    assert_eq!(scene.member(&url).statistics.failures, 1);
 }

@@ -114,6 +114,21 @@ fn a_chain_fills_every_hop_and_stays_the_member_that_it_is() {
     assert_eq!(chain.to_url().parse::<Endpoint>().unwrap(), chain);
 }
 
+#[test]
+fn who_comes_out_elsewhere_at_each_attempt_is_known() {
+    for (login, without, within) in [
+        ("me[-session-{session}]:p", true, false),
+        ("me-{session}:p", true, false),
+        ("me-{rand}:p", true, true),
+        ("me-{session}-{rand}:p", true, false),
+        ("me[-country-{country}]:p", false, false),
+        ("me:p", false, false),
+    ] {
+        let endpoint: Endpoint = format!("http://{login}@h:1").parse().unwrap();
+        assert_eq!((endpoint.is_drawn_anew(false), endpoint.is_drawn_anew(true)), (without, within), "{login}");
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_panics_and_nobody_says_more_than_the_blank(
