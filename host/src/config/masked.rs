@@ -1,5 +1,6 @@
 //! Values without their secrets.
 
+use proxywhirl_engine::source::masked_query;
 use serde_json::Value;
 
 /// What stands in place of a secret.
@@ -27,7 +28,7 @@ fn mask(name: &str, value: Value) -> Value {
         }
         Value::Array(values) => Value::Array(values.into_iter().map(|value| mask(name, value)).collect()),
         Value::String(text) if is_secret(name) && !text.is_empty() => MASK.into(),
-        Value::String(text) => Value::String(without_password(&text)),
+        Value::String(text) => Value::String(without_secrets(&text)),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
     }
 }
@@ -41,8 +42,16 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// Stores that are servers: whatever stands before the last `@` of their URLs is user name and password.
 const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
-/// A URL without the password in it.
-pub(super) fn without_password(text: &str) -> String {
+/// A URL without the password in it, and without what sounds like a secret in its query.
+pub(super) fn without_secrets(text: &str) -> String {
+    let shown = without_password(text);
+    match shown.split_once('?') {
+        Some((before, query)) if before.contains("://") => format!("{before}?{}", masked_query(query)),
+        _ => shown,
+    }
+}
+
+fn without_password(text: &str) -> String {
     if let Some((scheme, rest)) = text.split_once(':')
         && SERVERS.iter().any(|server| server.eq_ignore_ascii_case(scheme))
         && let Some((login, place)) = rest.rsplit_once('@')
@@ -82,7 +91,7 @@ mod tests {
     fn secrets_are_masked_wherever_they_stand() {
         let sources = json!([{
             "name": "own",
-            "location": "https://anna:s3cret@lists.example/a?b=c@d",
+            "location": "https://anna:s3cret@lists.example/a?b=c@d&token=s3cret&page=2",
             "password": "s3cret",
             "headers": { "X-Key": "s3cret" },
             "options": { "token": "s3cret", "field": "ip" },
@@ -90,7 +99,8 @@ mod tests {
         let shown = masked(&["sources".to_owned()], sources).to_string();
         assert!(!shown.contains("s3cret"), "{shown}");
         assert!(
-            shown.contains("https://anna:***@lists.example/a?b=c@d") && shown.contains("\"field\":\"ip\""),
+            shown.contains("https://anna:***@lists.example/a?b=c@d&token=***&page=2")
+                && shown.contains("\"field\":\"ip\""),
             "{shown}"
         );
         let users = json!([{ "name": "anna", "password_env": "ANNA", "password_hash": "$argon2id$s3cret" }]);

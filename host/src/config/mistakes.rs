@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::environment::Place;
 use super::file::ConfigError;
-use super::masked::{is_secret, without_password};
+use super::masked::{is_secret, without_secrets};
 use super::nearest::nearest;
 use super::reference;
 use super::said::{Held, Origin, Said, Step};
@@ -209,7 +209,7 @@ fn shown(path: &[Step], said: &Said) -> String {
         Held::List(_) => "a list".to_owned(),
         Held::Table(_) => "a table".to_owned(),
         Held::One(_) if is_secret => "this value".to_owned(),
-        Held::One(Value::String(text)) => cut(format!("{:?}", without_password(text))),
+        Held::One(Value::String(text)) => cut(format!("{:?}", without_secrets(text))),
         Held::One(value) => cut(value.to_string()),
     }
 }

@@ -126,10 +126,15 @@ pub(super) fn redact_url(url: &Url) -> String {
     // Both fail for a URL without a host only, which has no user.
     let _ignored = (shown.set_username(""), shown.set_password(None));
     if let Some(query) = url.query() {
-        let masked: Vec<_> = query.split('&').map(mask_pair).collect();
-        shown.set_query(Some(&masked.join("&")));
+        shown.set_query(Some(&masked_query(query)));
     }
     shown.into()
+}
+
+/// The query of a URL, with values masked whose key sounds like a secret.
+#[must_use]
+pub fn masked_query(query: &str) -> String {
+    query.split('&').map(mask_pair).collect::<Vec<_>>().join("&")
 }
 
 fn mask_pair(pair: &str) -> String {
