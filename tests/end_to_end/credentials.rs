@@ -109,7 +109,7 @@ async fn no_password_is_told_in_any_log_event_answer_or_error() {
          headers = {{ X-Key = \"s3cret-key\" }}\ntrust = true\n"
     );
     let config = file(&folder, "proxywhirl.toml", config);
-    let socket = folder.path().join("control.sock").to_string_lossy().into_owned();
+    let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
     let mut serve = proxywhirl(["serve", "--listen", "127.0.0.1:0", "--log", "trace", "--config", &config]);
     serve.args(["--proxies", &proxies, "--control", &socket]).env("ANNA", "hunter2-anna");
     let served = Served::of(&mut serve);

@@ -31,7 +31,7 @@ impl Rotating {
         }
         let source = "[[sources]]\nname = \"own\"\nlocation = \"list.txt\"\ntrust = true\n";
         let config = file(&folder, "proxywhirl.toml", format!("{source}{config}"));
-        let socket = folder.path().join("control.sock").to_string_lossy().into_owned();
+        let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
         let mut serve = proxywhirl(["serve", "--listen", "127.0.0.1:0", "--config", &config, "--control", &socket]);
         let served = Served::of(serve.current_dir(folder.path()));
         Self { world, folder, served, socket }
