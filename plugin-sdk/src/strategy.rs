@@ -43,6 +43,12 @@ pub trait Strategy: Sized + 'static {
     /// Called once, before everything else. The error is for people.
     fn new(options: Self::Options) -> Result<Self, String>;
 
+    /// Whether it reads the table, now that it knows its options. One that plans for everyone does not: with false it has an
+    /// empty table, and takes no memory for members, however many there are. The same at every call.
+    fn reads_table(&self) -> bool {
+        true
+    }
+
     /// The pool has changed; the table shows it already.
     fn changed(&mut self, table: &Table, delta: &Delta) {
         let _ = (table, delta);
@@ -100,7 +106,11 @@ impl<S: Strategy> Running<S> {
 
     /// Tells what changed.
     pub fn apply(&mut self, epoch: u64, reset: bool, upserts: Vec<Member>, removed: Vec<Slot>) {
-        let delta = self.table.apply(epoch, reset, upserts, removed);
+        let delta = if self.strategy.as_ref().is_none_or(S::reads_table) {
+            self.table.apply(epoch, reset, upserts, removed)
+        } else {
+            self.table.pass(epoch, reset, &upserts, removed)
+        };
         if let Some(strategy) = &mut self.strategy {
             strategy.changed(&self.table, &delta);
         }

@@ -124,6 +124,12 @@ impl Table {
         Delta { reset, upserted, removed }
     }
 
+    /// Notes what the host tells, and keeps none of it.
+    pub(super) fn pass(&mut self, epoch: u64, reset: bool, upserts: &[Member], removed: Vec<Slot>) -> Delta {
+        self.epoch = epoch;
+        Delta { reset, upserted: upserts.iter().map(|member| member.slot).collect(), removed }
+    }
+
     /// Counts uses, until the host's next row replaces the counts.
     pub fn record(&mut self, observations: &[Observation]) {
         for seen in observations {

@@ -34,6 +34,9 @@ const MIB: usize = 1024 * 1024;
 pub struct Limits {
     /// Bytes of linear memory, all memories of the instance together.
     pub memory: usize,
+    /// So many more for each member that it was told of: of strategies, which may keep a table of them. None where the user
+    /// has said how much memory there is.
+    pub memory_per_member: usize,
     /// Time for one call, instantiation included.
     pub call: Duration,
     /// Time for one call of what has to be quick: `select` of a strategy, `sniff` of a parser. Hooks have none.
@@ -43,11 +46,18 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Bytes of memory of a plugin that was told of so many members.
+    #[must_use]
+    pub const fn memory_for(&self, members: usize) -> usize {
+        self.memory.saturating_add(self.memory_per_member.saturating_mul(members))
+    }
+
     /// These limits, but for what is overridden.
     #[must_use]
     pub fn overridden(self, by: &LimitOverrides) -> Self {
         Self {
             memory: by.memory.unwrap_or(self.memory),
+            memory_per_member: if by.memory.is_some() { 0 } else { self.memory_per_member },
             call: by.call.unwrap_or(self.call),
             select: by.select.unwrap_or(self.select),
             answer: by.answer.unwrap_or(self.answer),
@@ -71,7 +81,7 @@ pub struct LimitOverrides {
 /// The limits of each kind of plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KindLimits {
-    /// Of strategies. Default: 64 MiB, 1 s, 10 ms for `select`, answers of 40 MiB (a plan of four
+    /// Of strategies. Default: 64 MiB and 256 bytes for each member, 1 s, 10 ms for `select`, answers of 40 MiB (a plan of four
     /// million members).
     pub strategy: Limits,
     /// Of parsers. Default: 256 MiB, the document included, 30 s, 1 s for `sniff`, answers of 256
@@ -97,9 +107,21 @@ impl Default for KindLimits {
     fn default() -> Self {
         let second = Duration::from_secs(1);
         Self {
-            strategy: Limits { memory: 64 * MIB, call: second, select: Duration::from_millis(10), answer: 40 * MIB },
-            parser: Limits { memory: 256 * MIB, call: 30 * second, select: second, answer: 256 * MIB },
-            hook: Limits { memory: 64 * MIB, call: 5 * second, select: second, answer: 4 * MIB },
+            strategy: Limits {
+                memory: 64 * MIB,
+                memory_per_member: 256,
+                call: second,
+                select: Duration::from_millis(10),
+                answer: 40 * MIB,
+            },
+            parser: Limits {
+                memory: 256 * MIB,
+                memory_per_member: 0,
+                call: 30 * second,
+                select: second,
+                answer: 256 * MIB,
+            },
+            hook: Limits { memory: 64 * MIB, memory_per_member: 0, call: 5 * second, select: second, answer: 4 * MIB },
         }
     }
 }

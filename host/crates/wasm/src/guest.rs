@@ -82,6 +82,11 @@ impl<W: World> Guest<W> {
         answer
     }
 
+    /// What an instance may use.
+    pub(crate) fn limits(&self) -> Limits {
+        self.live.as_ref().map_or_else(|| self.plugin.limits(), |live| live.limits)
+    }
+
     /// Throws the instance away: what it said cannot be believed.
     pub(crate) fn discard(&mut self) {
         self.live = None;

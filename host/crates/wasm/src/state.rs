@@ -78,6 +78,11 @@ impl Ceiling {
         Self { max_memory, memory: 0, elements: 0, held }
     }
 
+    /// It may have so much from now on, if that is more than before: what it has it keeps.
+    pub(crate) fn raise(&mut self, max_memory: usize) {
+        self.max_memory = self.max_memory.max(max_memory);
+    }
+
     /// Bytes that all memories together have.
     pub(crate) const fn memory(&self) -> usize {
         self.memory

@@ -65,12 +65,14 @@ impl StrategyFactory for Factory {
     fn instance(&self) -> Result<Box<dyn Strategy>, PluginFault> {
         let mut guest = Guest::new(Arc::clone(&self.plugin), Arc::clone(&self.options));
         guest.ready()?;
-        Ok(Box::new(Sandboxed { guest }))
+        Ok(Box::new(Sandboxed { guest, places: 0 }))
     }
 }
 
 struct Sandboxed {
     guest: Guest<Exports>,
+    /// Slots of members that it was told of.
+    places: usize,
 }
 
 impl Strategy for Sandboxed {
@@ -89,7 +91,11 @@ impl Strategy for Sandboxed {
             rest = others;
             rows.push(row(member, own));
         }
+        let places = upserts.iter().map(|member| member.slot as usize + 1).max().unwrap_or(0);
+        self.places = if reset { places } else { self.places.max(places) };
+        let memory = self.guest.limits().memory_for(self.places);
         self.guest.call("apply", Pace::Patient, |exports, store| {
+            store.data_mut().ceiling.raise(memory);
             exports.proxywhirl_plugin_strategy().call_apply(store, epoch, reset, &rows, removed)
         })
     }

@@ -65,6 +65,7 @@ struct Capability {
 #[derive(Debug, Serialize)]
 struct ToldLimits {
     memory: usize,
+    memory_per_member: usize,
     call_ms: u64,
     select_ms: u64,
     answer: usize,
@@ -75,6 +76,7 @@ impl From<&Limits> for ToldLimits {
         let milliseconds = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
             memory: limits.memory,
+            memory_per_member: limits.memory_per_member,
             call_ms: milliseconds(limits.call),
             select_ms: milliseconds(limits.select),
             answer: limits.answer,
@@ -157,8 +159,14 @@ fn in_words(info: &Info) -> String {
     ];
     if let Some(limits) = &info.limits {
         let memory = Size(limits.memory as u64);
-        let text =
-            format!("{memory} of memory, {} ms a call, {} ms a select or sniff", limits.call_ms, limits.select_ms);
+        let members = match limits.memory_per_member {
+            0 => String::new(),
+            bytes => format!(" and {bytes} B for each proxy"),
+        };
+        let text = format!(
+            "{memory} of memory{members}, {} ms a call, {} ms a select or sniff",
+            limits.call_ms, limits.select_ms
+        );
         rows.push(("limits", text));
     }
     if !info.asks_more.is_empty() {

@@ -112,3 +112,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_strategy_that_reads_no_table_keeps_none_and_hears_of_changes() {
+    #[derive(Debug)]
+    struct Deaf(Vec<Delta>);
+    impl crate::strategy::Strategy for Deaf {
+        type Options = crate::NoOptions;
+        fn describe() -> crate::Description {
+            crate::Description::new("deaf", "0.1.0", "Reads no table.")
+        }
+        fn new(_: crate::NoOptions) -> Result<Self, String> {
+            Ok(Self(Vec::new()))
+        }
+        fn reads_table(&self) -> bool {
+            false
+        }
+        fn changed(&mut self, table: &Table, delta: &Delta) {
+            assert!(table.is_empty() && table.epoch() == self.0.len() as u64 + 1);
+            self.0.push(delta.clone());
+        }
+        fn plan(&mut self, _: &Table, _: &View, _: crate::strategy::Moment) -> crate::strategy::Plan {
+            assert_eq!(self.0[0], Delta { reset: true, upserted: vec![3, 1], removed: vec![] });
+            assert_eq!(self.0[1], Delta { reset: false, upserted: vec![], removed: vec![3] });
+            crate::strategy::Plan::everyone(crate::strategy::Mode::Draw)
+        }
+    }
+    let mut running = crate::strategy::Running::<Deaf>::new();
+    running.configure("").unwrap();
+    running.apply(1, true, vec![member(3, 0), member(1, 1)], vec![]);
+    running.apply(2, false, vec![], vec![3]);
+    assert!(!running.observe(&[seen(1, true, 5)]));
+    let view = View { id: 0, site: 0, members: None };
+    running.plan(&view, crate::strategy::Moment { now: 0, seed: 0 });
+}

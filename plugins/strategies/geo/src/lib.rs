@@ -181,8 +181,12 @@ impl Strategy for Geo {
         Ok(Self { areas, mode, tiers: HashMap::new() })
     }
 
+    fn reads_table(&self) -> bool {
+        self.areas != [Area::Anywhere]
+    }
+
     fn plan(&mut self, table: &Table, view: &View, _: Moment) -> Plan {
-        if self.areas == [Area::Anywhere] {
+        if !self.reads_table() {
             return Plan::everyone(self.mode);
         }
         // Tiers without members stay, so that the host's place in a cycle keeps its tier.

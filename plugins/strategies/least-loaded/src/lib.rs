@@ -122,6 +122,10 @@ impl Strategy for LeastLoaded {
         Ok(Self { by_tag, latencies, pace: Pace::default() })
     }
 
+    fn reads_table(&self) -> bool {
+        !self.by_tag.is_empty() || self.latencies.is_some()
+    }
+
     fn changed(&mut self, table: &Table, delta: &Delta) {
         if let Some(latencies) = &mut self.latencies {
             let now = clock::now();
@@ -146,7 +150,7 @@ impl Strategy for LeastLoaded {
 
     fn plan(&mut self, table: &Table, view: &View, moment: Moment) -> Plan {
         self.pace.plan(moment.now);
-        if self.by_tag.is_empty() && self.latencies.is_none() {
+        if !self.reads_table() {
             return Plan::everyone(Mode::LeastLoaded);
         }
         let weigh = |member: &Member| Weighted { slot: member.slot, weight: self.weight(member).min(1e18) as f32 };

@@ -35,6 +35,10 @@ impl Strategy for Random {
         Ok(Self)
     }
 
+    fn reads_table(&self) -> bool {
+        false
+    }
+
     fn plan(&mut self, _: &Table, _: &View, _: Moment) -> Plan {
         Plan::everyone(Mode::Draw)
     }

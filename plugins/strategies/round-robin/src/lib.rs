@@ -51,8 +51,12 @@ impl Strategy for RoundRobin {
         Ok(Self { options })
     }
 
+    fn reads_table(&self) -> bool {
+        self.options.start != 0
+    }
+
     fn plan(&mut self, table: &Table, view: &View, _: Moment) -> Plan {
-        if self.options.start == 0 {
+        if !self.reads_table() {
             return Plan::everyone(Mode::Cycle);
         }
         let mut members: Vec<_> = table.members(view).map(|member| (member.joined, member.slot)).collect();

@@ -95,13 +95,17 @@ impl Strategy for Session {
         Ok(Self { inner, stickiness, pace: Pace::default() })
     }
 
+    fn reads_table(&self) -> bool {
+        self.inner != Ranking::Equal
+    }
+
     fn observe(&mut self, table: &Table, observations: &[Observation]) -> bool {
-        self.inner != Ranking::Equal && self.pace.observe(observations.len(), table.len(), clock::now())
+        self.reads_table() && self.pace.observe(observations.len(), table.len(), clock::now())
     }
 
     fn plan(&mut self, table: &Table, view: &View, moment: Moment) -> Plan {
         self.pace.plan(moment.now);
-        if self.inner == Ranking::Equal {
+        if !self.reads_table() {
             return Plan::everyone(Mode::Affinity).sticky(self.stickiness);
         }
         let members: Vec<_> = table.members(view).collect();

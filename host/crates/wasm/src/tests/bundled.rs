@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use proxywhirl_core::endpoint::Scheme;
+use proxywhirl_core::Member;
+use proxywhirl_core::candidate::Candidate;
+use proxywhirl_core::endpoint::{Endpoint, Scheme};
 use proxywhirl_core::event::{Event, Topic};
-use proxywhirl_core::plugin::{Document, PluginKind, View};
+use proxywhirl_core::plugin::{Document, FaultCause, PluginKind, View};
+use proxywhirl_core::pool::{Admission, Pool};
 use proxywhirl_core::time::Timestamp;
 
 use super::config;
 use crate::build::source_digest;
-use crate::{PluginInfo, Plugins, PluginsConfig};
+use crate::{LimitOverrides, PluginInfo, PluginSettings, Plugins, PluginsConfig};
 
 const KINDS: [(PluginKind, &str); 3] =
     [(PluginKind::Strategy, "strategies"), (PluginKind::Parser, "parsers"), (PluginKind::Hook, "hooks")];
@@ -110,4 +115,49 @@ fn every_bundled_plugin_runs_with_its_defaults() {
 fn options_outside_a_bundled_plugins_schema_are_refused_by_name() {
     let error = bundle().strategy("round-robin", r#"{"strat":1}"#).err().unwrap().to_string();
     assert!(error.starts_with("options of round-robin: ") && error.contains("strat"), "{error}");
+}
+
+/// Members of a pool, in the order of joining.
+fn members(count: usize) -> Vec<Arc<Member>> {
+    let mut pool = Pool::new(Arc::default(), count);
+    for number in 0..count {
+        let url = format!("http://10.{}.{}.{}:80", number >> 16 & 255, number >> 8 & 255, number & 255);
+        let candidate = Candidate::from(url.parse::<Endpoint>().unwrap());
+        pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::from_micros(1));
+    }
+    pool.iter().cloned().collect()
+}
+
+#[test]
+fn a_table_has_memory_for_each_member_unless_the_user_says_how_much() {
+    let all = members(100_000);
+    let weighted = |memory: Option<usize>| {
+        let mut config = PluginsConfig { directory: Some(plugins().join("dist")), ..config() };
+        config.limits.strategy.call = Duration::from_secs(30);
+        let limits = LimitOverrides { memory, ..LimitOverrides::default() };
+        config.settings.insert("weighted".to_owned(), PluginSettings { limits, ..PluginSettings::default() });
+        let library = Plugins::load(config).unwrap();
+        let mut strategy = library.strategy("weighted", "").unwrap().instance().unwrap();
+        let applied = all.chunks(10_000).try_for_each(|page| strategy.apply(1, false, page, &[]));
+        applied.map(|()| library.memory("weighted").unwrap()).map_err(|fault| fault.cause)
+    };
+    // Of the 8 MiB that all strategies of these tests have, this needs more.
+    let taken = weighted(None).unwrap();
+    assert!((8 << 20..(8 << 20) + 256 * 100_000).contains(&taken), "{taken}");
+    assert_eq!(weighted(Some(8 << 20)), Err(FaultCause::Memory));
+}
+
+#[test]
+fn a_plan_for_everybody_takes_no_memory_for_members() {
+    let library = bundle();
+    let all = members(100_000);
+    for name in ["round-robin", "random", "session", "least-loaded"] {
+        let mut strategy = library.strategy(name, "").unwrap().instance().unwrap();
+        for page in all.chunks(1_000) {
+            strategy.apply(1, false, page, &[]).unwrap();
+        }
+        let taken = library.memory(name).unwrap();
+        assert!(taken < 2 << 20, "{name}: {taken}");
+        assert!(strategy.plan(&View::default(), Timestamp::from_micros(1), 2).is_ok());
+    }
 }

@@ -215,7 +215,7 @@ fn large_pool(it: &Examined<'_>) -> Answer {
         median(observations),
         limits.call,
         memory(it.loaded).map_or_else(|| "unknown".to_owned(), kib),
-        kib(limits.memory as u64),
+        kib(limits.memory_for(usize::try_from(count).unwrap_or(usize::MAX)) as u64),
     );
     // A machine that is half as fast must not bring it over the limit.
     if change * 2 > limits.call { Err(format!("near its limit: {told}")) } else { Ok(told) }
