@@ -52,6 +52,13 @@ impl Rows {
         self.rows.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
+    /// All slots, in the order of joining.
+    fn everyone(&self) -> Vec<Slot> {
+        let mut all: Vec<_> = self.rows.iter().flatten().map(|row| (row.member.joined, row.member.slot)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, slot)| slot).collect()
+    }
+
     fn take(&mut self, slot: Slot) -> Option<Row> {
         let row = self.rows.get_mut(usize::try_from(slot).ok()?)?.take()?;
         self.slots.remove(&row.member.id);
@@ -190,7 +197,7 @@ impl<S: Strategy> Pool<S> {
         for tier in &plan.tiers {
             if let Membership::These(members) = &tier.members {
                 for member in members {
-                    assert!(self.running.table().get(member.slot).is_some(), "slot {} has no member", member.slot);
+                    assert!(self.roll.get(member.slot).is_some(), "slot {} has no member", member.slot);
                 }
             }
         }
@@ -261,7 +268,7 @@ impl<S: Strategy> Pool<S> {
 
     fn renew(&mut self, site: u32) {
         let plan = self.plan(site);
-        let everyone: Vec<Slot> = self.running.table().iter().map(|member| member.slot).collect();
+        let everyone = self.roll.everyone();
         self.pickers.entry(site).or_default().renew(&plan, &everyone, self.now);
     }
 
