@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxywhirl_core::{Anonymity, Level};
 use proxywhirl_engine::KeeperConfig;
 use proxywhirl_engine::check::CheckerConfig;
-use proxywhirl_engine::check::schedule::ScheduleConfig;
+use proxywhirl_engine::check::schedule::{MOST_FAILURES, ScheduleConfig};
 use proxywhirl_engine::check::target::{Expected, TargetCheck};
 use regex::bytes::Regex;
 use schemars::JsonSchema;
@@ -217,7 +217,11 @@ impl CheckSection {
                 retry: span("retry", self.retry, default.schedule.retry)?,
                 retry_max: span("retry_max", self.retry_max, default.schedule.retry_max)?,
             },
-            give_up: at_least_one("check.give_up", self.give_up, default.give_up)?,
+            give_up: match at_least_one("check.give_up", self.give_up, default.give_up)? {
+                // Longer streaks are not told apart.
+                count if count > MOST_FAILURES => return Err(format!("check.give_up must be at most {MOST_FAILURES}")),
+                count => count,
+            },
             remove_dead: self.remove_dead.unwrap_or(default.remove_dead),
             concurrency: at_least_one("check.background", self.background, default.concurrency)?,
         })
@@ -320,6 +324,7 @@ mod tests {
             ("anonymity = \"high\"", "check.anonymity \"high\" is none of"),
             ("fresh = \"0s\"", "check.fresh must be longer than nothing"),
             ("give_up = 0", "check.give_up must be at least 1"),
+            ("give_up = 3000", "check.give_up must be at most 2047"),
             ("per_host = 0", "check.per_host must be at least 1"),
             ("[target]\nurl = \"shop.example\"", "check.target: \"shop.example\" is no URL"),
             ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: \"(\" is no regular expression"),

@@ -96,28 +96,55 @@ pub enum Input {
     Neutral,
 }
 
-/// The breaker of one member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The breaker of one member. In 40 bytes, because a million members have one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
-    state: State,
     /// When the first probe may go, or might have gone, after it opened last. What was admitted before that says
     /// nothing about the member as it is now, however late it ends.
     since: Timestamp,
     /// The last outcomes since it closed last.
     window: Window,
+    phase: Phase,
+    /// Faults in a row while it is closed, successes while it is half-open.
+    count: u32,
+    /// How long it is open, or was, in milliseconds.
+    cooldown: u32,
 }
 
-impl Default for Breaker {
-    fn default() -> Self {
-        Self { state: State::Closed { faults: 0 }, since: Timestamp::default(), window: Window::default() }
-    }
+/// The state, without its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Closed,
+    Open,
+    HalfOpen,
+    Probing,
 }
 
 impl Breaker {
     /// What it lets through.
     #[must_use]
     pub const fn state(&self) -> State {
-        self.state
+        let cooldown = Duration::from_millis(self.cooldown as u64);
+        match self.phase {
+            Phase::Closed => State::Closed { faults: self.count },
+            Phase::Open => State::Open { until: self.since, cooldown },
+            Phase::HalfOpen => State::HalfOpen { probing: false, successes: self.count, cooldown },
+            Phase::Probing => State::HalfOpen { probing: true, successes: self.count, cooldown },
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        let (phase, count, cooldown) = match state {
+            State::Closed { faults } => (Phase::Closed, faults, Duration::ZERO),
+            State::Open { until, cooldown } => {
+                self.since = until;
+                (Phase::Open, 0, cooldown)
+            }
+            State::HalfOpen { probing: false, successes, cooldown } => (Phase::HalfOpen, successes, cooldown),
+            State::HalfOpen { probing: true, successes, cooldown } => (Phase::Probing, successes, cooldown),
+        };
+        (self.phase, self.count, self.cooldown) = (phase, count, millis(cooldown));
     }
 
     /// The last outcomes since it closed last.
@@ -129,8 +156,8 @@ impl Breaker {
     /// Asks to let a request through, for the member that was chosen. True admits it, and then
     /// [`Breaker::record`] must follow, once.
     pub fn admit(&mut self, config: &BreakerConfig, now: Timestamp) -> bool {
-        let (state, admitted) = step(self.state, Input::Admit, self.window, config, now);
-        self.state = state;
+        let (state, admitted) = step(self.state(), Input::Admit, self.window, config, now);
+        self.enter(state);
         admitted
     }
 
@@ -145,12 +172,10 @@ impl Breaker {
             Input::Failure => self.window.record(false),
             Input::Admit | Input::Neutral => {}
         }
-        let was_closed = matches!(self.state, State::Closed { .. });
-        self.state = step(self.state, input, self.window, config, now).0;
-        match self.state {
-            State::Open { until, .. } => self.since = until,
-            State::Closed { .. } if !was_closed => self.window = Window::default(),
-            State::Closed { .. } | State::HalfOpen { .. } => {}
+        let was_closed = self.phase == Phase::Closed;
+        self.enter(step(self.state(), input, self.window, config, now).0);
+        if self.phase == Phase::Closed && !was_closed {
+            self.window = Window::default();
         }
     }
 }
@@ -166,7 +191,7 @@ fn step(state: State, input: Input, window: Window, config: &BreakerConfig, now:
             if faults < run_of_surprise(window, config) && !is_failing(window, config) {
                 (State::Closed { faults }, false)
             } else {
-                (State::Open { until: now + config.cooldown, cooldown: config.cooldown }, false)
+                (open(config.cooldown, now), false)
             }
         }
         (State::Open { until, cooldown }, Input::Admit) if now >= until => {
@@ -188,12 +213,22 @@ fn step(state: State, input: Input, window: Window, config: &BreakerConfig, now:
         }
         (State::HalfOpen { cooldown, .. }, Input::Failure) => {
             let cooldown = cooldown.saturating_mul(2).min(config.cooldown_max.max(config.cooldown));
-            (State::Open { until: now + cooldown, cooldown }, false)
+            (open(cooldown, now), false)
         }
         (State::HalfOpen { successes, cooldown, .. }, Input::Neutral) => {
             (State::HalfOpen { probing: false, successes, cooldown }, false)
         }
     }
+}
+
+/// Open for so long, in whole milliseconds, and seven weeks at the most.
+fn open(cooldown: Duration, now: Timestamp) -> State {
+    let cooldown = Duration::from_millis(u64::from(millis(cooldown)));
+    State::Open { until: now + cooldown, cooldown }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// How many faults in a row are more than chance.
