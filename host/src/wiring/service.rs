@@ -15,11 +15,12 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::{ClearText, MemoryKeyValues};
+use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::crew;
 use super::fetching::{Fetching, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
@@ -83,7 +84,19 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..Parts::default() };
+        let place = settings.store.as_ref();
+        let parts = Parts {
+            strategy: Some(strategy),
+            store,
+            memory,
+            hooks,
+            limits,
+            buckets: place.and_then(StoreUrl::buckets),
+            leases: place.and_then(|place| place.leases(&crew::node())),
+            sources: settings.sources.iter().filter_map(crew::work).collect(),
+            symbols,
+            ..Parts::default()
+        };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -264,6 +277,7 @@ impl Service {
 
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
         let sources = settings.iter().map(|settings| source(settings)).collect::<Result<Vec<_>, _>>()?;
+        self.note_read(settings).await;
         let gatherer = self.gatherer.load_full();
         let gathered = gatherer
             .gather(&sources, &|progress| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
-use crate::limit::{Bucket, Limit};
+use crate::limit::{Bucket, Limit, Rate};
 use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
 use crate::tail::Tail;
@@ -261,6 +261,27 @@ impl Live {
         self.publish(&guarded);
     }
 
+    /// Begins to ask those who share its rate for a token that was taken here, and says at which rate; none, and nothing
+    /// begins, when it has none. [`Live::told`] must follow.
+    #[must_use]
+    pub fn ask(&self) -> Option<Rate> {
+        if !self.is_limited.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut guarded = self.guarded();
+        let Limiter { limit, bucket } = guarded.limiter.as_deref_mut()?;
+        limit.rate.inspect(|_| bucket.ask())
+    }
+
+    /// What those who share its rate say: when the next token is there; none when nobody has said anything.
+    pub fn told(&self, next: Option<Timestamp>) {
+        let mut guarded = self.guarded();
+        if let Some(Limiter { limit: Limit { rate: Some(rate), .. }, bucket }) = guarded.limiter.as_deref_mut() {
+            bucket.told(rate, next);
+        }
+        self.publish(&guarded);
+    }
+
     /// How it does, in one word.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -428,7 +449,6 @@ impl Live {
 mod tests {
     use super::*;
     use crate::fault::{Fault, Kind, Side, Stage};
-    use crate::limit::Rate;
 
     #[test]
     fn the_gate_follows_the_breaker() {
