@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proxywhirl_tests::{RedisServer, Served, curl, file, folder, wait_until};
-use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
+use proxywhirl_tests::{RedisServer, Served, curl, file, folder, proxywhirl, run, wait_until};
+use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
 use crate::limits::at_once;
@@ -161,4 +161,43 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
     });
     assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
     wait_until("it is read again", || read(&several)[0] == 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_member_is_checked_by_one_gateway_and_all_hear_of_it() {
+    let server = RedisServer::start([""; 0]);
+    let again = "fresh = \"1s\"\nfresh_max = \"1s\"\nretry = \"200ms\"\nretry_max = \"500ms\"";
+    let config = format!("[pool]\nallow_private = true\n[check]\nlevel = \"tcp\"\n{again}\n");
+    let mut several = Several::start(&server, 3, 12, &config).await;
+    let work = |several: &Several, number: usize| several.status(number)["sharing"]["work"].clone();
+    let shards = |several: &Several, number: usize| -> u32 {
+        let told = work(several, number)["checks"].as_str().unwrap().to_owned();
+        told.strip_suffix("/64").unwrap().parse().unwrap()
+    };
+    let are_divided = |several: &Several, gateways: &[usize]| {
+        let parts: Vec<u32> = gateways.iter().map(|number| shards(several, *number)).collect();
+        parts.iter().all(|part| *part > 0 && *part < 64) && parts.iter().sum::<u32>() == 64
+    };
+    wait_until("the members are divided", || are_divided(&several, &[0, 1, 2]));
+    let connections = |several: &Several| -> Vec<u64> {
+        several.world.upstreams().iter().map(|upstream| upstream.counters().connections).collect()
+    };
+    let (before, span) = (connections(&several), Duration::from_secs(6));
+    thread::sleep(span);
+    // Once a second, a fifth more or less; three times that if each gateway did it.
+    let checks: Vec<u64> = connections(&several).iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(checks.iter().all(|checks| (3..=9).contains(checks)), "{checks:?}");
+
+    several.world.upstreams()[0].set_behaviour(Behaviour::Dead).await.unwrap();
+    let url = several.world.origin().http_url("/ip");
+    let shut_out = |number: usize| {
+        let explained = run(&mut proxywhirl(["explain", &url, "--control", &several.socket(number)]));
+        explained.stdout.contains("  1 with an open breaker")
+    };
+    wait_until("all know that it is dead", || (0..3).all(shut_out));
+
+    several.gateways.remove(1).kill();
+    let began = Instant::now();
+    wait_until("the others check its members", || are_divided(&several, &[0, 2]));
+    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
 }

@@ -12,6 +12,7 @@ use crate::ewma::Ewma;
 use crate::limit::{Bucket, Limit, Rate};
 use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
+use crate::shared::Finding;
 use crate::tail::Tail;
 use crate::time::Timestamp;
 
@@ -366,9 +367,7 @@ impl Live {
         let input = match outcome {
             Outcome::Success { latency } => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
-                self.latency.record(*latency, now);
-                let quantum = self.latency.get().map_or(0, Load::quantum);
-                self.tell(|load| load.latency = quantum);
+                self.took(*latency, now);
                 Input::Success
             }
             Outcome::Failure(_) => {
@@ -377,6 +376,32 @@ impl Live {
             }
             Outcome::Neutral => Input::Neutral,
         };
+        self.judge(input, admitted, config, now)
+    }
+
+    /// Takes what another gateway has found, by a use that it counts itself. True when the breaker changed its state. Nothing
+    /// happens while the breaker lets nobody through.
+    pub fn hear(&self, finding: Finding, config: &BreakerConfig, now: Timestamp) -> bool {
+        if !self.passes(config, now) {
+            return false;
+        }
+        let input = match finding {
+            Finding::Alive(latency) => {
+                latency.into_iter().for_each(|latency| self.took(latency, now));
+                Input::Success
+            }
+            Finding::Dead => Input::Failure,
+        };
+        self.judge(input, now, config, now)
+    }
+
+    fn took(&self, latency: Duration, now: Timestamp) {
+        self.latency.record(latency, now);
+        let quantum = self.latency.get().map_or(0, Load::quantum);
+        self.tell(|load| load.latency = quantum);
+    }
+
+    fn judge(&self, input: Input, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) -> bool {
         self.with_breaker(|breaker| {
             let before = std::mem::discriminant(&breaker.state());
             breaker.record(input, admitted, config, now);
@@ -475,6 +500,21 @@ mod tests {
         assert!(live.is_admissible(now));
         assert_eq!(live.in_flight(), 0);
         assert_eq!(live.statistics().failures, 2);
+    }
+
+    #[test]
+    fn what_others_find_moves_the_breaker_and_counts_as_no_use() {
+        let (live, config) = (Live::default(), BreakerConfig { failures: 2, successes: 1, ..BreakerConfig::default() });
+        let now = Timestamp::from_micros(1_000);
+        assert!(!live.hear(Finding::Alive(Some(Duration::from_millis(3))), &config, now));
+        assert_eq!(live.latency(), Some(Duration::from_millis(3)));
+        assert!(!live.hear(Finding::Dead, &config, now) && live.hear(Finding::Dead, &config, now));
+        assert_eq!(live.health(), Health::Unhealthy);
+        assert!(!live.hear(Finding::Alive(None), &config, now), "nobody goes through yet");
+        assert!(live.hear(Finding::Alive(None), &config, now + config.cooldown));
+        assert!(live.is_admissible(now) && live.in_flight() == 0);
+        let Statistics { successes, failures, last_used, .. } = live.statistics();
+        assert_eq!((successes, failures, last_used), (0, 0, Timestamp::default()));
     }
 
     #[test]

@@ -63,6 +63,24 @@ pub const fn shard_of(member: MemberId) -> u8 {
     (member.0 % SHARDS as u64) as u8
 }
 
+/// What a check has found of a member, for those who do not check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The member.
+    pub member: MemberId,
+    /// How it is.
+    pub finding: Finding,
+}
+
+/// How a member was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It works; how long it took, if that was measured.
+    Alive(Option<Duration>),
+    /// It does not.
+    Dead,
+}
+
 /// What a gateway wants of a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wish {
@@ -101,4 +119,10 @@ pub trait Leases: Send {
     /// # Errors
     /// When nobody can be told.
     fn done(&mut self, work: &Work, fresh: Duration) -> Result<(), StoreError>;
+
+    /// Tells the others what this gateway has found, and hears what they have found since it was asked last.
+    ///
+    /// # Errors
+    /// When nobody can be told. Whether the others hear it is then not known.
+    fn tell(&mut self, found: &[Found]) -> Result<Vec<Found>, StoreError>;
 }

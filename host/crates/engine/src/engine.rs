@@ -156,7 +156,7 @@ pub struct Engine {
     logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
-    /// The tasks that serve those who wait, and ask those who share the limits.
+    /// The tasks that serve those who wait, ask those who share the limits, and hear what others find.
     attendants: Mutex<Vec<JoinHandle<()>>>,
     /// Ends them.
     stop: CancellationToken,
@@ -230,10 +230,13 @@ impl Engine {
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
-        let mut attendants = Vec::with_capacity(2);
+        let mut attendants = Vec::with_capacity(3);
         if let Some((asked, buckets)) = asked.zip(parts.buckets) {
             let carry = limits::shared::carry(Arc::clone(&room), asked, buckets, clock, stop.clone());
             attendants.push(tokio::spawn(carry));
+        }
+        if let Some(crew) = engine.crew.clone() {
+            attendants.push(tokio::spawn(outcomes::hear(crew, Arc::downgrade(&engine), stop.clone())));
         }
         attendants.push(tokio::spawn(attend(room, Arc::downgrade(&engine), clock, stop)));
         *engine.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;

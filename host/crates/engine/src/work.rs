@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::member::mix;
-use proxywhirl_core::shared::{Division, Leases, SHARDS, Wish, Work, shard_of};
+use proxywhirl_core::shared::{Division, Found, Leases, SHARDS, Wish, Work, shard_of};
 use proxywhirl_core::store::StoreError;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -27,6 +27,12 @@ pub const TERM: Duration = Duration::from_secs(12);
 
 /// How often leases are renewed, and free ones looked for.
 const ROUND: Duration = Duration::from_secs(3);
+
+/// How often gateways tell each other what they have found: all know it within a second.
+const TALK: Duration = Duration::from_millis(500);
+
+/// Findings that wait to be told, or heard, at the most; of what is more nobody hears, and finds it out by itself.
+const MOST_FOUND: usize = 10_000;
 
 /// What was done and has to be told, at the most; who has more to tell waits.
 const DONE: usize = 64;
@@ -55,6 +61,12 @@ pub struct Crew {
     view: watch::Sender<View>,
     trouble: Trouble,
     is_checker: AtomicBool,
+    /// What this gateway has found and has to tell.
+    found: Mutex<Vec<Found>>,
+    /// What others have found: for the members, and for when they are checked.
+    heard: Mutex<Vec<Found>>,
+    judged: Mutex<Vec<Found>>,
+    has_heard: Notify,
     told: Mutex<Option<mpsc::Sender<Told>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -135,6 +147,10 @@ impl Crew {
             view: watch::Sender::new(view),
             trouble: Trouble::default(),
             is_checker: AtomicBool::new(false),
+            found: Mutex::default(),
+            heard: Mutex::default(),
+            judged: Mutex::default(),
+            has_heard: Notify::new(),
             told: Mutex::new(Some(told)),
             task: Mutex::default(),
         });
@@ -208,6 +224,22 @@ impl Crew {
         view.is_alone() || (view.shards >> shard_of(member)) & 1 == 1
     }
 
+    /// Has the others told what a check has found.
+    pub fn found(&self, found: Found) {
+        keep(&self.found, [found]);
+    }
+
+    /// What others have found since this was asked last; waits for something.
+    pub(crate) async fn heard(&self) -> Vec<Found> {
+        self.has_heard.notified().await;
+        take(&self.heard)
+    }
+
+    /// What others have found, for who checks members here.
+    pub(crate) fn judged(&self) -> Vec<Found> {
+        take(&self.judged)
+    }
+
     /// How the work is divided.
     #[must_use]
     pub fn status(&self) -> WorkStatus {
@@ -259,9 +291,12 @@ impl Crew {
                 continue;
             }
             let again = Instant::now() + ROUND;
-            loop {
+            while Instant::now() < again {
                 tokio::select! {
-                    () = tokio::time::sleep_until(again) => break,
+                    () = tokio::time::sleep(TALK) => {
+                        let Some(back) = self.talk(leases, clock).await else { return };
+                        leases = back;
+                    }
                     told = tells.recv() => match told {
                         Some(Told::Changed) => break,
                         Some(Told::Read(source, fresh)) => {
@@ -330,6 +365,32 @@ impl Crew {
         Some(leases)
     }
 
+    /// Tells what was found here, and hears what was found elsewhere.
+    async fn talk(&self, mut leases: Box<dyn Leases>, clock: Clock) -> Option<Box<dyn Leases>> {
+        let found = take(&self.found);
+        let told = tokio::task::spawn_blocking(move || {
+            let told = leases.tell(&found);
+            (leases, found, told)
+        });
+        let (leases, found, told) = told.await.ok()?;
+        match told {
+            Ok(heard) if heard.is_empty() => {}
+            Ok(heard) => {
+                if self.is_checker.load(Ordering::Relaxed) {
+                    keep(&self.judged, heard.iter().copied());
+                }
+                keep(&self.heard, heard);
+                self.has_heard.notify_one();
+            }
+            Err(error) => {
+                // Twice is better than never: a verdict more or less opens no breaker.
+                keep(&self.found, found);
+                self.note(Some(&error), clock);
+            }
+        }
+        Some(leases)
+    }
+
     /// Writes down whether the work can be divided.
     fn note(&self, error: Option<&StoreError>, clock: Clock) {
         let was_well = self.trouble.get().is_none();
@@ -346,6 +407,16 @@ impl Crew {
             self.view.send_modify(|view| view.is_known = true);
         }
     }
+}
+
+fn keep(kept: &Mutex<Vec<Found>>, found: impl IntoIterator<Item = Found>) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = MOST_FOUND.saturating_sub(kept.len());
+    kept.extend(found.into_iter().take(room));
+}
+
+fn take(kept: &Mutex<Vec<Found>>) -> Vec<Found> {
+    std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// To whom a shard falls, of those who check: by rendezvous, so that whoever comes or goes moves what is its own alone.

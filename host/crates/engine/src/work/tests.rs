@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use proxywhirl_core::shared::Finding;
+
 use super::*;
 
 /// Leases as a server keeps them, that can be away.
 #[derive(Clone)]
 struct Board {
     node: &'static str,
+    heard: usize,
     shared: Arc<Mutex<Posted>>,
 }
 
@@ -14,6 +17,7 @@ struct Posted {
     holders: HashMap<Work, (String, Instant)>,
     done: HashMap<Work, Instant>,
     checkers: HashMap<String, Instant>,
+    found: Vec<(&'static str, Found)>,
     is_away: bool,
 }
 
@@ -54,13 +58,22 @@ impl Leases for Board {
         self.shared.lock().unwrap().done.insert(work.clone(), Instant::now() + fresh);
         Ok(())
     }
+
+    fn tell(&mut self, found: &[Found]) -> Result<Vec<Found>, StoreError> {
+        let mut posted = self.shared.lock().unwrap();
+        posted.found.extend(found.iter().map(|found| (self.node, *found)));
+        let new = posted.found.iter().skip(self.heard).filter(|(node, _)| *node != self.node);
+        let new = new.map(|(_, found)| *found).collect();
+        self.heard = posted.found.len();
+        Ok(new)
+    }
 }
 
 const LIST: &str = "list";
 const HOUR: Duration = Duration::from_hours(1);
 
 fn join(shared: &Arc<Mutex<Posted>>, node: &'static str) -> Arc<Crew> {
-    let board = Board { node, shared: Arc::clone(shared) };
+    let board = Board { node, heard: 0, shared: Arc::clone(shared) };
     Crew::join(Box::new(board), vec![LIST.into()], Clock::default())
 }
 
@@ -166,4 +179,21 @@ async fn who_can_ask_nobody_does_everything_and_says_so() {
     let third = join(&shared, "third");
     third.is_divided().await;
     assert!(third.claims(LIST) && checked_by(&third).len() == 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_finds_the_others_hear_within_a_second() {
+    let shared = Arc::default();
+    let (one, other) = (join(&shared, "one"), join(&shared, "other"));
+    other.check().await;
+    pass(ROUND).await;
+    let found = Found { member: MemberId(7), finding: Finding::Dead };
+    let began = Instant::now();
+    one.found(found);
+    assert_eq!(other.heard().await, [found]);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!((other.judged(), one.judged()), (vec![found], Vec::new()));
+    // What nobody can be told is not kept for ever.
+    (0..2 * MOST_FOUND).for_each(|_| one.found(found));
+    assert_eq!(one.found.lock().unwrap().len(), MOST_FOUND);
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use proxywhirl_core::shared::{Division, Leases, Wish, Work};
+use proxywhirl_core::MemberId;
+use proxywhirl_core::shared::{Division, Finding, Found, Leases, Wish, Work};
 use proxywhirl_core::store::StoreError;
 
 use super::link::{Limits, Link, Refusal};
@@ -24,13 +25,20 @@ pub struct RedisLeases {
     link: Link,
     names: Names,
     node: String,
+    /// The last of what was found by anybody that was heard; empty until then.
+    heard: String,
 }
 
 impl RedisLeases {
     /// Those of a pool. Connects when it has to. `node` is the name of this gateway, which no other one may have.
     #[must_use]
     pub fn new(url: &RedisUrl, node: &str) -> Self {
-        Self { link: Link::new(url.clone(), LIMITS), names: Names::of(url), node: node.to_owned() }
+        Self {
+            link: Link::new(url.clone(), LIMITS),
+            names: Names::of(url),
+            node: node.to_owned(),
+            heard: String::new(),
+        }
     }
 
     fn ask(&mut self, wishes: &[(Work, Wish)], is_checker: bool, term: Duration) -> Result<Division, Refusal> {
@@ -78,6 +86,37 @@ impl Leases for RedisLeases {
         let set = command("SET", [mark.as_str(), &self.node, "PX", &fresh]);
         self.link.query(&set).map_err(|refusal| self.link.error(refusal))
     }
+
+    fn tell(&mut self, found: &[Found]) -> Result<Vec<Found>, StoreError> {
+        let stream = self.names.name("found");
+        let told: String = found.iter().map(write).collect();
+        let tell = script(include_str!("found.lua"), &[&stream], &[&self.node, &self.heard, &told]);
+        let (last, texts): (String, Vec<String>) =
+            self.link.query(&tell).map_err(|refusal| self.link.error(refusal))?;
+        self.heard = last;
+        Ok(texts.iter().flat_map(|text| text.lines()).filter_map(read).collect())
+    }
+}
+
+/// A line that says how a member was found.
+fn write(found: &Found) -> String {
+    let finding = match found.finding {
+        Finding::Alive(Some(latency)) => latency.as_micros().to_string(),
+        Finding::Alive(None) => "alive".to_owned(),
+        Finding::Dead => "dead".to_owned(),
+    };
+    format!("{:016x} {finding}\n", found.member.0)
+}
+
+/// What a line says; none when it says something else.
+fn read(line: &str) -> Option<Found> {
+    let (member, finding) = line.split_once(' ')?;
+    let finding = match finding {
+        "alive" => Finding::Alive(None),
+        "dead" => Finding::Dead,
+        latency => Finding::Alive(Some(Duration::from_micros(latency.parse().ok()?))),
+    };
+    Some(Found { member: MemberId(u64::from_str_radix(member, 16).ok()?), finding })
 }
 
 /// The name of a piece of work.
@@ -151,6 +190,31 @@ mod tests {
             division.checkers == ["other"] && division.holders == [Some("other".to_owned())]
         });
         assert!(one.divide(&wish, false, term).unwrap().checkers == ["other"]);
+    }
+
+    #[test]
+    fn what_one_finds_the_others_hear_once() {
+        let server = RedisServer::start(PLAIN);
+        let (mut one, mut other) = (of(&server.url(), "one"), of(&server.url(), "other"));
+        let found = |member, finding| Found { member: MemberId(member), finding };
+        let all = [
+            found(u64::MAX, Finding::Alive(Some(Duration::from_micros(1_234)))),
+            found(0, Finding::Alive(None)),
+            found(7, Finding::Dead),
+        ];
+        assert!(one.tell(&all[..1]).unwrap().is_empty());
+        assert!(other.tell(&[]).unwrap().is_empty(), "what was before is past");
+        assert!(one.tell(&all).unwrap().is_empty());
+        assert_eq!(other.tell(&all[2..]).unwrap(), all);
+        assert!(other.tell(&[]).unwrap().is_empty());
+        assert_eq!(one.tell(&[]).unwrap(), all[2..], "not its own");
+        // What is no finding is passed over.
+        let text = "nonsense\nxyz dead\n0 dead 1\n0000000000000009 dead\n";
+        server.ask(&["XADD", "{proxywhirl:default}:found", "*", "node", "else", "found", text]);
+        assert_eq!(one.tell(&[]).unwrap(), [found(9, Finding::Dead)]);
+        server.ask(&["FLUSHALL"]);
+        one.tell(&all[..1]).unwrap();
+        assert_eq!(other.tell(&[]).unwrap(), all[..1]);
     }
 
     #[test]
