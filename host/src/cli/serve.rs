@@ -139,8 +139,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     if !unproven.is_empty() {
         service.can_prove()?;
     }
-    let (has_unproven, all_trusted) = (!unproven.is_empty(), trusted.len());
-    let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
+    let (checked, listed) = (if unproven.is_empty() { "" } else { ", more are being checked" }, trusted.len());
     // Before anything is dialled.
     service.credentials().configure(settings.credentials.clone()).await;
     let strategy = settings.strategy.name.clone();
@@ -158,7 +157,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     };
     let members = service.engine().snapshot().len();
     // Those that another gateway reads come from there.
-    if members == 0 && !has_unproven && trusted.len() == all_trusted {
+    if members == 0 && checked.is_empty() && trusted.len() == listed {
         operating.stop(&service).await?;
         return Err(nothing(&filled));
     }

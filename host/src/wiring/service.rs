@@ -84,19 +84,7 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let place = settings.store.as_ref();
-        let parts = Parts {
-            strategy: Some(strategy),
-            store,
-            memory,
-            hooks,
-            limits,
-            buckets: place.and_then(StoreUrl::buckets),
-            leases: place.and_then(|place| place.leases(&crew::node())),
-            sources: settings.sources.iter().filter_map(crew::work).collect(),
-            symbols,
-            ..Parts::default()
-        };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..shared(settings) };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -319,6 +307,17 @@ fn geo(paths: &[PathBuf]) -> Result<Option<Arc<Geo>>, Failure> {
         return Ok(None);
     }
     Geo::open(paths).map(|geo| Some(Arc::new(geo))).map_err(|error| Failure::new(Exit::Input, error))
+}
+
+/// What the gateways that share a store share beside it.
+fn shared(settings: &Settings) -> Parts {
+    let place = settings.store.as_ref();
+    Parts {
+        buckets: place.and_then(StoreUrl::buckets),
+        leases: place.and_then(|place| place.leases(&crew::node())),
+        sources: settings.sources.iter().filter_map(crew::work).collect(),
+        ..Parts::default()
+    }
 }
 
 /// How the pool is kept true.

@@ -35,6 +35,7 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Member, MemberId, Timestamp};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,8 @@ use crate::events::{AttemptPayload, PoolEmptyPayload};
 use crate::history::History;
 use crate::hooks::Hooks;
 use crate::limits::room::Holding;
-use crate::limits::{self, LimitsConfig, Room, Shared};
+use crate::limits::shared::{Asking, carry};
+use crate::limits::{LimitsConfig, Room, Shared};
 use crate::logins::Logins;
 use crate::measures::Measures;
 use crate::sites::{Sites, SitesConfig};
@@ -206,7 +208,6 @@ impl Engine {
             trouble: Arc::clone(&trouble),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
-        let stop = CancellationToken::new();
         let engine = Arc::new(Self {
             breaker: ArcSwap::from_pointee(config.breaker),
             clock,
@@ -220,27 +221,32 @@ impl Engine {
             history: History::new(config.history),
             bans,
             sites: Sites::new(config.sites),
-            room: Arc::clone(&room),
+            room,
             crew: parts.leases.map(|leases| Crew::join(leases, parts.sources, clock)),
             logins: parts.logins,
             is_loading,
             trouble,
             attendants: Mutex::default(),
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
-        let mut attendants = Vec::with_capacity(3);
-        if let Some((asked, buckets)) = asked.zip(parts.buckets) {
-            let carry = limits::shared::carry(Arc::clone(&room), asked, buckets, clock, stop.clone());
-            attendants.push(tokio::spawn(carry));
-        }
-        if let Some(crew) = engine.crew.clone() {
-            attendants.push(tokio::spawn(outcomes::hear(crew, Arc::downgrade(&engine), stop.clone())));
-        }
-        attendants.push(tokio::spawn(attend(room, Arc::downgrade(&engine), clock, stop)));
-        *engine.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;
+        engine.attend(asked.zip(parts.buckets));
         Ok(engine)
+    }
+
+    /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.
+    fn attend(self: &Arc<Self>, shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>) {
+        let (clock, room, stop) = (self.clock, || Arc::clone(&self.room), || self.stop.clone());
+        let mut attendants = Vec::with_capacity(3);
+        if let Some((asked, buckets)) = shared {
+            attendants.push(tokio::spawn(carry(room(), asked, buckets, clock, stop())));
+        }
+        if let Some(crew) = self.crew.clone() {
+            attendants.push(tokio::spawn(outcomes::hear(crew, Arc::downgrade(self), stop())));
+        }
+        attendants.push(tokio::spawn(attend(room(), Arc::downgrade(self), clock, stop())));
+        *self.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;
     }
 
     /// The time.

@@ -5,7 +5,7 @@ use proxywhirl_core::lease::Lease;
 use super::waiting::Draw;
 use super::{Attempt, Engine, NoLease, RACES};
 use crate::limits::Shared;
-use crate::limits::shared::Ask;
+use crate::limits::shared::Asking;
 
 impl Engine {
     /// As [`Engine::acquire`], and those who share the limits have granted it. Waits for their answer alone.
@@ -46,7 +46,7 @@ impl Engine {
 
     /// Whether those who share the limits grant a use.
     pub(super) async fn is_granted(&self, others: &Shared, lease: &Lease, attempt: &Attempt<'_>) -> bool {
-        match Ask::begin(lease.member(), &self.room.sites, attempt.target) {
+        match Asking::begin(lease.member(), &self.room.sites, attempt.target) {
             Some(ask) => others.grants(ask).await,
             None => true,
         }

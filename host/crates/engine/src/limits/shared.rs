@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The way to the buckets that are shared.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<Asking>,
     /// Whether nobody answers. Written by the task.
     is_away: AtomicBool,
     /// Why.
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
 
 /// A use that tokens are asked for. Its drop tells the buckets here what was said.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct Asking {
     tokens: Vec<Token>,
     member: Option<Arc<Member>>,
     site: Option<(Arc<Sites>, Arc<str>)>,
@@ -49,7 +49,7 @@ pub(crate) struct Ask {
     answer: Option<oneshot::Sender<bool>>,
 }
 
-impl Ask {
+impl Asking {
     /// Begins to ask for a use of a member at a target; none when neither has a rate.
     pub(crate) fn begin(member: &Arc<Member>, sites: &Arc<Sites>, target: &str) -> Option<Self> {
         let token = |of, rate: Rate| Token { of, rate };
@@ -85,7 +85,7 @@ impl Ask {
     }
 }
 
-impl Drop for Ask {
+impl Drop for Asking {
     fn drop(&mut self) {
         let mut next = self.next.iter().copied();
         if let Some(member) = &self.member {
@@ -99,7 +99,7 @@ impl Drop for Ask {
 
 impl Shared {
     /// The way, and where it ends.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask>) {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Asking>) {
         let (asks, asked) = mpsc::channel(QUEUE);
         (Self { asks, is_away: AtomicBool::new(false), trouble: Trouble::default() }, asked)
     }
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     /// Asks for a use; whether it may be. When nobody answers, what is left here decides, and has done so.
-    pub(crate) async fn grants(&self, mut ask: Ask) -> bool {
+    pub(crate) async fn grants(&self, mut ask: Asking) -> bool {
         let (answer, answered) = oneshot::channel();
         ask.answer = Some(answer);
         if self.asks.send(ask).await.is_err() {
@@ -143,7 +143,7 @@ impl Shared {
 /// Asks for all who ask, until it is told to stop.
 pub(crate) async fn carry(
     room: Arc<Room>,
-    mut asked: mpsc::Receiver<Ask>,
+    mut asked: mpsc::Receiver<Asking>,
     mut buckets: Box<dyn Buckets>,
     clock: Clock,
     stop: CancellationToken,
@@ -152,7 +152,7 @@ pub(crate) async fn carry(
     let mut batch = Vec::new();
     // The first question, without uses: so the connection is there before it is needed.
     loop {
-        let uses: Vec<Vec<Token>> = batch.iter().map(|ask: &Ask| ask.tokens.clone()).collect();
+        let uses: Vec<Vec<Token>> = batch.iter().map(|ask: &Asking| ask.tokens.clone()).collect();
         let taken = tokio::task::spawn_blocking(move || {
             let taken = buckets.take(&uses);
             (buckets, taken)
@@ -184,7 +184,7 @@ pub(crate) async fn carry(
 }
 
 /// For a while, lets those who ask go on with what is left here: they began before it was known that nobody answers.
-async fn refuse(asked: &mut mpsc::Receiver<Ask>) {
+async fn refuse(asked: &mut mpsc::Receiver<Asking>) {
     let everybody = async { while asked.recv().await.is_some() {} };
     // The time is over, or nobody can ask any more.
     drop(tokio::time::timeout(AGAIN, everybody).await);

@@ -92,10 +92,8 @@ mod tests {
     const PLAIN: [&str; 0] = [];
 
     fn of(url: &str) -> RedisBuckets {
-        match url.parse().unwrap() {
-            StoreUrl::Redis(url) => RedisBuckets::new(&url),
-            other => panic!("{other}"),
-        }
+        let StoreUrl::Redis(url) = url.parse().unwrap() else { panic!("{url}") };
+        RedisBuckets::new(&url)
     }
 
     fn member(number: u64, per_second: f64, burst: u32) -> Token {

@@ -145,10 +145,8 @@ mod tests {
     const TERM: Duration = Duration::from_secs(60);
 
     fn of(url: &str, node: &str) -> RedisLeases {
-        match url.parse().unwrap() {
-            StoreUrl::Redis(url) => RedisLeases::new(&url, node),
-            other => panic!("{other}"),
-        }
+        let StoreUrl::Redis(url) = url.parse().unwrap() else { panic!("{url}") };
+        RedisLeases::new(&url, node)
     }
 
     fn source(name: &str) -> Work {
