@@ -62,7 +62,7 @@ impl Engine {
             // On the heap: few wait, and the others have no room for it.
             ControlFlow::Continue(situation) => {
                 Box::pin(async {
-                    let (lease, way) = self.wait(attempt, situation, until).await?;
+                    let (lease, way) = self.wait(attempt, situation, until, false).await?;
                     Ok(self.handed(attempt, lease, way, self.now()))
                 })
                 .await
@@ -74,15 +74,17 @@ impl Engine {
     async fn granted_in_turn(&self, others: &Shared, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
+        let mut is_back = false;
         loop {
             let (lease, way) = match self.at_once(attempt) {
                 ControlFlow::Break(found) => found?,
-                ControlFlow::Continue(situation) => self.wait(attempt, situation, until).await?,
+                ControlFlow::Continue(situation) => self.wait(attempt, situation, until, is_back).await?,
             };
             if self.is_granted(others, &lease, attempt).await {
                 return Ok(self.handed(attempt, lease, way, self.now()));
             }
             drop(lease);
+            is_back = true;
             if Instant::now() >= until {
                 return Err(self.waited(attempt, began.elapsed(), self.now()));
             }
@@ -156,13 +158,17 @@ impl Engine {
         (Situation { limited: Limited::Members(refusals), outlook, at: now }, refusals)
     }
 
-    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant) -> Handed {
-        self.room.limited(&situation.limited);
+    /// Stands in the line until it is served; `is_back` when it has been there, and was refused by others when it was served.
+    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant, is_back: bool) -> Handed {
+        if !is_back {
+            self.room.limited(&situation.limited);
+        }
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
         let (hand, handed) = oneshot::channel();
         let Situation { limited, outlook, at } = situation.clone();
-        if let Err((why, ahead)) = self.join(attempt, situation, hand, until.saturating_duration_since(began)) {
+        let wait = until.saturating_duration_since(began);
+        if let Err((why, ahead)) = self.join(attempt, situation, hand, (wait, is_back)) {
             return Err(self.shed(attempt, limited, why, outlook.wait(ahead, at)));
         }
         let place = Standing { room: &self.room, place: place_of(attempt) };
@@ -192,13 +198,15 @@ impl Engine {
         attempt: &Attempt<'_>,
         situation: Situation,
         hand: oneshot::Sender<Handed>,
-        wait: Duration,
+        (wait, is_back): (Duration, bool),
     ) -> Result<(), (NoWait, usize)> {
         let class = self.class_of(attempt);
         let Attempt { whose, target, site, .. } = *attempt;
         let mut line = self.room.line();
         let ahead = line.standing(&class).map_or(0, |standing| standing.ahead(whose));
-        if let Some(why) = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at) {
+        let refusal = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at);
+        // Whoever comes back has its place, however many have come meanwhile.
+        if let Some(why) = refusal.filter(|why| !is_back || !matches!(why, NoWait::Full(_))) {
             let greedy = if let NoWait::Full(_) = why { line.make_room(whose) } else { None };
             let Some((waiter, Situation { limited, .. })) = greedy else { return Err((why, ahead)) };
             let shed = NoLease::Shed(Shed { limited, why, retry_after: SOON });

@@ -136,10 +136,12 @@ impl fmt::Display for Name<'_> {
 mod tests {
     use std::thread::sleep;
 
+    use proxywhirl_core::limit::Rate;
+    use proxywhirl_core::shared::{BucketOf, Buckets, Token};
     use proxywhirl_tests::{RedisServer, wait_until};
 
     use super::*;
-    use crate::StoreUrl;
+    use crate::{RedisBuckets, StoreUrl};
 
     const PLAIN: [&str; 0] = [];
     const TERM: Duration = Duration::from_secs(60);
@@ -227,5 +229,28 @@ mod tests {
         assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30), "{left:?}");
         one.done(&source("a"), Duration::from_millis(1)).unwrap();
         wait_until("it is to be done again", || fresh(&mut other).is_zero());
+    }
+
+    #[test]
+    fn in_a_cluster_and_with_no_more_rights_than_are_documented_all_of_it_works() {
+        let (nodes, server) = (RedisServer::cluster(), RedisServer::start(PLAIN));
+        let page = include_str!("../../../../docs/redis.md");
+        let rule =
+            page.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER proxywhirl on >secret ")).unwrap();
+        let words = ["ACL", "SETUSER", "proxywhirl", "on", ">secret"].into_iter().chain(rule.split(' '));
+        assert_eq!(server.ask(&words.collect::<Vec<_>>()), "+OK\r\n+OK\r\n");
+        let user = format!("redis://proxywhirl:secret@127.0.0.1:{}", server.port());
+        for url in [nodes[0].url(), nodes[2].url(), user] {
+            let mut leases = of(&url, "one");
+            let wishes = [(source("a"), Wish::Have), (Work::Checks(1), Wish::Leave)];
+            let division = leases.divide(&wishes, true, TERM).unwrap();
+            assert_eq!(division.holders, [Some("one".to_owned()), None]);
+            leases.done(&source("a"), TERM).unwrap();
+            assert!(leases.tell(&[Found { member: MemberId(1), finding: Finding::Dead }]).unwrap().is_empty());
+            let StoreUrl::Redis(url) = url.parse().unwrap() else { panic!("{url}") };
+            let token = |of| Token { of, rate: Rate::new(1.0, 2) };
+            let uses = [vec![token(BucketOf::Member(MemberId(1))), token(BucketOf::Site("a.example".into()))]];
+            assert_eq!(RedisBuckets::new(&url).take(&uses).unwrap().len(), 1);
+        }
     }
 }

@@ -18,10 +18,17 @@ struct State {
     buckets: HashMap<BucketOf, Bucket>,
     is_away: bool,
     asked: usize,
+    /// Whether it keeps everybody waiting.
+    is_held: bool,
+    /// How many it refuses, whatever is left.
+    refusals: usize,
 }
 
 impl Buckets for Shelf {
     fn take(&mut self, uses: &[Vec<Token>]) -> Result<Vec<Granted>, StoreError> {
+        while self.0.lock().unwrap().is_held {
+            std::thread::yield_now();
+        }
         let mut state = self.0.lock().unwrap();
         if state.is_away {
             return Err(StoreError { place: "the shelf".to_owned(), reason: "is away".to_owned() });
@@ -34,6 +41,10 @@ impl Buckets for Shelf {
 
 impl State {
     fn take(&mut self, tokens: &[Token], now: Timestamp) -> Granted {
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return Granted { is_granted: false, next: vec![Duration::from_millis(50); tokens.len()] };
+        }
         let mut each: Vec<&Token> = tokens.iter().collect();
         let due = |state: &mut Self, token: &Token| state.buckets.entry(token.of.clone()).or_default().due(&token.rate);
         let is_granted = each.iter().all(|token| due(self, token) <= now);
@@ -124,12 +135,7 @@ async fn while_nobody_answers_each_has_its_own_and_says_so() {
     assert!(one.acquire_granted(&attempt(&[])).await.is_err());
     assert_eq!(one.limits_trouble().map(|trouble| trouble.error), Some("the shelf: is away".to_owned()));
     shelf.0.lock().unwrap().is_away = false;
-    let waits = async {
-        while one.limits_trouble().is_some() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
+    until(|| one.limits_trouble().is_none()).await;
     assert!(one.shares_limits());
     one.stop().await.unwrap();
 }
@@ -142,4 +148,34 @@ async fn nobody_is_asked_for_what_has_no_rate() {
         drop((ask(&engine, 1).await.unwrap(), engine.acquire_granted(&attempt(&[])).await.unwrap()));
     }
     assert_eq!(shelf.0.lock().unwrap().asked, 0);
+}
+
+#[tokio::test]
+async fn who_is_refused_by_others_stands_in_a_line_that_is_full_by_then() {
+    let shelf = Shelf::default();
+    let one = over(&shelf, &LimitsConfig { queue: 1, ..of_members(rate(0.5, 1)) }, 1).await;
+    let asks = |request| {
+        let one = Arc::clone(&one);
+        tokio::spawn(async move { ask(&one, request).await.map(drop) })
+    };
+    {
+        let mut state = shelf.0.lock().unwrap();
+        (state.is_held, state.refusals) = (true, 1);
+    }
+    let first = asks(1);
+    until(|| one.snapshot().iter().any(|member| member.live.in_flight() == 1)).await;
+    let second = asks(2);
+    until(|| one.room.line().len() == 1).await;
+    shelf.0.lock().unwrap().is_held = false;
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
 }
