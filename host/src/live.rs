@@ -23,7 +23,7 @@ use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
-use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Status, StoreStatus, Strategy, StrategySet};
+use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, StoreStatus, Strategy, StrategySet};
 use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
@@ -204,6 +204,10 @@ impl Live {
                 .store
                 .as_ref()
                 .map(|url| StoreStatus { url: url.to_string(), trouble: self.engine().store_trouble() }),
+            sharing: self.engine().shares_limits().then(|| Sharing {
+                limits_trouble: self.engine().limits_trouble(),
+                work: self.engine().crew().map(|crew| crew.status()),
+            }),
         }
     }
 

@@ -4,6 +4,7 @@
 //! traits that the engine asks for.
 
 mod check;
+mod crew;
 mod fetching;
 pub mod listeners;
 mod net;

@@ -24,7 +24,7 @@ fn limited_over(world: World, limits: &str) -> Commanded {
 }
 
 /// Sends requests at once; their statuses.
-fn at_once(count: usize, url: &str, proxy: &str) -> Vec<String> {
+pub(super) fn at_once(count: usize, url: &str, proxy: &str) -> Vec<String> {
     let folder = folder();
     let config = (0..count).fold(String::new(), |mut text, _| {
         writeln!(

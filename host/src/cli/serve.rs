@@ -139,7 +139,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     if !unproven.is_empty() {
         service.can_prove()?;
     }
-    let checked = if unproven.is_empty() { "" } else { ", more are being checked" };
+    let (checked, listed) = (if unproven.is_empty() { "" } else { ", more are being checked" }, trusted.len());
     // Before anything is dialled.
     service.credentials().configure(settings.credentials.clone()).await;
     let strategy = settings.strategy.name.clone();
@@ -147,6 +147,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
     let shutdown = operating.shutdown();
+    let (trusted, unproven) = (service.own(trusted).await, service.own(unproven).await);
     let filled = tokio::select! {
         filled = service.fill(&trusted) => filled?,
         () = shutdown.cancelled() => {
@@ -155,7 +156,8 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         }
     };
     let members = service.engine().snapshot().len();
-    if members == 0 && unproven.is_empty() {
+    // Those that another gateway reads come from there.
+    if members == 0 && checked.is_empty() && trusted.len() == listed {
         operating.stop(&service).await?;
         return Err(nothing(&filled));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proxywhirl_core::Secret;
-use proxywhirl_engine::{PluginStatus, StoreTrouble};
+use proxywhirl_engine::{PluginStatus, StoreTrouble, WorkStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -34,6 +34,18 @@ pub struct Status {
     pub strategy: Strategy,
     /// Where the pool is kept; none when it is not.
     pub store: Option<StoreStatus>,
+    /// What is shared with other gateways of the same pool; none when the store cannot be shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<Sharing>,
+}
+
+/// What is shared with other gateways of the same pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// Why rates are this gateway's own, and since when; none when they are shared.
+    pub limits_trouble: Option<StoreTrouble>,
+    /// How the work is divided.
+    pub work: Option<WorkStatus>,
 }
 
 /// Where the pool is kept, and whether it can be.

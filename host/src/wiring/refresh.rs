@@ -15,7 +15,7 @@ use crate::control::api::RefreshReport;
 use crate::exit::{Exit, Failure};
 
 /// No source is read more often by itself, whatever its interval is: lists change by the minute at most.
-const LEAST_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Reads sources again, all of them when none is named.
@@ -44,11 +44,9 @@ impl Service {
 
     async fn read_again_and_again(&self, source: SourceSettings, interval: Duration, shutdown: CancellationToken) {
         loop {
-            // Spread by a tenth, so that sources of one server are not read together for ever.
-            let pause = interval.max(LEAST_INTERVAL).mul_f64(0.9 + 0.2 * fastrand::f64());
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = self.turn(&source, interval) => {}
             }
             let refresh = async {
                 let _one_at_a_time = self.refreshing().lock().await;

@@ -15,11 +15,12 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::{ClearText, MemoryKeyValues};
+use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::crew;
 use super::fetching::{Fetching, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
@@ -83,7 +84,7 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..Parts::default() };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..shared(settings) };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -264,6 +265,7 @@ impl Service {
 
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
         let sources = settings.iter().map(|settings| source(settings)).collect::<Result<Vec<_>, _>>()?;
+        self.note_read(settings).await;
         let gatherer = self.gatherer.load_full();
         let gathered = gatherer
             .gather(&sources, &|progress| {
@@ -305,6 +307,17 @@ fn geo(paths: &[PathBuf]) -> Result<Option<Arc<Geo>>, Failure> {
         return Ok(None);
     }
     Geo::open(paths).map(|geo| Some(Arc::new(geo))).map_err(|error| Failure::new(Exit::Input, error))
+}
+
+/// What the gateways that share a store share beside it.
+fn shared(settings: &Settings) -> Parts {
+    let place = settings.store.as_ref();
+    Parts {
+        buckets: place.and_then(StoreUrl::buckets),
+        leases: place.and_then(|place| place.leases(&crew::node())),
+        sources: settings.sources.iter().filter_map(crew::work).collect(),
+        ..Parts::default()
+    }
 }
 
 /// How the pool is kept true.

@@ -22,6 +22,7 @@ pub mod plugin;
 pub mod pool;
 pub mod secret;
 pub mod select;
+pub mod shared;
 pub mod store;
 pub mod symbol;
 pub mod tag;

@@ -41,6 +41,8 @@ pub struct Bucket {
     /// When it will be full again, in nanoseconds since the Unix epoch: tokens at high rates are less than a microsecond
     /// apart.
     full: u64,
+    /// Tokens that were taken here, and of which those who share the bucket have not said yet whether they are left.
+    asked: u32,
 }
 
 impl Limit {
@@ -158,6 +160,22 @@ impl Bucket {
     pub fn give_back(&mut self, rate: &Rate) {
         self.full = self.full.saturating_sub(rate.nanos());
     }
+
+    /// Begins to ask those who share the bucket for a token that was taken here; [`Bucket::told`] ends it.
+    pub const fn ask(&mut self) {
+        self.asked = self.asked.saturating_add(1);
+    }
+
+    /// What those who share it say of a token that was asked for: when the next one is there. None when nobody has said
+    /// anything, and the token counts.
+    pub fn told(&mut self, rate: &Rate, next: Option<Timestamp>) {
+        self.asked = self.asked.saturating_sub(1);
+        if let Some(next) = next {
+            let asked = rate.nanos().saturating_mul(u64::from(self.asked));
+            let full = next.as_micros().saturating_mul(1_000).saturating_add(rate.slack());
+            self.full = full.saturating_add(asked);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +200,24 @@ mod tests {
         assert_eq!(bucket.due(&rate), at(200));
         bucket.give_back(&rate);
         assert_eq!(bucket.due(&rate), at(100));
+    }
+
+    #[test]
+    fn a_shared_bucket_is_as_those_who_share_it_say_and_counts_what_they_have_not_heard_of() {
+        let (rate, mut bucket) = (Rate::new(10.0, 2), Bucket::default());
+        for _ in 0..2 {
+            bucket.take(&rate, at(0));
+            bucket.ask();
+        }
+        // Others have used it up: the first one is refused, the second one is still asked about.
+        bucket.told(&rate, Some(at(300)));
+        assert_eq!(bucket.due(&rate), at(400));
+        bucket.told(&rate, Some(at(350)));
+        assert_eq!(bucket.due(&rate), at(350));
+        bucket.take(&rate, at(350));
+        bucket.ask();
+        bucket.told(&rate, None);
+        assert_eq!(bucket.due(&rate), at(450), "nobody answers, and it goes on by itself");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
-use crate::limit::{Bucket, Limit};
+use crate::limit::{Bucket, Limit, Rate};
 use crate::outcome::Outcome;
 use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
+use crate::shared::Finding;
 use crate::tail::Tail;
 use crate::time::Timestamp;
 
@@ -261,6 +262,27 @@ impl Live {
         self.publish(&guarded);
     }
 
+    /// Begins to ask those who share its rate for a token that was taken here, and says at which rate; none, and nothing
+    /// begins, when it has none. [`Live::told`] must follow.
+    #[must_use]
+    pub fn ask(&self) -> Option<Rate> {
+        if !self.is_limited.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut guarded = self.guarded();
+        let Limiter { limit, bucket } = guarded.limiter.as_deref_mut()?;
+        limit.rate.inspect(|_| bucket.ask())
+    }
+
+    /// What those who share its rate say: when the next token is there; none when nobody has said anything.
+    pub fn told(&self, next: Option<Timestamp>) {
+        let mut guarded = self.guarded();
+        if let Some(Limiter { limit: Limit { rate: Some(rate), .. }, bucket }) = guarded.limiter.as_deref_mut() {
+            bucket.told(rate, next);
+        }
+        self.publish(&guarded);
+    }
+
     /// How it does, in one word.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -345,9 +367,7 @@ impl Live {
         let input = match outcome {
             Outcome::Success { latency } => {
                 self.successes.fetch_add(1, Ordering::Relaxed);
-                self.latency.record(*latency, now);
-                let quantum = self.latency.get().map_or(0, Load::quantum);
-                self.tell(|load| load.latency = quantum);
+                self.took(*latency, now);
                 Input::Success
             }
             Outcome::Failure(_) => {
@@ -356,6 +376,32 @@ impl Live {
             }
             Outcome::Neutral => Input::Neutral,
         };
+        self.judge(input, admitted, config, now)
+    }
+
+    /// Takes what another gateway has found, by a use that it counts itself. True when the breaker changed its state. Nothing
+    /// happens while the breaker lets nobody through.
+    pub fn hear(&self, finding: Finding, config: &BreakerConfig, now: Timestamp) -> bool {
+        if !self.passes(config, now) {
+            return false;
+        }
+        let input = match finding {
+            Finding::Alive(latency) => {
+                latency.into_iter().for_each(|latency| self.took(latency, now));
+                Input::Success
+            }
+            Finding::Dead => Input::Failure,
+        };
+        self.judge(input, now, config, now)
+    }
+
+    fn took(&self, latency: Duration, now: Timestamp) {
+        self.latency.record(latency, now);
+        let quantum = self.latency.get().map_or(0, Load::quantum);
+        self.tell(|load| load.latency = quantum);
+    }
+
+    fn judge(&self, input: Input, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) -> bool {
         self.with_breaker(|breaker| {
             let before = std::mem::discriminant(&breaker.state());
             breaker.record(input, admitted, config, now);
@@ -428,7 +474,6 @@ impl Live {
 mod tests {
     use super::*;
     use crate::fault::{Fault, Kind, Side, Stage};
-    use crate::limit::Rate;
 
     #[test]
     fn the_gate_follows_the_breaker() {
@@ -455,6 +500,21 @@ mod tests {
         assert!(live.is_admissible(now));
         assert_eq!(live.in_flight(), 0);
         assert_eq!(live.statistics().failures, 2);
+    }
+
+    #[test]
+    fn what_others_find_moves_the_breaker_and_counts_as_no_use() {
+        let (live, config) = (Live::default(), BreakerConfig { failures: 2, successes: 1, ..BreakerConfig::default() });
+        let now = Timestamp::from_micros(1_000);
+        assert!(!live.hear(Finding::Alive(Some(Duration::from_millis(3))), &config, now));
+        assert_eq!(live.latency(), Some(Duration::from_millis(3)));
+        assert!(!live.hear(Finding::Dead, &config, now) && live.hear(Finding::Dead, &config, now));
+        assert_eq!(live.health(), Health::Unhealthy);
+        assert!(!live.hear(Finding::Alive(None), &config, now), "nobody goes through yet");
+        assert!(live.hear(Finding::Alive(None), &config, now + config.cooldown));
+        assert!(live.is_admissible(now) && live.in_flight() == 0);
+        let Statistics { successes, failures, last_used, .. } = live.statistics();
+        assert_eq!((successes, failures, last_used), (0, 0, Timestamp::default()));
     }
 
     #[test]

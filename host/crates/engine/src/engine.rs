@@ -10,6 +10,7 @@ mod banning;
 mod configuring;
 mod direct;
 mod explain;
+mod granting;
 mod logging_in;
 mod outcomes;
 mod plugins;
@@ -29,10 +30,12 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
+use proxywhirl_core::shared::{Buckets, Leases};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Member, MemberId, Timestamp};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +53,8 @@ use crate::events::{AttemptPayload, PoolEmptyPayload};
 use crate::history::History;
 use crate::hooks::Hooks;
 use crate::limits::room::Holding;
-use crate::limits::{LimitsConfig, Room};
+use crate::limits::shared::{Asking, carry};
+use crate::limits::{LimitsConfig, Room, Shared};
 use crate::logins::Logins;
 use crate::measures::Measures;
 use crate::sites::{Sites, SitesConfig};
@@ -58,6 +62,7 @@ use crate::strategy::{self, Ask, Choice, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
 use crate::trouble::{StoreTrouble, Trouble};
+use crate::work::Crew;
 use crate::writer::{Admissions, Writer};
 use waiting::{Draw, attend};
 
@@ -121,6 +126,12 @@ pub struct Parts {
     pub hooks: Vec<Box<dyn Hook>>,
     /// How much may be asked of whom.
     pub limits: LimitsConfig,
+    /// The token buckets of the gateways that share the pool; without them, rates are this one's own.
+    pub buckets: Option<Box<dyn Buckets>>,
+    /// Divides work among those gateways; without it, this one does all of it.
+    pub leases: Option<Box<dyn Leases>>,
+    /// The names of the sources of which one of them is to read each.
+    pub sources: Vec<Arc<str>>,
     /// Logins in place of those that members came with, shared with what checks them.
     pub logins: Arc<Logins>,
     /// The texts behind symbols, shared with the plugins.
@@ -143,12 +154,13 @@ pub struct Engine {
     bans: Arc<Bans>,
     sites: Sites,
     room: Arc<Room>,
+    crew: Option<Arc<Crew>>,
     logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
-    /// The task that serves those who wait.
-    attendant: Mutex<Option<JoinHandle<()>>>,
-    /// Ends it.
+    /// The tasks that serve those who wait, ask those who share the limits, and hear what others find.
+    attendants: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends them.
     stop: CancellationToken,
     requests: AtomicU64,
     /// What stands for the way without a member.
@@ -179,7 +191,8 @@ impl Engine {
         let bans = Arc::new(bans_in_force(config.ban_share, memory.as_deref(), clock.now()));
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
-        let room = Room::new(&parts.limits);
+        let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
+        let room = Room::new(&parts.limits, shared);
         let trouble = Arc::<Trouble>::default();
         let is_loading = Arc::<AtomicBool>::default();
         pool.limit(parts.limits.members);
@@ -195,7 +208,6 @@ impl Engine {
             trouble: Arc::clone(&trouble),
         };
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
-        let stop = CancellationToken::new();
         let engine = Arc::new(Self {
             breaker: ArcSwap::from_pointee(config.breaker),
             clock,
@@ -209,18 +221,32 @@ impl Engine {
             history: History::new(config.history),
             bans,
             sites: Sites::new(config.sites),
-            room: Arc::clone(&room),
+            room,
+            crew: parts.leases.map(|leases| Crew::join(leases, parts.sources, clock)),
             logins: parts.logins,
             is_loading,
             trouble,
-            attendant: Mutex::default(),
-            stop: stop.clone(),
+            attendants: Mutex::default(),
+            stop: CancellationToken::new(),
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
-        let attendant = tokio::spawn(attend(room, Arc::downgrade(&engine), clock, stop));
-        *engine.attendant.lock().unwrap_or_else(PoisonError::into_inner) = Some(attendant);
+        engine.attend(asked.zip(parts.buckets));
         Ok(engine)
+    }
+
+    /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.
+    fn attend(self: &Arc<Self>, shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>) {
+        let (clock, room, stop) = (self.clock, || Arc::clone(&self.room), || self.stop.clone());
+        let mut attendants = Vec::with_capacity(3);
+        if let Some((asked, buckets)) = shared {
+            attendants.push(tokio::spawn(carry(room(), asked, buckets, clock, stop())));
+        }
+        if let Some(crew) = self.crew.clone() {
+            attendants.push(tokio::spawn(outcomes::hear(crew, Arc::downgrade(self), stop())));
+        }
+        attendants.push(tokio::spawn(attend(room(), Arc::downgrade(self), clock, stop())));
+        *self.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;
     }
 
     /// The time.
@@ -263,6 +289,24 @@ impl Engine {
     #[must_use]
     pub fn store_trouble(&self) -> Option<StoreTrouble> {
         self.trouble.get()
+    }
+
+    /// Those among whom work is divided; none when this gateway does all of it.
+    #[must_use]
+    pub const fn crew(&self) -> Option<&Arc<Crew>> {
+        self.crew.as_ref()
+    }
+
+    /// Whether rates hold over all gateways of the same pool.
+    #[must_use]
+    pub fn shares_limits(&self) -> bool {
+        self.room.shared().is_some()
+    }
+
+    /// Why limits are not shared with the gateways of the same pool, and since when; none when they are, or nobody shares it.
+    #[must_use]
+    pub fn limits_trouble(&self) -> Option<StoreTrouble> {
+        self.room.shared().and_then(Shared::trouble)
     }
 
     /// A number for a request.
@@ -450,11 +494,14 @@ impl Engine {
     /// When the store cannot be written.
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.stop.cancel();
-        let attendant = self.attendant.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(attendant) = attendant
-            && attendant.await.is_err()
-        {
-            tracing::error!("who serves those that wait has panicked");
+        let attendants = std::mem::take(&mut *self.attendants.lock().unwrap_or_else(PoisonError::into_inner));
+        for attendant in attendants {
+            if attendant.await.is_err() {
+                tracing::error!("who serves those that wait has panicked");
+            }
+        }
+        if let Some(crew) = &self.crew {
+            crew.leave().await;
         }
         let saved = self.writer.stop().await;
         self.bus.close();

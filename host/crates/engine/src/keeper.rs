@@ -6,6 +6,8 @@
 //!
 //! Checks of members go easy: few at a time, and only while the runtime keeps up ([`Checks`](crate::check::Checks)), so that
 //! they are never in the way of traffic. A verdict counts as one use of the member: one failed check kills nobody.
+//!
+//! Where several gateways share the pool, each checks the members that fall to it ([`crate::work`]), and hears of the others.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use proxywhirl_core::live::Health;
 use proxywhirl_core::pool::Admission;
+use proxywhirl_core::shared::{Finding, Found};
 use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -179,6 +182,9 @@ impl Keeper {
 
     /// Checks members and strangers as they become due, until the token is cancelled.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        if let Some(crew) = self.engine.crew() {
+            crew.check().await;
+        }
         let gentle = self.checker.with_concurrency(self.config.concurrency);
         loop {
             let pause = self.pause();
@@ -187,6 +193,7 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => {}
             }
             self.look_around();
+            self.hear();
             let due = self.take_due();
             if due.candidates.is_empty() {
                 continue;
@@ -219,6 +226,11 @@ impl Keeper {
     /// Lets a verdict count for a member.
     async fn apply(&self, member: &Arc<Member>, checked: Checked) {
         self.engine.probed(member, &checked.verdict);
+        if let Some(crew) = self.engine.crew() {
+            let is_alive = checked.verdict.is_alive();
+            let finding = if is_alive { Finding::Alive(checked.verdict.latency) } else { Finding::Dead };
+            crew.found(Found { member: member.id, finding });
+        }
         let failures = self.book().judged(member.id, &checked);
         if failures >= self.config.give_up && self.config.remove_dead {
             self.book().schedule.forget(&member.id);
@@ -296,6 +308,18 @@ impl Keeper {
         schedule.retain(|id| members.contains(id) || strangers.contains_key(id));
     }
 
+    /// Writes down what other gateways have found of members, which they check next time too, or this one if they die.
+    fn hear(&self) {
+        let Some(crew) = self.engine.crew() else { return };
+        let (now, mut book) = (self.engine.now(), self.book());
+        for Found { member, finding } in crew.judged() {
+            if book.schedule.knows(&member) {
+                let chance = book.random.f64();
+                book.schedule.judged(member, matches!(finding, Finding::Alive(_)), now, chance);
+            }
+        }
+    }
+
     /// Those who are to be checked now. Members whom traffic has shown to be well are not.
     fn take_due(&self) -> Due {
         let (snapshot, now) = (self.engine.snapshot(), self.engine.now());
@@ -311,6 +335,9 @@ impl Keeper {
         for id in due {
             let chance = book.random.f64();
             match (members.get(&id), book.strangers.get(&id)) {
+                (Some(_), _) if !self.engine.crew().is_none_or(|crew| crew.checks(id)) => {
+                    book.schedule.put_off(id, now, chance);
+                }
                 (Some(member), _) if self.is_proven_by_traffic(member, now) => {
                     book.schedule.judged(id, true, now, chance);
                 }

@@ -26,6 +26,7 @@ pub mod supervision;
 mod supervisor;
 pub mod swap;
 mod trouble;
+pub mod work;
 mod writer;
 
 pub use clock::Clock;
@@ -41,4 +42,5 @@ pub use strategy::registrable;
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use trouble::StoreTrouble;
+pub use work::{Crew, WorkStatus};
 pub use writer::Admissions;

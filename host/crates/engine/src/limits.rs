@@ -10,6 +10,7 @@
 
 pub(crate) mod line;
 pub(crate) mod room;
+pub(crate) mod shared;
 pub(crate) mod sites;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::select::Refusals;
 
 pub(crate) use room::Room;
+pub(crate) use shared::Shared;
 
 /// How much may be asked of whom, and how long requests wait for more.
 #[derive(Debug, Clone, PartialEq)]

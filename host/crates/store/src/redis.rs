@@ -4,7 +4,9 @@
 //! Invariants: a save is one script, done or not; it is counted once, though its answer may be lost; of statistics it carries
 //! what came to them, so nobody overwrites what others have counted; a text that is no member is skipped and stays.
 
+mod buckets;
 mod key_values;
+mod leases;
 mod ledger;
 mod link;
 mod news;
@@ -15,7 +17,9 @@ use proxywhirl_core::MemberId;
 use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredMember, StoredSession};
 use redis::{Cmd, cmd};
 
+pub use buckets::RedisBuckets;
 pub use key_values::RedisKeyValues;
+pub use leases::RedisLeases;
 pub use url::RedisUrl;
 
 use crate::file::Access;

@@ -6,11 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use proxywhirl_core::kv::KeyArchive;
+use proxywhirl_core::shared::{Buckets, Leases};
 use proxywhirl_core::store::{Store, StoreError};
 
 use crate::file::{self, Access, FileForm};
 use crate::{
-    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisKeyValues, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
+    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisUrl, Sealing,
+    Sqlite, SqliteKeyValues,
 };
 
 /// Which store, and where.
@@ -108,6 +110,25 @@ impl StoreUrl {
         match (self, other) {
             (Self::Redis(one), Self::Redis(other)) => one.is_same_pool(other),
             _ => self == other || real(self).is_some_and(|path| real(other) == Some(path)),
+        }
+    }
+
+    /// What divides work among those who share the store; none when nobody can. `node` is the name of this gateway, which no
+    /// other one may have.
+    #[must_use]
+    pub fn leases(&self, node: &str) -> Option<Box<dyn Leases>> {
+        match self {
+            Self::Redis(url) => Some(Box::new(RedisLeases::new(url, node))),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
+        }
+    }
+
+    /// The token buckets of those who share the store; none when nobody can.
+    #[must_use]
+    pub fn buckets(&self) -> Option<Box<dyn Buckets>> {
+        match self {
+            Self::Redis(url) => Some(Box::new(RedisBuckets::new(url))),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
         }
     }
 

@@ -158,6 +158,13 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         Next { due: self.put(key, streak, now, chance), failures }
     }
 
+    /// Puts somebody off who was taken, because others see to it: as long as after a verdict like its last one.
+    pub fn put_off(&mut self, key: K, now: Timestamp, chance: f64) {
+        if let Some(course) = self.known.get(&key) {
+            self.put(key, course.streak, now, chance);
+        }
+    }
+
     /// Forgets somebody.
     pub fn forget(&mut self, key: &K) {
         self.known.remove(key);
@@ -284,6 +291,17 @@ mod tests {
         assert!(schedule.take_due(at(1_000), 10).is_empty());
         schedule.forget(&"late");
         assert_eq!((schedule.knows(&"late"), schedule.len()), (false, 1));
+    }
+
+    #[test]
+    fn who_is_put_off_is_due_again_as_after_its_last_verdict() {
+        let mut schedule = Schedule::new(CONFIG);
+        schedule.judged("a", true, at(0), 0.5);
+        schedule.judged("a", true, at(0), 0.5);
+        assert_eq!(schedule.take_due(at(200), 1), ["a"]);
+        schedule.put_off("a", at(200), 0.5);
+        schedule.put_off("b", at(200), 0.5);
+        assert_eq!((schedule.next_due(), schedule.len()), (Some(at(400)), 1));
     }
 
     proptest! {

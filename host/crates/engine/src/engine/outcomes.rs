@@ -1,18 +1,22 @@
 //! What came of uses of members, and of requests: it is told, remembered and counted, and changes what is known of the members.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::fault::{Fault, Hurt};
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::plugin::Observation;
+use proxywhirl_core::shared::{Finding, Found};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Level, Member, Outcome, Verdict};
+use proxywhirl_core::{Level, Member, MemberId, Outcome, Timestamp, Verdict};
+use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Completion, Engine, direct};
 use crate::check::Checked;
 use crate::events::{CheckPayload, CompletionPayload, FaultPayload, MemberPayload, milliseconds};
 use crate::strategy;
+use crate::work::Crew;
 
 impl Engine {
     /// Counts an attempt that was not begun, because too many before it were in vain.
@@ -108,6 +112,28 @@ impl Engine {
         self.record(&mut lease, &outcome, None);
     }
 
+    /// Lets what other gateways have found count for the members here: for breaker and latency, and as no use.
+    pub(super) fn heard(&self, found: &[Found]) {
+        let findings: HashMap<MemberId, Vec<Finding>> = found.iter().fold(HashMap::new(), |mut all, found| {
+            all.entry(found.member).or_default().push(found.finding);
+            all
+        });
+        let (snapshot, now, breaker) = (self.snapshot.load(), self.clock.now(), self.breaker.load());
+        for member in snapshot.iter() {
+            for finding in findings.get(&member.id).into_iter().flatten() {
+                if member.live.hear(*finding, &breaker, now) {
+                    self.breaker_changed(member, now);
+                }
+            }
+        }
+    }
+
+    fn breaker_changed(&self, member: &Member, now: Timestamp) {
+        self.measures.breaker_changed();
+        self.room.stir();
+        self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(member));
+    }
+
     /// Tells of a check.
     pub fn tell_checked(&self, checked: &Checked) {
         let verdict = &checked.verdict;
@@ -132,9 +158,7 @@ impl Engine {
         self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
         let (now, is_news) = (self.clock.now(), !lease.is_reported());
         if lease.report(outcome, now) {
-            self.measures.breaker_changed();
-            self.room.stir();
-            self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**lease.member()));
+            self.breaker_changed(lease.member(), now);
         }
         if let Some(attempt) = attempt.filter(|_| is_news)
             && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
@@ -150,5 +174,17 @@ impl Engine {
             Outcome::Neutral => return,
         };
         self.selector.observed(Observation { slot: lease.member().slot, site, success, latency });
+    }
+}
+
+/// Lets what other gateways find count, until it is told to stop.
+pub(super) async fn hear(crew: Arc<Crew>, engine: Weak<Engine>, stop: CancellationToken) {
+    loop {
+        let found = tokio::select! {
+            () = stop.cancelled() => return,
+            found = crew.heard() => found,
+        };
+        let Some(engine) = engine.upgrade() else { return };
+        engine.heard(&found);
     }
 }

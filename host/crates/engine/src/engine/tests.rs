@@ -22,6 +22,7 @@ mod limits;
 mod memory;
 mod plans;
 mod saving;
+mod shared_limits;
 mod swaps;
 
 /// What a scripted strategy does.

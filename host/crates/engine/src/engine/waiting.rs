@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Attempt, Engine, NoLease};
 use crate::limits::line::Place;
 use crate::limits::room::{Class, Handed, Room, Situation, Standing, Waiter};
-use crate::limits::{Limited, LimitsConfig, NoWait, Shed};
+use crate::limits::{Limited, LimitsConfig, NoWait, Shared, Shed};
 use crate::strategy::{Way, registrable};
 
 /// How long those who wait are not looked at without news: what nobody tells of, such as a plan that was made anew, is seen
@@ -51,15 +51,48 @@ impl Engine {
     /// # Errors
     /// As [`Engine::acquire`], and when it has waited in vain or may not wait.
     pub async fn acquire_in_turn(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        if let Some(others) = self.room.others() {
+            return Box::pin(self.granted_in_turn(others, attempt, until)).await;
+        }
         match self.at_once(attempt) {
-            ControlFlow::Break(found) => found,
+            ControlFlow::Break(found) => found.map(|(lease, way)| {
+                let began = lease.taken();
+                self.handed(attempt, lease, way, began)
+            }),
             // On the heap: few wait, and the others have no room for it.
-            ControlFlow::Continue(situation) => Box::pin(self.wait(attempt, situation, until)).await,
+            ControlFlow::Continue(situation) => {
+                Box::pin(async {
+                    let (lease, way) = self.wait(attempt, situation, until, false).await?;
+                    Ok(self.handed(attempt, lease, way, self.now()))
+                })
+                .await
+            }
+        }
+    }
+
+    /// The same where others have to grant it too: whoever they refuse looks for somebody else, or waits again in its place.
+    async fn granted_in_turn(&self, others: &Shared, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        let began = Instant::now();
+        let until = until.min(began + self.room.rules().wait);
+        let mut is_back = false;
+        loop {
+            let (lease, way) = match self.at_once(attempt) {
+                ControlFlow::Break(found) => found?,
+                ControlFlow::Continue(situation) => self.wait(attempt, situation, until, is_back).await?,
+            };
+            if self.is_granted(others, &lease, attempt).await {
+                return Ok(self.handed(attempt, lease, way, self.now()));
+            }
+            drop(lease);
+            is_back = true;
+            if Instant::now() >= until {
+                return Err(self.waited(attempt, began.elapsed(), self.now()));
+            }
         }
     }
 
     /// Chooses a member, or says that there is none; or what the attempt has to wait for.
-    fn at_once(&self, attempt: &Attempt<'_>) -> ControlFlow<Result<Lease, NoLease>, Situation> {
+    fn at_once(&self, attempt: &Attempt<'_>) -> ControlFlow<Handed, Situation> {
         if self.room.is_anybody_waiting() {
             if self.room.has_news(self.now()) {
                 self.serve_waiting();
@@ -72,7 +105,7 @@ impl Engine {
         loop {
             let now = self.now();
             match self.draw(attempt, now) {
-                Draw::Lease(lease, way) => return ControlFlow::Break(Ok(self.handed(attempt, lease, way, now))),
+                Draw::Lease(lease, way) => return ControlFlow::Break(Ok((lease, way))),
                 Draw::Rejected(why) => return ControlFlow::Break(Err(self.turned_away(attempt, why, now))),
                 Draw::Site(outlook) => {
                     let limited = Limited::Site(registrable(attempt.target).into());
@@ -125,13 +158,17 @@ impl Engine {
         (Situation { limited: Limited::Members(refusals), outlook, at: now }, refusals)
     }
 
-    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant) -> Result<Lease, NoLease> {
-        self.room.limited(&situation.limited);
+    /// Stands in the line until it is served; `is_back` when it has been there, and was refused by others when it was served.
+    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant, is_back: bool) -> Handed {
+        if !is_back {
+            self.room.limited(&situation.limited);
+        }
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
         let (hand, handed) = oneshot::channel();
         let Situation { limited, outlook, at } = situation.clone();
-        if let Err((why, ahead)) = self.join(attempt, situation, hand, until.saturating_duration_since(began)) {
+        let wait = until.saturating_duration_since(began);
+        if let Err((why, ahead)) = self.join(attempt, situation, hand, (wait, is_back)) {
             return Err(self.shed(attempt, limited, why, outlook.wait(ahead, at)));
         }
         let place = Standing { room: &self.room, place: place_of(attempt) };
@@ -146,9 +183,9 @@ impl Engine {
         };
         let now = self.now();
         match answer {
-            Some(Ok((lease, way))) => {
+            Some(Ok(handed)) => {
                 self.room.served(began.elapsed());
-                Ok(self.handed(attempt, lease, way, now))
+                Ok(handed)
             }
             Some(Err(why)) => Err(self.turned_away(attempt, why, now)),
             None => Err(self.waited(attempt, began.elapsed(), now)),
@@ -161,13 +198,15 @@ impl Engine {
         attempt: &Attempt<'_>,
         situation: Situation,
         hand: oneshot::Sender<Handed>,
-        wait: Duration,
+        (wait, is_back): (Duration, bool),
     ) -> Result<(), (NoWait, usize)> {
         let class = self.class_of(attempt);
         let Attempt { whose, target, site, .. } = *attempt;
         let mut line = self.room.line();
         let ahead = line.standing(&class).map_or(0, |standing| standing.ahead(whose));
-        if let Some(why) = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at) {
+        let refusal = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at);
+        // Whoever comes back has its place, however many have come meanwhile.
+        if let Some(why) = refusal.filter(|why| !is_back || !matches!(why, NoWait::Full(_))) {
             let greedy = if let NoWait::Full(_) = why { line.make_room(whose) } else { None };
             let Some((waiter, Situation { limited, .. })) = greedy else { return Err((why, ahead)) };
             let shed = NoLease::Shed(Shed { limited, why, retry_after: SOON });

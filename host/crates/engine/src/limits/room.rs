@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::line::{Line, Place};
 use super::sites::{Permit, Sites};
-use super::{Limited, LimitsConfig, NoWait};
+use super::{Limited, LimitsConfig, NoWait, Shared};
 use crate::engine::{Attempt, NoLease};
 use crate::strategy::Way;
 
@@ -93,6 +93,8 @@ pub(crate) struct Room {
     /// When to look next without news, in microseconds.
     due: AtomicU64,
     stirred: Notify,
+    /// The way to those who share the limits; none when nobody does.
+    shared: Option<Shared>,
     numbers: Numbers,
 }
 
@@ -139,7 +141,7 @@ impl From<&LimitsConfig> for Rules {
 }
 
 impl Room {
-    pub(crate) fn new(config: &LimitsConfig) -> Arc<Self> {
+    pub(crate) fn new(config: &LimitsConfig, shared: Option<Shared>) -> Arc<Self> {
         Arc::new(Self {
             sites: Arc::new(Sites::new(config.sites.clone())),
             rules: ArcSwap::from_pointee(Rules::from(config)),
@@ -148,6 +150,7 @@ impl Room {
             is_stirred: AtomicBool::new(false),
             due: AtomicU64::new(u64::MAX),
             stirred: Notify::new(),
+            shared,
             numbers: Numbers::new(),
         })
     }
@@ -161,6 +164,16 @@ impl Room {
 
     pub(crate) fn rules(&self) -> Rules {
         **self.rules.load()
+    }
+
+    /// The way to those who share the limits; none when nobody does.
+    pub(crate) const fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// Those who have to be asked for tokens, if there are any.
+    pub(crate) fn others(&self) -> Option<&Shared> {
+        self.shared.as_ref().filter(|shared| shared.answers() && self.rules().is_on)
     }
 
     pub(crate) fn line(&self) -> MutexGuard<'_, Waiting> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use proxywhirl_core::Timestamp;
-use proxywhirl_core::limit::{Bucket, Limit};
+use proxywhirl_core::limit::{Bucket, Limit, Rate};
 use proxywhirl_core::select::Outlook;
 
 use super::SiteLimits;
@@ -94,6 +94,28 @@ impl Sites {
         if limit.is_none() { None } else { self.accounts().account(site, now).1.outlook(&limit, now) }
     }
 
+    /// Begins to ask those who share the rate of a target's site for a token that was taken here: for which site, and at which
+    /// rate. None, and nothing begins, when it has no rate, or no account of its own. [`Sites::told`] must follow.
+    pub(crate) fn ask(&self, target: &str) -> Option<(Arc<str>, Rate)> {
+        if self.limits.load().is_none() {
+            return None;
+        }
+        let site = registrable(target);
+        let rate = self.limit_of(site).rate?;
+        let mut accounts = self.accounts();
+        let name = accounts.by_site.get_key_value(site).map(|(name, _)| Arc::clone(name))?;
+        accounts.by_site.get_mut(site)?.bucket.ask();
+        Some((name, rate))
+    }
+
+    /// What those who share the rate of a site say: when its next token is there; none when nobody has said anything.
+    pub(crate) fn told(&self, site: &str, next: Option<Timestamp>) {
+        let Some(rate) = self.limit_of(site).rate else { return };
+        if let Some(account) = self.accounts().by_site.get_mut(site) {
+            account.bucket.told(&rate, next);
+        }
+    }
+
     fn limit_of(&self, site: &str) -> Limit {
         let limits = self.limits.load();
         limits.named.get(site).copied().unwrap_or(limits.others)
@@ -153,8 +175,6 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use proxywhirl_core::limit::Rate;
 
     use super::*;
 

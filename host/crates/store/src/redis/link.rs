@@ -52,7 +52,7 @@ pub(super) struct Link {
 
 enum Connected {
     Alone(Connection),
-    Cluster(ClusterConnection),
+    Cluster(Box<ClusterConnection>),
 }
 
 /// Why a command brought nothing.
@@ -154,7 +154,9 @@ impl Link {
             .max_retry_wait(most)
             .build();
         let connection = client.and_then(|client| client.get_connection());
-        connection.map(Connected::Cluster).map_err(|error| Refusal::new(explain(&error)))
+        connection
+            .map(|connection| Connected::Cluster(Box::new(connection)))
+            .map_err(|error| Refusal::new(explain(&error)))
     }
 }
 
@@ -168,7 +170,7 @@ impl Connected {
     fn as_connection(&mut self) -> &mut dyn ConnectionLike {
         match self {
             Self::Alone(connection) => connection,
-            Self::Cluster(connection) => connection,
+            Self::Cluster(connection) => &mut **connection,
         }
     }
 

@@ -13,10 +13,8 @@ use crate::conformance::{member, suite, upserts, urls};
 const PLAIN: [&str; 0] = [];
 
 fn of(text: &str) -> RedisUrl {
-    match text.parse().unwrap() {
-        StoreUrl::Redis(url) => url,
-        other => panic!("{other}"),
-    }
+    let StoreUrl::Redis(url) = text.parse().unwrap() else { panic!("{text}") };
+    url
 }
 
 fn open(url: &str) -> Redis {

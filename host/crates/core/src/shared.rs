@@ -1,0 +1,128 @@
+//! What gateways that share a pool agree upon while they run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limit::Rate;
+use crate::member::MemberId;
+use crate::store::StoreError;
+
+/// Whose bucket a token is taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BucketOf {
+    /// That of a member.
+    Member(MemberId),
+    /// That of a site: a registrable domain, or an address.
+    Site(Arc<str>),
+}
+
+/// A token that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    /// From whose bucket.
+    pub of: BucketOf,
+    /// How that bucket fills.
+    pub rate: Rate,
+}
+
+/// What came of a use that tokens were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Whether it has its tokens: all of them, or none.
+    pub is_granted: bool,
+    /// For each of them, how long it is from now until its bucket has the next one; zero when it has one now.
+    pub next: Vec<Duration>,
+}
+
+/// Token buckets that several gateways take from. Calls may block, on a network.
+pub trait Buckets: Send {
+    /// Takes tokens for some uses, in their order; for each use all that it asks for, or none. Without uses it says whether
+    /// the buckets can be reached.
+    ///
+    /// # Errors
+    /// When they cannot be asked. Whether tokens were taken is then not known.
+    fn take(&mut self, uses: &[Vec<Token>]) -> Result<Vec<Granted>, StoreError>;
+}
+
+/// A piece of work that one gateway does for all who share its pool.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// To read the source of this name.
+    Source(Arc<str>),
+    /// To check the members of a shard, of which there are [`SHARDS`].
+    Checks(u8),
+}
+
+/// How many shards members are checked in.
+pub const SHARDS: u8 = 64;
+
+/// The shard that a member is checked in.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "less than 64")]
+pub const fn shard_of(member: MemberId) -> u8 {
+    (member.0 % SHARDS as u64) as u8
+}
+
+/// What a check has found of a member, for those who do not check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The member.
+    pub member: MemberId,
+    /// How it is.
+    pub finding: Finding,
+}
+
+/// How a member was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It works; how long it took, if that was measured.
+    Alive(Option<Duration>),
+    /// It does not.
+    Dead,
+}
+
+/// What a gateway wants of a piece of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// To keep it when it has it, and to take it when nobody has it.
+    Have,
+    /// To leave it when it has it.
+    Leave,
+}
+
+/// How the work is divided.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Division {
+    /// The gateways that check members.
+    pub checkers: Vec<String>,
+    /// For each piece of work that was asked about, who has it; none for nobody.
+    pub holders: Vec<Option<String>>,
+    /// For each of them, how long it need not be done again, because somebody has done it.
+    pub fresh: Vec<Duration>,
+}
+
+/// Divides work among the gateways that share a pool: a piece of work is leased by one, for a time, again and again. Calls may
+/// block, on a network.
+pub trait Leases: Send {
+    /// The name of this gateway among them.
+    fn node(&self) -> &str;
+
+    /// Says what this gateway wants, and whether it is one that checks members; how the work is divided then. What it has is its
+    /// own for `term` from now on.
+    ///
+    /// # Errors
+    /// When nobody can be asked.
+    fn divide(&mut self, wishes: &[(Work, Wish)], is_checker: bool, term: Duration) -> Result<Division, StoreError>;
+
+    /// Says that a piece of work was done, and need not be done again for so long.
+    ///
+    /// # Errors
+    /// When nobody can be told.
+    fn done(&mut self, work: &Work, fresh: Duration) -> Result<(), StoreError>;
+
+    /// Tells the others what this gateway has found, and hears what they have found since it was asked last.
+    ///
+    /// # Errors
+    /// When nobody can be told. Whether the others hear it is then not known.
+    fn tell(&mut self, found: &[Found]) -> Result<Vec<Found>, StoreError>;
+}

@@ -1,0 +1,191 @@
+//! Rates that several gateways share: tokens are taken here first, and then asked for at the buckets that all of them take from.
+//!
+//! One task asks, for all requests that wait for an answer at once. What it is told is what the buckets here are from then on, so
+//! picks pass over whom others have used up. While nobody answers, each gateway goes on with its own buckets, and says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use proxywhirl_core::limit::Rate;
+use proxywhirl_core::shared::{BucketOf, Buckets, Granted, Token};
+use proxywhirl_core::store::StoreError;
+use proxywhirl_core::{Member, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::Room;
+use super::sites::Sites;
+use crate::clock::Clock;
+use crate::trouble::{StoreTrouble, Trouble};
+
+/// Uses that are asked about at once; some microseconds of the server each.
+const BATCH: usize = 256;
+
+/// Uses that wait to be asked about; who wants one more waits.
+const QUEUE: usize = 1_024;
+
+/// How often those who do not answer are asked whether they do.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The way to the buckets that are shared.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    asks: mpsc::Sender<Asking>,
+    /// Whether nobody answers. Written by the task.
+    is_away: AtomicBool,
+    /// Why.
+    trouble: Trouble,
+}
+
+/// A use that tokens are asked for. Its drop tells the buckets here what was said.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    tokens: Vec<Token>,
+    member: Option<Arc<Member>>,
+    site: Option<(Arc<Sites>, Arc<str>)>,
+    /// When each of them has its next token; nothing when nobody has said it.
+    next: Vec<Timestamp>,
+    answer: Option<oneshot::Sender<bool>>,
+}
+
+impl Asking {
+    /// Begins to ask for a use of a member at a target; none when neither has a rate.
+    pub(crate) fn begin(member: &Arc<Member>, sites: &Arc<Sites>, target: &str) -> Option<Self> {
+        let token = |of, rate: Rate| Token { of, rate };
+        let of_member = member.live.ask().map(|rate| token(BucketOf::Member(member.id), rate));
+        let at_site = sites.ask(target);
+        if of_member.is_none() && at_site.is_none() {
+            return None;
+        }
+        let mut ask = Self {
+            tokens: Vec::with_capacity(2),
+            member: of_member.is_some().then(|| Arc::clone(member)),
+            site: None,
+            next: Vec::new(),
+            answer: None,
+        };
+        ask.tokens.extend(of_member);
+        if let Some((site, rate)) = at_site {
+            ask.tokens.push(token(BucketOf::Site(Arc::clone(&site)), rate));
+            ask.site = Some((Arc::clone(sites), site));
+        }
+        Some(ask)
+    }
+
+    /// Takes what was said.
+    fn told(mut self, granted: &Granted, now: Timestamp) {
+        self.next = granted.next.iter().map(|next| now + *next).collect();
+        let answer = self.answer.take();
+        // The buckets first: whoever hears of it looks at them.
+        drop(self);
+        if answer.is_some_and(|answer| answer.send(granted.is_granted).is_err()) {
+            tracing::debug!("a request that asked for tokens has gone, and they with it");
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut next = self.next.iter().copied();
+        if let Some(member) = &self.member {
+            member.live.told(next.next());
+        }
+        if let Some((sites, site)) = &self.site {
+            sites.told(site, next.next());
+        }
+    }
+}
+
+impl Shared {
+    /// The way, and where it ends.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Asking>) {
+        let (asks, asked) = mpsc::channel(QUEUE);
+        (Self { asks, is_away: AtomicBool::new(false), trouble: Trouble::default() }, asked)
+    }
+
+    /// Whether somebody answers, as far as is known.
+    pub(crate) fn answers(&self) -> bool {
+        !self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Why nobody answers, and since when.
+    pub(crate) fn trouble(&self) -> Option<StoreTrouble> {
+        self.trouble.get()
+    }
+
+    /// Asks for a use; whether it may be. When nobody answers, what is left here decides, and has done so.
+    pub(crate) async fn grants(&self, mut ask: Asking) -> bool {
+        let (answer, answered) = oneshot::channel();
+        ask.answer = Some(answer);
+        if self.asks.send(ask).await.is_err() {
+            return true;
+        }
+        answered.await.unwrap_or(true)
+    }
+
+    /// Writes down whether somebody answers.
+    fn note(&self, error: Option<&StoreError>, now: Timestamp) {
+        let (was_away, is_away) = (!self.answers(), error.is_some());
+        self.is_away.store(is_away, Ordering::Relaxed);
+        self.trouble.note(error.map(ToString::to_string), now);
+        metrics::gauge!("proxywhirl_limits_shared").set(if is_away { 0.0 } else { 1.0 });
+        match error {
+            Some(error) if !was_away => {
+                tracing::warn!(%error, "limits are not shared, each gateway has its own until they can be again");
+            }
+            None if was_away => tracing::info!("limits are shared again"),
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// Asks for all who ask, until it is told to stop.
+pub(crate) async fn carry(
+    room: Arc<Room>,
+    mut asked: mpsc::Receiver<Asking>,
+    mut buckets: Box<dyn Buckets>,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    let Some(shared) = room.shared() else { return };
+    let mut batch = Vec::new();
+    // The first question, without uses: so the connection is there before it is needed.
+    loop {
+        let uses: Vec<Vec<Token>> = batch.iter().map(|ask: &Asking| ask.tokens.clone()).collect();
+        let taken = tokio::task::spawn_blocking(move || {
+            let taken = buckets.take(&uses);
+            (buckets, taken)
+        });
+        let Ok((back, taken)) = taken.await else {
+            tracing::error!("who asks for shared limits has panicked, each gateway has its own from now on");
+            return;
+        };
+        buckets = back;
+        let now = clock.now();
+        shared.note(taken.as_ref().err(), now);
+        // Where nobody has answered, their drop says so.
+        for (ask, granted) in batch.drain(..).zip(taken.unwrap_or_default()) {
+            ask.told(&granted, now);
+        }
+        room.stir();
+        if !shared.answers() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = refuse(&mut asked) => {}
+            }
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = asked.recv_many(&mut batch, BATCH) => {}
+        }
+    }
+}
+
+/// For a while, lets those who ask go on with what is left here: they began before it was known that nobody answers.
+async fn refuse(asked: &mut mpsc::Receiver<Asking>) {
+    let everybody = async { while asked.recv().await.is_some() {} };
+    // The time is over, or nobody can ask any more.
+    drop(tokio::time::timeout(AGAIN, everybody).await);
+}

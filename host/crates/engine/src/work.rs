@@ -1,0 +1,432 @@
+//! Work that gateways of one pool divide among them: each source is read by one, and each member checked by one.
+//!
+//! A lease holds for a [`TERM`] and is renewed several times in it. Whoever dies renews nothing, and another one takes over.
+//! Sources go to whoever comes first; members are checked in shards, which are spread over those who check by rendezvous: a
+//! gateway that comes or goes moves only what it has. When nobody can be asked for longer than a lease holds, each gateway does
+//! everything itself: rather twice than not at all.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proxywhirl_core::MemberId;
+use proxywhirl_core::member::mix;
+use proxywhirl_core::shared::{Division, Found, Leases, SHARDS, Wish, Work, shard_of};
+use proxywhirl_core::store::StoreError;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::trouble::{StoreTrouble, Trouble};
+
+/// How long a lease holds. With a round more, so long does it take until the work of one who died is somebody else's.
+pub const TERM: Duration = Duration::from_secs(12);
+
+/// How often leases are renewed, and free ones looked for.
+const ROUND: Duration = Duration::from_secs(3);
+
+/// How often gateways tell each other what they have found: all know it within a second.
+const TALK: Duration = Duration::from_millis(500);
+
+/// Findings that wait to be told, or heard, at the most; of what is more nobody hears, and finds it out by itself.
+const MOST_FOUND: usize = 10_000;
+
+/// What was done and has to be told, at the most; who has more to tell waits.
+const DONE: usize = 64;
+
+/// How work is divided, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkStatus {
+    /// The name of this gateway.
+    pub node: String,
+    /// Whether it does everything itself, because nobody can be asked.
+    pub is_alone: bool,
+    /// Why nobody can be asked, and since when; none when somebody can.
+    pub trouble: Option<StoreTrouble>,
+    /// The gateways that check members.
+    pub checkers: Vec<String>,
+    /// How many of the shards that members are in this one checks, and of how many: `22/64`.
+    pub checks: String,
+    /// Who reads which source; none for nobody yet. What is read by each gateway itself is not here.
+    pub sources: HashMap<String, Option<String>>,
+}
+
+/// The work that this gateway does for all.
+#[derive(Debug)]
+pub struct Crew {
+    node: String,
+    view: watch::Sender<View>,
+    trouble: Trouble,
+    is_checker: AtomicBool,
+    /// What this gateway has found and has to tell.
+    found: Mutex<Vec<Found>>,
+    /// What others have found: for the members, and for when they are checked.
+    heard: Mutex<Vec<Found>>,
+    judged: Mutex<Vec<Found>>,
+    has_heard: Notify,
+    told: Mutex<Option<mpsc::Sender<Told>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+enum Told {
+    /// A source was read, and need not be read again for so long.
+    Read(Arc<str>, Duration),
+    /// Something else is wanted than before.
+    Changed,
+}
+
+/// The division as it was last told.
+#[derive(Debug, Clone)]
+struct View {
+    /// Whether anything was ever told, or could not be.
+    is_known: bool,
+    /// Until when it holds; then this gateway is alone.
+    until: Instant,
+    sources: HashMap<Arc<str>, Turn>,
+    /// A bit for each shard.
+    shards: u64,
+    checkers: Vec<String>,
+}
+
+/// Whose turn it is to read a source.
+#[derive(Debug, Clone, Default)]
+struct Turn {
+    holder: Option<String>,
+    is_own: bool,
+    /// When it has to be read again, as others say, and as this gateway knows.
+    due: Option<Instant>,
+    own_due: Option<Instant>,
+}
+
+impl View {
+    fn is_alone(&self) -> bool {
+        self.is_known && Instant::now() >= self.until
+    }
+
+    /// When this gateway has to read a source; none when another one does. `otherwise` is when, if nobody can be asked.
+    fn due(&self, source: &str, otherwise: Instant) -> Option<Instant> {
+        let turn = self.sources.get(source)?;
+        if self.is_alone() {
+            return Some(turn.own_due.unwrap_or(otherwise));
+        }
+        turn.is_own.then(|| turn.due.max(turn.own_due).unwrap_or_else(Instant::now))
+    }
+
+    /// Takes a division that was asked for at that time.
+    fn take(&mut self, node: &str, division: Division, wishes: &[(Work, Wish)], asked: Instant) {
+        (self.is_known, self.until, self.shards) = (true, asked + TERM, 0);
+        self.checkers = division.checkers;
+        let told = Instant::now();
+        for (((work, _), holder), fresh) in wishes.iter().zip(division.holders).zip(division.fresh) {
+            let is_own = holder.as_deref() == Some(node);
+            match work {
+                Work::Checks(shard) => self.shards |= u64::from(is_own) << shard,
+                Work::Source(source) => {
+                    let turn = self.sources.entry(Arc::clone(source)).or_default();
+                    (turn.holder, turn.is_own) = (holder, is_own);
+                    turn.due = (!fresh.is_zero()).then(|| told + fresh);
+                }
+            }
+        }
+    }
+}
+
+impl Crew {
+    /// Joins those who share the work, of which these sources are a part. Must be called inside a tokio runtime.
+    #[must_use]
+    pub(crate) fn join(leases: Box<dyn Leases>, sources: Vec<Arc<str>>, clock: Clock) -> Arc<Self> {
+        let (told, tells) = mpsc::channel(DONE);
+        let turns = sources.into_iter().map(|source| (source, Turn::default())).collect();
+        let view = View { is_known: false, until: Instant::now(), sources: turns, shards: 0, checkers: Vec::new() };
+        let crew = Arc::new(Self {
+            node: leases.node().to_owned(),
+            view: watch::Sender::new(view),
+            trouble: Trouble::default(),
+            is_checker: AtomicBool::new(false),
+            found: Mutex::default(),
+            heard: Mutex::default(),
+            judged: Mutex::default(),
+            has_heard: Notify::new(),
+            told: Mutex::new(Some(told)),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(Arc::clone(&crew).divide(leases, tells, clock));
+        *crew.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        crew
+    }
+
+    /// Returns when it is known how the work is divided, or that nobody can be asked.
+    pub async fn is_divided(&self) {
+        let mut views = self.view.subscribe();
+        // It ends with an error when nobody divides any more.
+        drop(views.wait_for(|view| view.is_known).await);
+    }
+
+    /// Whether this gateway has to read a source now; then it counts as read. Of what is not divided, it has.
+    pub fn claims(&self, source: &str) -> bool {
+        let view = self.view.borrow();
+        !view.sources.contains_key(source) || view.due(source, Instant::now()).is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Returns when it is this gateway's turn to read a source: when nobody has read it for so long as it is fresh. When nobody
+    /// can be asked, after `otherwise`.
+    pub async fn turn(&self, source: &str, otherwise: Duration) {
+        let otherwise = Instant::now() + otherwise;
+        let mut views = self.view.subscribe();
+        loop {
+            let (due, until) = {
+                let view = views.borrow_and_update();
+                (view.due(source, otherwise), view.until)
+            };
+            if due.is_some_and(|due| due <= Instant::now()) {
+                return;
+            }
+            // When the division is over, this gateway is alone.
+            let look = due.unwrap_or(until).min(until.max(Instant::now() + Duration::from_millis(10)));
+            tokio::select! {
+                () = tokio::time::sleep_until(look) => {}
+                _ = views.changed() => {}
+            }
+        }
+    }
+
+    /// Says that this gateway has read a source, or begins to, and that it need not be read again for so long.
+    pub async fn read(&self, source: &str, fresh: Duration) {
+        let mut name = None;
+        self.view.send_modify(|view| {
+            if let Some((known, turn)) =
+                view.sources.get_key_value(source).map(|(name, turn)| (Arc::clone(name), turn.clone()))
+            {
+                let turn = Turn { own_due: Some(Instant::now() + fresh), ..turn };
+                view.sources.insert(Arc::clone(&known), turn);
+                name = Some(known);
+            }
+        });
+        if let Some(name) = name {
+            self.tell(Told::Read(name, fresh)).await;
+        }
+    }
+
+    /// Checks members from now on, those of the shards that fall to it.
+    pub async fn check(&self) {
+        self.is_checker.store(true, Ordering::Relaxed);
+        self.tell(Told::Changed).await;
+    }
+
+    /// Whether this gateway checks a member.
+    #[must_use]
+    pub fn checks(&self, member: MemberId) -> bool {
+        let view = self.view.borrow();
+        view.is_alone() || (view.shards >> shard_of(member)) & 1 == 1
+    }
+
+    /// Has the others told what a check has found.
+    pub fn found(&self, found: Found) {
+        keep(&self.found, [found]);
+    }
+
+    /// What others have found since this was asked last; waits for something.
+    pub(crate) async fn heard(&self) -> Vec<Found> {
+        self.has_heard.notified().await;
+        take(&self.heard)
+    }
+
+    /// What others have found, for who checks members here.
+    pub(crate) fn judged(&self) -> Vec<Found> {
+        take(&self.judged)
+    }
+
+    /// How the work is divided.
+    #[must_use]
+    pub fn status(&self) -> WorkStatus {
+        let view = self.view.borrow();
+        let holder = |turn: &Turn| turn.holder.clone();
+        WorkStatus {
+            node: self.node.clone(),
+            is_alone: view.is_alone(),
+            trouble: self.trouble.get(),
+            checkers: view.checkers.clone(),
+            checks: format!("{}/{SHARDS}", if view.is_alone() { u32::from(SHARDS) } else { view.shards.count_ones() }),
+            sources: view.sources.iter().map(|(name, turn)| (name.to_string(), holder(turn))).collect(),
+        }
+    }
+
+    /// Leaves all work to others.
+    pub(crate) async fn leave(&self) {
+        drop(self.told.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && task.await.is_err()
+        {
+            tracing::error!("who divides the work has panicked");
+        }
+    }
+
+    async fn tell(&self, what: Told) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(told) = told
+            && told.send(what).await.is_err()
+        {
+            tracing::debug!("nobody divides work any more");
+        }
+    }
+
+    /// Renews what this gateway has, and takes what falls to it, until it leaves.
+    async fn divide(self: Arc<Self>, mut leases: Box<dyn Leases>, mut tells: mpsc::Receiver<Told>, clock: Clock) {
+        let mut checkers = Vec::new();
+        loop {
+            let wishes = self.wishes(&checkers);
+            let Some((back, divided)) = self.ask(leases, wishes, self.is_checker.load(Ordering::Relaxed)).await else {
+                return;
+            };
+            leases = back;
+            self.note(divided.as_ref().err(), clock);
+            let before = std::mem::replace(&mut checkers, self.view.borrow().checkers.clone());
+            if before != checkers {
+                // Others fall to it now, or are left to others.
+                continue;
+            }
+            let again = Instant::now() + ROUND;
+            while Instant::now() < again {
+                tokio::select! {
+                    () = tokio::time::sleep(TALK) => {
+                        let Some(back) = self.talk(leases, clock).await else { return };
+                        leases = back;
+                    }
+                    told = tells.recv() => match told {
+                        Some(Told::Changed) => break,
+                        Some(Told::Read(source, fresh)) => {
+                            let Some(back) = self.mark(leases, source, fresh, clock).await else { return };
+                            leases = back;
+                        }
+                        None => {
+                            let nothing = self.wishes(&checkers).into_iter().map(|(work, _)| (work, Wish::Leave));
+                            // It is over in any case: what nobody renews expires.
+                            drop(self.ask(leases, nothing.collect(), false).await);
+                            return;
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    /// All work, and what this gateway wants of it, as long as these check.
+    fn wishes(&self, checkers: &[String]) -> Vec<(Work, Wish)> {
+        let wish = |shard: u8| match chosen(checkers, shard) {
+            Some(node) if *node == self.node => Wish::Have,
+            Some(_) | None => Wish::Leave,
+        };
+        let view = self.view.borrow();
+        let sources = view.sources.keys().map(|source| (Work::Source(Arc::clone(source)), Wish::Have));
+        sources.chain((0..SHARDS).map(|shard| (Work::Checks(shard), wish(shard)))).collect()
+    }
+
+    async fn ask(
+        &self,
+        mut leases: Box<dyn Leases>,
+        wishes: Vec<(Work, Wish)>,
+        is_checker: bool,
+    ) -> Option<(Box<dyn Leases>, Result<(), StoreError>)> {
+        let asked = Instant::now();
+        let divided = tokio::task::spawn_blocking(move || {
+            let divided = leases.divide(&wishes, is_checker, TERM);
+            (leases, wishes, divided)
+        });
+        let Ok((leases, wishes, divided)) = divided.await else {
+            tracing::error!("who divides the work has panicked, this gateway does all of it from now on");
+            return None;
+        };
+        let divided = divided.map(|division| {
+            self.view.send_modify(|view| view.take(&self.node, division, &wishes, asked));
+        });
+        Some((leases, divided))
+    }
+
+    async fn mark(
+        &self,
+        mut leases: Box<dyn Leases>,
+        source: Arc<str>,
+        fresh: Duration,
+        clock: Clock,
+    ) -> Option<Box<dyn Leases>> {
+        let marked = tokio::task::spawn_blocking(move || {
+            let marked = leases.done(&Work::Source(source), fresh);
+            (leases, marked)
+        });
+        let (leases, marked) = marked.await.ok()?;
+        if let Err(error) = marked {
+            self.note(Some(&error), clock);
+        }
+        Some(leases)
+    }
+
+    /// Tells what was found here, and hears what was found elsewhere.
+    async fn talk(&self, mut leases: Box<dyn Leases>, clock: Clock) -> Option<Box<dyn Leases>> {
+        let found = take(&self.found);
+        let told = tokio::task::spawn_blocking(move || {
+            let told = leases.tell(&found);
+            (leases, found, told)
+        });
+        let (leases, found, told) = told.await.ok()?;
+        match told {
+            Ok(heard) if heard.is_empty() => {}
+            Ok(heard) => {
+                if self.is_checker.load(Ordering::Relaxed) {
+                    keep(&self.judged, heard.iter().copied());
+                }
+                keep(&self.heard, heard);
+                self.has_heard.notify_one();
+            }
+            Err(error) => {
+                // Twice is better than never: a verdict more or less opens no breaker.
+                keep(&self.found, found);
+                self.note(Some(&error), clock);
+            }
+        }
+        Some(leases)
+    }
+
+    /// Writes down whether the work can be divided.
+    fn note(&self, error: Option<&StoreError>, clock: Clock) {
+        let was_well = self.trouble.get().is_none();
+        self.trouble.note(error.map(ToString::to_string), clock.now());
+        match error {
+            Some(error) if was_well => {
+                tracing::warn!(%error, "work cannot be divided: what this gateway has it keeps for a while, and then does all of it");
+            }
+            None if !was_well => tracing::info!("work is divided again"),
+            Some(_) | None => {}
+        }
+        // Who has never been told anything begins alone.
+        if error.is_some() && !self.view.borrow().is_known {
+            self.view.send_modify(|view| view.is_known = true);
+        }
+    }
+}
+
+fn keep(kept: &Mutex<Vec<Found>>, found: impl IntoIterator<Item = Found>) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let room = MOST_FOUND.saturating_sub(kept.len());
+    kept.extend(found.into_iter().take(room));
+}
+
+fn take(kept: &Mutex<Vec<Found>>) -> Vec<Found> {
+    std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// To whom a shard falls, of those who check: by rendezvous, so that whoever comes or goes moves what is its own alone.
+fn chosen(checkers: &[String], shard: u8) -> Option<&String> {
+    let weight = |node: &String| {
+        let seed = node.bytes().fold(u64::from(shard) + 1, |hash, byte| mix(hash ^ u64::from(byte)));
+        mix(seed)
+    };
+    checkers.iter().max_by_key(|node| (weight(node), node.as_str()))
+}
+
+#[cfg(test)]
+mod tests;

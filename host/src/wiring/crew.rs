@@ -1,0 +1,100 @@
+//! What a gateway does for all that share its pool, and what each does itself.
+//!
+//! A list on the web is read by one of them. A file, a pipe or a text is this machine's own, whatever its name is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxywhirl_engine::source::Location;
+
+use super::refresh::LEAST_INTERVAL;
+use super::service::Service;
+use crate::config::SourceSettings;
+
+/// The longest name of a machine that is told: that of a host has at most 63 characters to its first dot.
+const LONGEST: usize = 63;
+
+/// A name for this gateway: the machine, the process, and something by which a process is told from one before it.
+pub(super) fn node() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let is_sane = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let machine: String = machine.unwrap_or_default().trim().chars().filter(is_sane).take(LONGEST).collect();
+    let machine = if machine.is_empty() { "gateway" } else { &machine };
+    format!("{machine}-{}-{:04x}", std::process::id(), fastrand::u16(..))
+}
+
+/// The name of the work of reading a source, where one gateway does that for all; none where each does.
+pub(super) fn work(source: &SourceSettings) -> Option<Arc<str>> {
+    let location = source.location.parse::<Location>().ok()?;
+    match location {
+        // One that has no other name is named after its URL, in which there may be a password.
+        Location::Http(_) if source.name == source.location => Some(location.to_string().into()),
+        Location::Http(_) => Some(source.name.as_str().into()),
+        Location::Stdin | Location::File(_) | Location::Inline(_) => None,
+    }
+}
+
+/// An interval, spread by a tenth, so that sources of one server are not read together for ever.
+pub(super) fn spread(interval: Duration) -> Duration {
+    interval.max(LEAST_INTERVAL).mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+impl Service {
+    /// Those of the sources that this gateway has to read: not those that another one reads, or has read not long ago.
+    pub async fn own(&self, sources: Vec<SourceSettings>) -> Vec<SourceSettings> {
+        let Some(crew) = self.engine().crew() else { return sources };
+        crew.is_divided().await;
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for source in sources {
+            let is_own = work(&source).is_none_or(|work| crew.claims(&work));
+            if is_own { own.push(source) } else { others.push(source.name) }
+        }
+        if !others.is_empty() {
+            tracing::info!(sources = others.join(", "), "another gateway of the pool reads these, or has read them");
+        }
+        // Before anybody looks whose turn it is next.
+        self.note_read(&own.iter().collect::<Vec<_>>()).await;
+        own
+    }
+
+    /// Returns when this gateway has to read a source whose interval begins now.
+    pub(super) async fn turn(&self, source: &SourceSettings, interval: Duration) {
+        match self.engine().crew().zip(work(source)) {
+            Some((crew, work)) => crew.turn(&work, spread(interval)).await,
+            None => tokio::time::sleep(spread(interval)).await,
+        }
+    }
+
+    /// Tells the others which sources this gateway reads now.
+    pub(super) async fn note_read(&self, sources: &[&SourceSettings]) {
+        let Some(crew) = self.engine().crew() else { return };
+        for (source, interval) in sources.iter().filter_map(|source| Some((source, source.interval?))) {
+            if let Some(work) = work(source) {
+                crew.read(&work, spread(interval)).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_on_the_web_are_read_for_all_and_named_without_their_passwords() {
+        let work_at = |location: &str| work(&SourceSettings::at(location)).map(|work| work.to_string());
+        assert_eq!(work_at("list.txt"), None);
+        assert_eq!(work_at("-"), None);
+        let named = work_at("https://me:hunter2@lists.example/a.txt").unwrap();
+        assert!(named.contains("lists.example/a.txt") && !named.contains("hunter2"), "{named}");
+        let own = SourceSettings { name: "own".to_owned(), ..SourceSettings::at("https://lists.example/a.txt") };
+        assert_eq!(work(&own).as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn no_two_gateways_have_one_name() {
+        let (one, other) = (node(), node());
+        assert!(one != other && one.contains(&format!("-{}-", std::process::id())), "{one} {other}");
+    }
+}
