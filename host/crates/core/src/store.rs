@@ -1,6 +1,7 @@
 //! Where the pool outlives the process.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::candidate::{Candidate, Country};
 use crate::endpoint::{Endpoint, EndpointKey};
@@ -52,6 +53,30 @@ pub struct StoredSession {
     pub life: u32,
 }
 
+/// A ban as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBan {
+    /// The site; `*` for all, and `session NUMBER` where it is about one session.
+    pub site: String,
+    /// The member that is banned there.
+    pub member: MemberId,
+    /// When it ends.
+    pub until: Timestamp,
+    /// The rule that set it.
+    pub rule: Arc<str>,
+}
+
+/// What a ban is about: a site, and a member that is banned there. There is one at a time.
+pub type BanPlace = (String, MemberId);
+
+impl StoredBan {
+    /// What it is about.
+    #[must_use]
+    pub fn place(&self) -> BanPlace {
+        (self.site.clone(), self.member)
+    }
+}
+
 /// What changed since the last save.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -63,6 +88,10 @@ pub struct Changes {
     pub sessions: Vec<StoredSession>,
     /// Sessions that were forgotten. They go before `sessions`, which may bring one of them back.
     pub forgotten: Vec<u64>,
+    /// Bans that are new or last longer. Where there is one already, the later end counts.
+    pub bans: Vec<StoredBan>,
+    /// Bans that were lifted. They go before `bans`, which may set one of them again.
+    pub lifted: Vec<BanPlace>,
 }
 
 /// Some of the members that are kept.
@@ -81,6 +110,10 @@ pub struct News {
     pub members: Vec<StoredMember>,
     /// Members that left.
     pub left: Vec<EndpointKey>,
+    /// Bans that were set, or last longer.
+    pub bans: Vec<StoredBan>,
+    /// Bans that were lifted.
+    pub lifted: Vec<BanPlace>,
     /// Whether more has changed than can be told: everything is to be read again.
     pub is_cut: bool,
 }
@@ -130,6 +163,14 @@ pub trait Store: Send {
     /// # Errors
     /// When they cannot be read.
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError>;
+
+    /// The bans that are kept. Some of them may be over.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Keeps the changes, all or none.
     ///

@@ -11,13 +11,16 @@ mod news;
 mod row;
 mod url;
 
+use std::time::SystemTime;
+
 use proxywhirl_core::MemberId;
-use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use redis::{Cmd, cmd};
 
 pub use key_values::RedisKeyValues;
 pub use url::RedisUrl;
 
+use crate::bans;
 use crate::file::Access;
 use ledger::{Held, Ledger};
 use link::{Limits, Link, Refusal};
@@ -260,10 +263,8 @@ impl Redis {
     fn try_to_write(&mut self, changes: &Changes) -> Result<String, Refusal> {
         let turn = self.turn();
         let saved = format!("saved:{}", self.node);
-        let names: Vec<String> = ["layout", "members", "joined", "statistics", "sessions", "notices", &saved]
-            .iter()
-            .map(|what| self.names.name(what))
-            .collect();
+        let kinds = ["layout", "members", "joined", "statistics", "sessions", "notices", &saved, "bans", "ban-ends"];
+        let names: Vec<String> = kinds.iter().map(|what| self.names.name(what)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let before = self.last.clone().unwrap_or_default();
         let written = self.ledger.write(changes);
@@ -276,9 +277,13 @@ impl Redis {
                 &before,
                 &turn,
                 &REMEMBERED.to_string(),
+                &now(),
+                &bans::MOST.to_string(),
                 &written.removed,
                 &written.forgotten,
                 &written.sessions,
+                &written.lifted,
+                &written.bans,
             ],
         );
         save.arg(&written.members);
@@ -314,6 +319,12 @@ impl Store for Redis {
         Ok(sessions)
     }
 
+    fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
+        let all = command("HGETALL", [self.names.name("bans").as_str()]);
+        let held: Vec<(Vec<u8>, Vec<u8>)> = self.link.query_bulk(&all).map_err(|refusal| self.link.error(refusal))?;
+        Ok(held.iter().filter_map(|(place, held)| row::read_ban(place, held)).collect())
+    }
+
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         if *changes == Changes::default() {
             return Ok(());
@@ -332,6 +343,11 @@ impl Store for Redis {
     fn news(&mut self) -> Result<News, StoreError> {
         self.hear().map_err(|refusal| self.link.error(refusal))
     }
+}
+
+/// The time, in microseconds.
+fn now() -> String {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros().to_string()
 }
 
 fn command<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proxywhirl_core::kv::KeyArchive;
 use proxywhirl_core::store::{Store, StoreError};
 
+use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
 use crate::{
     ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisKeyValues, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
@@ -56,6 +57,10 @@ pub struct Opened {
 }
 
 impl Opened {
+    fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
+        Self { store: Box::new(WithBans::new(store, Arc::clone(&keys))), keys, batch }
+    }
+
     /// The same, whose passwords are sealed with the first of these keys and opened with any; with none, only that there are
     /// passwords in clear text is told, if that is wanted. `place` names the store in messages.
     #[must_use]
@@ -155,19 +160,15 @@ impl StoreUrl {
 
     fn open_for(&self, access: Access) -> Result<Opened, StoreError> {
         Ok(match self {
-            Self::Memory => {
-                Opened { store: Box::new(Memory::new()), keys: Arc::new(MemoryKeyValues::new()), batch: usize::MAX }
-            }
+            Self::Memory => Opened::with_bans(Memory::new(), Arc::new(MemoryKeyValues::new()), usize::MAX),
             Self::File(path, form) => {
                 let (store, keys) = file::open(path, *form, access)?;
-                Opened { store: Box::new(store), keys: Arc::new(keys), batch: usize::MAX }
+                Opened::with_bans(store, Arc::new(keys), usize::MAX)
             }
             // Readers and writers of a database are in nobody's way.
-            Self::Sqlite(path) => Opened {
-                store: Box::new(Sqlite::open(path)?),
-                keys: Arc::new(SqliteKeyValues::open(path)?),
-                batch: 10_000,
-            },
+            Self::Sqlite(path) => {
+                Opened::with_bans(Sqlite::open(path)?, Arc::new(SqliteKeyValues::open(path)?), 10_000)
+            }
             Self::Redis(url) => Opened {
                 store: Box::new(Redis::open(url, access)?),
                 keys: Arc::new(RedisKeyValues::new(url)),

@@ -1,4 +1,4 @@
-//! What others change in a store that several share: taken over, and not saved again.
+//! A store that several share: what they have to know soon is saved soon, and what they change is taken over, and not saved again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,17 +7,25 @@ use std::time::Duration;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
-use proxywhirl_core::store::{News, Store, StoreError, StoredMember};
+use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember};
 use proxywhirl_core::{Member, MemberId};
 
 use super::{Desk, panicked};
 
-/// How often one asks a store that several share what is new: what one of them changes is to be known everywhere within a second.
+/// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
+/// within a second, however seldom statistics are saved.
 pub(super) const LISTEN: Duration = Duration::from_millis(250);
 
 impl Desk {
-    /// Takes over what others have changed in a store that several share.
-    pub(super) async fn listen(&mut self) {
+    /// Tells others of sessions and bans, and takes over what they have changed.
+    pub(super) async fn share(&mut self) {
+        match self.write(Changes::default()).await {
+            Ok(()) => self.listen().await,
+            Err(error) => self.note(Err(error)),
+        }
+    }
+
+    async fn listen(&mut self) {
         let Some(mut store) = self.store.take() else { return };
         let is_behind = self.is_behind;
         let heard = tokio::task::spawn_blocking(move || {
@@ -28,8 +36,8 @@ impl Desk {
             Ok((store, heard)) => {
                 self.store = Some(store);
                 match heard {
-                    Ok(Heard::News(news)) => self.take_over(news.members, &news.left),
-                    Ok(Heard::All(members)) => self.take_over_all(members),
+                    Ok(Heard::News(news)) => self.take_over(news),
+                    Ok(Heard::All(all)) => self.take_over_all(all),
                     Ok(Heard::TooMuch) => self.is_behind = true,
                     Err(error) => self.note(Err(error)),
                 }
@@ -38,20 +46,27 @@ impl Desk {
         }
     }
 
-    /// Everybody who is stored, and nobody else but who is not saved yet.
-    fn take_over_all(&mut self, members: Vec<StoredMember>) {
+    /// Everything that is stored, and nothing else but what is not saved yet.
+    fn take_over_all(&mut self, all: All) {
         self.is_behind = false;
-        let stored: HashSet<MemberId> = members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
+        let stored: HashSet<MemberId> = all.members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
         let left: Vec<EndpointKey> = self
             .pool
             .iter()
             .filter(|member| !stored.contains(&member.id))
             .map(|member| member.endpoint.key())
             .collect();
-        self.take_over(members, &left);
+        self.take_over_members(all.members, &left);
+        self.readers.bans.hear_all(all.bans, self.readers.clock.now());
     }
 
-    fn take_over(&mut self, members: Vec<StoredMember>, left: &[EndpointKey]) {
+    fn take_over(&mut self, news: News) {
+        let News { members, left, bans, lifted, .. } = news;
+        self.take_over_members(members, &left);
+        self.readers.bans.hear(bans, &lifted, self.readers.clock.now());
+    }
+
+    fn take_over_members(&mut self, members: Vec<StoredMember>, left: &[EndpointKey]) {
         let now = self.readers.clock.now();
         let mut is_changed = false;
         for member in members {
@@ -89,16 +104,22 @@ impl Desk {
 enum Heard {
     News(News),
     /// Everything, because more had changed than could be told.
-    All(Vec<StoredMember>),
+    All(All),
     /// More than can be told.
     TooMuch,
+}
+
+/// Everything that is stored.
+struct All {
+    members: Vec<StoredMember>,
+    bans: Vec<StoredBan>,
 }
 
 /// Asks a store for news, or for everything.
 fn hear(store: &mut dyn Store, is_behind: bool) -> Result<Heard, StoreError> {
     if is_behind {
         // What comes while it is read is told afterwards.
-        return store.load().map(Heard::All);
+        return Ok(Heard::All(All { members: store.load()?, bans: store.load_bans()? }));
     }
     store.news().map(|news| if news.is_cut { Heard::TooMuch } else { Heard::News(news) })
 }

@@ -33,6 +33,8 @@ pub(super) struct Written {
     pub(super) removed: String,
     pub(super) forgotten: String,
     pub(super) sessions: String,
+    pub(super) lifted: String,
+    pub(super) bans: String,
     pub(super) members: Vec<String>,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
 }
@@ -83,6 +85,12 @@ impl Ledger {
         for session in &changes.sessions {
             let name = row::session_name(session.session);
             written.sessions.push_str(&format!("{name} {}\n", row::write_session(session)));
+        }
+        for place in &changes.lifted {
+            written.lifted.push_str(&format!("{}\n", row::ban_name(place)));
+        }
+        for ban in &changes.bans {
+            written.bans.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
         }
         // Who leaves and comes back begins anew.
         let gone: HashMap<MemberId, Option<Held>> = written.held.iter().copied().collect();

@@ -7,7 +7,7 @@ use proxywhirl_core::MemberId;
 use proxywhirl_core::candidate::Country;
 use proxywhirl_core::endpoint::Endpoint;
 use proxywhirl_core::live::{Health, Statistics};
-use proxywhirl_core::store::{StoredMember, StoredSession};
+use proxywhirl_core::store::{BanPlace, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::tag::Tag;
 use proxywhirl_core::time::{Timestamp, micros};
 use proxywhirl_core::verdict::Anonymity;
@@ -115,6 +115,34 @@ pub(super) fn read_session(name: &[u8], held: &[u8]) -> Option<StoredSession> {
     })
 }
 
+/// What a ban is about, as the server names it: `member site`.
+pub(super) fn ban_name((site, member): &BanPlace) -> String {
+    format!("{:016x} {}", member.0, one_line(site))
+}
+
+/// A ban: `until rule`.
+pub(super) fn write_ban(ban: &StoredBan) -> String {
+    format!("{} {}", ban.until.as_micros().min(MOST), one_line(&ban.rule))
+}
+
+/// What a ban is about; none when somebody else wrote that.
+pub(super) fn read_place(name: &[u8]) -> Option<BanPlace> {
+    let (member, site) = std::str::from_utf8(name).ok()?.split_once(' ')?;
+    Some((site.to_owned(), MemberId(u64::from_str_radix(member, 16).ok()?)))
+}
+
+/// The ban of a text; none when it is no ban.
+pub(super) fn read_ban(name: &[u8], held: &[u8]) -> Option<StoredBan> {
+    let (site, member) = read_place(name)?;
+    let (until, rule) = std::str::from_utf8(held).ok()?.split_once(' ')?;
+    Some(StoredBan { site, member, until: Timestamp::from_micros(until.parse().ok()?), rule: rule.into() })
+}
+
+/// Lines are what tells one from another there.
+fn one_line(text: &str) -> String {
+    text.replace('\n', " ")
+}
+
 /// A number that may be larger than any: sums of the server's scripts.
 fn natural(text: &str) -> u64 {
     text.parse::<u128>().map_or(0, |number| u64::try_from(number).unwrap_or(u64::MAX))
@@ -158,5 +186,10 @@ mod tests {
         }
         assert_eq!(read_session(b"\xff", b"ff 1 2 3"), None);
         assert!(read_session(b"00ff", b"ff 1 2 3").is_some());
+        for (name, held) in [("", "1 r"), ("ff", "1 r"), ("gg a", "1 r"), ("ff a", "r"), ("ff a", "1"), ("ff a", "x r")]
+        {
+            assert_eq!(read_ban(name.as_bytes(), held.as_bytes()), None);
+        }
+        assert_eq!(read_ban(b"ff a b", b"7 r s").unwrap().place(), ("a b".to_owned(), MemberId(255)));
     }
 }

@@ -1,8 +1,8 @@
--- Keeps changes of members and sessions, in one step. Answers with `done`, or why nothing was done: `lost` when it is not
+-- Keeps changes of members, sessions and bans, in one step. Answers with `done`, or why nothing was done: `lost` when it is not
 -- the pool that the changes are about, `turn` when another save was done last than the one that these follow.
-local layout, members, joined, statistics, sessions, notices, saved =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local epoch, node, before, turn, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local layout, members, joined, statistics, sessions, notices, saved, bans, ends =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local epoch, node, before, turn, seconds, now, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
     return 'lost'
 end
@@ -17,18 +17,48 @@ end
 
 -- Members of whom others have to hear.
 local changed = {}
-for url in string.gmatch(ARGV[6], '[^\n]+') do
+for url in string.gmatch(ARGV[8], '[^\n]+') do
     if redis.call('HDEL', members, url) == 1 then
         table.insert(changed, url)
     end
     redis.call('ZREM', joined, url)
     redis.call('HDEL', statistics, url)
 end
-for name in string.gmatch(ARGV[7], '[^\n]+') do
+for name in string.gmatch(ARGV[9], '[^\n]+') do
     redis.call('HDEL', sessions, name)
 end
-for name, held in string.gmatch(ARGV[8], '(%x+) ([^\n]+)\n') do
+for name, held in string.gmatch(ARGV[10], '(%x+) ([^\n]+)\n') do
     redis.call('HSET', sessions, name, held)
+end
+
+-- Bans: the later end counts, unless there was a lift. Those that are over go, and when there are too many, those that end first.
+local function end_ban(place)
+    redis.call('ZREM', ends, place)
+    return redis.call('HDEL', bans, place) == 1
+end
+local changed_bans = {}
+for place in string.gmatch(ARGV[11], '[^\n]+') do
+    if end_ban(place) then
+        table.insert(changed_bans, place)
+    end
+end
+for place, till, rule in string.gmatch(ARGV[12], '([^\n]+)\n(%d+) ([^\n]*)\n') do
+    if tonumber(redis.call('ZSCORE', ends, place) or 0) < tonumber(till) then
+        redis.call('ZADD', ends, till, place)
+        redis.call('HSET', bans, place, till .. ' ' .. rule)
+        table.insert(changed_bans, place)
+    end
+end
+if #changed_bans > 0 then
+    for _, place in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
+        end_ban(place)
+    end
+    local beyond = redis.call('ZCARD', ends) - most
+    if beyond > 0 then
+        for _, place in ipairs(redis.call('ZRANGE', ends, 0, beyond - 1)) do
+            end_ban(place)
+        end
+    end
 end
 
 -- Adds what came to the statistics of a member; latency, last use and health are those of the latest use.
@@ -50,7 +80,7 @@ local function count(url, successes, failures, latency, used, health)
 end
 
 local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%S+) (%d+) (%a+)\n'
-for batch = 9, #ARGV do
+for batch = 13, #ARGV do
     for url, row, successes, failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)
         if row ~= '' then
@@ -67,11 +97,21 @@ for batch = 9, #ARGV do
         end
     end
 end
--- Notices have numbers without gaps, so that whoever misses one knows it. Of very many it is said that there are.
-if #changed > 0 then
+-- Notices have numbers without gaps, so that whoever misses one knows it.
+local MOST_TOLD = 1000
+local function notice(what, told)
     local number = redis.call('HINCRBY', layout, 'notices', 1)
-    local what = #changed > 1000 and 'all' or table.concat(changed, '\n')
-    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, 'members', what)
+    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, what, told)
+end
+-- Of very many members it is said that there are.
+if #changed > MOST_TOLD then
+    notice('members', 'all')
+elseif #changed > 0 then
+    notice('members', table.concat(changed, '\n'))
+end
+for first = 1, #changed_bans, MOST_TOLD do
+    local last = math.min(first + MOST_TOLD - 1, #changed_bans)
+    notice('bans', table.concat(changed_bans, '\n', first, last))
 end
 redis.call('SET', saved, turn, 'EX', seconds)
 return 'done'

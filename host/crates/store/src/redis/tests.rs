@@ -8,7 +8,7 @@ use proxywhirl_tests::RedisServer;
 use super::*;
 use crate::StoreUrl;
 use crate::conformance::key_values::{at, write};
-use crate::conformance::{member, suite, upserts, urls};
+use crate::conformance::{ban, bans_are_kept, member, suite, upserts, urls};
 
 const PLAIN: [&str; 0] = [];
 
@@ -45,6 +45,7 @@ fn conforms(url: &str) {
         count += 1;
         Box::new(Redis::open(&of(&format!("{url}?pool=s{count}")), Access::Write).unwrap())
     });
+    bans_are_kept(&mut || Box::new(Redis::open(&of(&format!("{url}?pool=bans")), Access::Write).unwrap()));
     crate::conformance::key_values::suite(&mut || {
         count += 1;
         Box::new(RedisKeyValues::new(&of(&format!("{url}?pool=k{count}"))))
@@ -373,4 +374,26 @@ fn many_come_in_several_answers_and_go_in_one_save() {
     let removed = all[10..].iter().map(|url| member(url).endpoint.key()).collect();
     store.save(&Changes { removed, ..Changes::default() }).unwrap();
     assert_eq!(urls(&mut open(&server.url())), all[..10]);
+}
+
+#[test]
+fn a_ban_is_told_to_others_and_a_lift_is_the_end_of_it() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    let set = |bans: Vec<StoredBan>| Changes { bans, ..Changes::default() };
+    one.save(&set(vec![ban("a.example", 1, 5), ban("*", 2, 5)])).unwrap();
+    let news = other.news().unwrap();
+    assert_eq!((news.bans, news.lifted), (vec![ban("a.example", 1, 5), ban("*", 2, 5)], vec![]));
+    assert_eq!(one.news().unwrap(), News::default(), "nobody hears of what it did itself");
+    // One that ends earlier changes nothing.
+    one.save(&set(vec![ban("a.example", 1, 4)])).unwrap();
+    assert_eq!(other.news().unwrap(), News::default());
+    let place = ban("a.example", 1, 0).place();
+    other.save(&Changes { lifted: vec![place.clone()], ..Changes::default() }).unwrap();
+    other.save(&set(vec![ban("*", 2, 9)])).unwrap();
+    let news = one.news().unwrap();
+    assert_eq!((news.bans, news.lifted), (vec![ban("*", 2, 9)], vec![place]));
+    // Very many are told, all the same.
+    one.save(&set((0..2_500).map(|member| ban("many.example", member, 1)).collect())).unwrap();
+    assert_eq!(other.news().unwrap().bans.len(), 2_500);
 }
