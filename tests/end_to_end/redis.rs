@@ -1,5 +1,7 @@
 //! A pool in a Redis server, as people use it.
 
+mod state;
+
 use std::fs;
 use std::net::TcpListener;
 

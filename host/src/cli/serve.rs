@@ -155,7 +155,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         }
     };
     let members = service.engine().snapshot().len();
-    if members == 0 && unproven.is_empty() {
+    // A store that cannot be reached yet may bring some.
+    let may_have_some = service.engine().store_trouble().is_some();
+    if members == 0 && unproven.is_empty() && !may_have_some {
         operating.stop(&service).await?;
         return Err(nothing(&filled));
     }

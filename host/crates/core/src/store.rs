@@ -1,5 +1,6 @@
 //! Where the pool outlives the process.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,6 +78,16 @@ impl StoredBan {
     }
 }
 
+impl StoredSession {
+    /// Whether it counts more than what another process has made of the same session, neither knowing of the other: the later
+    /// life, then what began earlier, then the smaller member, so that all of them come to the same.
+    #[must_use]
+    pub fn wins_over(&self, other: &Self) -> bool {
+        let rank = |session: &Self| (session.life, Reverse(session.began), Reverse(session.member));
+        rank(self) > rank(other)
+    }
+}
+
 /// What changed since the last save.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -110,6 +121,8 @@ pub struct News {
     pub members: Vec<StoredMember>,
     /// Members that left.
     pub left: Vec<EndpointKey>,
+    /// Sessions that began, moved, or began anew.
+    pub sessions: Vec<StoredSession>,
     /// Bans that were set, or last longer.
     pub bans: Vec<StoredBan>,
     /// Bans that were lifted.
@@ -185,6 +198,12 @@ pub trait Store: Send {
     /// When the store cannot be asked.
     fn is_intact(&mut self) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    /// Whether it was ever reached since it was opened. Until then nobody knows what is kept: it has to be read before anything is
+    /// saved.
+    fn is_reached(&self) -> bool {
+        true
     }
 
     /// Whether others may change it meanwhile, so that it has news.

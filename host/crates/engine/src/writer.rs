@@ -122,6 +122,7 @@ impl Writer {
             removed: Vec::new(),
             rest: None,
             is_behind: false,
+            is_unread: false,
             saved_at: Timestamp::default(),
         };
         desk.load(store)?;
@@ -192,15 +193,29 @@ struct Desk {
     rest: Option<u64>,
     /// Whether others have changed more than was heard of, so that everything has to be read again.
     is_behind: bool,
+    /// Whether nothing was read yet of what is stored, because the store could not be reached.
+    is_unread: bool,
     /// When the statistics were saved last.
     saved_at: Timestamp,
 }
 
 impl Desk {
-    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
-    /// whose member is not there would get another. The rest comes in while the pool serves.
+    /// Begins with what is stored; without it, when the store cannot be reached yet.
     fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
         let Some(mut store) = store else { return Ok(()) };
+        match self.load_first(&mut *store) {
+            Err(error) if !store.is_reached() => self.begin_without(&error),
+            loaded => loaded?,
+        }
+        self.store = Some(store);
+        self.saved_at = self.readers.clock.now();
+        self.publish();
+        Ok(())
+    }
+
+    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
+    /// whose member is not there would get another. The rest comes in while the pool serves.
+    fn load_first(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
         let sessions = store.load_sessions()?;
         let bans = store.load_bans()?;
         let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
@@ -221,9 +236,6 @@ impl Desk {
         // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
         self.readers.selector.restore(sessions);
         self.readers.bans.restore(bans, self.readers.clock.now());
-        self.store = Some(store);
-        self.saved_at = self.readers.clock.now();
-        self.publish();
         Ok(())
     }
 
@@ -257,6 +269,8 @@ impl Desk {
                     self.publish();
                 }
                 Ok((store, Err(error))) => {
+                    // What others have changed is read again anyhow, and with it what is missing now.
+                    self.is_behind = store.is_shared();
                     self.store = Some(store);
                     self.rest = None;
                     tracing::error!(%error, pool.members = self.pool.len(), "the rest of the pool cannot be loaded");
@@ -439,6 +453,7 @@ impl Desk {
         if self.store.is_none() {
             return Ok(());
         }
+        self.catch_up().await?;
         let now = self.readers.clock.now();
         let since = self.saved_at;
         let is_due = |member: &Member| {

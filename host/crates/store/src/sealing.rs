@@ -141,6 +141,10 @@ impl Store for Sealing {
         self.below.is_intact()
     }
 
+    fn is_reached(&self) -> bool {
+        self.below.is_reached()
+    }
+
     fn is_shared(&self) -> bool {
         self.below.is_shared()
     }

@@ -57,6 +57,10 @@ pub struct Opened {
 }
 
 impl Opened {
+    fn of_server(store: Redis, url: &RedisUrl) -> Self {
+        Self { store: Box::new(store), keys: Arc::new(RedisKeyValues::new(url)), batch: 10_000 }
+    }
+
     fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
         Self { store: Box::new(WithBans::new(store, Arc::clone(&keys))), keys, batch }
     }
@@ -150,6 +154,18 @@ impl StoreUrl {
         self.open_for(Access::Write)
     }
 
+    /// Opens it as [`open`](Self::open) does, and a server also when it cannot be reached now: it is asked again whenever something is
+    /// read or written.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), but for a server that is away.
+    pub fn open_though_away(&self) -> Result<Opened, StoreError> {
+        match self {
+            Self::Redis(url) => Ok(Opened::of_server(Redis::open_though_away(url)?, url)),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => self.open(),
+        }
+    }
+
     /// Opens it to be read, whoever writes it meanwhile.
     ///
     /// # Errors
@@ -169,11 +185,7 @@ impl StoreUrl {
             Self::Sqlite(path) => {
                 Opened::with_bans(Sqlite::open(path)?, Arc::new(SqliteKeyValues::open(path)?), 10_000)
             }
-            Self::Redis(url) => Opened {
-                store: Box::new(Redis::open(url, access)?),
-                keys: Arc::new(RedisKeyValues::new(url)),
-                batch: 10_000,
-            },
+            Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
         })
     }
 }

@@ -69,11 +69,13 @@ pub(super) fn fingerprint(row: &str) -> u64 {
     hasher.finish()
 }
 
-/// How uses went since, and how the member does: `successes failures latency last_used health`.
-pub(super) fn write_statistics(statistics: &Statistics, successes: u64, failures: u64, health: Health) -> String {
+/// How uses went since, what the server has lost of that, and how the member does: `successes failures lost_successes lost_failures
+/// latency last_used health`.
+pub(super) fn write_statistics(statistics: &Statistics, counts: [u64; 4], health: Health) -> String {
     let latency = statistics.latency.map_or_else(|| "-".to_owned(), |latency| micros(latency).min(MOST).to_string());
     let used = statistics.last_used.as_micros().min(MOST);
-    format!("{} {} {latency} {used} {}", successes.min(MOST), failures.min(MOST), health.as_str())
+    let [successes, failures, lost, lost_failures] = counts.map(|count| count.min(MOST));
+    format!("{successes} {failures} {lost} {lost_failures} {latency} {used} {}", health.as_str())
 }
 
 /// Whatever somebody wrote there: what makes no sense is zero.
@@ -94,6 +96,11 @@ fn read_statistics(held: &[u8]) -> (Statistics, Health) {
 pub(super) fn write_session(session: &StoredSession) -> String {
     let StoredSession { member, began, used, life, .. } = session;
     format!("{:016x} {} {} {life}", member.0, began.as_micros(), used.as_micros())
+}
+
+/// Who a session is known to be bound to: `member:life`.
+pub(super) fn write_known(member: MemberId, life: u32) -> String {
+    format!("{:016x}:{life}", member.0)
 }
 
 /// The name that a session has there.
@@ -161,13 +168,15 @@ mod tests {
     #[test]
     fn a_row_is_one_line_and_comes_back() {
         let mut member = member("socks5://a:b@x.example:1 -> http://us%3Aer:p%22%5C%40@[fe80::1%eth0]:2");
-        let statistics = write_statistics(&member.statistics, 7, 3, member.health);
+        let statistics = write_statistics(&member.statistics, [7, 3, 2, 1], member.health);
         assert!(!write(&member).contains('\n'));
-        assert_eq!(statistics, "7 3 123456 1750000000000002 degraded");
-        assert_eq!(read(write(&member).as_bytes(), Some(statistics.as_bytes())).unwrap(), member);
+        assert_eq!(statistics, "7 3 2 1 123456 1750000000000002 degraded");
+        let held = b"7 3 123456 1750000000000002 degraded";
+        assert_eq!(read(write(&member).as_bytes(), Some(held)).unwrap(), member);
         (member.statistics, member.health) = Default::default();
         assert_eq!(read(write(&member).as_bytes(), None).unwrap(), member);
-        assert_eq!(write_statistics(&member.statistics, u64::MAX, 0, member.health), "9007199254740991 0 - 0 unknown");
+        let written = write_statistics(&member.statistics, [u64::MAX, 0, 0, 0], member.health);
+        assert_eq!(written, "9007199254740991 0 0 0 - 0 unknown");
     }
 
     #[test]

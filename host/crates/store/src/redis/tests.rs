@@ -177,7 +177,7 @@ fn a_save_that_comes_too_late_is_not_done() {
     let (turns, last) = (store.turns, store.last.clone());
     store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap();
     (store.turns, store.last) = (turns, last);
-    store.ledger.clear();
+    store.ledger = Ledger::default();
     assert_eq!(store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap(), "done");
     assert_eq!(successes(&mut store), [3]);
 }
@@ -396,4 +396,56 @@ fn a_ban_is_told_to_others_and_a_lift_is_the_end_of_it() {
     // Very many are told, all the same.
     one.save(&set((0..2_500).map(|member| ban("many.example", member, 1)).collect())).unwrap();
     assert_eq!(other.news().unwrap().bans.len(), 2_500);
+}
+
+fn session(member: u64, began: u64, life: u32) -> StoredSession {
+    StoredSession { session: 1, member: MemberId(member), began: at(began), used: at(began), life }
+}
+
+fn bound(sessions: Vec<StoredSession>) -> Changes {
+    Changes { sessions, ..Changes::default() }
+}
+
+#[test]
+fn of_two_who_make_something_of_a_session_at_once_the_same_one_counts_whoever_comes_last() {
+    for (winner, loser) in [
+        (session(7, 9, 0), session(5, 10, 0)),
+        (session(5, 9, 0), session(7, 9, 0)),
+        (session(7, 11, 1), session(5, 10, 0)),
+        (session(7, 10, 10), session(5, 10, 9)),
+    ] {
+        for (first, last) in [(winner, loser), (loser, winner)] {
+            let server = RedisServer::start(PLAIN);
+            let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+            one.save(&bound(vec![first])).unwrap();
+            other.save(&bound(vec![last])).unwrap();
+            let held = one.load_sessions().unwrap();
+            assert_eq!((held[0].member, held[0].began, held[0].life), (winner.member, winner.began, winner.life));
+            // Who lost hears of it, and who won has nothing to hear but what was overwritten.
+            let heard = other.news().unwrap().sessions;
+            assert!(last == winner || heard.first().is_some_and(|heard| heard.member == winner.member), "{heard:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_no_news() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&bound(vec![session(5, 10, 0)])).unwrap();
+    assert_eq!(other.news().unwrap().sessions, [session(5, 10, 0)]);
+    // To a larger one, in the same life: it knows that it was 5.
+    other.save(&bound(vec![session(7, 10, 0)])).unwrap();
+    // A use at one that has not heard of that moves it back to nobody.
+    one.save(&bound(vec![StoredSession { used: at(20), ..session(8, 10, 0) }])).unwrap();
+    let moved = StoredSession { used: at(20), ..session(7, 10, 0) };
+    assert_eq!(one.load_sessions().unwrap(), [moved]);
+    assert_eq!(one.news().unwrap().sessions, [moved]);
+    assert_eq!(other.news().unwrap(), News::default());
+    one.save(&bound(vec![StoredSession { used: at(30), ..moved }])).unwrap();
+    assert_eq!(other.news().unwrap(), News::default(), "a use is no news");
+    assert_eq!(other.load_sessions().unwrap()[0].used, at(30));
+    one.save(&bound((0..2_500).map(|number| StoredSession { session: number, ..session(7, 40, 2) }).collect()))
+        .unwrap();
+    assert_eq!(other.news().unwrap().sessions.len(), 2_500, "very many are told, all the same");
 }
