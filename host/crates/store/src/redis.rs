@@ -4,6 +4,7 @@
 //! Invariants: a save is one script, done or not; it is counted once, though its answer may be lost; of statistics it carries
 //! what came to them, so nobody overwrites what others have counted; a text that is no member is skipped and stays.
 
+mod absence;
 mod key_values;
 mod ledger;
 mod link;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError};
-use proxywhirl_tests::RedisServer;
+use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError, KvWrite};
+use proxywhirl_tests::{RedisServer, wait_until};
 
 use super::*;
 use crate::StoreUrl;
@@ -232,11 +232,13 @@ fn a_server_that_was_away_is_saved_to_when_it_is_back() {
     server.kill();
     let told = store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap_err().to_string();
     assert!(told.starts_with(&format!("{}: cannot be reached (", server.url())), "{told}");
-    assert!(matches!(keys.get("p", "k", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached")));
+    assert!(
+        matches!(keys.get("p", "unread", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached"))
+    );
     // Those who ask right after wait for nothing.
     let asked = Instant::now();
     for _ in 0..100 {
-        keys.get("p", "k", at(0)).unwrap_err();
+        keys.get("p", "unread", at(0)).unwrap_err();
     }
     assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
     server.start_again();
@@ -448,4 +450,48 @@ fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_no_news() {
     one.save(&bound((0..2_500).map(|number| StoredSession { session: number, ..session(7, 40, 2) }).collect()))
         .unwrap();
     assert_eq!(other.news().unwrap().sessions.len(), 2_500, "very many are told, all the same");
+}
+
+#[test]
+fn plugins_go_on_while_the_server_is_away_and_what_they_set_is_written_later() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let value = |key: &str| keys.get("p", key, at(1)).map(|entry| entry.map(|entry| entry.value));
+    keys.set("p", "written", &write(b"1"), at(0)).unwrap();
+    keys.set("p", "gone", &write(b"1"), at(0)).unwrap();
+    keys.delete("p", "gone", at(0)).unwrap();
+    let version = keys.set("p", "swapped", &write(b"1"), at(0)).unwrap();
+    assert_eq!(value("nothing").unwrap(), None);
+    server.kill();
+    assert_eq!(value("written").unwrap().unwrap(), b"1");
+    assert_eq!((value("gone").unwrap(), value("nothing").unwrap()), (None, None));
+    assert!(matches!(value("unread"), Err(KvError::Unavailable(reason)) if reason.contains("cannot be reached")));
+    let swapped = keys.compare_and_swap("p", "swapped", version, &write(b"2"), at(1));
+    assert!(matches!(swapped, Err(KvError::Unavailable(_))), "only the server knows what is there");
+    assert!(keys.delete("p", "written", at(1)).is_err() && keys.keys("p", "", "", 9, at(1)).is_err());
+    let (one, two) = (keys.set("p", "new", &write(b"1"), at(1)), keys.set("p", "new", &write(b"2"), at(1)));
+    assert!(one.unwrap() < two.unwrap());
+    keys.set("p", "written", &write(b"3"), at(1)).unwrap();
+    keys.set("p", "short", &KvWrite { expires: Some(at(2)), ..write(b"4") }, at(1)).unwrap();
+    assert_eq!((value("new").unwrap().unwrap(), value("short").unwrap().unwrap()), (b"2".to_vec(), b"4".to_vec()));
+    assert_eq!(keys.get("p", "short", at(3)).unwrap(), None, "it expires, too");
+    let tiny = KvWrite { quota: 3, ..write(b"4") };
+    assert!(matches!(keys.set("p", "new", &KvWrite { value: b"too much", ..tiny }, at(1)), Err(KvError::Quota(3))));
+    // Not more than some megabytes.
+    let large = vec![0; 1 << 20];
+    let large = KvWrite { quota: u64::MAX, ..write(&large) };
+    let put_off = (0..8).take_while(|n| keys.set("q", &format!("large{n}"), &large, at(1)).is_ok()).count();
+    assert_eq!(put_off, 3);
+    assert!(keys.sync().is_err());
+
+    server.start_again();
+    wait_until("it is written", || keys.sync().is_ok());
+    let other = RedisKeyValues::new(&of(&server.url()));
+    let of_other = |key: &str| other.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    assert_eq!((of_other("new").unwrap(), of_other("written").unwrap()), (b"2".to_vec(), b"3".to_vec()));
+    assert_eq!(of_other("short"), None, "what has expired meanwhile is not written");
+    assert_eq!(other.keys("q", "", "", 9, at(1)).unwrap().len(), 3);
+    let version = keys.get("p", "new", at(1)).unwrap().unwrap().version;
+    assert!(keys.compare_and_swap("p", "new", version, &write(b"5"), at(1)).unwrap().is_some());
 }
