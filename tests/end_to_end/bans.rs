@@ -5,7 +5,7 @@ use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::control::Commanded;
 
-const RULE: &str =
+pub(super) const RULE: &str =
     "[[bans]]\nname = \"forbidden\"\nsites = [\"127.0.0.1\"]\nstatus = \"403\"\nretry = true\nban = \"10m\"\n";
 
 /// What nine requests get, and how many of them reached the proxy that is refused.

@@ -1,5 +1,6 @@
 //! A pool in a Redis server, as people use it.
 
+mod state;
 mod work;
 
 use std::fs;

@@ -12,7 +12,7 @@ const UPSTREAMS: u8 = 100;
 const SESSIONS: usize = 300;
 
 /// Upstreams that the origin tells apart by the address that they come from.
-async fn world(upstreams: u8) -> World {
+pub(super) async fn world(upstreams: u8) -> World {
     let options = (0..upstreams)
         .map(|n| UpstreamOptions::new(Protocol::Http).egress(IpAddr::V4(Ipv4Addr::new(127, 2, 0, n + 1))))
         .collect();
@@ -20,7 +20,12 @@ async fn world(upstreams: u8) -> World {
 }
 
 /// Where each session's request came out.
-fn exits(folder: &TempDir, served: &Served, url: &str, sessions: std::ops::Range<usize>) -> BTreeMap<usize, String> {
+pub(super) fn exits(
+    folder: &TempDir,
+    served: &Served,
+    url: &str,
+    sessions: std::ops::Range<usize>,
+) -> BTreeMap<usize, String> {
     let config = sessions.clone().fold(String::new(), |mut text, n| {
         let address = &served.address;
         writeln!(text, "next\nfail\nsilent\nshow-error\nmax-time = 20\nnoproxy = \"\"\nurl = \"{url}\"").unwrap();

@@ -156,8 +156,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         }
     };
     let members = service.engine().snapshot().len();
-    // Those that another gateway reads come from there.
-    if members == 0 && checked.is_empty() && trusted.len() == listed {
+    // Those that another gateway reads come from there, and a store that cannot be reached yet may bring some.
+    let may_have_some = trusted.len() < listed || service.engine().store_trouble().is_some();
+    if members == 0 && checked.is_empty() && !may_have_some {
         operating.stop(&service).await?;
         return Err(nothing(&filled));
     }

@@ -333,7 +333,7 @@ type Kept = (Option<Box<dyn Store>>, Arc<dyn KeyValues>);
 fn store(settings: &Settings) -> Result<Kept, Failure> {
     let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()))) };
     let keys = secrets::keyring(settings.store_keys.as_ref())?;
-    let opened = url.open().map_err(store_failure)?.sealed(keys, url, ClearText::Told);
+    let opened = url.open_though_away().map_err(store_failure)?.sealed(keys, url, ClearText::Told);
     Ok((Some(opened.store), opened.keys))
 }
 

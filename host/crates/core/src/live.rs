@@ -152,6 +152,13 @@ impl Live {
         }
     }
 
+    /// Adds what was known before of a member that was used already: a store that could not be reached is read late.
+    pub fn absorb(&self, before: &Statistics) {
+        self.successes.fetch_add(before.successes, Ordering::Relaxed);
+        self.failures.fetch_add(before.failures, Ordering::Relaxed);
+        self.last_used.fetch_max(before.last_used.as_micros(), Ordering::Relaxed);
+    }
+
     /// Takes a seat, before anybody else knows of this.
     pub(crate) fn sit(&mut self, seat: Seat) {
         self.seat = Some(seat);

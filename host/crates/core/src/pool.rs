@@ -214,9 +214,13 @@ impl Pool {
     }
 
     fn merge(&mut self, member: &Arc<Member>, newcomer: Newcomer) -> Admitted {
-        let Newcomer { candidate, .. } = newcomer;
+        let Newcomer { candidate, added, live: _ } = newcomer;
         let mut merged = Member::clone(member);
         let mut is_new = merged.tags.merge(&candidate.tags);
+        if let Some(added) = added.filter(|added| *added < merged.added) {
+            merged.added = added;
+            is_new = true;
+        }
         if *merged.endpoint != candidate.endpoint {
             // The key is the same, so it is the password that changed.
             merged.endpoint = Arc::new(candidate.endpoint);

@@ -1,6 +1,8 @@
 //! Where the pool outlives the process.
 
+use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::candidate::{Candidate, Country};
 use crate::endpoint::{Endpoint, EndpointKey};
@@ -52,6 +54,40 @@ pub struct StoredSession {
     pub life: u32,
 }
 
+/// A ban as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBan {
+    /// The site; `*` for all, and `session NUMBER` where it is about one session.
+    pub site: String,
+    /// The member that is banned there.
+    pub member: MemberId,
+    /// When it ends.
+    pub until: Timestamp,
+    /// The rule that set it.
+    pub rule: Arc<str>,
+}
+
+/// What a ban is about: a site, and a member that is banned there. There is one at a time.
+pub type BanPlace = (String, MemberId);
+
+impl StoredBan {
+    /// What it is about.
+    #[must_use]
+    pub fn place(&self) -> BanPlace {
+        (self.site.clone(), self.member)
+    }
+}
+
+impl StoredSession {
+    /// Whether it counts more than what another process has made of the same session, neither knowing of the other: the later
+    /// life, then what began earlier, then the smaller member, so that all of them come to the same.
+    #[must_use]
+    pub fn wins_over(&self, other: &Self) -> bool {
+        let rank = |session: &Self| (session.life, Reverse(session.began), Reverse(session.member));
+        rank(self) > rank(other)
+    }
+}
+
 /// What changed since the last save.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -63,6 +99,10 @@ pub struct Changes {
     pub sessions: Vec<StoredSession>,
     /// Sessions that were forgotten. They go before `sessions`, which may bring one of them back.
     pub forgotten: Vec<u64>,
+    /// Bans that are new or last longer. Where there is one already, the later end counts.
+    pub bans: Vec<StoredBan>,
+    /// Bans that were lifted. They go before `bans`, which may set one of them again.
+    pub lifted: Vec<BanPlace>,
 }
 
 /// Some of the members that are kept.
@@ -81,6 +121,12 @@ pub struct News {
     pub members: Vec<StoredMember>,
     /// Members that left.
     pub left: Vec<EndpointKey>,
+    /// Sessions that began, moved, or began anew.
+    pub sessions: Vec<StoredSession>,
+    /// Bans that were set, or last longer.
+    pub bans: Vec<StoredBan>,
+    /// Bans that were lifted.
+    pub lifted: Vec<BanPlace>,
     /// Whether more has changed than can be told: everything is to be read again.
     pub is_cut: bool,
 }
@@ -131,6 +177,14 @@ pub trait Store: Send {
     /// When they cannot be read.
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError>;
 
+    /// The bans that are kept. Some of them may be over.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Keeps the changes, all or none.
     ///
     /// # Errors
@@ -144,6 +198,12 @@ pub trait Store: Send {
     /// When the store cannot be asked.
     fn is_intact(&mut self) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    /// Whether it was ever reached since it was opened. Until then nobody knows what is kept: it has to be read before anything is
+    /// saved.
+    fn is_reached(&self) -> bool {
+        true
     }
 
     /// Whether others may change it meanwhile, so that it has news.

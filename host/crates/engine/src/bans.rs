@@ -8,17 +8,21 @@
 //! A session may be **marked**: then it alone is not given a member, at any site. Marks are a table of the same kind, with
 //! sessions in place of sites, and under the same guard. And a session may have to begin anew: its next request does.
 //!
-//! Bounded: 4,096 sites and as many sessions, 1,024 members of each. They outlive the process where there is a store
-//! (`kept`).
+//! Bounded: 4,096 sites and as many sessions, 1,024 members of each. They outlive the process where there is a store, which may
+//! have them of other gateways too (`shared`).
 
-pub(crate) mod kept;
+mod shared;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use proxywhirl_core::store::{BanPlace, StoredBan};
 use proxywhirl_core::{MemberId, Timestamp};
+
+pub(crate) use shared::BanChanges;
+use shared::Unsaved;
 
 use crate::strategy::registrable;
 
@@ -54,8 +58,8 @@ pub(crate) struct Bans {
     sites: Table,
     sessions: Table,
     rotations: Rotations,
-    /// Whether they are other ones than those that were kept last.
-    changed: AtomicBool,
+    /// What a store has not heard of.
+    unsaved: Unsaved,
 }
 
 /// Sessions whose next request begins them anew.
@@ -64,19 +68,6 @@ struct Rotations {
     /// How many there are: where there are none, requests look no further.
     count: AtomicUsize,
     waiting: Mutex<HashSet<u64>>,
-}
-
-/// A ban, as it is listed and kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Banned {
-    /// The site; `*` for all, and `session NUMBER` where it is about one session.
-    pub site: String,
-    /// The member.
-    pub member: MemberId,
-    /// When it ends.
-    pub until: Timestamp,
-    /// The rule that set it.
-    pub rule: Arc<str>,
 }
 
 /// Who is banned where.
@@ -100,18 +91,13 @@ struct Ban {
 impl Bans {
     /// No bans yet, and never more at a site than this share of the members.
     pub(crate) fn new(share: f32) -> Self {
-        let (rotations, changed) = (Rotations::default(), AtomicBool::new(false));
-        Self { sites: Table::new(share), sessions: Table::new(share), rotations, changed }
+        let (rotations, unsaved) = (Rotations::default(), Unsaved::default());
+        Self { sites: Table::new(share), sessions: Table::new(share), rotations, unsaved }
     }
 
     /// Whether there are none, that is, no site is told from another one by them.
     pub(crate) fn is_empty(&self) -> bool {
         self.sites.is_empty() && self.sessions.is_empty()
-    }
-
-    /// They are kept again, though they have not changed: a store has lost them.
-    pub(crate) fn unkept(&self) {
-        self.changed.store(true, Ordering::Relaxed);
     }
 
     /// Changes the share; who is banned stays so.
@@ -149,8 +135,11 @@ impl Bans {
         until: Timestamp,
         at: (Timestamp, usize),
     ) -> bool {
-        let is_set = self.table(scope).set(&scope.site(target), Ban { member, until, rule: rule.into() }, at);
-        self.changed.fetch_or(is_set, Ordering::Relaxed);
+        let site = scope.site(target);
+        let is_set = self.table(&site).set(&site, Ban { member, until, rule: rule.into() }, at);
+        if is_set {
+            self.unsaved.set((site.into_owned(), member));
+        }
         is_set
     }
 
@@ -182,7 +171,7 @@ impl Bans {
     }
 
     /// All of them.
-    pub(crate) fn all(&self, now: Timestamp) -> Vec<Banned> {
+    pub(crate) fn all(&self, now: Timestamp) -> Vec<StoredBan> {
         let mut all = self.sites.all(now);
         all.extend(self.sessions.all(now));
         all
@@ -190,24 +179,16 @@ impl Bans {
 
     /// Ends those that are meant; how many there were.
     pub(crate) fn lift(&self, is_meant: impl Fn(&str, MemberId) -> bool) -> usize {
-        let lifted = self.sites.lift(&is_meant) + self.sessions.lift(&is_meant);
-        self.changed.fetch_or(lifted > 0, Ordering::Relaxed);
-        lifted
+        let mut lifted = self.sites.lift(&is_meant);
+        lifted.extend(self.sessions.lift(&is_meant));
+        let count = lifted.len();
+        self.unsaved.lifted(lifted);
+        count
     }
 
-    /// Puts those in force that were kept.
-    fn restore(&self, kept: Vec<Banned>) {
-        for Banned { site, member, until, rule } in kept {
-            let table = if site.starts_with(SESSION) { &self.sessions } else { &self.sites };
-            table.restore(&site, Ban { member, until, rule });
-        }
-    }
-
-    fn table(&self, scope: Scope) -> &Table {
-        match scope {
-            Scope::Site | Scope::Everywhere => &self.sites,
-            Scope::Session(_) => &self.sessions,
-        }
+    /// Where bans at a site are, or such as a session's.
+    fn table(&self, site: &str) -> &Table {
+        if site.starts_with(SESSION) { &self.sessions } else { &self.sites }
     }
 }
 
@@ -239,33 +220,55 @@ impl Table {
         into.extend(bans.filter(|ban| ban.until > now).map(|ban| ban.member));
     }
 
-    fn all(&self, now: Timestamp) -> Vec<Banned> {
+    fn all(&self, now: Timestamp) -> Vec<StoredBan> {
         let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
-        let of = |site: &str, ban: &Ban| {
-            let Ban { member, until, ref rule } = *ban;
-            (until > now).then(|| Banned { site: site.to_owned(), member, until, rule: Arc::clone(rule) })
-        };
-        banned.iter().flat_map(|(site, bans)| bans.iter().filter_map(move |ban| of(site, ban))).collect()
+        let in_force = |ban: &&Ban| ban.until > now;
+        banned.iter().flat_map(|(site, bans)| bans.iter().filter(in_force).map(|ban| ban.at(site))).collect()
     }
 
-    fn lift(&self, is_meant: &impl Fn(&str, MemberId) -> bool) -> usize {
+    /// The ban of a member at a site, if there is one.
+    fn find(&self, (site, member): &BanPlace, now: Timestamp) -> Option<StoredBan> {
+        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
+        let found = banned.get(site.as_str())?.iter().find(|ban| ban.member == *member);
+        found.filter(|ban| ban.until > now).map(|ban| ban.at(site))
+    }
+
+    /// Ends those that are meant; which they were.
+    fn lift(&self, is_meant: &impl Fn(&str, MemberId) -> bool) -> Vec<BanPlace> {
         let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
-        let mut lifted = 0;
+        let mut lifted = Vec::new();
         banned.retain(|site, bans| {
-            let before = bans.len();
-            bans.retain(|ban| !is_meant(site, ban.member));
-            lifted += before - bans.len();
+            bans.retain(|ban| {
+                let stays = !is_meant(site, ban.member);
+                if !stays {
+                    lifted.push((site.to_string(), ban.member));
+                }
+                stays
+            });
             !bans.is_empty()
         });
         self.sites.store(banned.len(), Ordering::Relaxed);
         lifted
     }
 
-    /// Sets a ban that the guard has allowed once.
+    /// Ends one.
+    fn end(&self, (site, member): &BanPlace) {
+        let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bans) = banned.get_mut(site.as_str()) {
+            bans.retain(|ban| ban.member != *member);
+            if bans.is_empty() {
+                banned.remove(site.as_str());
+            }
+        }
+        self.sites.store(banned.len(), Ordering::Relaxed);
+    }
+
+    /// Sets a ban that the guard has allowed once, in place of the one that there is.
     fn restore(&self, site: &str, ban: Ban) {
         let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
         if banned.len() < MOST_SITES || banned.contains_key(site) {
             let bans = banned.entry(site.into()).or_default();
+            bans.retain(|known| known.member != ban.member);
             if bans.len() < MOST_MEMBERS {
                 bans.push(ban);
             }
@@ -309,6 +312,12 @@ impl Table {
     )]
     fn allowed(&self, members: usize) -> usize {
         ((members as f64 * f64::from(f32::from_bits(self.share.load(Ordering::Relaxed)))) as usize).min(MOST_MEMBERS)
+    }
+}
+
+impl Ban {
+    fn at(&self, site: &str) -> StoredBan {
+        StoredBan { site: site.to_owned(), member: self.member, until: self.until, rule: Arc::clone(&self.rule) }
     }
 }
 

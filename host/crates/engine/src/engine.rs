@@ -39,7 +39,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::bans::{self, Bans};
+use crate::bans::Bans;
 use crate::bus::{Bus, Subscription};
 pub use at_sites::{AtSite, SiteQuery};
 pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
@@ -188,7 +188,7 @@ impl Engine {
             observe_interval: config.observe_interval,
             memory: parts.memory,
         })?);
-        let bans = Arc::new(bans_in_force(config.ban_share, memory.as_deref(), clock.now()));
+        let bans = Arc::new(Bans::new(config.ban_share));
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
@@ -202,7 +202,8 @@ impl Engine {
             snapshot: Arc::clone(&snapshot),
             selector: Arc::clone(&selector),
             measures: Arc::clone(&measures),
-            bans: memory.map(|memory| (Arc::clone(&bans), memory)),
+            bans: Arc::clone(&bans),
+            keys: memory,
             room: Arc::clone(&room),
             is_loading: Arc::clone(&is_loading),
             trouble: Arc::clone(&trouble),
@@ -548,15 +549,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// The bans that are kept and not over.
-fn bans_in_force(share: f32, memory: Option<&dyn KeyValues>, now: Timestamp) -> Bans {
-    let bans = Bans::new(share);
-    if let Some(memory) = memory {
-        bans::kept::recall(&bans, memory, now);
-    }
-    bans
 }
 
 /// What is particular about an attempt.

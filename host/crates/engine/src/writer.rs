@@ -23,7 +23,7 @@ use proxywhirl_core::{Member, MemberId, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::bans::{self, Bans};
+use crate::bans::{BanChanges, Bans};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::{MemberPayload, StorePayload};
@@ -76,8 +76,10 @@ pub(crate) struct Readers {
     pub(crate) selector: Arc<Selector>,
     /// The engine's numbers.
     pub(crate) measures: Arc<Measures>,
-    /// The bans, and where they are kept.
-    pub(crate) bans: Option<(Arc<Bans>, Arc<dyn KeyValues>)>,
+    /// The bans.
+    pub(crate) bans: Arc<Bans>,
+    /// What plugins keep, which a store may hold back until it is saved.
+    pub(crate) keys: Option<Arc<dyn KeyValues>>,
     /// Those who wait for a member.
     pub(crate) room: Arc<Room>,
     /// Whether stored members are still being loaded.
@@ -120,6 +122,7 @@ impl Writer {
             removed: Vec::new(),
             rest: None,
             is_behind: false,
+            is_unread: false,
             saved_at: Timestamp::default(),
         };
         desk.load(store)?;
@@ -190,16 +193,31 @@ struct Desk {
     rest: Option<u64>,
     /// Whether others have changed more than was heard of, so that everything has to be read again.
     is_behind: bool,
+    /// Whether nothing was read yet of what is stored, because the store could not be reached.
+    is_unread: bool,
     /// When the statistics were saved last.
     saved_at: Timestamp,
 }
 
 impl Desk {
-    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
-    /// whose member is not there would get another. The rest comes in while the pool serves.
+    /// Begins with what is stored; without it, when the store cannot be reached yet.
     fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
         let Some(mut store) = store else { return Ok(()) };
+        match self.load_first(&mut *store) {
+            Err(error) if !store.is_reached() => self.begin_without(&error),
+            loaded => loaded?,
+        }
+        self.store = Some(store);
+        self.saved_at = self.readers.clock.now();
+        self.publish();
+        Ok(())
+    }
+
+    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
+    /// whose member is not there would get another. The rest comes in while the pool serves.
+    fn load_first(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
         let sessions = store.load_sessions()?;
+        let bans = store.load_bans()?;
         let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
         let mut limit = FIRST_PAGE;
         loop {
@@ -217,9 +235,7 @@ impl Desk {
         }
         // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
         self.readers.selector.restore(sessions);
-        self.store = Some(store);
-        self.saved_at = self.readers.clock.now();
-        self.publish();
+        self.readers.bans.restore(bans, self.readers.clock.now());
         Ok(())
     }
 
@@ -253,6 +269,8 @@ impl Desk {
                     self.publish();
                 }
                 Ok((store, Err(error))) => {
+                    // What others have changed is read again anyhow, and with it what is missing now.
+                    self.is_behind = store.is_shared();
                     self.store = Some(store);
                     self.rest = None;
                     tracing::error!(%error, pool.members = self.pool.len(), "the rest of the pool cannot be loaded");
@@ -282,7 +300,7 @@ impl Desk {
                         return self.look_and_save().await.and(kept);
                     }
                 },
-                _ = listen.tick(), if is_shared => self.listen().await,
+                _ = listen.tick(), if is_shared => self.share().await,
                 _ = tick.tick() => {
                     self.readers.measures.pulse(self.pool.len(), self.readers.selector.sessions().len());
                     let saved = self.look_and_save().await;
@@ -402,18 +420,13 @@ impl Desk {
         trouble.note(error, clock.now());
     }
 
-    /// Keeps bans that have changed, and writes what the store has held back.
+    /// Writes what plugins keep and the store has held back.
     async fn keep_keys(&mut self) -> Result<(), StoreError> {
-        let Some((bans, store)) = self.readers.bans.clone() else { return Ok(()) };
-        let now = self.readers.clock.now();
-        let kept = tokio::task::spawn_blocking(move || {
-            bans::kept::keep(&bans, &*store, now);
-            store.sync()
-        });
+        let Some(keys) = self.readers.keys.clone() else { return Ok(()) };
         let failed = |reason: String| StoreError { place: "what plugins keep".to_owned(), reason };
-        match kept.await {
+        match tokio::task::spawn_blocking(move || keys.sync()).await {
             Ok(synced) => synced.map_err(|error| failed(error.to_string())),
-            Err(error) => Err(failed(format!("keeping the bans has panicked: {error}"))),
+            Err(error) => Err(failed(format!("the store has panicked: {error}"))),
         }
     }
 
@@ -430,25 +443,38 @@ impl Desk {
             tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
             self.unsaved.extend(self.pool.iter().map(|member| member.joined));
             self.readers.selector.sessions().all_unsaved();
-            if let Some((bans, _)) = &self.readers.bans {
-                bans.unkept();
-            }
+            self.readers.bans.all_unsaved(self.readers.clock.now());
         }
         self.save().await
     }
 
     /// Saves what changed. When that fails, it stays to be saved.
     async fn save(&mut self) -> Result<(), StoreError> {
-        let Some(mut store) = self.store.take() else { return Ok(()) };
+        if self.store.is_none() {
+            return Ok(());
+        }
+        self.catch_up().await?;
         let now = self.readers.clock.now();
         let since = self.saved_at;
         let is_due = |member: &Member| {
             member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
+        let changes = Changes { upserts, removed: self.removed.clone(), ..Changes::default() };
+        self.write(changes).await?;
+        self.unsaved.clear();
+        self.removed.clear();
+        self.saved_at = now;
+        Ok(())
+    }
+
+    /// Saves changes of members, and those of sessions and bans that there are.
+    async fn write(&mut self, members: Changes) -> Result<(), StoreError> {
+        let Some(mut store) = self.store.take() else { return Ok(()) };
         let sessions = self.readers.selector.sessions();
         let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let changes = Changes { upserts, removed: self.removed.clone(), sessions: used, forgotten };
+        let BanChanges { bans, lifted } = self.readers.bans.changes(self.readers.clock.now());
+        let changes = Changes { sessions: used, forgotten, bans, lifted, ..members };
         if changes == Changes::default() {
             self.store = Some(store);
             return Ok(());
@@ -460,11 +486,9 @@ impl Desk {
         let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if result.is_err() {
-            sessions.unsaved(SessionChanges { sessions: changes.sessions, forgotten: changes.forgotten });
-        } else {
-            self.unsaved.clear();
-            self.removed.clear();
-            self.saved_at = now;
+            let Changes { sessions: used, forgotten, bans, lifted, .. } = changes;
+            sessions.unsaved(SessionChanges { sessions: used, forgotten });
+            self.readers.bans.unsaved(BanChanges { bans, lifted });
         }
         result
     }

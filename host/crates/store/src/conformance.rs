@@ -3,12 +3,13 @@
 
 pub(crate) mod key_values;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::endpoint::Endpoint;
 use proxywhirl_core::live::{Health, Statistics};
-use proxywhirl_core::store::{Changes, Store, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, Store, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::time::Timestamp;
 use proxywhirl_core::verdict::Anonymity;
 
@@ -145,6 +146,43 @@ fn a_session_is_changed_and_forgotten(store: &mut dyn Store) {
     let changes = Changes { sessions: vec![moved, session(3, 3)], forgotten: vec![2, 3, 99], ..Changes::default() };
     store.save(&changes).unwrap();
     assert_eq!(store.load_sessions().unwrap(), [session(3, 3), moved]);
+}
+
+/// A ban that lasts so many seconds into the year 2100.
+pub(crate) fn ban(site: &str, member: u64, second: u64) -> StoredBan {
+    let until = Timestamp::from_micros(4_102_444_800_000_000 + second * 1_000_000);
+    StoredBan { site: site.to_owned(), member: MemberId(member), until, rule: "no more".into() }
+}
+
+/// The bans that are kept, by what they are about.
+pub(crate) fn bans(store: &mut dyn Store) -> Vec<StoredBan> {
+    let mut bans = store.load_bans().unwrap();
+    bans.sort_by_key(StoredBan::place);
+    bans
+}
+
+/// Bans of a store that is empty, and that is opened several times.
+pub(crate) fn bans_are_kept(open: &mut dyn FnMut() -> Box<dyn Store>) {
+    assert_eq!(bans(&mut *open()), []);
+    let [one, session] = [ban("a.example", u64::MAX, 5), ban("session 00000000000000ff", 7, 5)];
+    let everywhere = StoredBan { rule: Arc::from("ümlaut \"rule\""), ..ban("*", 1, 5) };
+    let set = vec![everywhere.clone(), one.clone(), session.clone()];
+    open().save(&Changes { bans: set, ..Changes::default() }).unwrap();
+    assert_eq!(bans(&mut *open()), [everywhere.clone(), one.clone(), session.clone()]);
+    // The later end counts, unless the ban was lifted before.
+    let set = vec![ban("a.example", u64::MAX, 4), ban("*", 1, 9), ban("session 00000000000000ff", 7, 1)];
+    let lifted = vec![session.place(), ban("b.example", 1, 1).place()];
+    open().save(&Changes { bans: set, lifted, ..Changes::default() }).unwrap();
+    let expected = [ban("*", 1, 9), one, ban("session 00000000000000ff", 7, 1)];
+    assert_eq!(bans(&mut *open()), expected);
+    open().save(&Changes { lifted: expected.iter().map(StoredBan::place).collect(), ..Changes::default() }).unwrap();
+    assert_eq!(bans(&mut *open()), []);
+    // What is over goes when another one comes.
+    let over = StoredBan { until: Timestamp::from_micros(1), ..ban("a.example", 1, 0) };
+    let mut store = open();
+    store.save(&Changes { bans: vec![over], ..Changes::default() }).unwrap();
+    store.save(&Changes { bans: vec![everywhere.clone()], ..Changes::default() }).unwrap();
+    assert_eq!(bans(&mut *store), [everywhere]);
 }
 
 fn pages_have_everybody_once_and_in_order(store: &mut dyn Store) {

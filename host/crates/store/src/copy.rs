@@ -3,9 +3,9 @@
 use std::fmt;
 
 use proxywhirl_core::kv::{KeyRecord, KvError};
-use proxywhirl_core::store::{Changes, StoreError};
+use proxywhirl_core::store::{Changes, StoreError, StoredBan};
 
-use crate::Opened;
+use crate::{Opened, bans};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,8 +42,9 @@ pub fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
     }
     let sessions = from.store.load_sessions()?;
     copied.sessions = sessions.len() as u64;
-    to.store.save(&Changes { sessions, ..Changes::default() })?;
-    for record in from.keys.records().map_err(unreadable)? {
+    let bans = from.store.load_bans()?;
+    to.store.save(&Changes { sessions, bans, ..Changes::default() })?;
+    for record in records(from)? {
         copied.keys += u64::from(record.key.is_some());
         to.keys.restore(&record).map_err(unreadable)?;
     }
@@ -62,8 +63,9 @@ pub fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
 pub fn clear(opened: &mut Opened) -> Result<(), StoreError> {
     let removed = opened.store.load()?.iter().map(|member| member.endpoint.key()).collect();
     let forgotten = opened.store.load_sessions()?.iter().map(|session| session.session).collect();
-    opened.store.save(&Changes { removed, forgotten, ..Changes::default() })?;
-    for record in opened.keys.records().map_err(unreadable)? {
+    let lifted = opened.store.load_bans()?.iter().map(StoredBan::place).collect();
+    opened.store.save(&Changes { removed, forgotten, lifted, ..Changes::default() })?;
+    for record in records(opened)? {
         opened.keys.restore(&KeyRecord { value: None, ..record }).map_err(unreadable)?;
     }
     opened.keys.sync().map_err(unreadable)
@@ -76,7 +78,8 @@ pub fn clear(opened: &mut Opened) -> Result<(), StoreError> {
 pub fn is_empty(opened: &mut Opened) -> Result<bool, StoreError> {
     Ok(opened.store.page(None, 1)?.members.is_empty()
         && opened.store.load_sessions()?.is_empty()
-        && !opened.keys.records().map_err(unreadable)?.iter().any(|record| record.key.is_some()))
+        && opened.store.load_bans()?.is_empty()
+        && !records(opened)?.iter().any(|record| record.key.is_some()))
 }
 
 fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
@@ -91,9 +94,15 @@ fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
         }
     }
     count.sessions = opened.store.load_sessions()?.len() as u64;
-    let records = opened.keys.records().map_err(unreadable)?;
-    count.keys = records.iter().filter(|record| record.key.is_some()).count() as u64;
+    count.keys = records(opened)?.iter().filter(|record| record.key.is_some()).count() as u64;
     Ok(count)
+}
+
+/// What plugins keep, without the bans that some stores keep there.
+fn records(opened: &Opened) -> Result<Vec<KeyRecord>, StoreError> {
+    let mut records = opened.keys.records().map_err(unreadable)?;
+    records.retain(|record| !bans::are_bans(&record.owner));
+    Ok(records)
 }
 
 fn unreadable(error: KvError) -> StoreError {
@@ -111,7 +120,7 @@ mod tests {
     use super::*;
     use crate::StoreUrl;
     use crate::conformance::key_values::{at, write};
-    use crate::conformance::{member, upserts};
+    use crate::conformance::{ban, bans, member, upserts};
 
     #[test]
     fn everything_goes_from_any_store_to_any_other() {
@@ -127,7 +136,8 @@ mod tests {
                 .save(&upserts(&["http://u:p@1.1.1.1:1", "socks5://a:b@2.2.2.2:2 -> http://3.3.3.3:3"]))
                 .unwrap();
             let session = StoredSession { session: u64::MAX, member: MemberId(7), began: at(1), used: at(2), life: 3 };
-            first.store.save(&Changes { sessions: vec![session], ..Changes::default() }).unwrap();
+            let bans = vec![ban("a.example", 7, 1)];
+            first.store.save(&Changes { sessions: vec![session], bans, ..Changes::default() }).unwrap();
             first.keys.set("p", "k", &write(b"\0v\xff"), at(0)).unwrap();
             first.keys.set("p", "e", &KvWrite { expires: Some(at(9)), ..write(b"e") }, at(0)).unwrap();
             first.keys.set("q", "gone", &write(b"g"), at(0)).unwrap();
@@ -166,12 +176,13 @@ mod tests {
         }
     }
 
-    type Content = (Vec<String>, Vec<StoredSession>, Vec<KeyRecord>);
+    type Content = (Vec<String>, Vec<StoredSession>, Vec<StoredBan>, Vec<KeyRecord>);
 
     fn content(opened: &mut Opened) -> Content {
         let members = opened.store.load().unwrap();
         assert_eq!(members.first(), Some(&member("http://u:p@1.1.1.1:1")));
         let urls = members.iter().map(|member| member.endpoint.to_url()).collect();
-        (urls, opened.store.load_sessions().unwrap(), opened.keys.records().unwrap())
+        let bans = bans(&mut *opened.store);
+        (urls, opened.store.load_sessions().unwrap(), bans, records(opened).unwrap())
     }
 }

@@ -6,6 +6,7 @@
 //! for what plugins keep. All of a kind pass the same tests, so whoever holds a `dyn Store` or `dyn KeyValues` need not know
 //! which one it is. [`StoreUrl`] says which.
 
+mod bans;
 #[cfg(test)]
 mod conformance;
 mod copy;

@@ -4,6 +4,7 @@
 //! Invariants: a save is one script, done or not; it is counted once, though its answer may be lost; of statistics it carries
 //! what came to them, so nobody overwrites what others have counted; a text that is no member is skipped and stays.
 
+mod absence;
 mod buckets;
 mod key_values;
 mod leases;
@@ -13,8 +14,10 @@ mod news;
 mod row;
 mod url;
 
+use std::time::SystemTime;
+
 use proxywhirl_core::MemberId;
-use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use redis::{Cmd, cmd};
 
 pub use buckets::RedisBuckets;
@@ -22,6 +25,7 @@ pub use key_values::RedisKeyValues;
 pub use leases::RedisLeases;
 pub use url::RedisUrl;
 
+use crate::bans;
 use crate::file::Access;
 use ledger::{Held, Ledger};
 use link::{Limits, Link, Refusal};
@@ -46,6 +50,8 @@ pub struct Redis {
     access: Access,
     /// Which pool it is; empty when there is none yet, and it is only read.
     epoch: String,
+    /// Whether it is known which pool it is.
+    is_found: bool,
     /// By whom saves are told apart from those of other processes.
     node: String,
     /// How many saves and fences were tried: each has a name of its own.
@@ -69,6 +75,9 @@ struct Doubtful {
     turn: String,
     held: Vec<(MemberId, Option<Held>)>,
 }
+
+/// Names and texts.
+type Hash = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What is kept under a URL.
 enum Found {
@@ -104,12 +113,31 @@ impl Redis {
         Self::open_within(url, access, Limits::default())
     }
 
+    /// The same to write, and though the server cannot be reached now: then it is connected to when it is asked for.
+    ///
+    /// # Errors
+    /// When the server is there and refuses, or the pool comes of a later version.
+    pub fn open_though_away(url: &RedisUrl) -> Result<Self, StoreError> {
+        let mut store = Self::at(url, Access::Write, Limits::default());
+        match store.found() {
+            Err(refusal) if !refusal.is_away => Err(store.link.error(refusal)),
+            Ok(()) | Err(_) => Ok(store),
+        }
+    }
+
     fn open_within(url: &RedisUrl, access: Access, limits: Limits) -> Result<Self, StoreError> {
-        let mut store = Self {
+        let mut store = Self::at(url, access, limits);
+        store.found().map_err(|refusal| store.link.error(refusal))?;
+        Ok(store)
+    }
+
+    fn at(url: &RedisUrl, access: Access, limits: Limits) -> Self {
+        Self {
             link: Link::new(url.clone(), limits),
             names: Names::of(url),
             access,
             epoch: String::new(),
+            is_found: false,
             node: format!("{:016x}", fastrand::u64(..)),
             turns: 0,
             last: None,
@@ -118,26 +146,27 @@ impl Redis {
             has_lost: false,
             heard: 0,
             has_missed: false,
-        };
-        match store.find("") {
-            Ok(_) => Ok(store),
-            Err(refusal) => Err(store.link.error(refusal)),
         }
     }
 
-    /// Finds out which pool it is, and makes it when there is none; who restores it, if that was ever needed and somebody offered it.
-    fn find(&mut self, restorer: &str) -> Result<Option<String>, Refusal> {
+    /// Sees that it is known which pool it is.
+    fn found(&mut self) -> Result<(), Refusal> {
+        if self.is_found { Ok(()) } else { self.find() }
+    }
+
+    /// Finds out which pool it is, and makes it when there is none.
+    fn find(&mut self) -> Result<(), Refusal> {
         let layout = self.names.name("layout");
         let command = match self.access {
-            Access::Read => command("HMGET", [layout.as_str(), "version", "epoch", "notices", "restorer"]),
+            Access::Read => command("HMGET", [layout.as_str(), "version", "epoch", "notices"]),
             Access::Write => {
                 let epoch = format!("{:016x}", fastrand::u64(..));
-                script(include_str!("redis/open.lua"), &[&layout], &[&LAYOUT.to_string(), &epoch, restorer])
+                script(include_str!("redis/open.lua"), &[&layout], &[&LAYOUT.to_string(), &epoch])
             }
         };
         let mut found = self.link.query::<Vec<Option<String>>>(&command)?.into_iter();
         let mut next = || found.next().flatten();
-        let (version, epoch, notices, restorer) = (next().unwrap_or_default(), next(), next(), next());
+        let (version, epoch, notices) = (next().unwrap_or_default(), next(), next());
         if version.parse::<u32>().is_ok_and(|version| version > LAYOUT) {
             return Err(Refusal::new(format!(
                 "was written by a later version of proxywhirl (layout {version}, this one knows up to {LAYOUT}); upgrade it"
@@ -145,10 +174,12 @@ impl Redis {
         }
         self.epoch = epoch.unwrap_or_default();
         self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);
-        Ok(restorer)
+        self.is_found = true;
+        Ok(())
     }
 
     fn read(&mut self, after: Option<u64>, limit: usize) -> Result<Page, Refusal> {
+        self.found()?;
         let limit = limit.min(PAGE);
         let from = after.map_or_else(|| "-inf".to_owned(), |after| format!("({after}"));
         let mut range = command("ZRANGEBYSCORE", [self.names.name("joined").as_str(), &from, "+inf", "WITHSCORES"]);
@@ -196,11 +227,18 @@ impl Redis {
         Ok(found)
     }
 
+    /// All that a hash holds.
+    fn all(&mut self, hash: &str) -> Result<Hash, Refusal> {
+        self.found()?;
+        self.link.query_bulk(&command("HGETALL", [self.names.name(hash).as_str()]))
+    }
+
     /// Saves, and finds its place among the saves before when it has to.
     fn write(&mut self, changes: &Changes) -> Result<(), Refusal> {
         if self.access == Access::Read {
             return Err(Refusal::new("was opened to be read"));
         }
+        self.found()?;
         for _ in 0..TURNS {
             self.settle()?;
             match self.try_to_write(changes)?.as_str() {
@@ -217,15 +255,10 @@ impl Redis {
         Err(Refusal::new("has forgotten several times what was saved last; does it evict keys?"))
     }
 
-    /// The server has lost the pool, or has another one: nothing is there of what was. Of the processes that share it, one
-    /// brings the counts of before, as all of them know most of these, and the others what they have counted since.
+    /// The server has lost the pool, or has another one: nothing is there of what was.
     fn begin_anew(&mut self) -> Result<(), Refusal> {
-        let node = self.node.clone();
-        if self.find(&node)? == Some(node) {
-            self.ledger.clear();
-        } else {
-            self.ledger.forget_rows();
-        }
+        self.find()?;
+        self.ledger.lose();
         self.last = None;
         (self.has_lost, self.has_missed) = (true, true);
         Ok(())
@@ -233,6 +266,7 @@ impl Redis {
 
     /// Whether it has everything still; what it has lost is told once.
     fn look(&mut self) -> Result<bool, Refusal> {
+        self.found()?;
         let layout = self.names.name("layout");
         let epoch: Option<String> = self.link.query(&command("HGET", [layout.as_str(), "epoch"]))?;
         if epoch.as_deref() != Some(self.epoch.as_str()) {
@@ -264,10 +298,19 @@ impl Redis {
     fn try_to_write(&mut self, changes: &Changes) -> Result<String, Refusal> {
         let turn = self.turn();
         let saved = format!("saved:{}", self.node);
-        let names: Vec<String> = ["layout", "members", "joined", "statistics", "sessions", "notices", &saved]
-            .iter()
-            .map(|what| self.names.name(what))
-            .collect();
+        let kinds = [
+            "layout",
+            "members",
+            "joined",
+            "statistics",
+            "sessions",
+            "notices",
+            &saved,
+            "bans",
+            "ban-ends",
+            "restored",
+        ];
+        let names: Vec<String> = kinds.iter().map(|what| self.names.name(what)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let before = self.last.clone().unwrap_or_default();
         let written = self.ledger.write(changes);
@@ -280,22 +323,34 @@ impl Redis {
                 &before,
                 &turn,
                 &REMEMBERED.to_string(),
+                &now(),
+                &bans::MOST.to_string(),
                 &written.removed,
                 &written.forgotten,
                 &written.sessions,
+                &written.lifted,
+                &written.bans,
             ],
         );
         save.arg(&written.members);
-        let answer = self.link.query_bulk::<String>(&save);
-        match &answer {
-            Ok(answer) if answer == "done" => {
-                self.last = Some(turn);
-                self.ledger.enter(written.held);
+        match self.link.query_bulk::<Vec<String>>(&save) {
+            Ok(answer) => {
+                let (word, sums) = answer.split_first().map_or(("", &[][..]), |(word, sums)| (word, sums));
+                if word == "done" {
+                    self.last = Some(turn);
+                    self.ledger.enter(written.held);
+                    self.ledger.enter_sums(&changes.upserts, sums);
+                    self.ledger.enter_sessions(changes);
+                }
+                Ok(word.to_owned())
             }
-            Err(refusal) if refusal.is_in_doubt => self.doubtful = Some(Doubtful { turn, held: written.held }),
-            Ok(_) | Err(_) => {}
+            Err(refusal) => {
+                if refusal.is_in_doubt {
+                    self.doubtful = Some(Doubtful { turn, held: written.held });
+                }
+                Err(refusal)
+            }
         }
-        answer
     }
 
     /// A name for a save that no other has.
@@ -311,11 +366,18 @@ impl Store for Redis {
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
-        let all = command("HGETALL", [self.names.name("sessions").as_str()]);
-        let held: Vec<(Vec<u8>, Vec<u8>)> = self.link.query_bulk(&all).map_err(|refusal| self.link.error(refusal))?;
+        let held = self.all("sessions").map_err(|refusal| self.link.error(refusal))?;
         let mut sessions: Vec<_> = held.iter().filter_map(|(name, held)| row::read_session(name, held)).collect();
+        if self.access == Access::Write {
+            sessions.iter().for_each(|session| self.ledger.meet_session(session));
+        }
         sessions.sort_by_key(|session| (session.used, session.session));
         Ok(sessions)
+    }
+
+    fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
+        let held = self.all("bans").map_err(|refusal| self.link.error(refusal))?;
+        Ok(held.iter().filter_map(|(place, held)| row::read_ban(place, held)).collect())
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
@@ -329,6 +391,10 @@ impl Store for Redis {
         self.look().map_err(|refusal| self.link.error(refusal))
     }
 
+    fn is_reached(&self) -> bool {
+        self.is_found
+    }
+
     fn is_shared(&self) -> bool {
         true
     }
@@ -336,6 +402,11 @@ impl Store for Redis {
     fn news(&mut self) -> Result<News, StoreError> {
         self.hear().map_err(|refusal| self.link.error(refusal))
     }
+}
+
+/// The time, in microseconds.
+fn now() -> String {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros().to_string()
 }
 
 fn command<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {

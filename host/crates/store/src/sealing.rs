@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use proxywhirl_core::endpoint::{Credentials, Endpoint};
 use proxywhirl_core::secret::SEALED;
-use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
 
 use crate::keyring::Keyring;
 
@@ -124,18 +124,25 @@ impl Store for Sealing {
         self.below.load_sessions()
     }
 
+    fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
+        self.below.load_bans()
+    }
+
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         if self.keys.is_none() {
             changes.upserts.iter().for_each(|member| self.look_at(&member.endpoint));
             return self.below.save(changes);
         }
         let upserts = changes.upserts.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>()?;
-        let Changes { removed, sessions, forgotten, .. } = changes.clone();
-        self.below.save(&Changes { upserts, removed, sessions, forgotten })
+        self.below.save(&Changes { upserts, ..changes.clone() })
     }
 
     fn is_intact(&mut self) -> Result<bool, StoreError> {
         self.below.is_intact()
+    }
+
+    fn is_reached(&self) -> bool {
+        self.below.is_reached()
     }
 
     fn is_shared(&self) -> bool {
@@ -143,9 +150,10 @@ impl Store for Sealing {
     }
 
     fn news(&mut self) -> Result<News, StoreError> {
-        let News { members, left, is_cut } = self.below.news()?;
-        let members = members.into_iter().map(|member| self.opened(member)).collect::<Result<_, _>>()?;
-        Ok(News { members, left, is_cut })
+        let mut news = self.below.news()?;
+        let members = std::mem::take(&mut news.members);
+        news.members = members.into_iter().map(|member| self.opened(member)).collect::<Result<_, _>>()?;
+        Ok(news)
     }
 
     fn purge(&mut self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use proxywhirl_core::kv::KeyArchive;
 use proxywhirl_core::shared::{Buckets, Leases};
 use proxywhirl_core::store::{Store, StoreError};
 
+use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
 use crate::{
     ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisUrl, Sealing,
@@ -58,6 +59,14 @@ pub struct Opened {
 }
 
 impl Opened {
+    fn of_server(store: Redis, url: &RedisUrl) -> Self {
+        Self { store: Box::new(store), keys: Arc::new(RedisKeyValues::new(url)), batch: 10_000 }
+    }
+
+    fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
+        Self { store: Box::new(WithBans::new(store, Arc::clone(&keys))), keys, batch }
+    }
+
     /// The same, whose passwords are sealed with the first of these keys and opened with any; with none, only that there are
     /// passwords in clear text is told, if that is wanted. `place` names the store in messages.
     #[must_use]
@@ -166,6 +175,18 @@ impl StoreUrl {
         self.open_for(Access::Write)
     }
 
+    /// Opens it as [`open`](Self::open) does, and a server also when it cannot be reached now: it is asked again whenever something is
+    /// read or written.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), but for a server that is away.
+    pub fn open_though_away(&self) -> Result<Opened, StoreError> {
+        match self {
+            Self::Redis(url) => Ok(Opened::of_server(Redis::open_though_away(url)?, url)),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => self.open(),
+        }
+    }
+
     /// Opens it to be read, whoever writes it meanwhile.
     ///
     /// # Errors
@@ -176,24 +197,16 @@ impl StoreUrl {
 
     fn open_for(&self, access: Access) -> Result<Opened, StoreError> {
         Ok(match self {
-            Self::Memory => {
-                Opened { store: Box::new(Memory::new()), keys: Arc::new(MemoryKeyValues::new()), batch: usize::MAX }
-            }
+            Self::Memory => Opened::with_bans(Memory::new(), Arc::new(MemoryKeyValues::new()), usize::MAX),
             Self::File(path, form) => {
                 let (store, keys) = file::open(path, *form, access)?;
-                Opened { store: Box::new(store), keys: Arc::new(keys), batch: usize::MAX }
+                Opened::with_bans(store, Arc::new(keys), usize::MAX)
             }
             // Readers and writers of a database are in nobody's way.
-            Self::Sqlite(path) => Opened {
-                store: Box::new(Sqlite::open(path)?),
-                keys: Arc::new(SqliteKeyValues::open(path)?),
-                batch: 10_000,
-            },
-            Self::Redis(url) => Opened {
-                store: Box::new(Redis::open(url, access)?),
-                keys: Arc::new(RedisKeyValues::new(url)),
-                batch: 10_000,
-            },
+            Self::Sqlite(path) => {
+                Opened::with_bans(Sqlite::open(path)?, Arc::new(SqliteKeyValues::open(path)?), 10_000)
+            }
+            Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
         })
     }
 }

@@ -129,6 +129,14 @@ impl Sessions {
         }
     }
 
+    /// Takes over what other processes have made of sessions, given who is in the pool. Of those of whom nothing is known, what they
+    /// made counts; of others, what is not [told](Sessions::changes) yet may [count more](StoredSession::wins_over).
+    pub fn hear(&self, heard: &[StoredSession], is_there: &impl Fn(MemberId) -> bool) {
+        for session in heard {
+            self.shard(session.session).hear(session, is_there);
+        }
+    }
+
     /// What changed since this was asked last, to be saved. That a session was used is told ten seconds late at the most.
     #[must_use]
     pub fn changes(&self) -> SessionChanges {

@@ -161,7 +161,7 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
     /// Puts somebody off who was taken, because others see to it: as long as after a verdict like its last one.
     pub fn put_off(&mut self, key: K, now: Timestamp, chance: f64) {
         if let Some(course) = self.known.get(&key) {
-            self.put(key, course.streak, now, chance);
+            self.put(key, course.streak(), now, chance);
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::store::StoredBan;
 use proxywhirl_core::{Endpoint, EndpointKey, MemberId};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::bans::{Banned, Scope};
+use crate::bans::Scope;
 use crate::events::BanPayload;
 use crate::history::BanRecord;
 
@@ -94,7 +95,7 @@ impl Engine {
             .map(|member| (member.id, member.endpoint.to_string()))
             .collect();
         all.into_iter()
-            .map(|Banned { site, member, until, rule }| BanInForce {
+            .map(|StoredBan { site, member, until, rule }| BanInForce {
                 site,
                 proxy: members.get(&member).cloned(),
                 rule: rule.to_string(),

@@ -273,10 +273,10 @@ impl Driver {
     }
 
     /// The first instance of a strategy, with what it knew before the last restart.
-    fn first(&self, factory: &dyn StrategyFactory) -> Result<Pupil, PluginFault> {
+    fn first(&mut self, factory: &dyn StrategyFactory) -> Result<Pupil, PluginFault> {
         let mut pupil = Pupil::new(factory.instance()?);
         let name = &factory.identity().name;
-        let Some(state) = self.memory.as_ref().and_then(|memory| memory.recall(name, self.clock.now())) else {
+        let Some(state) = self.memory.as_mut().and_then(|memory| memory.recall(name, self.clock.now())) else {
             return Ok(pupil);
         };
         match restore(&mut pupil, &state) {

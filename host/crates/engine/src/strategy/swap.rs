@@ -131,7 +131,7 @@ impl Driver {
             }
         };
         let mut own = None;
-        if let Some(memory) = self.memory.as_ref().filter(|_| *name != identity.name) {
+        if let Some(memory) = self.memory.as_mut().filter(|_| *name != identity.name) {
             if let Some(state) = &state {
                 memory.keep(name, state, now);
             }

@@ -1,5 +1,6 @@
-//! What others change in a store that several share: taken over, and not saved again.
+//! A store that several share: what they have to know soon is saved soon, and what they change is taken over, and not saved again.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +8,59 @@ use std::time::Duration;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
-use proxywhirl_core::store::{News, Store, StoreError, StoredMember};
+use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::{Member, MemberId};
 
-use super::{Desk, panicked};
+use super::{Desk, Readers, panicked};
 
-/// How often one asks a store that several share what is new: what one of them changes is to be known everywhere within a second.
+/// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
+/// within a second, however seldom statistics are saved.
 pub(super) const LISTEN: Duration = Duration::from_millis(250);
 
 impl Desk {
-    /// Takes over what others have changed in a store that several share.
-    pub(super) async fn listen(&mut self) {
+    /// Tells others of sessions and bans, and takes over what they have changed.
+    pub(super) async fn share(&mut self) {
+        let told = match self.catch_up().await {
+            Ok(()) => self.write(Changes::default()).await,
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(()) => self.listen().await,
+            Err(error) => self.note(Err(error)),
+        }
+    }
+
+    /// Goes on with an empty pool: sources may fill it, and what is stored comes in when the store is there.
+    pub(super) fn begin_without(&mut self, error: &StoreError) {
+        self.is_unread = true;
+        let Readers { bans, clock, measures, trouble, .. } = &self.readers;
+        bans.restore(Vec::new(), clock.now());
+        measures.saved(false);
+        trouble.note(Some(error.to_string()), clock.now());
+        tracing::warn!(%error, "the store cannot be reached: begins without the pool that is kept there, which comes in when it can");
+    }
+
+    /// Reads everything, when nothing was read yet. Before anything is saved: what is stored and what was done since are one.
+    pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
+        if !self.is_unread {
+            return Ok(());
+        }
+        let Some(mut store) = self.store.take() else { return Ok(()) };
+        let read = tokio::task::spawn_blocking(move || {
+            let all = read_all(&mut *store);
+            (store, all)
+        });
+        let (store, all) = read.await.map_err(|error| panicked(&error))?;
+        self.store = Some(store);
+        self.take_over_all(all?);
+        tracing::info!(
+            pool.members = self.pool.len(),
+            "the store is there, and the pool that is kept there has come in"
+        );
+        Ok(())
+    }
+
+    async fn listen(&mut self) {
         let Some(mut store) = self.store.take() else { return };
         let is_behind = self.is_behind;
         let heard = tokio::task::spawn_blocking(move || {
@@ -28,8 +71,8 @@ impl Desk {
             Ok((store, heard)) => {
                 self.store = Some(store);
                 match heard {
-                    Ok(Heard::News(news)) => self.take_over(news.members, &news.left),
-                    Ok(Heard::All(members)) => self.take_over_all(members),
+                    Ok(Heard::News(news)) => self.take_over(news),
+                    Ok(Heard::All(all)) => self.take_over_all(all),
                     Ok(Heard::TooMuch) => self.is_behind = true,
                     Err(error) => self.note(Err(error)),
                 }
@@ -38,20 +81,39 @@ impl Desk {
         }
     }
 
-    /// Everybody who is stored, and nobody else but who is not saved yet.
-    fn take_over_all(&mut self, members: Vec<StoredMember>) {
+    /// Everything that is stored, and nothing else but what is not saved yet.
+    fn take_over_all(&mut self, all: All) {
         self.is_behind = false;
-        let stored: HashSet<MemberId> = members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
+        let is_first = std::mem::take(&mut self.is_unread);
+        let stored: HashSet<MemberId> = all.members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
         let left: Vec<EndpointKey> = self
             .pool
             .iter()
             .filter(|member| !stored.contains(&member.id))
             .map(|member| member.endpoint.key())
             .collect();
-        self.take_over(members, &left);
+        self.take_over_members(all.members, &left, is_first);
+        self.take_over_sessions(&all.sessions);
+        self.readers.bans.hear_all(all.bans, self.readers.clock.now());
     }
 
-    fn take_over(&mut self, members: Vec<StoredMember>, left: &[EndpointKey]) {
+    fn take_over(&mut self, news: News) {
+        let News { members, left, sessions, bans, lifted, is_cut: _ } = news;
+        self.take_over_members(members, &left, false);
+        self.take_over_sessions(&sessions);
+        self.readers.bans.hear(bans, &lifted, self.readers.clock.now());
+    }
+
+    /// After the members: whether those are there whom sessions are bound to is asked of the pool.
+    fn take_over_sessions(&self, sessions: &[StoredSession]) {
+        // Few of them are bound to two members, and then to many the same way: of a member that left.
+        let members = OnceCell::new();
+        let members = || members.get_or_init(|| self.pool.iter().map(|member| member.id).collect::<HashSet<_>>());
+        self.readers.selector.sessions().hear(sessions, &|member| members().contains(&member));
+    }
+
+    /// What is read for the first time has counts of before, that those who are there already have not.
+    fn take_over_members(&mut self, members: Vec<StoredMember>, left: &[EndpointKey], is_first: bool) {
         let now = self.readers.clock.now();
         let mut is_changed = false;
         for member in members {
@@ -59,13 +121,21 @@ impl Desk {
             if !self.removed.is_empty() && self.removed.contains(&member.endpoint.key()) {
                 continue;
             }
+            let before = member.statistics;
             match self.pool.admit(Admission::Restored(Box::new(member)), now) {
                 Admitted::New(member) => {
                     is_changed = true;
                     self.tell(Topic::ProxyAdded, &member);
                 }
-                Admitted::Merged(_) => is_changed = true,
-                Admitted::Known(_) | Admitted::Full | Admitted::Stranger => {}
+                merged @ (Admitted::Merged(_) | Admitted::Known(_)) => {
+                    is_changed |= matches!(merged, Admitted::Merged(_));
+                    if let Admitted::Merged(member) | Admitted::Known(member) = merged
+                        && is_first
+                    {
+                        member.live.absorb(&before);
+                    }
+                }
+                Admitted::Full | Admitted::Stranger => {}
             }
         }
         for key in left {
@@ -89,16 +159,28 @@ impl Desk {
 enum Heard {
     News(News),
     /// Everything, because more had changed than could be told.
-    All(Vec<StoredMember>),
+    All(All),
     /// More than can be told.
     TooMuch,
+}
+
+/// Everything that is stored.
+struct All {
+    members: Vec<StoredMember>,
+    sessions: Vec<StoredSession>,
+    bans: Vec<StoredBan>,
 }
 
 /// Asks a store for news, or for everything.
 fn hear(store: &mut dyn Store, is_behind: bool) -> Result<Heard, StoreError> {
     if is_behind {
         // What comes while it is read is told afterwards.
-        return store.load().map(Heard::All);
+        return read_all(store).map(Heard::All);
     }
     store.news().map(|news| if news.is_cut { Heard::TooMuch } else { Heard::News(news) })
+}
+
+fn read_all(store: &mut dyn Store) -> Result<All, StoreError> {
+    let (sessions, bans) = (store.load_sessions()?, store.load_bans()?);
+    Ok(All { members: store.load()?, sessions, bans })
 }

@@ -1,15 +1,19 @@
 //! Keys and values of plugins in the server. Each change is one script.
 //!
+//! While the server is away, what is known answers, and what is set waits (`absence`).
+//!
 //! A connection of its own, so that a plugin does not wait for a save of the pool.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::kv::{KeyArchive, KeyRecord, KeyValues, KvEntry, KvError, KvWrite};
 use redis::{Cmd, FromRedisValue};
 
-use super::link::{Limits, Link};
+use super::absence::{Absence, Waiting};
+use super::link::{Limits, Link, Refusal};
 use super::url::RedisUrl;
 use super::{Names, command, script};
 
@@ -23,71 +27,136 @@ const PAGE: usize = 1_000;
 #[derive(Debug)]
 pub struct RedisKeyValues {
     /// Held for one command, or for a few that read.
-    link: Mutex<Link>,
+    server: Mutex<Server>,
     names: Names,
+}
+
+/// The server, and what is done while it is away.
+#[derive(Debug)]
+struct Server {
+    link: Link,
+    absence: Absence,
 }
 
 impl RedisKeyValues {
     /// Those in the pool of a server. It is connected to when the first of them is asked for.
     #[must_use]
     pub fn new(url: &RedisUrl) -> Self {
-        Self { link: Mutex::new(Link::new(url.clone(), Limits::default())), names: Names::of(url) }
+        Self::within(url, Limits::default())
     }
 
-    fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn within(url: &RedisUrl, limits: Limits) -> Self {
+        let server = Server { link: Link::new(url.clone(), limits), absence: Absence::default() };
+        Self { server: Mutex::new(server), names: Names::of(url) }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, KvError> {
-        let mut link = self.link();
-        link.query(command).map_err(|refusal| KvError::Unavailable(link.error(refusal).to_string()))
+        let mut server = self.server();
+        server.link.query(command).map_err(|refusal| server.unavailable(refusal))
     }
 
-    /// Carries out a script over the keys of an owner.
-    fn change(&self, text: &str, owner: &str, now: Timestamp, arguments: &[&[u8]]) -> Result<i64, KvError> {
+    /// The script that changes keys of an owner.
+    fn script(&self, text: &str, owner: &str, now: Timestamp, arguments: &[&[u8]]) -> Cmd {
         let keys = ["owners".to_owned(), of("keys", owner), of("order", owner), of("expiry", owner)];
         let keys: Vec<String> = keys.iter().map(|what| self.names.name(what)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let text = format!("{}\n{text}", include_str!("keys.lua"));
         let mut change = script(&text, &keys, &[owner, &now.as_micros().to_string()]);
         change.arg(arguments);
-        self.query(&change)
+        change
     }
 
-    fn write(
-        &self,
-        owner: &str,
-        key: &str,
-        expected: &str,
-        write: &KvWrite<'_>,
-        now: Timestamp,
-    ) -> Result<u64, KvError> {
+    /// Carries out a script over the keys of an owner.
+    fn change(&self, text: &str, owner: &str, now: Timestamp, arguments: &[&[u8]]) -> Result<i64, KvError> {
+        self.query(&self.script(text, owner, now, arguments))
+    }
+
+    /// The script that sets a key, if it has the expected version when one is expected.
+    fn writing(&self, (owner, key): (&str, &str), expected: &str, write: &KvWrite<'_>, now: Timestamp) -> Cmd {
         let (quota, expires) = (write.quota.to_string(), expires(write.expires));
         let arguments = [key.as_bytes(), expected.as_bytes(), quota.as_bytes(), expires.as_bytes(), write.value];
-        let version = self.change(include_str!("set.lua"), owner, now, &arguments)?;
-        // Only a quota makes it less than nothing.
-        u64::try_from(version).map_err(|_| KvError::Quota(write.quota))
+        self.script(include_str!("set.lua"), owner, now, &arguments)
+    }
+
+    /// Writes what was put off while the server was away. What waits goes before whatever else is asked for.
+    fn catch_up(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
+        while let Some((name, waiting)) = server.absence.next() {
+            let Waiting { value, expires, quota } = waiting;
+            if expires.is_none_or(|expires| expires > now) {
+                let write = KvWrite { value: &value, expires, quota };
+                let version = server.link.query::<i64>(&self.writing((&name.0, &name.1), "", &write, now))?;
+                let held =
+                    u64::try_from(version).ok().map(|version| Held { entry: KvEntry { value, version }, expires });
+                if held.is_none() {
+                    tracing::warn!(
+                        plugin.name = name.0,
+                        key = name.1,
+                        "a key that was set while the server was away is beyond the quota"
+                    );
+                }
+                server.absence.learn(&name.0, &name.1, held);
+            }
+            server.absence.done(&name);
+        }
+        Ok(())
     }
 
     fn hash(&self, name: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KvError> {
-        let mut link = self.link();
+        let mut server = self.server();
         let all = command("HGETALL", [self.names.name(name).as_str()]);
-        link.query_bulk(&all).map_err(|refusal| KvError::Unavailable(link.error(refusal).to_string()))
+        server.link.query_bulk(&all).map_err(|refusal| server.unavailable(refusal))
+    }
+}
+
+impl Server {
+    fn unavailable(&self, refusal: Refusal) -> KvError {
+        KvError::Unavailable(self.link.error(refusal).to_string())
     }
 }
 
 impl KeyValues for RedisKeyValues {
     fn get(&self, owner: &str, key: &str, now: Timestamp) -> Result<Option<KvEntry>, KvError> {
+        let mut server = self.server();
         let get = command("HGET", [self.names.name(&of("keys", owner)).as_str(), key]);
-        let held: Option<Vec<u8>> = self.query(&get)?;
-        let held = held.as_deref().and_then(Held::read);
+        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<Option<Vec<u8>>>(&get));
+        let held = match asked {
+            Ok(held) => {
+                let held = held.as_deref().and_then(Held::read);
+                server.absence.learn(owner, key, held.clone());
+                held
+            }
+            Err(refusal) => match server.absence.recall(owner, key).filter(|_| refusal.is_away) {
+                Some(held) => held,
+                None => return Err(server.unavailable(refusal)),
+            },
+        };
         Ok(held.filter(|held| held.expires.is_none_or(|expires| expires > now)).map(|held| held.entry))
     }
 
     fn set(&self, owner: &str, key: &str, write: &KvWrite<'_>, now: Timestamp) -> Result<u64, KvError> {
-        self.write(owner, key, "", write, now)
+        let mut server = self.server();
+        let set = self.writing((owner, key), "", write, now);
+        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&set));
+        match asked {
+            Ok(version) => {
+                // Only a quota makes it less than nothing.
+                let version = u64::try_from(version).map_err(|_| KvError::Quota(write.quota))?;
+                server.absence.learn(owner, key, Some(Held::of(write, version)));
+                Ok(version)
+            }
+            Err(refusal) if refusal.is_away => {
+                let version = server.absence.put_off(owner, key, write)?;
+                version.ok_or_else(|| server.unavailable(refusal))
+            }
+            Err(refusal) => Err(server.unavailable(refusal)),
+        }
     }
 
+    /// Only the server knows what is there: while it is away, nothing is swapped.
     fn compare_and_swap(
         &self,
         owner: &str,
@@ -96,12 +165,31 @@ impl KeyValues for RedisKeyValues {
         write: &KvWrite<'_>,
         now: Timestamp,
     ) -> Result<Option<u64>, KvError> {
-        let version = self.write(owner, key, &expected.to_string(), write, now)?;
-        Ok(Some(version).filter(|version| *version != 0))
+        let mut server = self.server();
+        let swap = self.writing((owner, key), &expected.to_string(), write, now);
+        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&swap));
+        let version = asked.map_err(|refusal| server.unavailable(refusal))?;
+        let version = u64::try_from(version).map_err(|_| KvError::Quota(write.quota))?;
+        if version == 0 {
+            return Ok(None);
+        }
+        server.absence.learn(owner, key, Some(Held::of(write, version)));
+        Ok(Some(version))
     }
 
     fn delete(&self, owner: &str, key: &str, now: Timestamp) -> Result<bool, KvError> {
-        Ok(self.change(include_str!("delete.lua"), owner, now, &[key.as_bytes()])? == 1)
+        let mut server = self.server();
+        let delete = self.script(include_str!("delete.lua"), owner, now, &[key.as_bytes()]);
+        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&delete));
+        let deleted = asked.map_err(|refusal| server.unavailable(refusal))?;
+        server.absence.learn(owner, key, None);
+        Ok(deleted == 1)
+    }
+
+    fn sync(&self) -> Result<(), KvError> {
+        let mut server = self.server();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.catch_up(&mut server, Timestamp::default() + now).map_err(|refusal| server.unavailable(refusal))
     }
 
     fn keys(
@@ -169,12 +257,17 @@ impl KeyArchive for RedisKeyValues {
 }
 
 /// What a key holds: its version, when it expires, and the value.
-struct Held {
-    entry: KvEntry,
-    expires: Option<Timestamp>,
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) entry: KvEntry,
+    pub(super) expires: Option<Timestamp>,
 }
 
 impl Held {
+    fn of(write: &KvWrite<'_>, version: u64) -> Self {
+        Self { entry: KvEntry { value: write.value.to_vec(), version }, expires: write.expires }
+    }
+
     /// None for what somebody else wrote there.
     fn read(held: &[u8]) -> Option<Self> {
         let (version, rest) = held.split_at_checked(DIGITS)?;

@@ -1,8 +1,8 @@
-//! What the server holds of members, as far as this process has read or written it: so that a save carries what came since.
+//! What the server holds of members and sessions, as far as this process has read or written it: so that a save carries what came since.
 
 use std::collections::HashMap;
 
-use proxywhirl_core::store::{Changes, StoredMember};
+use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
 use proxywhirl_core::{EndpointKey, MemberId};
 
 use super::row;
@@ -15,6 +15,8 @@ const BATCH: usize = 1_000;
 pub(super) struct Ledger {
     /// By the identity of the member. Should two of them ever share one, they share their counts.
     members: HashMap<MemberId, Held>,
+    /// Who a session was bound to, and in which of its lives, when it was read or written last.
+    sessions: HashMap<u64, (MemberId, u32)>,
 }
 
 /// What the server holds of a member.
@@ -22,7 +24,17 @@ pub(super) struct Ledger {
 pub(super) struct Held {
     /// The fingerprint of its row.
     row: u64,
-    /// What of its successes and failures is counted there.
+    /// What of the successes and failures that this process knows is counted there.
+    counted: Counts,
+    /// What is counted there in all, when it was heard of last.
+    total: Counts,
+    /// Whether the server has lost that since.
+    is_lost: bool,
+}
+
+/// Successes and failures.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
     successes: u64,
     failures: u64,
 }
@@ -33,6 +45,8 @@ pub(super) struct Written {
     pub(super) removed: String,
     pub(super) forgotten: String,
     pub(super) sessions: String,
+    pub(super) lifted: String,
+    pub(super) bans: String,
     pub(super) members: Vec<String>,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
 }
@@ -42,7 +56,11 @@ impl Ledger {
     /// that this process does not know of.
     pub(super) fn meet(&mut self, member: &StoredMember) {
         let met = Held::of(member, &row::write(member));
-        self.members.entry(id(member)).and_modify(|held| held.row = met.row).or_insert(met);
+        let known = |held: &mut Held| {
+            held.row = met.row;
+            held.total = held.total.most(met.total);
+        };
+        self.members.entry(id(member)).and_modify(known).or_insert(met);
     }
 
     /// Forgets a member that another process has removed.
@@ -60,14 +78,38 @@ impl Ledger {
         }
     }
 
-    /// The server holds nothing.
-    pub(super) fn clear(&mut self) {
-        self.members.clear();
+    /// Notes a session that the server was found to hold.
+    pub(super) fn meet_session(&mut self, session: &StoredSession) {
+        self.sessions.insert(session.session, (session.member, session.life));
+    }
+
+    /// Enters what a save has brought about of sessions. Some may be held by who counts more: that is heard of.
+    pub(super) fn enter_sessions(&mut self, changes: &Changes) {
+        for session in &changes.forgotten {
+            self.sessions.remove(session);
+        }
+        changes.sessions.iter().for_each(|session| self.meet_session(session));
+    }
+
+    /// Enters what the server counts of members now, as its script answers.
+    pub(super) fn enter_sums(&mut self, members: &[StoredMember], sums: &[String]) {
+        for (member, sum) in members.iter().zip(sums.iter().flat_map(|batch| batch.lines())) {
+            if let (Some(held), Some(total)) = (self.members.get_mut(&id(member)), Counts::read(sum)) {
+                held.total = total;
+            }
+        }
+    }
+
+    /// The server has lost everything. What it counted is brought back by all who know of it, and whoever knows most is right.
+    pub(super) fn lose(&mut self) {
+        self.forget_rows();
+        self.members.values_mut().for_each(|held| held.is_lost = true);
     }
 
     /// What is known of members may not be there any more; what was counted need not be brought.
     pub(super) fn forget_rows(&mut self) {
         self.members.values_mut().for_each(|held| held.row = Held::UNKNOWN);
+        self.sessions.clear();
     }
 
     /// What the server is to be told of changes.
@@ -82,7 +124,15 @@ impl Ledger {
         }
         for session in &changes.sessions {
             let name = row::session_name(session.session);
-            written.sessions.push_str(&format!("{name} {}\n", row::write_session(session)));
+            let known = self.sessions.get(&session.session).map(|(member, life)| row::write_known(*member, *life));
+            let known = known.as_deref().unwrap_or("-");
+            written.sessions.push_str(&format!("{name} {} {known}\n", row::write_session(session)));
+        }
+        for place in &changes.lifted {
+            written.lifted.push_str(&format!("{}\n", row::ban_name(place)));
+        }
+        for ban in &changes.bans {
+            written.bans.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
         }
         // Who leaves and comes back begins anew.
         let gone: HashMap<MemberId, Option<Held>> = written.held.iter().copied().collect();
@@ -106,24 +156,59 @@ impl Held {
     const UNKNOWN: u64 = 0;
 
     fn of(member: &StoredMember, row: &str) -> Self {
-        let statistics = &member.statistics;
-        Self { row: row::fingerprint(row), successes: statistics.successes, failures: statistics.failures }
+        let counted = Counts::of(member);
+        Self { row: row::fingerprint(row), counted, total: counted, is_lost: false }
     }
 }
 
-/// A member that changed: its row when it is another one than the server holds, and what came to its statistics since.
+impl Counts {
+    fn of(member: &StoredMember) -> Self {
+        Self { successes: member.statistics.successes, failures: member.statistics.failures }
+    }
+
+    /// `successes failures`; none when there is nobody to count.
+    fn read(sum: &str) -> Option<Self> {
+        let (successes, failures) = sum.split_once(' ')?;
+        Some(Self { successes: successes.parse().ok()?, failures: failures.parse().ok()? })
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            successes: self.successes.saturating_sub(before.successes),
+            failures: self.failures.saturating_sub(before.failures),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            successes: self.successes.saturating_add(other.successes),
+            failures: self.failures.saturating_add(other.failures),
+        }
+    }
+
+    fn most(self, other: Self) -> Self {
+        Self { successes: self.successes.max(other.successes), failures: self.failures.max(other.failures) }
+    }
+}
+
+/// A member that changed: its row when it is another one than the server holds, what came to its statistics since, and what the
+/// server has lost of them.
 fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) {
     let row = row::write(member);
-    let held = Held::of(member, &row);
-    let (row, successes, failures) = match before {
-        Some(before) => (
-            if before.row == held.row { "" } else { row.as_str() },
-            held.successes.saturating_sub(before.successes),
-            held.failures.saturating_sub(before.failures),
-        ),
-        None => (row.as_str(), held.successes, held.failures),
-    };
-    let statistics = row::write_statistics(&member.statistics, successes, failures, member.health);
+    let mut held = Held::of(member, &row);
+    let (mut row, mut new, mut lost) = (row.as_str(), held.counted, Counts::default());
+    if let Some(before) = before {
+        if before.row == held.row {
+            row = "";
+        }
+        new = held.counted.since(before.counted);
+        held.total = before.total.and(new);
+        if before.is_lost {
+            lost = before.total;
+        }
+    }
+    let counts = [new.successes, new.failures, lost.successes, lost.failures];
+    let statistics = row::write_statistics(&member.statistics, counts, member.health);
     (format!("{}\n{row}\n{statistics}\n", member.endpoint.key()), held)
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Link {
     /// Whether the server is part of a cluster; none until it was asked.
     is_cluster: Option<bool>,
     used: Instant,
-    failed: Option<(Instant, String)>,
+    failed: Option<(Instant, Refusal)>,
 }
 
 enum Connected {
@@ -56,16 +56,22 @@ enum Connected {
 }
 
 /// Why a command brought nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Refusal {
     reason: String,
     /// Whether the command may have been carried out, or may yet be.
     pub(super) is_in_doubt: bool,
+    /// Whether it may be well when the server is there, though nobody changes anything.
+    pub(super) is_away: bool,
 }
 
 impl Refusal {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_in_doubt: false }
+        Self { reason: reason.into(), is_in_doubt: false, is_away: false }
+    }
+
+    fn of(error: &RedisError) -> Self {
+        Self { is_away: is_away(error), ..Self::new(explain(error)) }
     }
 }
 
@@ -99,7 +105,7 @@ impl Link {
             if !is_said {
                 self.connection = None;
             }
-            Refusal { reason: explain(&error), is_in_doubt: !is_said }
+            Refusal { is_in_doubt: !is_said, ..Refusal::of(&error) }
         })
     }
 
@@ -113,18 +119,18 @@ impl Link {
             Some(connected) => connected,
             None => self.connect()?,
         };
-        connected.wait_at_most(limit).map_err(|error| Refusal::new(explain(&error)))?;
+        connected.wait_at_most(limit).map_err(|error| Refusal::of(&error))?;
         Ok(self.connection.insert(connected).as_connection())
     }
 
     fn connect(&mut self) -> Result<Connected, Refusal> {
-        if let Some((at, reason)) = &self.failed
+        if let Some((at, refusal)) = &self.failed
             && at.elapsed() < self.limits.pause
         {
-            return Err(Refusal::new(reason.clone()));
+            return Err(refusal.clone());
         }
         let connected = self.try_to_connect();
-        self.failed = connected.as_ref().err().map(|refusal| (Instant::now(), refusal.reason.clone()));
+        self.failed = connected.as_ref().err().map(|refusal| (Instant::now(), refusal.clone()));
         connected
     }
 
@@ -132,7 +138,7 @@ impl Link {
         let addresses = self.url.addresses();
         if self.is_cluster != Some(true) {
             let mut connection =
-                first_that_answers(&addresses, self.limits.connect).map_err(|error| Refusal::new(explain(&error)))?;
+                first_that_answers(&addresses, self.limits.connect).map_err(|error| Refusal::of(&error))?;
             let is_cluster = is_cluster(&mut connection).unwrap_or(addresses.len() > 1);
             self.is_cluster = Some(is_cluster);
             if !is_cluster && addresses.len() > 1 {
@@ -154,9 +160,7 @@ impl Link {
             .max_retry_wait(most)
             .build();
         let connection = client.and_then(|client| client.get_connection());
-        connection
-            .map(|connection| Connected::Cluster(Box::new(connection)))
-            .map_err(|error| Refusal::new(explain(&error)))
+        connection.map(|connection| Connected::Cluster(Box::new(connection))).map_err(|error| Refusal::of(&error))
     }
 }
 
@@ -210,6 +214,18 @@ fn first_that_answers(addresses: &[String], within: Duration) -> RedisResult<Con
 fn is_cluster(connection: &mut Connection) -> Option<bool> {
     let told: String = cmd("INFO").arg("cluster").query(connection).ok()?;
     Some(told.contains("cluster_enabled:1"))
+}
+
+/// Whether time alone may mend it: the server is not there, or not ready. A certificate that is not trusted is for somebody to mend.
+fn is_away(error: &RedisError) -> bool {
+    let told = error.to_string();
+    match error.code() {
+        Some(code) => matches!(code, "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
+        None => {
+            !matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
+                && !told.contains("ertificate")
+        }
+    }
 }
 
 /// What went wrong, in words that say what to do. The library's own texts have no password in them: it gives what the server or

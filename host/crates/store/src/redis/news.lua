@@ -1,4 +1,5 @@
--- The notices that follow one: `lost` when it is not the pool that is asked about; otherwise their numbers, by whom, and members.
+-- The notices that follow one: `lost` when it is not the pool that is asked about; otherwise their numbers, by whom, about what, and
+-- which.
 local layout, notices = KEYS[1], KEYS[2]
 local epoch, after = ARGV[1], ARGV[2]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
@@ -9,6 +10,7 @@ for _, notice in ipairs(redis.call('XRANGE', notices, '(' .. after .. '-0', '+',
     local number, fields = string.match(notice[1], '^%d+'), notice[2]
     table.insert(told, number)
     table.insert(told, fields[2])
+    table.insert(told, fields[3])
     table.insert(told, fields[4])
 end
 return told

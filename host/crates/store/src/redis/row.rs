@@ -7,7 +7,7 @@ use proxywhirl_core::MemberId;
 use proxywhirl_core::candidate::Country;
 use proxywhirl_core::endpoint::Endpoint;
 use proxywhirl_core::live::{Health, Statistics};
-use proxywhirl_core::store::{StoredMember, StoredSession};
+use proxywhirl_core::store::{BanPlace, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::tag::Tag;
 use proxywhirl_core::time::{Timestamp, micros};
 use proxywhirl_core::verdict::Anonymity;
@@ -69,11 +69,13 @@ pub(super) fn fingerprint(row: &str) -> u64 {
     hasher.finish()
 }
 
-/// How uses went since, and how the member does: `successes failures latency last_used health`.
-pub(super) fn write_statistics(statistics: &Statistics, successes: u64, failures: u64, health: Health) -> String {
+/// How uses went since, what the server has lost of that, and how the member does: `successes failures lost_successes lost_failures
+/// latency last_used health`.
+pub(super) fn write_statistics(statistics: &Statistics, counts: [u64; 4], health: Health) -> String {
     let latency = statistics.latency.map_or_else(|| "-".to_owned(), |latency| micros(latency).min(MOST).to_string());
     let used = statistics.last_used.as_micros().min(MOST);
-    format!("{} {} {latency} {used} {}", successes.min(MOST), failures.min(MOST), health.as_str())
+    let [successes, failures, lost, lost_failures] = counts.map(|count| count.min(MOST));
+    format!("{successes} {failures} {lost} {lost_failures} {latency} {used} {}", health.as_str())
 }
 
 /// Whatever somebody wrote there: what makes no sense is zero.
@@ -96,6 +98,11 @@ pub(super) fn write_session(session: &StoredSession) -> String {
     format!("{:016x} {} {} {life}", member.0, began.as_micros(), used.as_micros())
 }
 
+/// Who a session is known to be bound to: `member:life`.
+pub(super) fn write_known(member: MemberId, life: u32) -> String {
+    format!("{:016x}:{life}", member.0)
+}
+
 /// The name that a session has there.
 pub(super) fn session_name(session: u64) -> String {
     format!("{session:016x}")
@@ -113,6 +120,34 @@ pub(super) fn read_session(name: &[u8], held: &[u8]) -> Option<StoredSession> {
         used: Timestamp::from_micros(words.next()?.parse().ok()?),
         life: words.next()?.parse().ok()?,
     })
+}
+
+/// What a ban is about, as the server names it: `member site`.
+pub(super) fn ban_name((site, member): &BanPlace) -> String {
+    format!("{:016x} {}", member.0, one_line(site))
+}
+
+/// A ban: `until rule`.
+pub(super) fn write_ban(ban: &StoredBan) -> String {
+    format!("{} {}", ban.until.as_micros().min(MOST), one_line(&ban.rule))
+}
+
+/// What a ban is about; none when somebody else wrote that.
+pub(super) fn read_place(name: &[u8]) -> Option<BanPlace> {
+    let (member, site) = std::str::from_utf8(name).ok()?.split_once(' ')?;
+    Some((site.to_owned(), MemberId(u64::from_str_radix(member, 16).ok()?)))
+}
+
+/// The ban of a text; none when it is no ban.
+pub(super) fn read_ban(name: &[u8], held: &[u8]) -> Option<StoredBan> {
+    let (site, member) = read_place(name)?;
+    let (until, rule) = std::str::from_utf8(held).ok()?.split_once(' ')?;
+    Some(StoredBan { site, member, until: Timestamp::from_micros(until.parse().ok()?), rule: rule.into() })
+}
+
+/// Lines are what tells one from another there.
+fn one_line(text: &str) -> String {
+    text.replace('\n', " ")
 }
 
 /// A number that may be larger than any: sums of the server's scripts.
@@ -133,13 +168,15 @@ mod tests {
     #[test]
     fn a_row_is_one_line_and_comes_back() {
         let mut member = member("socks5://a:b@x.example:1 -> http://us%3Aer:p%22%5C%40@[fe80::1%eth0]:2");
-        let statistics = write_statistics(&member.statistics, 7, 3, member.health);
+        let statistics = write_statistics(&member.statistics, [7, 3, 2, 1], member.health);
         assert!(!write(&member).contains('\n'));
-        assert_eq!(statistics, "7 3 123456 1750000000000002 degraded");
-        assert_eq!(read(write(&member).as_bytes(), Some(statistics.as_bytes())).unwrap(), member);
+        assert_eq!(statistics, "7 3 2 1 123456 1750000000000002 degraded");
+        let held = b"7 3 123456 1750000000000002 degraded";
+        assert_eq!(read(write(&member).as_bytes(), Some(held)).unwrap(), member);
         (member.statistics, member.health) = Default::default();
         assert_eq!(read(write(&member).as_bytes(), None).unwrap(), member);
-        assert_eq!(write_statistics(&member.statistics, u64::MAX, 0, member.health), "9007199254740991 0 - 0 unknown");
+        let written = write_statistics(&member.statistics, [u64::MAX, 0, 0, 0], member.health);
+        assert_eq!(written, "9007199254740991 0 0 0 - 0 unknown");
     }
 
     #[test]
@@ -158,5 +195,10 @@ mod tests {
         }
         assert_eq!(read_session(b"\xff", b"ff 1 2 3"), None);
         assert!(read_session(b"00ff", b"ff 1 2 3").is_some());
+        for (name, held) in [("", "1 r"), ("ff", "1 r"), ("gg a", "1 r"), ("ff a", "r"), ("ff a", "1"), ("ff a", "x r")]
+        {
+            assert_eq!(read_ban(name.as_bytes(), held.as_bytes()), None);
+        }
+        assert_eq!(read_ban(b"ff a b", b"7 r s").unwrap().place(), ("a b".to_owned(), MemberId(255)));
     }
 }

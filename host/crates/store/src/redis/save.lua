@@ -1,34 +1,105 @@
--- Keeps changes of members and sessions, in one step. Answers with `done`, or why nothing was done: `lost` when it is not
+-- Keeps changes of members, sessions and bans, in one step. Answers with `done` and what the counts of the members are now,
+-- or why nothing was done: `lost` when it is not
 -- the pool that the changes are about, `turn` when another save was done last than the one that these follow.
-local layout, members, joined, statistics, sessions, notices, saved =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local epoch, node, before, turn, seconds = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local layout, members, joined, statistics, sessions, notices, saved, bans, ends, restored =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local epoch, node, before, turn, seconds, now, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
-    return 'lost'
+    return { 'lost' }
 end
 local last = redis.call('GET', saved)
 -- In a cluster it may come twice.
 if last == turn then
-    return 'done'
+    return { 'done' }
 end
 if last ~= before then
-    return 'turn'
+    return { 'turn' }
 end
 
 -- Members of whom others have to hear.
 local changed = {}
-for url in string.gmatch(ARGV[6], '[^\n]+') do
+for url in string.gmatch(ARGV[8], '[^\n]+') do
     if redis.call('HDEL', members, url) == 1 then
         table.insert(changed, url)
     end
     redis.call('ZREM', joined, url)
     redis.call('HDEL', statistics, url)
 end
-for name in string.gmatch(ARGV[7], '[^\n]+') do
+for name in string.gmatch(ARGV[9], '[^\n]+') do
     redis.call('HDEL', sessions, name)
 end
-for name, held in string.gmatch(ARGV[8], '(%x+) ([^\n]+)\n') do
-    redis.call('HSET', sessions, name, held)
+-- A session is what was made of it last by somebody who knew what it was. Of two who did not know of each other, the later life
+-- counts, then what began earlier, then the smaller member.
+local function wins(member, began, life, other, other_began, other_life)
+    if life ~= other_life then
+        return tonumber(life) > tonumber(other_life)
+    end
+    if began ~= other_began then
+        return tonumber(began) < tonumber(other_began)
+    end
+    return member < other
+end
+local changed_sessions = {}
+local session = '(%x+) (%x+) (%d+) (%d+) (%d+) (%S+)\n'
+for name, member, began, used, life, known in string.gmatch(ARGV[10], session) do
+    local held = redis.call('HGET', sessions, name) or ''
+    local held_member, held_began, held_used, held_life = string.match(held, '^(%x+) (%d+) (%d+) (%d+)$')
+    local is_known = not held_member or known == held_member .. ':' .. held_life
+    if held_member == member and held_life == life then
+        -- It was used, maybe at another gateway too.
+        if tonumber(held_used) > tonumber(used) then
+            used = held_used
+        end
+        if tonumber(held_began) < tonumber(began) then
+            began = held_began
+        end
+    elseif is_known or wins(member, began, life, held_member, held_began, held_life) then
+        table.insert(changed_sessions, name)
+    else
+        member, began, life = held_member, held_began, held_life
+    end
+    redis.call('HSET', sessions, name, member .. ' ' .. began .. ' ' .. used .. ' ' .. life)
+end
+
+-- Bans: the later end counts, unless there was a lift. Those that are over go, and when there are too many, those that end first.
+local function end_ban(place)
+    redis.call('ZREM', ends, place)
+    return redis.call('HDEL', bans, place) == 1
+end
+local changed_bans = {}
+for place in string.gmatch(ARGV[11], '[^\n]+') do
+    if end_ban(place) then
+        table.insert(changed_bans, place)
+    end
+end
+for place, till, rule in string.gmatch(ARGV[12], '([^\n]+)\n(%d+) ([^\n]*)\n') do
+    if tonumber(redis.call('ZSCORE', ends, place) or 0) < tonumber(till) then
+        redis.call('ZADD', ends, till, place)
+        redis.call('HSET', bans, place, till .. ' ' .. rule)
+        table.insert(changed_bans, place)
+    end
+end
+if #changed_bans > 0 then
+    for _, place in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
+        end_ban(place)
+    end
+    local beyond = redis.call('ZCARD', ends) - most
+    if beyond > 0 then
+        for _, place in ipairs(redis.call('ZRANGE', ends, 0, beyond - 1)) do
+            end_ban(place)
+        end
+    end
+end
+
+-- What is brought back of counts that the server has lost: several know some of them, and who knows most is right.
+local function bring(url, successes, failures)
+    local before = redis.call('HGET', restored, url) or '0 0'
+    local successes_before, failures_before = string.match(before, '^(%d+) (%d+)$')
+    successes = math.max(tonumber(successes), tonumber(successes_before))
+    failures = math.max(tonumber(failures), tonumber(failures_before))
+    redis.call('HSET', restored, url, string.format('%.0f %.0f', successes, failures))
+    redis.call('EXPIRE', restored, seconds)
+    return successes - successes_before, failures - failures_before
 end
 
 -- Adds what came to the statistics of a member; latency, last use and health are those of the latest use.
@@ -47,11 +118,14 @@ local function count(url, successes, failures, latency, used, health)
     end
     local sum = string.format('%.0f %.0f', successes, failures)
     redis.call('HSET', statistics, url, sum .. ' ' .. latency .. ' ' .. used .. ' ' .. health)
+    return sum
 end
 
-local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%S+) (%d+) (%a+)\n'
-for batch = 9, #ARGV do
-    for url, row, successes, failures, latency, used, health in string.gmatch(ARGV[batch], member) do
+local answer = { 'done' }
+local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
+for batch = 13, #ARGV do
+    local sums = {}
+    for url, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)
         if row ~= '' then
             redis.call('HSET', members, url, row)
@@ -62,16 +136,35 @@ for batch = 9, #ARGV do
             end
         end
         -- Whoever was removed meanwhile is not counted.
+        local sum = '-'
         if is_there then
-            count(url, successes, failures, latency, used, health)
+            if most ~= '0' or most_failures ~= '0' then
+                most, most_failures = bring(url, most, most_failures)
+            end
+            sum = count(url, successes + most, failures + most_failures, latency, used, health)
         end
+        table.insert(sums, sum)
+    end
+    table.insert(answer, table.concat(sums, '\n'))
+end
+-- Notices have numbers without gaps, so that whoever misses one knows it.
+local MOST_TOLD = 1000
+local function notice(what, told)
+    local number = redis.call('HINCRBY', layout, 'notices', 1)
+    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, what, told)
+end
+-- Of very many members it is said that there are.
+if #changed > MOST_TOLD then
+    notice('members', 'all')
+elseif #changed > 0 then
+    notice('members', table.concat(changed, '\n'))
+end
+local function notices_of(what, changed)
+    for first = 1, #changed, MOST_TOLD do
+        notice(what, table.concat(changed, '\n', first, math.min(first + MOST_TOLD - 1, #changed)))
     end
 end
--- Notices have numbers without gaps, so that whoever misses one knows it. Of very many it is said that there are.
-if #changed > 0 then
-    local number = redis.call('HINCRBY', layout, 'notices', 1)
-    local what = #changed > 1000 and 'all' or table.concat(changed, '\n')
-    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, 'members', what)
-end
+notices_of('sessions', changed_sessions)
+notices_of('bans', changed_bans)
 redis.call('SET', saved, turn, 'EX', seconds)
-return 'done'
+return answer

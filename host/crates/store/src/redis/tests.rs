@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError};
-use proxywhirl_tests::RedisServer;
+use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError, KvWrite};
+use proxywhirl_tests::{RedisServer, wait_until};
 
 use super::*;
 use crate::StoreUrl;
 use crate::conformance::key_values::{at, write};
-use crate::conformance::{member, suite, upserts, urls};
+use crate::conformance::{ban, bans_are_kept, member, suite, upserts, urls};
 
 const PLAIN: [&str; 0] = [];
 
@@ -43,6 +43,7 @@ fn conforms(url: &str) {
         count += 1;
         Box::new(Redis::open(&of(&format!("{url}?pool=s{count}")), Access::Write).unwrap())
     });
+    bans_are_kept(&mut || Box::new(Redis::open(&of(&format!("{url}?pool=bans")), Access::Write).unwrap()));
     crate::conformance::key_values::suite(&mut || {
         count += 1;
         Box::new(RedisKeyValues::new(&of(&format!("{url}?pool=k{count}"))))
@@ -174,7 +175,7 @@ fn a_save_that_comes_too_late_is_not_done() {
     let (turns, last) = (store.turns, store.last.clone());
     store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap();
     (store.turns, store.last) = (turns, last);
-    store.ledger.clear();
+    store.ledger = Ledger::default();
     assert_eq!(store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap(), "done");
     assert_eq!(successes(&mut store), [3]);
 }
@@ -229,11 +230,13 @@ fn a_server_that_was_away_is_saved_to_when_it_is_back() {
     server.kill();
     let told = store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap_err().to_string();
     assert!(told.starts_with(&format!("{}: cannot be reached (", server.url())), "{told}");
-    assert!(matches!(keys.get("p", "k", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached")));
+    assert!(
+        matches!(keys.get("p", "unread", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached"))
+    );
     // Those who ask right after wait for nothing.
     let asked = Instant::now();
     for _ in 0..100 {
-        keys.get("p", "k", at(0)).unwrap_err();
+        keys.get("p", "unread", at(0)).unwrap_err();
     }
     assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
     server.start_again();
@@ -371,4 +374,122 @@ fn many_come_in_several_answers_and_go_in_one_save() {
     let removed = all[10..].iter().map(|url| member(url).endpoint.key()).collect();
     store.save(&Changes { removed, ..Changes::default() }).unwrap();
     assert_eq!(urls(&mut open(&server.url())), all[..10]);
+}
+
+#[test]
+fn a_ban_is_told_to_others_and_a_lift_is_the_end_of_it() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    let set = |bans: Vec<StoredBan>| Changes { bans, ..Changes::default() };
+    one.save(&set(vec![ban("a.example", 1, 5), ban("*", 2, 5)])).unwrap();
+    let news = other.news().unwrap();
+    assert_eq!((news.bans, news.lifted), (vec![ban("a.example", 1, 5), ban("*", 2, 5)], vec![]));
+    assert_eq!(one.news().unwrap(), News::default(), "nobody hears of what it did itself");
+    // One that ends earlier changes nothing.
+    one.save(&set(vec![ban("a.example", 1, 4)])).unwrap();
+    assert_eq!(other.news().unwrap(), News::default());
+    let place = ban("a.example", 1, 0).place();
+    other.save(&Changes { lifted: vec![place.clone()], ..Changes::default() }).unwrap();
+    other.save(&set(vec![ban("*", 2, 9)])).unwrap();
+    let news = one.news().unwrap();
+    assert_eq!((news.bans, news.lifted), (vec![ban("*", 2, 9)], vec![place]));
+    // Very many are told, all the same.
+    one.save(&set((0..2_500).map(|member| ban("many.example", member, 1)).collect())).unwrap();
+    assert_eq!(other.news().unwrap().bans.len(), 2_500);
+}
+
+fn session(member: u64, began: u64, life: u32) -> StoredSession {
+    StoredSession { session: 1, member: MemberId(member), began: at(began), used: at(began), life }
+}
+
+fn bound(sessions: Vec<StoredSession>) -> Changes {
+    Changes { sessions, ..Changes::default() }
+}
+
+#[test]
+fn of_two_who_make_something_of_a_session_at_once_the_same_one_counts_whoever_comes_last() {
+    for (winner, loser) in [
+        (session(7, 9, 0), session(5, 10, 0)),
+        (session(5, 9, 0), session(7, 9, 0)),
+        (session(7, 11, 1), session(5, 10, 0)),
+        (session(7, 10, 10), session(5, 10, 9)),
+    ] {
+        for (first, last) in [(winner, loser), (loser, winner)] {
+            let server = RedisServer::start(PLAIN);
+            let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+            one.save(&bound(vec![first])).unwrap();
+            other.save(&bound(vec![last])).unwrap();
+            let held = one.load_sessions().unwrap();
+            assert_eq!((held[0].member, held[0].began, held[0].life), (winner.member, winner.began, winner.life));
+            // Who lost hears of it, and who won has nothing to hear but what was overwritten.
+            let heard = other.news().unwrap().sessions;
+            assert!(last == winner || heard.first().is_some_and(|heard| heard.member == winner.member), "{heard:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_no_news() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&bound(vec![session(5, 10, 0)])).unwrap();
+    assert_eq!(other.news().unwrap().sessions, [session(5, 10, 0)]);
+    // To a larger one, in the same life: it knows that it was 5.
+    other.save(&bound(vec![session(7, 10, 0)])).unwrap();
+    // A use at one that has not heard of that moves it back to nobody.
+    one.save(&bound(vec![StoredSession { used: at(20), ..session(8, 10, 0) }])).unwrap();
+    let moved = StoredSession { used: at(20), ..session(7, 10, 0) };
+    assert_eq!(one.load_sessions().unwrap(), [moved]);
+    assert_eq!(one.news().unwrap().sessions, [moved]);
+    assert_eq!(other.news().unwrap(), News::default());
+    one.save(&bound(vec![StoredSession { used: at(30), ..moved }])).unwrap();
+    assert_eq!(other.news().unwrap(), News::default(), "a use is no news");
+    assert_eq!(other.load_sessions().unwrap()[0].used, at(30));
+    one.save(&bound((0..2_500).map(|number| StoredSession { session: number, ..session(7, 40, 2) }).collect()))
+        .unwrap();
+    assert_eq!(other.news().unwrap().sessions.len(), 2_500, "very many are told, all the same");
+}
+
+#[test]
+fn plugins_go_on_while_the_server_is_away_and_what_they_set_is_written_later() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let value = |key: &str| keys.get("p", key, at(1)).map(|entry| entry.map(|entry| entry.value));
+    keys.set("p", "written", &write(b"1"), at(0)).unwrap();
+    keys.set("p", "gone", &write(b"1"), at(0)).unwrap();
+    keys.delete("p", "gone", at(0)).unwrap();
+    let version = keys.set("p", "swapped", &write(b"1"), at(0)).unwrap();
+    assert_eq!(value("nothing").unwrap(), None);
+    server.kill();
+    assert_eq!(value("written").unwrap().unwrap(), b"1");
+    assert_eq!((value("gone").unwrap(), value("nothing").unwrap()), (None, None));
+    assert!(matches!(value("unread"), Err(KvError::Unavailable(reason)) if reason.contains("cannot be reached")));
+    let swapped = keys.compare_and_swap("p", "swapped", version, &write(b"2"), at(1));
+    assert!(matches!(swapped, Err(KvError::Unavailable(_))), "only the server knows what is there");
+    assert!(keys.delete("p", "written", at(1)).is_err() && keys.keys("p", "", "", 9, at(1)).is_err());
+    let (one, two) = (keys.set("p", "new", &write(b"1"), at(1)), keys.set("p", "new", &write(b"2"), at(1)));
+    assert!(one.unwrap() < two.unwrap());
+    keys.set("p", "written", &write(b"3"), at(1)).unwrap();
+    keys.set("p", "short", &KvWrite { expires: Some(at(2)), ..write(b"4") }, at(1)).unwrap();
+    assert_eq!((value("new").unwrap().unwrap(), value("short").unwrap().unwrap()), (b"2".to_vec(), b"4".to_vec()));
+    assert_eq!(keys.get("p", "short", at(3)).unwrap(), None, "it expires, too");
+    let tiny = KvWrite { quota: 3, ..write(b"4") };
+    assert!(matches!(keys.set("p", "new", &KvWrite { value: b"too much", ..tiny }, at(1)), Err(KvError::Quota(3))));
+    // Not more than some megabytes.
+    let large = vec![0; 1 << 20];
+    let large = KvWrite { quota: u64::MAX, ..write(&large) };
+    let put_off = (0..8).take_while(|n| keys.set("q", &format!("large{n}"), &large, at(1)).is_ok()).count();
+    assert_eq!(put_off, 3);
+    assert!(keys.sync().is_err());
+
+    server.start_again();
+    wait_until("it is written", || keys.sync().is_ok());
+    let other = RedisKeyValues::new(&of(&server.url()));
+    let of_other = |key: &str| other.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    assert_eq!((of_other("new").unwrap(), of_other("written").unwrap()), (b"2".to_vec(), b"3".to_vec()));
+    assert_eq!(of_other("short"), None, "what has expired meanwhile is not written");
+    assert_eq!(other.keys("q", "", "", 9, at(1)).unwrap().len(), 3);
+    let version = keys.get("p", "new", at(1)).unwrap().unwrap().version;
+    assert!(keys.compare_and_swap("p", "new", version, &write(b"5"), at(1)).unwrap().is_some());
 }

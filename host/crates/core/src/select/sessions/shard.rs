@@ -51,6 +51,8 @@ pub(super) struct Entry {
     told: Timestamp,
     /// Whether it is on the list of changes.
     is_changed: bool,
+    /// Whether it was bound here since it was told.
+    is_moved: bool,
     /// Whether a store may hold it.
     is_stored: bool,
     /// Used next after this one.
@@ -66,6 +68,16 @@ impl Entry {
 
     pub(super) const fn session(&self) -> u64 {
         self.session
+    }
+
+    const fn stored(&self) -> StoredSession {
+        StoredSession {
+            session: self.session,
+            member: self.pin.member,
+            began: self.began,
+            used: self.used,
+            life: self.life,
+        }
     }
 
     fn is_over(&self, stickiness: &Stickiness, now: Timestamp) -> bool {
@@ -160,6 +172,7 @@ impl Shard {
                 used: now,
                 told: Timestamp::default(),
                 is_changed: false,
+                is_moved: true,
                 is_stored: false,
                 newer: NONE,
                 older: NONE,
@@ -177,6 +190,7 @@ impl Shard {
             entry.began = now;
         }
         entry.pin = pin;
+        entry.is_moved = true;
         entry.used = entry.used.max(now);
         self.renew(place);
         self.note(place);
@@ -203,10 +217,33 @@ impl Shard {
             used: stored.used,
             told: stored.used,
             is_changed: false,
+            is_moved: false,
             is_stored: true,
             newer: NONE,
             older: NONE,
         });
+    }
+
+    /// Takes over what another process has made of a session. What was done here and not told yet stays when it counts more, and
+    /// so does what is bound to a member that is there when theirs is not.
+    pub(super) fn hear(&mut self, heard: &StoredSession, is_there: &impl Fn(MemberId) -> bool) {
+        // Where nobody is remembered, a session of others would be one that is forgotten at once.
+        if self.capacity == 0 {
+            return;
+        }
+        let Some((_, entry)) = self.entry(heard.session) else { return self.load(heard) };
+        entry.used = entry.used.max(heard.used);
+        entry.is_stored = true;
+        if entry.pin.member == heard.member && entry.life == heard.life {
+            entry.began = entry.began.min(heard.began);
+            return;
+        }
+        let is_ours = entry.is_moved && entry.stored().wins_over(heard);
+        if is_ours || (!is_there(heard.member) && is_there(entry.pin.member)) {
+            return;
+        }
+        entry.pin = Pin { member: heard.member, slot: Pin::ANYWHERE };
+        (entry.life, entry.began, entry.is_moved) = (heard.life, heard.began, false);
     }
 
     /// Takes an entry of another table over.
@@ -218,7 +255,9 @@ impl Shard {
     }
 
     pub(super) fn unsaved(&mut self, session: u64) {
-        if let Some(place) = self.places.get(&session).copied() {
+        if let Some((place, entry)) = self.entry(session) {
+            // Whether it was bound or only used is not known any more.
+            entry.is_moved = true;
             self.note(place);
         }
     }
@@ -247,16 +286,9 @@ impl Shard {
         for _ in 0..most {
             let Some(place) = self.changed.pop() else { return false };
             let Some(entry) = self.entries.get_mut(place as usize) else { continue };
-            entry.is_changed = false;
-            entry.is_stored = true;
+            (entry.is_changed, entry.is_moved, entry.is_stored) = (false, false, true);
             entry.told = entry.used;
-            into.sessions.push(StoredSession {
-                session: entry.session,
-                member: entry.pin.member,
-                began: entry.began,
-                used: entry.used,
-                life: entry.life,
-            });
+            into.sessions.push(entry.stored());
         }
         true
     }

@@ -158,6 +158,95 @@ fn what_a_store_has_lost_is_told_again_and_once() {
     assert_eq!(sessions.changes(), SessionChanges::default());
 }
 
+fn heard(session: u64, member: u64, began: u64, life: u32) -> StoredSession {
+    StoredSession { session, member: MemberId(member), began: at(began), used: at(began), life }
+}
+
+#[test]
+fn what_another_process_made_of_a_session_is_taken_over_in_one_order() {
+    let everybody = |_: MemberId| true;
+    let sessions = Sessions::new(10);
+    sessions.hear(&[heard(1, 5, 10, 0)], &everybody);
+    assert_eq!(sessions.member_of(1), Some(MemberId(5)), "who is unknown is as they say");
+    assert_eq!(told(&sessions), [].into(), "and not told again");
+    // (what another one made of session 2, which began here at 10 with member 5, and who it is bound to then)
+    for (theirs, untold, told) in [
+        (heard(2, 7, 9, 0), 7, 7),
+        (heard(2, 4, 10, 0), 4, 4),
+        (heard(2, 7, 9, 1), 7, 7),
+        (heard(2, 7, 10, 0), 5, 7),
+        (heard(2, 7, 11, 0), 5, 7),
+        (heard(2, 5, 9, 0), 5, 5),
+    ] {
+        for (is_told, expected) in [(false, untold), (true, told)] {
+            let sessions = Sessions::new(10);
+            request(&sessions, 2, 5, 10);
+            if is_told {
+                assert_eq!(sessions.changes().sessions.len(), 1);
+            }
+            sessions.hear(&[theirs], &everybody);
+            assert_eq!(sessions.member_of(2), Some(MemberId(expected)), "{theirs:?} {is_told}");
+            if !is_told && expected != theirs.member.0 {
+                let told = sessions.changes().sessions;
+                assert_eq!((told[0].member, told[0].began), (MemberId(5), at(10)), "what stays is told");
+            }
+        }
+    }
+    // Who is not here is no use, unless nobody else is either.
+    for (members, expected) in [(vec![5], 5), (vec![5, 7], 7), (vec![], 7)] {
+        let sessions = Sessions::new(10);
+        request(&sessions, 2, 5, 10);
+        sessions.hear(&[heard(2, 7, 9, 0)], &|member| members.contains(&member.0));
+        assert_eq!(sessions.member_of(2), Some(MemberId(expected)), "{members:?}");
+    }
+    let nobody = Sessions::default();
+    nobody.hear(&[heard(1, 5, 10, 0)], &everybody);
+    assert_eq!(nobody.changes(), SessionChanges::default(), "whoever remembers nobody has nobody forgotten by others");
+}
+
+proptest! {
+    /// Two processes that tell each other what they do come to the same, whatever they did before.
+    #[test]
+    fn two_that_hear_of_each_other_agree(
+        steps in prop::collection::vec((0..2usize, 0..4u64, 0..6u64, 0..3u8), 1..60),
+    ) {
+        let both = [Sessions::new(100), Sessions::new(100)];
+        let mut store: BTreeMap<u64, StoredSession> = BTreeMap::new();
+        let mut known: [BTreeMap<u64, StoredSession>; 2] = Default::default();
+        // What the server's script does, with what each of them knows of it.
+        let mut save = |who: usize, known: &mut [BTreeMap<u64, StoredSession>; 2]| {
+            for ours in both[who].changes().sessions {
+                let held = store.get(&ours.session).copied();
+                let is_known = |held: &StoredSession| {
+                    known[who].get(&ours.session).is_some_and(|known| (known.member, known.life) == (held.member, held.life))
+                };
+                if held.is_none_or(|held| is_known(&held) || ours.wins_over(&held)) {
+                    store.insert(ours.session, ours);
+                }
+                known[who].insert(ours.session, ours);
+            }
+            let news: Vec<StoredSession> = store.values().copied().collect();
+            both[who].hear(&news, &|_| true);
+            known[who].extend(news.iter().map(|session| (session.session, *session)));
+        };
+        for (second, (who, session, member, what)) in steps.into_iter().enumerate() {
+            let second = second as u64;
+            let known_there = both[who].find(session, &FOREVER, at(second));
+            let life = known_there.life + u32::from(what == 2);
+            both[who].bind(session, &Known { life, ..known_there }, pin(member), at(second));
+            if what > 0 {
+                save(who, &mut known);
+            }
+        }
+        for who in [0, 1, 0, 1] {
+            save(who, &mut known);
+        }
+        for session in 0..4 {
+            prop_assert_eq!(both[0].member_of(session), both[1].member_of(session));
+        }
+    }
+}
+
 #[test]
 fn many_threads_may_use_it_at_once() {
     let sessions = Sessions::new(2_000);

@@ -3,9 +3,10 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use proxywhirl_core::store::News;
+use proxywhirl_core::store::{News, StoredBan};
 
 use super::*;
+use crate::bans::Scope;
 
 /// A store whose disk is full, or loses everything, when the test says so.
 #[derive(Clone, Default)]
@@ -107,6 +108,7 @@ async fn a_disk_that_is_full_at_the_end_is_an_error() {
 struct SharedShelf {
     shelf: Shelf,
     news: Arc<Mutex<Vec<News>>>,
+    saved: Arc<Mutex<Vec<Changes>>>,
 }
 
 impl Store for SharedShelf {
@@ -119,6 +121,7 @@ impl Store for SharedShelf {
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.saved.lock().unwrap().push(changes.clone());
         self.shelf.save(changes)
     }
 
@@ -170,6 +173,115 @@ async fn what_others_change_is_taken_over_and_not_saved_again() {
     assert_eq!(topics.map(|event| event.unwrap().topic), [joined, joined, joined, left, joined]);
     assert_eq!(told.next().await.unwrap().topic, left);
     engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
+    let store = SharedShelf::default();
+    let at = Timestamp::from_micros(1);
+    let kept = StoredSession { session: 1, member: MemberId(1), began: at, used: at, life: 0 };
+    store.shelf.clone().save(&Changes { sessions: vec![kept], ..Changes::default() }).unwrap();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    engine.admit((0..4).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    until(|| engine.selector.sessions().member_of(1).is_some()).await;
+    let (member, end) = (MemberId::of(&candidate(0).endpoint.key()), engine.now() + Duration::from_secs(60));
+    let ban = |site: &str| StoredBan { site: site.to_owned(), member, until: end, rule: "rule".into() };
+    assert!(engine.ban(&Ban {
+        request: 1,
+        target: "a.example:80",
+        upstream: &candidate(0).endpoint,
+        rule: "rule",
+        scope: Scope::Site,
+        span: Duration::from_secs(60),
+    }));
+    engine.settle(
+        engine.acquire(&of_session(7)).unwrap(),
+        &Outcome::Success { latency: Duration::ZERO },
+        &of_session(7),
+    );
+    until_saved(&store, |changes| changes.bans.iter().any(|ban| ban.site == "a.example")).await;
+    until_saved(&store, |changes| changes.sessions.iter().any(|session| session.session == 7)).await;
+    engine.lift_bans(Some("a.example"), None);
+    until_saved(&store, |changes| changes.lifted == [ban("a.example").place()]).await;
+
+    let session = StoredSession { session: 8, member, began: engine.now(), used: engine.now(), life: 0 };
+    let news = News { bans: vec![ban("b.example")], sessions: vec![session], ..News::default() };
+    store.news.lock().unwrap().push(news);
+    until(|| engine.bans().iter().any(|ban| ban.site == "b.example")).await;
+    until(|| engine.selector.sessions().member_of(8) == Some(member)).await;
+    store.news.lock().unwrap().push(News { lifted: vec![ban("b.example").place()], ..News::default() });
+    until(|| engine.bans().is_empty()).await;
+    engine.stop().await.unwrap();
+    assert!(store.saved.lock().unwrap().iter().all(|changes| changes.bans.iter().all(|ban| ban.site == "a.example")));
+}
+
+/// A store that several share, and that cannot be reached until the test says so.
+struct Away(SharedShelf, Arc<AtomicBool>);
+
+impl Away {
+    fn reached(&self) -> Result<SharedShelf, StoreError> {
+        let away = StoreError { place: "server".to_owned(), reason: "is away".to_owned() };
+        if self.is_reached() { Ok(self.0.clone()) } else { Err(away) }
+    }
+}
+
+impl Store for Away {
+    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        self.reached()?.page(after, limit)
+    }
+
+    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        self.reached()?.load_sessions()
+    }
+
+    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.reached()?.save(changes)
+    }
+
+    fn is_reached(&self) -> bool {
+        self.1.load(Relaxed)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_at_the_start_is_read_before_anything_is_saved() {
+    let (shelf, is_there) = (SharedShelf::default(), Arc::<AtomicBool>::default());
+    let mut known = stored(1);
+    known.statistics.successes = 10;
+    shelf.shelf.clone().save(&Changes { upserts: vec![known, stored(2)], ..Changes::default() }).unwrap();
+    let store = Away(shelf.clone(), Arc::clone(&is_there));
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_millis(10), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    assert_eq!(engine.store_trouble().unwrap().error, "server: is away");
+    let named = |number| Candidate { endpoint: pool_member(number).endpoint.as_ref().clone(), ..candidate(0) };
+    engine.admit([1, 3].map(|number| Admission::Vouched(Box::new(named(number)))).into()).await;
+    for _ in 0..2 {
+        let lease = engine.acquire(&attempt(&[])).unwrap();
+        engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
+    }
+    is_there.store(true, Relaxed);
+    until(|| engine.snapshot().len() == 3 && engine.store_trouble().is_none()).await;
+    engine.save().await.unwrap();
+    let kept = shelf.shelf.0.lock().unwrap().clone();
+    assert_eq!(kept.values().map(|member| member.statistics.successes).sum::<u64>(), 10 + 2 + 2);
+    let of = |number: u32| kept[&pool_member(number).endpoint.key().to_string()].clone();
+    assert_eq!((of(1).statistics.successes, of(1).added), (11, stored(1).added), "before and meanwhile are one");
+    engine.stop().await.unwrap();
+}
+
+fn of_session(session: u64) -> Attempt<'static> {
+    Attempt { session: Some(session), ..attempt(&[]) }
+}
+
+async fn until_saved(store: &SharedShelf, is_meant: impl Fn(&Changes) -> bool) {
+    until(|| store.saved.lock().unwrap().iter().any(&is_meant)).await;
 }
 
 /// A store of so many members, of which each page after the first waits for the test.

@@ -1,0 +1,214 @@
+//! Bans in a store: what it has not heard of, and what others have told it.
+//!
+//! A store is told operations, not a state: were it told all bans that a gateway knows, a ban that another one has lifted would
+//! come back.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use proxywhirl_core::Timestamp;
+use proxywhirl_core::store::{BanPlace, StoredBan};
+
+use super::{Ban, Bans};
+
+/// Lifted bans that wait to be told. While a store is away for long, those beyond stay in it until they end.
+const MOST_LIFTED: usize = 65_536;
+
+/// What a store has not heard of.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    /// Whether there is a store; otherwise nobody would ever take what is written down here.
+    is_kept: AtomicBool,
+    /// Held for a few instructions, and for a copy of all when a store has lost them.
+    places: Mutex<Places>,
+}
+
+/// Where. What was set is looked up when it is told: there are no more than there are bans, and those that are over.
+#[derive(Debug, Default)]
+struct Places {
+    set: HashSet<BanPlace>,
+    lifted: HashSet<BanPlace>,
+}
+
+/// What changed since the last save.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(crate) struct BanChanges {
+    /// Bans that were set.
+    pub(crate) bans: Vec<StoredBan>,
+    /// Bans that were lifted before that: one that was set again is among both.
+    pub(crate) lifted: Vec<BanPlace>,
+}
+
+impl Unsaved {
+    pub(super) fn set(&self, place: BanPlace) {
+        if self.is_kept.load(Ordering::Relaxed) {
+            self.places().set.insert(place);
+        }
+    }
+
+    pub(super) fn lifted(&self, lifted: Vec<BanPlace>) {
+        if self.is_kept.load(Ordering::Relaxed) && !lifted.is_empty() {
+            let mut places = self.places();
+            let room = MOST_LIFTED.saturating_sub(places.lifted.len());
+            places.lifted.extend(lifted.into_iter().take(room));
+        }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bans {
+    /// Puts those in force that a store has; from now on what changes is written down for it.
+    pub(crate) fn restore(&self, kept: Vec<StoredBan>, now: Timestamp) {
+        self.unsaved.is_kept.store(true, Ordering::Relaxed);
+        self.hear(kept, &[], now);
+    }
+
+    /// What changed since this was asked last, to be saved.
+    pub(crate) fn changes(&self, now: Timestamp) -> BanChanges {
+        let Places { set, lifted } = std::mem::take(&mut *self.unsaved.places());
+        let bans = set.iter().filter_map(|place| self.table(&place.0).find(place, now)).collect();
+        BanChanges { bans, lifted: lifted.into_iter().collect() }
+    }
+
+    /// Takes changes back that could not be saved: they are told again.
+    pub(crate) fn unsaved(&self, changes: BanChanges) {
+        self.unsaved.lifted(changes.lifted);
+        self.unsaved.places().set.extend(changes.bans.iter().map(StoredBan::place));
+    }
+
+    /// All of them are told again with the next changes: a store has lost them.
+    pub(crate) fn all_unsaved(&self, now: Timestamp) {
+        let all = self.all(now);
+        self.unsaved.places().set.extend(all.iter().map(StoredBan::place));
+    }
+
+    /// Takes over what others have done. What this gateway has not told yet counts more: it was done later, or is merged.
+    pub(crate) fn hear(&self, bans: Vec<StoredBan>, lifted: &[BanPlace], now: Timestamp) {
+        for place in lifted {
+            if !self.unsaved.places().set.contains(place) {
+                self.table(&place.0).end(place);
+            }
+        }
+        for ban in bans.into_iter().filter(|ban| ban.until > now) {
+            let place = ban.place();
+            let (is_set, is_lifted) = {
+                let places = self.unsaved.places();
+                (places.set.contains(&place), places.lifted.contains(&place))
+            };
+            let table = self.table(&ban.site);
+            let lasts_longer = || table.find(&place, now).is_none_or(|known| known.until < ban.until);
+            if !is_lifted && (!is_set || lasts_longer()) {
+                table.restore(&ban.site, Ban { member: ban.member, until: ban.until, rule: ban.rule });
+            }
+        }
+    }
+
+    /// Takes over everything that a store has: what it does not have has been lifted.
+    pub(crate) fn hear_all(&self, kept: Vec<StoredBan>, now: Timestamp) {
+        let there: HashSet<BanPlace> = kept.iter().map(StoredBan::place).collect();
+        let lifted: Vec<BanPlace> =
+            self.all(now).iter().map(StoredBan::place).filter(|place| !there.contains(place)).collect();
+        self.hear(kept, &lifted, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxywhirl_core::MemberId;
+
+    use super::super::Scope;
+    use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn kept() -> Bans {
+        let bans = Bans::new(0.5);
+        bans.restore(Vec::new(), at(0));
+        bans
+    }
+
+    fn set(bans: &Bans, member: u64, until: u64) {
+        assert!(bans.set("a.example:80", Scope::Site, (MemberId(member), "rule"), at(until), (at(0), 10)));
+    }
+
+    fn stored(member: u64, until: u64) -> StoredBan {
+        StoredBan { site: "a.example".to_owned(), member: MemberId(member), until: at(until), rule: "rule".into() }
+    }
+
+    fn place(member: u64) -> BanPlace {
+        stored(member, 0).place()
+    }
+
+    fn banned(bans: &Bans) -> Vec<u64> {
+        let mut banned: Vec<u64> = bans.of("a.example:80", None, (at(1), 10)).iter().map(|member| member.0).collect();
+        banned.sort_unstable();
+        banned
+    }
+
+    #[test]
+    fn what_was_done_is_told_once_and_again_when_it_could_not_be_saved() {
+        let bans = kept();
+        set(&bans, 1, 60);
+        set(&bans, 2, 60);
+        assert_eq!(bans.lift(|_, member| member == MemberId(2)), 1);
+        let expected = BanChanges { bans: vec![stored(1, 60)], lifted: vec![place(2)] };
+        let changes = bans.changes(at(1));
+        assert_eq!(changes, expected);
+        assert_eq!(bans.changes(at(1)), BanChanges::default());
+        bans.unsaved(changes);
+        assert_eq!(bans.changes(at(1)), expected);
+        // One that is set again is set after it was lifted.
+        assert_eq!(bans.lift(|_, _| true), 1);
+        set(&bans, 1, 30);
+        assert_eq!(bans.changes(at(1)), BanChanges { bans: vec![stored(1, 30)], lifted: vec![place(1)] });
+        bans.all_unsaved(at(1));
+        assert_eq!(bans.changes(at(1)).bans, [stored(1, 30)]);
+        set(&bans, 3, 60);
+        assert_eq!(bans.changes(at(61)), BanChanges::default(), "what is over is nobody's business");
+    }
+
+    #[test]
+    fn without_a_store_nothing_is_written_down() {
+        let bans = Bans::new(0.5);
+        set(&bans, 1, 60);
+        bans.lift(|_, _| true);
+        assert_eq!(bans.changes(at(1)), BanChanges::default());
+    }
+
+    #[test]
+    fn what_others_do_is_in_force_and_not_told_to_them_again() {
+        let bans = kept();
+        bans.hear(vec![stored(1, 60), stored(2, 60), stored(3, 1)], &[], at(1));
+        assert_eq!(banned(&bans), [1, 2]);
+        bans.hear(vec![stored(2, 90)], &[place(1), place(9)], at(1));
+        assert_eq!(bans.all(at(61)), [stored(2, 90)]);
+        assert_eq!(banned(&bans), [2]);
+        assert_eq!(bans.changes(at(1)), BanChanges::default());
+        // What they end earlier, by lifting it and setting it again, ends earlier.
+        bans.hear(vec![stored(2, 30)], &[], at(1));
+        assert!(bans.all(at(31)).is_empty());
+        set(&bans, 4, 60);
+        bans.hear_all(vec![stored(5, 60)], at(1));
+        assert_eq!(banned(&bans), [4, 5], "and what was not told yet stays");
+    }
+
+    #[test]
+    fn what_was_not_told_yet_is_not_undone() {
+        let bans = kept();
+        set(&bans, 1, 60);
+        bans.hear(vec![stored(1, 30)], &[], at(1));
+        assert_eq!(bans.all(at(1)), [stored(1, 60)], "the later end counts");
+        bans.hear(vec![stored(1, 90)], &[], at(1));
+        bans.hear(Vec::new(), &[place(1)], at(1));
+        assert_eq!(bans.all(at(1)), [stored(1, 90)]);
+        bans.lift(|_, _| true);
+        bans.hear(vec![stored(1, 95)], &[], at(1));
+        assert!(banned(&bans).is_empty());
+    }
+}
