@@ -120,6 +120,16 @@ pub(super) fn trusted(named: &str, read: &ReadArgs) -> SourceSettings {
     SourceSettings { parser: read.parser.clone(), scheme: read.scheme, trust: true, ..SourceSettings::at(named) }
 }
 
+/// Says where it listens, and with what.
+fn announce(entrances: &Entrances, with: &str) -> Result<(), Failure> {
+    let address = entrances.places();
+    print(&format!("listening on {address}"))?;
+    let plain = entrances.plain_address();
+    let example = plain.map_or_else(String::new, |at| format!("; try: curl -x http://{at} http://example.com/"));
+    tell(&format!("HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {with}{example}"));
+    Ok(())
+}
+
 /// Carries out `serve`: serves until it is told to stop.
 pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Failure> {
     let layers = config::layers(args.config.as_deref())?;
@@ -165,14 +175,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     report(&filled);
     let more = if service.engine().is_loading() { ", more are being loaded" } else { checked };
     let filling = service.prove_in_background(unproven);
-    let address = entrances.places();
-    print(&format!("listening on {address}"))?;
-    let plain = entrances.plain_address();
-    let example = plain.map_or_else(String::new, |at| format!("; try: curl -x http://{at} http://example.com/"));
-    tell(&format!(
-        "HTTP, CONNECT, SOCKS4a and SOCKS5 at {address}; {}{more}, strategy {strategy}{example}",
-        count(members, "proxy", "proxies"),
-    ));
+    announce(&entrances, &format!("{}{more}, strategy {strategy}", count(members, "proxy", "proxies")))?;
     operating.tell();
     let keeping = service.keep(shutdown.clone());
     let refreshing = service.refresh_at_intervals(&shutdown);
