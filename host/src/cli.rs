@@ -24,6 +24,7 @@ mod secrets;
 mod serve;
 mod sites;
 mod sources;
+mod status;
 mod strategy;
 mod user;
 
@@ -70,6 +71,8 @@ enum Command {
     Pool(pool::PoolArgs),
     /// Have the running gateway read its sources again, and say what became of what they name
     Refresh(refresh::RefreshArgs),
+    /// Say how the running gateway is; ends with 0 when all is well
+    Status(status::StatusArgs),
     /// List the last requests of the running gateway, the newest first
     Requests(requests::RequestsArgs),
     /// Say how a request went, or how one to a URL would be served now
@@ -116,6 +119,7 @@ impl Cli {
             Command::Get(args) => get::run(*args).await,
             Command::Pool(args) => pool::run(args).await,
             Command::Refresh(args) => refresh::run(args).await,
+            Command::Status(args) => status::run(args).await,
             Command::Requests(args) => requests::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Strategy(args) => strategy::run(args).await,

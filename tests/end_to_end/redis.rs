@@ -139,9 +139,12 @@ async fn a_gateway_that_loses_its_server_serves_on_and_saves_later() {
     wait_until("trouble", || !trouble().is_null());
     let told = trouble()["error"].as_str().unwrap().to_owned();
     assert!(told.starts_with(&format!("{shown}: cannot be reached (")), "{told}");
+    let status = gateway.command(&["status"]);
+    assert!(status.code == Some(3) && status.stdout.contains("store       not saved for "), "{status:?}");
     (0..4).for_each(|_| request());
     server.start_again();
     wait_until("that it is well again", || trouble().is_null());
+    wait_until("that all is well", || gateway.command(&["status"]).code == Some(0));
     assert_eq!(successes(&url), 6);
     // One that is there, and stands still, is no better.
     server.stand_still(true);

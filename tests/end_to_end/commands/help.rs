@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 62] = [
+const COMMANDS: [&str; 63] = [
     "",
     "serve",
     "fetch",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 62] = [
     "strategy show",
     "strategy set",
     "refresh",
+    "status",
     "requests",
     "explain",
     "reload",

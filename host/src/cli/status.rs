@@ -1,0 +1,192 @@
+//! `proxywhirl status`: how the running gateway is, for people and for what watches over it.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
+
+use super::ControlArgs;
+use super::output::{count, print, to_json};
+use crate::control::Client;
+use crate::control::api::{Sharing, Status};
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Print what the control API says, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `status`: it ends with 0 when all is well.
+pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
+    let client = Client::running(args.control.control.as_deref()).await?;
+    let status: Status = client.get("/v1/status").await?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let told = Told::of(&status, now);
+    print(&if args.json { to_json(&status)? } else { told.to_string() })?;
+    Ok(if told.is_well { Exit::Done } else { Exit::Input })
+}
+
+/// A status in words.
+struct Told {
+    lines: Vec<String>,
+    is_well: bool,
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl Told {
+    fn of(status: &Status, now: Duration) -> Self {
+        let mut told = Self { lines: Vec::new(), is_well: true };
+        told.fact("gateway", format!("{}, process {}, for {}", status.version, status.pid, since(status.started, now)));
+        told.fact("listens at", status.listen.clone());
+        told.fact("proxies", status.members.to_string());
+        told.strategy(status);
+        if let Some(store) = &status.store {
+            match &store.trouble {
+                None => told.fact("store", store.url.clone()),
+                Some(trouble) => told.bad("store", format!("not saved {}", in_words(trouble, now))),
+            }
+        }
+        if let Some(sharing) = &status.sharing {
+            told.sharing(sharing, now);
+        }
+        if !status.needs_restart.is_empty() {
+            told.fact("restart", format!("needed for {}", status.needs_restart.join(", ")));
+        }
+        told
+    }
+
+    fn fact(&mut self, what: &str, text: String) {
+        self.lines.push(format!("{what:<11} {text}"));
+    }
+
+    fn bad(&mut self, what: &str, text: String) {
+        self.is_well = false;
+        self.fact(what, text);
+    }
+
+    fn strategy(&mut self, status: &Status) {
+        let strategy = &status.strategy;
+        match strategy.plugin.as_ref().map(|plugin| plugin.state) {
+            None | Some(PluginState::Active) => self.fact("strategy", strategy.name.clone()),
+            Some(state) => self.bad("strategy", format!("{}, {}", strategy.name, state.as_str())),
+        }
+    }
+
+    fn sharing(&mut self, sharing: &Sharing, now: Duration) {
+        match &sharing.limits_trouble {
+            None => self.fact("rates", "those of all gateways of the pool".to_owned()),
+            Some(trouble) => self.bad("rates", format!("this gateway's own {}", in_words(trouble, now))),
+        }
+        let Some(work) = &sharing.work else { return };
+        match &work.trouble {
+            Some(trouble) if work.is_alone => self.bad("work", format!("it does all of it {}", in_words(trouble, now))),
+            Some(trouble) => self.bad("work", format!("as it was {}", in_words(trouble, now))),
+            None => self.fact("work", divided(work)),
+        }
+    }
+}
+
+/// What of the work is this gateway's.
+fn divided(work: &WorkStatus) -> String {
+    let is_own = |reader: &Option<String>| reader.as_deref() == Some(work.node.as_str());
+    let own = work.sources.values().filter(|reader| is_own(reader)).count();
+    format!(
+        "{}: reads {own} of {}, checks {} of the proxies among {}",
+        work.node,
+        count(work.sources.len(), "shared source", "shared sources"),
+        work.checks,
+        count(work.checkers.len(), "gateway", "gateways"),
+    )
+}
+
+fn in_words(trouble: &StoreTrouble, now: Duration) -> String {
+    format!("for {}: {}", since(trouble.since, now), trouble.error)
+}
+
+fn since(micros: u64, now: Duration) -> String {
+    let span = now.saturating_sub(Duration::from_micros(micros));
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::control::api::{SetBy, StoreStatus, Strategy};
+
+    fn status(trouble: Option<StoreTrouble>, sharing: Option<Sharing>) -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 4711,
+            listen: "127.0.0.1:8080".to_owned(),
+            started: 1_000_000,
+            members: 1_000,
+            config: None,
+            plugins: None,
+            watch: true,
+            needs_restart: vec!["store".to_owned()],
+            strategy: Strategy {
+                name: "round-robin".to_owned(),
+                options: serde_json::Value::Null,
+                set_by: SetBy::Configuration,
+                plugin: None,
+            },
+            store: Some(StoreStatus { url: "redis://127.0.0.1".to_owned(), trouble }),
+            sharing,
+        }
+    }
+
+    fn work(is_alone: bool, trouble: Option<StoreTrouble>) -> WorkStatus {
+        let sources = HashMap::from([("a".to_owned(), Some("me-1".to_owned())), ("b".to_owned(), None)]);
+        let checkers = vec!["me-1".to_owned(), "you-2".to_owned()];
+        WorkStatus { node: "me-1".to_owned(), is_alone, trouble, checkers, checks: "22/64".to_owned(), sources }
+    }
+
+    #[test]
+    fn it_is_told_how_a_gateway_is() {
+        let sharing = Sharing { limits_trouble: None, work: Some(work(false, None)) };
+        let told = Told::of(&status(None, Some(sharing)), Duration::from_secs(62));
+        assert!(told.is_well);
+        insta::assert_snapshot!(told, @r"
+        gateway     0.1.0, process 4711, for 1m 1s
+        listens at  127.0.0.1:8080
+        proxies     1000
+        strategy    round-robin
+        store       redis://127.0.0.1
+        rates       those of all gateways of the pool
+        work        me-1: reads 1 of 2 shared sources, checks 22/64 of the proxies among 2 gateways
+        restart     needed for store
+        ");
+    }
+
+    #[test]
+    fn it_is_told_what_is_not_well() {
+        let trouble =
+            || Some(StoreTrouble { error: "redis://127.0.0.1: cannot be reached".to_owned(), since: 2_000_000 });
+        let sharing = Sharing { limits_trouble: trouble(), work: Some(work(true, trouble())) };
+        let told = Told::of(&status(trouble(), Some(sharing)), Duration::from_secs(62));
+        assert!(!told.is_well);
+        insta::assert_snapshot!(told, @r"
+        gateway     0.1.0, process 4711, for 1m 1s
+        listens at  127.0.0.1:8080
+        proxies     1000
+        strategy    round-robin
+        store       not saved for 1m: redis://127.0.0.1: cannot be reached
+        rates       this gateway's own for 1m: redis://127.0.0.1: cannot be reached
+        work        it does all of it for 1m: redis://127.0.0.1: cannot be reached
+        restart     needed for store
+        ");
+        assert!(!Told::of(&status(trouble(), None), Duration::from_secs(62)).is_well);
+    }
+}
