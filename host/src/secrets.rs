@@ -1,6 +1,6 @@
 //! Keys that stores seal passwords with: where they are, how they are made and rotated.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -90,20 +90,55 @@ pub fn init(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Replaces what is in a key file, all or nothing.
+/// Replaces what is in a key file, all or nothing. It stays its owner's, and where it is.
 ///
 /// # Errors
-/// When it cannot be written; what was in it is then untouched.
+/// When the text is no key file, or cannot be written; what was in it is then untouched.
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let replaced = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {
+    let failed = |reason: String| Failure::new(Exit::Environment, format!("key file {}: {reason}", path.display()));
+    Keyring::parse(text).map_err(|error| failed(error.to_string()))?;
+    let replaced = path.canonicalize().and_then(|path| {
+        let folder = path.parent().unwrap_or(Path::new("/"));
         // Made for its owner alone.
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
         new.write_all(text.as_bytes())?;
+        keep_owner(&path, new.as_file())?;
         new.as_file().sync_all()?;
-        new.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        new.persist(&path).map_err(|error| error.error)?;
+        // It is there; that the name of it is on the disk too is as good as can be.
+        drop(File::open(folder).and_then(|folder| folder.sync_all()));
+        Ok(())
     });
-    replaced.map_err(|error| Failure::new(Exit::Environment, format!("key file {}: {error}", path.display())))
+    replaced.map_err(|error| failed(error.to_string()))
+}
+
+/// Whoever could read the keys can read the new ones: root rotates those of the user that the gateway runs as.
+#[cfg(unix)]
+fn keep_owner(path: &Path, new: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let (old, own) = (fs::metadata(path)?, new.metadata()?);
+    if (old.uid(), old.gid()) != (own.uid(), own.gid()) {
+        fchown(new, Some(old.uid()), Some(old.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+const fn keep_owner(_: &Path, _: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Keeps others from changing a key file until it is dropped.
+///
+/// # Errors
+/// When somebody changes it now.
+pub fn lock(path: &Path) -> Result<File, Failure> {
+    let locked = File::open(path).map_err(|error| error.to_string()).and_then(|file| match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err("another command changes it now".to_owned()),
+        Err(TryLockError::Error(error)) => Err(error.to_string()),
+    });
+    locked.map_err(|reason| Failure::new(Exit::Environment, format!("key file {}: {reason}", path.display())))
 }
 
 /// A line with a key that nobody else has.
@@ -147,7 +182,18 @@ mod tests {
             let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
             assert_eq!(mode & 0o777, 0o600);
         }
-        replace(&path, "hunter2\n").unwrap();
+        let error = replace(&path, "hunter2\n").unwrap_err().message;
+        assert!(error.contains("line 1 is no key") && !error.contains("hunter2"), "{error}");
+        assert_eq!(keyring(Some(&place)).unwrap().unwrap().ids().next(), first.ids().next(), "it is untouched");
+        let held = lock(&path).unwrap();
+        assert!(lock(&path).unwrap_err().message.contains("another command changes it now"));
+        drop(held);
+        let link = folder.path().join("link.key");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        replace(&link, &generate().unwrap()).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "it stays where it is");
+        assert_ne!(keyring(Some(&place)).unwrap().unwrap().ids().next(), first.ids().next());
+        fs::write(&path, "hunter2\n").unwrap();
         let error = keyring(Some(&place)).unwrap_err().message;
         assert!(error.contains("line 1 is no key") && !error.contains("hunter2"), "{error}");
     }

@@ -100,20 +100,31 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, "which keys?")
             .hint("name them: --key-file FILE, or [store] key_file; `proxywhirl secrets init` makes a file"));
     };
-    let before = secrets::text(&place)?;
-    // Those before have to be keys, before there is another one.
-    secrets::keyring(Some(&place))?;
     let KeyPlace::File(path) = &place else {
         return Err(Failure::new(Exit::Usage, format!("{} are whoever's who sets it", secrets::named(&place)))
             .hint("put a new line before the old one there, from `proxywhirl secrets init`; or use a key file"));
     };
-    // Opened first: a gateway that uses the store keeps everybody else out.
+    let _before = secrets::lock(path)?;
+    let before = secrets::text(&place)?;
+    // Those before have to be keys, before there is another one.
+    secrets::keyring(Some(&place))?;
+    // Opened before there is a new key. A gateway that uses a file keeps everybody else out.
     let opened = url.open().map_err(environment)?;
     let new = secrets::generate()?;
     secrets::replace(path, &format!("{}\n{}", *new, *before))?;
+    // The file in its place is another one.
+    let _after = secrets::lock(path)?;
     let Some(keys) = secrets::keyring(Some(&place))? else { return Ok(Exit::NoResult) };
     let sealed = seal_all(opened, &url, &keys)?;
     if args.forget {
+        let stale = stale(&url, &keys)?;
+        if stale > 0 {
+            let what = count(stale, "password is", "passwords are");
+            let said = format!("{what} sealed with another key again, so no key was forgotten");
+            return Err(Failure::new(Exit::Environment, said).hint(
+                "a gateway that read the old keys uses the store: start it again, or stop it, then rotate again",
+            ));
+        }
         secrets::replace(path, &format!("{}\n", *new))?;
     }
     let seals = keys.ids().next().map(|id| id.to_string()).unwrap_or_default();
@@ -133,6 +144,13 @@ fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<usize
     // What stood there in clear text, or under an older key, is not to be found any more.
     opened.store.purge().map_err(environment)?;
     Ok(with.iter().flat_map(passwords).count())
+}
+
+/// How many passwords of a store are not sealed with the first of these keys.
+fn stale(url: &StoreUrl, keys: &Keyring) -> Result<usize, Failure> {
+    let members = url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)?;
+    let seals = keys.ids().next();
+    Ok(members.iter().flat_map(passwords).filter(|password| keyring::sealed_with(password) != seals).count())
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, Failure> {

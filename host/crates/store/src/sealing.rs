@@ -152,7 +152,9 @@ impl Store for Sealing {
     fn news(&mut self) -> Result<News, StoreError> {
         let mut news = self.below.news()?;
         let members = std::mem::take(&mut news.members);
-        news.members = members.into_iter().map(|member| self.opened(member)).collect::<Result<_, _>>()?;
+        // One that another gateway has sealed with a key that is not here is no reason to miss the others.
+        let skipped = |error: &StoreError| tracing::warn!(%error, "what others say of a proxy cannot be read");
+        news.members = members.into_iter().filter_map(|member| self.opened(member).inspect_err(skipped).ok()).collect();
         Ok(news)
     }
 
