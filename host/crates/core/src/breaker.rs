@@ -122,6 +122,12 @@ enum Phase {
 }
 
 impl Breaker {
+    /// A closed one, to which nothing that was admitted before is news.
+    #[must_use]
+    pub fn closed_since(now: Timestamp) -> Self {
+        Self { since: now, ..Self::default() }
+    }
+
     /// What it lets through.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -277,6 +283,17 @@ mod tests {
             breaker.record(Input::Failure, at(0), &CONFIG, at(0));
         }
         breaker
+    }
+
+    #[test]
+    fn what_was_admitted_before_a_breaker_was_closed_anew_is_no_news() {
+        let mut breaker = Breaker::closed_since(at(5));
+        for _ in 0..100 {
+            breaker.record(Input::Failure, at(4), &CONFIG, at(6));
+        }
+        assert_eq!(breaker.state(), State::Closed { faults: 0 });
+        breaker.record(Input::Failure, at(5), &CONFIG, at(6));
+        assert_eq!(breaker.state(), State::Closed { faults: 1 });
     }
 
     #[test]

@@ -365,7 +365,11 @@ fn split_port(address: &str) -> Result<(&str, Option<&str>), EndpointError> {
 pub fn parse_port(text: &str) -> Result<u16, EndpointError> {
     // `u16::from_str` accepts a sign.
     let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    number.filter(|port| *port != 0).ok_or_else(|| EndpointError::Port(excerpt(text)))
+    // What is no number may be a password that stands in the wrong place.
+    let is_number = text.len() <= 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+    number
+        .filter(|port| *port != 0)
+        .ok_or_else(|| EndpointError::Port(if is_number { text.into() } else { "***".into() }))
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
@@ -474,7 +478,8 @@ mod tests {
         let error = |text: &str| text.parse::<Endpoint>().unwrap_err().to_string();
         assert_eq!(error("http://1.2.3.4:0"), "port 0 is not in 1..65535");
         assert_eq!(error("http://1.2.3.4:70000"), "port 70000 is not in 1..65535");
-        assert_eq!(error("http://1.2.3.4:+80"), "port +80 is not in 1..65535");
+        assert_eq!(error("http://1.2.3.4:+80"), "port *** is not in 1..65535");
+        assert_eq!(error("http://1.2.3.4:8080:me:hunter2"), "port *** is not in 1..65535");
         assert_eq!(
             error("ftp://1.2.3.4:80"),
             "unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"

@@ -416,9 +416,12 @@ impl Live {
         })
     }
 
-    /// Forgets the faults that there were: what they came of is over. True when the breaker was not closed.
-    pub fn forgive(&self) -> bool {
-        self.with_breaker(|breaker| !matches!(std::mem::take(breaker).state(), State::Closed { .. }))
+    /// Forgets the faults that there were, and those of uses that are under way: what they come of is over. True when the
+    /// breaker was not closed.
+    pub fn forgive(&self, now: Timestamp) -> bool {
+        self.with_breaker(|breaker| {
+            !matches!(std::mem::replace(breaker, Breaker::closed_since(now)).state(), State::Closed { .. })
+        })
     }
 
     /// Tells picks of a changed load.

@@ -142,8 +142,11 @@ impl Logins {
         }
         let all = self.all.load();
         let mut covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
-        let credentials = covering.find_map(|login| login.credentials())?;
-        Some(Endpoint { credentials: Some(Credentials::clone(&credentials)), ..endpoint.clone() })
+        // One without a blank for a place that the member's own login has one for would come out anywhere.
+        covering.find_map(|login| {
+            let credentials = Some(Credentials::clone(&*login.credentials()?));
+            Some(Endpoint { credentials, ..endpoint.clone() }).filter(|replaced| replaced.has_places_of(endpoint))
+        })
     }
 
     /// Says that a member has refused what it was dialled with: all logins hear of it that are for it.
@@ -181,6 +184,19 @@ mod tests {
     }
 
     const MEMBER: &str = "http://me:old@gate.example:8080";
+
+    #[test]
+    fn a_login_that_names_no_place_is_none_for_a_member_that_does() {
+        let logins = Logins::default();
+        logins.configure(&[("a".to_owned(), tagged("paid")), ("b".to_owned(), tagged("paid"))]);
+        logins.set("a", login("me", "new"));
+        let member = "http://me[-country-{country}]:old@gate.example:8080";
+        assert_eq!(dialled(&logins, member, &["paid"]), None);
+        logins.set("b", login("you[-cc-{country}]", "new"));
+        let replaced = logins.replaced(&endpoint(member), &tags(&["paid"])).unwrap();
+        assert_eq!(replaced, endpoint("http://you[-cc-{country}]:new@gate.example:8080"));
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]).unwrap(), "http://me:new@gate.example:8080");
+    }
 
     #[test]
     fn the_first_that_covers_a_member_and_has_credentials_counts() {

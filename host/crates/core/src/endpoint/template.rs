@@ -175,7 +175,8 @@ fn length(text: &str) -> Option<usize> {
 }
 
 fn separator(text: &str) -> Option<char> {
-    ['_', '-', '+', '.'].into_iter().find(|sign| text == sign.encode_utf8(&mut [0; 4]))
+    // No hyphen: by that, vendors tell the words of a login apart, and what a client names is to be one word.
+    ['_', '+', '.'].into_iter().find(|sign| text == sign.encode_utf8(&mut [0; 4]))
 }
 
 /// What stands in brackets at the beginning of a text, if a blank is among it, and what follows.
@@ -285,7 +286,10 @@ impl Written {
             Blank::Country => out.push_str(&country.as_ref()?.as_str().to_ascii_lowercase()),
             Blank::State => self.words((*state)?, out)?,
             Blank::City => self.words((*city)?, out)?,
-            Blank::Asn => self.words((*asn)?, out)?,
+            Blank::Asn => {
+                let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= UINT32;
+                out.push_str(asn.filter(is_number).filter(|text| !text.is_empty())?);
+            }
         }
         if self.is_upper
             && let Some(own) = out.get_mut(before..)
@@ -365,6 +369,13 @@ impl Endpoint {
     #[must_use]
     pub fn is_drawn_anew(&self, has_session: bool) -> bool {
         !(has_session && self.has_blank(Blank::Session)) && self.blanks().any(Blank::is_sure)
+    }
+
+    /// Whether its login has a blank for all that the login of another has one for, where that is not certain to be filled:
+    /// for places.
+    #[must_use]
+    pub fn has_places_of(&self, other: &Self) -> bool {
+        other.blanks().filter(|blank| !blank.is_sure()).all(|blank| self.has_blank(blank))
     }
 
     fn blanks(&self) -> impl Iterator<Item = Blank> {

@@ -198,7 +198,7 @@ impl Filter {
         Filling {
             country: self.countries.get(chosen).copied(),
             state: tag(STATE),
-            city: self.city.as_ref().map(|city| &*city.named),
+            city: self.city.as_ref().map(|city| &*city.named).or_else(|| tag(CITY)),
             asn: tag(ASN),
             ..filling
         }

@@ -34,7 +34,7 @@ impl Engine {
         let mut members = 0;
         for member in snapshot.iter().filter(|member| login.covered().holds(&member.endpoint, &member.tags)) {
             members += 1;
-            if is_new && member.live.forgive() {
+            if is_new && member.live.forgive(now) {
                 self.measures.breaker_changed();
                 self.bus.publish(Topic::BreakerChanged, now, || MemberPayload::from(&**member));
             }

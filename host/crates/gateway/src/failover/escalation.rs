@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
+use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_engine::{Attempt, AttemptTier, registrable};
 use tokio::time::Instant;
@@ -73,6 +74,14 @@ impl Escalation {
         let found = self.with(key, |place| (place.key == key && place.until > Instant::now()).then_some(place.tier));
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
         Climb { key, tier: found.unwrap_or(0).min(self.config.tiers.len() - 1), used: 0, is_bound }
+    }
+
+    /// What the tier in which a request is demands of members.
+    pub(super) fn demands(&self, climb: Climb) -> Option<&Filter> {
+        match &self.config.tiers.get(climb.tier)?.way {
+            Way::Pool(only) => only.as_deref(),
+            Way::Direct => None,
+        }
     }
 
     /// Remembers which tier has served a request.

@@ -52,7 +52,8 @@ impl Failover<'_> {
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
         self.heed(&trial, &fault);
-        if trial.upstream.is_another_exit && is_of_gateway(&fault) {
+        let is_of_exit = trial.upstream.is_another_exit && !is_of_gateway(&fault);
+        if trial.upstream.is_another_exit && !is_of_exit {
             self.tried.push(trial.member().id);
         }
         // Without a proxy, nobody else can be to blame than the origin.
@@ -64,6 +65,8 @@ impl Failover<'_> {
         match hurt {
             Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
             Hurt::No => self.settle(trial, &Outcome::Neutral),
+            // That exit is to blame, if not the origin, and the next attempt may need its place.
+            Hurt::IfOthersSucceed if is_of_exit => self.settle(trial, &Outcome::Neutral),
             Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
         }
     }
@@ -77,7 +80,7 @@ impl Failover<'_> {
         if let Some(until) = self.waits {
             self.hedging.outlasted(&trial, until, silent);
         }
-        if silent < trial.patience(self.config.connect_timeout) {
+        if trial.upstream.is_another_exit || silent < trial.patience(self.config.connect_timeout) {
             self.settle(trial, &Outcome::Neutral);
         } else {
             self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });

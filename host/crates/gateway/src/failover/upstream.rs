@@ -1,8 +1,10 @@
 //! Whom an attempt speaks to: the member, with the login that stands in place of its own, as this request fills it in.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use proxywhirl_core::endpoint::template::Filling;
+use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Member};
 
 use super::Failover;
@@ -41,9 +43,19 @@ impl Failover<'_> {
         }
         let session = self.wanted.session.map(|session| self.engine.session_in_life(session));
         let filling = Filling { session, seed: fastrand::u64(..), ..Filling::default() };
-        let filling = self.wanted.filter.as_ref().map_or(filling, |filter| filter.filling(filling));
+        let filter = self.demanded();
+        let filling = filter.as_deref().map_or(filling, |filter| filter.filling(filling));
         let is_another_exit = own.is_drawn_anew(session.is_some());
         let filled = Some(Arc::new(own.filled(&filling)));
         Upstream { endpoint, filled, is_another_exit }
+    }
+
+    /// What the member was chosen by: what the request wants, and what the tier in force demands.
+    fn demanded(&self) -> Option<Cow<'_, Filter>> {
+        let own = self.wanted.filter.as_deref();
+        match (own, self.escalation.and_then(|escalation| escalation.demands(self.climb))) {
+            (Some(own), Some(tier)) => own.and(tier).map(Cow::Owned),
+            (own, tier) => own.or(tier).map(Cow::Borrowed),
+        }
     }
 }

@@ -83,15 +83,22 @@ fn a_password_has_blanks_too_and_braces_of_its_own() {
     assert!(login.password.expose().ends_with("_lifetime-10m"));
     for own in ["p{a}b[c]{", "{}", "[session]", "{{SECRET}}", "{session=99}", "}{"] {
         assert_eq!(credentials("me", own).filled(&everything()).password.expose(), own);
-        assert!(!"http://me@h.example:1".parse::<Endpoint>().unwrap().is_template());
+        assert_eq!(credentials("me", own).blanks().next(), None, "{own}");
     }
 }
 
 #[test]
 fn what_cannot_always_be_filled_is_refused_and_not_repeated() {
     let refused = |username: &str, password: &str| Credentials::new(username, password).unwrap_err().to_string();
-    for username in ["u-{sesion}", "u[-{country}-{hunter2}]", "{session=0}", "{session=33}", "{country=x}", "{city=/}"]
-    {
+    for username in [
+        "u-{sesion}",
+        "u[-{country}-{hunter2}]",
+        "{session=0}",
+        "{session=33}",
+        "{country=x}",
+        "{city=/}",
+        "[-{city=-}]",
+    ] {
         let error = refused(username, "");
         assert!(error.contains("none of {session}") && !error.contains("hunter2"), "{username}: {error}");
     }
@@ -132,7 +139,7 @@ fn who_comes_out_elsewhere_at_each_attempt_is_known() {
 proptest! {
     #[test]
     fn nothing_panics_and_nobody_says_more_than_the_blank(
-        template in "[a-z{}\\[\\]=-]{0,8}(\\[-\\{(country|city|state=-|asn)\\}\\]|\\{session\\}|\\{(rand|x)=4d?\\}){0,3}[}\\]a-z]{0,4}",
+        template in "[a-z{}\\[\\]=-]{0,8}(\\[-\\{(country|city|state=\\+|asn)\\}\\]|\\{session\\}|\\{(rand|x)=4d?\\}){0,3}[}\\]a-z]{0,4}",
         named in "\\PC{0,80}",
         session in prop::option::of(any::<u64>()),
         seed in any::<u64>(),
@@ -152,5 +159,14 @@ proptest! {
             let is_own = |sign: char| template.contains(sign);
             prop_assert!(filled.username.chars().all(|sign| sign.is_ascii_alphanumeric() || sign == '_' || is_own(sign)));
         }
+    }
+}
+
+#[test]
+fn an_autonomous_system_is_a_number() {
+    let of = |asn| filled("me[-asn-{asn}]", &Filling { asn: Some(asn), ..NOTHING });
+    assert_eq!(of("7922"), "me-asn-7922");
+    for other in ["", "AS7922", "79-22", "12345678901"] {
+        assert_eq!(of(other), "me", "{other}");
     }
 }
