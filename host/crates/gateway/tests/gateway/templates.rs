@@ -2,7 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use proxywhirl_core::Anonymity;
+use proxywhirl_core::limit::{Limit, MemberLimits};
+use proxywhirl_core::select::Filter;
+use proxywhirl_engine::{LimitsConfig, Parts};
+use proxywhirl_gateway::{EscalationConfig, GatewayConfig, Tier, Way};
 use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
 
 use crate::clients::{Client, exchange, status};
@@ -119,4 +126,41 @@ async fn an_exit_that_fails_is_replaced_by_another_one_of_the_same_vendor() {
     let scene = Scene::new(&[&url]).await;
     assert_eq!(ask(&scene, origin.http_addr(), "ProxyWhirl-Explain: yes\r\n").await, 502);
     assert_eq!(scene.member(&url).statistics.failures, 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_failed_gives_its_place_at_the_vendor_back() {
+    let origin = origin().await;
+    let (vendor, url) = vendor(Protocol::Http).await;
+    vendor.set_behaviour(Behaviour::CloseAfterHead).await.unwrap();
+    let others = Limit { concurrency: Some(1), rate: None };
+    let members = MemberLimits { others, ..MemberLimits::default() };
+    let parts = Parts { limits: LimitsConfig { members, ..LimitsConfig::default() }, ..Parts::default() };
+    let scene = Scene::of(vec![candidate(&url)], parts, limits()).await;
+    let began = Instant::now();
+    assert_eq!(ask(&scene, origin.http_addr(), "").await, 502);
+    assert!(began.elapsed() < Duration::from_secs(5), "it waits for nobody");
+    assert_eq!(vendor.counters().connections, u64::from(GatewayConfig::default().attempts));
+}
+
+#[tokio::test]
+async fn the_place_of_a_tier_is_asked_for() {
+    let origin = origin().await;
+    let (vendor, url) = vendor(Protocol::Http).await;
+    let germany = Filter::new(["DE".parse().unwrap()], [], [], Anonymity::Unknown);
+    let tiers = vec![Tier { name: "country:de".into(), way: Way::Pool(Some(Arc::new(germany))) }];
+    let escalation = EscalationConfig { tiers, ..EscalationConfig::default() };
+    let scene = Scene::with(&[&url], GatewayConfig { escalation, ..limits() }).await;
+    assert_eq!(ask(&scene, origin.http_addr(), "").await, 200);
+    assert_eq!(users(&vendor), ["me-country-de"]);
+}
+
+#[tokio::test]
+async fn a_client_says_no_more_to_a_vendor_than_its_blank() {
+    let origin = origin().await;
+    let vendor = Upstream::start(UpstreamOptions::new(Protocol::Http).any_login()).await.unwrap();
+    let scene = Scene::new(&[&format!("http://me[-country-{{country}}][-city-{{city}}]:p@{}", vendor.addr())]).await;
+    assert_eq!(ask(&scene, origin.http_addr(), "ProxyWhirl-City: london-country-us\r\n").await, 200);
+    assert_eq!(ask(&scene, origin.http_addr(), "ProxyWhirl-Tag: city:new-york\r\n").await, 200);
+    assert_eq!(users(&vendor), ["me-city-london_country_us", "me-city-new_york"]);
 }
