@@ -39,6 +39,8 @@ struct State {
     ad_hoc: Vec<(String, Covered)>,
     /// What came of reading them last, by name.
     read: BTreeMap<String, Read>,
+    /// How often a command has set them, by name.
+    commanded: BTreeMap<String, u64>,
     tasks: JoinSet<()>,
 }
 
@@ -106,6 +108,7 @@ impl Keeping {
     /// When there are none of that name.
     pub fn set(&self, name: &str, credentials: Credentials) -> Result<CredentialsSet, Failure> {
         let set = self.engine.set_login(name, credentials).ok_or_else(|| self.unknown(name))?;
+        *self.state().commanded.entry(name.to_owned()).or_default() += 1;
         self.note(name, None);
         Ok(CredentialsSet { name: name.to_owned(), changed: set.is_new, proxies: set.members })
     }
@@ -183,7 +186,10 @@ impl Keeping {
     /// Reads credentials, and puts them in force.
     async fn read(&self, settings: &CredentialsSettings) -> CredentialsRead {
         let name = settings.name.clone();
+        let before = self.state().commanded.get(&name).copied();
         match self.reader.read(settings).await {
+            // It took its time, and something newer is said by now: by a command, or by the configuration.
+            Ok(_) if !self.is_current(settings, before) => CredentialsRead { name, changed: false, problem: None },
             Ok(credentials) => {
                 let set = self.engine.set_login(&name, credentials);
                 let changed = set.as_ref().is_some_and(|set| set.is_new);
@@ -199,6 +205,12 @@ impl Keeping {
                 CredentialsRead { name, changed: false, problem: Some(problem) }
             }
         }
+    }
+
+    /// Whether these settings are those in force, and no command has set anything since there were so many.
+    fn is_current(&self, settings: &CredentialsSettings, before: Option<u64>) -> bool {
+        let state = self.state();
+        state.settings.contains(settings) && state.commanded.get(&settings.name).copied() == before
     }
 
     fn note(&self, name: &str, problem: Option<String>) {
