@@ -440,12 +440,17 @@ impl Desk {
         let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if !is_intact? {
-            tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
-            self.unsaved.extend(self.pool.iter().map(|member| member.joined));
-            self.readers.selector.sessions().all_unsaved();
-            self.readers.bans.all_unsaved(self.readers.clock.now());
+            self.note_loss();
         }
         self.save().await
+    }
+
+    /// All that is here is to be saved again, because the store has lost it.
+    fn note_loss(&mut self) {
+        tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
+        self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+        self.readers.selector.sessions().all_unsaved();
+        self.readers.bans.all_unsaved(self.readers.clock.now());
     }
 
     /// Saves what changed. When that fails, it stays to be saved.

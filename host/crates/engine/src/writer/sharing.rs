@@ -74,6 +74,8 @@ impl Desk {
                     Ok(Heard::News(news)) => self.take_over(news),
                     Ok(Heard::All(all)) => self.take_over_all(all),
                     Ok(Heard::TooMuch) => self.is_behind = true,
+                    // What others have saved since is read again, when all that is here counts as unsaved.
+                    Ok(Heard::Lost) => self.note_loss(),
                     Err(error) => self.note(Err(error)),
                 }
             }
@@ -162,6 +164,8 @@ enum Heard {
     All(All),
     /// More than can be told.
     TooMuch,
+    /// The store has lost the pool, so that what it holds is not all.
+    Lost,
 }
 
 /// Everything that is stored.
@@ -175,7 +179,9 @@ struct All {
 fn hear(store: &mut dyn Store, is_behind: bool) -> Result<Heard, StoreError> {
     if is_behind {
         // What comes while it is read is told afterwards.
-        return read_all(store).map(Heard::All);
+        let all = read_all(store)?;
+        // Afterwards, too, because it may be lost while it is read: who is not there then has not left.
+        return Ok(if store.is_intact()? { Heard::All(all) } else { Heard::Lost });
     }
     store.news().map(|news| if news.is_cut { Heard::TooMuch } else { Heard::News(news) })
 }
