@@ -220,7 +220,7 @@ fn is_cluster(connection: &mut Connection) -> Option<bool> {
 fn is_away(error: &RedisError) -> bool {
     let told = error.to_string();
     match error.code() {
-        Some(code) => matches!(code, "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
+        Some(code) => matches!(code, "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
         None => {
             !matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
                 && !told.contains("ertificate")
