@@ -233,10 +233,14 @@ async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
 #[tokio::test]
 async fn a_store_that_comes_back_empty_empties_no_pool() {
     let store = SharedShelf::default();
+    let at = Timestamp::from_micros(1);
+    let kept = StoredSession { session: 1, member: MemberId(1), began: at, used: at, life: 0 };
+    store.shelf.clone().save(&Changes { sessions: vec![kept], ..Changes::default() }).unwrap();
     let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
     let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
     let engine = Engine::start(config, parts).unwrap();
     engine.admit((0..4).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    until(|| engine.selector.sessions().member_of(1).is_some()).await;
     let before = store.shelf.0.lock().unwrap().clone();
     assert_eq!(before.len(), 4);
     // What tells of a session finds out that nothing else is there, before anybody looks whether it is.
