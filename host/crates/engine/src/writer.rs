@@ -119,7 +119,7 @@ impl Writer {
             store: None,
             readers,
             unsaved: HashSet::new(),
-            removed: Vec::new(),
+            removed: HashSet::new(),
             rest: None,
             is_behind: false,
             is_unread: false,
@@ -188,7 +188,7 @@ struct Desk {
     /// Members that are new or changed since the last save, by how many had joined before them.
     unsaved: HashSet<u64>,
     /// Members that left since the last save.
-    removed: Vec<EndpointKey>,
+    removed: HashSet<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
     rest: Option<u64>,
     /// Whether others have changed more than was heard of, so that everything has to be read again.
@@ -373,7 +373,7 @@ impl Desk {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
                 self.unsaved.remove(&member.joined);
-                self.removed.push(key.clone());
+                self.removed.insert(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }
         }
@@ -465,7 +465,7 @@ impl Desk {
             member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.clone(), ..Changes::default() };
+        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
         self.write(changes).await?;
         self.unsaved.clear();
         self.removed.clear();
