@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_engine::source::Location;
+use proxywhirl_engine::work::TERM;
 
-use super::refresh::LEAST_INTERVAL;
+use super::refresh::{LEAST_INTERVAL, can_be_read_again};
 use super::service::Service;
 use crate::config::SourceSettings;
 
 /// The longest name of a machine that is told: that of a host has at most 63 characters to its first dot.
 const LONGEST: usize = 63;
+
+/// When a source without an interval is due again, or near enough to never.
+const FOR_GOOD: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A name for this gateway: the machine, the process, and something by which a process is told from one before it.
 pub(super) fn node() -> String {
@@ -53,7 +57,7 @@ impl Service {
             tracing::info!(sources = others.join(", "), "another gateway of the pool reads these, or has read them");
         }
         // Before anybody looks whose turn it is next.
-        self.note_read(&own.iter().collect::<Vec<_>>()).await;
+        self.note_begun(&own.iter().collect::<Vec<_>>());
         own
     }
 
@@ -65,7 +69,25 @@ impl Service {
         }
     }
 
-    /// Tells the others which sources this gateway reads now.
+    /// Returns when a source without an interval is left to this gateway, which seemed to be read by another one that had died; false
+    /// when nobody has left it.
+    pub(super) async fn is_left(&self, source: &SourceSettings) -> bool {
+        let Some((crew, work)) = self.engine().crew().zip(work(source)) else { return false };
+        // Twice as long as the lease of the dead holds.
+        can_be_read_again(source) && tokio::time::timeout(2 * TERM, crew.turn(&work, Duration::ZERO)).await.is_ok()
+    }
+
+    /// Notes which sources this gateway reads now.
+    pub(super) fn note_begun(&self, sources: &[&SourceSettings]) {
+        let Some(crew) = self.engine().crew() else { return };
+        for source in sources {
+            if let Some(work) = work(source) {
+                crew.begin(&work, source.interval.map_or(FOR_GOOD, spread));
+            }
+        }
+    }
+
+    /// Tells the others which sources this gateway has read.
     pub(super) async fn note_read(&self, sources: &[&SourceSettings]) {
         let Some(crew) = self.engine().crew() else { return };
         for (source, interval) in sources.iter().filter_map(|source| Some((source, source.interval?))) {

@@ -30,13 +30,23 @@ impl Service {
         Ok(report(&filled, began.elapsed()))
     }
 
-    /// Reads each source again at its interval, until the token is cancelled.
+    /// Reads each source again at its interval, until the token is cancelled; and once what a gateway that died has left.
     pub fn refresh_at_intervals(&self, shutdown: &CancellationToken) -> JoinHandle<()> {
         let mut tasks = JoinSet::new();
         for source in self.sources() {
-            if let Some(interval) = source.interval.filter(|_| can_be_read_again(source)) {
-                let (service, source, shutdown) = (self.clone(), source.clone(), shutdown.clone());
-                tasks.spawn(async move { service.read_again_and_again(source, interval, shutdown).await });
+            let (service, source, shutdown) = (self.clone(), source.clone(), shutdown.clone());
+            match source.interval {
+                Some(interval) if can_be_read_again(&source) => {
+                    tasks.spawn(async move { service.read_again_and_again(source, interval, shutdown).await });
+                }
+                None => {
+                    tasks.spawn(async move {
+                        if service.is_left(&source).await {
+                            service.read_again(&source, &shutdown).await;
+                        }
+                    });
+                }
+                Some(_) => {}
             }
         }
         tokio::spawn(async move { while tasks.join_next().await.is_some() {} })
@@ -48,26 +58,30 @@ impl Service {
                 () = shutdown.cancelled() => return,
                 () = self.turn(&source, interval) => {}
             }
-            let refresh = async {
-                let _one_at_a_time = self.refreshing().lock().await;
-                let began = Instant::now();
-                self.refill(&source).await.map(|filled| report(&filled, began.elapsed()))
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                refreshed = refresh => match refreshed {
-                    Ok(report) => tracing::info!(
-                        source.name = source.name,
-                        source.found = report.found,
-                        check.alive = report.alive,
-                        check.dead = report.dead,
-                        pool.new = report.new,
-                        refresh.ms = report.time_ms,
-                        "source read again"
-                    ),
-                    Err(failure) => tracing::warn!(source.name = source.name, error = %failure.message, "source not read again"),
-                },
-            }
+            self.read_again(&source, &shutdown).await;
+        }
+    }
+
+    async fn read_again(&self, source: &SourceSettings, shutdown: &CancellationToken) {
+        let refresh = async {
+            let _one_at_a_time = self.refreshing().lock().await;
+            let began = Instant::now();
+            self.refill(source).await.map(|filled| report(&filled, began.elapsed()))
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            refreshed = refresh => match refreshed {
+                Ok(report) => tracing::info!(
+                    source.name = source.name,
+                    source.found = report.found,
+                    check.alive = report.alive,
+                    check.dead = report.dead,
+                    pool.new = report.new,
+                    refresh.ms = report.time_ms,
+                    "source read again"
+                ),
+                Err(failure) => tracing::warn!(source.name = source.name, error = %failure.message, "source not read again"),
+            },
         }
     }
 
@@ -83,7 +97,7 @@ impl Service {
 }
 
 /// Standard input was read to its end.
-fn can_be_read_again(source: &SourceSettings) -> bool {
+pub(super) fn can_be_read_again(source: &SourceSettings) -> bool {
     source.location != "-"
 }
 

@@ -265,7 +265,7 @@ impl Service {
 
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
         let sources = settings.iter().map(|settings| source(settings)).collect::<Result<Vec<_>, _>>()?;
-        self.note_read(settings).await;
+        self.note_begun(settings);
         let gatherer = self.gatherer.load_full();
         let gathered = gatherer
             .gather(&sources, &|progress| {
@@ -274,6 +274,9 @@ impl Service {
                 }
             })
             .await;
+        let is_read = |report: &SourceReport| report.error.is_none();
+        let read = settings.iter().zip(&gathered.sources).filter(|(_, report)| is_read(report));
+        self.note_read(&read.map(|(settings, _)| *settings).collect::<Vec<_>>()).await;
         filled.sources.extend(gathered.sources);
         filled.duplicates += gathered.duplicates;
         Ok(gathered.candidates.into_iter().collect())

@@ -166,7 +166,7 @@ impl Crew {
         drop(views.wait_for(|view| view.is_known).await);
     }
 
-    /// Whether this gateway has to read a source now; then it counts as read. Of what is not divided, it has.
+    /// Whether this gateway has to read a source now; it says so when it begins to. Of what is not divided, it has.
     pub fn claims(&self, source: &str) -> bool {
         let view = self.view.borrow();
         !view.sources.contains_key(source) || view.due(source, Instant::now()).is_some_and(|due| due <= Instant::now())
@@ -194,18 +194,20 @@ impl Crew {
         }
     }
 
-    /// Says that this gateway has read a source, or begins to, and that it need not be read again for so long.
-    pub async fn read(&self, source: &str, fresh: Duration) {
-        let mut name = None;
+    /// Says that this gateway begins to read a source, and that its turn does not come again for so long. The others are kept away by
+    /// the lease meanwhile; for them it counts as read when it was.
+    pub fn begin(&self, source: &str, fresh: Duration) {
         self.view.send_modify(|view| {
-            if let Some((known, turn)) =
-                view.sources.get_key_value(source).map(|(name, turn)| (Arc::clone(name), turn.clone()))
-            {
-                let turn = Turn { own_due: Some(Instant::now() + fresh), ..turn };
-                view.sources.insert(Arc::clone(&known), turn);
-                name = Some(known);
+            if let Some(turn) = view.sources.get_mut(source) {
+                turn.own_due = Some(Instant::now() + fresh);
             }
         });
+    }
+
+    /// Says that this gateway has read a source, and that it need not be read again for so long.
+    pub async fn read(&self, source: &str, fresh: Duration) {
+        self.begin(source, fresh);
+        let name = self.view.borrow().sources.get_key_value(source).map(|(name, _)| Arc::clone(name));
         if let Some(name) = name {
             self.tell(Told::Read(name, fresh)).await;
         }

@@ -119,7 +119,7 @@ impl Writer {
             store: None,
             readers,
             unsaved: HashSet::new(),
-            removed: Vec::new(),
+            removed: HashSet::new(),
             rest: None,
             is_behind: false,
             is_unread: false,
@@ -188,7 +188,7 @@ struct Desk {
     /// Members that are new or changed since the last save, by how many had joined before them.
     unsaved: HashSet<u64>,
     /// Members that left since the last save.
-    removed: Vec<EndpointKey>,
+    removed: HashSet<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
     rest: Option<u64>,
     /// Whether others have changed more than was heard of, so that everything has to be read again.
@@ -373,7 +373,7 @@ impl Desk {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
                 self.unsaved.remove(&member.joined);
-                self.removed.push(key.clone());
+                self.removed.insert(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }
         }
@@ -440,12 +440,17 @@ impl Desk {
         let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if !is_intact? {
-            tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
-            self.unsaved.extend(self.pool.iter().map(|member| member.joined));
-            self.readers.selector.sessions().all_unsaved();
-            self.readers.bans.all_unsaved(self.readers.clock.now());
+            self.note_loss();
         }
         self.save().await
+    }
+
+    /// All that is here is to be saved again, because the store has lost it.
+    fn note_loss(&mut self) {
+        tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
+        self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+        self.readers.selector.sessions().all_unsaved();
+        self.readers.bans.all_unsaved(self.readers.clock.now());
     }
 
     /// Saves what changed. When that fails, it stays to be saved.
@@ -460,7 +465,7 @@ impl Desk {
             member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.clone(), ..Changes::default() };
+        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
         self.write(changes).await?;
         self.unsaved.clear();
         self.removed.clear();

@@ -271,6 +271,10 @@ impl Redis {
         let epoch: Option<String> = self.link.query(&command("HGET", [layout.as_str(), "epoch"]))?;
         if epoch.as_deref() != Some(self.epoch.as_str()) {
             self.begin_anew()?;
+        } else if self.last.is_some() {
+            // Whoever has nothing to save for long is not to be forgotten.
+            let saved = self.names.name(&format!("saved:{}", self.node));
+            self.link.query::<u64>(&command("EXPIRE", [saved.as_str(), &REMEMBERED.to_string()]))?;
         }
         Ok(!std::mem::take(&mut self.has_lost))
     }

@@ -25,6 +25,9 @@ const BATCH: usize = 256;
 /// Uses that wait to be asked about; who wants one more waits.
 const QUEUE: usize = 1_024;
 
+/// How long a request waits for an answer. A connection that has to be made anew first may take longer than that.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// How often those who do not answer are asked whether they do.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -114,14 +117,17 @@ impl Shared {
         self.trouble.get()
     }
 
-    /// Asks for a use; whether it may be. When nobody answers, what is left here decides, and has done so.
+    /// Asks for a use; whether it may be. When nobody answers in time, what is left here decides, and has done so.
     pub(crate) async fn grants(&self, mut ask: Asking) -> bool {
         let (answer, answered) = oneshot::channel();
         ask.answer = Some(answer);
-        if self.asks.send(ask).await.is_err() {
-            return true;
-        }
-        answered.await.unwrap_or(true)
+        let answered = async {
+            if self.asks.send(ask).await.is_err() {
+                return true;
+            }
+            answered.await.unwrap_or(true)
+        };
+        tokio::time::timeout(PATIENCE, answered).await.unwrap_or(true)
     }
 
     /// Writes down whether somebody answers.

@@ -129,6 +129,20 @@ async fn who_takes_over_does_not_read_before_it_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_was_not_read_to_its_end_is_read_by_the_next_one() {
+    let shared = Arc::default();
+    let first = join(&shared, "one");
+    first.is_divided().await;
+    first.begin(LIST, HOUR);
+    assert!(!first.claims(LIST), "it is at it");
+    pass(ROUND).await;
+    first.leave().await;
+    let second = join(&shared, "other");
+    second.is_divided().await;
+    assert!(second.claims(LIST));
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_member_is_checked_by_one_of_those_who_check() {
     let shared = Arc::default();
     let crews = [join(&shared, "one"), join(&shared, "two"), join(&shared, "three")];

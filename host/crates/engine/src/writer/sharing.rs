@@ -11,7 +11,7 @@ use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::{Member, MemberId};
 
-use super::{Desk, Readers, panicked};
+use super::{Desk, PAGE, Readers, panicked};
 
 /// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
 /// within a second, however seldom statistics are saved.
@@ -52,7 +52,7 @@ impl Desk {
         });
         let (store, all) = read.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
-        self.take_over_all(all?);
+        self.take_over_all(all?).await;
         tracing::info!(
             pool.members = self.pool.len(),
             "the store is there, and the pool that is kept there has come in"
@@ -72,8 +72,10 @@ impl Desk {
                 self.store = Some(store);
                 match heard {
                     Ok(Heard::News(news)) => self.take_over(news),
-                    Ok(Heard::All(all)) => self.take_over_all(all),
+                    Ok(Heard::All(all)) => self.take_over_all(all).await,
                     Ok(Heard::TooMuch) => self.is_behind = true,
+                    // What others have saved since is read again, when all that is here counts as unsaved.
+                    Ok(Heard::Lost) => self.note_loss(),
                     Err(error) => self.note(Err(error)),
                 }
             }
@@ -82,7 +84,7 @@ impl Desk {
     }
 
     /// Everything that is stored, and nothing else but what is not saved yet.
-    fn take_over_all(&mut self, all: All) {
+    async fn take_over_all(&mut self, all: All) {
         self.is_behind = false;
         let is_first = std::mem::take(&mut self.is_unread);
         let stored: HashSet<MemberId> = all.members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
@@ -92,7 +94,13 @@ impl Desk {
             .filter(|member| !stored.contains(&member.id))
             .map(|member| member.endpoint.key())
             .collect();
-        self.take_over_members(all.members, &left, is_first);
+        let mut members = all.members.into_iter();
+        while members.len() > 0 {
+            self.take_over_members(members.by_ref().take(PAGE).collect(), &[], is_first);
+            // A large pool takes a while, in which others want the thread.
+            tokio::task::yield_now().await;
+        }
+        self.take_over_members(Vec::new(), &left, is_first);
         self.take_over_sessions(&all.sessions);
         self.readers.bans.hear_all(all.bans, self.readers.clock.now());
     }
@@ -118,7 +126,7 @@ impl Desk {
         let mut is_changed = false;
         for member in members {
             // Whom one has just put out leaves there too, with the next save.
-            if !self.removed.is_empty() && self.removed.contains(&member.endpoint.key()) {
+            if self.removed.contains(&member.endpoint.key()) {
                 continue;
             }
             let before = member.statistics;
@@ -162,6 +170,8 @@ enum Heard {
     All(All),
     /// More than can be told.
     TooMuch,
+    /// The store has lost the pool, so that what it holds is not all.
+    Lost,
 }
 
 /// Everything that is stored.
@@ -175,7 +185,9 @@ struct All {
 fn hear(store: &mut dyn Store, is_behind: bool) -> Result<Heard, StoreError> {
     if is_behind {
         // What comes while it is read is told afterwards.
-        return read_all(store).map(Heard::All);
+        let all = read_all(store)?;
+        // Afterwards, too, because it may be lost while it is read: who is not there then has not left.
+        return Ok(if store.is_intact()? { Heard::All(all) } else { Heard::Lost });
     }
     store.news().map(|news| if news.is_cut { Heard::TooMuch } else { Heard::News(news) })
 }

@@ -53,10 +53,16 @@ pub(super) struct Written {
 
 impl Ledger {
     /// Notes a member that the server was found to hold. Of one that is known it is the row alone: others may have counted uses
-    /// that this process does not know of.
+    /// that this process does not know of. When less is counted than was before, it has left and come back, and begins anew; but
+    /// not when the server went back to what it was.
     pub(super) fn meet(&mut self, member: &StoredMember) {
         let met = Held::of(member, &row::write(member));
         let known = |held: &mut Held| {
+            let is_anew = met.total.is_below(held.total) && !held.is_lost && held.row != Held::UNKNOWN;
+            if is_anew {
+                *held = met;
+                return;
+            }
             held.row = met.row;
             held.total = held.total.most(met.total);
         };
@@ -184,6 +190,10 @@ impl Counts {
             successes: self.successes.saturating_add(other.successes),
             failures: self.failures.saturating_add(other.failures),
         }
+    }
+
+    const fn is_below(self, other: Self) -> bool {
+        self.successes < other.successes || self.failures < other.failures
     }
 
     fn most(self, other: Self) -> Self {

@@ -35,8 +35,9 @@ impl Default for Limits {
 /// After so long without use, a connection is asked whether it still is one: the server or what is between may have closed it.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How often a command is sent on when the cluster changes under it, with waits between of so many milliseconds.
-const REDIRECTIONS: u32 = 4;
+/// How often a command is sent again when the cluster changes under it, or a node does not answer in time, with waits between of so
+/// many milliseconds. The tries share the time that there is.
+const REDIRECTIONS: u32 = 1;
 const REDIRECTION_WAIT: (u64, u64) = (20, 200);
 
 /// A connection that is made when it is needed.
@@ -154,7 +155,7 @@ impl Link {
         let (least, most) = REDIRECTION_WAIT;
         let client = ClusterClientBuilder::new(addresses)
             .connection_timeout(self.limits.connect)
-            .response_timeout(self.limits.answer)
+            .response_timeout(self.limits.answer / (REDIRECTIONS + 1))
             .retries(REDIRECTIONS)
             .min_retry_wait(least)
             .max_retry_wait(most)
@@ -189,6 +190,7 @@ impl Connected {
                 connection.set_write_timeout(Some(limit))
             }
             Self::Cluster(connection) => {
+                let limit = limit / (REDIRECTIONS + 1);
                 connection.set_read_timeout(Some(limit))?;
                 connection.set_write_timeout(Some(limit))
             }
@@ -220,7 +222,7 @@ fn is_cluster(connection: &mut Connection) -> Option<bool> {
 fn is_away(error: &RedisError) -> bool {
     let told = error.to_string();
     match error.code() {
-        Some(code) => matches!(code, "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
+        Some(code) => matches!(code, "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
         None => {
             !matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
                 && !told.contains("ertificate")

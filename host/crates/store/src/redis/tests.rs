@@ -169,6 +169,12 @@ fn a_save_that_comes_too_late_is_not_done() {
     store.last = Some(before);
     let late = store.try_to_write(&used("http://1.1.1.1:1", 50, 50)).unwrap();
     assert_eq!((late.as_str(), successes(&mut store)), ("turn", vec![2]));
+    // A fence that comes late takes no turn from the saves after it.
+    let saved = store.names.name(&format!("saved:{}", store.node));
+    let held = server.ask(&["GET", &saved]);
+    let fence = script(include_str!("fence.lua"), &[&saved], &["late", "1", "60"]);
+    assert!(!store.link.query::<bool>(&fence).unwrap());
+    assert_eq!(server.ask(&["GET", &saved]), held);
     // One that comes twice is done once.
     store.last = None;
     store.settle().unwrap();
@@ -201,6 +207,33 @@ fn a_server_that_has_forgotten_is_told_again() {
     store.save(&used("http://1.1.1.1:1", 8, 4)).unwrap();
     assert_eq!(successes(&mut store), [8]);
     assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true));
+}
+
+#[test]
+fn who_saves_nothing_for_long_is_not_forgotten() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let saved = store.names.name(&format!("saved:{}", store.node));
+    assert!(server.ask(&["EXPIRE", &saved, "10"]).starts_with(":1"));
+    assert!(store.is_intact().unwrap());
+    let left: u64 = store.link.query(&command("TTL", [saved.as_str()])).unwrap();
+    assert!(left > REMEMBERED - 60, "{left}");
+}
+
+#[test]
+fn who_was_removed_and_comes_back_counts_anew() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&used("http://1.1.1.1:1", 10, 1)).unwrap();
+    let removed = vec![member("http://1.1.1.1:1").endpoint.key()];
+    other.save(&Changes { removed, ..Changes::default() }).unwrap();
+    // Of which the first one hears nothing but that it was missing from all that is kept.
+    assert_eq!(urls(&mut one), [""; 0]);
+    other.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
+    assert_eq!(successes(&mut one), [2]);
+    one.save(&used("http://1.1.1.1:1", 5, 3)).unwrap();
+    assert_eq!(successes(&mut one), [5]);
 }
 
 #[test]

@@ -109,6 +109,9 @@ struct SharedShelf {
     shelf: Shelf,
     news: Arc<Mutex<Vec<News>>>,
     saved: Arc<Mutex<Vec<Changes>>>,
+    /// Whether it comes back empty, which the next save finds out.
+    is_flushed: Arc<AtomicBool>,
+    has_lost: Arc<AtomicBool>,
 }
 
 impl Store for SharedShelf {
@@ -121,8 +124,18 @@ impl Store for SharedShelf {
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if self.is_flushed.swap(false, Relaxed) {
+            self.shelf.0.lock().unwrap().clear();
+            self.shelf.1.lock().unwrap().clear();
+            self.has_lost.store(true, Relaxed);
+            self.news.lock().unwrap().push(News { is_cut: true, ..News::default() });
+        }
         self.saved.lock().unwrap().push(changes.clone());
         self.shelf.save(changes)
+    }
+
+    fn is_intact(&mut self) -> Result<bool, StoreError> {
+        Ok(!self.has_lost.swap(false, Relaxed))
     }
 
     fn is_shared(&self) -> bool {
@@ -215,6 +228,35 @@ async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
     until(|| engine.bans().is_empty()).await;
     engine.stop().await.unwrap();
     assert!(store.saved.lock().unwrap().iter().all(|changes| changes.bans.iter().all(|ban| ban.site == "a.example")));
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_empty_empties_no_pool() {
+    let store = SharedShelf::default();
+    let at = Timestamp::from_micros(1);
+    let kept = StoredSession { session: 1, member: MemberId(1), began: at, used: at, life: 0 };
+    store.shelf.clone().save(&Changes { sessions: vec![kept], ..Changes::default() }).unwrap();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    engine.admit((0..4).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    until(|| engine.selector.sessions().member_of(1).is_some()).await;
+    let before = store.shelf.0.lock().unwrap().clone();
+    assert_eq!(before.len(), 4);
+    // What tells of a session finds out that nothing else is there, before anybody looks whether it is.
+    store.is_flushed.store(true, Relaxed);
+    let lease = engine.acquire(&of_session(7)).unwrap();
+    engine.settle(lease, &Outcome::Success { latency: Duration::ZERO }, &of_session(7));
+    until_saved(&store, |changes| changes.sessions.iter().any(|session| session.session == 7)).await;
+    // Heard of after everything was read again.
+    until(|| store.news.lock().unwrap().is_empty()).await;
+    store.news.lock().unwrap().push(News { members: vec![stored(9)], ..News::default() });
+    until(|| engine.snapshot().iter().any(|member| member.id == pool_member(9).id)).await;
+    assert_eq!(engine.snapshot().len(), 5, "nobody has left");
+    engine.save().await.unwrap();
+    let kept = store.shelf.0.lock().unwrap().clone();
+    assert!(before.keys().all(|key| kept.contains_key(key)), "{:?}", kept.keys());
+    engine.stop().await.unwrap();
 }
 
 /// A store that several share, and that cannot be reached until the test says so.

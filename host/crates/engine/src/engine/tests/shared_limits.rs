@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use proxywhirl_core::limit::{Bucket, Limit, MemberLimits, Rate};
 use proxywhirl_core::shared::{BucketOf, Buckets, Granted, Token};
+use proxywhirl_store::StoreUrl;
+use proxywhirl_tests::RedisServer;
 use tokio::time::Instant;
 
 use super::*;
@@ -138,6 +140,24 @@ async fn while_nobody_answers_each_has_its_own_and_says_so() {
     until(|| one.limits_trouble().is_none()).await;
     assert!(one.shares_limits());
     one.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_keeps_a_request_waiting_for_a_moment_alone() {
+    let server = RedisServer::start([""; 0]);
+    let buckets = server.url().parse::<StoreUrl>().unwrap().buckets();
+    let parts = Parts { limits: of_members(rate(0.01, 9)), buckets, ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
+    drop(ask(&engine, 1).await.unwrap());
+    // After five seconds without use a connection is asked first whether it is one, and then made anew.
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    server.stand_still(true);
+    let began = Instant::now();
+    let lease = ask(&engine, 2).await;
+    let took = began.elapsed();
+    server.stand_still(false);
+    assert!(lease.is_ok() && took < Duration::from_millis(500), "{took:?}");
 }
 
 #[tokio::test]
