@@ -5,7 +5,7 @@
 //! what was learned about proxies is not learned again. A crash loses a minute of it at the most.
 //!
 //! Of several processes that share a store, one keeps it: the first that comes to it, and another one when that has not done so for
-//! two. So nobody overwrites what another has learned; all of them may begin with it.
+//! two minutes. So nobody overwrites what another has learned; all of them may begin with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

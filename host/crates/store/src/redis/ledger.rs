@@ -53,12 +53,13 @@ pub(super) struct Written {
 
 impl Ledger {
     /// Notes a member that the server was found to hold. Of one that is known it is the row alone: others may have counted uses
-    /// that this process does not know of. When less is counted than was before, it has left and come back, and begins anew; but
-    /// not when the server went back to what it was.
+    /// that this process does not know of. When less is counted than was before, and its row is another, it has left and come back, and
+    /// begins anew; but not when the server went back to what it was.
     pub(super) fn meet(&mut self, member: &StoredMember) {
         let met = Held::of(member, &row::write(member));
         let known = |held: &mut Held| {
-            let is_anew = met.total.is_below(held.total) && !held.is_lost && held.row != Held::UNKNOWN;
+            let is_another = held.row != Held::UNKNOWN && held.row != met.row;
+            let is_anew = is_another && !held.is_lost && met.total.is_below(held.total);
             if is_anew {
                 *held = met;
                 return;

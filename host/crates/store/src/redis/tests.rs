@@ -230,9 +230,14 @@ fn who_was_removed_and_comes_back_counts_anew() {
     other.save(&Changes { removed, ..Changes::default() }).unwrap();
     // Of which the first one hears nothing but that it was missing from all that is kept.
     assert_eq!(urls(&mut one), [""; 0]);
-    other.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
+    let again = |successes, second| {
+        let mut again = used("http://1.1.1.1:1", successes, second);
+        again.upserts[0].added = at(2);
+        again
+    };
+    other.save(&again(2, 2)).unwrap();
     assert_eq!(successes(&mut one), [2]);
-    one.save(&used("http://1.1.1.1:1", 5, 3)).unwrap();
+    one.save(&again(5, 3)).unwrap();
     assert_eq!(successes(&mut one), [5]);
 }
 
