@@ -171,6 +171,12 @@ impl DbArgs {
         Ok(opened.sealed(secrets::keyring(self.keys().as_ref())?, url, ClearText::Expected))
     }
 
+    /// The members in a store that must exist, for whoever shows no password: those may stay sealed, and no key is needed.
+    fn read_masked(&self) -> Result<Vec<StoredMember>, Failure> {
+        let mut opened = existing(self.url()?)?.open_to_read().map_err(environment)?;
+        opened.store.load().map_err(environment)
+    }
+
     /// The members in a store that must exist.
     fn read(&self) -> Result<Vec<StoredMember>, Failure> {
         let url = existing(self.url()?)?;
@@ -266,7 +272,7 @@ fn ago(time: Timestamp) -> String {
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let members = args.db.read()?;
+    let members = if args.show_passwords { args.db.read()? } else { args.db.read_masked()? };
     let wanted = |member: &&StoredMember| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag));
     let rows: Vec<MemberRow> =
         members.iter().filter(wanted).map(|member| MemberRow::new(member, args.show_passwords)).collect();
@@ -391,7 +397,7 @@ struct Stats {
 }
 
 fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
-    let members = args.db.read()?;
+    let members = args.db.read_masked()?;
     let mut stats = Stats { members: members.len(), ..Stats::default() };
     for member in &members {
         let statistics = &member.statistics;

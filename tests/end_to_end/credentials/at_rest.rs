@@ -54,7 +54,9 @@ async fn every_store_is_sealed_and_serves_again_with_its_key_alone() {
         is_served(&served);
         is_served(&served);
         assert_eq!(served.stop().0, Some(0));
-        let without = command(&folder, None, &["pool", "list", "--db", store]);
+        let listed = command(&folder, None, &["pool", "list", "--db", store]);
+        assert!(listed.code == Some(0) && listed.stdout.contains("http://user:***@"), "{listed:?}");
+        let without = command(&folder, None, &["pool", "list", "--db", store, "--show-passwords"]);
         assert_eq!(without.code, Some(4), "{without:?}");
         assert!(without.stderr.contains("its password is sealed, and no key is named"), "{without:?}");
         let listed = command(&folder, key, &["pool", "list", "--db", store, "--show-passwords"]);
@@ -94,7 +96,7 @@ async fn clear_text_is_told_once_and_sealed_by_rotating_which_can_be_done_again(
     fs::copy(folder.path().join("a.key"), folder.path().join("before.key")).unwrap();
     let forgotten = command(&folder, key, &["secrets", "rotate", "--db", "pool.db", "--forget"]);
     assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
-    let lost = command(&folder, Some("before.key"), &["pool", "list", "--db", "pool.db"]);
+    let lost = command(&folder, Some("before.key"), &["pool", "list", "--db", "pool.db", "--show-passwords"]);
     assert!(lost.code == Some(4) && lost.stderr.contains("which is not among those that there are"), "{lost:?}");
     assert_eq!(fs::read_to_string(folder.path().join("a.key")).unwrap().lines().count(), 1);
     let served = serve(&folder, key, &["--db", "pool.db"]);
