@@ -1,14 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError, KvWrite};
 use proxywhirl_tests::{RedisServer, wait_until};
 
 use super::*;
-use crate::StoreUrl;
 use crate::conformance::key_values::{at, write};
 use crate::conformance::{ban, bans_are_kept, member, suite, upserts, urls};
+use crate::{ClearText, Keyring, StoreUrl};
 
 const PLAIN: [&str; 0] = [];
 
@@ -53,6 +54,33 @@ fn conforms(url: &str) {
 #[test]
 fn it_keeps_what_a_store_must_keep() {
     conforms(&RedisServer::start(PLAIN).url());
+}
+
+#[test]
+fn sealed_it_keeps_it_too_holds_no_password_and_tells_nobody_of_a_row_that_stays() {
+    let server = RedisServer::start(PLAIN);
+    let keys = Arc::new(Keyring::parse(&Keyring::generate().unwrap()).unwrap());
+    let sealed = |pool: &str| {
+        let url = format!("{}?pool={pool}", server.url()).parse::<StoreUrl>().unwrap();
+        url.open().unwrap().sealed(Some(Arc::clone(&keys)), &url, ClearText::Expected).store
+    };
+    let mut count = 0;
+    suite(&mut || {
+        count += 1;
+        sealed(&format!("s{count}"))
+    });
+    let (mut one, mut other) = (sealed("both"), sealed("both"));
+    let url = "http://me:hunter2@1.1.1.1:1";
+    one.save(&used(url, 1, 1)).unwrap();
+    assert_eq!(other.news().unwrap().members, used(url, 1, 1).upserts, "it is opened for the other one");
+    one.save(&used(url, 2, 2)).unwrap();
+    other.save(&used(url, 1, 3)).unwrap();
+    for store in [&mut one, &mut other] {
+        assert_eq!(store.news().unwrap().members, [], "a use is no news");
+    }
+    assert_eq!(urls(&mut *sealed("both")), [url]);
+    let held = server.ask(&["HGETALL", "{proxywhirl:both}:members"]);
+    assert!(held.contains("sealed-1") && !held.contains("hunter2"), "{held}");
 }
 
 #[test]
