@@ -8,43 +8,83 @@ use proxywhirl_core::store::{News, StoredBan};
 use super::*;
 use crate::bans::Scope;
 
-/// A store whose disk is full, or loses everything, when the test says so.
+/// A store of which the test says what becomes of it, and what others have changed in it.
 #[derive(Clone, Default)]
-struct Disk {
+struct Rigged {
     shelf: Shelf,
+    is_shared: bool,
     is_full: Arc<AtomicBool>,
-    is_wiped: Arc<AtomicBool>,
+    is_away: Arc<AtomicBool>,
+    /// Whether it comes back empty, which whoever comes next finds out.
+    is_flushed: Arc<AtomicBool>,
+    has_lost: Arc<AtomicBool>,
+    news: Arc<Mutex<Vec<News>>>,
+    saved: Arc<Mutex<Vec<Changes>>>,
 }
 
-impl Store for Disk {
+impl Rigged {
+    /// One that several share.
+    fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
+    fn reached(&self) -> Result<(), StoreError> {
+        let away = StoreError { place: "server".to_owned(), reason: "is away".to_owned() };
+        if self.is_reached() { Ok(()) } else { Err(away) }
+    }
+
+    fn flush(&self) {
+        if self.is_flushed.swap(false, Relaxed) {
+            self.shelf.0.lock().unwrap().clear();
+            self.shelf.1.lock().unwrap().clear();
+            self.has_lost.store(true, Relaxed);
+            self.news.lock().unwrap().push(News { is_cut: true, ..News::default() });
+        }
+    }
+}
+
+impl Store for Rigged {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        self.reached()?;
         self.shelf.page(after, limit)
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
+        self.reached()?;
         self.shelf.load_sessions()
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.reached()?;
         if self.is_full.load(Relaxed) {
             return Err(StoreError { place: "disk".to_owned(), reason: "is full".to_owned() });
         }
+        self.flush();
+        self.saved.lock().unwrap().push(changes.clone());
         self.shelf.save(changes)
     }
 
     fn is_intact(&mut self) -> Result<bool, StoreError> {
-        let is_wiped = self.is_wiped.swap(false, Relaxed);
-        if is_wiped {
-            self.shelf.0.lock().unwrap().clear();
-            self.shelf.1.lock().unwrap().clear();
-        }
-        Ok(!is_wiped)
+        self.flush();
+        Ok(!self.has_lost.swap(false, Relaxed))
+    }
+
+    fn is_reached(&self) -> bool {
+        !self.is_away.load(Relaxed)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    fn news(&mut self) -> Result<News, StoreError> {
+        Ok(self.news.lock().unwrap().pop().unwrap_or_default())
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again() {
-    let disk = Disk::default();
+    let disk = Rigged::default();
     let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
     let config = EngineConfig { save_interval: Duration::from_millis(10), ..EngineConfig::default() };
     let engine = Engine::start(config, parts).unwrap();
@@ -76,7 +116,7 @@ async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again()
 
 #[tokio::test]
 async fn what_the_store_has_lost_is_saved_again() {
-    let disk = Disk::default();
+    let disk = Rigged::default();
     let at = Timestamp::from_micros(1);
     let session = StoredSession { session: 1, member: MemberId(7), began: at, used: at, life: 3 };
     disk.shelf.1.lock().unwrap().insert(1, session);
@@ -87,64 +127,20 @@ async fn what_the_store_has_lost_is_saved_again() {
     engine.admit(vec![admission(0), admission(1)]).await;
     let before = disk.shelf.0.lock().unwrap().clone();
     assert_eq!(before.len(), 2);
-    disk.is_wiped.store(true, Relaxed);
-    until(|| !disk.is_wiped.load(Relaxed) && *disk.shelf.0.lock().unwrap() == before).await;
+    disk.is_flushed.store(true, Relaxed);
+    until(|| !disk.is_flushed.load(Relaxed) && *disk.shelf.0.lock().unwrap() == before).await;
     assert_eq!(disk.shelf.1.lock().unwrap().get(&1), Some(&session));
     engine.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_the_end_is_an_error() {
-    let disk = Disk::default();
+    let disk = Rigged::default();
     let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     disk.is_full.store(true, Relaxed);
     engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
     assert_eq!(engine.stop().await.unwrap_err().to_string(), "disk: is full");
-}
-
-/// A store of which the test says what others have changed.
-#[derive(Clone, Default)]
-struct SharedShelf {
-    shelf: Shelf,
-    news: Arc<Mutex<Vec<News>>>,
-    saved: Arc<Mutex<Vec<Changes>>>,
-    /// Whether it comes back empty, which the next save finds out.
-    is_flushed: Arc<AtomicBool>,
-    has_lost: Arc<AtomicBool>,
-}
-
-impl Store for SharedShelf {
-    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
-        self.shelf.page(after, limit)
-    }
-
-    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
-        self.shelf.load_sessions()
-    }
-
-    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        if self.is_flushed.swap(false, Relaxed) {
-            self.shelf.0.lock().unwrap().clear();
-            self.shelf.1.lock().unwrap().clear();
-            self.has_lost.store(true, Relaxed);
-            self.news.lock().unwrap().push(News { is_cut: true, ..News::default() });
-        }
-        self.saved.lock().unwrap().push(changes.clone());
-        self.shelf.save(changes)
-    }
-
-    fn is_intact(&mut self) -> Result<bool, StoreError> {
-        Ok(!self.has_lost.swap(false, Relaxed))
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn news(&mut self) -> Result<News, StoreError> {
-        Ok(self.news.lock().unwrap().pop().unwrap_or_default())
-    }
 }
 
 /// Waits for what has to happen.
@@ -159,7 +155,7 @@ async fn until(holds: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn what_others_change_is_taken_over_and_not_saved_again() {
-    let store = SharedShelf::default();
+    let store = Rigged::shared();
     let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
     let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
     let engine = Engine::start(config, parts).unwrap();
@@ -190,7 +186,7 @@ async fn what_others_change_is_taken_over_and_not_saved_again() {
 
 #[tokio::test]
 async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
-    let store = SharedShelf::default();
+    let store = Rigged::shared();
     let at = Timestamp::from_micros(1);
     let kept = StoredSession { session: 1, member: MemberId(1), began: at, used: at, life: 0 };
     store.shelf.clone().save(&Changes { sessions: vec![kept], ..Changes::default() }).unwrap();
@@ -232,7 +228,7 @@ async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
 
 #[tokio::test]
 async fn a_store_that_comes_back_empty_empties_no_pool() {
-    let store = SharedShelf::default();
+    let store = Rigged::shared();
     let at = Timestamp::from_micros(1);
     let kept = StoredSession { session: 1, member: MemberId(1), began: at, used: at, life: 0 };
     store.shelf.clone().save(&Changes { sessions: vec![kept], ..Changes::default() }).unwrap();
@@ -259,46 +255,14 @@ async fn a_store_that_comes_back_empty_empties_no_pool() {
     engine.stop().await.unwrap();
 }
 
-/// A store that several share, and that cannot be reached until the test says so.
-struct Away(SharedShelf, Arc<AtomicBool>);
-
-impl Away {
-    fn reached(&self) -> Result<SharedShelf, StoreError> {
-        let away = StoreError { place: "server".to_owned(), reason: "is away".to_owned() };
-        if self.is_reached() { Ok(self.0.clone()) } else { Err(away) }
-    }
-}
-
-impl Store for Away {
-    fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
-        self.reached()?.page(after, limit)
-    }
-
-    fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
-        self.reached()?.load_sessions()
-    }
-
-    fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        self.reached()?.save(changes)
-    }
-
-    fn is_reached(&self) -> bool {
-        self.1.load(Relaxed)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_is_away_at_the_start_is_read_before_anything_is_saved() {
-    let (shelf, is_there) = (SharedShelf::default(), Arc::<AtomicBool>::default());
+    let store = Rigged::shared();
     let mut known = stored(1);
     known.statistics.successes = 10;
-    shelf.shelf.clone().save(&Changes { upserts: vec![known, stored(2)], ..Changes::default() }).unwrap();
-    let store = Away(shelf.clone(), Arc::clone(&is_there));
-    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    store.shelf.clone().save(&Changes { upserts: vec![known, stored(2)], ..Changes::default() }).unwrap();
+    store.is_away.store(true, Relaxed);
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
     let config = EngineConfig { save_interval: Duration::from_millis(10), ..EngineConfig::default() };
     let engine = Engine::start(config, parts).unwrap();
     assert_eq!(engine.store_trouble().unwrap().error, "server: is away");
@@ -308,10 +272,10 @@ async fn a_store_that_is_away_at_the_start_is_read_before_anything_is_saved() {
         let lease = engine.acquire(&attempt(&[])).unwrap();
         engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
     }
-    is_there.store(true, Relaxed);
+    store.is_away.store(false, Relaxed);
     until(|| engine.snapshot().len() == 3 && engine.store_trouble().is_none()).await;
     engine.save().await.unwrap();
-    let kept = shelf.shelf.0.lock().unwrap().clone();
+    let kept = store.shelf.0.lock().unwrap().clone();
     assert_eq!(kept.values().map(|member| member.statistics.successes).sum::<u64>(), 10 + 2 + 2);
     let of = |number: u32| kept[&pool_member(number).endpoint.key().to_string()].clone();
     assert_eq!((of(1).statistics.successes, of(1).added), (11, stored(1).added), "before and meanwhile are one");
@@ -322,7 +286,7 @@ fn of_session(session: u64) -> Attempt<'static> {
     Attempt { session: Some(session), ..attempt(&[]) }
 }
 
-async fn until_saved(store: &SharedShelf, is_meant: impl Fn(&Changes) -> bool) {
+async fn until_saved(store: &Rigged, is_meant: impl Fn(&Changes) -> bool) {
     until(|| store.saved.lock().unwrap().iter().any(&is_meant)).await;
 }
 
