@@ -134,7 +134,16 @@ impl Store for Sealing {
             return self.below.save(changes);
         }
         let upserts = changes.upserts.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>()?;
-        self.below.save(&Changes { upserts, ..changes.clone() })
+        // All but the members is passed on as it is: they are many, and not copied twice.
+        let Changes { upserts: _, removed, sessions, forgotten, bans, lifted } = changes;
+        self.below.save(&Changes {
+            upserts,
+            removed: removed.clone(),
+            sessions: sessions.clone(),
+            forgotten: forgotten.clone(),
+            bans: bans.clone(),
+            lifted: lifted.clone(),
+        })
     }
 
     fn is_intact(&mut self) -> Result<bool, StoreError> {
