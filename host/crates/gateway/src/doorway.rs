@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+use crate::Gateway;
 use crate::serve::{self, Drained};
-use crate::{Gateway, session};
 
 /// A place where clients come in. Clones are the same place.
 #[derive(Clone)]
@@ -59,12 +59,5 @@ impl Doorway {
         stop: &CancellationToken,
     ) -> Drained {
         serve::unix::serve(self, listener, closed, stop).await
-    }
-
-    pub(crate) async fn session<S>(&self, client: S, peer: Option<std::net::SocketAddr>, stop: &CancellationToken)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        session::run(self, client, peer, stop).await;
     }
 }

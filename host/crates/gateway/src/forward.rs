@@ -27,6 +27,7 @@ use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
 use crate::stall::Stalling;
+use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
 use asked::{After, Asked};
 use attempt::{Answered, attempt};
@@ -43,13 +44,14 @@ pub(crate) async fn serve<S>(
     client: &mut S,
     buffer: &mut BytesMut,
     request: Request,
-    record: Record<'_>,
+    wanted: Wanted,
+    record: Record,
 ) -> Next
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let target = Arc::clone(&record.target);
-    let mut failover = Failover::new(gateway.means(), record.request, &target, record.wanted.clone());
+    let target = &record.target;
+    let mut failover = Failover::new(gateway.means(), record.request, target, wanted);
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
         Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,
@@ -62,12 +64,13 @@ where
         // Who has the head of an answer cannot be told otherwise.
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = ErrorReply::of(&fault, &target, attempts).explained(failover.explained(None));
+            let reply = ErrorReply::of(&fault, target, attempts).explained(failover.explained(None));
             status = Some(reply.status);
             (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
         }
     };
-    record.close(&End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() });
+    let end = End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() };
+    record.close(gateway.engine(), &end);
     next
 }
 

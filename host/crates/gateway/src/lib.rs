@@ -23,6 +23,7 @@ mod reply;
 pub mod rotation;
 mod serve;
 mod session;
+mod sparing;
 mod stall;
 mod tunnel;
 pub mod wanted;
@@ -134,7 +135,7 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        session::run(&Doorway::new(self.clone()), client, peer, &CancellationToken::new()).await;
+        session::run(Doorway::new(self.clone()), client, peer, CancellationToken::new()).await;
     }
 
     /// The limits.

@@ -1,5 +1,6 @@
 //! What is told of a request when it is over: one event, and one line in the log.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,18 +8,13 @@ use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_engine::{Completion, Engine};
 use tokio::time::Instant;
 
-use crate::wanted::Wanted;
-
 /// A request from its head on.
-pub(crate) struct Record<'g> {
-    engine: &'g Engine,
+pub(crate) struct Record {
     pub(crate) request: u64,
     protocol: &'static str,
-    method: String,
+    method: Cow<'static, str>,
     /// Host and port of the origin.
     pub(crate) target: Arc<str>,
-    /// What the request wants of its upstream.
-    pub(crate) wanted: Wanted,
     peer: Option<SocketAddr>,
     began: Instant,
 }
@@ -32,33 +28,26 @@ pub(crate) struct End<'a> {
     pub(crate) fault: Option<&'a Fault>,
 }
 
-impl<'g> Record<'g> {
+impl Record {
     pub(crate) fn new(
-        engine: &'g Engine,
+        engine: &Engine,
         protocol: &'static str,
         method: &str,
         target: Arc<str>,
         peer: Option<SocketAddr>,
     ) -> Self {
         let request = engine.next_request();
-        let (method, wanted) = (method.to_owned(), Wanted::default());
-        Self { engine, request, protocol, method, target, wanted, peer, began: Instant::now() }
-    }
-
-    /// The same, with what the request wants of its upstream.
-    pub(crate) fn wanting(mut self, wanted: Wanted) -> Self {
-        self.wanted = wanted;
-        self
+        Self { request, protocol, method: known(method), target, peer, began: Instant::now() }
     }
 
     /// Tells of the end.
-    pub(crate) fn close(self, end: &End<'_>) {
+    pub(crate) fn close(&self, engine: &Engine, end: &End<'_>) {
         let attempts = u32::try_from(end.attempts).unwrap_or(u32::MAX);
         let duration = self.began.elapsed();
         tracing::debug!(
             request.id = self.request,
             request.protocol = self.protocol,
-            request.method = self.method.as_str(),
+            request.method = &*self.method,
             client.addr = self.peer.map(tracing::field::display),
             target = &*self.target,
             upstream = end.upstream.map(tracing::field::display),
@@ -68,7 +57,7 @@ impl<'g> Record<'g> {
             fault = end.fault.map(tracing::field::display),
             "request over"
         );
-        self.engine.complete(&Completion {
+        engine.complete(&Completion {
             request: self.request,
             protocol: self.protocol,
             method: &self.method,
@@ -80,4 +69,12 @@ impl<'g> Record<'g> {
             fault: end.fault,
         });
     }
+}
+
+/// The method, without an allocation for those of nearly all requests.
+fn known(method: &str) -> Cow<'static, str> {
+    ["GET", "CONNECT", "POST", "HEAD", "PUT"]
+        .into_iter()
+        .find(|known| *known == method)
+        .map_or_else(|| Cow::Owned(method.to_owned()), Cow::Borrowed)
 }

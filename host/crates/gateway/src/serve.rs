@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::Doorway;
+use crate::{Doorway, session};
 use places::Place;
 
 /// How long accepting rests when the system has no descriptor or memory left; sessions end meanwhile.
@@ -70,9 +70,9 @@ async fn accept(
                         if let Err(error) = client.set_nodelay(true) {
                             tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
                         }
-                        let (doorway, stop) = (doorway.clone(), stop.clone());
+                        let session = session::run(doorway.clone(), client, Some(peer), stop.clone());
                         sessions.spawn(async move {
-                            doorway.session(client, Some(peer), &stop).await;
+                            session.await;
                             drop(place);
                         });
                     }

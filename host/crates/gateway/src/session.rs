@@ -26,15 +26,12 @@ use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
-use crate::tunnel::{self, Manner};
+use crate::sparing::READ;
+use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
 use rest::Rest;
 
-/// How much is asked of a client at a time: nearly every head is smaller.
-const READ: usize = 4 * 1024;
-/// A buffer that has grown beyond this is given back between two requests.
-const KEPT: usize = 16 * 1024;
 /// How long a client may take to read the last reply.
 const LINGER: Duration = Duration::from_secs(2);
 /// How much of what a client still sends is read after the last reply.
@@ -53,14 +50,35 @@ pub(crate) enum Next {
     Last(Vec<u8>),
 }
 
+/// A tunnel, with all that it needs. It may last for days, and the session that it began with does not.
+type Lasting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Serves one client until it leaves, fails, or is told to.
-pub(crate) async fn run<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken)
+pub(crate) fn run<S>(
+    doorway: Doorway,
+    client: S,
+    peer: Option<SocketAddr>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // On the heap, to be gone when its tunnel begins: there are many tunnels, and most of them are idle.
+    let session = Box::pin(async move { begin(&doorway, client, peer, &stop).await });
+    async move {
+        if let Some(tunnel) = session.await {
+            tunnel.await;
+        }
+    }
+}
+
+async fn begin<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken) -> Option<Lasting>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gateway = doorway.gateway();
     if !is_welcome(&gateway, peer) {
-        return;
+        return None;
     }
     match gateway.door().tls.clone() {
         None => metered(doorway, gateway, client, peer, stop).await,
@@ -77,15 +95,17 @@ async fn over_tls<S>(
     client: S,
     peer: Option<SocketAddr>,
     stop: &CancellationToken,
-) where
+) -> Option<Lasting>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match timeout(gateway.config().head_timeout, tls.accept(client)).await {
         Ok(Ok(client)) => metered(doorway, gateway, client, peer, stop).await,
         Ok(Err(error)) => {
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
+            None
         }
-        Err(_) => {}
+        Err(_) => None,
     }
 }
 
@@ -105,17 +125,16 @@ async fn metered<S>(
     client: S,
     peer: Option<SocketAddr>,
     stop: &CancellationToken,
-) where
+) -> Option<Lasting>
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gauge = Gauge::default();
     if gateway.door().access.is_metered() {
         let client = Metered::new(client, gauge.clone());
-        let mut session = Box::new(Session::new(doorway, gateway, client, (gauge, true), peer, stop));
-        Box::pin(session.run()).await;
+        Box::pin(Session::new(doorway, gateway, client, (gauge, true), peer, stop).run()).await
     } else {
-        let mut session = Session::new(doorway, gateway, client, (gauge, false), peer, stop);
-        session.run().await;
+        Session::new(doorway, gateway, client, (gauge, false), peer, stop).run().await
     }
 }
 
@@ -144,12 +163,12 @@ struct Session<'g, S> {
 enum Asked {
     /// It was answered, and this follows.
     Answered(Next),
-    /// It asks for a tunnel. In a box, since the session lasts as long as the tunnel does, and needs no room for both.
-    Tunnel(Box<Tunnel>),
+    /// It asks for a tunnel.
+    Tunnel(Wish),
 }
 
 /// A tunnel that a client may have.
-struct Tunnel {
+struct Wish {
     manner: Manner,
     target: Target,
     wanted: Wanted,
@@ -177,29 +196,36 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest }
     }
 
-    async fn run(&mut self) {
-        let end = self.converse().await;
-        self.finish(end).await;
+    /// Serves the client until it leaves, or has a tunnel.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function would have the session twice: as its argument and as its own"
+    )]
+    fn run(mut self) -> impl Future<Output = Option<Lasting>> {
+        async move {
+            match self.converse().await {
+                Ok(wish) => Some(self.tunnel(wish)),
+                Err(end) => {
+                    finish(&mut self.client, end).await;
+                    None
+                }
+            }
+        }
     }
 
-    async fn converse(&mut self) -> Next {
+    async fn converse(&mut self) -> Result<Wish, Next> {
         if !self.arrives(self.gateway.config().head_timeout).await || !self.renew() {
-            return Next::Close;
+            return Err(Next::Close);
         }
-        let asked = match self.buffer.first().map(|first| Dialect::of(*first)) {
+        match self.buffer.first().map(|first| Dialect::of(*first)) {
             None => Err(Next::Close),
-            // On the heap, because a tunnel that follows may last for days, and needs none of it.
-            Some(Dialect::Http) => Box::pin(self.http()).await,
-            Some(Dialect::Socks4) => Box::pin(self.socks4()).await,
-            Some(Dialect::Socks5) => Box::pin(self.socks5()).await,
+            Some(Dialect::Http) => self.http().await,
+            Some(Dialect::Socks4) => self.socks4().await,
+            Some(Dialect::Socks5) => self.socks5().await,
             Some(Dialect::Tls) => {
                 tracing::debug!(client.addr = self.peer.map(tracing::field::display), "TLS on a port without TLS");
                 Err(Next::Close)
             }
-        };
-        match asked {
-            Ok(tunnel) => self.tunnel(tunnel).await,
-            Err(end) => end,
         }
     }
 
@@ -214,22 +240,20 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         if !self.buffer.is_empty() {
             return true;
         }
-        self.buffer.reserve(READ);
+        // Clients wait for long, and there are many: none keeps a buffer for it.
+        self.buffer = BytesMut::new();
         let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::new(self.stop, limit)));
         matches!(rest.as_mut().read(limit, &mut self.client, &mut self.buffer).await, Some(Ok(1..)))
     }
 
     /// Answers requests until one of them asks for a tunnel, or the connection has to end.
-    async fn http(&mut self) -> Result<Box<Tunnel>, Next> {
+    async fn http(&mut self) -> Result<Wish, Next> {
         loop {
             match self.request().await? {
                 Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
                 Asked::Answered(Next::Another) => {}
                 Asked::Answered(end @ (Next::Close | Next::Linger | Next::Last(_))) => return Err(end),
-                Asked::Tunnel(tunnel) => return Ok(tunnel),
-            }
-            if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
-                self.buffer = BytesMut::new();
+                Asked::Tunnel(wish) => return Ok(wish),
             }
             if !self.arrives(self.gateway.config().idle_timeout).await || !self.renew() {
                 return Err(Next::Close);
@@ -296,15 +320,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         match errand {
             Errand::Tunnel(target) => {
                 let (manner, wanted) = (Manner::Connect, guest.wanted);
-                Ok(Asked::Tunnel(Box::new(Tunnel { manner, target, wanted, place })))
+                Ok(Asked::Tunnel(Wish { manner, target, wanted, place }))
             }
             Errand::Forward(request) => {
-                let (method, target) = (request.head.method.as_str(), Arc::clone(&request.name));
-                let record =
-                    Record::new(self.gateway.engine(), "http", method, target, self.peer).wanting(guest.wanted);
-                // On the heap while it lasts: a session may be a tunnel, of which there are many, and they are idle.
-                let forwarded = forward::serve(&self.gateway, &mut self.client, &mut self.buffer, request, record);
-                let next = Box::pin(forwarded).await;
+                let (method, name, wanted) = (&request.head.method, Arc::clone(&request.name), guest.wanted);
+                let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
+                let (client, buffer) = (&mut self.client, &mut self.buffer);
+                // On the heap while it lasts: clients wait for long between two requests.
+                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record)).await;
                 drop(place);
                 Ok(Asked::Answered(next))
             }
@@ -362,50 +385,43 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         Next::Last(reply.to_bytes(self.gateway.config().pseudonym, body))
     }
 
-    async fn tunnel(&mut self, tunnel: Box<Tunnel>) -> Next {
-        let Tunnel { manner, target, wanted, place: _place } = *tunnel;
-        let name = target.text().into();
-        let record = Record::new(self.gateway.engine(), manner.as_str(), "CONNECT", name, self.peer).wanting(wanted);
-        let record = Box::new(record);
-        let mut early = std::mem::take(&mut self.buffer);
-        if early.is_empty() {
-            // Its room goes now: a tunnel may be silent from the start.
-            early = BytesMut::new();
-        }
-        // A tunnel is the last thing on its connection, and may be there for long.
-        (self.login, self.rest) = (None, None);
-        tunnel::serve(&self.gateway, &mut self.client, early, manner, &target, record).await
+    /// The tunnel, which takes over the connection.
+    fn tunnel(self, wish: Wish) -> Lasting {
+        let Self { gateway, client, buffer, peer, .. } = self;
+        let Wish { manner, target, wanted, place } = wish;
+        let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT", target.text().into(), peer);
+        // Without what was said before, its room goes now: a tunnel may be silent from the start.
+        let early = if buffer.is_empty() { BytesMut::new() } else { buffer };
+        Box::pin(Tunnel { gateway, client, early, manner, target, record, _place: place }.serve(Box::new(wanted)))
     }
+}
 
-    /// Ends the connection so that the client can read what was said last: closing while it is still sending would reset
-    /// the connection, and throw the reply away.
-    async fn finish(&mut self, end: Next) {
-        let last = match end {
-            Next::Another | Next::Close => return,
-            Next::Linger => Vec::new(),
-            Next::Last(bytes) => bytes,
-        };
-        let ending = async {
-            self.client.write_all(&last).await?;
-            self.client.shutdown().await?;
-            let mut left = MAX_LINGER;
-            self.buffer.clear();
-            self.buffer.reserve(READ);
-            loop {
-                match self.client.read_buf(&mut self.buffer).await? {
-                    0 => return Ok(()),
-                    read => left = left.saturating_sub(read),
-                }
-                if left == 0 {
-                    return Ok(());
-                }
-                self.buffer.clear();
+/// Ends the connection so that the client can read what was said last: closing while it is still sending would reset
+/// the connection, and throw the reply away.
+pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, end: Next) {
+    let last = match end {
+        Next::Another | Next::Close => return,
+        Next::Linger => Vec::new(),
+        Next::Last(bytes) => bytes,
+    };
+    let ending = async {
+        client.write_all(&last).await?;
+        client.shutdown().await?;
+        let (mut left, mut buffer) = (MAX_LINGER, BytesMut::with_capacity(READ));
+        loop {
+            match client.read_buf(&mut buffer).await? {
+                0 => return Ok(()),
+                read => left = left.saturating_sub(read),
             }
-        };
-        // Whether the client heard it is its own affair.
-        let ended: Result<std::io::Result<()>, _> = timeout(LINGER, Box::pin(ending)).await;
-        drop(ended);
-    }
+            if left == 0 {
+                return Ok(());
+            }
+            buffer.clear();
+        }
+    };
+    // Whether the client heard it is its own affair.
+    let ended: Result<std::io::Result<()>, _> = timeout(LINGER, Box::pin(ending)).await;
+    drop(ended);
 }
 
 /// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that what

@@ -7,26 +7,28 @@
 mod flight;
 mod opening;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
-use proxywhirl_net::relay::{End, relay as relay_both};
+use proxywhirl_net::relay::{self, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use crate::Gateway;
+use crate::access::Use;
 use crate::bans::TunnelEnd;
 use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Upstream, Won};
 use crate::ingress::socks;
-use crate::record::{self, Record};
+use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply, established};
-use crate::session::Next;
+use crate::session::{self, Next};
 use crate::stall::Stalling;
+use crate::wanted::Wanted;
 use opening::{Again, Answered, First, Limits, Spoken, Words};
 
 /// How long the client of a probe may be silent, until that its tunnel was opened is all that is known of the upstream.
@@ -80,88 +82,122 @@ impl Manner {
     }
 }
 
-/// Opens a tunnel for a client and relays until it ends. `early` is what the client sent before it was answered.
-pub(crate) async fn serve<S>(
-    gateway: &Gateway,
-    client: &mut S,
-    early: BytesMut,
-    manner: Manner,
-    target: &Target,
-    record: Box<Record<'_>>,
-) -> Next
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    // On the heap, because the tunnel that follows may live for days and needs none of it.
-    let Opened { attempts, outcome } = Box::pin(open(gateway, client, early, manner, target, &record)).await;
-    let (upstream, relayed) = match outcome {
-        Outcome::Refused(fault, reply, status) => {
-            record.close(&record::End { status, attempts, upstream: None, fault: Some(&fault) });
-            return Next::Last(reply);
-        }
-        Outcome::Broken(fault) => (None, Err(fault)),
-        Outcome::Begun(mut begun) => {
-            let relayed = match &mut begun.spoken {
-                // On the heap as well, so that a tunnel that is silent from the start has no room for this.
-                Some(spoken) => Box::pin(relay(gateway, client, &mut spoken.ahead, &mut spoken.stream)).await,
-                None => Ok(()),
-            };
-            drop(begun.trial);
-            (Some(begun.upstream), relayed)
-        }
-    };
-    let (upstream, fault) = (upstream.as_deref(), relayed.as_ref().err());
-    record.close(&record::End { status: manner.status(), attempts, upstream, fault });
-    Next::Close
+/// A tunnel that a client asks for.
+pub(crate) struct Tunnel<S> {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) client: S,
+    /// What the client sent before it was answered.
+    pub(crate) early: BytesMut,
+    pub(crate) manner: Manner,
+    pub(crate) target: Target,
+    pub(crate) record: Record,
+    /// Its place among the requests of its user, for as long as it lasts.
+    pub(crate) _place: Option<Use>,
 }
 
-/// What came of opening a tunnel, after so many attempts.
-struct Opened {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
+    /// Opens it, and relays until it ends.
+    ///
+    /// What each stage needs is on the heap, and gone with it: there are many tunnels, they live for days, and most of them
+    /// are idle, some from the start.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a function would have the tunnel twice: as its argument and as its own"
+    )]
+    pub(crate) fn serve(mut self, wanted: Box<Wanted>) -> impl Future<Output = ()> {
+        async move {
+            match Box::pin(self.open(wanted)).await {
+                Ok((attempts, begun)) => Box::pin(self.go_through(attempts, begun)).await,
+                Err(failed) => Box::pin(self.fail(failed)).await,
+            }
+        }
+    }
+
+    /// Tries upstreams until the tunnel is open, and something has come out of it.
+    async fn open(&mut self, mut wanted: Box<Wanted>) -> Result<(usize, Box<Begun>), Box<Failed>> {
+        let Self { gateway, client, early, manner, target, record, .. } = self;
+        let way = Way { gateway, target, manner: *manner };
+        let means = gateway.means();
+        let mut failover = Failover::new(means, record.request, &record.target, std::mem::take(&mut *wanted));
+        drop(wanted);
+        let request = record.request;
+        let dial = |upstream: Upstream| async move { through(way, request, &upstream).await };
+        // On the heap: the client may be silent from the start, and then it is what comes after it that lasts.
+        let mut won = match Box::pin(failover.run(Repeat::Dial, dial)).await {
+            Ok(won) => Box::new(won),
+            Err(fault) => {
+                let reply = Some(manner.refused(&fault, gateway, &failover));
+                return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply }));
+            }
+        };
+        if let Err(fault) = grant(&way, client, &failover, &won.trial).await {
+            failover.succeed(&mut won.trial, won.latency);
+            return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: None }));
+        }
+        match begin(&way, client, early, &mut failover, won).await {
+            Ok(begun) => Ok((failover.attempts(), begun)),
+            Err(fault) => Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: None })),
+        }
+    }
+
+    /// Relays what goes through it.
+    async fn go_through(&mut self, attempts: usize, mut begun: Box<Begun>) {
+        let Self { gateway, client, .. } = self;
+        let relayed = match &mut begun.spoken {
+            Some(Spoken { stream, said, ahead }) => match say(client, said).await {
+                Ok(()) => {
+                    *said = BytesMut::new();
+                    relay(gateway, client, ahead, stream).await
+                }
+                Err(fault) => Err(fault),
+            },
+            None => Ok(()),
+        };
+        let Begun { trial, upstream, .. } = *begun;
+        drop(trial);
+        self.close(&End {
+            status: self.manner.status(),
+            attempts,
+            upstream: Some(&upstream),
+            fault: relayed.as_ref().err(),
+        });
+    }
+
+    /// Says that there is none, if the client has not been told otherwise.
+    async fn fail(&mut self, failed: Box<Failed>) {
+        let Failed { attempts, fault, reply } = *failed;
+        let status = reply.as_ref().map_or(self.manner.status(), |(_, status)| *status);
+        self.close(&End { status, attempts, upstream: None, fault: Some(&fault) });
+        if let Some((reply, _)) = reply {
+            session::finish(&mut self.client, Next::Last(reply)).await;
+        }
+    }
+
+    fn close(&self, end: &End<'_>) {
+        self.record.close(self.gateway.engine(), end);
+    }
+}
+
+/// A tunnel that did not come about, after so many attempts.
+struct Failed {
     attempts: usize,
-    outcome: Outcome,
+    fault: Fault,
+    /// What the client is answered, and with which status; none when it was told that its tunnel is open.
+    reply: Option<(Vec<u8>, Option<u16>)>,
 }
 
-enum Outcome {
-    /// No upstream has opened one: what the client is answered, and with which status.
-    Refused(Fault, Vec<u8>, Option<u16>),
-    /// It was answered, and then no origin was.
-    Broken(Fault),
-    Begun(Box<Begun>),
-}
-
-/// Tries upstreams until the tunnel is open, and something has come out of it.
-async fn open<S>(
-    gateway: &Gateway,
-    client: &mut S,
-    early: BytesMut,
+/// Where a tunnel goes, and who asked for it.
+#[derive(Clone, Copy)]
+struct Way<'t> {
+    gateway: &'t Gateway,
+    target: &'t Target,
     manner: Manner,
-    target: &Target,
-    record: &Record<'_>,
-) -> Opened
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let request = record.request;
-    let mut failover = Failover::new(gateway.means(), request, &record.target, record.wanted.clone());
-    let dial = |upstream: Upstream| async move { through(gateway, request, &upstream, target).await };
-    // On the heap again: a client may be silent from the start, and then it is this that lasts.
-    let outcome = match Box::pin(failover.run(Repeat::Dial, dial)).await {
-        Ok(won) => match begin(gateway, client, early, manner, target, &mut failover, Box::new(won)).await {
-            Ok(begun) => Outcome::Begun(Box::new(begun)),
-            Err(fault) => Outcome::Broken(fault),
-        },
-        Err(fault) => {
-            let (reply, status) = manner.refused(&fault, gateway, &failover);
-            Outcome::Refused(fault, reply, status)
-        }
-    };
-    Opened { attempts: failover.attempts(), outcome }
 }
 
 /// Opens a tunnel through one upstream, and has it told how long that took.
-async fn through(gateway: &Gateway, request: u64, upstream: &Upstream, target: &Target) -> Result<Stream, Fault> {
-    let opening = async { gateway.tunnel(upstream, target).await.inspect(|_| stages::ready()) };
-    let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+async fn through(way: Way<'_>, request: u64, upstream: &Upstream) -> Result<Stream, Fault> {
+    let opening = async { way.gateway.tunnel(upstream, way.target).await.inspect(|_| stages::ready()) };
+    let tell = |stages| way.gateway.engine().measured(request, &upstream.endpoint, stages);
     stages::measured(Instant::now(), opening, tell).await
 }
 
@@ -174,86 +210,101 @@ struct Begun {
     spoken: Option<Spoken>,
 }
 
-/// Tells the client that its tunnel is open, and sees to it that it is: until an origin has answered a client that begins
-/// with TLS, other upstreams are tried.
+/// Sees to it that a tunnel is open, as its client has been told: until an origin has answered a client that begins with
+/// TLS, other upstreams are tried.
 async fn begin<S>(
-    gateway: &Gateway,
+    way: &Way<'_>,
     client: &mut S,
-    early: BytesMut,
-    manner: Manner,
-    target: &Target,
+    early: &mut BytesMut,
     failover: &mut Failover<'_>,
-    won: Box<Won<Stream>>,
-) -> Result<Begun, Fault>
+    mut won: Box<Won<Stream>>,
+) -> Result<Box<Begun>, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Won { mut trial, latency, answer: stream } = *won;
-    let explained = failover.explained(Some(trial.endpoint()));
-    let granted = say(client, &manner.granted(gateway.config().pseudonym, explained.as_ref())).await;
-    if granted.is_err() {
-        failover.succeed(&mut trial, latency);
-    }
-    granted?;
-    let upstream = Arc::clone(trial.endpoint());
-    let patience = trial.patience(gateway.config().first_byte_timeout);
-    let case = failover.case(&target.host);
-    let limits = Limits {
-        keep: gateway.config().first_flight,
-        patience,
-        idle: gateway.config().stall_timeout,
-        alerts: case.retries_alerts(),
-    };
     let granted = Instant::now();
-    // On the heap: it would be there twice, as what is handed on and as what is waited for.
-    let opening = Box::pin(opening::first(client, stream, early, limits));
-    let begun = match settled(failover, (&mut trial, latency), opening).await {
-        First::Clear(spoken) => {
-            if let Some(end @ TunnelEnd::Alert) = opening::end_of(&spoken.said) {
+    let first = 'first: {
+        let limits = Limits::of(way.gateway, failover.case(&way.target.host).retries_alerts(), &won.trial);
+        let mut opening = pin!(opening::first(client, &mut won.answer, early, &limits));
+        // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
+        // not kept on probation by it. (On the heap, since most are not on probation.)
+        if won.trial.is_probe() {
+            if let Ok(first) = Box::pin(timeout(PROBE, &mut opening)).await {
+                break 'first first;
+            }
+            failover.succeed(&mut won.trial, won.latency);
+        }
+        opening.await
+    };
+    match conclude(way, client, failover, *won, first, granted) {
+        Conclusion::Begun(begun) => Ok(begun),
+        Conclusion::GoOn(going_on) => going_on.await,
+    }
+}
+
+/// What follows from what came of the first upstream.
+enum Conclusion<F> {
+    Begun(Box<Begun>),
+    /// Others have to be tried.
+    GoOn(Pin<Box<F>>),
+}
+
+/// Judges the first upstream. A function, and no part of the future that waits for it, which would have room for all this.
+fn conclude<'c, S>(
+    way: &Way<'c>,
+    client: &'c mut S,
+    failover: &'c mut Failover<'_>,
+    won: Won<Stream>,
+    first: First,
+    granted: Instant,
+) -> Conclusion<impl Future<Output = Result<Box<Begun>, Fault>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Won { mut trial, latency, answer: stream } = won;
+    let upstream = Arc::clone(trial.endpoint());
+    let case = failover.case(&way.target.host);
+    let (waiting, pause, again) = match first {
+        First::Clear { said, ahead } => {
+            if let Some(end @ TunnelEnd::Alert) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
             failover.succeed(&mut trial, latency);
-            Begun { trial: Some(trial), upstream, spoken: Some(spoken) }
+            let spoken = Some(Spoken { stream, said, ahead });
+            return Conclusion::Begun(Box::new(Begun { trial: Some(trial), upstream, spoken }));
         }
         First::Idle => {
             failover.succeed(&mut trial, latency);
-            Begun { trial: None, upstream, spoken: None }
+            return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
         }
-        First::Failed { hello, fault, stream, said } => {
+        First::Failed { hello, fault, said } => {
             if let Some(end) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
             failover.fail(trial, fault);
             let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
-            let again = Again { target, hello, words: Mutex::new(words), case };
-            Box::pin(go_on(gateway, client, failover, None, granted.elapsed(), again)).await?
+            (None, granted.elapsed(), Again { target: way.target, hello, words: Mutex::new(words), case })
         }
-        First::Silent { hello, stream } => {
-            let again = Again { target, hello, words: Mutex::default(), case };
+        First::Silent { hello } => {
+            let patience = trial.patience(way.gateway.config().first_byte_timeout);
             let pause = granted.elapsed().saturating_sub(patience);
-            Box::pin(go_on(gateway, client, failover, Some((trial.since(patience), stream)), pause, again)).await?
+            let again = Again { target: way.target, hello, words: Mutex::default(), case };
+            (Some((trial.since(patience), stream)), pause, again)
         }
     };
-    if let Some(spoken) = &begun.spoken {
-        say(client, &spoken.said).await?;
-    }
-    Ok(begun)
+    Conclusion::GoOn(Box::pin(go_on(way.gateway, client, failover, waiting, pause, again)))
 }
 
-/// Waits for the first words in a tunnel. A client that says nothing may go on for as long as it likes, but its upstream,
-/// which has opened the tunnel, is not kept on probation by it.
-async fn settled(
+/// Tells a client that its tunnel is open.
+async fn grant<S: AsyncWrite + Unpin>(
+    way: &Way<'_>,
+    client: &mut S,
     failover: &Failover<'_>,
-    (trial, latency): (&mut Trial, Duration),
-    mut opening: Pin<Box<impl Future<Output = First>>>,
-) -> First {
-    if trial.is_probe() {
-        match timeout(PROBE, &mut opening).await {
-            Ok(first) => return first,
-            Err(_) => failover.succeed(trial, latency),
-        }
-    }
-    opening.await
+    trial: &Trial,
+) -> Result<(), Fault> {
+    let explained = failover.explained(Some(trial.endpoint()));
+    let granted = way.manner.granted(way.gateway.config().pseudonym, explained.as_ref());
+    say(client, &granted).await
 }
 
 /// Sends a hello through other upstreams until one is answered. If none is, the client gets the words that one of them
@@ -265,7 +316,7 @@ async fn go_on<S>(
     waiting: Option<(Trial, Stream)>,
     pause: Duration,
     again: Again<'_>,
-) -> Result<Begun, Fault>
+) -> Result<Box<Begun>, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -286,11 +337,11 @@ where
         Ok(Won { mut trial, latency, answer: Answered { stream, said } }) => {
             failover.succeed(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
-            Ok(Begun { trial: Some(trial), upstream, spoken: Some(Spoken { stream, said, ahead }) })
+            Ok(Box::new(Begun { trial: Some(trial), upstream, spoken: Some(Spoken { stream, said, ahead }) }))
         }
         Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Words { upstream, stream, said }) => {
-                Ok(Begun { trial: None, upstream, spoken: Some(Spoken { stream, said, ahead }) })
+                Ok(Box::new(Begun { trial: None, upstream, spoken: Some(Spoken { stream, said, ahead }) }))
             }
             None => Err(fault),
         },
@@ -328,8 +379,11 @@ where
         |side, error: std::io::Error| Err(Fault::new(side, Stage::Body, fault::io_kind(&error), error.to_string()));
     match relay_both(client, upstream, Some(idle)).await.end {
         // A tunnel that both sides forgot ends as well as one that they closed.
-        End::Closed | End::Idle => Ok(()),
-        End::Client(error) => broken(Side::Client, error),
-        End::Upstream(error) => broken(Side::Upstream, error),
+        relay::End::Closed | relay::End::Idle => Ok(()),
+        relay::End::Client(error) => broken(Side::Client, error),
+        relay::End::Upstream(error) => broken(Side::Upstream, error),
     }
 }
+
+#[cfg(test)]
+mod room;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use super::{Drained, REST, drain, report};
-use crate::Doorway;
+use crate::{Doorway, session};
 
 pub(crate) async fn serve(
     doorway: &Doorway,
@@ -39,9 +39,9 @@ async fn accept(
             arrived = &mut arriving => {
                 match arrived {
                     Ok((client, place)) => {
-                        let (doorway, stop) = (doorway.clone(), stop.clone());
+                        let session = session::run(doorway.clone(), client, None, stop.clone());
                         sessions.spawn(async move {
-                            doorway.session(client, None, &stop).await;
+                            session.await;
                             drop(place);
                         });
                     }

@@ -2,15 +2,17 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::sparing::{READ, poll_read};
 
 pin_project! {
     /// The limit of a wait, and who may end it. They last as long as the session: to set them up for each request would
@@ -40,10 +42,9 @@ impl<'g> Rest<'g> {
         into: &mut BytesMut,
     ) -> Option<io::Result<usize>> {
         self.as_mut().begin(Instant::now() + limit);
-        let mut reading = pin!(from.read_buf(into));
         poll_fn(|context| {
             // First of all: who is stopped still serves the request that has come.
-            if let Poll::Ready(read) = reading.as_mut().poll(context) {
+            if let Poll::Ready(read) = poll_read(from, context, into, READ) {
                 return Poll::Ready(Some(read));
             }
             self.as_mut().poll_over(context).map(|()| None)
@@ -77,6 +78,8 @@ impl<'g> Rest<'g> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::pin::pin;
+
     use tokio::io::AsyncWriteExt as _;
     use tokio::time::{advance, timeout};
 

@@ -5,9 +5,10 @@ use proxywhirl_net::Target;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::{Guest, Next, READ, Session, Tunnel};
+use super::{Guest, Next, Session, Wish};
 use crate::ingress::socks;
 use crate::reply::ErrorReply;
+use crate::sparing::READ;
 use crate::tunnel::Manner;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
@@ -40,15 +41,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 
     /// The tunnel that a client asks for, if it may have it.
-    fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Box<Tunnel>, socks::Refusal> {
+    fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
         let place = self.place(&guest, &target).map_err(|reply| {
             self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
             not_allowed(&reply)
         })?;
-        Ok(Box::new(Tunnel { manner, target, wanted: guest.wanted, place }))
+        Ok(Wish { manner, target, wanted: guest.wanted, place })
     }
 
-    pub(super) async fn socks4(&mut self) -> Result<Box<Tunnel>, Next> {
+    pub(super) async fn socks4(&mut self) -> Result<Wish, Next> {
         let asked = match self.handshake(socks::request4).await {
             Ok(socks::Request4 { target, manner, user }) => {
                 let guest = self.introduce(&user, "", (manner, Some(&target))).await;
@@ -59,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
         asked.map_err(|refusal| self.refuse_socks(refusal, |_| socks::reply4(false).to_vec()))
     }
 
-    pub(super) async fn socks5(&mut self) -> Result<Box<Tunnel>, Next> {
+    pub(super) async fn socks5(&mut self) -> Result<Wish, Next> {
         let method = match self.handshake(|bytes| Ok(socks::greeting(bytes))).await {
             Ok(method) => method,
             Err(refusal) => return Err(self.refuse_socks(refusal, |code| socks::reply5(code).to_vec())),

@@ -9,30 +9,29 @@
 //! is passed on at once too, unless it says what no server begins with: then the client has [`TURN`] to show whether it
 //! speaks TLS, and if it does not, it hears that as well.
 
+use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::{Stream, Target, fault};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::flight::{Flight, answers_tls, is_alert, may_greet};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
-use crate::failover::{Evidence, Upstream};
+use crate::failover::{Evidence, Trial, Upstream};
+use crate::sparing::{READ, poll_read, read};
 
 /// How long a client may take to begin when its upstream has ended, or has said what no server begins with: a client that
 /// speaks TLS begins as soon as it hears that its tunnel is open.
 const TURN: Duration = Duration::from_millis(500);
-
-/// How much is read at a time: nearly every ClientHello is smaller.
-const READ: usize = 4 * 1024;
 
 /// A tunnel that can be relayed, and what was read from either side so far.
 pub(super) struct Spoken {
@@ -45,14 +44,15 @@ pub(super) struct Spoken {
 
 /// What came of the first upstream.
 pub(super) enum First {
-    /// It can be relayed: the origin has spoken, or the client does not begin with TLS.
-    Clear(Spoken),
+    /// It can be relayed: the origin has spoken, or the client does not begin with TLS. What it said is for the client,
+    /// and what the client is ahead with for the upstream.
+    Clear { said: BytesMut, ahead: BytesMut },
     /// It failed, and the hello can go through another one. What it said, if anything, is no TLS.
-    Failed { hello: BytesMut, fault: Fault, stream: Stream, said: BytesMut },
+    Failed { hello: BytesMut, fault: Fault, said: BytesMut },
     /// Nobody has said anything for as long as a tunnel may be silent.
     Idle,
     /// It has been silent for too long.
-    Silent { hello: BytesMut, stream: Stream },
+    Silent { hello: BytesMut },
 }
 
 /// What an upstream said that is no TLS. The origin may have meant it: if nobody has better, the client gets it.
@@ -64,7 +64,7 @@ pub(super) struct Words {
 
 struct Opening<'a, S> {
     client: &'a mut S,
-    stream: Stream,
+    stream: &'a mut Stream,
     /// What the client has sent, of which the upstream has the first `sent` bytes.
     flight: BytesMut,
     sent: usize,
@@ -87,6 +87,14 @@ pub(super) struct Limits {
     pub(super) alerts: bool,
 }
 
+impl Limits {
+    pub(super) fn of(gateway: &Gateway, alerts: bool, trial: &Trial) -> Self {
+        let config = gateway.config();
+        let patience = trial.patience(config.first_byte_timeout);
+        Self { keep: config.first_flight, patience, idle: config.stall_timeout, alerts }
+    }
+}
+
 /// What happened next.
 enum Event {
     Client(io::Result<usize>),
@@ -95,26 +103,25 @@ enum Event {
 }
 
 /// Waits until a tunnel can be relayed, or must be opened elsewhere. `early` is what the client has sent already.
-pub(super) async fn first<S>(client: &mut S, stream: Stream, early: BytesMut, limits: Limits) -> First
+pub(super) async fn first<S>(client: &mut S, stream: &mut Stream, early: &mut BytesMut, limits: &Limits) -> First
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (said, ended) = (BytesMut::new(), None);
+    let (flight, said) = (std::mem::take(early), BytesMut::new());
     if limits.keep == 0 {
-        return First::Clear(Spoken { stream, said, ahead: early });
+        return First::Clear { said, ahead: flight };
     }
     let limit = Instant::now() + limits.idle;
-    // In a box: it would be there twice, as what goes into it and as itself.
-    let opening = Box::new(Opening { client, stream, flight: early, sent: 0, said, ended, limit });
+    let mut opening = Opening { client, stream, flight, sent: 0, said, ended: None, limit };
     opening.settle(limits).await
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
-    async fn settle(mut self: Box<Self>, limits: Limits) -> First {
+    async fn settle(&mut self, limits: &Limits) -> First {
         loop {
             let flight = Flight::of(&self.flight);
             if self.is_clear(flight, limits) {
-                return First::Clear(self.clear());
+                return self.clear();
             }
             if self.sent < self.flight.len() && self.ended.is_none() && self.said.is_empty() {
                 self.send(limits.patience).await;
@@ -124,21 +131,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             }
             match self.hear(limits.keep).await {
                 // Who has left, or closes its half, is the relay's business.
-                Event::Client(Ok(0) | Err(_)) => return First::Clear(self.clear()),
+                Event::Client(Ok(0) | Err(_)) => return self.clear(),
                 Event::Client(Ok(_)) => {}
                 Event::Upstream(result) => self.heard(flight, result),
                 Event::Limit if flight == Flight::Hello => {
-                    let Self { flight: hello, stream, .. } = *self;
-                    return First::Silent { hello, stream };
+                    return First::Silent { hello: std::mem::take(&mut self.flight) };
                 }
                 Event::Limit if self.is_untouched() => return First::Idle,
-                Event::Limit => return First::Clear(self.clear()),
+                Event::Limit => return self.clear(),
             }
         }
     }
 
     /// Whether there is nothing more to be found out.
-    fn is_clear(&self, flight: Flight, limits: Limits) -> bool {
+    fn is_clear(&self, flight: Flight, limits: &Limits) -> bool {
         match flight {
             Flight::Other => true,
             Flight::Unclear => !self.said.is_empty() && may_greet(&self.said),
@@ -152,25 +158,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         self.flight.is_empty() && self.said.is_empty() && self.ended.is_none()
     }
 
-    fn clear(mut self) -> Spoken {
-        let ahead = self.flight.split_off(self.sent);
-        Spoken { stream: self.stream, said: self.said, ahead }
+    fn clear(&mut self) -> First {
+        First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent) }
     }
 
-    fn failed(self) -> First {
-        let Self { stream, flight: hello, said, ended, .. } = self;
+    fn failed(&mut self) -> First {
+        let (hello, said) = (std::mem::take(&mut self.flight), std::mem::take(&mut self.said));
+        let ended = self.ended.take();
         let fault = match ended {
             _ if is_alert(&said) => bans::refused(None),
             Some(fault) if said.is_empty() => fault,
             Some(_) | None => not_tls(),
         };
-        First::Failed { hello, fault, stream, said }
+        First::Failed { hello, fault, said }
     }
 
     /// Sends on what the client has begun with. The upstream's patience counts from then on.
     async fn send(&mut self, patience: Duration) {
         let rest = self.flight.get(self.sent..).unwrap_or_default();
-        if let Err(fault) = write(&mut self.stream, rest, patience).await {
+        if let Err(fault) = write(self.stream, rest, patience).await {
             self.ended = Some(fault);
         }
         self.sent = self.flight.len();
@@ -179,13 +185,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
 
     /// Waits for whoever speaks first. Somebody who has said enough is not asked for more.
     async fn hear(&mut self, keep: usize) -> Event {
-        let Self { client, stream, flight, said, ended, limit, .. } = self;
-        let room = keep.saturating_sub(flight.len()).clamp(1, READ);
-        tokio::select! {
-            read = read(&mut **client, flight, room) => Event::Client(read),
-            read = read(stream, said, READ), if said.is_empty() && ended.is_none() => Event::Upstream(read),
-            () = sleep_until(*limit) => Event::Limit,
+        let mut alarm = pin!(sleep_until(self.limit));
+        // By hand: what waits in idle tunnels is there many times.
+        poll_fn(|context| match self.poll_hear(context, keep) {
+            Poll::Ready(event) => Poll::Ready(event),
+            Poll::Pending => alarm.as_mut().poll(context).map(|()| Event::Limit),
+        })
+        .await
+    }
+
+    fn poll_hear(&mut self, context: &mut Context<'_>, keep: usize) -> Poll<Event> {
+        let room = keep.saturating_sub(self.flight.len()).clamp(1, READ);
+        if let Poll::Ready(read) = poll_read(self.client, context, &mut self.flight, room) {
+            return Poll::Ready(Event::Client(read));
         }
+        if self.said.is_empty() && self.ended.is_none() {
+            return poll_read(self.stream, context, &mut self.said, READ).map(Event::Upstream);
+        }
+        Poll::Pending
     }
 
     /// Takes what came from the upstream. While the client has not begun, it is its turn.
@@ -275,26 +292,19 @@ pub(super) async fn until_gone<S: AsyncRead + Unpin>(client: &mut S, ahead: &mut
 }
 
 async fn write(stream: &mut Stream, bytes: &[u8], limit: Duration) -> Result<(), Fault> {
-    let sending = async {
+    let mut sending = pin!(async {
         stream.write_all(bytes).await?;
         stream.flush().await
+    });
+    // Nearly always it is taken at once; there is no room in each tunnel for the wait that is needed otherwise.
+    let sent = match sending.as_mut().now_or_never() {
+        Some(sent) => Ok(sent),
+        None => Box::pin(timeout(limit, sending)).await,
     };
-    match timeout(limit, sending).await {
+    match sent {
         Ok(sent) => sent.map_err(|error| fault::upstream(Stage::FirstByte, &error)),
         Err(_) => Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, "it does not take what is sent")),
     }
-}
-
-/// Reads at most `most` bytes, into a buffer that grows when there are some: a tunnel that waits holds no memory.
-async fn read<R: AsyncRead + Unpin>(reader: &mut R, into: &mut BytesMut, most: usize) -> io::Result<usize> {
-    std::future::poll_fn(|context| {
-        let mut scratch = [MaybeUninit::uninit(); READ];
-        let mut scratch = ReadBuf::uninit(scratch.get_mut(..most.min(READ)).unwrap_or_default());
-        ready!(Pin::new(&mut *reader).poll_read(context, &mut scratch))?;
-        into.extend_from_slice(scratch.filled());
-        Poll::Ready(Ok(scratch.filled().len()))
-    })
-    .await
 }
 
 fn closed() -> Fault {
