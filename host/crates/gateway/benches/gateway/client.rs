@@ -92,7 +92,7 @@ async fn client(
 }
 
 /// The request of a case, as the one at the other end of its way takes it.
-fn request(case: Case, origin: SocketAddr) -> String {
+pub(crate) fn request(case: Case, origin: SocketAddr) -> String {
     let target = match case.way() {
         Way::Forward => format!("http://{origin}"),
         Way::Connect | Way::Socks5 => String::new(),
@@ -106,14 +106,14 @@ fn request(case: Case, origin: SocketAddr) -> String {
     }
 }
 
-async fn dial(case: Case, via: SocketAddr, origin: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn dial(case: Case, via: SocketAddr, origin: SocketAddr) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(via).await?;
     stream.set_nodelay(true)?;
     case.way().open(&mut stream, origin).await?;
     Ok(stream)
 }
 
-async fn ask(
+pub(crate) async fn ask(
     case: Case,
     via: SocketAddr,
     origin: SocketAddr,

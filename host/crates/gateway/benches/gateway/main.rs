@@ -11,6 +11,7 @@
 
 mod case;
 mod client;
+mod latency;
 mod role;
 mod table;
 
@@ -80,6 +81,9 @@ async fn measure(plan: &Plan) {
     if "idle tunnel".contains(&plan.only) {
         // First, while nobody has memory left from another load.
         idle(plan, &http, &upstreams).await;
+    }
+    if "latency".contains(&plan.only) {
+        latency::print(plan, &http, upstreams.origin).await;
     }
     let mut rows = Vec::new();
     for case in Case::ALL.into_iter().filter(|case| case.name().contains(&plan.only)) {

@@ -58,7 +58,8 @@ pub(crate) fn print(rows: &[Row]) {
     println!("\n`straight` costs what an upstream and the origin cost together: they are one process.");
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+/// The median; none of nothing.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
