@@ -324,7 +324,7 @@ mod tests {
     fn all_conditions_must_hold() {
         let mut headers = Headers::new();
         headers.append("Server", "guard").unwrap();
-        let head = ResponseHead { status: 403, reason: String::new(), minor_version: 1, headers };
+        let head = ResponseHead { status: 403, reason: "".into(), minor_version: 1, headers };
         let holds = |test: AnswerTest, body: &[u8]| {
             let length = BodyLength::Exact(100);
             test.holds(&Observed { head: &head, length, body, took: Duration::from_secs(3) })

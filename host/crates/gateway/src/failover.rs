@@ -169,9 +169,10 @@ impl<T> Event<T> {
 }
 
 impl<'g> Failover<'g> {
-    pub(crate) fn new(means: Means<'g>, request: u64, target: &'g str, wanted: Wanted) -> Self {
+    /// The request that began then.
+    pub(crate) fn new(means: Means<'g>, (request, began): (u64, Instant), target: &'g str, wanted: Wanted) -> Self {
         let Means { engine, config, budget, hedging, escalation } = means;
-        let deadline = Instant::now() + wanted.deadline.unwrap_or(config.request_deadline);
+        let deadline = began + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects) = (Vec::new(), Vec::new());
         let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));

@@ -51,7 +51,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let target = &record.target;
-    let mut failover = Failover::new(gateway.means(), record.request, target, wanted);
+    let mut failover = Failover::new(gateway.means(), (record.request, record.began), target, wanted);
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
         Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,

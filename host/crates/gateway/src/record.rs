@@ -16,7 +16,7 @@ pub(crate) struct Record {
     /// Host and port of the origin.
     pub(crate) target: Arc<str>,
     peer: Option<SocketAddr>,
-    began: Instant,
+    pub(crate) began: Instant,
 }
 
 /// How a request ended.
@@ -32,12 +32,12 @@ impl Record {
     pub(crate) fn new(
         engine: &Engine,
         protocol: &'static str,
-        method: &str,
+        method: Cow<'static, str>,
         target: Arc<str>,
         peer: Option<SocketAddr>,
     ) -> Self {
         let request = engine.next_request();
-        Self { request, protocol, method: known(method), target, peer, began: Instant::now() }
+        Self { request, protocol, method, target, peer, began: Instant::now() }
     }
 
     /// Tells of the end.
@@ -69,12 +69,4 @@ impl Record {
             fault: end.fault,
         });
     }
-}
-
-/// The method, without an allocation for those of nearly all requests.
-fn known(method: &str) -> Cow<'static, str> {
-    ["GET", "CONNECT", "POST", "HEAD", "PUT"]
-        .into_iter()
-        .find(|known| *known == method)
-        .map_or_else(|| Cow::Owned(method.to_owned()), Cow::Borrowed)
 }

@@ -6,7 +6,7 @@ mod rest;
 mod socks;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
-use crate::sparing::READ;
+use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
@@ -264,8 +264,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// Reads a request's head; where there is none, what the connection ends with.
     async fn head(&mut self) -> Result<RequestHead, Next> {
         let config = self.gateway.config();
-        let reading = read_request(&mut self.client, &mut self.buffer, config.max_head);
-        match timeout(config.head_timeout, reading).await {
+        let read = {
+            let reading = pin!(read_request(&mut self.client, &mut self.buffer, config.max_head));
+            within(config.head_timeout, reading).await
+        };
+        match read {
             Ok(Ok(Some(head))) => Ok(head),
             Ok(Ok(None)) => Err(Next::Close),
             Ok(Err(error)) => {
@@ -308,7 +311,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         };
         let (method, target) = match &errand {
             Errand::Tunnel(target) => ("CONNECT", target),
-            Errand::Forward(request) => (request.head.method.as_str(), &request.target),
+            Errand::Forward(request) => (&*request.head.method, &request.target),
         };
         let place = match self.place(&guest, target) {
             Ok(place) => place,
@@ -323,7 +326,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 Ok(Asked::Tunnel(Wish { manner, target, wanted, place }))
             }
             Errand::Forward(request) => {
-                let (method, name, wanted) = (&request.head.method, Arc::clone(&request.name), guest.wanted);
+                let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
                 let (client, buffer) = (&mut self.client, &mut self.buffer);
                 // On the heap while it lasts: clients wait for long between two requests.
@@ -389,7 +392,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     fn tunnel(self, wish: Wish) -> Lasting {
         let Self { gateway, client, buffer, peer, .. } = self;
         let Wish { manner, target, wanted, place } = wish;
-        let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT", target.text().into(), peer);
+        let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT".into(), target.text().into(), peer);
         // Without what was said before, its room goes now: a tunnel may be silent from the start.
         let early = if buffer.is_empty() { BytesMut::new() } else { buffer };
         Box::pin(Tunnel { gateway, client, early, manner, target, record, _place: place }.serve(Box::new(wanted)))

@@ -117,10 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
     async fn open(&mut self, mut wanted: Box<Wanted>) -> Result<(usize, Box<Begun>), Box<Failed>> {
         let Self { gateway, client, early, manner, target, record, .. } = self;
         let way = Way { gateway, target, manner: *manner };
-        let means = gateway.means();
-        let mut failover = Failover::new(means, record.request, &record.target, std::mem::take(&mut *wanted));
+        let (request, wants) = (record.request, std::mem::take(&mut *wanted));
+        let mut failover = Failover::new(gateway.means(), (request, record.began), &record.target, wants);
         drop(wanted);
-        let request = record.request;
         let dial = |upstream: Upstream| async move { through(way, request, &upstream).await };
         // On the heap: the client may be silent from the start, and then it is what comes after it that lasts.
         let mut won = match Box::pin(failover.run(Repeat::Dial, dial)).await {

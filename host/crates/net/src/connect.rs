@@ -197,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_status_and_reason_panic(status in 100..=999_u16, reason in "\\PC{0,100}") {
-            let head = ResponseHead { status, reason, minor_version: 1, headers: crate::http1::Headers::new() };
+            let head = ResponseHead { status, reason: reason.into(), minor_version: 1, headers: crate::http1::Headers::new() };
             prop_assert_eq!(judge(&head).is_ok(), (200..300).contains(&status));
         }
     }

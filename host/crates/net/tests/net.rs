@@ -72,7 +72,7 @@ async fn get(
     if let Some(authorization) = authorization {
         headers.set("Proxy-Authorization", authorization.expose()).unwrap();
     }
-    let head = RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers };
+    let head = RequestHead { method: "GET".into(), target, minor_version: 1, headers };
     let mut bytes = Vec::new();
     head.write_to(&mut bytes);
     stream.write_all(&bytes).await.unwrap();

@@ -139,7 +139,7 @@ pub(super) fn get(authority: &str, path: String, fields: &[(&str, &str)], form: 
         headers.append(name, value).ok();
     }
     let mut bytes = Vec::new();
-    RequestHead { method: "GET".to_owned(), target, minor_version: 1, headers }.write_to(&mut bytes);
+    RequestHead { method: "GET".into(), target, minor_version: 1, headers }.write_to(&mut bytes);
     bytes
 }
 

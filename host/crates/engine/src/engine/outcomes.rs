@@ -41,31 +41,32 @@ impl Engine {
 
     /// Says what came of a lease that is still in use.
     pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
+        let now = self.clock.now();
         match outcome {
             Outcome::Success { latency } => {
                 self.measures.attempt_succeeded(*latency);
-                self.history.answered(attempt, *latency, self.clock.now());
+                self.history.answered(attempt, *latency, now);
                 self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
                     payload.latency_ms = Some(milliseconds(*latency));
                 });
             }
             Outcome::Failure(fault) => {
                 self.measures.attempt_failed();
-                self.history.failed(attempt, fault, true, self.clock.now());
+                self.history.failed(attempt, fault, true, now);
                 self.tell(Topic::RequestFailure, lease, attempt, |payload| {
                     payload.fault = Some(FaultPayload::from(fault));
                     payload.counted = Some(true);
                 });
             }
-            Outcome::Neutral => self.history.ended(attempt, self.clock.now()),
+            Outcome::Neutral => self.history.ended(attempt, now),
         }
-        self.record(lease, outcome, Some(attempt));
+        self.record(lease, outcome, Some(attempt), now);
     }
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
     pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
         self.history.convicted(attempt);
-        self.record(&mut lease, &Outcome::Failure(fault), Some(attempt));
+        self.record(&mut lease, &Outcome::Failure(fault), Some(attempt), self.clock.now());
     }
 
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
@@ -101,7 +102,8 @@ impl Engine {
 
     /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
-        let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), self.clock.now()) else {
+        let now = self.clock.now();
+        let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), now) else {
             return;
         };
         let outcome = match (&verdict.fault, verdict.latency) {
@@ -109,7 +111,7 @@ impl Engine {
             (None, Some(latency)) => Outcome::Success { latency },
             (None, None) => Outcome::Neutral,
         };
-        self.record(&mut lease, &outcome, None);
+        self.record(&mut lease, &outcome, None, now);
     }
 
     /// Lets what other gateways have found count for the members here: for breaker and latency, and as no use.
@@ -151,12 +153,12 @@ impl Engine {
     }
 
     /// Takes what came of a use: of a check, when it was for no attempt.
-    fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>) {
+    fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>, now: Timestamp) {
         if lease.member().endpoint.is_direct() {
-            return direct::record(lease, outcome, self.clock.now());
+            return direct::record(lease, outcome, now);
         }
         self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
-        let (now, is_news) = (self.clock.now(), !lease.is_reported());
+        let is_news = !lease.is_reported();
         if lease.report(outcome, now) {
             self.breaker_changed(lease.member(), now);
         }

@@ -62,7 +62,7 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     let asked = Mutex::new(Vec::new());
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
-    let mut failover = Failover::new(means, 1, "origin.test:80", Wanted::default());
+    let mut failover = Failover::new(means, (1, Instant::now()), "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |upstream| {
             let (asked, endpoint) = (&asked, upstream.endpoint);
@@ -247,7 +247,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
-    let hold = |request| Failover::new(means, request, "origin.test:80", Wanted::default());
+    let hold = |request| Failover::new(means, (request, Instant::now()), "origin.test:80", Wanted::default());
     let (mut first, mut second) = (hold(1), hold(2));
     let answers = |upstream: Upstream| async move { Ok(upstream.endpoint.port) };
     let (one, two) = (first.run(Repeat::Unseen, answers).await, second.run(Repeat::Unseen, answers).await);
@@ -273,8 +273,12 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let won = won.unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!((won.answer, waits.attempts(), began.elapsed().as_secs()), (2, 2, 3));
 
-    let mut impatient =
-        Failover::new(means, 4, "origin.test:80", Wanted { deadline: Some(wait / 2), ..Wanted::default() });
+    let mut impatient = Failover::new(
+        means,
+        (4, Instant::now()),
+        "origin.test:80",
+        Wanted { deadline: Some(wait / 2), ..Wanted::default() },
+    );
     (impatient.attempts, impatient.tried) = (1, vec![engine.snapshot().get(0).unwrap().id]);
     let began = Instant::now();
     let fault = impatient.run(Repeat::Unseen, answers).await.map(|_| ()).unwrap_err();

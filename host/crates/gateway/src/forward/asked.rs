@@ -143,7 +143,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, value).unwrap();
         }
-        let head = RequestHead { method: method.into(), target: target.into(), minor_version: 1, headers };
+        let head = RequestHead { method: method.to_owned().into(), target: target.into(), minor_version: 1, headers };
         let Ok(Errand::Forward(request)) = read(head) else { panic!("not to be forwarded") };
         Asked::new(request).unwrap()
     }

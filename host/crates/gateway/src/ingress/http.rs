@@ -139,7 +139,7 @@ mod tests {
 
     fn wanted(method: &str, target: &str) -> Result<String, u16> {
         let (method, target) = (method.to_owned(), target.to_owned());
-        let head = RequestHead { method, target, minor_version: 1, headers: Headers::new() };
+        let head = RequestHead { method: method.into(), target, minor_version: 1, headers: Headers::new() };
         match read(head) {
             Ok(Errand::Tunnel(target)) => Ok(format!("tunnel {target}")),
             Ok(Errand::Forward(request)) => Ok(format!("{} {}", authority(&request.name), request.path)),

@@ -17,17 +17,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::FutureExt as _;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::flight::{Flight, answers_tls, is_alert, may_greet};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
 use crate::failover::{Evidence, Trial, Upstream};
-use crate::sparing::{READ, poll_read, read};
+use crate::sparing::{READ, poll_read, read, within};
 
 /// How long a client may take to begin when its upstream has ended, or has said what no server begins with: a client that
 /// speaks TLS begins as soon as it hears that its tunnel is open.
@@ -292,16 +291,11 @@ pub(super) async fn until_gone<S: AsyncRead + Unpin>(client: &mut S, ahead: &mut
 }
 
 async fn write(stream: &mut Stream, bytes: &[u8], limit: Duration) -> Result<(), Fault> {
-    let mut sending = pin!(async {
+    let sending = async {
         stream.write_all(bytes).await?;
         stream.flush().await
-    });
-    // Nearly always it is taken at once; there is no room in each tunnel for the wait that is needed otherwise.
-    let sent = match sending.as_mut().now_or_never() {
-        Some(sent) => Ok(sent),
-        None => Box::pin(timeout(limit, sending)).await,
     };
-    match sent {
+    match within(limit, pin!(sending)).await {
         Ok(sent) => sent.map_err(|error| fault::upstream(Stage::FirstByte, &error)),
         Err(_) => Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, "it does not take what is sent")),
     }

@@ -21,7 +21,7 @@ pub(crate) const CREDENTIALS: &str = "proxy-authorization";
 /// When one has a name that nobody knows, or a value that cannot be; it is named.
 pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limits) -> Result<Introduced, Mistake> {
     let nothing = || Draft::new(limits);
-    if !headers.iter().any(|(name, _)| is_ours(name)) {
+    if !headers.names().any(is_ours) {
         return Ok(Introduced { user: "".into(), password: Secret::default(), wanted: nothing().finish() });
     }
     let credentials = headers.get(CREDENTIALS).map(basic).transpose().map_err(Mistake::User)?;
@@ -31,14 +31,16 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
     // What a field says is said for this request, a user name for a whole client: the field goes first.
     let mut fields = nothing();
     for (name, value) in headers.iter() {
-        let Some(key) = strip_prefix(name) else { continue };
+        let Some((_, key)) = name.split_at_checked(PREFIX.len()).filter(|_| has_prefix(name.as_bytes())) else {
+            continue;
+        };
         let value = std::str::from_utf8(value).map_err(|_| Mistake::Field(format!("the field {name} is not UTF-8")))?;
         fields.read(key, Some(value)).map_err(|why| Mistake::Field(format!("the field {name}: {why}")))?;
     }
     let introduced =
         Introduced { user: user.into(), password: Secret::new(password), wanted: said.overlaid_by(fields).finish() };
     let names: Vec<String> =
-        headers.iter().filter(|(name, _)| is_ours(name)).map(|(name, _)| name.to_owned()).collect();
+        headers.iter().filter(|(name, _)| is_ours(name.as_bytes())).map(|(name, _)| name.to_owned()).collect();
     for name in names {
         headers.remove(&name);
     }
@@ -56,12 +58,11 @@ fn basic(credentials: &[u8]) -> Result<Zeroizing<String>, String> {
     String::from_utf8(decoded).map(Zeroizing::new).map_err(|_| "the proxy user name is not UTF-8".to_owned())
 }
 
-fn is_ours(name: &str) -> bool {
-    strip_prefix(name).is_some() || name.eq_ignore_ascii_case(CREDENTIALS)
+fn is_ours(name: &[u8]) -> bool {
+    has_prefix(name) || name.eq_ignore_ascii_case(CREDENTIALS.as_bytes())
 }
 
-/// The name of a field without what all of ours begin with.
-fn strip_prefix(name: &str) -> Option<&str> {
-    let (prefix, key) = name.split_at_checked(PREFIX.len())?;
-    prefix.eq_ignore_ascii_case(PREFIX).then_some(key)
+/// Whether a field has the name of one that is meant for the gateway.
+fn has_prefix(name: &[u8]) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX.as_bytes()))
 }

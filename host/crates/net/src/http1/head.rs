@@ -1,5 +1,6 @@
 //! The head of a request or a response, and what it says about the body (RFC 9112 §3, §4, §6).
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::headers::{Headers, is_text, is_token};
@@ -9,7 +10,7 @@ use super::{HeadError, MAX_HEADERS};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method, as it was written: methods are case-sensitive.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The request target: a path, an absolute URI, `host:port`, or `*`.
     pub target: String,
     /// The digit behind `HTTP/1.`.
@@ -24,7 +25,7 @@ pub struct ResponseHead {
     /// The status, 100 to 999.
     pub status: u16,
     /// The reason phrase; often empty, never of a meaning.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The digit behind `HTTP/1.`.
     pub minor_version: u8,
     /// The fields.
@@ -57,12 +58,13 @@ impl RequestHead {
         else {
             return Err(HeadError::Malformed("an empty line that is not the end"));
         };
-        let headers = headers(bytes.len(), request.headers)?;
+        let headers = headers(bytes, request.headers);
         // RFC 9112 §3.2: which of two hosts is meant is what a smuggler wants to be understood in two ways.
         if headers.get_all("host").nth(1).is_some() {
             return Err(HeadError::Malformed("more than one host field"));
         }
-        Ok(Self { method: method.to_owned(), target: target.to_owned(), minor_version, headers })
+        let method = known(method, &["GET", "CONNECT", "POST", "HEAD", "PUT"]);
+        Ok(Self { method, target: target.to_owned(), minor_version, headers })
     }
 
     /// How far the body reaches.
@@ -144,8 +146,8 @@ impl ResponseHead {
         if code < 100 {
             return Err(HeadError::Malformed("a status below 100"));
         }
-        let reason = response.reason.unwrap_or_default().to_owned();
-        Ok(Self { status: code, reason, minor_version, headers: headers(bytes.len(), response.headers)? })
+        let reason = known(response.reason.unwrap_or_default(), &["OK", "", "Not Found", "Found", "Not Modified"]);
+        Ok(Self { status: code, reason, minor_version, headers: headers(bytes, response.headers) })
     }
 
     /// How far the body reaches, in the answer to a request of this method.
@@ -241,14 +243,16 @@ fn keeps_alive(headers: &Headers, minor_version: u8) -> bool {
     minor_version != 0 || headers.has_token("connection", "keep-alive")
 }
 
-fn headers(capacity: usize, fields: &[httparse::Header<'_>]) -> Result<Headers, HeadError> {
-    // Room for the few fields that a gateway adds.
-    let mut headers = Headers::with_capacity(capacity + 128, fields.len() + 4);
-    for field in fields {
-        headers.append(field.name, field.value)?;
-    }
+fn headers(head: &[u8], fields: &[httparse::Header<'_>]) -> Headers {
+    let mut headers = Headers::of_head(head, fields);
     headers.collapse("content-length");
-    Ok(headers)
+    headers
+}
+
+/// A word of a first line, without an allocation where it is one that nearly all have.
+fn known(word: &str, words: &[&'static str]) -> Cow<'static, str> {
+    let known = words.iter().copied().find(|known| *known == word);
+    known.map_or_else(|| Cow::Owned(word.to_owned()), Cow::Borrowed)
 }
 
 fn malformed(error: httparse::Error) -> HeadError {

@@ -1,8 +1,8 @@
 //! The fields of a head, in their order.
 //!
-//! Names and values lie one after the other in one block of bytes, so that a head costs two allocations
-//! however many fields it has. No name is other than a token and no value holds a control character but
-//! the tab: what is written is read back as the same fields.
+//! They lie in one block of bytes as the lines that they are written as, so that a head costs two allocations however many
+//! fields it has, and a field is written in one piece. No name is other than a token and no value holds a control character
+//! but the tab: what is written is read back as the same fields.
 
 use std::fmt;
 
@@ -15,12 +15,30 @@ pub struct Headers {
     fields: Vec<Field>,
 }
 
-/// Where a field lies in the block: the name ends where the value begins.
+/// Where a field lies in the block: `name: value`, and a line end.
 #[derive(Clone, Copy)]
 struct Field {
     name: usize,
     value: usize,
     end: usize,
+}
+
+/// What is between a name and its value.
+const BETWEEN: &[u8] = b": ";
+const LINE_END: &[u8] = b"\r\n";
+
+impl Field {
+    fn name(self, block: &[u8]) -> &[u8] {
+        part(block, self.name, self.value.saturating_sub(BETWEEN.len()))
+    }
+
+    fn value(self, block: &[u8]) -> &[u8] {
+        part(block, self.value, self.end)
+    }
+
+    fn line(self, block: &[u8]) -> &[u8] {
+        part(block, self.name, self.end + LINE_END.len())
+    }
 }
 
 /// Fields whose values are secrets of somebody.
@@ -33,8 +51,25 @@ impl Headers {
         Self::default()
     }
 
-    pub(super) fn with_capacity(bytes: usize, fields: usize) -> Self {
-        Self { block: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields) }
+    /// The fields that were found in this head, by a parser that has looked at each byte of theirs.
+    pub(super) fn of_head(head: &[u8], found: &[httparse::Header<'_>]) -> Self {
+        // Room for the few fields that a gateway adds.
+        let mut block = Vec::with_capacity(head.len() + 128);
+        block.extend_from_slice(head);
+        let mut headers = Self { block, fields: Vec::with_capacity(found.len() + 4) };
+        for field in found {
+            let (name, value) = (field.name.as_bytes(), field.value.trim_ascii());
+            debug_assert!(check(name, value).is_ok(), "the parser knows tokens and texts as we do");
+            // What is written as we write it stays where it is.
+            let (name_at, value_at) = (offset(head, name), offset(head, value));
+            let line = Field { name: name_at, value: value_at, end: value_at.saturating_add(value.len()) };
+            let is_ours = value_at == name_at.saturating_add(name.len() + BETWEEN.len())
+                && part(head, name_at.saturating_add(name.len()), value_at) == BETWEEN
+                && head.get(line.end..).is_some_and(|rest| rest.starts_with(LINE_END));
+            let line = if is_ours { line } else { headers.store(name, value) };
+            headers.fields.push(line);
+        }
+        headers
     }
 
     /// How many fields there are.
@@ -52,9 +87,14 @@ impl Headers {
     /// The fields in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|field| {
-            let name = std::str::from_utf8(self.name(*field)).unwrap_or_default();
-            (name, self.value(*field))
+            let name = std::str::from_utf8(field.name(&self.block)).unwrap_or_default();
+            (name, field.value(&self.block))
         })
+    }
+
+    /// The names of the fields in their order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().map(|field| field.name(&self.block))
     }
 
     /// The value of the first field of this name.
@@ -73,8 +113,8 @@ impl Headers {
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields
             .iter()
-            .filter(move |field| self.name(**field).eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| self.value(*field))
+            .filter(move |field| field.name(&self.block).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value(&self.block))
     }
 
     /// Whether there is a field of this name.
@@ -96,7 +136,9 @@ impl Headers {
     /// # Errors
     /// [`HeadError::Malformed`] when the name is no token or the value holds a control character.
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), HeadError> {
-        let field = self.store(name.as_bytes(), value.as_ref())?;
+        let (name, value) = (name.as_bytes(), value.as_ref().trim_ascii());
+        check(name, value)?;
+        let field = self.store(name, value);
         self.fields.push(field);
         Ok(())
     }
@@ -106,8 +148,10 @@ impl Headers {
     /// # Errors
     /// [`HeadError::Malformed`] when the name is no token or the value holds a control character.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), HeadError> {
-        let field = self.store(name.as_bytes(), value.as_ref())?;
-        let place = self.fields.iter().position(|old| self.name(*old).eq_ignore_ascii_case(name.as_bytes()));
+        let value = value.as_ref().trim_ascii();
+        check(name.as_bytes(), value)?;
+        let field = self.store(name.as_bytes(), value);
+        let place = self.names().position(|old| old.eq_ignore_ascii_case(name.as_bytes()));
         self.remove(name);
         self.fields.insert(place.unwrap_or(self.fields.len()), field);
         Ok(())
@@ -122,7 +166,7 @@ impl Headers {
     pub(super) fn retain(&mut self, keep: impl Fn(&[u8], &[u8]) -> bool) -> usize {
         let before = self.fields.len();
         let block = &self.block;
-        self.fields.retain(|field| keep(part(block, field.name, field.value), part(block, field.value, field.end)));
+        self.fields.retain(|field| keep(field.name(block), field.value(block)));
         before - self.fields.len()
     }
 
@@ -138,7 +182,7 @@ impl Headers {
         let mut kept = false;
         let block = &self.block;
         self.fields.retain(|field| {
-            let other = !part(block, field.name, field.value).eq_ignore_ascii_case(name.as_bytes());
+            let other = !field.name(block).eq_ignore_ascii_case(name.as_bytes());
             other || !std::mem::replace(&mut kept, true)
         });
     }
@@ -146,41 +190,41 @@ impl Headers {
     /// Writes the fields, each with its line end.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
         for field in &self.fields {
-            out.extend_from_slice(self.name(*field));
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(self.value(*field));
-            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(field.line(&self.block));
         }
     }
 
     /// How many bytes [`Headers::write_to`] writes.
     pub(super) fn written_len(&self) -> usize {
-        self.fields.iter().map(|field| field.end - field.name + 4).sum()
+        self.fields.iter().map(|field| field.end - field.name + LINE_END.len()).sum()
     }
 
-    fn store(&mut self, name: &[u8], value: &[u8]) -> Result<Field, HeadError> {
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(HeadError::Malformed("a field name that is no token"));
-        }
-        let value = value.trim_ascii();
-        // To the end in any case, so that many bytes are looked at in one step.
-        if !value.iter().fold(true, |is_text_so_far, byte| is_text_so_far & is_text(*byte)) {
-            return Err(HeadError::Malformed("a control character in a field value"));
-        }
+    /// Writes a field that has been checked into the block.
+    fn store(&mut self, name: &[u8], value: &[u8]) -> Field {
         let start = self.block.len();
-        self.block.extend_from_slice(name);
-        let middle = self.block.len();
-        self.block.extend_from_slice(value);
-        Ok(Field { name: start, value: middle, end: self.block.len() })
+        for part in [name, BETWEEN, value, LINE_END] {
+            self.block.extend_from_slice(part);
+        }
+        let value_start = start + name.len() + BETWEEN.len();
+        Field { name: start, value: value_start, end: value_start + value.len() }
     }
+}
 
-    fn name(&self, field: Field) -> &[u8] {
-        part(&self.block, field.name, field.value)
+/// Whether these can be a field; white space around the value has been dropped.
+fn check(name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+    // To the end in any case, so that many bytes are looked at in one step.
+    if name.is_empty() || !name.iter().fold(true, |is_token_so_far, byte| is_token_so_far & is_token(*byte)) {
+        return Err(HeadError::Malformed("a field name that is no token"));
     }
+    if !value.iter().fold(true, |is_text_so_far, byte| is_text_so_far & is_text(*byte)) {
+        return Err(HeadError::Malformed("a control character in a field value"));
+    }
+    Ok(())
+}
 
-    fn value(&self, field: Field) -> &[u8] {
-        part(&self.block, field.value, field.end)
-    }
+/// Where a part of it begins in a head.
+fn offset(head: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(head.as_ptr().addr())
 }
 
 fn part(block: &[u8], from: usize, to: usize) -> &[u8] {
@@ -189,13 +233,40 @@ fn part(block: &[u8], from: usize, to: usize) -> &[u8] {
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
 #[inline]
-pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).is_some_and(|is_token| *is_token)
 }
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        // Below 256, as the table's length.
+        #[allow(clippy::cast_possible_truncation, clippy::indexing_slicing)]
+        {
+            table[byte] = (byte as u8).is_ascii_alphanumeric()
+                || matches!(
+                    byte as u8,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                );
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// Whether a byte may stand in a field value (RFC 9110 §5.5).
 #[inline]
@@ -268,6 +339,38 @@ mod tests {
             assert!(headers.append(name, "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
+    }
+
+    /// The fields of a head with these lines, as the parser finds them.
+    fn parsed(lines: &[u8]) -> Option<Headers> {
+        let head = [b"GET / HTTP/1.1\r\n", lines, b"\r\n\r\n"].concat();
+        let mut found = [httparse::EMPTY_HEADER; 8];
+        let mut request = httparse::Request::new(&mut found);
+        let is_complete = request.parse(&head).is_ok_and(|status| status.is_complete());
+        is_complete.then(|| Headers::of_head(&head, request.headers))
+    }
+
+    #[test]
+    fn the_parser_lets_no_byte_through_that_cannot_stand_in_a_field() {
+        for byte in 0..=u8::MAX {
+            let name = [b"x", &[byte][..], b"y: v"].concat();
+            let is_name = is_token(byte) || byte == b':';
+            assert_eq!(parsed(&name).is_some(), is_name, "byte {byte} in a name");
+            let value = [b"x: v", &[byte][..], b"w"].concat();
+            // A line feed begins a line that is none.
+            assert_eq!(parsed(&value).is_some(), is_text(byte), "byte {byte} in a value");
+        }
+    }
+
+    #[test]
+    fn however_a_field_was_written_it_is_written_in_one_way() {
+        let lines = b"A: 1\r\nB:2\r\nC:  3\r\nD: 4 \t\r\nE:\t5\r\nF:\r\nG: \r\nH: 8";
+        let read = parsed(lines).unwrap();
+        let mut out = Vec::new();
+        read.write_to(&mut out);
+        let written = "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: \r\nG: \r\nH: 8\r\n";
+        assert_eq!((String::from_utf8(out).unwrap().as_str(), read.written_len()), (written, written.len()));
+        assert_eq!((read.get("d"), read.get("f"), read.len()), (Some(&b"4"[..]), Some(&b""[..]), 8));
     }
 
     #[test]

@@ -347,12 +347,12 @@ mod tests {
     #[test]
     fn a_target_or_reason_cannot_write_lines_of_its_own() {
         let mut head = request("GET / HTTP/1.1\r\n\r\n").unwrap();
-        (head.method, head.target) = ("GE\r\nT".to_owned(), "/ \r\nx".to_owned());
+        (head.method, head.target) = ("GE\r\nT".into(), "/ \r\nx".to_owned());
         let mut out = Vec::new();
         head.write_to(&mut out);
         assert_eq!(out, b"GET /%20%0D%0Ax HTTP/1.1\r\n\r\n");
         let mut head = response("HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        head.reason = "a\r\nb: c".to_owned();
+        head.reason = "a\r\nb: c".into();
         out.clear();
         head.write_to(&mut out);
         assert_eq!(out, b"HTTP/1.1 200 a  b: c\r\n\r\n");
@@ -377,7 +377,7 @@ mod tests {
             headers in fields(),
             step in 1..50_usize,
         ) {
-            let head = RequestHead { method, target, minor_version, headers };
+            let head = RequestHead { method: method.into(), target, minor_version, headers };
             let mut out = Vec::new();
             head.write_to(&mut out);
             out.extend_from_slice(b"rest");
@@ -394,7 +394,7 @@ mod tests {
             headers in fields(),
             step in 1..50_usize,
         ) {
-            let head = ResponseHead { status, reason, minor_version: 1, headers };
+            let head = ResponseHead { status, reason: reason.into(), minor_version: 1, headers };
             let mut out = Vec::new();
             head.write_to(&mut out);
             let read = run(read_response(&mut Slow(&out, step), &mut BytesMut::new(), 64 * 1024));

@@ -172,7 +172,7 @@ impl Judge {
             nonce,
             // An IPv4 client of a socket for both families is an IPv4 client.
             peer: peer.to_canonical(),
-            method: request.method.clone(),
+            method: request.method.to_string(),
             headers: request.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect(),
             at: self.clock.now().as_micros(),
             certificate: self.tls.as_ref().map(|tls| tls.fingerprint.to_string()),
@@ -231,7 +231,7 @@ impl Reply {
             headers.append(name, value).ok();
         }
         let mut bytes = Vec::with_capacity(256 + self.body.len());
-        let head = ResponseHead { status: self.status, reason: reason.to_owned(), minor_version: 1, headers };
+        let head = ResponseHead { status: self.status, reason: reason.into(), minor_version: 1, headers };
         head.write_to(&mut bytes);
         if !self.is_head {
             bytes.extend_from_slice(&self.body);

@@ -67,7 +67,7 @@ impl Stairs {
         let Self { engine, config, budget, hedging, escalation } = self;
         let means = Means { engine, config, budget, hedging, escalation: Some(escalation) };
         let asked = Mutex::new(Vec::new());
-        let mut failover = Failover::new(means, engine.next_request(), target, wanted.clone());
+        let mut failover = Failover::new(means, (engine.next_request(), Instant::now()), target, wanted.clone());
         let result = failover
             .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let port = endpoint.port;

@@ -51,7 +51,7 @@ async fn run(seed: u64, config: HedgeConfig, wanted: Wanted, latency: impl Fn(u1
     let (uses, mut took, mut attempts) = (AtomicU64::new(0), Vec::new(), 0);
     for request in 1..=REQUESTS {
         let began = Instant::now();
-        let mut failover = Failover::new(means, request, "origin.test:443", wanted.clone());
+        let mut failover = Failover::new(means, (request, Instant::now()), "origin.test:443", wanted.clone());
         let won = failover
             .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let wait = latency(endpoint.port, uses.fetch_add(1, Ordering::Relaxed), seed);
