@@ -58,6 +58,6 @@ impl Doorway {
         closed: &CancellationToken,
         stop: &CancellationToken,
     ) -> Drained {
-        serve::unix::serve(self, listener, closed, stop).await
+        serve::serve(self, listener, closed, stop).await
     }
 }

@@ -1,14 +1,15 @@
 //! Accepting clients until told to stop, and then waiting for those that are there.
 
 pub(crate) mod places;
-pub(crate) mod unix;
 
+use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,9 +31,38 @@ pub struct Drained {
     pub cut: usize,
 }
 
-pub(crate) async fn serve(
+/// Where clients come from.
+pub(crate) trait Listener: Sync {
+    type Client: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static;
+
+    /// The next client, and its address where it has one.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Client, Option<SocketAddr>)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Client = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (client, peer) = self.accept().await?;
+        // Without it, the last bytes of an answer would wait for the client's acknowledgement.
+        if let Err(error) = client.set_nodelay(true) {
+            tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
+        }
+        Ok((client, Some(peer)))
+    }
+}
+
+impl Listener for UnixListener {
+    type Client = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+        self.accept().await.map(|(client, _)| (client, None))
+    }
+}
+
+pub(crate) async fn serve<L: Listener>(
     doorway: &Doorway,
-    listener: TcpListener,
+    listener: L,
     closed: &CancellationToken,
     stop: &CancellationToken,
 ) -> Drained {
@@ -44,9 +74,9 @@ pub(crate) async fn serve(
 }
 
 /// Accepts clients until the place is closed.
-async fn accept(
+async fn accept<L: Listener>(
     doorway: &Doorway,
-    listener: &TcpListener,
+    listener: &L,
     (closed, stop): (&CancellationToken, &CancellationToken),
     sessions: &mut JoinSet<()>,
 ) {
@@ -66,11 +96,7 @@ async fn accept(
             arrived = &mut arriving => {
                 match arrived {
                     Ok((client, peer, place)) => {
-                        // Without it, the last bytes of an answer would wait for the client's acknowledgement.
-                        if let Err(error) = client.set_nodelay(true) {
-                            tracing::debug!(client.addr = %peer, %error, "no TCP_NODELAY");
-                        }
-                        let session = session::run(doorway.clone(), client, Some(peer), stop.clone());
+                        let session = session::run(doorway.clone(), client, peer, stop.clone());
                         sessions.spawn(async move {
                             session.await;
                             drop(place);
@@ -90,8 +116,8 @@ async fn accept(
 }
 
 /// The next client, when there is a place for it. While one waits for that, others wait in the listener's backlog.
-async fn arrive(doorway: &Doorway, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    let (client, peer) = listener.accept().await?;
+async fn arrive<L: Listener>(doorway: &Doorway, listener: &L) -> io::Result<(L::Client, Option<SocketAddr>, Place)> {
+    let (client, peer) = listener.next().await?;
     Ok((client, peer, doorway.gateway().places().take().await))
 }
 

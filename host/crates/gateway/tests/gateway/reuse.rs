@@ -7,9 +7,10 @@ use proxywhirl_core::pool::Admission;
 use proxywhirl_gateway::{GatewayConfig, IdleConfig};
 use proxywhirl_world::{Behaviour, Protocol, TestCa, Upstream, UpstreamOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Client, answer, exchange, get, status};
 use crate::scene::{Scene, candidate, limits, origin, read_head, upstream};
@@ -289,6 +290,31 @@ async fn a_connection_that_waits_is_closed_in_time() {
     let scene = Scene::with(&[&proxy.url], config).await;
     assert_eq!(status(&ask(&scene, &request("GET")).await), 200);
     proxy.closed(1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_is_closed_in_time_where_all_clients_come_in_by_a_unix_socket() {
+    let proxy = Proxy::new(&[Does::Says(OK)]).await;
+    let config = waiting(|idle| idle.timeout = Duration::from_millis(50));
+    let scene = Scene::with(&[&proxy.url], config).await;
+    let gateway = scene.gateway.clone();
+    // Nobody listens for TCP any more.
+    scene.drained().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.sock");
+    let (listener, stop) = (UnixListener::bind(&path).unwrap(), CancellationToken::new());
+    let served = tokio::spawn({
+        let stop = stop.clone();
+        async move { gateway.serve_unix(listener, stop).await }
+    });
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    client.write_all(request("GET").as_bytes()).await.unwrap();
+    let mut reply = Vec::new();
+    timeout(LIMIT, client.read_to_end(&mut reply)).await.expect("an end within the limit").unwrap();
+    assert!(reply.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&reply));
+    proxy.closed(1).await;
+    stop.cancel();
+    served.await.unwrap();
 }
 
 #[tokio::test]
