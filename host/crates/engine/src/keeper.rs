@@ -403,16 +403,15 @@ impl Proven {
 
 /// Whether a check found out something about a member that was not known.
 fn is_news(candidate: &Candidate, member: &Member) -> bool {
-    candidate.anonymity != member.anonymity || candidate.country != member.country || candidate.tags != member.tags
+    candidate.anonymity != member.anonymity || candidate.country != member.country || candidate.tags != *member.tags()
 }
 
 /// A member as it may be checked.
 fn candidate(member: &Member) -> Candidate {
-    let Member { tags, country, anonymity, .. } = member;
     Candidate {
-        tags: tags.clone(),
-        country: *country,
-        anonymity: *anonymity,
+        tags: member.tags().clone(),
+        country: member.country,
+        anonymity: member.anonymity,
         ..member.endpoint.as_ref().clone().into()
     }
 }
