@@ -233,7 +233,7 @@ fn is_in(city: &str, tags: &Tags) -> bool {
 }
 
 fn is_same(key: &EndpointKey, endpoint: &Endpoint) -> bool {
-    let username = endpoint.credentials.as_ref().map(|credentials| &credentials.username);
+    let username = endpoint.credentials.as_deref().map(|credentials| &credentials.username);
     (key.scheme, &key.host, key.port, key.username.as_ref())
         == (endpoint.scheme, &endpoint.host, endpoint.port, username)
 }
