@@ -1,139 +1,17 @@
 //! A proxy's address: scheme, host, port and credentials, and the hops before it when it ends a [`chain`].
 
 pub mod chain;
+mod credentials;
+mod scheme;
 pub mod template;
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::host::{Host, NotAHost};
-use crate::secret::{SEALED, Secret, Zeroizing};
-
-/// How one speaks to a proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scheme {
-    /// HTTP proxy over plain TCP: absolute-form requests, and CONNECT (RFC 9110 §9.3.6).
-    Http,
-    /// HTTP proxy inside TLS.
-    Https,
-    /// SOCKS 4: IPv4 addresses only, names are resolved on our side.
-    Socks4,
-    /// SOCKS 4a: names are resolved by the proxy.
-    Socks4a,
-    /// SOCKS 5 (RFC 1928), names are resolved on our side.
-    Socks5,
-    /// SOCKS 5, names are resolved by the proxy.
-    Socks5h,
-}
-
-impl Scheme {
-    /// Every scheme.
-    pub const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Socks4, Self::Socks4a, Self::Socks5, Self::Socks5h];
-
-    /// The scheme as a URL writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Socks4 => "socks4",
-            Self::Socks4a => "socks4a",
-            Self::Socks5 => "socks5",
-            Self::Socks5h => "socks5h",
-        }
-    }
-
-    /// The port when none is written: 80, 443 or 1080.
-    #[must_use]
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-            Self::Socks4 | Self::Socks4a | Self::Socks5 | Self::Socks5h => 1080,
-        }
-    }
-
-    /// Whether the proxy speaks HTTP, and so takes absolute-form requests.
-    #[must_use]
-    pub const fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Https)
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Scheme {
-    type Err = EndpointError;
-
-    /// Reads a scheme in any case; `socks` is SOCKS 5.
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let lower = text.to_ascii_lowercase();
-        if lower == "socks" {
-            return Ok(Self::Socks5);
-        }
-        Self::ALL
-            .into_iter()
-            .find(|scheme| scheme.as_str() == lower)
-            .ok_or_else(|| EndpointError::Scheme(excerpt(text)))
-    }
-}
-
-/// What one proves to a proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Credentials {
-    /// The user name; at most 255 bytes (RFC 1929), no control characters.
-    pub username: Box<str>,
-    /// The password; may be empty.
-    pub password: Secret,
-}
-
-impl Credentials {
-    /// The longest name and the longest password, in bytes: what SOCKS 5 can carry (RFC 1929). Vendors' gateways
-    /// put whole sessions into the name, and stay below it.
-    pub const MAX: usize = 255;
-
-    /// The longest sealed password, in bytes: nonce, tag and name of the key are with it, in base64.
-    const MAX_SEALED: usize = 512;
-
-    /// Credentials whose parts are of a length and of characters that every protocol can carry.
-    ///
-    /// # Errors
-    /// When a part is longer than [`Credentials::MAX`], holds a control character, looks sealed, or has blanks that cannot always be
-    /// filled (see [`template`]).
-    pub fn new(username: &str, password: &str) -> Result<Self, EndpointError> {
-        if password.starts_with(SEALED) {
-            return Err(EndpointError::Credentials(
-                "a password that is sealed, as stores keep it: read it from its store",
-            ));
-        }
-        Self::of(username, password, Self::MAX)
-    }
-
-    /// Credentials as a store keeps them, where the password may be sealed.
-    ///
-    /// # Errors
-    /// As [`Credentials::new`].
-    pub fn kept(username: &str, password: &str) -> Result<Self, EndpointError> {
-        let most = if password.starts_with(SEALED) { Self::MAX_SEALED } else { Self::MAX };
-        Self::of(username, password, most)
-    }
-
-    fn of(username: &str, password: &str, most: usize) -> Result<Self, EndpointError> {
-        if username.len() > Self::MAX || password.len() > most {
-            return Err(EndpointError::Credentials("a user name or password of more than 255 bytes"));
-        }
-        // A line end would let a list write headers of its own into our requests.
-        if username.chars().chain(password.chars()).any(char::is_control) {
-            return Err(EndpointError::Credentials("a control character in the user name or password"));
-        }
-        template::check(username, password)?;
-        Ok(Self { username: username.into(), password: Secret::new(password) })
-    }
-}
+use crate::secret::{Secret, Zeroizing};
+pub use credentials::Credentials;
+pub use scheme::Scheme;
 
 /// Where a proxy listens and how one speaks to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
