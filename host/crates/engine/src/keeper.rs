@@ -9,7 +9,10 @@
 //!
 //! Where several gateways share the pool, each checks the members that fall to it ([`crate::work`]), and hears of the others.
 
-use std::collections::{BTreeMap, HashMap};
+mod book;
+mod proven;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +24,11 @@ use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::check::schedule::{Schedule, ScheduleConfig, Timetable};
+use crate::check::schedule::ScheduleConfig;
 use crate::check::{Checked, Checker};
 use crate::geo::Geo;
-use crate::writer::Admissions;
+use book::Book;
+pub use proven::Proven;
 
 /// Checks that are taken from the schedule at once.
 const ROUND: usize = 256;
@@ -78,20 +82,6 @@ pub struct Keeper {
     book: Mutex<Book>,
 }
 
-/// What is known of whom. Locked for some instructions for each of those who are asked about.
-#[derive(Debug)]
-struct Book {
-    /// When members are due.
-    members: Timetable,
-    /// Candidates that failed: they are no members.
-    strangers: HashMap<MemberId, Candidate>,
-    /// When strangers are due.
-    schedule: Schedule<MemberId>,
-    /// The snapshot that the book has seen.
-    epoch: u64,
-    random: fastrand::Rng,
-}
-
 /// Who is to be checked.
 #[derive(Debug, Default)]
 struct Due {
@@ -111,35 +101,11 @@ struct Sifted {
     fresh: u64,
 }
 
-/// What became of candidates.
-#[derive(Debug, Clone, Default)]
-pub struct Proven {
-    /// What their admission came to.
-    pub admissions: Admissions,
-    /// Of how many something fresh was known already.
-    pub fresh: u64,
-    /// How many passed.
-    pub alive: u64,
-    /// How many failed.
-    pub dead: u64,
-    /// How many came how far, the dead and the living.
-    pub passed: BTreeMap<Level, u64>,
-    /// Why the dead failed, in a word each: `connect refused`.
-    pub faults: BTreeMap<String, u64>,
-}
-
 impl Keeper {
     /// A keeper of an engine's pool. With databases it labels who passes with where they come out.
     #[must_use]
     pub fn new(engine: Arc<Engine>, checker: Checker, config: KeeperConfig, geo: Option<Arc<Geo>>) -> Arc<Self> {
-        let book = Book {
-            members: Timetable::new(config.schedule),
-            strangers: HashMap::new(),
-            schedule: Schedule::new(config.schedule),
-            epoch: 0,
-            random: fastrand::Rng::new(),
-        };
-        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(book) })
+        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(Book::new(config.schedule)) })
     }
 
     /// What checks.
@@ -387,56 +353,6 @@ impl Keeper {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Book {
-    /// Takes a verdict about a member; how many failures in a row there were.
-    fn judged_member(&mut self, member: &Member, checked: &Checked) -> u32 {
-        let (verdict, chance) = (&checked.verdict, self.random.f64());
-        let next = self.members.judged(member.slot, member.id, verdict.is_alive(), verdict.at, chance);
-        next.map_or(0, |next| next.failures)
-    }
-
-    /// Takes a verdict about a stranger; how many failures in a row there were.
-    fn judged(&mut self, id: MemberId, checked: &Checked) -> u32 {
-        let chance = self.random.f64();
-        self.schedule.judged(id, checked.verdict.is_alive(), checked.verdict.at, chance).failures
-    }
-
-    /// Forgets a stranger.
-    fn forget(&mut self, id: &MemberId) {
-        self.strangers.remove(id);
-        self.schedule.forget(id);
-    }
-}
-
-impl Proven {
-    fn count(&mut self, checked: &Checked) {
-        if let Some(level) = checked.verdict.passed {
-            *self.passed.entry(level).or_default() += 1;
-        }
-        match &checked.verdict.fault {
-            None => self.alive += 1,
-            Some(fault) => {
-                self.dead += 1;
-                *self.faults.entry(format!("{} {}", fault.stage.as_str(), fault.kind.as_str())).or_default() += 1;
-            }
-        }
-    }
-
-    /// Adds what became of others.
-    pub fn add(&mut self, other: Self) {
-        self.admissions.add(other.admissions);
-        self.fresh += other.fresh;
-        self.alive += other.alive;
-        self.dead += other.dead;
-        for (level, count) in other.passed {
-            *self.passed.entry(level).or_default() += count;
-        }
-        for (fault, count) in other.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
     }
 }
 
