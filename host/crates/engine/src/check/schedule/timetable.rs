@@ -12,8 +12,9 @@ use proxywhirl_core::{MemberId, Timestamp};
 
 use super::{Course, Next, ScheduleConfig, Streak};
 
-/// Slots in a chunk: a million members have 4,000 of them to look at, and one is looked through in 100 nanoseconds.
-const CHUNK: usize = 256;
+/// Slots in a chunk, which takes 4 KiB then: a million members have 3,000 of them to look at, and one is looked through in
+/// 100 nanoseconds.
+const CHUNK: usize = 340;
 
 /// When a chunk is due in which nobody is.
 const NEVER: Timestamp = Timestamp::from_micros(u64::MAX);
@@ -22,12 +23,18 @@ const NEVER: Timestamp = Timestamp::from_micros(u64::MAX);
 #[derive(Debug)]
 pub struct Timetable {
     config: ScheduleConfig,
-    /// By slot.
-    courses: Vec<Course>,
-    /// Whose they are, by slot: half of an identity, which is enough to tell who comes from who was there before.
-    owners: Vec<u32>,
-    /// By chunk: nobody in it is due before that.
-    dues: Vec<Timestamp>,
+    /// Slots in their order. Each in a box, so that a pool that grows leaves nothing behind.
+    chunks: Vec<Box<Chunk>>,
+}
+
+/// The members at some slots.
+#[derive(Debug, Clone)]
+struct Chunk {
+    /// Nobody is due before that.
+    due: Timestamp,
+    courses: [Course; CHUNK],
+    /// Whose they are: half of an identity, which is enough to tell who comes from who was there before.
+    owners: [u32; CHUNK],
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
@@ -35,11 +42,25 @@ const fn half(id: MemberId) -> u32 {
     id.0 as u32
 }
 
+/// A slot as chunk and place in it. Slots are 32 bits wide, and so is `usize` at the least.
+const fn divide(slot: u32) -> (usize, usize) {
+    (slot as usize / CHUNK, slot as usize % CHUNK)
+}
+
+impl Chunk {
+    const EMPTY: Self = Self { due: NEVER, courses: [Course::NOBODY; CHUNK], owners: [0; CHUNK] };
+
+    /// Finds out when it is due.
+    fn look_through(&mut self) {
+        self.due = self.courses.iter().filter_map(|course| course.due()).min().unwrap_or(NEVER);
+    }
+}
+
 impl Timetable {
     /// Nobody is known.
     #[must_use]
     pub const fn new(config: ScheduleConfig) -> Self {
-        Self { config, courses: Vec::new(), owners: Vec::new(), dues: Vec::new() }
+        Self { config, chunks: Vec::new() }
     }
 
     /// Whether the member at a slot is known.
@@ -54,13 +75,11 @@ impl Timetable {
         if self.knows(slot, id) {
             return;
         }
-        let slot = slot as usize;
-        if self.courses.len() <= slot {
-            self.courses.resize(slot + 1, Course::NOBODY);
-            self.owners.resize(slot + 1, 0);
-            self.dues.resize(slot / CHUNK + 1, NEVER);
+        let (index, place) = divide(slot);
+        while self.chunks.len() <= index {
+            self.chunks.push(Box::new(Chunk::EMPTY));
         }
-        if let Some(owner) = self.owners.get_mut(slot) {
+        if let Some(owner) = self.chunks.get_mut(index).and_then(|chunk| chunk.owners.get_mut(place)) {
             *owner = half(id);
         }
         self.put(slot, Streak::Good(1), now, chance);
@@ -69,19 +88,20 @@ impl Timetable {
     /// Takes a verdict about the member at a slot. None, and nothing happens, when that member is not known.
     pub fn judged(&mut self, slot: u32, id: MemberId, is_alive: bool, now: Timestamp, chance: f64) -> Option<Next> {
         let streak = Streak::after(Some(self.course(slot, id)?.streak()), is_alive);
-        Some(Next { due: self.put(slot as usize, streak, now, chance), failures: streak.failures() })
+        Some(Next { due: self.put(slot, streak, now, chance), failures: streak.failures() })
     }
 
     /// Puts a member off who was taken, because others see to it: as long as after a verdict like its last one.
     pub fn put_off(&mut self, slot: u32, id: MemberId, now: Timestamp, chance: f64) {
         if let Some(course) = self.course(slot, id) {
-            self.put(slot as usize, course.streak(), now, chance);
+            self.put(slot, course.streak(), now, chance);
         }
     }
 
     /// Forgets who is at a slot.
     pub fn forget(&mut self, slot: u32) {
-        if let Some(course) = self.courses.get_mut(slot as usize) {
+        let (index, place) = divide(slot);
+        if let Some(course) = self.chunks.get_mut(index).and_then(|chunk| chunk.courses.get_mut(place)) {
             *course = Course::NOBODY;
         }
     }
@@ -91,18 +111,15 @@ impl Timetable {
     pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<u32> {
         // The one on top is the last one that is still among them.
         let mut first: BinaryHeap<(Timestamp, u32)> = BinaryHeap::new();
-        let mut slots = 0..;
-        for (courses, due) in self.courses.chunks(CHUNK).zip(&mut self.dues) {
-            let slots = slots.by_ref().take(CHUNK);
-            if *due > now {
-                slots.for_each(drop);
+        for (begin, chunk) in (0..).step_by(CHUNK).zip(&mut self.chunks) {
+            if chunk.due > now {
                 continue;
             }
-            *due = NEVER;
-            for (slot, course) in slots.zip(courses) {
-                let Some(time) = course.due() else { continue };
-                *due = time.min(*due);
-                if time <= now && (first.len() < most || first.peek().is_some_and(|last| (time, slot) < *last)) {
+            // It may be somebody's who was forgotten or is due later by now.
+            chunk.look_through();
+            for (slot, course) in (begin..).zip(&chunk.courses) {
+                let Some(time) = course.due().filter(|time| *time <= now) else { continue };
+                if first.len() < most || first.peek().is_some_and(|last| (time, slot) < *last) {
                     first.push((time, slot));
                     if first.len() > most {
                         first.pop();
@@ -112,43 +129,36 @@ impl Timetable {
         }
         let taken: Vec<u32> = first.into_sorted_vec().into_iter().map(|(_, slot)| slot).collect();
         for slot in &taken {
-            if let Some(course) = self.courses.get_mut(*slot as usize) {
+            let (index, place) = divide(*slot);
+            let Some(chunk) = self.chunks.get_mut(index) else { continue };
+            if let Some(course) = chunk.courses.get_mut(place) {
                 *course = course.under_way();
             }
+            chunk.look_through();
         }
-        let mut chunks: Vec<usize> = taken.iter().map(|slot| *slot as usize / CHUNK).collect();
-        chunks.sort_unstable();
-        chunks.dedup();
-        chunks.into_iter().for_each(|chunk| self.look_through(chunk));
         taken
-    }
-
-    /// Finds out when a chunk is due.
-    fn look_through(&mut self, chunk: usize) {
-        if let Some(due) = self.dues.get_mut(chunk) {
-            let courses = self.courses.iter().skip(chunk * CHUNK).take(CHUNK);
-            *due = courses.filter_map(|course| course.due()).min().unwrap_or(NEVER);
-        }
     }
 
     /// A time before which nobody is due; none when nobody is at all.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.dues.iter().min().copied().filter(|due| *due != NEVER)
+        self.chunks.iter().map(|chunk| chunk.due).min().filter(|due| *due != NEVER)
     }
 
     fn course(&self, slot: u32, id: MemberId) -> Option<Course> {
-        let (course, owner) = self.courses.get(slot as usize).zip(self.owners.get(slot as usize))?;
+        let (index, place) = divide(slot);
+        let chunk = self.chunks.get(index)?;
+        let (course, owner) = chunk.courses.get(place).zip(chunk.owners.get(place))?;
         (*course != Course::NOBODY && *owner == half(id)).then_some(*course)
     }
 
-    fn put(&mut self, slot: usize, streak: Streak, now: Timestamp, chance: f64) -> Timestamp {
-        let due = now + self.config.pause(streak, chance);
-        if let Some(course) = self.courses.get_mut(slot) {
-            *course = Course::new(due, streak);
-        }
-        if let Some(chunk) = self.dues.get_mut(slot / CHUNK) {
-            *chunk = due.min(*chunk);
+    fn put(&mut self, slot: u32, streak: Streak, now: Timestamp, chance: f64) -> Timestamp {
+        let (due, (index, place)) = (now + self.config.pause(streak, chance), divide(slot));
+        if let Some(chunk) = self.chunks.get_mut(index) {
+            chunk.due = due.min(chunk.due);
+            if let Some(course) = chunk.courses.get_mut(place) {
+                *course = Course::new(due, streak);
+            }
         }
         due
     }
@@ -182,8 +192,8 @@ mod tests {
     fn a_million_members_take_twelve_bytes_each() {
         let mut timetable = Timetable::new(CONFIG);
         timetable.welcome(999_999, A, at(0), 0.5);
-        let bytes = timetable.courses.len() * size_of::<Course>() + timetable.owners.len() * size_of::<u32>();
-        assert_eq!((bytes, timetable.dues.len()), (12_000_000, 3_907));
+        // The allocator has a class of 4,096 bytes.
+        assert_eq!((size_of::<Chunk>(), timetable.chunks.len()), (4_088, 2_942));
         assert_eq!(timetable.take_due(at(100), 10), [999_999]);
     }
 
@@ -227,7 +237,7 @@ mod tests {
             for (step, place, pause, chance) in steps {
                 now += pause;
                 // Three in each of four chunks.
-                let (slot, id) = (place % 3 + place / 3 * 256, MemberId(u64::from(place)));
+                let (slot, id) = (place % 3 + place / 3 * 340, MemberId(u64::from(place)));
                 match step {
                     0 | 1 => {
                         timetable.welcome(slot, id, at(now), chance);
