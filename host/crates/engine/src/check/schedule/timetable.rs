@@ -23,7 +23,8 @@ const NEVER: Timestamp = Timestamp::from_micros(u64::MAX);
 #[derive(Debug)]
 pub struct Timetable {
     config: ScheduleConfig,
-    /// Slots in their order. Each in a box, so that a pool that grows leaves nothing behind.
+    /// Slots in their order.
+    #[expect(clippy::vec_box, reason = "in boxes a pool that grows moves no chunk, and leaves nothing behind")]
     chunks: Vec<Box<Chunk>>,
 }
 
