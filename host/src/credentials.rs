@@ -137,7 +137,7 @@ impl Keeping {
             let own = settings.iter().find(|one| one.name == login.name());
             let read = read.get(login.name());
             let is_covered =
-                |member: &&Arc<proxywhirl_core::Member>| login.covered().holds(&member.endpoint, &member.tags);
+                |member: &&Arc<proxywhirl_core::Member>| login.covered().holds(&member.endpoint, member.tags());
             CredentialsRow {
                 name: login.name().to_owned(),
                 whose: login.covered().in_words(),

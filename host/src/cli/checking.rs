@@ -91,7 +91,8 @@ impl Plan {
 async fn judge_for(candidates: &[Candidate]) -> Result<(String, DropGuard), Failure> {
     let is_here = |candidate: &Candidate| match &candidate.endpoint.host {
         Host::V4(addr) => addr.is_loopback(),
-        Host::V6 { addr, .. } => addr.is_loopback(),
+        Host::V6(addr) => addr.is_loopback(),
+        Host::Zoned(zoned) => zoned.addr.is_loopback(),
         Host::Name(name) => &**name == "localhost",
     };
     if let Some(remote) = candidates.iter().find(|candidate| !is_here(candidate)) {

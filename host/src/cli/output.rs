@@ -60,7 +60,7 @@ impl<'a> Row<'a> {
     pub(super) fn new(candidate: &'a Candidate, verdict: Option<&Verdict>) -> Self {
         let endpoint = &candidate.endpoint;
         let alone = endpoint.via.is_none().then_some(endpoint);
-        let credentials = alone.and_then(|endpoint| endpoint.credentials.as_ref());
+        let credentials = alone.and_then(|endpoint| endpoint.credentials.as_deref());
         Self {
             url: endpoint.to_url(),
             scheme: alone.map(|endpoint| endpoint.scheme.as_str()),

@@ -175,7 +175,9 @@ fn status(args: &StatusArgs) -> Result<Exit, Failure> {
 /// The passwords of a member, of each hop that has one.
 fn passwords(member: &StoredMember) -> impl Iterator<Item = &Secret> {
     let hops = std::iter::successors(Some(&member.endpoint), |hop| hop.via.as_deref());
-    hops.filter_map(|hop| hop.credentials.as_ref()).map(|login| &login.password).filter(|password| !password.is_empty())
+    hops.filter_map(|hop| hop.credentials.as_deref())
+        .map(|login| &login.password)
+        .filter(|password| !password.is_empty())
 }
 
 fn in_words(status: &Status) -> String {

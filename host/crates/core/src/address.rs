@@ -13,8 +13,8 @@ use crate::host::Host;
 pub fn private(host: &Host) -> Option<&'static str> {
     match host {
         Host::V4(addr) => v4(*addr),
-        Host::V6 { zone: Some(_), .. } => Some("link-local"),
-        Host::V6 { addr, zone: None } => v6(*addr),
+        Host::Zoned(_) => Some("link-local"),
+        Host::V6(addr) => v6(*addr),
         Host::Name(name) => local_name(name),
     }
 }

@@ -96,7 +96,7 @@ pub enum Input {
     Neutral,
 }
 
-/// The breaker of one member. In 40 bytes, because a million members have one each.
+/// The breaker of one member. In 32 bytes, because a million members have one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Breaker {
     /// When the first probe may go, or might have gone, after it opened last. What was admitted before that says
@@ -104,22 +104,25 @@ pub struct Breaker {
     since: Timestamp,
     /// The last outcomes since it closed last.
     window: Window,
-    phase: Phase,
-    /// Faults in a row while it is closed, successes while it is half-open.
-    count: u32,
+    /// In the upper two bits the [`Phase`]; below the faults in a row while it is closed, the successes while it is
+    /// half-open.
+    standing: u32,
     /// How long it is open, or was, in milliseconds.
     cooldown: u32,
 }
 
 /// The state, without its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    #[default]
     Closed,
     Open,
     HalfOpen,
     Probing,
 }
+
+/// Bits for what is counted in a row: more than a billion are not told apart.
+const COUNT_BITS: u32 = 30;
+const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
 
 impl Breaker {
     /// A closed one, to which nothing that was admitted before is news.
@@ -132,11 +135,21 @@ impl Breaker {
     #[must_use]
     pub const fn state(&self) -> State {
         let cooldown = Duration::from_millis(self.cooldown as u64);
-        match self.phase {
-            Phase::Closed => State::Closed { faults: self.count },
+        let count = self.standing & COUNT_MAX;
+        match self.phase() {
+            Phase::Closed => State::Closed { faults: count },
             Phase::Open => State::Open { until: self.since, cooldown },
-            Phase::HalfOpen => State::HalfOpen { probing: false, successes: self.count, cooldown },
-            Phase::Probing => State::HalfOpen { probing: true, successes: self.count, cooldown },
+            Phase::HalfOpen => State::HalfOpen { probing: false, successes: count, cooldown },
+            Phase::Probing => State::HalfOpen { probing: true, successes: count, cooldown },
+        }
+    }
+
+    const fn phase(&self) -> Phase {
+        match self.standing >> COUNT_BITS {
+            0 => Phase::Closed,
+            1 => Phase::Open,
+            2 => Phase::HalfOpen,
+            _ => Phase::Probing,
         }
     }
 
@@ -150,7 +163,8 @@ impl Breaker {
             State::HalfOpen { probing: false, successes, cooldown } => (Phase::HalfOpen, successes, cooldown),
             State::HalfOpen { probing: true, successes, cooldown } => (Phase::Probing, successes, cooldown),
         };
-        (self.phase, self.count, self.cooldown) = (phase, count, millis(cooldown));
+        self.standing = (phase as u32) << COUNT_BITS | count.min(COUNT_MAX);
+        self.cooldown = millis(cooldown);
     }
 
     /// The last outcomes since it closed last.
@@ -178,9 +192,9 @@ impl Breaker {
             Input::Failure => self.window.record(false),
             Input::Admit | Input::Neutral => {}
         }
-        let was_closed = self.phase == Phase::Closed;
+        let was_closed = self.phase() == Phase::Closed;
         self.enter(step(self.state(), input, self.window, config, now).0);
-        if self.phase == Phase::Closed && !was_closed {
+        if self.phase() == Phase::Closed && !was_closed {
             self.window = Window::default();
         }
     }
@@ -294,6 +308,24 @@ mod tests {
         assert_eq!(breaker.state(), State::Closed { faults: 0 });
         breaker.record(Input::Failure, at(5), &CONFIG, at(6));
         assert_eq!(breaker.state(), State::Closed { faults: 1 });
+    }
+
+    #[test]
+    fn it_is_in_the_state_that_it_entered() {
+        assert_eq!(size_of::<Breaker>(), 32);
+        let (mut breaker, until, cooldown) = (Breaker::default(), at(7), Duration::from_millis(u32::MAX.into()));
+        for state in [
+            State::Closed { faults: COUNT_MAX },
+            State::Open { until, cooldown },
+            State::HalfOpen { probing: false, successes: 1, cooldown },
+            State::HalfOpen { probing: true, successes: COUNT_MAX, cooldown },
+            State::Closed { faults: 0 },
+        ] {
+            breaker.enter(state);
+            assert_eq!(breaker.state(), state);
+        }
+        breaker.enter(State::Closed { faults: u32::MAX });
+        assert_eq!(breaker.state(), State::Closed { faults: COUNT_MAX });
     }
 
     #[test]

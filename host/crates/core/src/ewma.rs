@@ -10,16 +10,29 @@ use std::time::Duration;
 
 use crate::time::{Timestamp, micros};
 
-/// A peak EWMA that many threads may write; microseconds inside.
+/// A peak EWMA that many threads may write. In eight bytes, because a million members have one each.
 ///
-/// Value and time are two words and not one, so a reader may see one sample's value with another's
-/// time. That shifts an estimate by a fraction of a sample and saves a lock on each request.
+/// Of two samples at the same time one may be lost, which shifts an estimate by a fraction and saves a lock on each request.
 #[derive(Debug, Default)]
 pub struct Ewma {
-    /// The average, in microseconds; 0 when there was no sample.
-    value: AtomicU64,
-    /// When the last sample was taken, in microseconds since the epoch.
-    at: AtomicU64,
+    /// In the upper half the average in microseconds, 71 minutes at the most, and 0 when there was no sample; in the lower
+    /// half when the last one was taken, in [ticks](tick).
+    state: AtomicU64,
+}
+
+/// A time in units of 2^16 microseconds. It begins anew after nine years, so that an age is right up to half of that.
+#[allow(clippy::cast_possible_truncation, reason = "what is cut off is the years")]
+const fn tick(at: Timestamp) -> u32 {
+    (at.as_micros() >> TICK_BITS) as u32
+}
+
+const TICK_BITS: u32 = 16;
+
+/// How long before `now` the tick was; nothing when it was later.
+#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the sign says which one was first")]
+fn age(last: u32, now: Timestamp) -> Duration {
+    let ticks = (tick(now).wrapping_sub(last) as i32).max(0) as u64;
+    Duration::from_micros(ticks << TICK_BITS)
 }
 
 impl Ewma {
@@ -29,35 +42,48 @@ impl Ewma {
     /// An average that begins with a value from an earlier run.
     #[must_use]
     pub fn restored(value: Option<Duration>, at: Timestamp) -> Self {
-        Self { value: AtomicU64::new(value.map_or(0, micros)), at: AtomicU64::new(at.as_micros()) }
+        Self { state: AtomicU64::new(pack(value.map_or(0, narrow), at)) }
     }
 
     /// Takes a sample. A latency of zero counts as one microsecond: zero means "never measured".
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Latencies are far below 2^52 µs.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Between two numbers of 32 bits.
     pub fn record(&self, sample: Duration, now: Timestamp) {
-        let sample = micros(sample).max(1);
+        let sample = narrow(sample);
         // Relaxed throughout: an estimate that is one sample old is as good.
-        let last = self.at.swap(now.as_micros(), Ordering::Relaxed);
-        let old = self.value.load(Ordering::Relaxed);
+        let (old, last) = unpack(self.state.load(Ordering::Relaxed));
         let new = if old == 0 || sample >= old {
             sample
         } else {
-            let age = now.since(Timestamp::from_micros(last)).as_secs_f64();
+            let age = age(last, now).as_secs_f64();
             // At least one part in eight, so that samples in quick succession count too.
             let keep = (-age / Self::DECAY.as_secs_f64()).exp().min(0.875);
-            (old as f64 * keep + sample as f64 * (1.0 - keep)).round() as u64
+            (f64::from(old) * keep + f64::from(sample) * (1.0 - keep)).round() as u32
         };
-        self.value.store(new.max(1), Ordering::Relaxed);
+        self.state.store(pack(new.max(1), now), Ordering::Relaxed);
     }
 
     /// The average; none when there was no sample.
     #[must_use]
     pub fn get(&self) -> Option<Duration> {
-        match self.value.load(Ordering::Relaxed) {
-            0 => None,
-            value => Some(Duration::from_micros(value)),
+        match unpack(self.state.load(Ordering::Relaxed)) {
+            (0, _) => None,
+            (value, _) => Some(Duration::from_micros(value.into())),
         }
     }
+}
+
+/// A latency in microseconds, at least 1.
+fn narrow(latency: Duration) -> u32 {
+    u32::try_from(micros(latency)).unwrap_or(u32::MAX).max(1)
+}
+
+const fn pack(value: u32, at: Timestamp) -> u64 {
+    (value as u64) << u32::BITS | tick(at) as u64
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+const fn unpack(state: u64) -> (u32, u32) {
+    ((state >> u32::BITS) as u32, state as u32)
 }
 
 #[cfg(test)]
@@ -78,6 +104,22 @@ mod tests {
         assert!(soon < Some(500 * MS) && soon > Some(400 * MS), "{soon:?}");
         ewma.record(100 * MS, start + 100 * Ewma::DECAY);
         assert!(ewma.get() < Some(101 * MS));
+    }
+
+    #[test]
+    fn an_age_is_right_over_the_end_of_the_ticks_and_never_negative() {
+        let last_tick = Timestamp::from_micros(u64::from(u32::MAX) << TICK_BITS);
+        assert_eq!(age(tick(last_tick), last_tick + Duration::from_mins(1)).as_secs(), 59);
+        assert_eq!(age(tick(last_tick + Duration::from_mins(1)), last_tick), Duration::ZERO);
+        let ewma = Ewma::restored(Some(100 * MS), last_tick);
+        ewma.record(10 * MS, last_tick + 100 * Ewma::DECAY);
+        assert!(ewma.get() < Some(11 * MS), "{:?}", ewma.get());
+    }
+
+    #[test]
+    fn a_latency_beyond_all_measure_is_the_longest() {
+        let ewma = Ewma::restored(Some(Duration::MAX), Timestamp::default());
+        assert_eq!(ewma.get(), Some(Duration::from_micros(u32::MAX.into())));
     }
 
     #[test]

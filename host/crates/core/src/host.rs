@@ -12,15 +12,21 @@ const MAX_NAME: usize = 253;
 pub enum Host {
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// An IPv6 address.
-    V6 {
-        /// The address.
-        addr: Ipv6Addr,
-        /// The zone, as in `fe80::1%eth0`. In a box of its own: nearly no address has one, and there are millions of hosts.
-        zone: Option<Box<Zone>>,
-    },
+    /// An IPv6 address without a zone.
+    V6(Ipv6Addr),
+    /// An IPv6 address with a zone, as in `fe80::1%eth0`. In a box: nearly no address has one, and there are millions of hosts.
+    Zoned(Box<Zoned>),
     /// A host name in lower case: letters, digits, `-`, `_` and dots; no final dot.
     Name(Box<str>),
+}
+
+/// An IPv6 address that means something on one link only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Zoned {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// The link.
+    pub zone: Zone,
 }
 
 /// A zone of an IPv6 address: an interface's name or number.
@@ -47,12 +53,13 @@ impl fmt::Display for Zone {
 pub struct NotAHost(pub &'static str);
 
 impl Host {
-    /// The address, when it is one and has no zone.
+    /// The address, when it is one; without its zone.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::V4(addr) => Some(IpAddr::V4(*addr)),
-            Self::V6 { addr, .. } => Some(IpAddr::V6(*addr)),
+            Self::V6(addr) => Some(IpAddr::V6(*addr)),
+            Self::Zoned(zoned) => Some(IpAddr::V6(zoned.addr)),
             Self::Name(_) => None,
         }
     }
@@ -62,7 +69,7 @@ impl From<IpAddr> for Host {
     fn from(addr: IpAddr) -> Self {
         match addr {
             IpAddr::V4(addr) => Self::V4(addr),
-            IpAddr::V6(addr) => Self::V6 { addr, zone: None },
+            IpAddr::V6(addr) => Self::V6(addr),
         }
     }
 }
@@ -96,7 +103,10 @@ fn v6(text: &str) -> Option<Host> {
         (1..=32).contains(&zone.len()) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     });
     let addr = addr.parse().ok().filter(|_| zone_is_sane)?;
-    Some(Host::V6 { addr, zone: zone.map(|zone| Box::new(Zone(zone.into()))) })
+    Some(match zone {
+        Some(zone) => Host::Zoned(Box::new(Zoned { addr, zone: Zone(zone.into()) })),
+        None => Host::V6(addr),
+    })
 }
 
 fn name(text: &str) -> Result<Host, NotAHost> {
@@ -131,12 +141,20 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(addr) => write!(f, "{addr}"),
-            Self::V6 { addr, zone: None } => write!(f, "[{addr}]"),
-            // A zone that begins with 25 would be taken for an escaped one.
-            Self::V6 { addr, zone: Some(zone) } if zone.as_str().starts_with("25") => write!(f, "[{addr}%25{zone}]"),
-            Self::V6 { addr, zone: Some(zone) } => write!(f, "[{addr}%{zone}]"),
+            Self::V6(addr) => write!(f, "[{addr}]"),
+            Self::Zoned(zoned) => write!(f, "[{zoned}]"),
             Self::Name(name) => f.write_str(name),
         }
+    }
+}
+
+impl fmt::Display for Zoned {
+    /// The address with its zone, in a form that can be read back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addr, zone } = self;
+        // A zone that begins with 25 would be taken for an escaped one.
+        let escape = if zone.as_str().starts_with("25") { "25" } else { "" };
+        write!(f, "{addr}%{escape}{zone}")
     }
 }
 
@@ -162,7 +180,7 @@ mod tests {
             let host: Host = text.parse().unwrap();
             assert_eq!(
                 host,
-                Host::V6 { addr: "fe80::1".parse().unwrap(), zone: Some(Box::new(Zone(zone.into()))) },
+                Host::Zoned(Box::new(Zoned { addr: "fe80::1".parse().unwrap(), zone: Zone(zone.into()) })),
                 "{text}"
             );
             assert_eq!(host.to_string().parse(), Ok(host));

@@ -3,58 +3,27 @@
 //! It lives in atomics that all snapshots share, so that a request publishes nothing. What picks read of it is copied to
 //! the member's seat on the pool's board, as long as the member has one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod health;
+mod limiter;
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::breaker::{Breaker, BreakerConfig, Input, State};
 use crate::ewma::Ewma;
-use crate::limit::{Bucket, Limit, Rate};
 use crate::outcome::Outcome;
-use crate::pool::board::{GATE_CLOSED, GATE_SHUT, Load, Seat};
+use crate::pool::board::{Block, GATE_CLOSED, GATE_SHUT, Load, Seat};
 use crate::shared::Finding;
 use crate::tail::Tail;
 use crate::time::Timestamp;
+pub use health::Health;
+use limiter::Limiter;
+pub use limiter::Room;
 
 /// How much longer than three times the usual somebody may take: a TCP segment that was lost is sent again after one
 /// second at the latest (RFC 6298).
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How a member does, in one word for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Health {
-    /// It was never used.
-    #[default]
-    Unknown,
-    /// Its last use went well.
-    Healthy,
-    /// Its last use failed, and its breaker is still closed.
-    Degraded,
-    /// Its breaker is open or half-open.
-    Unhealthy,
-}
-
-impl Health {
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-
-    /// The health that the word stands for; unknown for every other word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        [Self::Healthy, Self::Degraded, Self::Unhealthy]
-            .into_iter()
-            .find(|health| health.as_str() == word)
-            .unwrap_or_default()
-    }
-}
 
 /// The statistics of a member, to be kept over a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,18 +56,7 @@ pub enum Obstacle {
     Limit,
 }
 
-/// What a member's limit leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Something, or it has no limit.
-    Now,
-    /// A token at this time; if that has passed, it is there.
-    At(Timestamp),
-    /// Something when one of the uses under way ends.
-    WhenLeft,
-}
-
-/// The live state of a member.
+/// The live state of a member. In 112 bytes, because a million members have one each.
 #[derive(Debug, Default)]
 pub struct Live {
     /// Leases that are held now.
@@ -114,29 +72,25 @@ pub struct Live {
     /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
     /// the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
-    /// What its limit leaves, in the same form: [`GATE_CLOSED`] when it leaves something, [`GATE_SHUT`] when as many uses
-    /// are under way as there may be, or the time at which there is a token. Written under the lock only.
-    room: AtomicU64,
-    /// Whether it has a limit; whoever uses one that has none takes no lock. Written under the lock only.
-    is_limited: AtomicBool,
-    /// Where picks read of it; none outside of a pool.
-    seat: Option<Seat>,
+    /// [`IS_LIMITED`] and [`HAS_LEFT`]. Written under the lock only.
+    standing: AtomicU8,
+    /// Where picks read of it, which is its [`Seat`]; none outside of a pool.
+    block: Option<Arc<Block>>,
+    place: u16,
+    generation: u8,
 }
+
+/// It has a limit; whoever uses one that has none takes no lock.
+const IS_LIMITED: u8 = 1;
+
+/// The seat is somebody else's by now, or will be.
+const HAS_LEFT: u8 = 2;
 
 #[derive(Debug, Default)]
 struct Guarded {
     breaker: Breaker,
     /// On the heap, because most have none, and what a request touches of a member is to be small.
     limiter: Option<Box<Limiter>>,
-    /// Whether the seat is somebody else's by now, or will be.
-    has_left: bool,
-}
-
-/// A limit, and what is used of it.
-#[derive(Debug)]
-struct Limiter {
-    limit: Limit,
-    bucket: Bucket,
 }
 
 impl Live {
@@ -161,15 +115,16 @@ impl Live {
 
     /// Takes a seat, before anybody else knows of this.
     pub(crate) fn sit(&mut self, seat: Seat) {
-        self.seat = Some(seat);
+        let Seat { block, place, generation } = seat;
+        (self.block, self.place, self.generation) = (Some(block), place, generation);
     }
 
     /// Gives the seat back: from now on nobody is picked there.
     pub(crate) fn vacate(&self) {
-        let mut guarded = self.guarded();
-        guarded.has_left = true;
-        if let Some(seat) = &self.seat {
-            seat.set_gate(GATE_SHUT);
+        let _locked = self.guarded();
+        self.standing.fetch_or(HAS_LEFT, Ordering::Relaxed);
+        if let Some(block) = &self.block {
+            block.set_gate(self.place.into(), GATE_SHUT);
         }
     }
 
@@ -230,7 +185,7 @@ impl Live {
     pub fn obstacle(&self, now: Timestamp) -> Option<Obstacle> {
         if self.gate.load(Ordering::Relaxed) > now.as_micros() {
             Some(Obstacle::Breaker)
-        } else if self.room.load(Ordering::Relaxed) > now.as_micros() {
+        } else if self.is_limited() && self.room_of(&self.guarded()) > now.as_micros() {
             Some(Obstacle::Limit)
         } else {
             None
@@ -241,53 +196,6 @@ impl Live {
     #[must_use]
     pub fn is_admissible(&self, now: Timestamp) -> bool {
         self.obstacle(now).is_none()
-    }
-
-    /// What its limit leaves.
-    #[must_use]
-    pub fn room(&self) -> Room {
-        match self.room.load(Ordering::Relaxed) {
-            GATE_CLOSED => Room::Now,
-            GATE_SHUT => Room::WhenLeft,
-            due => Room::At(Timestamp::from_micros(due)),
-        }
-    }
-
-    /// How much may be asked of it.
-    #[must_use]
-    pub fn limit(&self) -> Limit {
-        self.guarded().limiter.as_ref().map_or(Limit::NONE, |limiter| limiter.limit)
-    }
-
-    /// Says how much may be asked of it. Uses that are under way count; a new rate begins with a full bucket.
-    pub fn set_limit(&self, limit: Limit) {
-        let mut guarded = self.guarded();
-        let before = guarded.limiter.as_ref().filter(|limiter| limiter.limit.rate == limit.rate);
-        let bucket = before.map(|limiter| limiter.bucket).unwrap_or_default();
-        guarded.limiter = (!limit.is_none()).then(|| Box::new(Limiter { limit, bucket }));
-        self.is_limited.store(!limit.is_none(), Ordering::Relaxed);
-        self.publish(&guarded);
-    }
-
-    /// Begins to ask those who share its rate for a token that was taken here, and says at which rate; none, and nothing
-    /// begins, when it has none. [`Live::told`] must follow.
-    #[must_use]
-    pub fn ask(&self) -> Option<Rate> {
-        if !self.is_limited.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut guarded = self.guarded();
-        let Limiter { limit, bucket } = guarded.limiter.as_deref_mut()?;
-        limit.rate.inspect(|_| bucket.ask())
-    }
-
-    /// What those who share its rate say: when the next token is there; none when nobody has said anything.
-    pub fn told(&self, next: Option<Timestamp>) {
-        let mut guarded = self.guarded();
-        if let Some(Limiter { limit: Limit { rate: Some(rate), .. }, bucket }) = guarded.limiter.as_deref_mut() {
-            bucket.told(rate, next);
-        }
-        self.publish(&guarded);
     }
 
     /// How it does, in one word.
@@ -311,7 +219,7 @@ impl Live {
     /// Asks the breaker of the member that was chosen, and counts the use as in flight. When it says true, then
     /// [`Live::record`] must follow, once, and [`Live::leave`].
     pub fn admit(&self, config: &BreakerConfig, now: Timestamp) -> bool {
-        if self.is_limited.load(Ordering::Relaxed) {
+        if self.is_limited() {
             return self.admit_within(config, now);
         }
         let admitted = self.passes(config, now);
@@ -335,24 +243,6 @@ impl Live {
         self.gate.load(Ordering::Relaxed) == GATE_CLOSED || self.with_breaker(|breaker| breaker.admit(config, now))
     }
 
-    /// Asks limit and breaker, and takes a token.
-    #[cold]
-    fn admit_within(&self, config: &BreakerConfig, now: Timestamp) -> bool {
-        let mut guarded = self.guarded();
-        let Guarded { breaker, limiter, .. } = &mut *guarded;
-        let in_use = self.in_flight();
-        let is_left = |Limiter { limit, bucket }: &Limiter| limit.has_place(in_use) && limit.due(bucket) <= now;
-        let admitted = limiter.as_deref().is_none_or(is_left) && breaker.admit(config, now);
-        if admitted {
-            if let Some(Limiter { limit, bucket }) = limiter.as_deref_mut() {
-                limit.take(bucket, now);
-            }
-            self.join(now);
-        }
-        self.publish(&guarded);
-        admitted
-    }
-
     fn join(&self, now: Timestamp) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.tell(Load::join);
@@ -363,7 +253,7 @@ impl Live {
     pub fn leave(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.tell(|load| load.leave(self.in_flight()));
-        if self.is_limited.load(Ordering::Relaxed) {
+        if self.is_limited() {
             // After the count, so that of several who leave at once the last one says what is left.
             self.publish(&self.guarded());
         }
@@ -426,8 +316,8 @@ impl Live {
 
     /// Tells picks of a changed load.
     fn tell(&self, change: impl Fn(&mut Load)) {
-        if let Some(seat) = &self.seat {
-            seat.update(change);
+        if let Some(block) = &self.block {
+            block.update(self.place.into(), self.generation, change);
         }
     }
 
@@ -451,142 +341,28 @@ impl Live {
             // Any time but zero: a probe may go, and it has to ask.
             State::HalfOpen { probing: false, .. } => 1,
         };
-        let room = self.room_of(guarded);
-        let before = (self.gate.load(Ordering::Relaxed), self.room.load(Ordering::Relaxed));
-        if before == (gate, room) {
-            // Most outcomes change nothing.
-            return;
+        // Most outcomes change nothing.
+        let is_changed = self.gate.load(Ordering::Relaxed) != gate;
+        if is_changed {
+            // Nobody else writes: the lock is held.
+            self.gate.store(gate, Ordering::Relaxed);
         }
-        // Nobody else writes: the lock is held.
-        self.gate.store(gate, Ordering::Relaxed);
-        self.room.store(room, Ordering::Relaxed);
-        if before.0.max(before.1) != gate.max(room)
-            && !guarded.has_left
-            && let Some(seat) = &self.seat
-        {
-            seat.set_gate(gate.max(room));
+        if is_changed || guarded.limiter.is_some() {
+            self.show(guarded);
         }
     }
 
-    /// What the limit leaves, as a gate.
-    fn room_of(&self, guarded: &Guarded) -> u64 {
-        let Some(Limiter { limit, bucket }) = guarded.limiter.as_deref() else { return GATE_CLOSED };
-        if !limit.has_place(self.in_flight()) {
-            return GATE_SHUT;
+    /// Tells picks what breaker and limit let through.
+    fn show(&self, guarded: &Guarded) {
+        let gate = self.gate.load(Ordering::Relaxed).max(self.room_of(guarded));
+        if self.standing.load(Ordering::Relaxed) & HAS_LEFT == 0
+            && let Some(block) = &self.block
+            && block.gate(self.place.into()) != gate
+        {
+            block.set_gate(self.place.into(), gate);
         }
-        // A token that was there at the last use is there now.
-        let due = limit.due(bucket).as_micros();
-        if due <= self.last_used.load(Ordering::Relaxed) { GATE_CLOSED } else { due }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fault::{Fault, Kind, Side, Stage};
-
-    #[test]
-    fn the_gate_follows_the_breaker() {
-        let (live, config) = (Live::default(), BreakerConfig { failures: 2, ..BreakerConfig::default() });
-        let mut now = Timestamp::from_micros(1_000);
-        let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
-        assert_eq!(live.health(), Health::Unknown);
-        for health in [Health::Degraded, Health::Unhealthy] {
-            assert!(live.admit(&config, now));
-            live.record(&failure, now, &config, now);
-            live.leave();
-            assert_eq!(live.health(), health);
-        }
-        assert!(!live.is_admissible(now));
-        assert!(!live.admit(&config, now));
-        now = now + config.cooldown;
-        assert!(live.is_admissible(now));
-        assert!(live.admit(&config, now));
-        assert!(!live.is_admissible(now), "one probe is enough");
-        assert_eq!(live.in_flight(), 1);
-        live.record(&Outcome::Success { latency: Duration::from_millis(3) }, now, &config, now);
-        assert_eq!(live.in_flight(), 1, "what was reported may still be in flight");
-        live.leave();
-        assert!(live.is_admissible(now));
-        assert_eq!(live.in_flight(), 0);
-        assert_eq!(live.statistics().failures, 2);
-    }
-
-    #[test]
-    fn what_others_find_moves_the_breaker_and_counts_as_no_use() {
-        let (live, config) = (Live::default(), BreakerConfig { failures: 2, successes: 1, ..BreakerConfig::default() });
-        let now = Timestamp::from_micros(1_000);
-        assert!(!live.hear(Finding::Alive(Some(Duration::from_millis(3))), &config, now));
-        assert_eq!(live.latency(), Some(Duration::from_millis(3)));
-        assert!(!live.hear(Finding::Dead, &config, now) && live.hear(Finding::Dead, &config, now));
-        assert_eq!(live.health(), Health::Unhealthy);
-        assert!(!live.hear(Finding::Alive(None), &config, now), "nobody goes through yet");
-        assert!(live.hear(Finding::Alive(None), &config, now + config.cooldown));
-        assert!(live.is_admissible(now) && live.in_flight() == 0);
-        let Statistics { successes, failures, last_used, .. } = live.statistics();
-        assert_eq!((successes, failures, last_used), (0, 0, Timestamp::default()));
-    }
-
-    #[test]
-    fn a_limit_lets_through_what_it_leaves() {
-        let (live, config) = (Live::default(), BreakerConfig::default());
-        live.set_limit(Limit { concurrency: Some(2), rate: Some(Rate::new(10.0, 3)) });
-        let start = Timestamp::from_micros(1_700_000_000_000_000);
-        let admit = |millis: u64| live.admit(&config, start + Duration::from_millis(millis));
-        assert!(admit(0) && admit(0) && !admit(0));
-        assert_eq!((live.room(), live.in_flight()), (Room::WhenLeft, 2));
-        assert_eq!(live.obstacle(start), Some(Obstacle::Limit));
-        live.leave();
-        assert!(live.is_admissible(start) && admit(0));
-        live.leave();
-        assert_eq!(live.room(), Room::At(start + Duration::from_millis(100)));
-        assert!(!admit(99) && admit(100));
-        assert!(live.admit_uncounted(&config, start), "what is over already needs no token");
-        live.leave();
-        live.set_limit(Limit::NONE);
-        assert!(live.is_admissible(start) && admit(0));
-    }
-
-    #[test]
-    fn neither_breaker_nor_limit_opens_what_the_other_one_keeps_shut() {
-        let (live, config) = (Live::default(), BreakerConfig { failures: 1, ..BreakerConfig::default() });
-        live.set_limit(Limit { concurrency: Some(1), rate: None });
-        let now = Timestamp::from_micros(1_000);
-        assert!(live.admit(&config, now));
-        live.record(
-            &Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "")),
-            now,
-            &config,
-            now,
-        );
-        live.leave();
-        assert_eq!(live.obstacle(now), Some(Obstacle::Breaker));
-        let later = now + config.cooldown;
-        assert!(live.admit(&config, later));
-        live.record(&Outcome::Success { latency: Duration::ZERO }, later, &config, later);
-        assert_eq!(live.obstacle(later), Some(Obstacle::Limit), "the breaker would let a second probe through");
-        live.leave();
-        assert!(live.is_admissible(later));
-    }
-
-    #[test]
-    fn many_threads_never_have_more_than_the_limit_and_leave_nothing_behind() {
-        let (live, config, now) = (Live::default(), BreakerConfig::default(), Timestamp::from_micros(1));
-        live.set_limit(Limit { concurrency: Some(3), rate: None });
-        let most = AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..5_000 {
-                        if live.admit(&config, now) {
-                            most.fetch_max(live.in_flight(), Ordering::Relaxed);
-                            live.leave();
-                        }
-                    }
-                });
-            }
-        });
-        assert!((1..=3).contains(&most.into_inner()));
-        assert_eq!((live.in_flight(), live.room()), (0, Room::Now));
-    }
-}
+mod tests;

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Country};
 use crate::endpoint::EndpointKey;
 use crate::limit::MemberLimits;
 use crate::live::Live;
 use crate::member::{Member, MemberId};
 use crate::store::StoredMember;
 use crate::symbol::{Symbol, Symbols};
-use crate::tag::Tags;
+use crate::tag::{Labels, Tags};
 use crate::time::Timestamp;
 use crate::verdict::{Anonymity, Verified};
 use board::Board;
@@ -74,8 +74,8 @@ pub struct Pool {
     board: Board,
     /// The slots of members, by their identities.
     slots: HashTable<u32>,
-    /// Sets of tags that members have, each once, and their symbols.
-    labels: HashMap<Tags, Arc<[Symbol]>>,
+    /// What members are labelled with, each once.
+    labels: HashMap<Tags, Arc<Labels>>,
     /// Slots to use again, with the generation that the next member there gets.
     free: Vec<(u32, u32)>,
     joined: u64,
@@ -119,7 +119,7 @@ impl Pool {
     /// Says how much may be asked of members: of those that there are, from now on, and of those that come.
     pub fn limit(&mut self, limits: MemberLimits) {
         self.limits = limits;
-        self.table.iter().for_each(|member| member.live.set_limit(self.limits.of(&member.tags)));
+        self.table.iter().for_each(|member| member.live.set_limit(self.limits.of(member.tags())));
     }
 
     /// How many members there are.
@@ -191,22 +191,20 @@ impl Pool {
         };
         let Newcomer { candidate, mut live, added } = newcomer;
         live.sit(self.board.seat(slot, generation, id, live.latency()));
-        let mut member = Member {
+        let member = Member {
             id,
             slot,
             generation,
             joined: self.joined,
             added: added.unwrap_or(now),
             endpoint: Arc::new(candidate.endpoint),
-            tags: candidate.tags,
-            tag_symbols: Arc::from([]),
+            labels: self.label(&candidate.tags),
             country: candidate.country,
-            country_symbol: Symbol::NONE,
+            country_symbol: self.number(candidate.country),
             anonymity: candidate.anonymity,
             live: Arc::new(live),
         };
         self.joined += 1;
-        self.number(&mut member);
         let member = self.put(member);
         let Self { slots, table, .. } = self;
         slots.insert_unique(id.0, slot, |slot| table.get(*slot).map_or(0, |member| member.id.0));
@@ -216,7 +214,8 @@ impl Pool {
     fn merge(&mut self, member: &Arc<Member>, newcomer: Newcomer) -> Admitted {
         let Newcomer { candidate, added, live: _ } = newcomer;
         let mut merged = Member::clone(member);
-        let mut is_new = merged.tags.merge(&candidate.tags);
+        let mut tags = merged.tags().clone();
+        let mut is_new = tags.merge(&candidate.tags);
         if let Some(added) = added.filter(|added| *added < merged.added) {
             merged.added = added;
             is_new = true;
@@ -237,40 +236,41 @@ impl Pool {
         if !is_new {
             return Admitted::Known(Arc::clone(member));
         }
-        self.number(&mut merged);
+        merged.labels = self.label(&tags);
+        merged.country_symbol = self.number(merged.country);
         Admitted::Merged(self.put(merged))
     }
 
     fn name(&mut self, candidate: &Candidate) -> Admitted {
         let Some(member) = self.find(&candidate.endpoint.key()).cloned() else { return Admitted::Stranger };
-        let mut named = Member::clone(&member);
-        if !named.tags.merge(&candidate.tags) {
+        let mut tags = member.tags().clone();
+        if !tags.merge(&candidate.tags) {
             return Admitted::Known(member);
         }
-        self.number(&mut named);
+        let named = Member { labels: self.label(&tags), ..Member::clone(&member) };
         Admitted::Merged(self.put(named))
     }
 
-    fn number(&mut self, member: &mut Member) {
-        (member.tags, member.tag_symbols) = self.label(&member.tags);
-        member.country_symbol = member.country.map_or(Symbol::NONE, |country| self.symbols.intern(country.as_str()));
+    fn number(&self, country: Option<Country>) -> Symbol {
+        country.map_or(Symbol::NONE, |country| self.symbols.intern(country.as_str()))
     }
 
     /// The tags and their symbols, in memory that all who have the same tags share.
-    fn label(&mut self, tags: &Tags) -> (Tags, Arc<[Symbol]>) {
-        if let Some((tags, symbols)) = self.labels.get_key_value(tags) {
-            return (tags.clone(), Arc::clone(symbols));
+    fn label(&mut self, tags: &Tags) -> Arc<Labels> {
+        if let Some(labels) = self.labels.get(tags) {
+            return Arc::clone(labels);
         }
         if self.labels.len() >= LABELS {
             self.labels.clear();
         }
-        let symbols: Arc<[Symbol]> = tags.iter().map(|tag| self.symbols.intern(tag.as_str())).collect();
-        self.labels.insert(tags.clone(), Arc::clone(&symbols));
-        (tags.clone(), symbols)
+        let symbols = tags.iter().map(|tag| self.symbols.intern(tag.as_str())).collect();
+        let labels = Arc::new(Labels { tags: tags.clone(), symbols });
+        self.labels.insert(tags.clone(), Arc::clone(&labels));
+        labels
     }
 
     fn put(&mut self, member: Member) -> Arc<Member> {
-        let limit = self.limits.of(&member.tags);
+        let limit = self.limits.of(member.tags());
         if limit != member.live.limit() {
             member.live.set_limit(limit);
         }
@@ -338,7 +338,7 @@ pub(crate) mod tests {
         else {
             panic!("not merged");
         };
-        assert!(member.tags.contains("eu"));
+        assert!(member.tags().contains("eu"));
         assert!(matches!(pool.admit(Admission::Vouched(Box::new(again)), Timestamp::default()), Admitted::Known(_)));
         assert_eq!(pool.len(), 1);
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::symbol::Symbol;
+
 /// A label such as `source:user`: 1 to 64 characters, no white space, no control character, no comma.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(Box<str>);
@@ -98,6 +100,15 @@ impl FromIterator<Tag> for Tags {
         tags.sort_unstable();
         Self(tags.into())
     }
+}
+
+/// The tags of members, and the symbols of these tags for plugins: in one place for all members that have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    /// The tags.
+    pub tags: Tags,
+    /// Their symbols, in the same order.
+    pub symbols: Box<[Symbol]>,
 }
 
 impl fmt::Display for Tags {

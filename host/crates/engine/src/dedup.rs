@@ -109,7 +109,7 @@ impl Dedup {
 
 /// The key of an endpoint, borrowed: an [`EndpointKey`](proxywhirl_core::EndpointKey) of its own only for hops before it.
 fn key(endpoint: &Endpoint) -> impl std::hash::Hash + PartialEq + '_ {
-    let username = endpoint.credentials.as_ref().map(|credentials| &credentials.username);
+    let username = endpoint.credentials.as_deref().map(|credentials| &credentials.username);
     (endpoint.scheme, &endpoint.host, endpoint.port, username, endpoint.via.as_ref().map(|via| via.key()))
 }
 

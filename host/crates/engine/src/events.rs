@@ -114,7 +114,7 @@ impl From<&Member> for MemberPayload {
     fn from(member: &Member) -> Self {
         Self {
             proxy: member.endpoint.to_string(),
-            tags: member.tags.iter().map(ToString::to_string).collect(),
+            tags: member.tags().iter().map(ToString::to_string).collect(),
             health: member.live.health().as_str(),
         }
     }

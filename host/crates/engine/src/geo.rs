@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use maxminddb::Reader;
-use proxywhirl_core::{Candidate, Country, Host, Tag};
+use proxywhirl_core::{Candidate, Country, Tag};
 use serde::Deserialize;
 
 /// The longest name in a label.
@@ -118,12 +118,7 @@ impl Geo {
         if candidate.endpoint.is_template() {
             return;
         }
-        let own = match &candidate.endpoint.host {
-            Host::V4(address) => Some(IpAddr::V4(*address)),
-            Host::V6 { addr, .. } => Some(IpAddr::V6(*addr)),
-            Host::Name(_) => None,
-        };
-        let Some(address) = exit.or(own) else { return };
+        let Some(address) = exit.or_else(|| candidate.endpoint.host.ip()) else { return };
         let place = self.place(address);
         candidate.country = place.country.or(candidate.country);
         let labels = [

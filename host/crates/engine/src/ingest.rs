@@ -285,7 +285,7 @@ fn endpoint(entry: Entry, document: &Document, rules: &Rules) -> Result<Endpoint
     if entry.port == 0 {
         return Err(refuse("port 0 is not in 1..65535".to_owned()));
     }
-    let credentials = entry.credentials.map_err(|reason| refuse(reason.into()))?;
+    let credentials = entry.credentials.map_err(|reason| refuse(reason.into()))?.map(Box::new);
     if !rules.allow_private
         && let Some(class) = address::private(&host)
     {

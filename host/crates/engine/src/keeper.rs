@@ -1,6 +1,6 @@
 //! Keeps the pool true: proves who wants in, checks again who is in, and asks again who was turned away.
 //!
-//! What is known of a proxy is a course of verdicts ([`Schedule`]). Candidates of which something fresh is known are not
+//! What is known of a proxy is a course of verdicts ([`schedule`](crate::check::schedule)). Candidates of which something fresh is known are not
 //! checked; members are checked when their verdict has become old, unless traffic has shown meanwhile how they are; and
 //! strangers who failed are asked again, less and less often, because half of what lists name is merely down today.
 //!
@@ -9,7 +9,10 @@
 //!
 //! Where several gateways share the pool, each checks the members that fall to it ([`crate::work`]), and hears of the others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod book;
+mod proven;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +24,11 @@ use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::check::schedule::{Schedule, ScheduleConfig};
+use crate::check::schedule::ScheduleConfig;
 use crate::check::{Checked, Checker};
 use crate::geo::Geo;
-use crate::writer::Admissions;
+use book::Book;
+pub use proven::Proven;
 
 /// Checks that are taken from the schedule at once.
 const ROUND: usize = 256;
@@ -78,17 +82,6 @@ pub struct Keeper {
     book: Mutex<Book>,
 }
 
-/// What is known of whom. Locked for some instructions for each of those who are asked about.
-#[derive(Debug)]
-struct Book {
-    schedule: Schedule<MemberId>,
-    /// Candidates that failed: they are no members.
-    strangers: HashMap<MemberId, Candidate>,
-    /// The snapshot that the book has seen.
-    epoch: u64,
-    random: fastrand::Rng,
-}
-
 /// Who is to be checked.
 #[derive(Debug, Default)]
 struct Due {
@@ -108,34 +101,11 @@ struct Sifted {
     fresh: u64,
 }
 
-/// What became of candidates.
-#[derive(Debug, Clone, Default)]
-pub struct Proven {
-    /// What their admission came to.
-    pub admissions: Admissions,
-    /// Of how many something fresh was known already.
-    pub fresh: u64,
-    /// How many passed.
-    pub alive: u64,
-    /// How many failed.
-    pub dead: u64,
-    /// How many came how far, the dead and the living.
-    pub passed: BTreeMap<Level, u64>,
-    /// Why the dead failed, in a word each: `connect refused`.
-    pub faults: BTreeMap<String, u64>,
-}
-
 impl Keeper {
     /// A keeper of an engine's pool. With databases it labels who passes with where they come out.
     #[must_use]
     pub fn new(engine: Arc<Engine>, checker: Checker, config: KeeperConfig, geo: Option<Arc<Geo>>) -> Arc<Self> {
-        let book = Book {
-            schedule: Schedule::new(config.schedule),
-            strangers: HashMap::new(),
-            epoch: 0,
-            random: fastrand::Rng::new(),
-        };
-        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(book) })
+        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(Book::new(config.schedule)) })
     }
 
     /// What checks.
@@ -231,9 +201,9 @@ impl Keeper {
             let finding = if is_alive { Finding::Alive(checked.verdict.latency) } else { Finding::Dead };
             crew.found(Found { member: member.id, finding });
         }
-        let failures = self.book().judged(member.id, &checked);
+        let failures = self.book().judged_member(member, &checked);
         if failures >= self.config.give_up && self.config.remove_dead {
-            self.book().schedule.forget(&member.id);
+            self.book().members.forget(member.slot);
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
             self.engine.remove(vec![member.endpoint.key()]).await;
         } else if is_news(&checked.candidate, member)
@@ -254,14 +224,11 @@ impl Keeper {
         let id = MemberId::of(&checked.candidate.endpoint.key());
         let mut book = self.book();
         let failures = book.judged(id, checked);
-        if failures == 0 {
-            // About to become a member.
-            book.strangers.remove(&id);
-        } else if failures < self.config.give_up && book.strangers.len() < self.config.strangers {
+        // Without a failure it is about to become a member.
+        if (1..self.config.give_up).contains(&failures) && book.strangers.len() < self.config.strangers {
             book.strangers.insert(id, checked.candidate.clone());
         } else {
-            book.strangers.remove(&id);
-            book.schedule.forget(&id);
+            book.forget(&id);
         }
     }
 
@@ -269,18 +236,24 @@ impl Keeper {
     /// credentials too: with other ones, nothing is.
     fn sift(&self, candidates: Vec<Candidate>) -> Sifted {
         let snapshot = self.engine.snapshot();
-        let members: HashMap<MemberId, &Arc<Member>> = snapshot.iter().map(|member| (member.id, member)).collect();
+        let ids: Vec<MemberId> = candidates.iter().map(|candidate| MemberId::of(&candidate.endpoint.key())).collect();
+        let mut slots: HashMap<MemberId, Option<u32>> = ids.iter().map(|id| (*id, None)).collect();
+        for (slot, id) in snapshot.ids() {
+            if let Some(found) = id.and_then(|id| slots.get_mut(&id)) {
+                *found = Some(slot);
+            }
+        }
         let mut sifted = Sifted::default();
         let mut book = self.book();
-        for candidate in candidates {
-            let id = MemberId::of(&candidate.endpoint.key());
-            let knows = book.schedule.knows(&id);
-            match (members.get(&id), book.strangers.get_mut(&id)) {
-                (Some(member), _) if knows && *member.endpoint == candidate.endpoint => {
+        let Book { members, strangers, .. } = &mut *book;
+        for (candidate, id) in candidates.into_iter().zip(ids) {
+            let member = slots.get(&id).copied().flatten().and_then(|slot| snapshot.get(slot));
+            match (member, strangers.get_mut(&id)) {
+                (Some(member), _) if members.knows(member.slot, id) && *member.endpoint == candidate.endpoint => {
                     sifted.fresh += 1;
                     sifted.named.push(Admission::Named(Box::new(candidate)));
                 }
-                (None, Some(stranger)) if knows && stranger.endpoint == candidate.endpoint => {
+                (None, Some(stranger)) if stranger.endpoint == candidate.endpoint => {
                     sifted.fresh += 1;
                     stranger.tags.merge(&candidate.tags);
                 }
@@ -298,24 +271,35 @@ impl Keeper {
             return;
         }
         book.epoch = snapshot.epoch();
-        let members: HashSet<MemberId> = snapshot.iter().map(|member| member.id).collect();
-        for id in &members {
-            let chance = book.random.f64();
-            book.schedule.welcome(*id, now, chance);
-            book.strangers.remove(id);
+        for (slot, id) in snapshot.ids() {
+            match id {
+                Some(id) if book.members.knows(slot, id) => {}
+                Some(id) => {
+                    let chance = book.random.f64();
+                    book.members.welcome(slot, id, now, chance);
+                    book.forget(&id);
+                }
+                None => book.members.forget(slot),
+            }
         }
-        let Book { schedule, strangers, .. } = &mut *book;
-        schedule.retain(|id| members.contains(id) || strangers.contains_key(id));
     }
 
     /// Writes down what other gateways have found of members, which they check next time too, or this one if they die.
     fn hear(&self) {
         let Some(crew) = self.engine.crew() else { return };
-        let (now, mut book) = (self.engine.now(), self.book());
-        for Found { member, finding } in crew.judged() {
-            if book.schedule.knows(&member) {
+        let findings = crew.judged().into_iter().fold(HashMap::new(), |mut all: HashMap<_, Vec<_>>, found| {
+            all.entry(found.member).or_default().push(found.finding);
+            all
+        });
+        if findings.is_empty() {
+            return;
+        }
+        let (snapshot, now, mut book) = (self.engine.snapshot(), self.engine.now(), self.book());
+        for (slot, id) in snapshot.ids() {
+            let Some((id, findings)) = id.and_then(|id| Some((id, findings.get(&id)?))) else { continue };
+            for finding in findings {
                 let chance = book.random.f64();
-                book.schedule.judged(member, matches!(finding, Finding::Alive(_)), now, chance);
+                book.members.judged(slot, id, matches!(finding, Finding::Alive(_)), now, chance);
             }
         }
     }
@@ -324,29 +308,35 @@ impl Keeper {
     fn take_due(&self) -> Due {
         let (snapshot, now) = (self.engine.snapshot(), self.engine.now());
         let mut book = self.book();
-        let due = book.schedule.take_due(now, ROUND);
-        if due.is_empty() {
-            return Due::default();
-        }
-        let wanted: HashSet<&MemberId> = due.iter().collect();
-        let members = snapshot.iter().filter(|member| wanted.contains(&member.id));
-        let members: HashMap<_, _> = members.map(|member| (member.id, Arc::clone(member))).collect();
-        let mut candidates = Vec::with_capacity(due.len());
-        for id in due {
+        // Half of a round for each of both, and what the one leaves for the other.
+        let mut slots = book.members.take_due(now, ROUND / 2);
+        let strangers = book.schedule.take_due(now, ROUND - slots.len());
+        slots.extend(book.members.take_due(now, ROUND - slots.len() - strangers.len()));
+        let mut due = Due::default();
+        for slot in slots {
             let chance = book.random.f64();
-            match (members.get(&id), book.strangers.get(&id)) {
-                (Some(_), _) if !self.engine.crew().is_none_or(|crew| crew.checks(id)) => {
-                    book.schedule.put_off(id, now, chance);
+            match snapshot.get(slot).filter(|member| book.members.knows(slot, member.id)) {
+                Some(member) if !self.engine.crew().is_none_or(|crew| crew.checks(member.id)) => {
+                    book.members.put_off(slot, member.id, now, chance);
                 }
-                (Some(member), _) if self.is_proven_by_traffic(member, now) => {
-                    book.schedule.judged(id, true, now, chance);
+                Some(member) if self.is_proven_by_traffic(member, now) => {
+                    book.members.judged(slot, member.id, true, now, chance);
                 }
-                (Some(member), _) => candidates.push(candidate(member)),
-                (None, Some(stranger)) => candidates.push(stranger.clone()),
-                (None, None) => book.schedule.forget(&id),
+                Some(member) => {
+                    due.candidates.push(candidate(member));
+                    due.members.insert(member.id, Arc::clone(member));
+                }
+                None => book.members.forget(slot),
             }
         }
-        Due { candidates, members }
+        for id in strangers {
+            match book.strangers.get(&id).filter(|_| !due.members.contains_key(&id)) {
+                Some(stranger) => due.candidates.push(stranger.clone()),
+                // It is a member that was named with other credentials too.
+                None => book.forget(&id),
+            }
+        }
+        due
     }
 
     fn is_proven_by_traffic(&self, member: &Member, now: Timestamp) -> bool {
@@ -356,7 +346,9 @@ impl Keeper {
 
     fn pause(&self) -> Duration {
         let now = self.engine.now();
-        self.book().schedule.next_due().map_or(TICK, |due| due.since(now).min(TICK)).max(Duration::from_millis(1))
+        let mut book = self.book();
+        let due = [book.members.next_due(), book.schedule.next_due()].into_iter().flatten().min();
+        due.map_or(TICK, |due| due.since(now).min(TICK)).max(Duration::from_millis(1))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -364,55 +356,17 @@ impl Keeper {
     }
 }
 
-impl Book {
-    /// Takes a verdict; how many failures in a row there were.
-    fn judged(&mut self, id: MemberId, checked: &Checked) -> u32 {
-        let chance = self.random.f64();
-        self.schedule.judged(id, checked.verdict.is_alive(), checked.verdict.at, chance).failures
-    }
-}
-
-impl Proven {
-    fn count(&mut self, checked: &Checked) {
-        if let Some(level) = checked.verdict.passed {
-            *self.passed.entry(level).or_default() += 1;
-        }
-        match &checked.verdict.fault {
-            None => self.alive += 1,
-            Some(fault) => {
-                self.dead += 1;
-                *self.faults.entry(format!("{} {}", fault.stage.as_str(), fault.kind.as_str())).or_default() += 1;
-            }
-        }
-    }
-
-    /// Adds what became of others.
-    pub fn add(&mut self, other: Self) {
-        self.admissions.add(other.admissions);
-        self.fresh += other.fresh;
-        self.alive += other.alive;
-        self.dead += other.dead;
-        for (level, count) in other.passed {
-            *self.passed.entry(level).or_default() += count;
-        }
-        for (fault, count) in other.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
-    }
-}
-
 /// Whether a check found out something about a member that was not known.
 fn is_news(candidate: &Candidate, member: &Member) -> bool {
-    candidate.anonymity != member.anonymity || candidate.country != member.country || candidate.tags != member.tags
+    candidate.anonymity != member.anonymity || candidate.country != member.country || candidate.tags != *member.tags()
 }
 
 /// A member as it may be checked.
 fn candidate(member: &Member) -> Candidate {
-    let Member { tags, country, anonymity, .. } = member;
     Candidate {
-        tags: tags.clone(),
-        country: *country,
-        anonymity: *anonymity,
+        tags: member.tags().clone(),
+        country: member.country,
+        anonymity: member.anonymity,
         ..member.endpoint.as_ref().clone().into()
     }
 }

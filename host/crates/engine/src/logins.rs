@@ -144,7 +144,7 @@ impl Logins {
         let mut covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
         // One without a blank for a place that the member's own login has one for would come out anywhere.
         covering.find_map(|login| {
-            let credentials = Some(Credentials::clone(&*login.credentials()?));
+            let credentials = Some(Box::new(Credentials::clone(&*login.credentials()?)));
             Some(Endpoint { credentials, ..endpoint.clone() }).filter(|replaced| replaced.has_places_of(endpoint))
         })
     }

@@ -33,7 +33,7 @@ impl Dialect {
 pub(crate) fn target(host: &str, port: u16) -> Result<Target, String> {
     let host: Host = host.parse().map_err(|error| format!("the target {}: {error}", excerpt(host)))?;
     // The zone is an interface of the client's machine: it means nothing to an upstream.
-    if matches!(host, Host::V6 { zone: Some(_), .. }) {
+    if matches!(host, Host::Zoned(_)) {
         return Err(format!("the target {host} has a zone, which only the machine that it belongs to can reach"));
     }
     if port == 0 {

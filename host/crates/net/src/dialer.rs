@@ -95,7 +95,7 @@ impl RequestForm {
     #[must_use]
     pub fn of(upstream: &Endpoint) -> Self {
         if upstream.scheme.is_http() {
-            Self::Absolute { proxy_authorization: upstream.credentials.as_ref().map(connect::basic) }
+            Self::Absolute { proxy_authorization: upstream.credentials.as_deref().map(connect::basic) }
         } else {
             Self::Origin
         }
@@ -228,7 +228,7 @@ impl Dialer {
         target: &Target,
         deadline: Instant,
     ) -> Result<Stream, Fault> {
-        let credentials = upstream.credentials.as_ref();
+        let credentials = upstream.credentials.as_deref();
         let prefix = match upstream.scheme {
             Scheme::Http | Scheme::Https => connect::handshake(&mut stream, target, credentials, deadline).await?,
             Scheme::Socks4 | Scheme::Socks4a => socks4::handshake(&mut stream, target, credentials, deadline).await?,

@@ -53,8 +53,8 @@ impl Resolver {
         }
         let name = match host {
             // The system knows the numbers of the interfaces.
-            Host::V6 { addr, zone: Some(zone) } => return self.ask_system(format!("{addr}%{zone}"), port).await,
-            Host::V4(_) | Host::V6 { .. } | Host::Name(_) => host.to_string(),
+            Host::Zoned(zoned) => return self.ask_system(format!("{}%{}", zoned.addr, zoned.zone), port).await,
+            Host::V4(_) | Host::V6(_) | Host::Name(_) => host.to_string(),
         };
         let is_local = !name.contains('.') || LOCAL.iter().any(|end| name.ends_with(end));
         match self.dns.get_or_init(async || client()).await {
@@ -88,9 +88,10 @@ impl std::fmt::Debug for Resolver {
 pub(crate) fn literal(host: &Host, port: u16) -> Option<SocketAddr> {
     match host {
         Host::V4(addr) => Some((*addr, port).into()),
-        Host::V6 { addr, zone } => {
-            let scope = zone.as_ref().map_or(Ok(0), |zone| zone.as_str().parse()).ok()?;
-            Some(SocketAddrV6::new(*addr, port, 0, scope).into())
+        Host::V6(addr) => Some((*addr, port).into()),
+        Host::Zoned(zoned) => {
+            let scope = zoned.zone.as_str().parse().ok()?;
+            Some(SocketAddrV6::new(zoned.addr, port, 0, scope).into())
         }
         Host::Name(_) => None,
     }

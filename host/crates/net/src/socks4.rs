@@ -26,7 +26,7 @@ pub fn encode_request(target: &Target, credentials: Option<&Credentials>) -> Res
         }
         Host::V4(address) => (address.octets(), None),
         Host::Name(name) => ([0, 0, 0, 1], Some(name)),
-        Host::V6 { .. } => return Err(unsupported(target)),
+        Host::V6(_) | Host::Zoned(_) => return Err(unsupported(target)),
     };
     let mut out = vec![4, 1];
     out.extend_from_slice(&target.port.to_be_bytes());

@@ -1,5 +1,7 @@
 //! SOCKS 5 (RFC 1928) with user name and password (RFC 1929).
 
+use std::net::Ipv6Addr;
+
 use bytes::Bytes;
 use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_core::{Credentials, Fault, Host, Kind, Side, Stage};
@@ -82,10 +84,8 @@ pub fn encode_request(target: &Target) -> Vec<u8> {
             out.push(1);
             out.extend_from_slice(&address.octets());
         }
-        Host::V6 { addr, .. } => {
-            out.push(4);
-            out.extend_from_slice(&addr.octets());
-        }
+        Host::V6(address) => push_v6(&mut out, *address),
+        Host::Zoned(zoned) => push_v6(&mut out, zoned.addr),
         Host::Name(name) => {
             let (length, bytes) = counted(name.as_bytes());
             out.extend_from_slice(&[3, length]);
@@ -94,6 +94,11 @@ pub fn encode_request(target: &Target) -> Vec<u8> {
     }
     out.extend_from_slice(&target.port.to_be_bytes());
     out
+}
+
+fn push_v6(out: &mut Vec<u8>, address: Ipv6Addr) {
+    out.push(4);
+    out.extend_from_slice(&address.octets());
 }
 
 /// The code of a reply, once its bound address has been read too: what follows is the tunnel's.

@@ -27,8 +27,8 @@ impl Target {
     #[must_use]
     pub fn authority(&self) -> String {
         match &self.host {
-            Host::V6 { addr, zone: Some(_) } => format!("[{addr}]:{}", self.port),
-            Host::V4(_) | Host::V6 { .. } | Host::Name(_) => self.text(),
+            Host::Zoned(zoned) => format!("[{}]:{}", zoned.addr, self.port),
+            Host::V4(_) | Host::V6(_) | Host::Name(_) => self.text(),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Target {
                     push_decimal(&mut text, octet.into());
                 }
             }
-            Host::V6 { .. } => return self.to_string(),
+            Host::V6(_) | Host::Zoned(_) => return self.to_string(),
         }
         text.push(':');
         push_decimal(&mut text, self.port);

@@ -145,7 +145,8 @@ pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 fn server_name(host: &Host) -> Result<ServerName<'static>, Fault> {
     match host {
         Host::V4(address) => Ok(ServerName::from(*address)),
-        Host::V6 { addr, .. } => Ok(ServerName::from(*addr)),
+        Host::V6(address) => Ok(ServerName::from(*address)),
+        Host::Zoned(zoned) => Ok(ServerName::from(zoned.addr)),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| {
             let words = format!("{name} is no name that a certificate can have");
             Fault::new(Side::Upstream, Stage::Tls, Kind::Unsupported, words)

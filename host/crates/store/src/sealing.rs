@@ -92,7 +92,7 @@ impl Sealing {
 }
 
 fn is_clear(hop: &Endpoint) -> bool {
-    hop.credentials.as_ref().is_some_and(|credentials| {
+    hop.credentials.as_deref().is_some_and(|credentials| {
         !credentials.password.is_empty() && !credentials.password.expose().starts_with(SEALED)
     })
 }
@@ -108,7 +108,7 @@ fn each_hop(
         scheme: endpoint.scheme,
         host: endpoint.host.clone(),
         port: endpoint.port,
-        credentials: endpoint.credentials.as_ref().map(|credentials| change(credentials, &owner)).transpose()?,
+        credentials: endpoint.credentials.as_deref().map(|login| change(login, &owner).map(Box::new)).transpose()?,
         via: endpoint.via.as_ref().map(|via| each_hop(via, change).map(Box::new)).transpose()?,
     })
 }

@@ -176,7 +176,7 @@ fn entry(it: wit::Candidate) -> Result<Entry, Rejection> {
     let host = match it.host {
         wit::Host::Text(text) => text.parse().map_err(|_| excerpt(&text)),
         wit::Host::Ipv4(bits) => Ok(Host::V4(Ipv4Addr::from_bits(bits))),
-        wit::Host::Ipv6(halves) => Ok(Host::V6 { addr: ipv6(halves), zone: None }),
+        wit::Host::Ipv6(halves) => Ok(Host::V6(ipv6(halves))),
     };
     let credentials = match (it.username, it.password.map(Zeroizing::new)) {
         (None, None) => Ok(None),

@@ -83,11 +83,11 @@ impl Strategy for Sandboxed {
     fn apply(&mut self, epoch: u64, reset: bool, upserts: &[Arc<Member>], removed: &[u32]) -> Result<(), PluginFault> {
         // All tags in one place: a vector for each member would be what this call spends its time on.
         let tags: Vec<u32> =
-            upserts.iter().flat_map(|member| member.tag_symbols.iter().map(|symbol| symbol.0)).collect();
+            upserts.iter().flat_map(|member| member.labels.symbols.iter().map(|symbol| symbol.0)).collect();
         let mut rest = tags.as_slice();
         let mut rows = Vec::with_capacity(upserts.len());
         for member in upserts {
-            let (own, others) = rest.split_at_checked(member.tag_symbols.len()).unwrap_or((rest, &[]));
+            let (own, others) = rest.split_at_checked(member.labels.symbols.len()).unwrap_or((rest, &[]));
             rest = others;
             rows.push(row(member, own));
         }

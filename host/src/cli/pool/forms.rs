@@ -124,7 +124,7 @@ fn is_word(text: &str) -> bool {
 
 fn plain(endpoint: &Endpoint) -> Entry {
     let unsaid = if endpoint.scheme == Scheme::Http { Vec::new() } else { vec![PROTOCOL] };
-    let Some(Credentials { username, password }) = &endpoint.credentials else {
+    let Some(Credentials { username, password }) = endpoint.credentials.as_deref() else {
         return Ok((address(endpoint), unsaid));
     };
     let password = password.expose();
@@ -147,7 +147,7 @@ fn proxychains(endpoint: &Endpoint) -> Entry {
         return Err("proxychains wants an address, not a name");
     }
     let line = format!("{kind} {} {}", bare(&endpoint.host), endpoint.port);
-    let Some(Credentials { username, password }) = &endpoint.credentials else { return Ok((line, unsaid)) };
+    let Some(Credentials { username, password }) = endpoint.credentials.as_deref() else { return Ok((line, unsaid)) };
     if !is_word(username) || !is_word(password.expose()) {
         return Err("its user name or password has characters that divide fields, or is empty");
     }
@@ -171,7 +171,7 @@ fn clash(endpoint: &Endpoint, number: usize) -> Entry {
         quoted(&bare(&endpoint.host)),
         endpoint.port
     );
-    if let Some(Credentials { username, password }) = &endpoint.credentials {
+    if let Some(Credentials { username, password }) = endpoint.credentials.as_deref() {
         fields += &format!(", username: {}, password: {}", quoted(username), quoted(password.expose()));
     }
     if endpoint.scheme == Scheme::Https {
@@ -199,7 +199,7 @@ fn sing_box(endpoint: &Endpoint, number: usize) -> (String, Vec<Unsaid>) {
     if let Some(version) = version {
         set("version", version.into());
     }
-    if let Some(Credentials { username, password }) = &endpoint.credentials {
+    if let Some(Credentials { username, password }) = endpoint.credentials.as_deref() {
         set("username", (**username).into());
         set("password", password.expose().into());
     }
@@ -218,7 +218,7 @@ fn pac(endpoint: &Endpoint) -> (String, Vec<Unsaid>) {
         Scheme::Socks5 => ("SOCKS5", None),
         Scheme::Socks5h => ("SOCKS5", Some(RESOLVER)),
     };
-    let credentials = endpoint.credentials.as_ref().map(|_| CREDENTIALS);
+    let credentials = endpoint.credentials.as_deref().map(|_| CREDENTIALS);
     (format!("{word} {}", address(endpoint)), resolver.into_iter().chain(credentials).collect())
 }
 
@@ -228,7 +228,7 @@ fn squid(endpoint: &Endpoint, number: usize) -> Entry {
     }
     let host = bare(&endpoint.host);
     let mut line = format!("cache_peer {host} parent {} 0 no-query round-robin name=proxy-{number}", endpoint.port);
-    if let Some(Credentials { username, password }) = &endpoint.credentials {
+    if let Some(Credentials { username, password }) = endpoint.credentials.as_deref() {
         if username.is_empty() || username.starts_with('*') {
             return Err("squid wants a user name before the password, without an asterisk at its beginning");
         }
@@ -246,7 +246,7 @@ fn squid(endpoint: &Endpoint, number: usize) -> Entry {
 fn haproxy(endpoint: &Endpoint, number: usize) -> Entry {
     let tls = if endpoint.scheme == Scheme::Https { " ssl verify required ca-file @system-ca" } else { "" };
     let protocol = (!endpoint.scheme.is_http()).then_some(PROTOCOL);
-    let credentials = endpoint.credentials.as_ref().map(|_| CREDENTIALS);
+    let credentials = endpoint.credentials.as_deref().map(|_| CREDENTIALS);
     let line = format!("    server proxy-{number} {} check{tls}", address(endpoint));
     Ok((line, protocol.into_iter().chain(credentials).collect()))
 }

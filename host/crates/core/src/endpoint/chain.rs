@@ -173,7 +173,7 @@ mod tests {
         ) {
             let mut chain: Option<Endpoint> = None;
             for (scheme, port, user) in hops {
-                let credentials = user.map(|user| crate::Credentials::new(&user, &user).unwrap());
+                let credentials = user.map(|user| Box::new(crate::Credentials::new(&user, &user).unwrap()));
                 let host = "h.example".parse().unwrap();
                 chain = Some(Endpoint { scheme, host, port, credentials, via: chain.map(Box::new) });
             }

@@ -380,7 +380,7 @@ impl Endpoint {
 
     fn blanks(&self) -> impl Iterator<Item = Blank> {
         let hops = std::iter::successors(Some(self), |hop| hop.via.as_deref());
-        hops.filter_map(|hop| hop.credentials.as_ref()).flat_map(Credentials::blanks)
+        hops.filter_map(|hop| hop.credentials.as_deref()).flat_map(Credentials::blanks)
     }
 
     /// The same, with the blanks filled.
@@ -390,7 +390,7 @@ impl Endpoint {
             scheme: self.scheme,
             host: self.host.clone(),
             port: self.port,
-            credentials: self.credentials.as_ref().map(|credentials| credentials.filled(filling)),
+            credentials: self.credentials.as_deref().map(|credentials| Box::new(credentials.filled(filling))),
             via: self.via.as_ref().map(|via| Box::new(via.filled(filling))),
         }
     }

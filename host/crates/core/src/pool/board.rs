@@ -182,7 +182,8 @@ impl Block {
         at(&self.turnover, place / CHUNK).load(Ordering::Relaxed)
     }
 
-    fn set_gate(&self, place: usize, gate: u64) {
+    /// Tells picks of a changed gate. Must not be called when the member has left.
+    pub(crate) fn set_gate(&self, place: usize, gate: u64) {
         at(&self.gates, place).store(gate, Ordering::Release);
         let (word, bit) = (at(&self.clear, place / WORD), 1 << (place % WORD));
         if gate == GATE_CLOSED {
@@ -196,36 +197,31 @@ impl Block {
         let due = gates.filter(|gate| *gate != GATE_CLOSED).min();
         at(&self.due, place / CHUNK).store(due.unwrap_or(GATE_SHUT), Ordering::Release);
     }
+
+    /// Changes the load of a member, if the slot is still that member's.
+    pub(crate) fn update(&self, place: usize, generation: u8, change: impl Fn(&mut Load)) {
+        let generation = u32::from(generation);
+        let tag = Load::pack(Load { in_flight: 0, latency: 0 }, generation) >> Load::TAG_SHIFT;
+        // An error means that somebody else has the slot, and there was nothing to change.
+        at(&self.loads, place)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cell| {
+                (cell >> Load::TAG_SHIFT == tag).then(|| {
+                    let mut load = Load::unpack(cell);
+                    change(&mut load);
+                    load.pack(generation)
+                })
+            })
+            .ok();
+    }
 }
 
 /// A member's place on the board.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    block: Arc<Block>,
-    place: usize,
-    generation: u32,
-}
-
-impl Seat {
-    /// Tells picks of a changed gate. Must not be called when the member has left.
-    pub(crate) fn set_gate(&self, gate: u64) {
-        self.block.set_gate(self.place, gate);
-    }
-
-    /// Changes the load, if the slot is still the member's.
-    pub(crate) fn update(&self, change: impl Fn(&mut Load)) {
-        let tag = Load::pack(Load { in_flight: 0, latency: 0 }, self.generation) >> Load::TAG_SHIFT;
-        // An error means that somebody else has the slot, and there was nothing to change.
-        at(&self.block.loads, self.place)
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cell| {
-                (cell >> Load::TAG_SHIFT == tag).then(|| {
-                    let mut load = Load::unpack(cell);
-                    change(&mut load);
-                    load.pack(self.generation)
-                })
-            })
-            .ok();
-    }
+    pub(crate) block: Arc<Block>,
+    pub(crate) place: u16,
+    /// The low bits of the generation, of which the board keeps seven.
+    pub(crate) generation: u8,
 }
 
 /// The writer's side of the board.
@@ -259,7 +255,9 @@ impl Board {
         let load = Load { in_flight: 0, latency: latency.map_or(0, Load::quantum) };
         at(&block.loads, place).store(load.pack(generation), Ordering::Release);
         block.set_gate(place, GATE_CLOSED);
-        Seat { block, place, generation }
+        #[allow(clippy::cast_possible_truncation)]
+        // A place is below 4,096, and of a generation the low bits are enough.
+        Seat { block, place: place as u16, generation: generation as u8 }
     }
 
     /// Counts that a slot changes hands; to be called before it does.
@@ -284,6 +282,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Seat {
+        fn set_gate(&self, gate: u64) {
+            self.block.set_gate(self.place.into(), gate);
+        }
+
+        fn update(&self, change: impl Fn(&mut Load)) {
+            self.block.update(self.place.into(), self.generation, change);
+        }
+    }
 
     fn seated(board: &mut Board, slot: u32, generation: u32) -> Seat {
         board.seat(slot, generation, MemberId(u64::from(slot)), None)

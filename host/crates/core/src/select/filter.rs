@@ -133,10 +133,10 @@ impl Filter {
         (self.countries.is_empty() || in_country() || fills(Blank::Country))
             && (self.schemes.is_empty() || self.schemes.contains(&member.endpoint.scheme))
             && member.anonymity >= self.anonymity
-            && self.tags.iter().all(|tag| member.tags.contains(tag.as_str()) || blank_of(tag).is_some_and(fills))
+            && self.tags.iter().all(|tag| member.tags().contains(tag.as_str()) || blank_of(tag).is_some_and(fills))
             && !member.country.is_some_and(|country| self.without.countries.contains(&country))
-            && !self.without.tags.iter().any(|tag| member.tags.contains(tag.as_str()))
-            && self.city.as_ref().is_none_or(|city| is_in(&city.squeezed, &member.tags) || fills(Blank::City))
+            && !self.without.tags.iter().any(|tag| member.tags().contains(tag.as_str()))
+            && self.city.as_ref().is_none_or(|city| is_in(&city.squeezed, member.tags()) || fills(Blank::City))
             && self.endpoint.as_ref().is_none_or(|key| is_same(key, &member.endpoint))
     }
 
@@ -233,7 +233,7 @@ fn is_in(city: &str, tags: &Tags) -> bool {
 }
 
 fn is_same(key: &EndpointKey, endpoint: &Endpoint) -> bool {
-    let username = endpoint.credentials.as_ref().map(|credentials| &credentials.username);
+    let username = endpoint.credentials.as_deref().map(|credentials| &credentials.username);
     (key.scheme, &key.host, key.port, key.username.as_ref())
         == (endpoint.scheme, &endpoint.host, endpoint.port, username)
 }

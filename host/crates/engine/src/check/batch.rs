@@ -169,7 +169,8 @@ fn counted(candidate: &Candidate) -> Option<Host> {
     let host = &candidate.endpoint.first_hop().host;
     let is_here = match host {
         Host::V4(address) => address.is_loopback(),
-        Host::V6 { addr, .. } => addr.is_loopback(),
+        Host::V6(addr) => addr.is_loopback(),
+        Host::Zoned(zoned) => zoned.addr.is_loopback(),
         Host::Name(_) => false,
     };
     (!is_here).then(|| host.clone())

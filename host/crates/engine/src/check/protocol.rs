@@ -57,7 +57,7 @@ pub(super) async fn speaks(
 }
 
 async fn http(stream: &mut Stream, endpoint: &Endpoint, target: &Target) -> Result<(), Fault> {
-    let request = connect::encode_request(target, endpoint.credentials.as_ref());
+    let request = connect::encode_request(target, endpoint.credentials.as_deref());
     send(stream, &request).await?;
     let mut buffer = BytesMut::new();
     let head = http1::read_response(stream, &mut buffer, MAX_HEAD).await;
@@ -74,7 +74,7 @@ async fn socks_5(stream: &mut Stream) -> Result<(), Fault> {
 }
 
 async fn socks_4(stream: &mut Stream, endpoint: &Endpoint, target: &Target) -> Result<(), Fault> {
-    let request = socks4::encode_request(target, endpoint.credentials.as_ref())?;
+    let request = socks4::encode_request(target, endpoint.credentials.as_deref())?;
     send(stream, &request).await?;
     match read::<8>(stream).await? {
         [0, 90..=93, ..] => Ok(()),

@@ -4,8 +4,12 @@
 //! soon, then less and less often. Times are spread by chance, so that what was found together is not checked together for
 //! ever. Who is given up is for others to say.
 //!
+//! Strangers are known by their keys ([`Schedule`]), members by their slots ([`Timetable`]).
+//!
 //! A state machine without a clock and without chance of its own: both are arguments. Invariants: whoever is known is due
 //! at some time or under way; nobody is under way twice.
+
+mod timetable;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,6 +18,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use proxywhirl_core::Timestamp;
+pub use timetable::Timetable;
 
 /// The longest row of failures that is told apart.
 pub const MOST_FAILURES: u32 = (1 << 11) - 1;
@@ -39,6 +44,18 @@ impl Default for ScheduleConfig {
             retry: Duration::from_secs(10),
             retry_max: Duration::from_hours(6),
         }
+    }
+}
+
+impl ScheduleConfig {
+    /// How long until the next check, a fifth more or less by chance (0 to 1).
+    fn pause(&self, streak: Streak, chance: f64) -> Duration {
+        let (first, most, count) = match streak {
+            Streak::Good(count) => (self.fresh, self.fresh_max, count),
+            Streak::Bad(count) => (self.retry, self.retry_max, count),
+        };
+        let doubled = first.saturating_mul(1 << count.saturating_sub(1).min(20));
+        doubled.min(most.max(first)).mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
     }
 }
 
@@ -72,6 +89,8 @@ impl Course {
     /// The longest streak that is told apart.
     const LONGEST: u32 = MOST_FAILURES;
     const UNDER_WAY: u64 = u64::MAX >> Self::STREAK_BITS;
+    /// The course of nobody: never due, and a streak of none, which no course has.
+    const NOBODY: Self = Self(Self::UNDER_WAY << Self::STREAK_BITS);
 
     fn new(due: Timestamp, streak: Streak) -> Self {
         let streak = match streak {
@@ -110,6 +129,25 @@ enum Streak {
     Bad(u32),
 }
 
+impl Streak {
+    /// The streak with one verdict more.
+    const fn after(before: Option<Self>, is_alive: bool) -> Self {
+        match (before, is_alive) {
+            (Some(Self::Good(count)), true) => Self::Good(count.saturating_add(1)),
+            (_, true) => Self::Good(1),
+            (Some(Self::Bad(count)), false) => Self::Bad(count.saturating_add(1)),
+            (_, false) => Self::Bad(1),
+        }
+    }
+
+    const fn failures(self) -> u32 {
+        match self {
+            Self::Good(_) => 0,
+            Self::Bad(count) => count,
+        }
+    }
+}
+
 impl<K: Ord + Hash + Clone> Schedule<K> {
     /// Nobody is known.
     #[must_use]
@@ -135,44 +173,15 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         self.known.contains_key(key)
     }
 
-    /// Gets to know somebody who has just passed a check, or whom the user vouches for. Nothing changes for whom it knows.
-    pub fn welcome(&mut self, key: K, now: Timestamp, chance: f64) {
-        if !self.known.contains_key(&key) {
-            self.put(key, Streak::Good(1), now, chance);
-        }
-    }
-
     /// Takes a verdict about somebody, known or not.
     pub fn judged(&mut self, key: K, is_alive: bool, now: Timestamp, chance: f64) -> Next {
-        let before = self.known.get(&key).map(|course| course.streak());
-        let streak = match (before, is_alive) {
-            (Some(Streak::Good(count)), true) => Streak::Good(count.saturating_add(1)),
-            (_, true) => Streak::Good(1),
-            (Some(Streak::Bad(count)), false) => Streak::Bad(count.saturating_add(1)),
-            (_, false) => Streak::Bad(1),
-        };
-        let failures = match streak {
-            Streak::Good(_) => 0,
-            Streak::Bad(count) => count,
-        };
-        Next { due: self.put(key, streak, now, chance), failures }
-    }
-
-    /// Puts somebody off who was taken, because others see to it: as long as after a verdict like its last one.
-    pub fn put_off(&mut self, key: K, now: Timestamp, chance: f64) {
-        if let Some(course) = self.known.get(&key) {
-            self.put(key, course.streak(), now, chance);
-        }
+        let streak = Streak::after(self.known.get(&key).map(|course| course.streak()), is_alive);
+        Next { due: self.put(key, streak, now, chance), failures: streak.failures() }
     }
 
     /// Forgets somebody.
     pub fn forget(&mut self, key: &K) {
         self.known.remove(key);
-    }
-
-    /// Forgets all whom the test does not keep.
-    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
-        self.known.retain(|key, _| keep(key));
     }
 
     /// Takes those who are due, the longest due first, so many at the most. They are under way until their verdict comes.
@@ -201,7 +210,7 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
     }
 
     fn put(&mut self, key: K, streak: Streak, now: Timestamp, chance: f64) -> Timestamp {
-        let due = now + self.pause(streak, chance);
+        let due = now + self.config.pause(streak, chance);
         self.known.insert(key.clone(), Course::new(due, streak));
         self.queue.push(Reverse((due, key)));
         // Times that are not true any more leave when it is their turn, or here.
@@ -210,16 +219,6 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
             self.queue.retain(|Reverse((due, key))| known.get(key).is_some_and(|course| course.due() == Some(*due)));
         }
         due
-    }
-
-    /// How long until the next check, a fifth more or less by chance (0 to 1).
-    fn pause(&self, streak: Streak, chance: f64) -> Duration {
-        let (first, most, count) = match streak {
-            Streak::Good(count) => (self.config.fresh, self.config.fresh_max, count),
-            Streak::Bad(count) => (self.config.retry, self.config.retry_max, count),
-        };
-        let doubled = first.saturating_mul(1 << count.saturating_sub(1).min(20));
-        doubled.min(most.max(first)).mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0))
     }
 }
 
@@ -260,7 +259,7 @@ mod tests {
     fn who_was_found_together_is_spread() {
         let mut schedule = Schedule::new(CONFIG);
         for n in 0..=100_u32 {
-            schedule.welcome(n, at(0), f64::from(n) / 100.0);
+            schedule.judged(n, true, at(0), f64::from(n) / 100.0);
         }
         assert_eq!(schedule.next_due(), Some(at(80)));
         assert_eq!(schedule.take_due(at(100), 1_000).len(), 51);
@@ -293,22 +292,11 @@ mod tests {
         assert_eq!((schedule.knows(&"late"), schedule.len()), (false, 1));
     }
 
-    #[test]
-    fn who_is_put_off_is_due_again_as_after_its_last_verdict() {
-        let mut schedule = Schedule::new(CONFIG);
-        schedule.judged("a", true, at(0), 0.5);
-        schedule.judged("a", true, at(0), 0.5);
-        assert_eq!(schedule.take_due(at(200), 1), ["a"]);
-        schedule.put_off("a", at(200), 0.5);
-        schedule.put_off("b", at(200), 0.5);
-        assert_eq!((schedule.next_due(), schedule.len()), (Some(at(400)), 1));
-    }
-
     proptest! {
         /// Whatever happens in whatever order: whoever is known is due or under way, and the queue stays small.
         #[test]
         fn everybody_who_is_known_has_a_turn(
-            steps in prop::collection::vec((0..5_u8, 0..12_u8, 0..60_u64, 0.0..1.0_f64), 0..300),
+            steps in prop::collection::vec((1..5_u8, 0..12_u8, 0..60_u64, 0.0..1.0_f64), 0..300),
         ) {
             let mut schedule = Schedule::new(CONFIG);
             let (mut now, mut under_way) = (0, BTreeSet::new());
@@ -316,7 +304,6 @@ mod tests {
             for (step, key, pause, chance) in steps {
                 now += pause;
                 match step {
-                    0 => schedule.welcome(key, at(now), chance),
                     1 => {
                         schedule.forget(&key);
                         under_way.remove(&key);

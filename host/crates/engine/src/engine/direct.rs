@@ -6,7 +6,6 @@ use std::sync::Arc;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::tag::Tags;
 use proxywhirl_core::{Anonymity, Endpoint, Member, MemberId, Outcome, Timestamp};
 
 use super::{Attempt, Engine};
@@ -23,8 +22,7 @@ pub(super) fn member() -> Member {
         joined: 0,
         added: Timestamp::default(),
         endpoint,
-        tags: Tags::default(),
-        tag_symbols: Arc::default(),
+        labels: Arc::default(),
         country: None,
         country_symbol: Symbol::NONE,
         anonymity: Anonymity::Unknown,

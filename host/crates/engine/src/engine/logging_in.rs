@@ -32,7 +32,7 @@ impl Engine {
         let login = self.logins.get(name)?;
         let (snapshot, now) = (self.snapshot.load(), self.clock.now());
         let mut members = 0;
-        for member in snapshot.iter().filter(|member| login.covered().holds(&member.endpoint, &member.tags)) {
+        for member in snapshot.iter().filter(|member| login.covered().holds(&member.endpoint, member.tags())) {
             members += 1;
             if is_new && member.live.forgive(now) {
                 self.measures.breaker_changed();
@@ -47,6 +47,6 @@ impl Engine {
 
     /// Says that a member has refused what it was dialled with.
     pub fn login_refused(&self, member: &Member) {
-        self.logins.refused(&member.endpoint, &member.tags);
+        self.logins.refused(&member.endpoint, member.tags());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Candidate`] owns its tags, which is 300 bytes in a few allocations; a million of them from one
 //! list have the same ones. So tags are kept once for each set that occurs, and a candidate is put
-//! together when it is taken out: 100 bytes each, and what its name and credentials are long.
+//! together when it is taken out: 64 bytes each, and what its name and credentials are long.
 
 use std::collections::HashMap;
 

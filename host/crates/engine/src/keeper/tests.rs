@@ -78,7 +78,7 @@ async fn one_more_source_of_who_is_known_is_remembered_and_proves_nothing() {
     }
     let tags = |tags: &Tags| tags.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>();
     let snapshot = keeper.engine.snapshot();
-    assert_eq!(snapshot.iter().map(|member| tags(&member.tags)).collect::<Vec<_>>(), [["one", "two"]]);
+    assert_eq!(snapshot.iter().map(|member| tags(member.tags())).collect::<Vec<_>>(), [["one", "two"]]);
     assert_eq!(keeper.book().strangers.values().map(|one| tags(&one.tags)).collect::<Vec<_>>(), [["one", "two"]]);
     // Who has left meanwhile does not come back by that.
     keeper.engine.remove(vec![candidate(&good).endpoint.key()]).await;

@@ -111,7 +111,7 @@ impl Shape {
                 record.country.is_some(),
                 record.endpoint.credentials.is_some(),
                 matches!(record.endpoint.host, proxywhirl_core::Host::Name(_)),
-                matches!(record.endpoint.host, proxywhirl_core::Host::V6 { .. }),
+                matches!(record.endpoint.host, proxywhirl_core::Host::V6(_) | proxywhirl_core::Host::Zoned(_)),
                 record.endpoint.scheme.as_str().starts_with("socks"),
             ];
             for (count, has) in counts.iter_mut().zip(has) {

@@ -82,7 +82,7 @@ fn is_proxy_url(rest: &str) -> bool {
 /// Whether a text without a scheme is `[user:pass@]host:port` of an address or a name with a dot.
 fn is_bare_proxy(text: &str) -> bool {
     let is_address = |host: &Host| match host {
-        Host::V4(_) | Host::V6 { .. } => true,
+        Host::V4(_) | Host::V6(_) | Host::Zoned(_) => true,
         Host::Name(name) => name.contains('.'),
     };
     !text.starts_with('.')

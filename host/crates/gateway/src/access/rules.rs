@@ -48,11 +48,7 @@ impl Destinations {
 
 impl Rule {
     fn is_about(&self, target: &Target) -> bool {
-        let literal = match &target.host {
-            Host::V4(address) => Some(IpAddr::V4(*address)),
-            Host::V6 { addr, .. } => Some(IpAddr::V6(*addr).to_canonical()),
-            Host::Name(_) => None,
-        };
+        let literal = target.host.ip().map(|address| address.to_canonical());
         let is_there = match (&self.place, &target.host, literal) {
             (Place::Anywhere, _, _) => true,
             (Place::Name(suffix), Host::Name(name), _) => {
@@ -106,7 +102,7 @@ fn place(text: &str) -> Option<Place> {
     let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
     match name.parse::<Host>().ok()? {
         Host::Name(name) => Some(Place::Name(name)),
-        Host::V4(_) | Host::V6 { .. } => None,
+        Host::V4(_) | Host::V6(_) | Host::Zoned(_) => None,
     }
 }
 

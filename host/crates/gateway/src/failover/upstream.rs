@@ -36,7 +36,7 @@ impl Failover<'_> {
     /// The member as this request speaks to it. A session fills blanks in the same way until its next life begins.
     pub(super) fn upstream(&self, member: &Member) -> Upstream {
         let endpoint = Arc::clone(&member.endpoint);
-        let replaced = self.engine.logins().replaced(&endpoint, &member.tags);
+        let replaced = self.engine.logins().replaced(&endpoint, member.tags());
         let own = replaced.as_ref().unwrap_or(&endpoint);
         if !own.is_template() {
             return Upstream { endpoint, filled: replaced.map(Arc::new), is_another_exit: false };

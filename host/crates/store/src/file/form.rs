@@ -60,7 +60,7 @@ pub(super) struct MemberRow {
 impl MemberRow {
     pub(super) fn new(member: &StoredMember) -> Self {
         let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
-        let alone = endpoint.credentials.as_ref().filter(|_| endpoint.via.is_none());
+        let alone = endpoint.credentials.as_deref().filter(|_| endpoint.via.is_none());
         let bare = Endpoint { credentials: None, ..endpoint.clone() };
         Self {
             id: hexadecimal(MemberId::of(&endpoint.key()).0),
@@ -90,8 +90,9 @@ impl TryFrom<MemberRow> for StoredMember {
     fn try_from(row: MemberRow) -> Result<Self, String> {
         let mut endpoint: Endpoint = Endpoint::kept(&row.url).map_err(text)?;
         if let Some(username) = &row.username {
-            endpoint.credentials =
-                Some(Credentials::kept(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?);
+            endpoint.credentials = Some(Box::new(
+                Credentials::kept(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?,
+            ));
         }
         let mut tags: Tags = row.tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>().map_err(text)?;
         if let Some(source) = &row.source {

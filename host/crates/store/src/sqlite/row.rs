@@ -36,7 +36,7 @@ WHERE scheme = ?1 AND host = ?2 AND port = ?3
 
 pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
     let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
-    let credentials = endpoint.credentials.as_ref();
+    let credentials = endpoint.credentials.as_deref();
     statement.execute(params![
         endpoint.scheme.as_str(),
         host_text(&endpoint.host),
@@ -84,7 +84,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
             scheme: scheme.parse().map_err(text)?,
             host: host.parse::<Host>().map_err(text)?,
             port,
-            credentials: credentials(row)?,
+            credentials: credentials(row)?.map(Box::new),
             via: via.map(|via| Endpoint::kept(&via).map(Box::new)).transpose().map_err(text)?,
         },
         tags: tags(&column::<String>(row, "tags")?)?,

@@ -11,7 +11,7 @@ use proxywhirl_core::member::{Member, MemberId};
 use proxywhirl_core::plugin::{Document, FaultCause, PluginFault, Request, Strategy, View};
 use proxywhirl_core::select::{Membership, Mode, Stickiness};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::tag::Tags;
+use proxywhirl_core::tag::Labels;
 use proxywhirl_core::time::Timestamp;
 use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_guests::{BOMB, Guest, LOOP};
@@ -39,8 +39,7 @@ fn member(slot: u32) -> Arc<Member> {
         joined: u64::from(slot),
         added: NOW,
         endpoint: Arc::new(endpoint),
-        tags: Tags::default(),
-        tag_symbols: vec![Symbol(slot + 100), Symbol(slot + 200)].into(),
+        labels: Arc::new(Labels { symbols: [Symbol(slot + 100), Symbol(slot + 200)].into(), ..Labels::default() }),
         country: None,
         country_symbol: Symbol::NONE,
         anonymity: Anonymity::Elite,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::StoredMember;
-use proxywhirl_core::{Candidate, Credentials, Endpoint, Host, MemberId, Scheme, Timestamp};
+use proxywhirl_core::{Candidate, Endpoint, Host, MemberId, Scheme, Timestamp};
 
 use super::format::{MAX_MEMBERS, Row};
 use super::selector::Selector;
@@ -90,7 +90,7 @@ impl Cast {
             // 10.0.0.0/8 has room for sixteen million.
             host: Host::V4(Ipv4Addr::from(0x0a00_0001 + address)),
             port: scheme.default_port(),
-            credentials: None::<Credentials>,
+            credentials: None,
             via: None,
         };
         let chance = |share: f64| (0.0..=1.0).contains(&share);
