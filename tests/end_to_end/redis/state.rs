@@ -210,6 +210,16 @@ async fn a_server_that_is_away_fails_no_request_and_nothing_is_lost() {
         let expected = counted(&world);
         wait_until("these uses too", || successes(&store) == expected);
     }
+    // Of a ban that one of them lifts meanwhile the others know nothing, and yet bring it back to nobody.
+    server.ask_all(&[&["AUTH", PASSWORD][..], &["FLUSHALL"]]);
+    server.kill();
+    wait_until("all say so", || gateways.iter().all(|gateway| !gateway.trouble().is_null()));
+    gateways[0].lift();
+    server.start_again();
+    wait_until("all are well again", || gateways.iter().all(|gateway| gateway.trouble().is_null()));
+    wait_until("the ban is over", || gateways.iter().all(|gateway| gateway.bans().is_empty()));
+    let kept = server.ask_all(&[&["AUTH", PASSWORD][..], &["HLEN", "{proxywhirl:default}:bans"]]);
+    assert!(kept.contains(":0\r\n"), "{kept}");
     for Gateway { served, .. } in gateways {
         let (code, log) = served.stop();
         assert_eq!(code, Some(0), "{log}");

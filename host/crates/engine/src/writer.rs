@@ -478,8 +478,8 @@ impl Desk {
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let sessions = self.readers.selector.sessions();
         let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let BanChanges { bans, lifted } = self.readers.bans.changes(self.readers.clock.now());
-        let changes = Changes { sessions: used, forgotten, bans, lifted, ..members };
+        let BanChanges { bans, bans_again, lifted } = self.readers.bans.changes(self.readers.clock.now());
+        let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, ..members };
         if changes == Changes::default() {
             self.store = Some(store);
             return Ok(());
@@ -491,9 +491,9 @@ impl Desk {
         let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if result.is_err() {
-            let Changes { sessions: used, forgotten, bans, lifted, .. } = changes;
+            let Changes { sessions: used, forgotten, bans, bans_again, lifted, .. } = changes;
             sessions.unsaved(SessionChanges { sessions: used, forgotten });
-            self.readers.bans.unsaved(BanChanges { bans, lifted });
+            self.readers.bans.unsaved(BanChanges { bans, bans_again, lifted });
         }
         result
     }

@@ -313,6 +313,7 @@ impl Redis {
             "bans",
             "ban-ends",
             "restored",
+            "lifts",
         ];
         let names: Vec<String> = kinds.iter().map(|what| self.names.name(what)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -334,6 +335,7 @@ impl Redis {
                 &written.sessions,
                 &written.lifted,
                 &written.bans,
+                &written.bans_again,
             ],
         );
         save.arg(&written.members);

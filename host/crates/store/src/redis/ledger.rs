@@ -47,6 +47,7 @@ pub(super) struct Written {
     pub(super) sessions: String,
     pub(super) lifted: String,
     pub(super) bans: String,
+    pub(super) bans_again: String,
     pub(super) members: Vec<String>,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
 }
@@ -138,8 +139,10 @@ impl Ledger {
         for place in &changes.lifted {
             written.lifted.push_str(&format!("{}\n", row::ban_name(place)));
         }
-        for ban in &changes.bans {
-            written.bans.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
+        for (bans, into) in [(&changes.bans, &mut written.bans), (&changes.bans_again, &mut written.bans_again)] {
+            for ban in bans {
+                into.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
+            }
         }
         // Who leaves and comes back begins anew.
         let gone: HashMap<MemberId, Option<Held>> = written.held.iter().copied().collect();

@@ -464,6 +464,40 @@ fn a_ban_is_told_to_others_and_a_lift_is_the_end_of_it() {
     assert_eq!(other.news().unwrap().bans.len(), 2_500);
 }
 
+#[test]
+fn a_ban_that_was_lifted_before_another_brings_it_back_stays_lifted() {
+    let server = RedisServer::start(PLAIN);
+    let set = |bans: Vec<StoredBan>| Changes { bans, ..Changes::default() };
+    let again = |bans: Vec<StoredBan>| Changes { bans_again: bans, ..Changes::default() };
+    let (old, other_old) = (ban("a.example", 1, 5), ban("*", 2, 5));
+    let lift = || Changes { lifted: vec![old.place()], ..Changes::default() };
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&set(vec![old.clone(), other_old.clone()])).unwrap();
+    other.news().unwrap();
+    server.ask(&["FLUSHALL"]);
+    // Which the server never held, as far as it knows.
+    one.save(&lift()).unwrap();
+    other.save(&again(vec![old.clone(), other_old.clone()])).unwrap();
+    assert_eq!(other.load_bans().unwrap(), [other_old.clone()]);
+    // Who brought it hears that it is over, as the others do.
+    assert!(other.news().unwrap().is_cut, "of what was before it was lost");
+    other.save(&again(vec![old.clone()])).unwrap();
+    assert_eq!(other.news().unwrap().lifted, [old.place()]);
+    assert_eq!((one.news().unwrap().is_cut, one.news().unwrap().lifted), (true, vec![old.place()]));
+    // What is set since is in force, and may be brought back.
+    other.save(&set(vec![old.clone()])).unwrap();
+    one.save(&again(vec![old.clone()])).unwrap();
+    assert_eq!(one.load_bans().unwrap().len(), 2);
+    // The server remembers that for its time, and not for ever.
+    one.save(&lift()).unwrap();
+    let lifts = one.names.name("lifts");
+    let left: u64 = one.link.query(&command("TTL", [lifts.as_str()])).unwrap();
+    assert!(left > REMEMBERED - 60, "{left}");
+    server.ask(&["ZADD", &lifts, "1", "1 b.example"]);
+    one.save(&lift()).unwrap();
+    assert_eq!(server.ask(&["ZCARD", &lifts]), ":1\r\n+OK\r\n");
+}
+
 fn session(member: u64, began: u64, life: u32) -> StoredSession {
     StoredSession { session: 1, member: MemberId(member), began: at(began), used: at(began), life }
 }
