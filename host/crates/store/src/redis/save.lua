@@ -140,15 +140,36 @@ local function count(url, successes, failures, latency, used, health)
     return sum
 end
 
+-- A row, of which what the writer has not changed is as others have made it: the URL, with the password in it, or the rest.
+local PARTS = '^{"url":"([^"]*)"(.*)$'
+local function merge(row, stays, held)
+    local url, rest = string.match(row, PARTS)
+    local url_held, rest_held = string.match(held or '', PARTS)
+    if not url or not url_held then
+        return row
+    end
+    if stays == 'url' or stays == 'all' then
+        url = url_held
+    end
+    if stays == 'rest' or stays == 'all' then
+        rest = rest_held
+    end
+    return '{"url":"' .. url .. '"' .. rest
+end
+
 local answer = { 'done' }
-local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
+local member = '([^\n]+)\n(%a*)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
 for batch = 14, #ARGV do
     local sums = {}
-    for url, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
+    for url, stays, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)
         if row ~= '' then
-            redis.call('HSET', members, url, row)
-            table.insert(changed, url)
+            local held = redis.call('HGET', members, url)
+            row = merge(row, stays, held)
+            if row ~= held then
+                redis.call('HSET', members, url, row)
+                table.insert(changed, url)
+            end
             if not is_there then
                 redis.call('ZADD', joined, redis.call('HINCRBY', layout, 'joined', 1), url)
                 is_there = true

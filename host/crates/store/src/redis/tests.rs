@@ -151,6 +151,51 @@ fn uses_that_several_count_add_up() {
 }
 
 #[test]
+fn of_two_who_change_a_row_at_once_each_changes_what_it_means() {
+    let server = RedisServer::start(PLAIN);
+    let kept = |store: &mut Redis| {
+        let kept = store.load().unwrap().remove(0);
+        (kept.endpoint.to_url(), kept.tags.iter().any(|tag| tag.to_string() == "mine"), kept.added)
+    };
+    let added = member("http://u:old@1.1.1.1:1").added;
+    for is_lost in [false, true] {
+        for is_password_first in [false, true] {
+            server.ask(&["FLUSHALL"]);
+            let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+            one.save(&upserts(&["http://u:old@1.1.1.1:1"])).unwrap();
+            other.load().unwrap();
+            let password = upserts(&["http://u:n%22ew@1.1.1.1:1"]);
+            let mut tag = upserts(&["http://u:old@1.1.1.1:1"]);
+            tag.upserts[0].tags.insert("mine".parse().unwrap());
+            if is_lost {
+                server.ask(&["FLUSHALL"]);
+                // Somebody brings back what there was.
+                open(&server.url()).save(&upserts(&["http://u:old@1.1.1.1:1"])).unwrap();
+            }
+            let mut saves = [(&mut one, password), (&mut other, tag)];
+            if !is_password_first {
+                saves.reverse();
+            }
+            for (store, changes) in &mut saves {
+                store.save(changes).unwrap();
+            }
+            assert_eq!(kept(&mut one), ("http://u:n%22ew@1.1.1.1:1".to_owned(), true, added), "{is_lost}");
+            let all = one.load().unwrap();
+            for store in [&mut one, &mut other] {
+                let news = store.news().unwrap();
+                assert!(news.is_cut == is_lost && (is_lost || news.members == all), "both hear of it: {news:?}");
+            }
+        }
+    }
+    // What somebody else wrote there is no row of which something stays.
+    let mut one = open(&server.url());
+    one.load().unwrap();
+    server.ask(&["HSET", "{proxywhirl:default}:members", "http://u@1.1.1.1:1", "rubbish"]);
+    one.save(&upserts(&["http://u:newest@1.1.1.1:1"])).unwrap();
+    assert_eq!(urls(&mut one), ["http://u:newest@1.1.1.1:1"]);
+}
+
+#[test]
 fn who_was_removed_by_another_does_not_come_back_by_being_used() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));
