@@ -638,3 +638,102 @@ fn plugins_go_on_while_the_server_is_away_and_what_they_set_is_written_later() {
     let version = keys.get("p", "new", at(1)).unwrap().unwrap().version;
     assert!(keys.compare_and_swap("p", "new", version, &write(b"5"), at(1)).unwrap().is_some());
 }
+
+#[test]
+fn keys_that_a_server_has_lost_are_brought_back_and_the_newest_counts() {
+    let server = RedisServer::start(PLAIN);
+    let open_keys = || RedisKeyValues::new(&of(&server.url()));
+    let value = |keys: &RedisKeyValues, key: &str| keys.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    for is_older_first in [false, true] {
+        server.ask(&["FLUSHALL"]);
+        let mut pool = open(&server.url());
+        pool.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+        let (one, other) = (open_keys(), open_keys());
+        for key in ["old", "deleted", "swapped", "set since"] {
+            one.set("p", key, &write(b"1"), at(0)).unwrap();
+            assert_eq!(value(&other, key).unwrap(), b"1");
+        }
+        one.set("q", "k", &write(b"q"), at(0)).unwrap();
+        one.set("p", "short", &KvWrite { expires: Some(at(1)), ..write(b"1") }, at(0)).unwrap();
+        one.set("p", "old", &write(b"2"), at(0)).unwrap();
+        assert!(one.delete("p", "deleted", at(0)).unwrap());
+        let version = one.set("p", "swapped", &write(b"2"), at(0)).unwrap();
+        assert_eq!(server.ask(&["FLUSHALL"]), "+OK\r\n+OK\r\n");
+        // By one that knows of nothing.
+        let newcomer = open_keys();
+        newcomer.set("p", "set since", &write(b"3"), at(1)).unwrap();
+        let mut gateways = [&one, &other];
+        if is_older_first {
+            gateways.reverse();
+        }
+        for keys in gateways {
+            keys.sync().unwrap();
+        }
+        assert!(!pool.is_intact().unwrap(), "with the pool or without");
+        for keys in [&newcomer, &one, &other] {
+            assert_eq!(value(keys, "old").unwrap(), b"2", "{is_older_first}");
+            assert_eq!(value(keys, "set since").unwrap(), b"3", "{is_older_first}");
+            assert_eq!(value(keys, "short"), None);
+            assert_eq!(keys.get("q", "k", at(1)).unwrap().unwrap().value, b"q");
+        }
+        assert_eq!(value(&newcomer, "deleted"), None);
+        // The versions of before hold.
+        assert!(other.compare_and_swap("p", "swapped", version, &write(b"4"), at(1)).unwrap().unwrap() > version);
+    }
+    // Whatever is asked for first.
+    let keys = open_keys();
+    keys.set("p", "k", &write(b"5"), at(1)).unwrap();
+    let flushed = || {
+        open(&server.url());
+        keys.get("p", "k", at(1)).unwrap();
+        server.ask(&["FLUSHALL"]);
+    };
+    flushed();
+    assert_eq!(value(&keys, "k").unwrap(), b"5");
+    flushed();
+    assert_eq!(keys.keys("p", "", "", 9, at(1)).unwrap(), ["k"]);
+    flushed();
+    assert!(keys.delete("p", "k", at(1)).unwrap());
+    flushed();
+    assert!(!keys.delete("p", "k", at(1)).unwrap(), "who was deleted stays so");
+}
+
+#[test]
+fn a_write_that_waits_and_is_refused_holds_nothing_up() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let value = |owner: &str, key: &str| keys.get(owner, key, at(1)).map(|entry| entry.map(|entry| entry.value));
+    keys.set("q", "k", &write(b"1"), at(0)).unwrap();
+    keys.set("p", "k", &write(b"1"), at(0)).unwrap();
+    server.kill();
+    keys.set("p", "k", &write(b"2"), at(1)).unwrap();
+    keys.set("q", "k", &write(b"2"), at(1)).unwrap();
+    keys.set("q", "other", &write(b"2"), at(1)).unwrap();
+    server.start_again();
+    // Something else has taken the place of the keys of one of them.
+    server.ask_all(&[&["DEL", "{proxywhirl:default}:order:p"][..], &["SET", "{proxywhirl:default}:order:p", "x"]]);
+    wait_until("the others are written", || keys.sync().is_err() && value("q", "other").is_ok());
+    let other = RedisKeyValues::new(&of(&server.url()));
+    let of_other = |owner: &str, key: &str| other.get(owner, key, at(1)).unwrap().map(|entry| entry.value);
+    assert_eq!((of_other("q", "k").unwrap(), of_other("q", "other").unwrap()), (b"2".to_vec(), b"2".to_vec()));
+    assert_eq!(value("p", "k").unwrap().unwrap(), b"2", "as it was set");
+    assert_eq!(of_other("p", "k").unwrap(), b"1");
+    let told = keys.sync().unwrap_err().to_string();
+    assert!(told.contains("has keys of another program"), "{told}");
+    server.ask(&["DEL", "{proxywhirl:default}:order:p"]);
+    keys.sync().unwrap();
+    assert_eq!(of_other("p", "k").unwrap(), b"2");
+    // What is set after it is not overwritten by it.
+    server.kill();
+    keys.set("p", "k", &write(b"3"), at(1)).unwrap();
+    server.start_again();
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    wait_until("it is refused", || keys.sync().is_err_and(|told| told.to_string().contains("is a replica")));
+    assert_eq!((value("p", "k").unwrap().unwrap(), value("q", "k").unwrap().unwrap()), (b"3".to_vec(), b"2".to_vec()));
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    keys.set("p", "k", &write(b"4"), at(1)).unwrap();
+    keys.sync().unwrap();
+    let other = RedisKeyValues::new(&of(&server.url()));
+    assert_eq!(other.get("p", "k", at(1)).unwrap().unwrap().value, b"4");
+}
