@@ -142,6 +142,12 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
     let mut several = Several::over(&server, world, 3, &config);
     let read = |several: &Several| names.map(|name| several.world.origin().requests_for(&format!("/lists/{name}.txt")));
     assert_eq!(read(&several), [1, 1], "once each, whoever started");
+    let path = several.folder.path().join("proxywhirl.toml");
+    let list = |words: &[&str]| {
+        let socket = several.socket(1);
+        let named = ["sources", "list", "--control", &socket, "--config", path.to_str().unwrap()];
+        run(&mut proxywhirl([&named[..], words].concat())).stdout
+    };
     let holder = |several: &Several, number: usize, source: &str| {
         several.status(number)["sharing"]["work"]["sources"][source].as_str().map(str::to_owned)
     };
@@ -151,6 +157,12 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
     let nodes: Vec<String> = (0..3).map(|number| node(&several, number)).collect();
     let first = holder(&several, 2, "one").unwrap();
     let number = nodes.iter().position(|node| *node == first).unwrap();
+    wait_until("the gateways know of each other", || {
+        let rows: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+        let readers = rows.as_array().unwrap().iter().map(|row| row["reader"].as_str().unwrap_or_default().to_owned());
+        readers.collect::<Vec<_>>() == [first.clone(), holder(&several, 1, "other").unwrap_or_default()]
+    });
+    assert!(list(&[]).contains("READ BY") && list(&[]).contains(&first), "{}", list(&[]));
     wait_until("the interval is over", || read(&several)[0] == 2);
     thread::sleep(Duration::from_secs(1));
     assert_eq!(read(&several)[0], 2, "by one of them");
