@@ -1,6 +1,7 @@
 //! Gateways that share a pool, and what they divide among them: rates, sources, checks.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -212,4 +213,40 @@ async fn each_member_is_checked_by_one_gateway_and_all_hear_of_it() {
     let began = Instant::now();
     wait_until("the others check its members", || are_divided(&several, &[0, 2]));
     assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_takes_no_work_from_those_who_serve() {
+    let (server, world) = (RedisServer::start([""; 0]), world(1).await);
+    let folder = folder();
+    let list = "[[sources]]\nname = \"one\"\nlocation = \"http://127.0.0.1:1/one.txt\"\ntrust = true\n";
+    let check = "[pool]\nallow_private = true\n[check]\nlevel = \"tcp\"\n";
+    let config = format!("[store]\nurl = \"{}\"\n{check}{list}", server.url());
+    let config = file(&folder, "proxywhirl.toml", config);
+    // An origin that answers when a gateway that joins would have joined long ago.
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", origin.local_addr().unwrap());
+    let held = thread::scope(|scope| {
+        let words = ["get", &url, "--config", &config, "--proxies", &world.proxies()[0]].map(str::to_owned);
+        let got = scope.spawn(move || run(&mut proxywhirl(words)));
+        origin.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        wait_until("it asks the origin", || {
+            accepted = origin.accept().ok();
+            accepted.is_some()
+        });
+        let (mut client, _) = accepted.unwrap();
+        client.set_nonblocking(false).unwrap();
+        assert!(client.read(&mut [0; 4_096]).unwrap() > 0);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            assert_eq!(server.ask(&["EXISTS", "{proxywhirl:default}:lease:source:one"]), ":0\r\n+OK\r\n");
+        }
+        let held = server.ask(&["KEYS", "*"]);
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+        let got = got.join().unwrap();
+        assert_eq!((got.code, got.stdout.as_str()), (Some(0), "ok"), "{}", got.stderr);
+        held
+    });
+    assert!(held.contains(":layout") && !held.contains(":lease") && !held.contains(":checkers"), "{held}");
 }
