@@ -99,8 +99,9 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let buckets = settings.store.as_ref().and_then(StoreUrl::buckets);
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, buckets, ..parts };
+        let place = settings.store.as_ref();
+        let (buckets, quotas) = (place.and_then(StoreUrl::buckets), place.and_then(StoreUrl::quotas));
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, buckets, quotas, ..parts };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,

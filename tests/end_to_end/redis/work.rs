@@ -14,15 +14,15 @@ use serde_json::Value;
 use crate::limits::at_once;
 
 /// Gateways of one pool, each with a control socket.
-struct Several {
-    world: World,
+pub(super) struct Several {
+    pub(super) world: World,
     folder: tempfile::TempDir,
-    gateways: Vec<Served>,
+    pub(super) gateways: Vec<Served>,
 }
 
 impl Several {
     /// Starts so many over upstreams of the world, of which all know, with this in their configuration.
-    async fn start(server: &RedisServer, gateways: usize, upstreams: usize, config: &str) -> Self {
+    pub(super) async fn start(server: &RedisServer, gateways: usize, upstreams: usize, config: &str) -> Self {
         Self::over(server, world(upstreams).await, gateways, config)
     }
 
@@ -44,7 +44,7 @@ impl Several {
         self.folder.path().join(format!("run{number}/control.sock")).to_string_lossy().into_owned()
     }
 
-    fn status(&self, number: usize) -> Value {
+    pub(super) fn status(&self, number: usize) -> Value {
         let ran = curl(["--fail", "--unix-socket", &self.socket(number), "http://gateway/v1/status"]);
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }

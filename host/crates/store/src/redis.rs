@@ -11,6 +11,7 @@ mod leases;
 mod ledger;
 mod link;
 mod news;
+mod quotas;
 mod row;
 mod url;
 
@@ -23,6 +24,7 @@ use redis::{Cmd, cmd};
 pub use buckets::RedisBuckets;
 pub use key_values::RedisKeyValues;
 pub use leases::RedisLeases;
+pub use quotas::RedisQuotas;
 pub use url::RedisUrl;
 
 use crate::bans;

@@ -14,7 +14,7 @@ use proxywhirl_core::verdict::Anonymity;
 use serde::{Deserialize, Serialize};
 
 /// The largest number that the server's scripts count without loss: their numbers are doubles.
-const MOST: u64 = (1 << 53) - 1;
+pub(super) const MOST: u64 = (1 << 53) - 1;
 
 /// What is known of a member, but how its uses went. Written on one line.
 #[derive(Serialize, Deserialize)]

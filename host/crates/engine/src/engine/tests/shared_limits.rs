@@ -199,3 +199,21 @@ async fn until(holds: impl Fn() -> bool) {
     };
     tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_user_has_one_bucket_everywhere() {
+    let shelf = Shelf::default();
+    let none = LimitsConfig::default();
+    let engines = [over(&shelf, &none, 1).await, over(&shelf, &none, 1).await];
+    let (anna, rate): (Arc<str>, _) = ("anna".into(), Rate::new(0.5, 3));
+    let mut granted = Vec::new();
+    for request in 0..6 {
+        granted.push(engines[request % 2].user_token(&anna, rate).await.unwrap());
+    }
+    assert!(granted[..3].iter().all(Result::is_ok), "{granted:?}");
+    let waits = |said: &Result<(), Duration>| said.is_err_and(|wait| wait <= Duration::from_secs(2));
+    assert!(granted[3..].iter().all(waits), "{granted:?}");
+    assert_eq!(engines[0].user_token(&"bert".into(), rate).await, Some(Ok(())));
+    shelf.0.lock().unwrap().is_away = true;
+    assert_eq!(engines[0].user_token(&anna, rate).await, None, "nobody says so");
+}
