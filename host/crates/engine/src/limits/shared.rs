@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How often those who do not answer are asked whether they do.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How often it is asked whether somebody answers while nobody wants tokens: so that it is known before a request has to wait for it.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// The way to the buckets that are shared.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -205,6 +208,7 @@ pub(crate) async fn carry(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = asked.recv_many(&mut batch, BATCH) => {}
+            () = tokio::time::sleep(IDLE) => {}
         }
     }
 }

@@ -150,8 +150,6 @@ async fn a_server_that_stands_still_keeps_a_request_waiting_for_a_moment_alone()
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
     drop(ask(&engine, 1).await.unwrap());
-    // After five seconds without use a connection is asked first whether it is one, and then made anew.
-    tokio::time::sleep(Duration::from_millis(5_100)).await;
     server.stand_still(true);
     let began = Instant::now();
     let lease = ask(&engine, 2).await;
@@ -216,4 +214,16 @@ async fn a_user_has_one_bucket_everywhere() {
     assert_eq!(engines[0].user_token(&"bert".into(), rate).await, Some(Ok(())));
     shelf.0.lock().unwrap().is_away = true;
     assert_eq!(engines[0].user_token(&anna, rate).await, None, "nobody says so");
+}
+
+#[tokio::test]
+async fn that_nobody_answers_is_known_though_nobody_asks() {
+    let shelf = Shelf::default();
+    let engine = over(&shelf, &of_members(rate(1.0, 1)), 1).await;
+    drop(ask(&engine, 1).await.unwrap());
+    shelf.0.lock().unwrap().is_away = true;
+    until(|| engine.limits_trouble().is_some()).await;
+    shelf.0.lock().unwrap().is_away = false;
+    until(|| engine.limits_trouble().is_none()).await;
+    engine.stop().await.unwrap();
 }
