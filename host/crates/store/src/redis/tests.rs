@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxywhirl_core::MemberId;
 use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError, KvWrite};
 use proxywhirl_tests::{RedisServer, wait_until};
 
