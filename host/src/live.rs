@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
+use proxywhirl_gateway::access::UserConfig;
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 
 pub use watch::{Watched, reload_on_signal};
@@ -205,6 +206,7 @@ impl Live {
                 .as_ref()
                 .map(|url| StoreStatus { url: url.to_string(), trouble: self.engine().store_trouble() }),
             sharing: self.engine().shares_limits().then(|| Sharing {
+                has_limits: has_limits(&in_force.settings),
                 limits_trouble: self.engine().limits_trouble(),
                 work: self.engine().crew().map(|crew| crew.status()),
             }),
@@ -338,6 +340,15 @@ fn row(known: Known, status: Option<PluginStatus>) -> Plugin {
         hint,
         status,
     }
+}
+
+/// Whether there are rates, or quotas, that gateways of one pool could share.
+fn has_limits(settings: &Settings) -> bool {
+    let (members, sites) = (&settings.limits.members, &settings.limits.sites);
+    let tagged = members.tagged.iter().map(|(_, limit)| limit);
+    let mut limits = tagged.chain(sites.named.values()).chain([&members.others, &sites.others]);
+    let has_limit = |user: &UserConfig| user.limits.rate.is_some() || user.limits.quota.is_some();
+    limits.any(|limit| limit.rate.is_some()) || settings.access.users.iter().any(has_limit)
 }
 
 /// A path that means the same in another process. What cannot be made absolute is told as it is.

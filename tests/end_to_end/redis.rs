@@ -1,6 +1,7 @@
 //! A pool in a Redis server, as people use it.
 
 mod state;
+mod users;
 mod work;
 
 use std::fs;

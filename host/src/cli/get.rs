@@ -118,7 +118,7 @@ impl GetArgs {
         settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
-        Service::start(&settings)
+        Service::start_for_a_moment(&settings)
     }
 }
 

@@ -84,29 +84,40 @@ impl Told {
 
     fn sharing(&mut self, sharing: &Sharing, now: Duration) {
         match &sharing.limits_trouble {
-            None => self.fact("rates", "those of all gateways of the pool".to_owned()),
-            Some(trouble) => self.bad("rates", format!("this gateway's own {}", in_words(trouble, now))),
+            _ if !sharing.has_limits => {}
+            None => self.fact("limits", "those of all gateways of the pool".to_owned()),
+            Some(trouble) => self.bad("limits", format!("this gateway's own {}", in_words(trouble, now))),
         }
         let Some(work) = &sharing.work else { return };
         match &work.trouble {
             Some(trouble) if work.is_alone => self.bad("work", format!("it does all of it {}", in_words(trouble, now))),
             Some(trouble) => self.bad("work", format!("as it was {}", in_words(trouble, now))),
-            None => self.fact("work", divided(work)),
+            None => {
+                if let Some(divided) = divided(work) {
+                    self.fact("work", divided);
+                }
+            }
         }
     }
 }
 
-/// What of the work is this gateway's.
-fn divided(work: &WorkStatus) -> String {
-    let is_own = |reader: &Option<String>| reader.as_deref() == Some(work.node.as_str());
-    let own = work.sources.values().filter(|reader| is_own(reader)).count();
-    format!(
-        "{}: reads {own} of {}, checks {} of the proxies among {}",
-        work.node,
-        count(work.sources.len(), "shared source", "shared sources"),
-        work.checks,
-        count(work.checkers.len(), "gateway", "gateways"),
-    )
+/// What of the work is this gateway's; none when there is none to divide.
+fn divided(work: &WorkStatus) -> Option<String> {
+    let WorkStatus { node, checkers, checks, sources, .. } = work;
+    let is_own = |reader: &&Option<String>| reader.as_deref() == Some(node.as_str());
+    let own = sources.values().filter(is_own).count();
+    let reads = (!sources.is_empty())
+        .then(|| format!("reads {own} of {}", count(sources.len(), "shared source", "shared sources")));
+    let checks = match checkers.as_slice() {
+        [] => None,
+        [only] if only == node => Some("checks all proxies".to_owned()),
+        several if several.contains(node) => {
+            Some(format!("checks {checks} of the proxies, as one of {}", several.len()))
+        }
+        others => Some(format!("leaves the checks to {}", count(others.len(), "other gateway", "other gateways"))),
+    };
+    let parts: Vec<String> = reads.into_iter().chain(checks).collect();
+    (!parts.is_empty()).then(|| format!("{node}: {}", parts.join(", ")))
 }
 
 fn in_words(trouble: &StoreTrouble, now: Duration) -> String {
@@ -155,7 +166,7 @@ mod tests {
 
     #[test]
     fn it_is_told_how_a_gateway_is() {
-        let sharing = Sharing { limits_trouble: None, work: Some(work(false, None)) };
+        let sharing = Sharing { has_limits: true, limits_trouble: None, work: Some(work(false, None)) };
         let told = Told::of(&status(None, Some(sharing)), Duration::from_secs(62));
         assert!(told.is_well);
         insta::assert_snapshot!(told, @r"
@@ -164,17 +175,34 @@ mod tests {
         proxies     1000
         strategy    round-robin
         store       redis://127.0.0.1
-        rates       those of all gateways of the pool
-        work        me-1: reads 1 of 2 shared sources, checks 22/64 of the proxies among 2 gateways
+        limits      those of all gateways of the pool
+        work        me-1: reads 1 of 2 shared sources, checks 22/64 of the proxies, as one of 2
         restart     needed for store
         ");
+    }
+
+    #[test]
+    fn what_is_not_shared_is_not_told() {
+        let nothing = |checkers: &[&str]| WorkStatus {
+            sources: HashMap::new(),
+            checkers: checkers.iter().map(|&name| name.to_owned()).collect(),
+            ..work(false, None)
+        };
+        let trouble = StoreTrouble { error: "is away".to_owned(), since: 2_000_000 };
+        let sharing = Sharing { has_limits: false, limits_trouble: Some(trouble), work: Some(nothing(&[])) };
+        let told = Told::of(&status(None, Some(sharing)), Duration::from_secs(62));
+        assert!(told.is_well && !told.to_string().contains("work"), "{told}");
+        assert_eq!(divided(&nothing(&["me-1"])).unwrap(), "me-1: checks all proxies");
+        assert_eq!(divided(&nothing(&["you-2"])).unwrap(), "me-1: leaves the checks to 1 other gateway");
+        let reads = WorkStatus { checkers: Vec::new(), ..work(false, None) };
+        assert_eq!(divided(&reads).unwrap(), "me-1: reads 1 of 2 shared sources");
     }
 
     #[test]
     fn it_is_told_what_is_not_well() {
         let trouble =
             || Some(StoreTrouble { error: "redis://127.0.0.1: cannot be reached".to_owned(), since: 2_000_000 });
-        let sharing = Sharing { limits_trouble: trouble(), work: Some(work(true, trouble())) };
+        let sharing = Sharing { has_limits: true, limits_trouble: trouble(), work: Some(work(true, trouble())) };
         let told = Told::of(&status(trouble(), Some(sharing)), Duration::from_secs(62));
         assert!(!told.is_well);
         insta::assert_snapshot!(told, @r"
@@ -183,7 +211,7 @@ mod tests {
         proxies     1000
         strategy    round-robin
         store       not saved for 1m: redis://127.0.0.1: cannot be reached
-        rates       this gateway's own for 1m: redis://127.0.0.1: cannot be reached
+        limits      this gateway's own for 1m: redis://127.0.0.1: cannot be reached
         work        it does all of it for 1m: redis://127.0.0.1: cannot be reached
         restart     needed for store
         ");

@@ -28,7 +28,7 @@ pub(super) fn node() -> String {
 }
 
 /// The name of the work of reading a source, where one gateway does that for all; none where each does.
-pub(super) fn work(source: &SourceSettings) -> Option<Arc<str>> {
+pub fn work(source: &SourceSettings) -> Option<Arc<str>> {
     let location = source.location.parse::<Location>().ok()?;
     match location {
         // One that has no other name is named after its URL, in which there may be a password.

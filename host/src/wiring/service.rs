@@ -65,11 +65,26 @@ pub struct Filled {
 }
 
 impl Service {
-    /// Starts everything but the listener: loads plugins and store, puts the strategy in force.
+    /// Starts everything but the listener: loads plugins and store, puts the strategy in force, and joins those who divide the work
+    /// for the pool among them.
     ///
     /// # Errors
     /// When something cannot be loaded, with the exit code and what helps.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
+        let sources = settings.sources.iter().filter_map(crew::work).collect();
+        let leases = settings.store.as_ref().and_then(|place| place.leases(&crew::node()));
+        Self::begin(settings, Parts { leases, sources, ..Parts::default() })
+    }
+
+    /// The same for a moment: it takes no part in the work, of which others would have to take over whatever it had.
+    ///
+    /// # Errors
+    /// As for [`Service::start`].
+    pub fn start_for_a_moment(settings: &Settings) -> Result<Self, Failure> {
+        Self::begin(settings, Parts::default())
+    }
+
+    fn begin(settings: &Settings, parts: Parts) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
         let (store, key_values) = store(settings)?;
         let surroundings = Surroundings {
@@ -84,7 +99,9 @@ impl Service {
         let Started { strategy, hooks } = starting::start(&registry, &settings.strategy, &settings.hooks)?;
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..shared(settings) };
+        let place = settings.store.as_ref();
+        let (buckets, quotas) = (place.and_then(StoreUrl::buckets), place.and_then(StoreUrl::quotas));
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, buckets, quotas, ..parts };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,
@@ -310,17 +327,6 @@ fn geo(paths: &[PathBuf]) -> Result<Option<Arc<Geo>>, Failure> {
         return Ok(None);
     }
     Geo::open(paths).map(|geo| Some(Arc::new(geo))).map_err(|error| Failure::new(Exit::Input, error))
-}
-
-/// What the gateways that share a store share beside it.
-fn shared(settings: &Settings) -> Parts {
-    let place = settings.store.as_ref();
-    Parts {
-        buckets: place.and_then(StoreUrl::buckets),
-        leases: place.and_then(|place| place.leases(&crew::node())),
-        sources: settings.sources.iter().filter_map(crew::work).collect(),
-        ..Parts::default()
-    }
 }
 
 /// How the pool is kept true.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use proxywhirl_tests::{Load, Served, curl, file, folder, proxywhirl, run, wait_until};
+use proxywhirl_tests::{Load, RedisServer, Served, curl, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -210,10 +210,24 @@ async fn a_server_that_is_away_fails_no_request_and_nothing_is_lost() {
         let expected = counted(&world);
         wait_until("these uses too", || successes(&store) == expected);
     }
+    a_ban_is_lifted_while_the_server_loses_it(&mut server, &gateways);
     for Gateway { served, .. } in gateways {
         let (code, log) = served.stop();
         assert_eq!(code, Some(0), "{log}");
     }
+}
+
+/// Of a ban that one of them lifts meanwhile the others know nothing, and yet bring it back to nobody.
+fn a_ban_is_lifted_while_the_server_loses_it(server: &mut RedisServer, gateways: &[Gateway]) {
+    server.ask_all(&[&["AUTH", PASSWORD][..], &["FLUSHALL"]]);
+    server.kill();
+    wait_until("all say so", || gateways.iter().all(|gateway| !gateway.trouble().is_null()));
+    gateways[0].lift();
+    server.start_again();
+    wait_until("all are well again", || gateways.iter().all(|gateway| gateway.trouble().is_null()));
+    wait_until("the ban is over", || gateways.iter().all(|gateway| gateway.bans().is_empty()));
+    let kept = server.ask_all(&[&["AUTH", PASSWORD][..], &["HLEN", "{proxywhirl:default}:bans"]]);
+    assert!(kept.contains(":0\r\n"), "{kept}");
 }
 
 /// Requests that have gone through upstreams that let them.

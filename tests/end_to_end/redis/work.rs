@@ -1,6 +1,7 @@
 //! Gateways that share a pool, and what they divide among them: rates, sources, checks.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,15 +14,15 @@ use serde_json::Value;
 use crate::limits::at_once;
 
 /// Gateways of one pool, each with a control socket.
-struct Several {
-    world: World,
+pub(super) struct Several {
+    pub(super) world: World,
     folder: tempfile::TempDir,
-    gateways: Vec<Served>,
+    pub(super) gateways: Vec<Served>,
 }
 
 impl Several {
     /// Starts so many over upstreams of the world, of which all know, with this in their configuration.
-    async fn start(server: &RedisServer, gateways: usize, upstreams: usize, config: &str) -> Self {
+    pub(super) async fn start(server: &RedisServer, gateways: usize, upstreams: usize, config: &str) -> Self {
         Self::over(server, world(upstreams).await, gateways, config)
     }
 
@@ -43,7 +44,7 @@ impl Several {
         self.folder.path().join(format!("run{number}/control.sock")).to_string_lossy().into_owned()
     }
 
-    fn status(&self, number: usize) -> Value {
+    pub(super) fn status(&self, number: usize) -> Value {
         let ran = curl(["--fail", "--unix-socket", &self.socket(number), "http://gateway/v1/status"]);
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }
@@ -142,6 +143,12 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
     let mut several = Several::over(&server, world, 3, &config);
     let read = |several: &Several| names.map(|name| several.world.origin().requests_for(&format!("/lists/{name}.txt")));
     assert_eq!(read(&several), [1, 1], "once each, whoever started");
+    let path = several.folder.path().join("proxywhirl.toml");
+    let list = |words: &[&str]| {
+        let socket = several.socket(1);
+        let named = ["sources", "list", "--control", &socket, "--config", path.to_str().unwrap()];
+        run(&mut proxywhirl([&named[..], words].concat())).stdout
+    };
     let holder = |several: &Several, number: usize, source: &str| {
         several.status(number)["sharing"]["work"]["sources"][source].as_str().map(str::to_owned)
     };
@@ -151,6 +158,12 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
     let nodes: Vec<String> = (0..3).map(|number| node(&several, number)).collect();
     let first = holder(&several, 2, "one").unwrap();
     let number = nodes.iter().position(|node| *node == first).unwrap();
+    wait_until("the gateways know of each other", || {
+        let rows: Value = serde_json::from_str(&list(&["--json"])).unwrap();
+        let readers = rows.as_array().unwrap().iter().map(|row| row["reader"].as_str().unwrap_or_default().to_owned());
+        readers.collect::<Vec<_>>() == [first.clone(), holder(&several, 1, "other").unwrap_or_default()]
+    });
+    assert!(list(&[]).contains("READ BY") && list(&[]).contains(&first), "{}", list(&[]));
     wait_until("the interval is over", || read(&several)[0] == 2);
     thread::sleep(Duration::from_secs(1));
     assert_eq!(read(&several)[0], 2, "by one of them");
@@ -200,4 +213,40 @@ async fn each_member_is_checked_by_one_gateway_and_all_hear_of_it() {
     let began = Instant::now();
     wait_until("the others check its members", || are_divided(&several, &[0, 2]));
     assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_takes_no_work_from_those_who_serve() {
+    let (server, world) = (RedisServer::start([""; 0]), world(1).await);
+    let folder = folder();
+    let list = "[[sources]]\nname = \"one\"\nlocation = \"http://127.0.0.1:1/one.txt\"\ntrust = true\n";
+    let check = "[pool]\nallow_private = true\n[check]\nlevel = \"tcp\"\n";
+    let config = format!("[store]\nurl = \"{}\"\n{check}{list}", server.url());
+    let config = file(&folder, "proxywhirl.toml", config);
+    // An origin that answers when a gateway that joins would have joined long ago.
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", origin.local_addr().unwrap());
+    let held = thread::scope(|scope| {
+        let words = ["get", &url, "--config", &config, "--proxies", &world.proxies()[0]].map(str::to_owned);
+        let got = scope.spawn(move || run(&mut proxywhirl(words)));
+        origin.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        wait_until("it asks the origin", || {
+            accepted = origin.accept().ok();
+            accepted.is_some()
+        });
+        let (mut client, _) = accepted.unwrap();
+        client.set_nonblocking(false).unwrap();
+        assert!(client.read(&mut [0; 4_096]).unwrap() > 0);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            assert_eq!(server.ask(&["EXISTS", "{proxywhirl:default}:lease:source:one"]), ":0\r\n+OK\r\n");
+        }
+        let held = server.ask(&["KEYS", "*"]);
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+        let got = got.join().unwrap();
+        assert_eq!((got.code, got.stdout.as_str()), (Some(0), "ok"), "{}", got.stderr);
+        held
+    });
+    assert!(held.contains(":layout") && !held.contains(":lease") && !held.contains(":checkers"), "{held}");
 }

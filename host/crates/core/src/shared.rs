@@ -14,6 +14,8 @@ pub enum BucketOf {
     Member(MemberId),
     /// That of a site: a registrable domain, or an address.
     Site(Arc<str>),
+    /// That of a user, by its name.
+    User(Arc<str>),
 }
 
 /// A token that is asked for.
@@ -42,6 +44,35 @@ pub trait Buckets: Send {
     /// # Errors
     /// When they cannot be asked. Whether tokens were taken is then not known.
     fn take(&mut self, uses: &[Vec<Token>]) -> Result<Vec<Granted>, StoreError>;
+}
+
+/// Bytes that came to what a user has used, since that was told last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The user's name.
+    pub user: Arc<str>,
+    /// How many.
+    pub bytes: u64,
+    /// How long the period is that begins with the first byte, if none has begun.
+    pub period: Duration,
+}
+
+/// What a user has used at all gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spending {
+    /// Bytes in the period.
+    pub bytes: u64,
+    /// How long it is until the period ends; zero when none has begun.
+    pub left: Duration,
+}
+
+/// Counters of what users have used of their quotas, which several gateways count into. Calls may block, on a network.
+pub trait Quotas: Send {
+    /// Counts what came to some users' uses, and says what all gateways have counted. Without bytes, it says that alone.
+    ///
+    /// # Errors
+    /// When nobody can be told. Whether it was counted is then not known.
+    fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Spending>, StoreError>;
 }
 
 /// A piece of work that one gateway does for all who share its pool.

@@ -101,6 +101,8 @@ pub struct Changes {
     pub forgotten: Vec<u64>,
     /// Bans that are new or last longer. Where there is one already, the later end counts.
     pub bans: Vec<StoredBan>,
+    /// Bans that were saved before and are saved again, because the store has lost them. One that was lifted since stays lifted.
+    pub bans_again: Vec<StoredBan>,
     /// Bans that were lifted. They go before `bans`, which may set one of them again.
     pub lifted: Vec<BanPlace>,
 }

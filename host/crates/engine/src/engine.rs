@@ -26,11 +26,12 @@ use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::lease::Lease;
+use proxywhirl_core::limit::Rate;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
-use proxywhirl_core::shared::{Buckets, Leases};
+use proxywhirl_core::shared::{Buckets, Leases, Quotas};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Member, MemberId, Timestamp};
@@ -52,6 +53,7 @@ use crate::clock::Clock;
 use crate::events::{AttemptPayload, PoolEmptyPayload};
 use crate::history::History;
 use crate::hooks::Hooks;
+use crate::limits::quotas::SharedQuotas;
 use crate::limits::room::Holding;
 use crate::limits::shared::{Asking, carry};
 use crate::limits::{LimitsConfig, Room, Shared};
@@ -128,6 +130,8 @@ pub struct Parts {
     pub limits: LimitsConfig,
     /// The token buckets of the gateways that share the pool; without them, rates are this one's own.
     pub buckets: Option<Box<dyn Buckets>>,
+    /// The counters of what users have used at those gateways; without them, quotas are this one's own.
+    pub quotas: Option<Box<dyn Quotas>>,
     /// Divides work among those gateways; without it, this one does all of it.
     pub leases: Option<Box<dyn Leases>>,
     /// The names of the sources of which one of them is to read each.
@@ -154,6 +158,7 @@ pub struct Engine {
     bans: Arc<Bans>,
     sites: Sites,
     room: Arc<Room>,
+    quotas: Option<Arc<SharedQuotas>>,
     crew: Option<Arc<Crew>>,
     logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
@@ -193,8 +198,7 @@ impl Engine {
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
         let room = Room::new(&parts.limits, shared);
-        let trouble = Arc::<Trouble>::default();
-        let is_loading = Arc::<AtomicBool>::default();
+        let (trouble, is_loading) = (Arc::<Trouble>::default(), Arc::<AtomicBool>::default());
         pool.limit(parts.limits.members);
         let readers = crate::writer::Readers {
             clock,
@@ -223,6 +227,7 @@ impl Engine {
             bans,
             sites: Sites::new(config.sites),
             room,
+            quotas: parts.quotas.is_some().then(Arc::default),
             crew: parts.leases.map(|leases| Crew::join(leases, parts.sources, clock)),
             logins: parts.logins,
             is_loading,
@@ -232,14 +237,21 @@ impl Engine {
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
-        engine.attend(asked.zip(parts.buckets));
+        engine.attend(asked.zip(parts.buckets), parts.quotas);
         Ok(engine)
     }
 
     /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.
-    fn attend(self: &Arc<Self>, shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>) {
+    fn attend(
+        self: &Arc<Self>,
+        shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>,
+        quotas: Option<Box<dyn Quotas>>,
+    ) {
         let (clock, room, stop) = (self.clock, || Arc::clone(&self.room), || self.stop.clone());
-        let mut attendants = Vec::with_capacity(3);
+        let mut attendants = Vec::with_capacity(4);
+        if let Some((counted, quotas)) = self.quotas.clone().zip(quotas) {
+            attendants.push(tokio::spawn(counted.exchange(quotas, clock, stop())));
+        }
         if let Some((asked, buckets)) = shared {
             attendants.push(tokio::spawn(carry(room(), asked, buckets, clock, stop())));
         }
@@ -307,7 +319,21 @@ impl Engine {
     /// Why limits are not shared with the gateways of the same pool, and since when; none when they are, or nobody shares it.
     #[must_use]
     pub fn limits_trouble(&self) -> Option<StoreTrouble> {
-        self.room.shared().and_then(Shared::trouble)
+        let of_quotas = || self.quotas.as_ref().and_then(|quotas| quotas.trouble());
+        self.room.shared().and_then(Shared::trouble).or_else(of_quotas)
+    }
+
+    /// The way to the counters of what users have used at all gateways of the same pool; none when nobody shares it.
+    #[must_use]
+    pub const fn quotas(&self) -> Option<&Arc<SharedQuotas>> {
+        self.quotas.as_ref()
+    }
+
+    /// Takes a token of a user from the bucket that all gateways of the same pool take from; how long it is until there is one, if
+    /// there is none. None when nobody shares it, or nobody answers in time.
+    pub async fn user_token(&self, user: &Arc<str>, rate: Rate) -> Option<Result<(), Duration>> {
+        let shared = self.room.shared().filter(|shared| shared.answers())?;
+        shared.grants_user(user, rate).await
     }
 
     /// A number for a request.

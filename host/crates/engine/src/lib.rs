@@ -35,6 +35,7 @@ pub use engine::{
     NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use sites::SitesConfig;
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};

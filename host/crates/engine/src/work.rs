@@ -5,6 +5,8 @@
 //! gateway that comes or goes moves only what it has. When nobody can be asked for longer than a lease holds, each gateway does
 //! everything itself: rather twice than not at all.
 
+mod view;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::member::mix;
-use proxywhirl_core::shared::{Division, Found, Leases, SHARDS, Wish, Work, shard_of};
+use proxywhirl_core::shared::{Found, Leases, SHARDS, Wish, Work, shard_of};
 use proxywhirl_core::store::StoreError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::trouble::{StoreTrouble, Trouble};
+use view::{Turn, View};
 
 /// How long a lease holds. With a round more, so long does it take until the work of one who died is somebody else's.
 pub const TERM: Duration = Duration::from_secs(12);
@@ -77,62 +80,6 @@ enum Told {
     Read(Arc<str>, Duration),
     /// Something else is wanted than before.
     Changed,
-}
-
-/// The division as it was last told.
-#[derive(Debug, Clone)]
-struct View {
-    /// Whether anything was ever told, or could not be.
-    is_known: bool,
-    /// Until when it holds; then this gateway is alone.
-    until: Instant,
-    sources: HashMap<Arc<str>, Turn>,
-    /// A bit for each shard.
-    shards: u64,
-    checkers: Vec<String>,
-}
-
-/// Whose turn it is to read a source.
-#[derive(Debug, Clone, Default)]
-struct Turn {
-    holder: Option<String>,
-    is_own: bool,
-    /// When it has to be read again, as others say, and as this gateway knows.
-    due: Option<Instant>,
-    own_due: Option<Instant>,
-}
-
-impl View {
-    fn is_alone(&self) -> bool {
-        self.is_known && Instant::now() >= self.until
-    }
-
-    /// When this gateway has to read a source; none when another one does. `otherwise` is when, if nobody can be asked.
-    fn due(&self, source: &str, otherwise: Instant) -> Option<Instant> {
-        let turn = self.sources.get(source)?;
-        if self.is_alone() {
-            return Some(turn.own_due.unwrap_or(otherwise));
-        }
-        turn.is_own.then(|| turn.due.max(turn.own_due).unwrap_or_else(Instant::now))
-    }
-
-    /// Takes a division that was asked for at that time.
-    fn take(&mut self, node: &str, division: Division, wishes: &[(Work, Wish)], asked: Instant) {
-        (self.is_known, self.until, self.shards) = (true, asked + TERM, 0);
-        self.checkers = division.checkers;
-        let told = Instant::now();
-        for (((work, _), holder), fresh) in wishes.iter().zip(division.holders).zip(division.fresh) {
-            let is_own = holder.as_deref() == Some(node);
-            match work {
-                Work::Checks(shard) => self.shards |= u64::from(is_own) << shard,
-                Work::Source(source) => {
-                    let turn = self.sources.entry(Arc::clone(source)).or_default();
-                    (turn.holder, turn.is_own) = (holder, is_own);
-                    turn.due = (!fresh.is_zero()).then(|| told + fresh);
-                }
-            }
-        }
-    }
 }
 
 impl Crew {

@@ -4,11 +4,13 @@
 //! and saves. Changes of who is a member are saved at once and before the command is answered;
 //! statistics at an interval, so that a crash loses at most that.
 
+mod loading;
+mod saving;
 mod sharing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,16 +19,15 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
-use proxywhirl_core::select::sessions::SessionChanges;
-use proxywhirl_core::store::{Changes, Page, Store, StoreError};
-use proxywhirl_core::{Member, MemberId, Timestamp};
+use proxywhirl_core::store::{Store, StoreError};
+use proxywhirl_core::{Member, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::bans::{BanChanges, Bans};
+use crate::bans::Bans;
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::events::{MemberPayload, StorePayload};
+use crate::events::MemberPayload;
 use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
@@ -34,12 +35,6 @@ use crate::trouble::Trouble;
 
 /// Commands that wait at the most; who sends one more waits.
 const COMMANDS: usize = 64;
-
-/// Stored members that are there before anybody is served: some ten milliseconds.
-const FIRST_PAGE: usize = 5_000;
-
-/// Stored members that come in at once after that. Each page is a snapshot, of which the strategy makes a plan.
-const PAGE: usize = 25_000;
 
 /// What admissions came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -200,90 +195,6 @@ struct Desk {
 }
 
 impl Desk {
-    /// Begins with what is stored; without it, when the store cannot be reached yet.
-    fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
-        let Some(mut store) = store else { return Ok(()) };
-        match self.load_first(&mut *store) {
-            Err(error) if !store.is_reached() => self.begin_without(&error),
-            loaded => loaded?,
-        }
-        self.store = Some(store);
-        self.saved_at = self.readers.clock.now();
-        self.publish();
-        Ok(())
-    }
-
-    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
-    /// whose member is not there would get another. The rest comes in while the pool serves.
-    fn load_first(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
-        let sessions = store.load_sessions()?;
-        let bans = store.load_bans()?;
-        let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
-        let mut limit = FIRST_PAGE;
-        loop {
-            let page = store.page(self.rest, limit)?;
-            if !awaited.is_empty() {
-                for member in &page.members {
-                    awaited.remove(&MemberId::of(&member.endpoint.key()));
-                }
-            }
-            self.restore(page);
-            if self.rest.is_none() || awaited.is_empty() {
-                break;
-            }
-            limit = PAGE;
-        }
-        // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
-        self.readers.selector.restore(sessions);
-        self.readers.bans.restore(bans, self.readers.clock.now());
-        Ok(())
-    }
-
-    /// Takes members in that are stored.
-    fn restore(&mut self, page: Page) {
-        let now = self.readers.clock.now();
-        self.rest = page.next;
-        for stored in page.members {
-            if let Admitted::Full = self.pool.admit(Admission::Restored(Box::new(stored)), now) {
-                tracing::warn!(pool.members = self.pool.len(), "the store holds more members than the pool may have");
-                self.rest = None;
-                break;
-            }
-        }
-        self.readers.is_loading.store(self.rest.is_some(), Ordering::Relaxed);
-    }
-
-    /// Loads the rest, page by page. Until that is done nobody joins or leaves: who is stored has to be known first, or it
-    /// would join as a stranger, without its statistics.
-    async fn load_rest(&mut self, queue: &mpsc::Receiver<Command>) {
-        while self.rest.is_some() && !queue.is_closed() {
-            let (Some(mut store), after) = (self.store.take(), self.rest) else { return };
-            let loaded = tokio::task::spawn_blocking(move || {
-                let page = store.page(after, PAGE);
-                (store, page)
-            });
-            match loaded.await {
-                Ok((store, Ok(page))) => {
-                    self.store = Some(store);
-                    self.restore(page);
-                    self.publish();
-                }
-                Ok((store, Err(error))) => {
-                    // What others have changed is read again anyhow, and with it what is missing now.
-                    self.is_behind = store.is_shared();
-                    self.store = Some(store);
-                    self.rest = None;
-                    tracing::error!(%error, pool.members = self.pool.len(), "the rest of the pool cannot be loaded");
-                }
-                Err(error) => {
-                    self.rest = None;
-                    tracing::error!(%error, "the store has panicked while loading, and saves no more");
-                }
-            }
-        }
-        self.readers.is_loading.store(false, Ordering::Relaxed);
-    }
-
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, save_interval: Duration) -> Result<(), StoreError> {
         self.load_rest(&queue).await;
         let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
@@ -391,111 +302,6 @@ impl Desk {
         self.readers.snapshot.store(Arc::clone(&snapshot));
         self.readers.selector.changed(snapshot, delta);
         self.readers.room.stir();
-    }
-
-    /// Saves after a change of who is a member.
-    async fn save_or_warn(&mut self) {
-        let saved = self.save().await;
-        // Whether all is well again only the next tick knows, which saves what plugins keep too.
-        if saved.is_err() {
-            self.note(saved);
-        }
-    }
-
-    /// Writes down whether the pool can be saved.
-    fn note(&self, saved: Result<(), StoreError>) {
-        let Readers { trouble, bus, clock, measures, .. } = &self.readers;
-        measures.saved(saved.is_ok());
-        let error = saved.err().map(|error| error.to_string());
-        let (was_failing, is_failing) = (trouble.is_some(), error.is_some());
-        // Told when it changes: a full disk would fill the log too.
-        if was_failing != is_failing {
-            match &error {
-                Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
-                None => tracing::info!("the pool is saved again"),
-            }
-            let now = clock.now();
-            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
-        }
-        trouble.note(error, clock.now());
-    }
-
-    /// Writes what plugins keep and the store has held back.
-    async fn keep_keys(&mut self) -> Result<(), StoreError> {
-        let Some(keys) = self.readers.keys.clone() else { return Ok(()) };
-        let failed = |reason: String| StoreError { place: "what plugins keep".to_owned(), reason };
-        match tokio::task::spawn_blocking(move || keys.sync()).await {
-            Ok(synced) => synced.map_err(|error| failed(error.to_string())),
-            Err(error) => Err(failed(format!("the store has panicked: {error}"))),
-        }
-    }
-
-    /// Saves what changed, and everything when the store has lost it.
-    async fn look_and_save(&mut self) -> Result<(), StoreError> {
-        let Some(mut store) = self.store.take() else { return Ok(()) };
-        let looked = tokio::task::spawn_blocking(move || {
-            let is_intact = store.is_intact();
-            (store, is_intact)
-        });
-        let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
-        self.store = Some(store);
-        if !is_intact? {
-            self.note_loss();
-        }
-        self.save().await
-    }
-
-    /// All that is here is to be saved again, because the store has lost it.
-    fn note_loss(&mut self) {
-        tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
-        self.unsaved.extend(self.pool.iter().map(|member| member.joined));
-        self.readers.selector.sessions().all_unsaved();
-        self.readers.bans.all_unsaved(self.readers.clock.now());
-    }
-
-    /// Saves what changed. When that fails, it stays to be saved.
-    async fn save(&mut self) -> Result<(), StoreError> {
-        if self.store.is_none() {
-            return Ok(());
-        }
-        self.catch_up().await?;
-        let now = self.readers.clock.now();
-        let since = self.saved_at;
-        let is_due = |member: &Member| {
-            member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
-        };
-        let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
-        self.write(changes).await?;
-        self.unsaved.clear();
-        self.removed.clear();
-        self.saved_at = now;
-        Ok(())
-    }
-
-    /// Saves changes of members, and those of sessions and bans that there are.
-    async fn write(&mut self, members: Changes) -> Result<(), StoreError> {
-        let Some(mut store) = self.store.take() else { return Ok(()) };
-        let sessions = self.readers.selector.sessions();
-        let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let BanChanges { bans, lifted } = self.readers.bans.changes(self.readers.clock.now());
-        let changes = Changes { sessions: used, forgotten, bans, lifted, ..members };
-        if changes == Changes::default() {
-            self.store = Some(store);
-            return Ok(());
-        }
-        let saved = tokio::task::spawn_blocking(move || {
-            let result = store.save(&changes);
-            (store, result, changes)
-        });
-        let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
-        self.store = Some(store);
-        if result.is_err() {
-            let Changes { sessions: used, forgotten, bans, lifted, .. } = changes;
-            sessions.unsaved(SessionChanges { sessions: used, forgotten });
-            self.readers.bans.unsaved(BanChanges { bans, lifted });
-        }
-        result
     }
 }
 

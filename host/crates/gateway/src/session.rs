@@ -313,7 +313,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Tunnel(target) => ("CONNECT", target),
             Errand::Forward(request) => (&*request.head.method, &request.target),
         };
-        let place = match self.place(&guest, target) {
+        let place = match self.place(&guest, target).await {
             Ok(place) => place,
             Err(reply) => {
                 self.remember(protocol_of(method), method, &target.to_string(), &reply);
@@ -362,12 +362,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     }
 
     /// The place of a request among those of its user, if it may be served at all.
-    fn place(&self, guest: &Guest, target: &Target) -> Result<Option<Use>, ErrorReply> {
+    async fn place(&self, guest: &Guest, target: &Target) -> Result<Option<Use>, ErrorReply> {
         if !self.gateway.door().access.permits(target) {
             return Err(ErrorReply::forbidden(target));
         }
         let Some(user) = &guest.user else { return Ok(None) };
-        user.begin().map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
+        let engine = self.gateway.engine();
+        let place = user.begin(engine.shares_limits().then_some(engine)).await;
+        place.map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
     }
 
     /// Remembers a request that is refused, for who asks why.

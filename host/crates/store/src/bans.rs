@@ -58,15 +58,16 @@ impl<S: Store> WithBans<S> {
     }
 
     fn keep(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        if changes.bans.is_empty() && changes.lifted.is_empty() {
+        let Changes { bans, bans_again, lifted, .. } = changes;
+        if bans.is_empty() && bans_again.is_empty() && lifted.is_empty() {
             return Ok(());
         }
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let known = self.known()?;
-        for place in &changes.lifted {
+        for place in lifted {
             known.remove(place);
         }
-        for ban in &changes.bans {
+        for ban in bans.iter().chain(bans_again) {
             let held = known.entry(ban.place()).or_insert_with(|| ban.clone());
             if held.until < ban.until {
                 *held = ban.clone();

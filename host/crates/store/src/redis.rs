@@ -11,33 +11,30 @@ mod leases;
 mod ledger;
 mod link;
 mod news;
+mod quotas;
 mod row;
+mod saving;
 mod url;
 
-use std::time::SystemTime;
-
-use proxywhirl_core::MemberId;
 use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use redis::{Cmd, cmd};
 
 pub use buckets::RedisBuckets;
 pub use key_values::RedisKeyValues;
 pub use leases::RedisLeases;
+pub use quotas::RedisQuotas;
 pub use url::RedisUrl;
 
-use crate::bans;
 use crate::file::Access;
-use ledger::{Held, Ledger};
+use ledger::Ledger;
 use link::{Limits, Link, Refusal};
+use saving::{Doubtful, REMEMBERED};
 
 /// The version of the layout that this program writes.
 const LAYOUT: u32 = 1;
 
 /// Members in one answer: some megabytes.
 const PAGE: usize = 10_000;
-
-/// How long the server remembers which save of a process was the last, in seconds: longer than any save is in doubt.
-const REMEMBERED: u64 = 24 * 60 * 60;
 
 /// How often a save is tried anew because the server knows another one, or another pool, than it follows.
 const TURNS: usize = 3;
@@ -68,12 +65,6 @@ pub struct Redis {
     heard: u64,
     /// Whether there were others that were not.
     has_missed: bool,
-}
-
-#[derive(Debug)]
-struct Doubtful {
-    turn: String,
-    held: Vec<(MemberId, Option<Held>)>,
 }
 
 /// Names and texts.
@@ -232,136 +223,6 @@ impl Redis {
         self.found()?;
         self.link.query_bulk(&command("HGETALL", [self.names.name(hash).as_str()]))
     }
-
-    /// Saves, and finds its place among the saves before when it has to.
-    fn write(&mut self, changes: &Changes) -> Result<(), Refusal> {
-        if self.access == Access::Read {
-            return Err(Refusal::new("was opened to be read"));
-        }
-        self.found()?;
-        for _ in 0..TURNS {
-            self.settle()?;
-            match self.try_to_write(changes)?.as_str() {
-                "done" => return Ok(()),
-                "lost" => self.begin_anew()?,
-                // It forgot who saved last; or it went back to what it was before, as a replica does that takes over.
-                _ => {
-                    self.last = None;
-                    self.has_lost = true;
-                    self.ledger.forget_rows();
-                }
-            }
-        }
-        Err(Refusal::new("has forgotten several times what was saved last; does it evict keys?"))
-    }
-
-    /// The server has lost the pool, or has another one: nothing is there of what was.
-    fn begin_anew(&mut self) -> Result<(), Refusal> {
-        self.find()?;
-        self.ledger.lose();
-        self.last = None;
-        (self.has_lost, self.has_missed) = (true, true);
-        Ok(())
-    }
-
-    /// Whether it has everything still; what it has lost is told once.
-    fn look(&mut self) -> Result<bool, Refusal> {
-        self.found()?;
-        let layout = self.names.name("layout");
-        let epoch: Option<String> = self.link.query(&command("HGET", [layout.as_str(), "epoch"]))?;
-        if epoch.as_deref() != Some(self.epoch.as_str()) {
-            self.begin_anew()?;
-        } else if self.last.is_some() {
-            // Whoever has nothing to save for long is not to be forgotten.
-            let saved = self.names.name(&format!("saved:{}", self.node));
-            self.link.query::<u64>(&command("EXPIRE", [saved.as_str(), &REMEMBERED.to_string()]))?;
-        }
-        Ok(!std::mem::take(&mut self.has_lost))
-    }
-
-    /// Sees that it is known which save was the last: one that is in doubt was done, or never will be.
-    fn settle(&mut self) -> Result<(), Refusal> {
-        if self.last.is_some() && self.doubtful.is_none() {
-            return Ok(());
-        }
-        let turn = self.turn();
-        let in_doubt = self.doubtful.as_ref().map_or("", |doubtful| doubtful.turn.as_str());
-        let saved = self.names.name(&format!("saved:{}", self.node));
-        let fence = script(include_str!("redis/fence.lua"), &[&saved], &[in_doubt, &turn, &REMEMBERED.to_string()]);
-        let was_done: bool = self.link.query(&fence)?;
-        match self.doubtful.take() {
-            Some(doubtful) if was_done => {
-                self.last = Some(doubtful.turn);
-                self.ledger.enter(doubtful.held);
-            }
-            _ => self.last = Some(turn),
-        }
-        Ok(())
-    }
-
-    fn try_to_write(&mut self, changes: &Changes) -> Result<String, Refusal> {
-        let turn = self.turn();
-        let saved = format!("saved:{}", self.node);
-        let kinds = [
-            "layout",
-            "members",
-            "joined",
-            "statistics",
-            "sessions",
-            "notices",
-            &saved,
-            "bans",
-            "ban-ends",
-            "restored",
-        ];
-        let names: Vec<String> = kinds.iter().map(|what| self.names.name(what)).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let before = self.last.clone().unwrap_or_default();
-        let written = self.ledger.write(changes);
-        let mut save = script(
-            include_str!("redis/save.lua"),
-            &names,
-            &[
-                &self.epoch,
-                &self.node,
-                &before,
-                &turn,
-                &REMEMBERED.to_string(),
-                &now(),
-                &bans::MOST.to_string(),
-                &written.removed,
-                &written.forgotten,
-                &written.sessions,
-                &written.lifted,
-                &written.bans,
-            ],
-        );
-        save.arg(&written.members);
-        match self.link.query_bulk::<Vec<String>>(&save) {
-            Ok(answer) => {
-                let (word, sums) = answer.split_first().map_or(("", &[][..]), |(word, sums)| (word, sums));
-                if word == "done" {
-                    self.last = Some(turn);
-                    self.ledger.enter(written.held);
-                    self.ledger.enter_sums(&changes.upserts, sums);
-                    self.ledger.enter_sessions(changes);
-                }
-                Ok(word.to_owned())
-            }
-            Err(refusal) => {
-                if refusal.is_in_doubt {
-                    self.doubtful = Some(Doubtful { turn, held: written.held });
-                }
-                Err(refusal)
-            }
-        }
-    }
-
-    /// A name for a save that no other has.
-    fn turn(&mut self) -> String {
-        self.turns += 1;
-        self.turns.to_string()
-    }
 }
 
 impl Store for Redis {
@@ -406,11 +267,6 @@ impl Store for Redis {
     fn news(&mut self) -> Result<News, StoreError> {
         self.hear().map_err(|refusal| self.link.error(refusal))
     }
-}
-
-/// The time, in microseconds.
-fn now() -> String {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros().to_string()
 }
 
 fn command<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {

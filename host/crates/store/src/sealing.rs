@@ -135,13 +135,14 @@ impl Store for Sealing {
         }
         let upserts = changes.upserts.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>()?;
         // All but the members is passed on as it is: they are many, and not copied twice.
-        let Changes { upserts: _, removed, sessions, forgotten, bans, lifted } = changes;
+        let Changes { upserts: _, removed, sessions, forgotten, bans, bans_again, lifted } = changes;
         self.below.save(&Changes {
             upserts,
             removed: removed.clone(),
             sessions: sessions.clone(),
             forgotten: forgotten.clone(),
             bans: bans.clone(),
+            bans_again: bans_again.clone(),
             lifted: lifted.clone(),
         })
     }

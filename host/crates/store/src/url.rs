@@ -6,14 +6,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use proxywhirl_core::kv::KeyArchive;
-use proxywhirl_core::shared::{Buckets, Leases};
+use proxywhirl_core::shared::{Buckets, Leases, Quotas};
 use proxywhirl_core::store::{Store, StoreError};
 
 use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
 use crate::{
-    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisUrl, Sealing,
-    Sqlite, SqliteKeyValues,
+    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisQuotas,
+    RedisUrl, Sealing, Sqlite, SqliteKeyValues,
 };
 
 /// Which store, and where.
@@ -137,6 +137,15 @@ impl StoreUrl {
     pub fn buckets(&self) -> Option<Box<dyn Buckets>> {
         match self {
             Self::Redis(url) => Some(Box::new(RedisBuckets::new(url))),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
+        }
+    }
+
+    /// The counters of what users have used, of those who share the store; none when nobody can.
+    #[must_use]
+    pub fn quotas(&self) -> Option<Box<dyn Quotas>> {
+        match self {
+            Self::Redis(url) => Some(Box::new(RedisQuotas::new(url))),
             Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
         }
     }

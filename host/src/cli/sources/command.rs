@@ -45,7 +45,7 @@ impl ConfigArgs {
 /// Carries out `sources`.
 pub(crate) async fn run(args: SourcesArgs, logging: &Logging) -> Result<Exit, Failure> {
     match args.command {
-        SourcesCommand::List(args) => list::run(&args),
+        SourcesCommand::List(args) => list::run(&args).await,
         SourcesCommand::Test(args) => test::run(args, logging).await,
         SourcesCommand::Add(args) => edit::add(&args),
         SourcesCommand::Remove(args) => edit::remove(&args),

@@ -1,16 +1,25 @@
 //! `proxywhirl sources list`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use clap::Args;
+use proxywhirl_engine::WorkStatus;
 use proxywhirl_engine::source::Location;
 use serde::Serialize;
 
 use super::command::ConfigArgs;
+use crate::cli::ControlArgs;
 use crate::cli::config::configured;
 use crate::cli::output::{print, table, tell, to_json};
 use crate::config::{SourceSettings, catalogue};
+use crate::control::Client;
+use crate::control::api::Status;
 use crate::exit::{Exit, Failure};
+use crate::wiring::work;
+
+/// Where the column stands that says who reads a source: before what may be long.
+const READER: usize = 7;
 
 /// Arguments of `sources list`.
 #[derive(Debug, Args)]
@@ -23,6 +32,8 @@ pub(super) struct ListArgs {
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    control: ControlArgs,
 }
 
 /// A source as it is printed. The fields are part of the interface.
@@ -40,12 +51,18 @@ struct Line {
     weight: Option<f64>,
     tags: Vec<String>,
     licence: Option<String>,
+    /// The gateway that reads it for all that share a pool, as one that runs here says.
+    reader: Option<String>,
 }
 
 /// Carries out `sources list`.
-pub(super) fn run(args: &ListArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let settings = configured(args.config.path())?;
     let mut lines: Vec<Line> = settings.sources.iter().map(|source| line(source, true)).collect();
+    let readers = readers(args.control.control.as_deref()).await?;
+    for (line, source) in lines.iter_mut().zip(&settings.sources) {
+        line.reader = work(source).and_then(|work| readers.get(&*work)).cloned();
+    }
     if args.all {
         let on: BTreeSet<String> = lines.iter().map(|line| line.name.clone()).collect();
         let off = catalogue::rows().iter().filter(|row| !on.contains(&row.name));
@@ -57,14 +74,36 @@ pub(super) fn run(args: &ListArgs) -> Result<Exit, Failure> {
     if args.json {
         print(&to_json(&lines)?)?;
     } else if !lines.is_empty() {
-        let header = ["NAME", "ON", "FROM", "PARSER", "SCHEME", "RENDER", "EVERY", "TAGS", "LOCATION"];
-        print(&table(&header, lines.iter().map(cells).collect()))?;
+        let mut header = vec!["NAME", "ON", "FROM", "PARSER", "SCHEME", "RENDER", "EVERY", "TAGS", "LOCATION"];
+        let mut rows: Vec<Vec<String>> = lines.iter().map(cells).collect();
+        if lines.iter().any(|line| line.reader.is_some()) {
+            header.insert(READER, "READ BY");
+            for (row, line) in rows.iter_mut().zip(&lines) {
+                row.insert(READER, line.reader.clone().unwrap_or_else(|| "-".to_owned()));
+            }
+        }
+        print(&table(&header, rows))?;
     } else {
         tell(
             "no source is on\n\nhint: `proxywhirl sources list --all` shows the catalogue, `sources add` turns one on",
         );
     }
     Ok(if lines.is_empty() { Exit::NoResult } else { Exit::Done })
+}
+
+/// Who reads which source for all that share a pool, as the gateway says that runs here; nobody when none runs, or several do of
+/// which none is named, or nothing is shared.
+async fn readers(control: Option<&Path>) -> Result<HashMap<String, String>, Failure> {
+    let found = match Client::find(control).await {
+        Err(_) if control.is_none() => None,
+        found => found?,
+    };
+    let Some(client) = found else { return Ok(HashMap::new()) };
+    let status: Status = client.get("/v1/status").await?;
+    let Some(work) = status.sharing.and_then(|sharing| sharing.work) else { return Ok(HashMap::new()) };
+    let WorkStatus { node, is_alone, sources, .. } = work;
+    let reader = |reader: Option<String>| if is_alone { Some(node.clone()) } else { reader };
+    Ok(sources.into_iter().filter_map(|(name, reads)| Some((name, reader(reads)?))).collect())
 }
 
 fn line(source: &SourceSettings, on: bool) -> Line {
@@ -85,6 +124,7 @@ fn line(source: &SourceSettings, on: bool) -> Line {
         weight: source.weight,
         tags: source.tags.iter().map(ToString::to_string).collect(),
         licence: row.map(|row| row.licence.clone()),
+        reader: None,
     }
 }
 

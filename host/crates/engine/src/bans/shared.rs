@@ -3,7 +3,7 @@
 //! A store is told operations, not a state: were it told all bans that a gateway knows, a ban that another one has lifted would
 //! come back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,8 +27,16 @@ pub(super) struct Unsaved {
 /// Where. What was set is looked up when it is told: there are no more than there are bans, and those that are over.
 #[derive(Debug, Default)]
 struct Places {
-    set: HashSet<BanPlace>,
+    set: HashMap<BanPlace, Told>,
     lifted: HashSet<BanPlace>,
+}
+
+/// Whether a store was told of a ban before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Never,
+    /// It has lost it since.
+    Before,
 }
 
 /// What changed since the last save.
@@ -36,6 +44,8 @@ struct Places {
 pub(crate) struct BanChanges {
     /// Bans that were set.
     pub(crate) bans: Vec<StoredBan>,
+    /// Bans that a store has lost. Others may have lifted them since.
+    pub(crate) bans_again: Vec<StoredBan>,
     /// Bans that were lifted before that: one that was set again is among both.
     pub(crate) lifted: Vec<BanPlace>,
 }
@@ -43,7 +53,7 @@ pub(crate) struct BanChanges {
 impl Unsaved {
     pub(super) fn set(&self, place: BanPlace) {
         if self.is_kept.load(Ordering::Relaxed) {
-            self.places().set.insert(place);
+            self.places().set.insert(place, Told::Never);
         }
     }
 
@@ -60,6 +70,15 @@ impl Unsaved {
     }
 }
 
+impl Places {
+    /// What was set and never told counts more.
+    fn tell_again(&mut self, bans: &[StoredBan]) {
+        for ban in bans {
+            self.set.entry(ban.place()).or_insert(Told::Before);
+        }
+    }
+}
+
 impl Bans {
     /// Puts those in force that a store has; from now on what changes is written down for it.
     pub(crate) fn restore(&self, kept: Vec<StoredBan>, now: Timestamp) {
@@ -70,26 +89,35 @@ impl Bans {
     /// What changed since this was asked last, to be saved.
     pub(crate) fn changes(&self, now: Timestamp) -> BanChanges {
         let Places { set, lifted } = std::mem::take(&mut *self.unsaved.places());
-        let bans = set.iter().filter_map(|place| self.table(&place.0).find(place, now)).collect();
-        BanChanges { bans, lifted: lifted.into_iter().collect() }
+        let mut changes = BanChanges { lifted: lifted.into_iter().collect(), ..BanChanges::default() };
+        for (place, told) in set {
+            let into = match told {
+                Told::Never => &mut changes.bans,
+                Told::Before => &mut changes.bans_again,
+            };
+            into.extend(self.table(&place.0).find(&place, now));
+        }
+        changes
     }
 
     /// Takes changes back that could not be saved: they are told again.
     pub(crate) fn unsaved(&self, changes: BanChanges) {
         self.unsaved.lifted(changes.lifted);
-        self.unsaved.places().set.extend(changes.bans.iter().map(StoredBan::place));
+        let mut places = self.unsaved.places();
+        places.set.extend(changes.bans.iter().map(|ban| (ban.place(), Told::Never)));
+        places.tell_again(&changes.bans_again);
     }
 
     /// All of them are told again with the next changes: a store has lost them.
     pub(crate) fn all_unsaved(&self, now: Timestamp) {
         let all = self.all(now);
-        self.unsaved.places().set.extend(all.iter().map(StoredBan::place));
+        self.unsaved.places().tell_again(&all);
     }
 
     /// Takes over what others have done. What this gateway has not told yet counts more: it was done later, or is merged.
     pub(crate) fn hear(&self, bans: Vec<StoredBan>, lifted: &[BanPlace], now: Timestamp) {
         for place in lifted {
-            if !self.unsaved.places().set.contains(place) {
+            if !self.unsaved.places().set.contains_key(place) {
                 self.table(&place.0).end(place);
             }
         }
@@ -97,7 +125,7 @@ impl Bans {
             let place = ban.place();
             let (is_set, is_lifted) = {
                 let places = self.unsaved.places();
-                (places.set.contains(&place), places.lifted.contains(&place))
+                (places.set.contains_key(&place), places.lifted.contains(&place))
             };
             let table = self.table(&ban.site);
             let lasts_longer = || table.find(&place, now).is_none_or(|known| known.until < ban.until);
@@ -157,7 +185,7 @@ mod tests {
         set(&bans, 1, 60);
         set(&bans, 2, 60);
         assert_eq!(bans.lift(|_, member| member == MemberId(2)), 1);
-        let expected = BanChanges { bans: vec![stored(1, 60)], lifted: vec![place(2)] };
+        let expected = BanChanges { bans: vec![stored(1, 60)], lifted: vec![place(2)], ..BanChanges::default() };
         let changes = bans.changes(at(1));
         assert_eq!(changes, expected);
         assert_eq!(bans.changes(at(1)), BanChanges::default());
@@ -166,11 +194,30 @@ mod tests {
         // One that is set again is set after it was lifted.
         assert_eq!(bans.lift(|_, _| true), 1);
         set(&bans, 1, 30);
-        assert_eq!(bans.changes(at(1)), BanChanges { bans: vec![stored(1, 30)], lifted: vec![place(1)] });
-        bans.all_unsaved(at(1));
-        assert_eq!(bans.changes(at(1)).bans, [stored(1, 30)]);
+        let set_again = BanChanges { bans: vec![stored(1, 30)], lifted: vec![place(1)], ..BanChanges::default() };
+        assert_eq!(bans.changes(at(1)), set_again);
         set(&bans, 3, 60);
         assert_eq!(bans.changes(at(61)), BanChanges::default(), "what is over is nobody's business");
+    }
+
+    #[test]
+    fn what_a_store_has_lost_is_told_from_what_it_has_never_heard() {
+        let bans = kept();
+        set(&bans, 1, 60);
+        assert_eq!(bans.changes(at(1)).bans, [stored(1, 60)]);
+        set(&bans, 2, 60);
+        bans.all_unsaved(at(1));
+        let expected =
+            BanChanges { bans: vec![stored(2, 60)], bans_again: vec![stored(1, 60)], ..BanChanges::default() };
+        let changes = bans.changes(at(1));
+        assert_eq!(changes, expected);
+        bans.unsaved(changes);
+        assert_eq!(bans.changes(at(1)), expected);
+        // One that is set again meanwhile is new.
+        bans.all_unsaved(at(1));
+        set(&bans, 1, 90);
+        let changes = bans.changes(at(1));
+        assert_eq!((changes.bans, changes.bans_again), (vec![stored(1, 90)], vec![stored(2, 60)]));
     }
 
     #[test]

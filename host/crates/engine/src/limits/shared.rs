@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How often those who do not answer are asked whether they do.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How often it is asked whether somebody answers while nobody wants tokens: so that it is known before a request has to wait for it.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// The way to the buckets that are shared.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -49,7 +52,15 @@ pub(crate) struct Asking {
     site: Option<(Arc<Sites>, Arc<str>)>,
     /// When each of them has its next token; nothing when nobody has said it.
     next: Vec<Timestamp>,
-    answer: Option<oneshot::Sender<bool>>,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+/// What was said to who asked.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    is_granted: bool,
+    /// How long it is until all of its tokens are there.
+    wait: Duration,
 }
 
 impl Asking {
@@ -82,7 +93,9 @@ impl Asking {
         let answer = self.answer.take();
         // The buckets first: whoever hears of it looks at them.
         drop(self);
-        if answer.is_some_and(|answer| answer.send(granted.is_granted).is_err()) {
+        let wait = granted.next.iter().max().copied().unwrap_or_default();
+        let said = Answer { is_granted: granted.is_granted, wait };
+        if answer.is_some_and(|answer| answer.send(said).is_err()) {
             tracing::debug!("a request that asked for tokens has gone, and they with it");
         }
     }
@@ -118,16 +131,26 @@ impl Shared {
     }
 
     /// Asks for a use; whether it may be. When nobody answers in time, what is left here decides, and has done so.
-    pub(crate) async fn grants(&self, mut ask: Asking) -> bool {
+    pub(crate) async fn grants(&self, ask: Asking) -> bool {
+        self.answer(ask).await.is_none_or(|answer| answer.is_granted)
+    }
+
+    /// Asks for a token of a user; how long it is until there is one, if there is none. None when nobody answers in time.
+    pub(crate) async fn grants_user(&self, user: &Arc<str>, rate: Rate) -> Option<Result<(), Duration>> {
+        let token = Token { of: BucketOf::User(Arc::clone(user)), rate };
+        let ask = Asking { tokens: vec![token], member: None, site: None, next: Vec::new(), answer: None };
+        let answer = self.answer(ask).await?;
+        Some(if answer.is_granted { Ok(()) } else { Err(answer.wait) })
+    }
+
+    async fn answer(&self, mut ask: Asking) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
         ask.answer = Some(answer);
         let answered = async {
-            if self.asks.send(ask).await.is_err() {
-                return true;
-            }
-            answered.await.unwrap_or(true)
+            self.asks.send(ask).await.ok()?;
+            answered.await.ok()
         };
-        tokio::time::timeout(PATIENCE, answered).await.unwrap_or(true)
+        tokio::time::timeout(PATIENCE, answered).await.ok().flatten()
     }
 
     /// Writes down whether somebody answers.
@@ -185,6 +208,7 @@ pub(crate) async fn carry(
         tokio::select! {
             () = stop.cancelled() => return,
             _ = asked.recv_many(&mut batch, BATCH) => {}
+            () = tokio::time::sleep(IDLE) => {}
         }
     }
 }

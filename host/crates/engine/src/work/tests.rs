@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use proxywhirl_core::shared::Finding;
+use proxywhirl_core::shared::{Division, Finding};
 
 use super::*;
 

@@ -11,7 +11,8 @@ use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember, StoredSession};
 use proxywhirl_core::{Member, MemberId};
 
-use super::{Desk, PAGE, Readers, panicked};
+use super::loading::PAGE;
+use super::{Desk, Readers, panicked};
 
 /// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
 /// within a second, however seldom statistics are saved.

@@ -1,12 +1,24 @@
 //! What a user may use: requests in a second, requests at once, bytes in a time.
+//!
+//! Gateways that share a pool share the rate, each token of which one of them has, and the bytes, of which each tells the others; how many
+//! requests are open is each one's own.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use proxywhirl_core::limit::Rate;
+use proxywhirl_core::shared::{Spending, Spent};
+use proxywhirl_engine::{Engine, SharedQuotas, Spender};
 use tokio::time::Instant;
 
 use super::users::User;
+
+/// What was heard of other gateways so long ago is still true enough for a request to begin.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// Others are told at once when that part of a quota was used that they do not know of.
+const HURRY: u64 = 128;
 
 /// What a user may use; none for as much as it likes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,18 +79,33 @@ pub(crate) struct Meter {
 /// What a user has used.
 #[derive(Debug)]
 struct Used {
+    user: Arc<str>,
     bucket: Mutex<Bucket>,
     open: AtomicU32,
-    /// Bytes in the period.
+    /// Bytes in the period: those of all gateways that share the pool, as far as is known.
     bytes: AtomicU64,
-    /// When the period began; none before the first byte.
-    began: Mutex<Option<Instant>>,
+    /// Those of them that the others were not told of.
+    untold: AtomicU64,
+    period: Mutex<Period>,
+    /// Where they are told; nothing when nobody shares the pool.
+    shared: OnceLock<Arc<SharedQuotas>>,
 }
 
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
     filled: Option<Instant>,
+    /// When there is a token again, as those say who share the bucket.
+    refused: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Period {
+    length: Duration,
+    /// When it began; none before the first byte.
+    began: Option<Instant>,
+    /// When it was heard last what was used elsewhere.
+    heard: Option<Instant>,
 }
 
 /// A request under way. Its drop makes room for another.
@@ -88,9 +115,15 @@ pub(crate) struct Use {
 }
 
 impl Use {
-    pub(super) fn of(user: Arc<User>) -> Result<Self, Exceeded> {
-        user.meter.begin(Instant::now())?;
-        Ok(Self { user })
+    /// Takes a place for a request, as far as the gateways allow that share the pool; none of them when nobody shares it.
+    pub(super) async fn of(user: Arc<User>, others: Option<&Engine>) -> Result<Self, Exceeded> {
+        if let Some(others) = others {
+            user.meter.hear(others).await;
+        }
+        user.meter.enter(Instant::now())?;
+        let place = Self { user };
+        place.user.meter.draw(others).await?;
+        Ok(place)
     }
 }
 
@@ -102,14 +135,23 @@ impl Drop for Use {
 }
 
 impl Meter {
-    pub(super) fn new(limits: UserLimits) -> Self {
-        let bucket = Mutex::new(Bucket { tokens: f64::from(limits.burst.max(1)), filled: None });
-        let (open, bytes, began) = (AtomicU32::new(0), AtomicU64::new(0), Mutex::new(None));
-        Self { limits, used: Arc::new(Used { bucket, open, bytes, began }) }
+    pub(super) fn new(user: &str, limits: UserLimits) -> Self {
+        let bucket = Bucket { tokens: f64::from(limits.burst.max(1)), filled: None, refused: None };
+        let used = Used {
+            user: user.into(),
+            bucket: Mutex::new(bucket),
+            open: AtomicU32::new(0),
+            bytes: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
+            period: Mutex::new(Period { length: limits.period, began: None, heard: None }),
+            shared: OnceLock::new(),
+        };
+        Self { limits, used: Arc::new(used) }
     }
 
     /// Other limits for what was used.
     pub(super) fn limited(&self, limits: UserLimits) -> Self {
+        lock(&self.used.period).length = limits.period;
         Self { limits, used: Arc::clone(&self.used) }
     }
 
@@ -117,7 +159,18 @@ impl Meter {
         self.limits.quota.is_some()
     }
 
-    fn begin(&self, now: Instant) -> Result<(), Exceeded> {
+    /// Hears what the user has used elsewhere, if that matters and was not heard just now.
+    async fn hear(&self, others: &Engine) {
+        let Some(quotas) = others.quotas().filter(|_| self.counts_bytes()) else { return };
+        let shared = self.used.shared.get_or_init(|| Arc::clone(quotas));
+        let is_fresh = lock(&self.used.period).heard.is_some_and(|heard| heard.elapsed() < FRESH);
+        if !is_fresh {
+            shared.hear(Arc::clone(&self.used) as Arc<dyn Spender>).await;
+        }
+    }
+
+    /// Takes a place, as far as bytes and other requests leave one.
+    fn enter(&self, now: Instant) -> Result<(), Exceeded> {
         if let Some(left) = self.used_up(now) {
             return Err(Exceeded::Quota(left));
         }
@@ -126,14 +179,36 @@ impl Meter {
             self.used.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Exceeded::Concurrency(most));
         }
-        self.draw(now).inspect_err(|_| {
-            self.used.open.fetch_sub(1, Ordering::Relaxed);
-        })
+        Ok(())
     }
 
-    /// Takes a token.
-    fn draw(&self, now: Instant) -> Result<(), Exceeded> {
+    /// Takes a token: of those that all gateways share, or, where nobody shares them or can be asked, of those that are left here.
+    async fn draw(&self, others: Option<&Engine>) -> Result<(), Exceeded> {
         let Some(rate) = self.limits.rate else { return Ok(()) };
+        let now = Instant::now();
+        if let Some(wait) = lock(&self.used.bucket).refused.and_then(|until| until.checked_duration_since(now))
+            && !wait.is_zero()
+        {
+            return Err(Exceeded::Rate(wait));
+        }
+        let shared = Rate::new(rate, self.limits.burst.max(1));
+        let granted = match others {
+            Some(others) => others.user_token(&self.used.user, shared).await,
+            None => None,
+        };
+        // Taken here in any case, so that there is no more when nobody can be asked.
+        let own = self.draw_own(rate, Instant::now());
+        match granted {
+            None => own,
+            Some(Ok(())) => Ok(()),
+            Some(Err(wait)) => {
+                lock(&self.used.bucket).refused = Some(Instant::now() + wait);
+                Err(Exceeded::Rate(wait))
+            }
+        }
+    }
+
+    fn draw_own(&self, rate: f64, now: Instant) -> Result<(), Exceeded> {
         let mut bucket = lock(&self.used.bucket);
         let since = bucket.filled.map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
         bucket.tokens = (bucket.tokens + since.as_secs_f64() * rate).min(f64::from(self.limits.burst.max(1)));
@@ -148,10 +223,12 @@ impl Meter {
     /// Counts bytes. False when there are more than the user may have.
     pub(super) fn count(&self, bytes: usize) -> bool {
         let Some(quota) = self.limits.quota else { return true };
-        let used = self.used.bytes.fetch_add(bytes as u64, Ordering::Relaxed).saturating_add(bytes as u64);
-        if used == bytes as u64 {
-            lock(&self.used.began).get_or_insert_with(Instant::now);
+        let bytes = bytes as u64;
+        let used = self.used.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if used == bytes {
+            lock(&self.used.period).began.get_or_insert_with(Instant::now);
         }
+        self.used.tell(bytes, quota / HURRY);
         used <= quota || self.used_up(Instant::now()).is_none()
     }
 
@@ -161,14 +238,51 @@ impl Meter {
         if self.used.bytes.load(Ordering::Relaxed) < quota {
             return None;
         }
-        let mut began = lock(&self.used.began);
-        let left = began.and_then(|began| self.limits.period.checked_sub(now.saturating_duration_since(began)));
+        let mut period = lock(&self.used.period);
+        let left = period.began.and_then(|began| self.limits.period.checked_sub(now.saturating_duration_since(began)));
         if left.is_none_or(|left| left.is_zero()) {
-            *began = Some(now);
+            period.began = Some(now);
             self.used.bytes.store(0, Ordering::Relaxed);
             return None;
         }
         left
+    }
+}
+
+impl Used {
+    /// Has the others told of bytes: soon, or at once when there are so many.
+    fn tell(self: &Arc<Self>, bytes: u64, many: u64) {
+        let Some(shared) = self.shared.get().filter(|_| bytes > 0) else { return };
+        let before = self.untold.fetch_add(bytes, Ordering::Relaxed);
+        if before == 0 {
+            shared.count(Arc::clone(self) as Arc<dyn Spender>);
+        }
+        if before < many && before + bytes >= many {
+            shared.hurry();
+        }
+    }
+}
+
+impl Spender for Used {
+    fn spent(&self) -> Spent {
+        let bytes = self.untold.swap(0, Ordering::Relaxed);
+        Spent { user: Arc::clone(&self.user), bytes, period: lock(&self.period).length }
+    }
+
+    fn told(self: Arc<Self>, spent: Spent, spending: Option<Spending>) {
+        let Some(Spending { bytes, left }) = spending else { return self.tell(spent.bytes, u64::MAX) };
+        let now = Instant::now();
+        let mut period = lock(&self.period);
+        period.heard = Some(now);
+        let untold = self.untold.load(Ordering::Relaxed);
+        // It begins with the first byte anywhere.
+        period.began = if left.is_zero() {
+            (untold > 0).then_some(now)
+        } else {
+            (now + left).checked_sub(period.length).or(Some(now))
+        };
+        // Some that come in this instant are missing until the next time.
+        self.bytes.store(bytes.saturating_add(untold), Ordering::Relaxed);
     }
 }
 
@@ -178,12 +292,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use proxywhirl_core::shared::Quotas;
+    use proxywhirl_core::store::StoreError;
+    use proxywhirl_engine::{EngineConfig, Parts};
+
     use super::*;
+
+    /// Takes a place, where nobody shares the pool.
+    fn begin(meter: &Meter) -> Result<(), Exceeded> {
+        meter.enter(Instant::now())?;
+        meter.draw(None).now_or_never().unwrap().inspect_err(|_| {
+            meter.used.open.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_has_a_burst_and_says_when_to_come_again() {
-        let meter = Meter::new(UserLimits { rate: Some(2.0), burst: 3, ..UserLimits::default() });
-        let begin = || meter.begin(Instant::now());
+        let meter = Meter::new("anna", UserLimits { rate: Some(2.0), burst: 3, ..UserLimits::default() });
+        let begin = || begin(&meter);
         assert!((0..3).all(|_| begin().is_ok()));
         assert_eq!(begin(), Err(Exceeded::Rate(Duration::from_millis(500))));
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -194,24 +321,72 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_takes_no_place() {
-        let meter = Meter::new(UserLimits { rate: Some(0.1), concurrency: Some(2), ..UserLimits::default() });
-        assert!(meter.begin(Instant::now()).is_ok());
-        assert!(matches!(meter.begin(Instant::now()), Err(Exceeded::Rate(_))));
+        let meter = Meter::new("anna", UserLimits { rate: Some(0.1), concurrency: Some(2), ..UserLimits::default() });
+        assert!(begin(&meter).is_ok());
+        assert!(matches!(begin(&meter), Err(Exceeded::Rate(_))));
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert!(meter.begin(Instant::now()).is_ok());
-        assert_eq!(meter.begin(Instant::now()), Err(Exceeded::Concurrency(2)));
+        assert!(begin(&meter).is_ok());
+        assert_eq!(begin(&meter), Err(Exceeded::Concurrency(2)));
         assert_eq!(meter.used.open.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_are_counted_for_a_period() {
         let period = Duration::from_mins(1);
-        let meter = Meter::new(UserLimits { quota: Some(1_000), period, ..UserLimits::default() });
-        assert!(meter.count(600) && meter.begin(Instant::now()).is_ok());
+        let meter = Meter::new("anna", UserLimits { quota: Some(1_000), period, ..UserLimits::default() });
+        assert!(meter.count(600) && begin(&meter).is_ok());
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(!meter.count(600));
-        assert_eq!(meter.begin(Instant::now()), Err(Exceeded::Quota(Duration::from_secs(40))));
+        assert_eq!(begin(&meter), Err(Exceeded::Quota(Duration::from_secs(40))));
         tokio::time::sleep(Duration::from_secs(40)).await;
-        assert!(meter.begin(Instant::now()).is_ok() && meter.count(1_000) && !meter.count(1));
+        assert!(begin(&meter).is_ok() && meter.count(1_000) && !meter.count(1));
+    }
+
+    /// Counters as a server keeps them.
+    #[derive(Default, Clone)]
+    struct Shelf(Arc<Mutex<u64>>);
+
+    impl Quotas for Shelf {
+        fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Spending>, StoreError> {
+            let mut bytes = lock(&self.0);
+            let count = |spent: &Spent| {
+                *bytes += spent.bytes;
+                Spending { bytes: *bytes, left: Duration::from_secs(40) }
+            };
+            Ok(spent.iter().map(count).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_used_elsewhere_count() {
+        let shelf = Shelf::default();
+        let engine = || {
+            let parts = Parts { quotas: Some(Box::new(shelf.clone())), ..Parts::default() };
+            Engine::start(EngineConfig::default(), parts).unwrap()
+        };
+        let limits = UserLimits { quota: Some(1_000), period: Duration::from_mins(1), ..UserLimits::default() };
+        let [(one, meter), (other, elsewhere)] = [(); 2].map(|()| (engine(), Meter::new("anna", limits)));
+        meter.hear(&one).await;
+        assert!(meter.count(600) && meter.enter(Instant::now()).is_ok());
+        elsewhere.hear(&other).await;
+        // It counts at once, or as soon as the other one was told.
+        let waits = async {
+            while *lock(&shelf.0) < 600 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap();
+        lock(&elsewhere.used.period).heard = None;
+        elsewhere.hear(&other).await;
+        assert!(elsewhere.count(300) && !elsewhere.count(200));
+        let refused = elsewhere.enter(Instant::now()).unwrap_err();
+        assert!(matches!(refused, Exceeded::Quota(left) if left <= Duration::from_secs(40)), "{refused:?}");
+        lock(&meter.used.period).heard = None;
+        meter.hear(&one).await;
+        assert!(matches!(meter.enter(Instant::now()), Err(Exceeded::Quota(_))));
+        // What was told is not told again.
+        one.stop().await.unwrap();
+        other.stop().await.unwrap();
+        assert_eq!(*lock(&shelf.0), 1_100);
     }
 }

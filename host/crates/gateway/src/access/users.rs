@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::member::mix;
+use proxywhirl_engine::Engine;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -87,8 +88,8 @@ fn by_name(user: User) -> (Box<str>, Arc<User>) {
 
 impl User {
     fn new(UserConfig { name, secret, limits }: UserConfig) -> Self {
-        let salt = session_hash(&name);
-        Self { name: name.into(), secret, verified: OnceLock::new(), salt, meter: Meter::new(limits) }
+        let (salt, meter) = (session_hash(&name), Meter::new(&name, limits));
+        Self { name: name.into(), secret, verified: OnceLock::new(), salt, meter }
     }
 
     /// The same user with other limits: what it has used stays used.
@@ -118,9 +119,10 @@ impl User {
         self.salt
     }
 
-    /// Takes a place among its requests.
-    pub(crate) fn begin(self: &Arc<Self>) -> Result<Use, Exceeded> {
-        Use::of(Arc::clone(self))
+    /// Takes a place among its requests, those at the gateways that share the pool with this engine among them; none of them when
+    /// nobody does.
+    pub(crate) async fn begin(self: &Arc<Self>, others: Option<&Engine>) -> Result<Use, Exceeded> {
+        Use::of(Arc::clone(self), others).await
     }
 
     pub(crate) const fn meter(&self) -> &Meter {
@@ -340,17 +342,17 @@ mod tests {
         let secret = hash("secret");
         let before = Users::new(vec![config(&secret, 1)]).unwrap();
         let anna = before.verify("anna", "secret", client(1)).await.unwrap();
-        let open = anna.begin().unwrap();
-        assert!(anna.begin().is_err());
+        let open = anna.begin(None).await.unwrap();
+        assert!(anna.begin(None).await.is_err());
 
         let stays = before.configured(vec![config(&secret, 2)]);
         // With no turn left nothing can be hashed.
         let turns = stays.turns.clone().acquire_many_owned(2).await.unwrap();
         let same = stays.verify("anna", "secret", client(1)).await.unwrap();
-        let second = same.begin().unwrap();
-        assert!(same.begin().is_err(), "what was open before counts");
+        let second = same.begin(None).await.unwrap();
+        assert!(same.begin(None).await.is_err(), "what was open before counts");
         drop((open, second));
-        assert!(same.begin().is_ok());
+        assert!(same.begin(None).await.is_ok());
         drop(turns);
 
         let other = stays.configured(vec![config(&hash("other"), 1)]);

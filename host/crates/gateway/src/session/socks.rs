@@ -41,8 +41,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 
     /// The tunnel that a client asks for, if it may have it.
-    fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
-        let place = self.place(&guest, &target).map_err(|reply| {
+    async fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
+        let place = self.place(&guest, &target).await.map_err(|reply| {
             self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
             not_allowed(&reply)
         })?;
@@ -52,8 +52,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     pub(super) async fn socks4(&mut self) -> Result<Wish, Next> {
         let asked = match self.handshake(socks::request4).await {
             Ok(socks::Request4 { target, manner, user }) => {
-                let guest = self.introduce(&user, "", (manner, Some(&target))).await;
-                guest.and_then(|guest| self.tunnel_for(guest, manner, target)).map_err(Some)
+                match self.introduce(&user, "", (manner, Some(&target))).await {
+                    Ok(guest) => self.tunnel_for(guest, manner, target).await.map_err(Some),
+                    Err(refusal) => Err(Some(refusal)),
+                }
             }
             Err(refusal) => Err(refusal),
         };
@@ -81,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             None => self.introduction().await?,
         };
         let asked = match self.handshake(socks::request5).await {
-            Ok(target) => self.tunnel_for(guest, Manner::Socks5, target).map_err(Some),
+            Ok(target) => self.tunnel_for(guest, Manner::Socks5, target).await.map_err(Some),
             Err(refusal) => Err(refusal),
         };
         asked.map_err(|refusal| self.refuse_socks(refusal, |code| socks::reply5(code).to_vec()))

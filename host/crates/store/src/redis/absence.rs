@@ -1,7 +1,8 @@
 //! What plugins may do while the server is away: read what was read or written before, and set keys, which are written when the
-//! server is back.
+//! server is back. And what there is to bring back when it has lost everything.
 //!
-//! Bounded: what is known is forgotten when it takes too much, and what would be too much to be written later is refused.
+//! Bounded: of what is known, that which was not asked for longest is forgotten when it takes too much, and what would be too much
+//! to be written later is refused.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,23 +11,40 @@ use proxywhirl_core::kv::{KvEntry, KvError, KvWrite};
 
 use super::key_values::Held;
 
-/// Bytes of keys and values that are known at the most.
+/// Bytes that what is known takes at the most.
 const MOST_KNOWN: usize = 16 << 20;
 
-/// Bytes of keys and values that wait to be written at the most.
+/// Bytes that what waits to be written takes at the most.
 const MOST_WAITING: usize = 4 << 20;
+
+/// Bytes that a key takes beside its name, its owner's and its value: their places in memory, and those in a table.
+const COST: usize = 192;
 
 /// A key, and whose it is.
 pub(super) type Name = (String, String);
 
+/// What a key holds, as far as it was read or written.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    Held(Held),
+    /// Nothing, and the newest version of any key when it was deleted; 0 when it was found so.
+    Gone(u64),
+}
+
 /// What is known, and what waits.
 #[derive(Debug, Default)]
 pub(super) struct Absence {
-    /// What keys hold, as far as they were read or written; none for nothing.
-    known: HashMap<Name, Option<Held>>,
-    known_bytes: usize,
+    /// In two halves: when the newer one is full, the older one is forgotten, and it becomes that.
+    newer: Half,
+    older: Half,
     waiting: BTreeMap<Name, Waiting>,
     waiting_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    known: HashMap<Name, Known>,
+    bytes: usize,
 }
 
 /// A change that waits to be written.
@@ -35,74 +53,195 @@ pub(super) struct Waiting {
     pub(super) value: Vec<u8>,
     pub(super) expires: Option<Timestamp>,
     pub(super) quota: u64,
+    /// Whether the server was there and refused it: then others go before.
+    pub(super) is_refused: bool,
+}
+
+impl Known {
+    pub(super) const fn version(&self) -> u64 {
+        match self {
+            Self::Held(held) => held.entry.version,
+            Self::Gone(version) => *version,
+        }
+    }
+
+    pub(super) const fn held(&self) -> Option<&Held> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Gone(_) => None,
+        }
+    }
+
+    /// Whether it has expired.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.held().and_then(|held| held.expires).is_some_and(|expires| expires <= now)
+    }
+}
+
+impl Half {
+    fn insert(&mut self, name: Name, known: Known) {
+        self.remove(&name);
+        self.bytes += size(&name, known.held().map_or(0, |held| held.entry.value.len()));
+        self.known.insert(name, known);
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(known) = self.known.remove(name) {
+            self.bytes -= size(name, known.held().map_or(0, |held| held.entry.value.len()));
+        }
+    }
 }
 
 impl Absence {
     /// Notes what a key holds.
-    pub(super) fn learn(&mut self, owner: &str, key: &str, held: Option<Held>) {
-        let bytes = size(key, held.as_ref().map_or(0, |held| held.entry.value.len()));
-        if self.known_bytes + bytes > MOST_KNOWN {
-            self.known.clear();
-            self.known_bytes = 0;
-        }
-        self.known_bytes += bytes;
+    pub(super) fn learn(&mut self, owner: &str, key: &str, known: Known) {
         let name = (owner.to_owned(), key.to_owned());
-        if let Some(before) = self.known.insert(name, held) {
-            self.known_bytes -= size(key, before.map_or(0, |held| held.entry.value.len()));
+        self.older.remove(&name);
+        self.newer.insert(name, known);
+        if self.newer.bytes > MOST_KNOWN / 2 {
+            self.older = std::mem::take(&mut self.newer);
+            if self.older.bytes > MOST_KNOWN {
+                self.older = Half::default();
+            }
         }
     }
 
     /// What a key held when it was read or written last; none when that is not known.
     pub(super) fn recall(&self, owner: &str, key: &str) -> Option<Option<Held>> {
         let name = (owner.to_owned(), key.to_owned());
-        match self.waiting.get(&name) {
+        match self.waits(&name) {
             // Whatever else was forgotten.
-            Some(waiting) => {
-                let version = self.version(&name);
-                let entry = KvEntry { value: waiting.value.clone(), version };
-                Some(Some(Held { entry, expires: waiting.expires }))
-            }
-            None => self.known.get(&name).cloned(),
+            Some(held) => Some(Some(held)),
+            None => self.known(&name).map(|known| known.held().cloned()),
         }
+    }
+
+    /// What a key will hold when it is written.
+    pub(super) fn waits(&self, name: &Name) -> Option<Held> {
+        let waiting = self.waiting.get(name)?;
+        let entry = KvEntry { value: waiting.value.clone(), version: self.version(name) };
+        Some(Held { entry, expires: waiting.expires })
     }
 
     /// Keeps a change for later; the version that the key has until then. None when too much waits.
     pub(super) fn put_off(&mut self, owner: &str, key: &str, write: &KvWrite<'_>) -> Result<Option<u64>, KvError> {
-        let bytes = size(key, write.value.len());
-        if bytes as u64 > write.quota {
+        if (key.len() + write.value.len()) as u64 > write.quota {
             return Err(KvError::Quota(write.quota));
         }
         let name = (owner.to_owned(), key.to_owned());
-        let before = self.waiting.get(&name).map_or(0, |before| size(key, before.value.len()));
+        let before = self.waiting.get(&name).map_or(0, |before| size(&name, before.value.len()));
+        let bytes = size(&name, write.value.len());
         if self.waiting_bytes - before + bytes > MOST_WAITING {
             return Ok(None);
         }
         let version = self.version(&name) + 1;
         let entry = KvEntry { value: write.value.to_vec(), version };
-        self.learn(owner, key, Some(Held { entry, expires: write.expires }));
+        self.learn(owner, key, Known::Held(Held { entry, expires: write.expires }));
         self.waiting_bytes = self.waiting_bytes - before + bytes;
-        let waiting = Waiting { value: write.value.to_vec(), expires: write.expires, quota: write.quota };
-        self.waiting.insert(name, waiting);
+        let KvWrite { expires, quota, .. } = *write;
+        self.waiting.insert(name, Waiting { value: write.value.to_vec(), expires, quota, is_refused: false });
         Ok(Some(version))
     }
 
-    /// A change that waits.
+    /// A change that waits and was not refused.
     pub(super) fn next(&self) -> Option<(Name, Waiting)> {
-        self.waiting.first_key_value().map(|(name, waiting)| (name.clone(), waiting.clone()))
+        let mut waiting = self.waiting.iter().filter(|(_, waiting)| !waiting.is_refused);
+        waiting.next().map(|(name, waiting)| (name.clone(), waiting.clone()))
+    }
+
+    /// Those that were refused, which may be tried again.
+    pub(super) fn refused(&self) -> Vec<Name> {
+        self.waiting.iter().filter(|(_, waiting)| waiting.is_refused).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// One that waits was refused.
+    pub(super) fn refuse(&mut self, name: &Name) {
+        if let Some(waiting) = self.waiting.get_mut(name) {
+            waiting.is_refused = true;
+        }
+    }
+
+    /// The change of a key that waits.
+    pub(super) fn waiting(&self, name: &Name) -> Option<Waiting> {
+        self.waiting.get(name).cloned()
     }
 
     /// It waits no more.
     pub(super) fn done(&mut self, name: &Name) {
         if let Some(waiting) = self.waiting.remove(name) {
-            self.waiting_bytes -= size(&name.1, waiting.value.len());
+            self.waiting_bytes -= size(name, waiting.value.len());
         }
     }
 
+    /// Whether nothing is known and nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.newer.known.is_empty() && self.older.known.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Everything that is known to have been there, or to have been deleted, by owner.
+    pub(super) fn all(&self) -> BTreeMap<&str, Vec<(&str, &Known)>> {
+        let mut all: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for ((owner, key), known) in self.older.known.iter().chain(&self.newer.known) {
+            if known.version() > 0 {
+                all.entry(owner).or_default().push((key.as_str(), known));
+            }
+        }
+        all
+    }
+
+    fn known(&self, name: &Name) -> Option<&Known> {
+        self.newer.known.get(name).or_else(|| self.older.known.get(name))
+    }
+
     fn version(&self, name: &Name) -> u64 {
-        self.known.get(name).and_then(Option::as_ref).map_or(0, |held| held.entry.version)
+        self.known(name).map_or(0, Known::version)
     }
 }
 
-const fn size(key: &str, value: usize) -> usize {
-    key.len() + value
+const fn size((owner, key): &Name, value: usize) -> usize {
+    COST + owner.len() + key.len() + value
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn held(bytes: usize, version: u64) -> Known {
+        Known::Held(Held { entry: KvEntry { value: vec![0; bytes], version }, expires: None })
+    }
+
+    #[test]
+    fn many_small_keys_are_bounded_as_few_large_ones_are_and_those_asked_for_stay() {
+        for bytes in [0, 1_000, 1 << 20] {
+            let mut absence = Absence::default();
+            absence.learn("p", "asked for", held(1, 1));
+            for number in 0..100_000 {
+                absence.learn("p", &format!("{number}"), held(bytes, 1));
+                if number % 5 == 0 {
+                    let known = absence.known(&("p".to_owned(), "asked for".to_owned())).unwrap().clone();
+                    absence.learn("p", "asked for", known);
+                }
+                assert!(absence.newer.bytes + absence.older.bytes <= MOST_KNOWN + bytes + COST * 2);
+                if number > 100 && bytes == 1 << 20 {
+                    break;
+                }
+            }
+            let count = absence.newer.known.len() + absence.older.known.len();
+            assert!(count * (COST + bytes) <= MOST_KNOWN + bytes, "{count} of {bytes}");
+            assert!(absence.recall("p", "asked for").is_some(), "{bytes}");
+        }
+        let mut absence = Absence::default();
+        absence.learn("p", "too large", held(MOST_KNOWN + 1, 1));
+        assert!(absence.recall("p", "too large").is_none());
+    }
+
+    #[test]
+    fn many_small_writes_do_not_wait_beyond_the_bound() {
+        let mut absence = Absence::default();
+        let write = KvWrite { value: b"", expires: None, quota: 1_000 };
+        let waiting =
+            (0..100_000).take_while(|number| absence.put_off("p", &format!("{number}"), &write).unwrap().is_some());
+        assert!((1_000..MOST_WAITING / COST).contains(&waiting.count()));
+    }
 }

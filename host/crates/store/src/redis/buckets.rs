@@ -11,7 +11,7 @@ use super::url::RedisUrl;
 use super::{Names, script};
 
 /// How long requests may be kept waiting by a server that is away, or stands still, until that is known.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     connect: Duration::from_millis(500),
     answer: Duration::from_millis(250),
     bulk: Duration::from_millis(250),
@@ -73,6 +73,7 @@ impl fmt::Display for Name<'_> {
         match self.0 {
             BucketOf::Member(id) => write!(f, "proxy:{:016x}", id.0),
             BucketOf::Site(site) => write!(f, "site:{site}"),
+            BucketOf::User(user) => write!(f, "user:{user}"),
         }
     }
 }

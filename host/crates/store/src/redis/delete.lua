@@ -1,4 +1,4 @@
 -- Deletes a key; whether it held something.
-local held = redis.call('HEXISTS', keys, ARGV[3])
-drop(ARGV[3])
+local held = redis.call('HEXISTS', keys, ARGV[4])
+drop(ARGV[4])
 return finish(held)

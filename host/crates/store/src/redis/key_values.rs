@@ -1,8 +1,11 @@
 //! Keys and values of plugins in the server. Each change is one script.
 //!
-//! While the server is away, what is known answers, and what is set waits (`absence`).
+//! While the server is away, what is known answers, and what is set waits (`absence`). When it has lost everything, as the epoch of
+//! the pool tells with each command, what is known is brought back before anything else is done.
 //!
 //! A connection of its own, so that a plugin does not wait for a save of the pool.
+
+mod catching_up;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,16 +15,19 @@ use proxywhirl_core::Timestamp;
 use proxywhirl_core::kv::{KeyArchive, KeyRecord, KeyValues, KvEntry, KvError, KvWrite};
 use redis::{Cmd, FromRedisValue};
 
-use super::absence::{Absence, Waiting};
+use super::absence::{Absence, Known};
 use super::link::{Limits, Link, Refusal};
 use super::url::RedisUrl;
-use super::{Names, command, script};
+use super::{Names, TURNS, command, script};
 
 /// Digits of a version, and of a time.
 const DIGITS: usize = 20;
 
 /// Keys in one answer.
 const PAGE: usize = 1_000;
+
+/// What a script says when the server has lost everything.
+const LOST: i64 = -2;
 
 /// Keys and values in a Redis or Valkey server.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub struct RedisKeyValues {
 struct Server {
     link: Link,
     absence: Absence,
+    /// Which pool the keys are in; empty when that is not known, or there is none.
+    epoch: String,
 }
 
 impl RedisKeyValues {
@@ -46,7 +54,7 @@ impl RedisKeyValues {
     }
 
     pub(super) fn within(url: &RedisUrl, limits: Limits) -> Self {
-        let server = Server { link: Link::new(url.clone(), limits), absence: Absence::default() };
+        let server = Server { link: Link::new(url.clone(), limits), absence: Absence::default(), epoch: String::new() };
         Self { server: Mutex::new(server), names: Names::of(url) }
     }
 
@@ -60,49 +68,66 @@ impl RedisKeyValues {
     }
 
     /// The script that changes keys of an owner.
-    fn script(&self, text: &str, owner: &str, now: Timestamp, arguments: &[&[u8]]) -> Cmd {
-        let keys = ["owners".to_owned(), of("keys", owner), of("order", owner), of("expiry", owner)];
-        let keys: Vec<String> = keys.iter().map(|what| self.names.name(what)).collect();
+    fn script(&self, text: &str, (owner, epoch): (&str, &str), now: Timestamp, arguments: &[&[u8]]) -> Cmd {
+        let kinds = ["owners", "keys", "order", "expiry", "layout", "brought"];
+        let name = |kind: &&str| match *kind {
+            "owners" | "layout" => self.names.name(kind),
+            kind => self.names.name(&of(kind, owner)),
+        };
+        let keys: Vec<String> = kinds.iter().map(name).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let text = format!("{}\n{text}", include_str!("keys.lua"));
-        let mut change = script(&text, &keys, &[owner, &now.as_micros().to_string()]);
+        let mut change = script(&text, &keys, &[owner, &now.as_micros().to_string(), epoch]);
         change.arg(arguments);
         change
     }
 
-    /// Carries out a script over the keys of an owner.
-    fn change(&self, text: &str, owner: &str, now: Timestamp, arguments: &[&[u8]]) -> Result<i64, KvError> {
-        self.query(&self.script(text, owner, now, arguments))
+    /// Carries out a script over the keys of an owner: what it says, and the newest version of any of them. What the server has lost
+    /// is brought back before.
+    fn change(
+        &self,
+        server: &mut Server,
+        (text, owner): (&str, &str),
+        now: Timestamp,
+        arguments: &[&[u8]],
+    ) -> Result<(i64, u64), Refusal> {
+        for _ in 0..TURNS {
+            let change = self.script(text, (owner, &server.epoch), now, arguments);
+            let (said, version, epoch): (i64, u64, String) = server.link.query(&change)?;
+            if said != LOST {
+                server.epoch = epoch;
+                return Ok((said, version));
+            }
+            self.bring_back(server, epoch, now)?;
+        }
+        Err(Refusal::new("has lost everything several times while keys were written"))
     }
 
-    /// The script that sets a key, if it has the expected version when one is expected.
-    fn writing(&self, (owner, key): (&str, &str), expected: &str, write: &KvWrite<'_>, now: Timestamp) -> Cmd {
+    /// Sets a key, if it has the expected version when one is expected; what the script says.
+    fn write(
+        &self,
+        server: &mut Server,
+        (owner, key): (&str, &str),
+        expected: &str,
+        write: &KvWrite<'_>,
+        now: Timestamp,
+    ) -> Result<i64, Refusal> {
         let (quota, expires) = (write.quota.to_string(), expires(write.expires));
         let arguments = [key.as_bytes(), expected.as_bytes(), quota.as_bytes(), expires.as_bytes(), write.value];
-        self.script(include_str!("set.lua"), owner, now, &arguments)
+        self.change(server, (include_str!("set.lua"), owner), now, &arguments).map(|(said, _)| said)
     }
 
-    /// Writes what was put off while the server was away. What waits goes before whatever else is asked for.
-    fn catch_up(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
-        while let Some((name, waiting)) = server.absence.next() {
-            let Waiting { value, expires, quota } = waiting;
-            if expires.is_none_or(|expires| expires > now) {
-                let write = KvWrite { value: &value, expires, quota };
-                let version = server.link.query::<i64>(&self.writing((&name.0, &name.1), "", &write, now))?;
-                let held =
-                    u64::try_from(version).ok().map(|version| Held { entry: KvEntry { value, version }, expires });
-                if held.is_none() {
-                    tracing::warn!(
-                        plugin.name = name.0,
-                        key = name.1,
-                        "a key that was set while the server was away is beyond the quota"
-                    );
-                }
-                server.absence.learn(&name.0, &name.1, held);
+    /// What a key holds in the server.
+    fn read(&self, server: &mut Server, (owner, key): (&str, &str), now: Timestamp) -> Result<Option<Held>, Refusal> {
+        let names = [self.names.name("layout"), self.names.name(&of("keys", owner))];
+        let get = script(include_str!("get.lua"), &names.each_ref().map(String::as_str), &[key]);
+        for _ in 0..TURNS {
+            let (epoch, held): (String, Option<Vec<u8>>) = server.link.query(&get)?;
+            if self.see(server, epoch, now)? {
+                return Ok(held.as_deref().and_then(Held::read));
             }
-            server.absence.done(&name);
         }
-        Ok(())
+        Err(Refusal::new("has lost everything several times while a key was read"))
     }
 
     fn hash(&self, name: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, KvError> {
@@ -113,6 +138,12 @@ impl RedisKeyValues {
 }
 
 impl Server {
+    /// A key was written, after whatever waited.
+    fn has_written(&mut self, (owner, key): (&str, &str), known: Known) {
+        self.absence.done(&(owner.to_owned(), key.to_owned()));
+        self.absence.learn(owner, key, known);
+    }
+
     fn unavailable(&self, refusal: Refusal) -> KvError {
         KvError::Unavailable(self.link.error(refusal).to_string())
     }
@@ -120,13 +151,14 @@ impl Server {
 
 impl KeyValues for RedisKeyValues {
     fn get(&self, owner: &str, key: &str, now: Timestamp) -> Result<Option<KvEntry>, KvError> {
+        let name = (owner.to_owned(), key.to_owned());
         let mut server = self.server();
-        let get = command("HGET", [self.names.name(&of("keys", owner)).as_str(), key]);
-        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<Option<Vec<u8>>>(&get));
+        let asked = self.catch_up(&mut server, now).and_then(|()| self.read(&mut server, (owner, key), now));
         let held = match asked {
+            // What the server has refused so far.
+            Ok(_) if server.absence.waits(&name).is_some() => server.absence.waits(&name),
             Ok(held) => {
-                let held = held.as_deref().and_then(Held::read);
-                server.absence.learn(owner, key, held.clone());
+                server.absence.learn(owner, key, held.clone().map_or(Known::Gone(0), Known::Held));
                 held
             }
             Err(refusal) => match server.absence.recall(owner, key).filter(|_| refusal.is_away) {
@@ -139,13 +171,13 @@ impl KeyValues for RedisKeyValues {
 
     fn set(&self, owner: &str, key: &str, write: &KvWrite<'_>, now: Timestamp) -> Result<u64, KvError> {
         let mut server = self.server();
-        let set = self.writing((owner, key), "", write, now);
-        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&set));
+        let asked =
+            self.catch_up(&mut server, now).and_then(|()| self.write(&mut server, (owner, key), "", write, now));
         match asked {
             Ok(version) => {
                 // Only a quota makes it less than nothing.
                 let version = u64::try_from(version).map_err(|_| KvError::Quota(write.quota))?;
-                server.absence.learn(owner, key, Some(Held::of(write, version)));
+                server.has_written((owner, key), Known::Held(Held::of(write, version)));
                 Ok(version)
             }
             Err(refusal) if refusal.is_away => {
@@ -166,30 +198,39 @@ impl KeyValues for RedisKeyValues {
         now: Timestamp,
     ) -> Result<Option<u64>, KvError> {
         let mut server = self.server();
-        let swap = self.writing((owner, key), &expected.to_string(), write, now);
-        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&swap));
+        let expected = expected.to_string();
+        let asked =
+            self.catch_up(&mut server, now).and_then(|()| self.write(&mut server, (owner, key), &expected, write, now));
         let version = asked.map_err(|refusal| server.unavailable(refusal))?;
         let version = u64::try_from(version).map_err(|_| KvError::Quota(write.quota))?;
         if version == 0 {
             return Ok(None);
         }
-        server.absence.learn(owner, key, Some(Held::of(write, version)));
+        server.has_written((owner, key), Known::Held(Held::of(write, version)));
         Ok(Some(version))
     }
 
     fn delete(&self, owner: &str, key: &str, now: Timestamp) -> Result<bool, KvError> {
         let mut server = self.server();
-        let delete = self.script(include_str!("delete.lua"), owner, now, &[key.as_bytes()]);
-        let asked = self.catch_up(&mut server, now).and_then(|()| server.link.query::<i64>(&delete));
-        let deleted = asked.map_err(|refusal| server.unavailable(refusal))?;
-        server.absence.learn(owner, key, None);
+        let delete = (include_str!("delete.lua"), owner);
+        let asked =
+            self.catch_up(&mut server, now).and_then(|()| self.change(&mut server, delete, now, &[key.as_bytes()]));
+        let (deleted, version) = asked.map_err(|refusal| server.unavailable(refusal))?;
+        server.has_written((owner, key), Known::Gone(version));
         Ok(deleted == 1)
     }
 
     fn sync(&self) -> Result<(), KvError> {
         let mut server = self.server();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.catch_up(&mut server, Timestamp::default() + now).map_err(|refusal| server.unavailable(refusal))
+        if server.absence.is_empty() {
+            return Ok(());
+        }
+        let now = Timestamp::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let synced = self
+            .look(&mut server, now)
+            .and_then(|()| self.catch_up(&mut server, now))
+            .and_then(|()| self.try_again(&mut server, now));
+        synced.map_err(|refusal| server.unavailable(refusal))
     }
 
     fn keys(
@@ -198,10 +239,14 @@ impl KeyValues for RedisKeyValues {
         prefix: &str,
         after: &str,
         limit: usize,
-        now: Timestamp,
+        at: Timestamp,
     ) -> Result<Vec<String>, KvError> {
+        let mut server = self.server();
+        let looked = self.look(&mut server, at).and_then(|()| self.catch_up(&mut server, at));
+        looked.map_err(|refusal| server.unavailable(refusal))?;
+        drop(server);
         let (order, expiry) = (self.names.name(&of("order", owner)), self.names.name(&of("expiry", owner)));
-        let now = now.as_micros().to_string();
+        let now = at.as_micros().to_string();
         let expired: HashSet<Vec<u8>> = self.query(&command("ZRANGEBYSCORE", [expiry.as_str(), "-inf", &now]))?;
         let mut from = if !after.is_empty() && after >= prefix { format!("({after}") } else { format!("[{prefix}") };
         let mut keys = Vec::new();
@@ -252,7 +297,10 @@ impl KeyArchive for RedisKeyValues {
         let value = record.value.as_deref().unwrap_or_default();
         let arguments = [kind.as_bytes(), version.as_bytes(), key.as_bytes(), expires.as_bytes(), value];
         // Nothing expires while it is copied.
-        self.change(include_str!("restore.lua"), &record.owner, Timestamp::default(), &arguments).map(drop)
+        let restore = (include_str!("restore.lua"), record.owner.as_str());
+        let mut server = self.server();
+        let restored = self.change(&mut server, restore, Timestamp::default(), &arguments);
+        restored.map(drop).map_err(|refusal| server.unavailable(refusal))
     }
 }
 

@@ -1,6 +1,13 @@
--- The keys of one plugin: what the scripts that change them have in common. It stands before each of them.
-local owners, keys, order, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local owner, now = ARGV[1], ARGV[2]
+-- The keys of one plugin: what the scripts that change them have in common. It stands before each of them. They answer with what
+-- they have to say, the newest version of any key, and which pool it is; `LOST` when that is another than the caller knows.
+local owners, keys, order, expiry, layout, brought = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local owner, now, expected_epoch = ARGV[1], ARGV[2], ARGV[3]
+
+local LOST = -2
+local epoch = redis.call('HGET', layout, 'epoch') or ''
+if expected_epoch ~= '' and epoch ~= expected_epoch then
+    return { LOST, 0, epoch }
+end
 
 -- The newest version of any key, those that are gone included, and how many bytes keys and values take.
 local version, bytes, is_changed = 0, 0, false
@@ -42,7 +49,7 @@ local function finish(answer)
     if is_changed then
         redis.call('HSET', owners, owner, string.format('%.0f %.0f', version, bytes))
     end
-    return answer
+    return { answer, version, epoch }
 end
 
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now)) do

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
 use proxywhirl_core::{EndpointKey, MemberId};
 
-use super::row;
+use super::row::{self, Fingerprint};
 
 /// Members in one argument of a save. A command has a million arguments at the most, and a pool may have more members.
 const BATCH: usize = 1_000;
@@ -22,8 +22,10 @@ pub(super) struct Ledger {
 /// What the server holds of a member.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
-    /// The fingerprint of its row.
-    row: u64,
+    /// The fingerprint of its row, as it was there when it was read or written last.
+    row: Fingerprint,
+    /// Whether it is there still, as far as is known.
+    is_there: bool,
     /// What of the successes and failures that this process knows is counted there.
     counted: Counts,
     /// What is counted there in all, when it was heard of last.
@@ -47,6 +49,7 @@ pub(super) struct Written {
     pub(super) sessions: String,
     pub(super) lifted: String,
     pub(super) bans: String,
+    pub(super) bans_again: String,
     pub(super) members: Vec<String>,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
 }
@@ -58,13 +61,13 @@ impl Ledger {
     pub(super) fn meet(&mut self, member: &StoredMember) {
         let met = Held::of(member, &row::write(member));
         let known = |held: &mut Held| {
-            let is_another = held.row != Held::UNKNOWN && held.row != met.row;
+            let is_another = held.is_there && held.row != met.row;
             let is_anew = is_another && !held.is_lost && met.total.is_below(held.total);
             if is_anew {
                 *held = met;
                 return;
             }
-            held.row = met.row;
+            (held.row, held.is_there) = (met.row, true);
             held.total = held.total.most(met.total);
         };
         self.members.entry(id(member)).and_modify(known).or_insert(met);
@@ -115,7 +118,7 @@ impl Ledger {
 
     /// What is known of members may not be there any more; what was counted need not be brought.
     pub(super) fn forget_rows(&mut self) {
-        self.members.values_mut().for_each(|held| held.row = Held::UNKNOWN);
+        self.members.values_mut().for_each(|held| held.is_there = false);
         self.sessions.clear();
     }
 
@@ -138,8 +141,10 @@ impl Ledger {
         for place in &changes.lifted {
             written.lifted.push_str(&format!("{}\n", row::ban_name(place)));
         }
-        for ban in &changes.bans {
-            written.bans.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
+        for (bans, into) in [(&changes.bans, &mut written.bans), (&changes.bans_again, &mut written.bans_again)] {
+            for ban in bans {
+                into.push_str(&format!("{}\n{}\n", row::ban_name(&ban.place()), row::write_ban(ban)));
+            }
         }
         // Who leaves and comes back begins anew.
         let gone: HashMap<MemberId, Option<Held>> = written.held.iter().copied().collect();
@@ -159,12 +164,9 @@ impl Ledger {
 }
 
 impl Held {
-    /// The fingerprint of no row, or nearly.
-    const UNKNOWN: u64 = 0;
-
     fn of(member: &StoredMember, row: &str) -> Self {
         let counted = Counts::of(member);
-        Self { row: row::fingerprint(row), counted, total: counted, is_lost: false }
+        Self { row: Fingerprint::of(row), is_there: true, counted, total: counted, is_lost: false }
     }
 }
 
@@ -202,16 +204,17 @@ impl Counts {
     }
 }
 
-/// A member that changed: its row when it is another one than the server holds, what came to its statistics since, and what the
-/// server has lost of them.
+/// A member that changed: its row when it is another one than the server holds, and what of it this process has not changed, so that
+/// what another one has made of it stays; what came to its statistics since, and what the server has lost of them.
 fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) {
     let row = row::write(member);
     let mut held = Held::of(member, &row);
-    let (mut row, mut new, mut lost) = (row.as_str(), held.counted, Counts::default());
+    let (mut row, mut stays, mut new, mut lost) = (row.as_str(), "", held.counted, Counts::default());
     if let Some(before) = before {
-        if before.row == held.row {
+        if before.is_there && before.row == held.row {
             row = "";
         }
+        stays = before.row.what_stays(held.row);
         new = held.counted.since(before.counted);
         held.total = before.total.and(new);
         if before.is_lost {
@@ -220,7 +223,7 @@ fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) 
     }
     let counts = [new.successes, new.failures, lost.successes, lost.failures];
     let statistics = row::write_statistics(&member.statistics, counts, member.health);
-    (format!("{}\n{row}\n{statistics}\n", member.endpoint.key()), held)
+    (format!("{}\n{stays}\n{row}\n{statistics}\n", member.endpoint.key()), held)
 }
 
 fn id(member: &StoredMember) -> MemberId {

@@ -14,7 +14,7 @@ use proxywhirl_core::verdict::Anonymity;
 use serde::{Deserialize, Serialize};
 
 /// The largest number that the server's scripts count without loss: their numbers are doubles.
-const MOST: u64 = (1 << 53) - 1;
+pub(super) const MOST: u64 = (1 << 53) - 1;
 
 /// What is known of a member, but how its uses went. Written on one line.
 #[derive(Serialize, Deserialize)]
@@ -62,10 +62,39 @@ pub(super) fn read(row: &[u8], statistics: Option<&[u8]>) -> Result<StoredMember
     })
 }
 
-/// A number that tells rows apart, to know whether the one that is kept is the one that would be written.
-pub(super) fn fingerprint(row: &str) -> u64 {
+/// What tells rows apart, to know whether the one that is kept is the one that would be written: by the URL, in which the password is,
+/// and by the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    url: u64,
+    rest: u64,
+}
+
+impl Fingerprint {
+    /// That of a row that was written here.
+    pub(super) fn of(row: &str) -> Self {
+        // No URL has a quote in it: they are percent-encoded.
+        let (url, rest) = row.strip_prefix(URL).and_then(|row| row.split_once('"')).unwrap_or((row, ""));
+        Self { url: number(url), rest: number(rest) }
+    }
+
+    /// What is the same in both, in the script's words.
+    pub(super) fn what_stays(self, other: Self) -> &'static str {
+        match (self.url == other.url, self.rest == other.rest) {
+            (true, true) => "all",
+            (true, false) => "url",
+            (false, true) => "rest",
+            (false, false) => "",
+        }
+    }
+}
+
+/// What a row begins with.
+const URL: &str = r#"{"url":""#;
+
+fn number(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    row.hash(&mut hasher);
+    text.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -1,8 +1,8 @@
 -- Keeps changes of members, sessions and bans, in one step. Answers with `done` and what the counts of the members are now,
 -- or why nothing was done: `lost` when it is not
 -- the pool that the changes are about, `turn` when another save was done last than the one that these follow.
-local layout, members, joined, statistics, sessions, notices, saved, bans, ends, restored =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local layout, members, joined, statistics, sessions, notices, saved, bans, ends, restored, lifts =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local epoch, node, before, turn, seconds, now, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
     return { 'lost' }
@@ -66,18 +66,37 @@ local function end_ban(place)
     redis.call('ZREM', ends, place)
     return redis.call('HDEL', bans, place) == 1
 end
-local changed_bans = {}
+local changed_bans, refused_bans = {}, {}
 for place in string.gmatch(ARGV[11], '[^\n]+') do
     if end_ban(place) then
         table.insert(changed_bans, place)
     end
+    redis.call('ZADD', lifts, now, place)
 end
-for place, till, rule in string.gmatch(ARGV[12], '([^\n]+)\n(%d+) ([^\n]*)\n') do
+local function set_ban(place, till, rule)
     if tonumber(redis.call('ZSCORE', ends, place) or 0) < tonumber(till) then
         redis.call('ZADD', ends, till, place)
         redis.call('HSET', bans, place, till .. ' ' .. rule)
         table.insert(changed_bans, place)
     end
+end
+local ban = '([^\n]+)\n(%d+) ([^\n]*)\n'
+for place, till, rule in string.gmatch(ARGV[12], ban) do
+    redis.call('ZREM', lifts, place)
+    set_ban(place, till, rule)
+end
+-- Those that are brought back after they were lost are of before. Whoever brings one may not have heard that it was lifted since.
+for place, till, rule in string.gmatch(ARGV[13], ban) do
+    if redis.call('ZSCORE', lifts, place) then
+        table.insert(refused_bans, place)
+    else
+        set_ban(place, till, rule)
+    end
+end
+if ARGV[11] ~= '' then
+    redis.call('ZREMRANGEBYSCORE', lifts, '-inf', now - seconds * 1000000)
+    redis.call('ZREMRANGEBYRANK', lifts, 0, -most - 1)
+    redis.call('EXPIRE', lifts, seconds)
 end
 if #changed_bans > 0 then
     for _, place in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now)) do
@@ -121,15 +140,36 @@ local function count(url, successes, failures, latency, used, health)
     return sum
 end
 
+-- A row, of which what the writer has not changed is as others have made it: the URL, with the password in it, or the rest.
+local PARTS = '^{"url":"([^"]*)"(.*)$'
+local function merge(row, stays, held)
+    local url, rest = string.match(row, PARTS)
+    local url_held, rest_held = string.match(held or '', PARTS)
+    if not url or not url_held then
+        return row
+    end
+    if stays == 'url' or stays == 'all' then
+        url = url_held
+    end
+    if stays == 'rest' or stays == 'all' then
+        rest = rest_held
+    end
+    return '{"url":"' .. url .. '"' .. rest
+end
+
 local answer = { 'done' }
-local member = '([^\n]+)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
-for batch = 13, #ARGV do
+local member = '([^\n]+)\n(%a*)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
+for batch = 14, #ARGV do
     local sums = {}
-    for url, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
+    for url, stays, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)
         if row ~= '' then
-            redis.call('HSET', members, url, row)
-            table.insert(changed, url)
+            local held = redis.call('HGET', members, url)
+            row = merge(row, stays, held)
+            if row ~= held then
+                redis.call('HSET', members, url, row)
+                table.insert(changed, url)
+            end
             if not is_there then
                 redis.call('ZADD', joined, redis.call('HINCRBY', layout, 'joined', 1), url)
                 is_there = true
@@ -149,9 +189,9 @@ for batch = 13, #ARGV do
 end
 -- Notices have numbers without gaps, so that whoever misses one knows it.
 local MOST_TOLD = 1000
-local function notice(what, told)
+local function notice(what, told, from)
     local number = redis.call('HINCRBY', layout, 'notices', 1)
-    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', node, what, told)
+    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', from or node, what, told)
 end
 -- Of very many members it is said that there are.
 if #changed > MOST_TOLD then
@@ -159,12 +199,14 @@ if #changed > MOST_TOLD then
 elseif #changed > 0 then
     notice('members', table.concat(changed, '\n'))
 end
-local function notices_of(what, changed)
+local function notices_of(what, changed, from)
     for first = 1, #changed, MOST_TOLD do
-        notice(what, table.concat(changed, '\n', first, math.min(first + MOST_TOLD - 1, #changed)))
+        notice(what, table.concat(changed, '\n', first, math.min(first + MOST_TOLD - 1, #changed)), from)
     end
 end
 notices_of('sessions', changed_sessions)
 notices_of('bans', changed_bans)
+-- From nobody, because whoever brought them has to hear of them too.
+notices_of('bans', refused_bans, '-')
 redis.call('SET', saved, turn, 'EX', seconds)
 return answer

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxywhirl_core::MemberId;
 use proxywhirl_core::kv::{KeyArchive, KeyValues, KvError, KvWrite};
 use proxywhirl_tests::{RedisServer, wait_until};
 
@@ -148,6 +149,51 @@ fn uses_that_several_count_add_up() {
     other.save(&used("http://u:p@1.1.1.1:1", 21, 20)).unwrap();
     let kept = other.load().unwrap().remove(0);
     assert_eq!((kept.endpoint, kept.tags, kept.statistics.successes), (labelled.endpoint, labelled.tags, 26));
+}
+
+#[test]
+fn of_two_who_change_a_row_at_once_each_changes_what_it_means() {
+    let server = RedisServer::start(PLAIN);
+    let kept = |store: &mut Redis| {
+        let kept = store.load().unwrap().remove(0);
+        (kept.endpoint.to_url(), kept.tags.iter().any(|tag| tag.to_string() == "mine"), kept.added)
+    };
+    let added = member("http://u:old@1.1.1.1:1").added;
+    for is_lost in [false, true] {
+        for is_password_first in [false, true] {
+            server.ask(&["FLUSHALL"]);
+            let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+            one.save(&upserts(&["http://u:old@1.1.1.1:1"])).unwrap();
+            other.load().unwrap();
+            let password = upserts(&["http://u:n%22ew@1.1.1.1:1"]);
+            let mut tag = upserts(&["http://u:old@1.1.1.1:1"]);
+            tag.upserts[0].tags.insert("mine".parse().unwrap());
+            if is_lost {
+                server.ask(&["FLUSHALL"]);
+                // Somebody brings back what there was.
+                open(&server.url()).save(&upserts(&["http://u:old@1.1.1.1:1"])).unwrap();
+            }
+            let mut saves = [(&mut one, password), (&mut other, tag)];
+            if !is_password_first {
+                saves.reverse();
+            }
+            for (store, changes) in &mut saves {
+                store.save(changes).unwrap();
+            }
+            assert_eq!(kept(&mut one), ("http://u:n%22ew@1.1.1.1:1".to_owned(), true, added), "{is_lost}");
+            let all = one.load().unwrap();
+            for store in [&mut one, &mut other] {
+                let news = store.news().unwrap();
+                assert!(news.is_cut == is_lost && (is_lost || news.members == all), "both hear of it: {news:?}");
+            }
+        }
+    }
+    // What somebody else wrote there is no row of which something stays.
+    let mut one = open(&server.url());
+    one.load().unwrap();
+    server.ask(&["HSET", "{proxywhirl:default}:members", "http://u@1.1.1.1:1", "rubbish"]);
+    one.save(&upserts(&["http://u:newest@1.1.1.1:1"])).unwrap();
+    assert_eq!(urls(&mut one), ["http://u:newest@1.1.1.1:1"]);
 }
 
 #[test]
@@ -464,6 +510,40 @@ fn a_ban_is_told_to_others_and_a_lift_is_the_end_of_it() {
     assert_eq!(other.news().unwrap().bans.len(), 2_500);
 }
 
+#[test]
+fn a_ban_that_was_lifted_before_another_brings_it_back_stays_lifted() {
+    let server = RedisServer::start(PLAIN);
+    let set = |bans: Vec<StoredBan>| Changes { bans, ..Changes::default() };
+    let again = |bans: Vec<StoredBan>| Changes { bans_again: bans, ..Changes::default() };
+    let (old, other_old) = (ban("a.example", 1, 5), ban("*", 2, 5));
+    let lift = || Changes { lifted: vec![old.place()], ..Changes::default() };
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&set(vec![old.clone(), other_old.clone()])).unwrap();
+    other.news().unwrap();
+    server.ask(&["FLUSHALL"]);
+    // Which the server never held, as far as it knows.
+    one.save(&lift()).unwrap();
+    other.save(&again(vec![old.clone(), other_old.clone()])).unwrap();
+    assert_eq!(other.load_bans().unwrap(), std::slice::from_ref(&other_old));
+    // Who brought it hears that it is over, as the others do.
+    assert!(other.news().unwrap().is_cut, "of what was before it was lost");
+    other.save(&again(vec![old.clone()])).unwrap();
+    assert_eq!(other.news().unwrap().lifted, [old.place()]);
+    assert_eq!((one.news().unwrap().is_cut, one.news().unwrap().lifted), (true, vec![old.place()]));
+    // What is set since is in force, and may be brought back.
+    other.save(&set(vec![old.clone()])).unwrap();
+    one.save(&again(vec![old.clone()])).unwrap();
+    assert_eq!(one.load_bans().unwrap().len(), 2);
+    // The server remembers that for its time, and not for ever.
+    one.save(&lift()).unwrap();
+    let lifts = one.names.name("lifts");
+    let left: u64 = one.link.query(&command("TTL", [lifts.as_str()])).unwrap();
+    assert!(left > REMEMBERED - 60, "{left}");
+    server.ask(&["ZADD", &lifts, "1", "1 b.example"]);
+    one.save(&lift()).unwrap();
+    assert_eq!(server.ask(&["ZCARD", &lifts]), ":1\r\n+OK\r\n");
+}
+
 fn session(member: u64, began: u64, life: u32) -> StoredSession {
     StoredSession { session: 1, member: MemberId(member), began: at(began), used: at(began), life }
 }
@@ -558,4 +638,103 @@ fn plugins_go_on_while_the_server_is_away_and_what_they_set_is_written_later() {
     assert_eq!(other.keys("q", "", "", 9, at(1)).unwrap().len(), 3);
     let version = keys.get("p", "new", at(1)).unwrap().unwrap().version;
     assert!(keys.compare_and_swap("p", "new", version, &write(b"5"), at(1)).unwrap().is_some());
+}
+
+#[test]
+fn keys_that_a_server_has_lost_are_brought_back_and_the_newest_counts() {
+    let server = RedisServer::start(PLAIN);
+    let open_keys = || RedisKeyValues::new(&of(&server.url()));
+    let value = |keys: &RedisKeyValues, key: &str| keys.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    for is_older_first in [false, true] {
+        server.ask(&["FLUSHALL"]);
+        let mut pool = open(&server.url());
+        pool.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+        let (one, other) = (open_keys(), open_keys());
+        for key in ["old", "deleted", "swapped", "set since"] {
+            one.set("p", key, &write(b"1"), at(0)).unwrap();
+            assert_eq!(value(&other, key).unwrap(), b"1");
+        }
+        one.set("q", "k", &write(b"q"), at(0)).unwrap();
+        one.set("p", "short", &KvWrite { expires: Some(at(1)), ..write(b"1") }, at(0)).unwrap();
+        one.set("p", "old", &write(b"2"), at(0)).unwrap();
+        assert!(one.delete("p", "deleted", at(0)).unwrap());
+        let version = one.set("p", "swapped", &write(b"2"), at(0)).unwrap();
+        assert_eq!(server.ask(&["FLUSHALL"]), "+OK\r\n+OK\r\n");
+        // By one that knows of nothing.
+        let newcomer = open_keys();
+        newcomer.set("p", "set since", &write(b"3"), at(1)).unwrap();
+        let mut gateways = [&one, &other];
+        if is_older_first {
+            gateways.reverse();
+        }
+        for keys in gateways {
+            keys.sync().unwrap();
+        }
+        assert!(!pool.is_intact().unwrap(), "with the pool or without");
+        for keys in [&newcomer, &one, &other] {
+            assert_eq!(value(keys, "old").unwrap(), b"2", "{is_older_first}");
+            assert_eq!(value(keys, "set since").unwrap(), b"3", "{is_older_first}");
+            assert_eq!(value(keys, "short"), None);
+            assert_eq!(keys.get("q", "k", at(1)).unwrap().unwrap().value, b"q");
+        }
+        assert_eq!(value(&newcomer, "deleted"), None);
+        // The versions of before hold.
+        assert!(other.compare_and_swap("p", "swapped", version, &write(b"4"), at(1)).unwrap().unwrap() > version);
+    }
+    // Whatever is asked for first.
+    let keys = open_keys();
+    keys.set("p", "k", &write(b"5"), at(1)).unwrap();
+    let flushed = || {
+        open(&server.url());
+        keys.get("p", "k", at(1)).unwrap();
+        server.ask(&["FLUSHALL"]);
+    };
+    flushed();
+    assert_eq!(value(&keys, "k").unwrap(), b"5");
+    flushed();
+    assert_eq!(keys.keys("p", "", "", 9, at(1)).unwrap(), ["k"]);
+    flushed();
+    assert!(keys.delete("p", "k", at(1)).unwrap());
+    flushed();
+    assert!(!keys.delete("p", "k", at(1)).unwrap(), "who was deleted stays so");
+}
+
+#[test]
+fn a_write_that_waits_and_is_refused_holds_nothing_up() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let value = |owner: &str, key: &str| keys.get(owner, key, at(1)).map(|entry| entry.map(|entry| entry.value));
+    keys.set("q", "k", &write(b"1"), at(0)).unwrap();
+    keys.set("p", "k", &write(b"1"), at(0)).unwrap();
+    server.kill();
+    keys.set("p", "k", &write(b"2"), at(1)).unwrap();
+    keys.set("q", "k", &write(b"2"), at(1)).unwrap();
+    keys.set("q", "other", &write(b"2"), at(1)).unwrap();
+    server.start_again();
+    // Something else has taken the place of the keys of one of them.
+    server.ask_all(&[&["DEL", "{proxywhirl:default}:order:p"][..], &["SET", "{proxywhirl:default}:order:p", "x"]]);
+    wait_until("the others are written", || keys.sync().is_err() && value("q", "other").is_ok());
+    let other = RedisKeyValues::new(&of(&server.url()));
+    let of_other = |owner: &str, key: &str| other.get(owner, key, at(1)).unwrap().map(|entry| entry.value);
+    assert_eq!((of_other("q", "k").unwrap(), of_other("q", "other").unwrap()), (b"2".to_vec(), b"2".to_vec()));
+    assert_eq!(value("p", "k").unwrap().unwrap(), b"2", "as it was set");
+    assert_eq!(of_other("p", "k").unwrap(), b"1");
+    let told = keys.sync().unwrap_err().to_string();
+    assert!(told.contains("has keys of another program"), "{told}");
+    server.ask(&["DEL", "{proxywhirl:default}:order:p"]);
+    keys.sync().unwrap();
+    assert_eq!(of_other("p", "k").unwrap(), b"2");
+    // What is set after it is not overwritten by it.
+    server.kill();
+    keys.set("p", "k", &write(b"3"), at(1)).unwrap();
+    server.start_again();
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    wait_until("it is refused", || keys.sync().is_err_and(|told| told.to_string().contains("is a replica")));
+    assert_eq!((value("p", "k").unwrap().unwrap(), value("q", "k").unwrap().unwrap()), (b"3".to_vec(), b"2".to_vec()));
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    keys.set("p", "k", &write(b"4"), at(1)).unwrap();
+    keys.sync().unwrap();
+    let other = RedisKeyValues::new(&of(&server.url()));
+    assert_eq!(other.get("p", "k", at(1)).unwrap().unwrap().value, b"4");
 }

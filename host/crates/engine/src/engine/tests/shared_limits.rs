@@ -150,8 +150,6 @@ async fn a_server_that_stands_still_keeps_a_request_waiting_for_a_moment_alone()
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
     drop(ask(&engine, 1).await.unwrap());
-    // After five seconds without use a connection is asked first whether it is one, and then made anew.
-    tokio::time::sleep(Duration::from_millis(5_100)).await;
     server.stand_still(true);
     let began = Instant::now();
     let lease = ask(&engine, 2).await;
@@ -198,4 +196,34 @@ async fn until(holds: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_has_one_bucket_everywhere() {
+    let shelf = Shelf::default();
+    let none = LimitsConfig::default();
+    let engines = [over(&shelf, &none, 1).await, over(&shelf, &none, 1).await];
+    let (anna, rate): (Arc<str>, _) = ("anna".into(), Rate::new(0.5, 3));
+    let mut granted = Vec::new();
+    for request in 0..6 {
+        granted.push(engines[request % 2].user_token(&anna, rate).await.unwrap());
+    }
+    assert!(granted[..3].iter().all(Result::is_ok), "{granted:?}");
+    let waits = |said: &Result<(), Duration>| said.is_err_and(|wait| wait <= Duration::from_secs(2));
+    assert!(granted[3..].iter().all(waits), "{granted:?}");
+    assert_eq!(engines[0].user_token(&"bert".into(), rate).await, Some(Ok(())));
+    shelf.0.lock().unwrap().is_away = true;
+    assert_eq!(engines[0].user_token(&anna, rate).await, None, "nobody says so");
+}
+
+#[tokio::test]
+async fn that_nobody_answers_is_known_though_nobody_asks() {
+    let shelf = Shelf::default();
+    let engine = over(&shelf, &of_members(rate(1.0, 1)), 1).await;
+    drop(ask(&engine, 1).await.unwrap());
+    shelf.0.lock().unwrap().is_away = true;
+    until(|| engine.limits_trouble().is_some()).await;
+    shelf.0.lock().unwrap().is_away = false;
+    until(|| engine.limits_trouble().is_none()).await;
+    engine.stop().await.unwrap();
 }

@@ -1,0 +1,117 @@
+//! What changed is saved, and everything when the store has lost it.
+
+use proxywhirl_core::Member;
+use proxywhirl_core::event::Topic;
+use proxywhirl_core::select::sessions::SessionChanges;
+use proxywhirl_core::store::{Changes, StoreError};
+
+use super::{Desk, Readers, panicked};
+use crate::bans::BanChanges;
+use crate::events::StorePayload;
+
+impl Desk {
+    /// Saves after a change of who is a member.
+    pub(super) async fn save_or_warn(&mut self) {
+        let saved = self.save().await;
+        // Whether all is well again only the next tick knows, which saves what plugins keep too.
+        if saved.is_err() {
+            self.note(saved);
+        }
+    }
+
+    /// Writes down whether the pool can be saved.
+    pub(super) fn note(&self, saved: Result<(), StoreError>) {
+        let Readers { trouble, bus, clock, measures, .. } = &self.readers;
+        measures.saved(saved.is_ok());
+        let error = saved.err().map(|error| error.to_string());
+        let (was_failing, is_failing) = (trouble.is_some(), error.is_some());
+        // Told when it changes: a full disk would fill the log too.
+        if was_failing != is_failing {
+            match &error {
+                Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
+                None => tracing::info!("the pool is saved again"),
+            }
+            let now = clock.now();
+            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
+        }
+        trouble.note(error, clock.now());
+    }
+
+    /// Writes what plugins keep and the store has held back.
+    pub(super) async fn keep_keys(&mut self) -> Result<(), StoreError> {
+        let Some(keys) = self.readers.keys.clone() else { return Ok(()) };
+        let failed = |reason: String| StoreError { place: "what plugins keep".to_owned(), reason };
+        match tokio::task::spawn_blocking(move || keys.sync()).await {
+            Ok(synced) => synced.map_err(|error| failed(error.to_string())),
+            Err(error) => Err(failed(format!("the store has panicked: {error}"))),
+        }
+    }
+
+    /// Saves what changed, and everything when the store has lost it.
+    pub(super) async fn look_and_save(&mut self) -> Result<(), StoreError> {
+        let Some(mut store) = self.store.take() else { return Ok(()) };
+        let looked = tokio::task::spawn_blocking(move || {
+            let is_intact = store.is_intact();
+            (store, is_intact)
+        });
+        let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
+        self.store = Some(store);
+        if !is_intact? {
+            self.note_loss();
+        }
+        self.save().await
+    }
+
+    /// All that is here is to be saved again, because the store has lost it.
+    pub(super) fn note_loss(&mut self) {
+        tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
+        self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+        self.readers.selector.sessions().all_unsaved();
+        self.readers.bans.all_unsaved(self.readers.clock.now());
+    }
+
+    /// Saves what changed. When that fails, it stays to be saved.
+    pub(super) async fn save(&mut self) -> Result<(), StoreError> {
+        if self.store.is_none() {
+            return Ok(());
+        }
+        self.catch_up().await?;
+        let now = self.readers.clock.now();
+        let since = self.saved_at;
+        let is_due = |member: &Member| {
+            member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
+        };
+        let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
+        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
+        self.write(changes).await?;
+        self.unsaved.clear();
+        self.removed.clear();
+        self.saved_at = now;
+        Ok(())
+    }
+
+    /// Saves changes of members, and those of sessions and bans that there are.
+    pub(super) async fn write(&mut self, members: Changes) -> Result<(), StoreError> {
+        let Some(mut store) = self.store.take() else { return Ok(()) };
+        let sessions = self.readers.selector.sessions();
+        let SessionChanges { sessions: used, forgotten } = sessions.changes();
+        let BanChanges { bans, bans_again, lifted } = self.readers.bans.changes(self.readers.clock.now());
+        let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, ..members };
+        if changes == Changes::default() {
+            self.store = Some(store);
+            return Ok(());
+        }
+        let saved = tokio::task::spawn_blocking(move || {
+            let result = store.save(&changes);
+            (store, result, changes)
+        });
+        let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
+        self.store = Some(store);
+        if result.is_err() {
+            let Changes { sessions: used, forgotten, bans, bans_again, lifted, .. } = changes;
+            sessions.unsaved(SessionChanges { sessions: used, forgotten });
+            self.readers.bans.unsaved(BanChanges { bans, bans_again, lifted });
+        }
+        result
+    }
+}

@@ -1,0 +1,20 @@
+-- Brings keys back that the server has lost, as far as a gateway knows them: `held`, or `gone` for one that was deleted. Several
+-- bring them: the newest version counts, and what was set since the loss counts more.
+for first = 5, #ARGV, 5 do
+    local kind, newest, key, expires, value = unpack(ARGV, first, first + 4)
+    local held = redis.call('HGET', keys, key)
+    local held_version = held and tonumber(string.sub(held, 1, 20)) or 0
+    local brought_version = tonumber(redis.call('HGET', brought, key) or 0)
+    newest = tonumber(newest)
+    if (not held or held_version == brought_version) and brought_version < newest then
+        drop(key)
+        if kind == 'held' then
+            hold(key, newest, expires, value)
+        end
+        redis.call('HSET', brought, key, string.format('%.0f', newest))
+        version = math.max(version, newest)
+        is_changed = true
+    end
+end
+redis.call('EXPIRE', brought, ARGV[4])
+return finish(1)
