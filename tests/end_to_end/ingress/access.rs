@@ -130,9 +130,14 @@ end = time.monotonic() + 20
 while (status := ask()) != 200 and time.monotonic() < end:
     pass
 print(status)
+# One that nobody opens takes no place, although its client has not left yet.
+refused = socket.create_connection((host, int(port)), timeout=20)
+refused.sendall(f'CONNECT 127.0.0.1:1 HTTP/1.1\\r\\nHost: 127.0.0.1:1\\r\\nProxy-Authorization: {field}\\r\\n\\r\\n'.encode())
+print(refused.recv(4096).decode().split(' ')[1][0])
+print(ask())
 ";
     let ran = python(program, &[&address, &scene.url()]);
-    assert_eq!(ran.stdout.split_whitespace().collect::<Vec<_>>(), ["200", "429", "200"], "{ran:?}");
+    assert_eq!(ran.stdout.split_whitespace().collect::<Vec<_>>(), ["200", "429", "200", "5", "200"], "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

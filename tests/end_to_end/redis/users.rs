@@ -76,9 +76,9 @@ async fn the_bytes_of_a_user_are_the_same_over_three_gateways() {
     });
     let used = used.into_inner() as f64;
     assert!((QUOTA * 0.9..QUOTA * 1.1).contains(&used), "{used}");
-    // One that comes later knows of it.
+    // One that comes later knows of it, as soon as it has asked.
     let (_later, proxies_later) = as_anna(&server, "quota = \"500kB\"\nquota_period = \"1h\"").await;
-    assert_eq!(asked(&proxies_later[0]).0, 429);
+    wait_until("it has asked", || asked(&proxies_later[0]).0 == 429);
     server.kill();
     wait_until("it is told", || {
         let trouble = several.status(0)["sharing"]["limits_trouble"]["error"].clone();

@@ -12,7 +12,7 @@
 mod book;
 mod proven;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -201,9 +201,17 @@ impl Keeper {
             let finding = if is_alive { Finding::Alive(checked.verdict.latency) } else { Finding::Dead };
             crew.found(Found { member: member.id, finding });
         }
-        let failures = self.book().judged_member(member, &checked);
-        if failures >= self.config.give_up && self.config.remove_dead {
-            self.book().members.forget(member.slot);
+        let given_up_after = {
+            let mut book = self.book();
+            // In one step with the verdict, so that its slot is not another one's.
+            let failures = book.judged_member(member, &checked);
+            let is_given_up = failures >= self.config.give_up && self.config.remove_dead;
+            if is_given_up {
+                book.members.forget(member.slot);
+            }
+            is_given_up.then_some(failures)
+        };
+        if let Some(failures) = given_up_after {
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
             self.engine.remove(vec![member.endpoint.key()]).await;
         } else if is_news(&checked.candidate, member)
@@ -329,8 +337,11 @@ impl Keeper {
                 None => book.members.forget(slot),
             }
         }
+        let asked: HashSet<MemberId> = strangers.iter().copied().collect();
+        let ids = snapshot.ids().filter(|_| !asked.is_empty()).filter_map(|(_, id)| id);
+        let joined: HashSet<MemberId> = ids.filter(|id| asked.contains(id)).collect();
         for id in strangers {
-            match book.strangers.get(&id).filter(|_| !due.members.contains_key(&id)) {
+            match book.strangers.get(&id).filter(|_| !joined.contains(&id)) {
                 Some(stranger) => due.candidates.push(stranger.clone()),
                 // It is a member that was named with other credentials too.
                 None => book.forget(&id),

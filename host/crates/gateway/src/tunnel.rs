@@ -92,7 +92,7 @@ pub(crate) struct Tunnel<S> {
     pub(crate) target: Target,
     pub(crate) record: Record,
     /// Its place among the requests of its user, for as long as it lasts.
-    pub(crate) _place: Option<Use>,
+    pub(crate) place: Option<Use>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
@@ -160,6 +160,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
             upstream: Some(&upstream),
             fault: relayed.as_ref().err(),
         });
+        // Before the client can see the end, and ask for something else.
+        drop(self.place.take());
     }
 
     /// Says that there is none, if the client has not been told otherwise.
@@ -167,6 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
         let Failed { attempts, fault, reply } = *failed;
         let status = reply.as_ref().map_or(self.manner.status(), |(_, status)| *status);
         self.close(&End { status, attempts, upstream: None, fault: Some(&fault) });
+        // Its client may read what is said last for a while, and asks for something else meanwhile.
+        drop(self.place.take());
         if let Some((reply, _)) = reply {
             session::finish(&mut self.client, Next::Last(reply)).await;
         }
@@ -222,8 +226,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let granted = Instant::now();
+    let limits = Limits::of(way.gateway, failover.case(&way.target.host).retries_alerts(), &won.trial);
     let first = 'first: {
-        let limits = Limits::of(way.gateway, failover.case(&way.target.host).retries_alerts(), &won.trial);
         let mut opening = pin!(opening::first(client, &mut won.answer, early, &limits));
         // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
         // not kept on probation by it. (On the heap, since most are not on probation.)
@@ -235,7 +239,7 @@ where
         }
         opening.await
     };
-    match conclude(way, client, failover, *won, first, granted) {
+    match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
         Conclusion::Begun(begun) => Ok(begun),
         Conclusion::GoOn(going_on) => going_on.await,
     }
@@ -255,7 +259,7 @@ fn conclude<'c, S>(
     failover: &'c mut Failover<'_>,
     won: Won<Stream>,
     first: First,
-    granted: Instant,
+    (granted, patience): (Instant, Duration),
 ) -> Conclusion<impl Future<Output = Result<Box<Begun>, Fault>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -285,7 +289,6 @@ where
             (None, granted.elapsed(), Again { target: way.target, hello, words: Mutex::new(words), case })
         }
         First::Silent { hello } => {
-            let patience = trial.patience(way.gateway.config().first_byte_timeout);
             let pause = granted.elapsed().saturating_sub(patience);
             let again = Again { target: way.target, hello, words: Mutex::default(), case };
             (Some((trial.since(patience), stream)), pause, again)

@@ -102,6 +102,25 @@ async fn other_credentials_are_proven_anew() {
 }
 
 #[tokio::test]
+async fn a_member_that_was_named_with_other_credentials_while_it_was_down_keeps_its_own() {
+    let schedule = ScheduleConfig { fresh: Duration::from_secs(60), ..hasty().schedule };
+    let (keeper, stop, task) = kept(KeeperConfig { schedule, ..hasty() }).await;
+    let proxy = upstream(Behaviour::Healthy).await;
+    let with = |password: &str| {
+        let url = proxy.url().replace("://", &format!("://anna:{password}@"));
+        Candidate { endpoint: url.parse().unwrap(), ..candidate(&proxy) }
+    };
+    keeper.prove(vec![with("own")], &|_| ()).await;
+    proxy.set_behaviour(Behaviour::Dead).await.unwrap();
+    keeper.prove(vec![with("other")], &|_| ()).await;
+    proxy.set_behaviour(Behaviour::Healthy).await.unwrap();
+    until(|| keeper.strangers() == 0).await;
+    assert_eq!(*keeper.engine.snapshot().iter().next().unwrap().endpoint, with("own").endpoint);
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stranger_that_comes_to_life_gets_in_and_one_that_stays_dead_is_forgotten() {
     let (keeper, stop, task) = kept(hasty()).await;
     let late = upstream(Behaviour::Dead).await;

@@ -152,6 +152,8 @@ impl Meter {
     /// Other limits for what was used.
     pub(super) fn limited(&self, limits: UserLimits) -> Self {
         lock(&self.used.period).length = limits.period;
+        // It was refused by the rate of before.
+        lock(&self.used.bucket).refused = None;
         Self { limits, used: Arc::clone(&self.used) }
     }
 
@@ -279,7 +281,7 @@ impl Spender for Used {
         period.began = if left.is_zero() {
             (untold > 0).then_some(now)
         } else {
-            (now + left).checked_sub(period.length).or(Some(now))
+            (now + left.min(period.length)).checked_sub(period.length).or(Some(now))
         };
         // Some that come in this instant are missing until the next time.
         self.bytes.store(bytes.saturating_add(untold), Ordering::Relaxed);
@@ -340,6 +342,25 @@ mod tests {
         assert_eq!(begin(&meter), Err(Exceeded::Quota(Duration::from_secs(40))));
         tokio::time::sleep(Duration::from_secs(40)).await;
         assert!(begin(&meter).is_ok() && meter.count(1_000) && !meter.count(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_under_other_limits_does_not_hold_under_these() {
+        let hour = Duration::from_hours(1);
+        let meter = Meter::new("anna", UserLimits { rate: Some(0.001), ..UserLimits::default() });
+        lock(&meter.used.bucket).refused = Some(Instant::now() + hour);
+        assert_eq!(begin(&meter), Err(Exceeded::Rate(hour)));
+        let limits = UserLimits { rate: Some(100.0), quota: Some(1_000), period: hour, ..UserLimits::default() };
+        let meter = meter.limited(limits);
+        assert!(begin(&meter).is_ok());
+        // What is left of a longer period is not left of this one.
+        let spent = Spent { user: "anna".into(), bytes: 0, period: hour };
+        let left = Duration::from_hours(30 * 24);
+        Arc::clone(&meter.used).told(spent, Some(Spending { bytes: 2_000, left }));
+        tokio::time::sleep(hour / 2).await;
+        assert_eq!(begin(&meter), Err(Exceeded::Quota(hour / 2)));
+        tokio::time::sleep(hour / 2).await;
+        assert!(begin(&meter).is_ok());
     }
 
     /// Counters as a server keeps them.

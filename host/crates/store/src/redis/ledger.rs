@@ -214,7 +214,8 @@ fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) 
         if before.is_there && before.row == held.row {
             row = "";
         }
-        stays = before.row.what_stays(held.row);
+        // Of a row that the server may have gone back to, nothing stays: this process is the one that knows.
+        stays = if before.is_there || before.is_lost { before.row.what_stays(held.row) } else { "" };
         new = held.counted.since(before.counted);
         held.total = before.total.and(new);
         if before.is_lost {

@@ -5,9 +5,11 @@ for number, counter in ipairs(KEYS) do
     local bytes, period = ARGV[2 * number - 1], ARGV[2 * number]
     if bytes ~= '0' then
         redis.call('INCRBY', counter, bytes)
-        if redis.call('PTTL', counter) < 0 then
-            redis.call('PEXPIRE', counter, period)
-        end
+    end
+    -- A period that is shorter now ends sooner. (-2: there is no counter; -1: it has no end yet.)
+    local left = redis.call('PTTL', counter)
+    if left == -1 or left > tonumber(period) then
+        redis.call('PEXPIRE', counter, period)
     end
     table.insert(answers, tonumber(redis.call('GET', counter) or 0))
     table.insert(answers, math.max(0, redis.call('PTTL', counter)))

@@ -77,6 +77,9 @@ mod tests {
         assert_eq!((told[0].bytes, told[1].bytes), (1_100, 5));
         assert!(told[0].left <= minute && told[0].left > minute / 2, "{told:?}");
         assert!(one.spend(&[spent("anna", u64::MAX, minute)]).unwrap()[0].bytes >= MOST, "and not less than before");
+        // A period that is shorter now ends sooner.
+        let told = one.spend(&[spent("bert {x}", 0, minute / 2)]).unwrap();
+        assert!(told[0].bytes == 5 && told[0].left <= minute / 2, "{told:?}");
         // The next one begins anew.
         other.spend(&[spent("carl", 7, Duration::from_millis(50))]).unwrap();
         wait_until("the period is over", || one.spend(&[spent("carl", 0, minute)]).unwrap()[0].bytes == 0);

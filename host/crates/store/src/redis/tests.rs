@@ -197,6 +197,28 @@ fn of_two_who_change_a_row_at_once_each_changes_what_it_means() {
 }
 
 #[test]
+fn a_row_that_a_server_has_gone_back_to_is_written_anew() {
+    let server = RedisServer::start(PLAIN);
+    let mut one = open(&server.url());
+    let (old, new) = (upserts(&["http://u:old@1.1.1.1:1"]), upserts(&["http://u:new@1.1.1.1:1"]));
+    one.save(&old).unwrap();
+    let held_url = || open(&server.url()).load().unwrap()[0].endpoint.to_url();
+    let members = one.names.name("members");
+    let held = server.ask(&["HGET", &members, "http://u@1.1.1.1:1"]);
+    let row = held.lines().nth(1).unwrap().to_owned();
+    one.save(&new).unwrap();
+    assert!(one.is_intact().unwrap());
+    // As a replica does that takes over, and has not heard of the last save.
+    server.ask(&["HSET", &members, "http://u@1.1.1.1:1", &row]);
+    server.ask(&["SET", &one.names.name(&format!("saved:{}", one.node)), "1"]);
+    assert_eq!(held_url(), "http://u:old@1.1.1.1:1");
+    // The first save that finds it brings what it is about, and all else comes after it.
+    one.save(&used("http://u:new@1.1.1.1:1", 1, 1)).unwrap();
+    assert!(!one.is_intact().unwrap());
+    assert_eq!(held_url(), "http://u:new@1.1.1.1:1");
+}
+
+#[test]
 fn who_was_removed_by_another_does_not_come_back_by_being_used() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));
