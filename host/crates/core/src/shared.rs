@@ -68,11 +68,13 @@ pub struct Spending {
 
 /// Counters of what users have used of their quotas, which several gateways count into. Calls may block, on a network.
 pub trait Quotas: Send {
-    /// Counts what came to some users' uses, and says what all gateways have counted. Without bytes, it says that alone.
+    /// Counts what came to some users' uses, and says what all gateways have counted; none for a user that cannot be counted now, as
+    /// nobody can after an error. What was not counted is to be told again, with what came since: it counts once.
+    /// Without bytes, it says what was counted alone.
     ///
     /// # Errors
-    /// When nobody can be told. Whether it was counted is then not known.
-    fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Spending>, StoreError>;
+    /// When nobody can be told.
+    fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Option<Spending>>, StoreError>;
 }
 
 /// A piece of work that one gateway does for all who share its pool.

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Users that are told of at once.
 const BATCH: usize = 1_000;
 
+/// What is told when counting has ended for good.
+const PANICKED: &str = "who counts for all gateways has panicked, quotas are this gateway's own from now on";
+
 /// Who counts what a user uses here.
 pub trait Spender: Send + Sync {
     /// What came to it since this was asked last: from now on that counts as told.
@@ -107,7 +110,7 @@ impl SharedQuotas {
             // Who was away is asked whether it still is.
             while !due.is_empty() || self.is_away.load(Ordering::Relaxed) {
                 let some = due.split_off(due.len().saturating_sub(BATCH));
-                let Some(back) = self.tell(quotas, some, clock).await else { return };
+                let Some(back) = self.tell(quotas, some, clock).await else { return self.end(clock.now()) };
                 quotas = back;
                 if due.is_empty() {
                     break;
@@ -132,18 +135,25 @@ impl SharedQuotas {
             (quotas, spent, told)
         });
         let Ok((quotas, spent, told)) = told.await else {
-            tracing::error!("who counts for all gateways has panicked, quotas are this gateway's own from now on");
+            tracing::error!("{PANICKED}");
             return None;
         };
         self.note(told.as_ref().err(), clock.now());
         let mut told = told.unwrap_or_default().into_iter();
         for (Due { spender, waits }, spent) in due.into_iter().zip(spent) {
-            spender.told(spent, told.next());
+            spender.told(spent, told.next().flatten());
             if waits.is_some_and(|waits| waits.send(()).is_err()) {
                 tracing::debug!("a request that asked what its user has used has gone");
             }
         }
         Some(quotas)
+    }
+
+    /// Nobody will tell any more: nobody is to wait for it.
+    fn end(&self, now: Timestamp) {
+        self.is_away.store(true, Ordering::Relaxed);
+        self.trouble.note(Some(PANICKED.to_owned()), now);
+        self.due().clear();
     }
 
     /// Writes down whether somebody answers.
@@ -178,7 +188,7 @@ mod tests {
     }
 
     impl Quotas for Shelf {
-        fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Spending>, StoreError> {
+        fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Option<Spending>>, StoreError> {
             let mut state = self.0.lock().unwrap();
             if state.is_away {
                 return Err(StoreError { place: "the shelf".to_owned(), reason: "is away".to_owned() });
@@ -186,7 +196,7 @@ mod tests {
             let count = spent.iter().map(|spent| {
                 let bytes = state.bytes.entry(Arc::clone(&spent.user)).or_default();
                 *bytes += spent.bytes;
-                Spending { bytes: *bytes, left: Duration::from_secs(1) }
+                Some(Spending { bytes: *bytes, left: Duration::from_secs(1) })
             });
             Ok(count.collect())
         }
@@ -261,6 +271,31 @@ mod tests {
         one.uses(9);
         stop.cancel();
         until(|| shelf.0.lock().unwrap().bytes["anna"] == 610).await;
+    }
+
+    /// Counters that panic.
+    struct Broken;
+
+    impl Quotas for Broken {
+        fn spend(&mut self, _: &[Spent]) -> Result<Vec<Option<Spending>>, StoreError> {
+            panic!("it is broken")
+        }
+    }
+
+    #[tokio::test]
+    async fn when_counting_ends_for_good_that_is_told_and_nobody_waits_for_it() {
+        let (shared, stop) = (Arc::<SharedQuotas>::default(), CancellationToken::new());
+        let exchange = tokio::spawn(Arc::clone(&shared).exchange(Box::new(Broken), Clock::default(), stop.clone()));
+        let anna = Arc::new(Anna { untold: Mutex::default(), heard: Mutex::default(), shared: Arc::clone(&shared) });
+        // More than are told at once.
+        (0..=BATCH).for_each(|_| shared.count(Arc::clone(&anna) as Arc<dyn Spender>));
+        assert_eq!(anna.hears().await, None);
+        exchange.await.unwrap();
+        assert!(shared.trouble().unwrap().error.contains("has panicked"));
+        assert!(shared.due().is_empty());
+        let (waits, began) = (anna.hears(), tokio::time::Instant::now());
+        assert_eq!(waits.await, None);
+        assert!(began.elapsed() < PATIENCE && shared.due().is_empty(), "at once");
     }
 
     #[tokio::test]

@@ -368,11 +368,11 @@ mod tests {
     struct Shelf(Arc<Mutex<u64>>);
 
     impl Quotas for Shelf {
-        fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Spending>, StoreError> {
+        fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Option<Spending>>, StoreError> {
             let mut bytes = lock(&self.0);
             let count = |spent: &Spent| {
                 *bytes += spent.bytes;
-                Spending { bytes: *bytes, left: Duration::from_secs(40) }
+                Some(Spending { bytes: *bytes, left: Duration::from_secs(40) })
             };
             Ok(spent.iter().map(count).collect())
         }

@@ -4,7 +4,7 @@
 //! Bounded: of what is known, that which was not asked for longest is forgotten when it takes too much, and what would be too much
 //! to be written later is refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::kv::{KvEntry, KvError, KvWrite};
@@ -39,6 +39,8 @@ pub(super) struct Absence {
     older: Half,
     waiting: BTreeMap<Name, Waiting>,
     waiting_bytes: usize,
+    /// What the server has lost and was not brought back yet, and whether it has refused that.
+    owed: BTreeMap<Name, bool>,
 }
 
 #[derive(Debug, Default)]
@@ -143,15 +145,10 @@ impl Absence {
         Ok(Some(version))
     }
 
-    /// A change that waits and was not refused.
-    pub(super) fn next(&self) -> Option<(Name, Waiting)> {
-        let mut waiting = self.waiting.iter().filter(|(_, waiting)| !waiting.is_refused);
-        waiting.next().map(|(name, waiting)| (name.clone(), waiting.clone()))
-    }
-
-    /// Those that were refused, which may be tried again.
-    pub(super) fn refused(&self) -> Vec<Name> {
-        self.waiting.iter().filter(|(_, waiting)| waiting.is_refused).map(|(name, _)| name.clone()).collect()
+    /// Those that wait, and were refused or not.
+    pub(super) fn names(&self, is_refused: bool) -> Vec<Name> {
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waiting.is_refused == is_refused);
+        waiting.map(|(name, _)| name.clone()).collect()
     }
 
     /// One that waits was refused.
@@ -173,23 +170,67 @@ impl Absence {
         }
     }
 
+    /// Notes that nothing was found. Who has heard that a key was deleted knows it still.
+    pub(super) fn learn_nothing(&mut self, owner: &str, key: &str) {
+        let deleted = match self.known(&(owner.to_owned(), key.to_owned())) {
+            Some(Known::Gone(version)) => *version,
+            Some(Known::Held(_)) | None => 0,
+        };
+        self.learn(owner, key, Known::Gone(deleted));
+    }
+
+    /// What a key holds is not known any more.
+    pub(super) fn forget(&mut self, name: &Name) {
+        self.newer.remove(name);
+        self.older.remove(name);
+    }
+
+    /// The server has lost everything that is known to have been there, or to have been deleted.
+    pub(super) fn owe_all(&mut self) {
+        let known = self.older.known.iter().chain(&self.newer.known);
+        self.owed = known.filter(|(_, known)| known.version() > 0).map(|(name, _)| (name.clone(), false)).collect();
+    }
+
+    /// The names of what is to be brought back by owner, of what was refused or of what was not.
+    pub(super) fn owed(&self, is_refused: bool) -> BTreeMap<String, Vec<Name>> {
+        let mut owed: BTreeMap<String, Vec<Name>> = BTreeMap::new();
+        for (name, _) in self.owed.iter().filter(|(_, refused)| **refused == is_refused) {
+            owed.entry(name.0.clone()).or_default().push(name.clone());
+        }
+        owed
+    }
+
+    pub(super) fn is_owed(&self, name: &Name) -> bool {
+        self.owed.contains_key(name)
+    }
+
+    /// It was brought back, or need not be any more.
+    pub(super) fn paid(&mut self, name: &Name) {
+        self.owed.remove(name);
+    }
+
+    /// The server has refused to take it back.
+    pub(super) fn refuse_back(&mut self, name: &Name) {
+        if let Some(is_refused) = self.owed.get_mut(name) {
+            *is_refused = true;
+        }
+    }
+
+    /// Keys of an owner that the server does not list: those that wait, and those that it has lost.
+    pub(super) fn unlisted(&self, owner: &str, now: Timestamp) -> BTreeSet<String> {
+        let waits = |waiting: &Waiting| waiting.expires.is_none_or(|expires| expires > now);
+        let waiting = self.waiting.iter().filter(|(_, waiting)| waits(waiting)).map(|(name, _)| name);
+        let is_held = |name: &Name| self.known(name).is_some_and(|known| known.held().is_some() && !known.is_over(now));
+        let owed = self.owed.keys().filter(|name| is_held(name));
+        waiting.chain(owed).filter(|name| name.0 == owner).map(|name| name.1.clone()).collect()
+    }
+
     /// Whether nothing is known and nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.newer.known.is_empty() && self.older.known.is_empty() && self.waiting.is_empty()
     }
 
-    /// Everything that is known to have been there, or to have been deleted, by owner.
-    pub(super) fn all(&self) -> BTreeMap<&str, Vec<(&str, &Known)>> {
-        let mut all: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for ((owner, key), known) in self.older.known.iter().chain(&self.newer.known) {
-            if known.version() > 0 {
-                all.entry(owner).or_default().push((key.as_str(), known));
-            }
-        }
-        all
-    }
-
-    fn known(&self, name: &Name) -> Option<&Known> {
+    pub(super) fn known(&self, name: &Name) -> Option<&Known> {
         self.newer.known.get(name).or_else(|| self.older.known.get(name))
     }
 

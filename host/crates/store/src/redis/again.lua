@@ -1,12 +1,14 @@
 -- Brings keys back that the server has lost, as far as a gateway knows them: `held`, or `gone` for one that was deleted. Several
--- bring them: the newest version counts, and what was set since the loss counts more.
+-- bring them: the newest version counts, of the same one that it was deleted, and what was set since the loss counts more.
 for first = 5, #ARGV, 5 do
     local kind, newest, key, expires, value = unpack(ARGV, first, first + 4)
     local held = redis.call('HGET', keys, key)
     local held_version = held and tonumber(string.sub(held, 1, 20)) or 0
     local brought_version = tonumber(redis.call('HGET', brought, key) or 0)
     newest = tonumber(newest)
-    if (not held or held_version == brought_version) and brought_version < newest then
+    -- A deletion has the newest version of any key when it was done, which may be that of the key itself.
+    local is_newer = brought_version < newest or kind == 'gone' and brought_version == newest
+    if (not held or held_version == brought_version) and is_newer then
         drop(key)
         if kind == 'held' then
             hold(key, newest, expires, value)

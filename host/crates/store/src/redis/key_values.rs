@@ -7,7 +7,7 @@
 
 mod catching_up;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -138,9 +138,11 @@ impl RedisKeyValues {
 }
 
 impl Server {
-    /// A key was written, after whatever waited.
+    /// A key was written, after whatever waited, and whatever was there before.
     fn has_written(&mut self, (owner, key): (&str, &str), known: Known) {
-        self.absence.done(&(owner.to_owned(), key.to_owned()));
+        let name = (owner.to_owned(), key.to_owned());
+        self.absence.done(&name);
+        self.absence.paid(&name);
         self.absence.learn(owner, key, known);
     }
 
@@ -157,9 +159,16 @@ impl KeyValues for RedisKeyValues {
         let held = match asked {
             // What the server has refused so far.
             Ok(_) if server.absence.waits(&name).is_some() => server.absence.waits(&name),
-            Ok(held) => {
-                server.absence.learn(owner, key, held.clone().map_or(Known::Gone(0), Known::Held));
-                held
+            // What it has lost, and was not brought back yet.
+            Ok(None) if server.absence.is_owed(&name) => server.absence.recall(owner, key).flatten(),
+            Ok(None) => {
+                server.absence.learn_nothing(owner, key);
+                None
+            }
+            Ok(Some(held)) => {
+                server.absence.paid(&name);
+                server.absence.learn(owner, key, Known::Held(held.clone()));
+                Some(held)
             }
             Err(refusal) => match server.absence.recall(owner, key).filter(|_| refusal.is_away) {
                 Some(held) => held,
@@ -199,8 +208,10 @@ impl KeyValues for RedisKeyValues {
     ) -> Result<Option<u64>, KvError> {
         let mut server = self.server();
         let expected = expected.to_string();
-        let asked =
-            self.catch_up(&mut server, now).and_then(|()| self.write(&mut server, (owner, key), &expected, write, now));
+        let asked = self
+            .catch_up(&mut server, now)
+            .and_then(|()| self.settle(&mut server, (owner, key), now))
+            .and_then(|()| self.write(&mut server, (owner, key), &expected, write, now));
         let version = asked.map_err(|refusal| server.unavailable(refusal))?;
         let version = u64::try_from(version).map_err(|_| KvError::Quota(write.quota))?;
         if version == 0 {
@@ -213,8 +224,10 @@ impl KeyValues for RedisKeyValues {
     fn delete(&self, owner: &str, key: &str, now: Timestamp) -> Result<bool, KvError> {
         let mut server = self.server();
         let delete = (include_str!("delete.lua"), owner);
-        let asked =
-            self.catch_up(&mut server, now).and_then(|()| self.change(&mut server, delete, now, &[key.as_bytes()]));
+        let asked = self
+            .catch_up(&mut server, now)
+            .and_then(|()| self.settle(&mut server, (owner, key), now))
+            .and_then(|()| self.change(&mut server, delete, now, &[key.as_bytes()]));
         let (deleted, version) = asked.map_err(|refusal| server.unavailable(refusal))?;
         server.has_written((owner, key), Known::Gone(version));
         Ok(deleted == 1)
@@ -244,6 +257,7 @@ impl KeyValues for RedisKeyValues {
         let mut server = self.server();
         let looked = self.look(&mut server, at).and_then(|()| self.catch_up(&mut server, at));
         looked.map_err(|refusal| server.unavailable(refusal))?;
+        let unlisted = server.absence.unlisted(owner, at);
         drop(server);
         let (order, expiry) = (self.names.name(&of("order", owner)), self.names.name(&of("expiry", owner)));
         let now = at.as_micros().to_string();
@@ -262,8 +276,10 @@ impl KeyValues for RedisKeyValues {
             let Some(last) = last.filter(|_| !is_over) else { break };
             from = format!("({last}");
         }
-        keys.truncate(limit);
-        Ok(keys)
+        let follows = |key: &String| key.starts_with(prefix) && (after.is_empty() || key.as_str() > after);
+        let unlisted = unlisted.into_iter().filter(follows);
+        let keys: BTreeSet<String> = keys.into_iter().chain(unlisted).collect();
+        Ok(keys.into_iter().take(limit).collect())
     }
 }
 

@@ -760,3 +760,121 @@ fn a_write_that_waits_and_is_refused_holds_nothing_up() {
     let other = RedisKeyValues::new(&of(&server.url()));
     assert_eq!(other.get("p", "k", at(1)).unwrap().unwrap().value, b"4");
 }
+
+#[test]
+fn a_deletion_comes_back_before_what_was_deleted_whoever_brings_it_first() {
+    let server = RedisServer::start(PLAIN);
+    for is_deleted_first in [true, false] {
+        server.ask(&["FLUSHALL"]);
+        open(&server.url());
+        let (one, other) = (RedisKeyValues::new(&of(&server.url())), RedisKeyValues::new(&of(&server.url())));
+        // The newest write of the plugin.
+        one.set("p", "k", &write(b"1"), at(0)).unwrap();
+        one.set("p", "k", &write(b"2"), at(0)).unwrap();
+        other.get("p", "k", at(0)).unwrap().unwrap();
+        assert!(one.delete("p", "k", at(0)).unwrap());
+        assert_eq!(one.get("p", "k", at(0)).unwrap(), None, "and who looks for it knows it still");
+        server.ask(&["FLUSHALL"]);
+        let mut gateways = [&one, &other];
+        if !is_deleted_first {
+            gateways.reverse();
+        }
+        for keys in gateways {
+            keys.sync().unwrap();
+        }
+        for keys in [&one, &other, &RedisKeyValues::new(&of(&server.url()))] {
+            assert_eq!(keys.get("p", "k", at(1)).unwrap(), None, "{is_deleted_first}");
+        }
+    }
+}
+
+#[test]
+fn what_a_server_refuses_to_take_back_for_a_while_is_brought_back_later() {
+    let server = RedisServer::start(PLAIN);
+    open(&server.url());
+    let keys = RedisKeyValues::new(&of(&server.url()));
+    for key in ["k", "l", "m"] {
+        keys.set("p", key, &write(b"1"), at(0)).unwrap();
+    }
+    let known = keys.get("p", "l", at(0)).unwrap().unwrap();
+    server.ask(&["FLUSHALL"]);
+    open(&server.url());
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    for _ in 0..2 {
+        assert_eq!(keys.get("p", "k", at(1)).unwrap().unwrap().value, b"1", "as it is known");
+        let told = keys.sync().unwrap_err().to_string();
+        assert!(told.contains("is a replica"), "{told}");
+    }
+    assert_eq!(keys.keys("p", "", "", 2, at(1)).unwrap(), ["k", "l"]);
+    assert_eq!(keys.keys("p", "", "l", 2, at(1)).unwrap(), ["m"]);
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    // It goes by the version that was read.
+    assert!(keys.compare_and_swap("p", "l", known.version, &write(b"2"), at(1)).unwrap().is_some());
+    assert!(keys.delete("p", "m", at(1)).unwrap());
+    keys.sync().unwrap();
+    let other = RedisKeyValues::new(&of(&server.url()));
+    let of_other = |key: &str| other.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    assert_eq!((of_other("k").unwrap(), of_other("l").unwrap(), of_other("m")), (b"1".to_vec(), b"2".to_vec(), None));
+}
+
+#[test]
+fn while_a_write_is_refused_nothing_is_swapped_lists_have_it_and_few_are_tried() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let version = keys.set("p", "k", &write(b"1"), at(0)).unwrap();
+    server.kill();
+    keys.set("p", "k", &write(b"2"), at(1)).unwrap();
+    for number in 0..100 {
+        keys.set("q", &format!("{number:02}"), &write(b"2"), at(1)).unwrap();
+    }
+    server.start_again();
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    wait_until("it is refused", || keys.sync().is_err_and(|told| told.to_string().contains("is a replica")));
+    assert_eq!(keys.keys("q", "", "", 200, at(1)).unwrap().len(), 100, "as they were set");
+    assert_eq!(keys.keys("q", "1", "17", 9, at(1)).unwrap(), ["18", "19"]);
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    // Something else has taken the place of the keys of both of them.
+    for owner in ["p", "q"] {
+        let place = format!("{{proxywhirl:default}}:expiry:{owner}");
+        server.ask(&["SET", &place, "x"]);
+    }
+    let tries = || {
+        server.ask(&["CONFIG", "RESETSTAT"]);
+        assert!(keys.sync().is_err());
+        let told = server.ask(&["INFO", "commandstats"]);
+        let calls = told.split("cmdstat_eval:calls=").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        calls.parse::<usize>().unwrap()
+    };
+    wait_until("it is there", || keys.sync().is_err_and(|told| told.to_string().contains("another program")));
+    assert!((2..=8).contains(&tries()));
+    let swap = || keys.compare_and_swap("p", "k", version, &write(b"3"), at(1));
+    server.ask(&["DEL", "{proxywhirl:default}:expiry:p"]);
+    // What the plugin reads is what it has set, not what is there.
+    assert_eq!(keys.get("p", "k", at(1)).unwrap().unwrap().value, b"2");
+    assert_eq!(swap().unwrap(), None);
+    let stuck = keys.compare_and_swap("q", "07", 0, &write(b"3"), at(1));
+    assert!(matches!(stuck, Err(KvError::Unavailable(_))), "{stuck:?}");
+    server.ask(&["DEL", "{proxywhirl:default}:expiry:q"]);
+    keys.sync().unwrap();
+    assert_eq!(keys.keys("q", "", "", 200, at(1)).unwrap().len(), 100);
+}
+
+#[test]
+fn a_write_beyond_the_quota_leaves_what_was_there() {
+    let mut server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);
+    let keys = RedisKeyValues::within(&of(&server.url()), Limits { connect, answer, bulk, pause });
+    let tight = |value| KvWrite { quota: 10, ..write(value) };
+    keys.set("p", "k", &tight(b"1"), at(0)).unwrap();
+    keys.set("p", "l", &tight(b"1234"), at(0)).unwrap();
+    server.kill();
+    keys.set("p", "k", &tight(b"1234567"), at(1)).unwrap();
+    server.start_again();
+    wait_until("it is tried", || keys.sync().is_ok());
+    server.kill();
+    let told = keys.get("p", "k", at(1));
+    assert!(matches!(told, Err(KvError::Unavailable(_))), "nobody knows: {told:?}");
+    server.start_again();
+    wait_until("it is there", || keys.get("p", "k", at(1)).is_ok_and(|entry| entry.unwrap().value == b"1"));
+}

@@ -1,6 +1,8 @@
 //! What there is to do for keys when the server is back: what was put off is written; and what it has lost is brought back, as far as
 //! it is known.
 
+use std::collections::HashMap;
+
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::kv::{KvEntry, KvWrite};
 
@@ -12,38 +14,93 @@ use super::{Held, RedisKeyValues, Server, expires};
 /// Keys that are brought back with one command.
 const BATCH: usize = 50;
 
+/// Refusals of one plugin's keys after which no more of them are tried for now.
+const FEW: usize = 3;
+
 impl RedisKeyValues {
     /// The server has lost everything, and holds another pool now, or none: brings back what is known. Others may bring it too.
     pub(super) fn bring_back(&self, server: &mut Server, epoch: String, now: Timestamp) -> Result<(), Refusal> {
-        let mut count = 0;
-        for (owner, known) in server.absence.all() {
-            let kept: Vec<_> = known.into_iter().filter(|(_, known)| !known.is_over(now)).collect();
-            for batch in kept.chunks(BATCH) {
-                let mut again = self.script(include_str!("../again.lua"), (owner, ""), now, &[]);
-                again.arg(REMEMBERED);
-                for (key, known) in batch {
-                    let held = known.held();
-                    again.arg(if held.is_some() { "held" } else { "gone" }).arg(known.version()).arg(key);
-                    again.arg(expires(held.and_then(|held| held.expires)));
-                    again.arg(held.map_or(&[][..], |held| &held.entry.value));
-                }
-                match server.link.query_bulk::<(i64, u64, String)>(&again) {
-                    Ok(_) => count += batch.len(),
-                    Err(refusal) if refusal.is_away => return Err(refusal),
-                    // Others go on, and what is known stays known.
-                    Err(refusal) => {
-                        let error = server.link.error(refusal);
-                        tracing::warn!(plugin.name = owner, %error, "keys that the store has lost cannot be brought back");
-                    }
+        server.absence.owe_all();
+        server.epoch = epoch;
+        self.bring_owed(server, now)
+    }
+
+    /// Brings back what the server has lost and was not asked to take back yet. What it refuses holds nothing else up, and is
+    /// tried again later.
+    fn bring_owed(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
+        for (owner, names) in server.absence.owed(false) {
+            let brought = self.bring(server, &owner, &names, now)?;
+            if let Err(refusal) = brought {
+                let error = server.link.error(refusal);
+                tracing::warn!(
+                    plugin.name = owner,
+                    keys = names.len(),
+                    %error,
+                    "keys that the store has lost cannot be brought back, and are tried again later"
+                );
+            } else {
+                tracing::warn!(
+                    plugin.name = owner,
+                    keys = names.len(),
+                    "the store has lost keys, and they are brought back"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings keys of an owner back, and why the server refuses some; after a few refusals the others count as refused.
+    fn bring(
+        &self,
+        server: &mut Server,
+        owner: &str,
+        names: &[Name],
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, Refusal> {
+        let (mut refused, mut refusals) = (Ok(()), 0);
+        for batch in names.chunks(BATCH) {
+            let brought = if refusals < FEW { self.bring_batch(server, owner, batch, now) } else { refused.clone() };
+            match brought {
+                Ok(()) => batch.iter().for_each(|name| server.absence.paid(name)),
+                Err(refusal) if refusal.is_away => return Err(refusal),
+                Err(refusal) => {
+                    batch.iter().for_each(|name| server.absence.refuse_back(name));
+                    (refused, refusals) = (Err(refusal), refusals + 1);
                 }
             }
         }
-        server.epoch = epoch;
-        if count > 0 {
-            tracing::warn!(
-                keys = count,
-                "the store has lost what plugins keep, and what is known of it is brought back"
-            );
+        Ok(refused)
+    }
+
+    fn bring_batch(&self, server: &mut Server, owner: &str, names: &[Name], now: Timestamp) -> Result<(), Refusal> {
+        let mut again = self.script(include_str!("../again.lua"), (owner, ""), now, &[]);
+        again.arg(REMEMBERED);
+        // Others were forgotten meanwhile.
+        let known = names.iter().filter_map(|name| Some((name, server.absence.known(name)?)));
+        for ((_, key), known) in known.filter(|(_, known)| !known.is_over(now) && known.version() > 0) {
+            let held = known.held();
+            again.arg(if held.is_some() { "held" } else { "gone" }).arg(known.version()).arg(key);
+            again.arg(expires(held.and_then(|held| held.expires)));
+            again.arg(held.map_or(&[][..], |held| &held.entry.value));
+        }
+        server.link.query_bulk::<(i64, u64, String)>(&again).map(drop)
+    }
+
+    /// Sees that the server has of a key what a plugin has read here: what waits or was lost is tried once more, and an error when
+    /// it is refused.
+    pub(super) fn settle(
+        &self,
+        server: &mut Server,
+        (owner, key): (&str, &str),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let name = (owner.to_owned(), key.to_owned());
+        if server.absence.is_owed(&name) {
+            self.bring(server, owner, std::slice::from_ref(&name), now)??;
+        }
+        if let Some(waiting) = server.absence.waiting(&name) {
+            self.write_put_off(server, &name, waiting, now)?;
+            server.absence.done(&name);
         }
         Ok(())
     }
@@ -66,32 +123,54 @@ impl RedisKeyValues {
         Ok(is_intact)
     }
 
-    /// Writes what was put off while the server was away. What waits goes before whatever else is asked for; but what the server
-    /// refuses holds nothing else up.
+    /// Brings back what was lost, and writes what was put off while the server was away. That goes before whatever else is asked for;
+    /// but what the server refuses holds nothing else up.
     pub(super) fn catch_up(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
-        while let Some((name, waiting)) = server.absence.next() {
+        self.bring_owed(server, now)?;
+        let names = server.absence.names(false);
+        if let Err(refusal) = self.write_waiting(server, names, now)? {
+            let (keys, error) = (server.absence.names(true).len(), server.link.error(refusal));
+            tracing::warn!(
+                keys,
+                %error,
+                "keys that were set while the server was away are refused, and tried again later"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes some of what waits, and why the server refuses some of it. Whoever has a few refused is not tried on: each costs a way
+    /// to the server, for which all plugins wait.
+    fn write_waiting(
+        &self,
+        server: &mut Server,
+        names: Vec<Name>,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, Refusal> {
+        let (mut refused, mut refusals) = (Ok(()), HashMap::<String, usize>::new());
+        for name in names {
+            let Some(waiting) = server.absence.waiting(&name) else { continue };
+            if refusals.get(&name.0).is_some_and(|count| *count >= FEW) {
+                server.absence.refuse(&name);
+                continue;
+            }
             match self.write_put_off(server, &name, waiting, now) {
                 Ok(()) => server.absence.done(&name),
                 Err(refusal) if refusal.is_away => return Err(refusal),
                 Err(refusal) => {
                     server.absence.refuse(&name);
-                    let error = server.link.error(refusal);
-                    tracing::warn!(
-                        plugin.name = name.0,
-                        key = name.1,
-                        %error,
-                        "a key that was set while the server was away is refused, and tried again later"
-                    );
+                    *refusals.entry(name.0).or_default() += 1;
+                    refused = Err(refusal);
                 }
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     fn write_put_off(
         &self,
         server: &mut Server,
-        (owner, key): &Name,
+        name @ (owner, key): &Name,
         Waiting { value, expires, quota, .. }: Waiting,
         now: Timestamp,
     ) -> Result<(), Refusal> {
@@ -100,30 +179,28 @@ impl RedisKeyValues {
         }
         let write = KvWrite { value: &value, expires, quota };
         let said = self.write(server, (owner, key), "", &write, now)?;
-        let held =
-            u64::try_from(said).ok().map(|version| Known::Held(Held { entry: KvEntry { value, version }, expires }));
-        if held.is_none() {
+        let Ok(version) = u64::try_from(said) else {
             tracing::warn!(
                 plugin.name = owner,
                 key,
                 "a key that was set while the server was away is beyond the quota"
             );
-        }
-        server.absence.learn(owner, key, held.unwrap_or(Known::Gone(0)));
+            // What it held before is there still.
+            server.absence.forget(name);
+            return Ok(());
+        };
+        server.absence.paid(name);
+        server.absence.learn(owner, key, Known::Held(Held { entry: KvEntry { value, version }, expires }));
         Ok(())
     }
 
     /// Tries once more what the server has refused; why it refuses it still.
     pub(super) fn try_again(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
         let mut result = Ok(());
-        for name in server.absence.refused() {
-            let Some(waiting) = server.absence.waiting(&name) else { continue };
-            match self.write_put_off(server, &name, waiting, now) {
-                Ok(()) => server.absence.done(&name),
-                Err(refusal) if refusal.is_away => return Err(refusal),
-                Err(refusal) => result = Err(refusal),
-            }
+        for (owner, names) in server.absence.owed(true) {
+            result = self.bring(server, &owner, &names, now)?.and(result);
         }
-        result
+        let names = server.absence.names(true);
+        self.write_waiting(server, names, now)?.and(result)
     }
 }
