@@ -98,7 +98,7 @@ impl SharedQuotas {
     /// Tells what there is to tell until the token is cancelled, and once more then.
     pub(crate) async fn exchange(self: Arc<Self>, mut quotas: Box<dyn Quotas>, clock: Clock, stop: CancellationToken) {
         // Nothing at first: so the connection is there before somebody waits for it.
-        let Some(back) = self.tell(quotas, Vec::new(), clock).await else { return };
+        let Some(back) = self.tell(quotas, Vec::new(), clock).await else { return self.end(clock.now()) };
         quotas = back;
         loop {
             let is_over = tokio::select! {
