@@ -1,0 +1,175 @@
+//! Saves whose answers are late or lost, and servers that have forgotten, went back, or were away.
+
+use super::*;
+
+#[test]
+fn a_row_that_a_server_has_gone_back_to_is_written_anew() {
+    let server = RedisServer::start(PLAIN);
+    let mut one = open(&server.url());
+    let (old, new) = (upserts(&["http://u:old@1.1.1.1:1"]), upserts(&["http://u:new@1.1.1.1:1"]));
+    one.save(&old).unwrap();
+    let held_url = || open(&server.url()).load().unwrap()[0].endpoint.to_url();
+    let members = one.names.name("members");
+    let held = server.ask(&["HGET", &members, "http://u@1.1.1.1:1"]);
+    let row = held.lines().nth(1).unwrap().to_owned();
+    one.save(&new).unwrap();
+    assert!(one.is_intact().unwrap());
+    // As a replica does that takes over, and has not heard of the last save.
+    server.ask(&["HSET", &members, "http://u@1.1.1.1:1", &row]);
+    server.ask(&["SET", &one.names.name(&format!("saved:{}", one.node)), "1"]);
+    assert_eq!(held_url(), "http://u:old@1.1.1.1:1");
+    // The first save that finds it brings what it is about, and all else comes after it.
+    one.save(&used("http://u:new@1.1.1.1:1", 1, 1)).unwrap();
+    assert!(!one.is_intact().unwrap());
+    assert_eq!(held_url(), "http://u:new@1.1.1.1:1");
+}
+
+#[test]
+fn a_save_counts_once_though_its_answer_is_lost() {
+    let server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [200, 2_000, 100, 0].map(Duration::from_millis);
+    let limits = Limits { connect, answer, bulk, pause };
+    let mut store = Redis::open_within(&of(&server.url()), Access::Write, limits).unwrap();
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let mut lost = 0;
+    for round in 2..=20 {
+        server.stand_still(true);
+        let told = store.save(&used("http://1.1.1.1:1", round, round)).unwrap_err().to_string();
+        assert!(told.contains("does not answer in time"), "{told}");
+        server.stand_still(false);
+        lost += u64::from(store.doubtful.is_some());
+        if round % 2 == 0 {
+            store.save(&used("http://1.1.1.1:1", round, round)).unwrap();
+        }
+    }
+    store.save(&used("http://1.1.1.1:1", 21, 21)).unwrap();
+    assert_eq!(successes(&mut store), [21]);
+    assert!(lost > 0);
+}
+
+#[test]
+fn a_save_that_comes_too_late_is_not_done() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let before = store.last.clone().unwrap();
+    // One that is still on its way when the next one is tried.
+    store.doubtful = Some(Doubtful { turn: "late".to_owned(), held: Vec::new() });
+    store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
+    store.last = Some(before);
+    let late = store.try_to_write(&used("http://1.1.1.1:1", 50, 50)).unwrap();
+    assert_eq!((late.as_str(), successes(&mut store)), ("turn", vec![2]));
+    // A fence that comes late takes no turn from the saves after it.
+    let saved = store.names.name(&format!("saved:{}", store.node));
+    let held = server.ask(&["GET", &saved]);
+    let fence = script(include_str!("../fence.lua"), &[&saved], &["late", "1", "60"]);
+    assert!(!store.link.query::<bool>(&fence).unwrap());
+    assert_eq!(server.ask(&["GET", &saved]), held);
+    // One that comes twice is done once.
+    store.last = None;
+    store.settle().unwrap();
+    let (turns, last) = (store.turns, store.last.clone());
+    store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap();
+    (store.turns, store.last) = (turns, last);
+    store.ledger = Ledger::default();
+    assert_eq!(store.try_to_write(&used("http://1.1.1.1:1", 3, 3)).unwrap(), "done");
+    assert_eq!(successes(&mut store), [3]);
+}
+
+#[test]
+fn a_server_that_has_forgotten_is_told_again() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 5, 1)).unwrap();
+    // Who saved last.
+    let saved = format!("{{proxywhirl:default}}:saved:{}", store.node);
+    assert!(server.ask(&["DEL", &saved]).starts_with(":1"));
+    assert!(store.is_intact().unwrap(), "nobody has seen yet what is missing");
+    store.save(&used("http://1.1.1.1:1", 6, 2)).unwrap();
+    assert_eq!(successes(&mut store), [6]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true), "told once");
+    // Everything.
+    server.ask(&["FLUSHALL"]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true));
+    server.ask(&["FLUSHALL"]);
+    store.save(&used("http://1.1.1.1:1", 7, 3)).unwrap();
+    assert_eq!(successes(&mut store), [7]);
+    store.save(&used("http://1.1.1.1:1", 8, 4)).unwrap();
+    assert_eq!(successes(&mut store), [8]);
+    assert_eq!((store.is_intact().unwrap(), store.is_intact().unwrap()), (false, true));
+}
+
+#[test]
+fn who_saves_nothing_for_long_is_not_forgotten() {
+    let server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    let saved = store.names.name(&format!("saved:{}", store.node));
+    assert!(server.ask(&["EXPIRE", &saved, "10"]).starts_with(":1"));
+    assert!(store.is_intact().unwrap());
+    let left: u64 = store.link.query(&command("TTL", [saved.as_str()])).unwrap();
+    assert!(left > REMEMBERED - 60, "{left}");
+}
+
+#[test]
+fn who_was_removed_and_comes_back_counts_anew() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&used("http://1.1.1.1:1", 10, 1)).unwrap();
+    let removed = vec![member("http://1.1.1.1:1").endpoint.key()];
+    other.save(&Changes { removed, ..Changes::default() }).unwrap();
+    // Of which the first one hears nothing but that it was missing from all that is kept.
+    assert_eq!(urls(&mut one), [""; 0]);
+    let again = |successes, second| {
+        let mut again = used("http://1.1.1.1:1", successes, second);
+        again.upserts[0].added = at(2);
+        again
+    };
+    other.save(&again(2, 2)).unwrap();
+    assert_eq!(successes(&mut one), [2]);
+    one.save(&again(5, 3)).unwrap();
+    assert_eq!(successes(&mut one), [5]);
+}
+
+#[test]
+fn several_put_back_what_a_server_has_lost_and_it_counts_once() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&used("http://1.1.1.1:1", 100, 1)).unwrap();
+    assert_eq!(successes(&mut other), [100]);
+    other.save(&used("http://1.1.1.1:1", 105, 2)).unwrap();
+    server.ask(&["FLUSHALL"]);
+    // Somebody else was quicker to make the pool, and knows nothing of it.
+    open(&server.url()).save(&upserts(&["http://1.1.1.2:1"])).unwrap();
+    assert_eq!((other.is_intact().unwrap(), one.is_intact().unwrap()), (false, false));
+    one.save(&used("http://1.1.1.1:1", 103, 4)).unwrap();
+    other.save(&used("http://1.1.1.1:1", 106, 3)).unwrap();
+    assert_eq!(urls(&mut one), ["http://1.1.1.2:1", "http://1.1.1.1:1"]);
+    assert_eq!(successes(&mut one), [7, 109]);
+}
+
+#[test]
+fn a_server_that_was_away_is_saved_to_when_it_is_back() {
+    let mut server = RedisServer::start(PLAIN);
+    let mut store = open(&server.url());
+    let keys = RedisKeyValues::new(&of(&server.url()));
+    store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+    keys.set("p", "k", &write(b"v"), at(0)).unwrap();
+    server.kill();
+    let told = store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap_err().to_string();
+    assert!(told.starts_with(&format!("{}: cannot be reached (", server.url())), "{told}");
+    assert!(
+        matches!(keys.get("p", "unread", at(0)), Err(KvError::Unavailable(told)) if told.contains("cannot be reached"))
+    );
+    // Those who ask right after wait for nothing.
+    let asked = Instant::now();
+    for _ in 0..100 {
+        keys.get("p", "unread", at(0)).unwrap_err();
+    }
+    assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+    server.start_again();
+    proxywhirl_tests::wait_until("it is saved again", || store.save(&used("http://1.1.1.1:1", 3, 3)).is_ok());
+    assert_eq!(successes(&mut store), [3]);
+    proxywhirl_tests::wait_until("keys are there again", || keys.get("p", "k", at(0)).is_ok());
+    assert_eq!(keys.get("p", "k", at(0)).unwrap().unwrap().value, b"v");
+}
