@@ -95,6 +95,8 @@ struct Due {
 struct Sifted {
     /// Nothing fresh.
     unknown: Vec<Candidate>,
+    /// Those among them who are members, by other credentials or by name alone: they are no strangers, whatever comes of them.
+    joined: HashSet<MemberId>,
     /// Something fresh, and they are members: for the tags of the sources that name them too.
     named: Vec<Admission>,
     /// Of how many something fresh is known.
@@ -124,7 +126,7 @@ impl Keeper {
     pub async fn prove(&self, candidates: Vec<Candidate>, each: &(dyn Fn(&Checked) + Sync)) -> Proven {
         self.look_around();
         let mut proven = Proven::default();
-        let Sifted { unknown, named, fresh } = self.sift(candidates);
+        let Sifted { unknown, joined, named, fresh } = self.sift(candidates);
         proven.fresh = fresh;
         if !named.is_empty() {
             proven.admissions.add(self.engine.admit(named).await);
@@ -136,7 +138,10 @@ impl Keeper {
             each(&checked);
             self.engine.tell_checked(&checked);
             proven.count(&checked);
-            self.note(&checked);
+            let id = MemberId::of(&checked.candidate.endpoint.key());
+            if !joined.contains(&id) {
+                self.note(id, &checked);
+            }
             if let Ok(verified) = checked.into_verified() {
                 batch.push(Admission::Verified(Box::new(verified)));
             }
@@ -181,10 +186,14 @@ impl Keeper {
         while let Some(mut checked) = checks.next().await {
             self.label(&mut checked);
             self.engine.tell_checked(&checked);
-            match due.members.get(&MemberId::of(&checked.candidate.endpoint.key())) {
+            let id = MemberId::of(&checked.candidate.endpoint.key());
+            match due.members.get(&id) {
                 Some(member) => self.apply(member, checked).await,
                 None => {
-                    self.note(&checked);
+                    // Unless it has become a member meanwhile.
+                    if self.book().strangers.contains_key(&id) {
+                        self.note(id, &checked);
+                    }
                     if let Ok(verified) = checked.into_verified() {
                         self.engine.admit(vec![Admission::Verified(Box::new(verified))]).await;
                     }
@@ -228,8 +237,7 @@ impl Keeper {
     }
 
     /// Writes a verdict about a stranger down.
-    fn note(&self, checked: &Checked) {
-        let id = MemberId::of(&checked.candidate.endpoint.key());
+    fn note(&self, id: MemberId, checked: &Checked) {
         let mut book = self.book();
         let failures = book.judged(id, checked);
         // Without a failure it is about to become a member.
@@ -265,7 +273,10 @@ impl Keeper {
                     sifted.fresh += 1;
                     stranger.tags.merge(&candidate.tags);
                 }
-                _ => sifted.unknown.push(candidate),
+                (member, _) => {
+                    sifted.joined.extend(member.map(|member| member.id));
+                    sifted.unknown.push(candidate);
+                }
             }
         }
         sifted
@@ -337,13 +348,10 @@ impl Keeper {
                 None => book.members.forget(slot),
             }
         }
-        let asked: HashSet<MemberId> = strangers.iter().copied().collect();
-        let ids = snapshot.ids().filter(|_| !asked.is_empty()).filter_map(|(_, id)| id);
-        let joined: HashSet<MemberId> = ids.filter(|id| asked.contains(id)).collect();
         for id in strangers {
-            match book.strangers.get(&id).filter(|_| !joined.contains(&id)) {
+            match book.strangers.get(&id).filter(|_| !due.members.contains_key(&id)) {
                 Some(stranger) => due.candidates.push(stranger.clone()),
-                // It is a member that was named with other credentials too.
+                // It has become a member.
                 None => book.forget(&id),
             }
         }

@@ -113,7 +113,11 @@ async fn a_member_that_was_named_with_other_credentials_while_it_was_down_keeps_
     keeper.prove(vec![with("own")], &|_| ()).await;
     proxy.set_behaviour(Behaviour::Dead).await.unwrap();
     keeper.prove(vec![with("other")], &|_| ()).await;
+    assert_eq!(keeper.strangers(), 0);
     proxy.set_behaviour(Behaviour::Healthy).await.unwrap();
+    // Who is asked again is, as long as this takes.
+    let late = upstream(Behaviour::Dead).await;
+    keeper.prove(vec![candidate(&late)], &|_| ()).await;
     until(|| keeper.strangers() == 0).await;
     assert_eq!(*keeper.engine.snapshot().iter().next().unwrap().endpoint, with("own").endpoint);
     stop.cancel();
