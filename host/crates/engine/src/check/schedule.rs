@@ -231,14 +231,14 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: ScheduleConfig = ScheduleConfig {
+    pub(super) const CONFIG: ScheduleConfig = ScheduleConfig {
         fresh: Duration::from_secs(100),
         fresh_max: Duration::from_secs(400),
         retry: Duration::from_secs(10),
         retry_max: Duration::from_secs(40),
     };
 
-    fn at(second: u64) -> Timestamp {
+    pub(super) fn at(second: u64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000)
     }
 

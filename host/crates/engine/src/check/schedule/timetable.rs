@@ -169,25 +169,14 @@ impl Timetable {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use proptest::prelude::*;
 
+    use super::super::tests::{CONFIG, at};
     use super::*;
-
-    const CONFIG: ScheduleConfig = ScheduleConfig {
-        fresh: Duration::from_secs(100),
-        fresh_max: Duration::from_secs(400),
-        retry: Duration::from_secs(10),
-        retry_max: Duration::from_secs(40),
-    };
 
     const A: MemberId = MemberId(7);
     const B: MemberId = MemberId(8);
-
-    fn at(second: u64) -> Timestamp {
-        Timestamp::from_micros(second * 1_000_000)
-    }
 
     #[test]
     fn a_million_members_take_twelve_bytes_each() {
@@ -238,7 +227,7 @@ mod tests {
             for (step, place, pause, chance) in steps {
                 now += pause;
                 // Three in each of four chunks.
-                let (slot, id) = (place % 3 + place / 3 * 340, MemberId(u64::from(place)));
+                let (slot, id) = (place % 3 + place / 3 * u32::try_from(CHUNK).unwrap(), MemberId(u64::from(place)));
                 match step {
                     0 | 1 => {
                         timetable.welcome(slot, id, at(now), chance);
