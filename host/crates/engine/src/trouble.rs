@@ -1,6 +1,7 @@
 //! Why the pool cannot be saved, for people and programs.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proxywhirl_core::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,23 +15,49 @@ pub struct StoreTrouble {
     pub since: u64,
 }
 
-/// The trouble there is. The writer writes it, anybody reads it; held for a copy.
+/// What has become of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// All was well before.
+    Began,
+    /// All is well again.
+    Ended,
+    /// It is as it was, well or not.
+    Same,
+}
+
+/// The trouble there is. One task notes it, anybody asks for it. Invariant: `is_there` is whether there is any.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Mutex<Option<StoreTrouble>>);
+pub(crate) struct Trouble {
+    /// For those who ask at every request.
+    is_there: AtomicBool,
+    what: Mutex<Option<StoreTrouble>>,
+}
 
 impl Trouble {
     pub(crate) fn get(&self) -> Option<StoreTrouble> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.what().clone()
     }
 
     pub(crate) fn is_some(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.is_there.load(Ordering::Relaxed)
     }
 
     /// Notes what went wrong now, or that nothing did.
-    pub(crate) fn note(&self, error: Option<String>, now: Timestamp) {
-        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = trouble.as_ref().map_or(now.as_micros(), |trouble| trouble.since);
-        *trouble = error.map(|error| StoreTrouble { error, since });
+    pub(crate) fn note(&self, error: Option<String>, now: Timestamp) -> Change {
+        let mut what = self.what();
+        let since = what.as_ref().map_or(now.as_micros(), |trouble| trouble.since);
+        let (was_there, is_there) = (what.is_some(), error.is_some());
+        *what = error.map(|error| StoreTrouble { error, since });
+        self.is_there.store(is_there, Ordering::Relaxed);
+        match (was_there, is_there) {
+            (false, true) => Change::Began,
+            (true, false) => Change::Ended,
+            (false, false) | (true, true) => Change::Same,
+        }
+    }
+
+    fn what(&self) -> MutexGuard<'_, Option<StoreTrouble>> {
+        self.what.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

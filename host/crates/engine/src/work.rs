@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::trouble::{StoreTrouble, Trouble};
+use crate::trouble::{Change, StoreTrouble, Trouble};
 use view::{Turn, View};
 
 /// How long a lease holds. With a round more, so long does it take until the work of one who died is somebody else's.
@@ -342,14 +342,12 @@ impl Crew {
 
     /// Writes down whether the work can be divided.
     fn note(&self, error: Option<&StoreError>, clock: Clock) {
-        let was_well = self.trouble.get().is_none();
-        self.trouble.note(error.map(ToString::to_string), clock.now());
-        match error {
-            Some(error) if was_well => {
+        match (self.trouble.note(error.map(ToString::to_string), clock.now()), error) {
+            (Change::Began, Some(error)) => {
                 tracing::warn!(%error, "work cannot be divided: what this gateway has it keeps for a while, and then does all of it");
             }
-            None if !was_well => tracing::info!("work is divided again"),
-            Some(_) | None => {}
+            (Change::Ended, _) => tracing::info!("work is divided again"),
+            (Change::Began | Change::Same, _) => {}
         }
         // Who has never been told anything begins alone.
         if error.is_some() && !self.view.borrow().is_known {

@@ -4,7 +4,6 @@
 //! Bytes are counted here first, by whoever carries them ([`Spender`]), and told every quarter of a second, or sooner when they are
 //! many. One task tells, for all users at once. While nobody answers, each gateway goes on with what it knows, and says so.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::trouble::{StoreTrouble, Trouble};
+use crate::trouble::{Change, StoreTrouble, Trouble};
 
 /// How often it is told what came to users' uses.
 const TELL: Duration = Duration::from_millis(250);
@@ -47,7 +46,7 @@ pub struct SharedQuotas {
     /// Of whom there is something to tell, or somebody asks.
     due: Mutex<Vec<Due>>,
     is_urgent: Notify,
-    is_away: AtomicBool,
+    /// Why nobody answers.
     trouble: Trouble,
 }
 
@@ -76,7 +75,7 @@ impl SharedQuotas {
 
     /// Returns when it is known what a user has used everywhere, or that nobody says so in time.
     pub async fn hear(&self, spender: Arc<dyn Spender>) {
-        if self.is_away.load(Ordering::Relaxed) {
+        if self.trouble.is_some() {
             return;
         }
         let (waits, heard) = oneshot::channel();
@@ -108,7 +107,7 @@ impl SharedQuotas {
             };
             let mut due = std::mem::take(&mut *self.due());
             // Who was away is asked whether it still is.
-            while !due.is_empty() || self.is_away.load(Ordering::Relaxed) {
+            while !due.is_empty() || self.trouble.is_some() {
                 let some = due.split_off(due.len().saturating_sub(BATCH));
                 let Some(back) = self.tell(quotas, some, clock).await else { return self.end(clock.now()) };
                 quotas = back;
@@ -119,7 +118,7 @@ impl SharedQuotas {
             if is_over {
                 return;
             }
-            if self.is_away.load(Ordering::Relaxed) {
+            if self.trouble.is_some() {
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(AGAIN) => {}
@@ -151,21 +150,18 @@ impl SharedQuotas {
 
     /// Nobody will tell any more: nobody is to wait for it.
     fn end(&self, now: Timestamp) {
-        self.is_away.store(true, Ordering::Relaxed);
         self.trouble.note(Some(PANICKED.to_owned()), now);
         self.due().clear();
     }
 
     /// Writes down whether somebody answers.
     fn note(&self, error: Option<&StoreError>, now: Timestamp) {
-        let was_away = self.is_away.swap(error.is_some(), Ordering::Relaxed);
-        self.trouble.note(error.map(ToString::to_string), now);
-        match error {
-            Some(error) if !was_away => {
+        match (self.trouble.note(error.map(ToString::to_string), now), error) {
+            (Change::Began, Some(error)) => {
                 tracing::warn!(%error, "quotas are not shared, each gateway counts its own until they can be again");
             }
-            None if was_away => tracing::info!("quotas are shared again"),
-            Some(_) | None => {}
+            (Change::Ended, _) => tracing::info!("quotas are shared again"),
+            (Change::Began | Change::Same, _) => {}
         }
     }
 }

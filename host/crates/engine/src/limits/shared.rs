@@ -4,7 +4,6 @@
 //! picks pass over whom others have used up. While nobody answers, each gateway goes on with its own buckets, and says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proxywhirl_core::limit::Rate;
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Room;
 use super::sites::Sites;
 use crate::clock::Clock;
-use crate::trouble::{StoreTrouble, Trouble};
+use crate::trouble::{Change, StoreTrouble, Trouble};
 
 /// Uses that are asked about at once; some microseconds of the server each.
 const BATCH: usize = 256;
@@ -38,9 +37,7 @@ const IDLE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Shared {
     asks: mpsc::Sender<Asking>,
-    /// Whether nobody answers. Written by the task.
-    is_away: AtomicBool,
-    /// Why.
+    /// Why nobody answers. Noted by the task.
     trouble: Trouble,
 }
 
@@ -117,12 +114,12 @@ impl Shared {
     /// The way, and where it ends.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Asking>) {
         let (asks, asked) = mpsc::channel(QUEUE);
-        (Self { asks, is_away: AtomicBool::new(false), trouble: Trouble::default() }, asked)
+        (Self { asks, trouble: Trouble::default() }, asked)
     }
 
     /// Whether somebody answers, as far as is known.
     pub(crate) fn answers(&self) -> bool {
-        !self.is_away.load(Ordering::Relaxed)
+        !self.trouble.is_some()
     }
 
     /// Why nobody answers, and since when.
@@ -155,16 +152,13 @@ impl Shared {
 
     /// Writes down whether somebody answers.
     fn note(&self, error: Option<&StoreError>, now: Timestamp) {
-        let (was_away, is_away) = (!self.answers(), error.is_some());
-        self.is_away.store(is_away, Ordering::Relaxed);
-        self.trouble.note(error.map(ToString::to_string), now);
-        metrics::gauge!("proxywhirl_limits_shared").set(if is_away { 0.0 } else { 1.0 });
-        match error {
-            Some(error) if !was_away => {
+        metrics::gauge!("proxywhirl_limits_shared").set(if error.is_some() { 0.0 } else { 1.0 });
+        match (self.trouble.note(error.map(ToString::to_string), now), error) {
+            (Change::Began, Some(error)) => {
                 tracing::warn!(%error, "limits are not shared, each gateway has its own until they can be again");
             }
-            None if was_away => tracing::info!("limits are shared again"),
-            Some(_) | None => {}
+            (Change::Ended, _) => tracing::info!("limits are shared again"),
+            (Change::Began | Change::Same, _) => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use proxywhirl_core::store::{Changes, StoreError};
 use super::{Desk, Readers, panicked};
 use crate::bans::BanChanges;
 use crate::events::StorePayload;
+use crate::trouble::Change;
 
 impl Desk {
     /// Saves after a change of who is a member.
@@ -24,17 +25,15 @@ impl Desk {
         let Readers { trouble, bus, clock, measures, .. } = &self.readers;
         measures.saved(saved.is_ok());
         let error = saved.err().map(|error| error.to_string());
-        let (was_failing, is_failing) = (trouble.is_some(), error.is_some());
+        let now = clock.now();
         // Told when it changes: a full disk would fill the log too.
-        if was_failing != is_failing {
+        if trouble.note(error.clone(), now) != Change::Same {
             match &error {
                 Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
                 None => tracing::info!("the pool is saved again"),
             }
-            let now = clock.now();
             bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
         }
-        trouble.note(error, clock.now());
     }
 
     /// Writes what plugins keep and the store has held back.
