@@ -212,9 +212,11 @@ where
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
     let mut client = Stalling::new(client, limit);
     let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
-        Ok(begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
+        Ok(mut begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
             Some(left) => {
-                let copied = relay::pass(*inbound.reader.get_mut(), *client.get_mut(), left, limit).await;
+                let copied =
+                    relay::pass(*inbound.reader.get_mut(), *client.get_mut(), begun.take_beginning(), left, limit)
+                        .await;
                 begun.over(copied, &[])
             }
             None => answer::finish(&mut inbound, &mut client, begun).await,

@@ -94,9 +94,11 @@ pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: 
     Err(protocol("an endless row of interim responses"))
 }
 
-/// An answer whose head the client has, and perhaps the beginning of its body.
+/// An answer that goes to the client.
 pub(super) struct Begun {
     status: u16,
+    /// What the client gets first: the head, and perhaps the beginning of the body.
+    beginning: Vec<u8>,
     /// How far the rest of the body reaches.
     left: BodyLength,
     /// Whether the framing of its chunks is taken off.
@@ -107,6 +109,11 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// Takes out what the client gets first.
+    pub(super) fn take_beginning(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.beginning)
+    }
+
     /// How much is left of the body, where that is known.
     pub(super) const fn known(&self) -> Option<u64> {
         match self.left {
@@ -146,7 +153,7 @@ where
     }
 }
 
-/// Passes on what comes before the body: interim responses and the head.
+/// Passes on the interim responses, and makes the head ready.
 pub(super) async fn begin<R, W>(
     inbound: &mut Inbound<R>,
     writer: &mut W,
@@ -172,7 +179,7 @@ where
             Err(fault) => return Err(Passed::failed(fault)),
         };
     }
-    begin_final(inbound, writer, rules, answer, keep).await
+    begin_final(inbound, rules, answer, keep)
 }
 
 /// How long the upstream's connection may wait for another request once this answer is over; none when it ends with it.
@@ -224,17 +231,8 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -
     writer.flush().await.map_err(|error| client_fault(&error))
 }
 
-/// Passes the final head on, with what is there of a small body.
-async fn begin_final<R, W>(
-    inbound: &mut Inbound<R>,
-    writer: &mut W,
-    rules: Rules<'_>,
-    answer: Answer,
-    keep: bool,
-) -> Result<Begun, Passed>
-where
-    W: AsyncWrite + Unpin,
-{
+/// Makes the final head ready, with what is there of a small body.
+fn begin_final<R>(inbound: &mut Inbound<R>, rules: Rules<'_>, answer: Answer, keep: bool) -> Result<Begun, Passed> {
     let idle = idle(&answer, rules.asked.method());
     let version = rules.asked.version;
     let Answer { mut head, length } = answer;
@@ -244,19 +242,21 @@ where
     let keep = keep && length != BodyLength::UntilClose && !dechunks;
     dress(&mut head, version, keep).map_err(failed)?;
     explain(&mut head.headers, rules.explained).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
-    head.write_to(&mut bytes);
-    let left = take_along(&mut bytes, &mut inbound.buffer, length);
-    write(writer, &bytes).await.map_err(failed)?;
-    Ok(Begun { status, left, dechunks, keep, idle })
+    let mut beginning = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
+    head.write_to(&mut beginning);
+    let left = take_along(&mut beginning, &mut inbound.buffer, length);
+    Ok(Begun { status, beginning, left, dechunks, keep, idle })
 }
 
-/// Passes on what is left of the body.
-pub(super) async fn finish<R, W>(inbound: &mut Inbound<R>, writer: &mut W, begun: Begun) -> Passed
+/// Passes on what is ready, and what is left of the body.
+pub(super) async fn finish<R, W>(inbound: &mut Inbound<R>, writer: &mut W, mut begun: Begun) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    if let Err(fault) = write(writer, &begun.take_beginning()).await {
+        return Passed { status: Some(begun.status), end: Err(fault), idle: None };
+    }
     let Inbound { reader, buffer } = inbound;
     let copied = if begun.dechunks {
         copy_body(reader, buffer, &mut Dechunk::new(writer), begun.left).await

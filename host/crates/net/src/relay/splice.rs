@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::{SendFlags, send};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -19,6 +20,18 @@ const KEPT: usize = 32;
 thread_local! {
     /// Pipes of the thread that nobody uses; they are empty.
     static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sends bytes behind which more follow at once: they may wait for those (`MSG_MORE`, send(2)).
+pub(super) fn poll_send_beginning(context: &mut Context<'_>, to: &TcpStream, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(to.poll_write_ready(context))?;
+        let sending = || Ok(send(to, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+        match to.try_io(Interest::WRITABLE, sending) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
 }
 
 /// A pipe, and how much is in it.
