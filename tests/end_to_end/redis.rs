@@ -1,5 +1,6 @@
 //! A pool in a Redis server, as people use it.
 
+mod passwords;
 mod state;
 mod users;
 mod work;

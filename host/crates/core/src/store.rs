@@ -105,6 +105,9 @@ pub struct Changes {
     pub bans_again: Vec<StoredBan>,
     /// Bans that were lifted. They go before `bans`, which may set one of them again.
     pub lifted: Vec<BanPlace>,
+    /// Bans of which a store that has lost something was told before that they were lifted, and when. They go before `bans_again`,
+    /// which others may have brought back; one that was set since stays.
+    pub lifted_again: Vec<(BanPlace, Timestamp)>,
 }
 
 /// Some of the members that are kept.

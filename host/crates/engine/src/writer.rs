@@ -119,10 +119,12 @@ impl Writer {
             is_behind: false,
             is_unread: false,
             saved_at: Timestamp::default(),
+            save_interval: save_interval.max(Duration::from_millis(10)),
+            again_at: Timestamp::default(),
         };
         desk.load(store)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let task = tokio::spawn(desk.run(queue, save_interval));
+        let task = tokio::spawn(desk.run(queue));
         Ok(Self { commands: Mutex::new(Some(commands)), task: Mutex::new(Some(task)) })
     }
 
@@ -192,12 +194,16 @@ struct Desk {
     is_unread: bool,
     /// When the statistics were saved last.
     saved_at: Timestamp,
+    /// How often they are.
+    save_interval: Duration,
+    /// Until when a store that was there and refused members is not given them again before others are heard.
+    again_at: Timestamp,
 }
 
 impl Desk {
-    async fn run(mut self, mut queue: mpsc::Receiver<Command>, save_interval: Duration) -> Result<(), StoreError> {
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), StoreError> {
         self.load_rest(&queue).await;
-        let mut tick = tokio::time::interval(save_interval.max(Duration::from_millis(10)));
+        let mut tick = tokio::time::interval(self.save_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let is_shared = self.store.as_ref().is_some_and(|store| store.is_shared());
         let mut listen = tokio::time::interval(sharing::LISTEN);

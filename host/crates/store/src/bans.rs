@@ -58,6 +58,7 @@ impl<S: Store> WithBans<S> {
     }
 
     fn keep(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        // Nothing of it is ever lost alone, so no lift is told again.
         let Changes { bans, bans_again, lifted, .. } = changes;
         if bans.is_empty() && bans_again.is_empty() && lifted.is_empty() {
             return Ok(());

@@ -135,7 +135,7 @@ impl Store for Sealing {
         }
         let upserts = changes.upserts.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>()?;
         // All but the members is passed on as it is: they are many, and not copied twice.
-        let Changes { upserts: _, removed, sessions, forgotten, bans, bans_again, lifted } = changes;
+        let Changes { upserts: _, removed, sessions, forgotten, bans, bans_again, lifted, lifted_again } = changes;
         self.below.save(&Changes {
             upserts,
             removed: removed.clone(),
@@ -144,6 +144,7 @@ impl Store for Sealing {
             bans: bans.clone(),
             bans_again: bans_again.clone(),
             lifted: lifted.clone(),
+            lifted_again: lifted_again.clone(),
         })
     }
 

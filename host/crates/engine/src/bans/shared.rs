@@ -6,11 +6,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::store::{BanPlace, StoredBan};
 
 use super::{Ban, Bans};
+
+/// Lifts that are remembered after they were told, or heard of: in two halves, the older of which is forgotten when the newer is full.
+const MOST_REMEMBERED: usize = 16_384;
+
+/// How long lifts are remembered: as long as a server does.
+const REMEMBERED: Duration = Duration::from_hours(24);
 
 /// Lifted bans that wait to be told. While a store is away for long, those beyond stay in it until they end.
 const MOST_LIFTED: usize = 65_536;
@@ -29,6 +36,17 @@ pub(super) struct Unsaved {
 struct Places {
     set: HashMap<BanPlace, Told>,
     lifted: HashSet<BanPlace>,
+    /// Those of before are told again.
+    tells_lifts_again: bool,
+    past: Lifts,
+}
+
+/// Lifts of which a store was told, here or elsewhere, and when: should it lose them, whoever has not heard of one would bring the ban
+/// back.
+#[derive(Debug, Default)]
+struct Lifts {
+    newer: HashMap<BanPlace, Timestamp>,
+    older: HashMap<BanPlace, Timestamp>,
 }
 
 /// Whether a store was told of a ban before.
@@ -48,12 +66,36 @@ pub(crate) struct BanChanges {
     pub(crate) bans_again: Vec<StoredBan>,
     /// Bans that were lifted before that: one that was set again is among both.
     pub(crate) lifted: Vec<BanPlace>,
+    /// Lifts that a store has lost, and when they were told of.
+    pub(crate) lifted_again: Vec<(BanPlace, Timestamp)>,
+}
+
+impl Lifts {
+    fn remember(&mut self, place: BanPlace, at: Timestamp) {
+        self.older.remove(&place);
+        self.newer.insert(place, at);
+        if self.newer.len() >= MOST_REMEMBERED / 2 {
+            self.older = std::mem::take(&mut self.newer);
+        }
+    }
+
+    fn forget(&mut self, place: &BanPlace) {
+        self.newer.remove(place);
+        self.older.remove(place);
+    }
+
+    fn all(&self, now: Timestamp) -> Vec<(BanPlace, Timestamp)> {
+        let all = self.newer.iter().chain(&self.older).filter(|(_, at)| now.since(**at) < REMEMBERED);
+        all.map(|(place, at)| (place.clone(), *at)).collect()
+    }
 }
 
 impl Unsaved {
     pub(super) fn set(&self, place: BanPlace) {
         if self.is_kept.load(Ordering::Relaxed) {
-            self.places().set.insert(place, Told::Never);
+            let mut places = self.places();
+            places.past.forget(&place);
+            places.set.insert(place, Told::Never);
         }
     }
 
@@ -71,6 +113,17 @@ impl Unsaved {
 }
 
 impl Places {
+    /// What was set, and the rest of what is to be told. Lifts count as told, unless the ban was set again since.
+    fn take(&mut self, now: Timestamp) -> (HashMap<BanPlace, Told>, BanChanges) {
+        let (set, lifted) = (std::mem::take(&mut self.set), std::mem::take(&mut self.lifted));
+        let tells_again = std::mem::take(&mut self.tells_lifts_again);
+        let lifted_again = if tells_again { self.past.all(now) } else { Vec::new() };
+        for place in lifted.iter().filter(|place| !matches!(set.get(*place), Some(Told::Never))) {
+            self.past.remember(place.clone(), now);
+        }
+        (set, BanChanges { lifted: lifted.into_iter().collect(), lifted_again, ..BanChanges::default() })
+    }
+
     /// What was set and never told counts more.
     fn tell_again(&mut self, bans: &[StoredBan]) {
         for ban in bans {
@@ -88,8 +141,7 @@ impl Bans {
 
     /// What changed since this was asked last, to be saved.
     pub(crate) fn changes(&self, now: Timestamp) -> BanChanges {
-        let Places { set, lifted } = std::mem::take(&mut *self.unsaved.places());
-        let mut changes = BanChanges { lifted: lifted.into_iter().collect(), ..BanChanges::default() };
+        let (set, mut changes) = self.unsaved.places().take(now);
         for (place, told) in set {
             let into = match told {
                 Told::Never => &mut changes.bans,
@@ -106,25 +158,37 @@ impl Bans {
         let mut places = self.unsaved.places();
         places.set.extend(changes.bans.iter().map(|ban| (ban.place(), Told::Never)));
         places.tell_again(&changes.bans_again);
+        places.tells_lifts_again |= !changes.lifted_again.is_empty();
     }
 
-    /// All of them are told again with the next changes: a store has lost them.
+    /// All of them are told again with the next changes, and all lifts that are remembered: a store has lost them.
     pub(crate) fn all_unsaved(&self, now: Timestamp) {
         let all = self.all(now);
-        self.unsaved.places().tell_again(&all);
+        let mut places = self.unsaved.places();
+        places.tell_again(&all);
+        places.tells_lifts_again = true;
     }
 
     /// Takes over what others have done. What this gateway has not told yet counts more: it was done later, or is merged.
     pub(crate) fn hear(&self, bans: Vec<StoredBan>, lifted: &[BanPlace], now: Timestamp) {
         for place in lifted {
-            if !self.unsaved.places().set.contains_key(place) {
+            let is_set = {
+                let mut places = self.unsaved.places();
+                let is_set = places.set.contains_key(place);
+                if !is_set {
+                    places.past.remember(place.clone(), now);
+                }
+                is_set
+            };
+            if !is_set {
                 self.table(&place.0).end(place);
             }
         }
         for ban in bans.into_iter().filter(|ban| ban.until > now) {
             let place = ban.place();
             let (is_set, is_lifted) = {
-                let places = self.unsaved.places();
+                let mut places = self.unsaved.places();
+                places.past.forget(&place);
                 (places.set.contains_key(&place), places.lifted.contains(&place))
             };
             let table = self.table(&ban.site);
@@ -218,6 +282,41 @@ mod tests {
         set(&bans, 1, 90);
         let changes = bans.changes(at(1));
         assert_eq!((changes.bans, changes.bans_again), (vec![stored(1, 90)], vec![stored(2, 60)]));
+    }
+
+    #[test]
+    fn lifts_that_a_store_has_lost_are_told_again_until_the_ban_is_set_again_or_they_are_old() {
+        let bans = kept();
+        (1..=4).for_each(|member| set(&bans, member, 60));
+        bans.changes(at(1));
+        bans.lift(|_, member| member != MemberId(4));
+        assert_eq!(bans.changes(at(2)).lifted.len(), 3);
+        // One is lifted elsewhere, one is set here again, and another one elsewhere.
+        bans.hear(vec![stored(2, 90)], &[place(4)], at(3));
+        set(&bans, 1, 90);
+        bans.changes(at(4));
+        bans.all_unsaved(at(5));
+        let mut changes = bans.changes(at(5));
+        changes.lifted_again.sort_unstable();
+        assert_eq!(changes.lifted_again, [(place(3), at(2)), (place(4), at(3))]);
+        assert_eq!((changes.lifted.len(), changes.bans_again.len()), (0, 2));
+        // Once, and again when that could not be saved.
+        assert_eq!(bans.changes(at(6)), BanChanges::default());
+        bans.unsaved(changes);
+        assert_eq!(bans.changes(at(6)).lifted_again.len(), 2);
+        bans.all_unsaved(at(7));
+        assert_eq!(bans.changes(at(2 + 24 * 3_600)).lifted_again, [(place(4), at(3))]);
+    }
+
+    #[test]
+    fn the_newest_lifts_are_remembered_and_no_more_than_so_many() {
+        let mut lifts = Lifts::default();
+        for number in 0..100_000 {
+            lifts.remember(place(number), at(number));
+            assert!(lifts.newer.len() + lifts.older.len() < MOST_REMEMBERED);
+        }
+        let all: HashSet<BanPlace> = lifts.all(at(100_000)).into_iter().map(|(place, _)| place).collect();
+        assert!((100_000 - MOST_REMEMBERED as u64 / 2..100_000).all(|number| all.contains(&place(number))));
     }
 
     #[test]

@@ -33,6 +33,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How often it is asked whether somebody answers while nobody wants tokens: so that it is known before a request has to wait for it.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// What is told when asking has ended for good.
+const PANICKED: &str = "who asks for all gateways has panicked, limits are this gateway's own from now on";
+
 /// The way to the buckets that are shared.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -181,8 +184,8 @@ pub(crate) async fn carry(
             (buckets, taken)
         });
         let Ok((back, taken)) = taken.await else {
-            tracing::error!("who asks for shared limits has panicked, each gateway has its own from now on");
-            return;
+            let error = StoreError { place: "shared limits".to_owned(), reason: PANICKED.to_owned() };
+            return shared.note(Some(&error), clock.now());
         };
         buckets = back;
         let now = clock.now();

@@ -48,6 +48,12 @@ impl Desk {
 
     /// Saves what changed, and everything when the store has lost it.
     pub(super) async fn look_and_save(&mut self) -> Result<(), StoreError> {
+        self.look().await?;
+        self.save().await
+    }
+
+    /// Sees whether the store is there, and has what was saved.
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let looked = tokio::task::spawn_blocking(move || {
             let is_intact = store.is_intact();
@@ -58,7 +64,7 @@ impl Desk {
         if !is_intact? {
             self.note_loss();
         }
-        self.save().await
+        Ok(())
     }
 
     /// All that is here is to be saved again, because the store has lost it.
@@ -94,8 +100,9 @@ impl Desk {
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let sessions = self.readers.selector.sessions();
         let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let BanChanges { bans, bans_again, lifted } = self.readers.bans.changes(self.readers.clock.now());
-        let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, ..members };
+        let BanChanges { bans, bans_again, lifted, lifted_again } =
+            self.readers.bans.changes(self.readers.clock.now());
+        let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, ..members };
         if changes == Changes::default() {
             self.store = Some(store);
             return Ok(());
@@ -107,9 +114,9 @@ impl Desk {
         let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
         self.store = Some(store);
         if result.is_err() {
-            let Changes { sessions: used, forgotten, bans, bans_again, lifted, .. } = changes;
+            let Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, .. } = changes;
             sessions.unsaved(SessionChanges { sessions: used, forgotten });
-            self.readers.bans.unsaved(BanChanges { bans, bans_again, lifted });
+            self.readers.bans.unsaved(BanChanges { bans, bans_again, lifted, lifted_again });
         }
         result
     }

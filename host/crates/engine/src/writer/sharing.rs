@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::endpoint::{Endpoint, EndpointKey};
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember, StoredSession};
+use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Member, MemberId};
 
 use super::loading::PAGE;
@@ -19,16 +20,33 @@ use super::{Desk, Readers, panicked};
 pub(super) const LISTEN: Duration = Duration::from_millis(250);
 
 impl Desk {
-    /// Tells others of sessions and bans, and takes over what they have changed.
+    /// Tells others of sessions and bans, and takes over what they have changed. Members that could not be saved go first: what others
+    /// have made of one counts less than what is new here, and until that is saved nobody could tell which is which.
     pub(super) async fn share(&mut self) {
+        let is_clean = self.unsaved.is_empty();
+        if !is_clean && self.readers.clock.now() < self.again_at {
+            return;
+        }
         let told = match self.catch_up().await {
-            Ok(()) => self.write(Changes::default()).await,
+            Ok(()) if is_clean => self.write(Changes::default()).await,
+            Ok(()) => self.save_first().await,
             Err(error) => Err(error),
         };
         match told {
             Ok(()) => self.listen().await,
             Err(error) => self.note(Err(error)),
         }
+    }
+
+    /// Saves what could not be saved. A store that is away costs a look; one that is there and refuses is asked again at the next
+    /// save only, as there may be very much to save.
+    async fn save_first(&mut self) -> Result<(), StoreError> {
+        self.look().await?;
+        let saved = self.save().await;
+        if saved.is_err() {
+            self.again_at = self.readers.clock.now() + self.save_interval;
+        }
+        saved
     }
 
     /// Goes on with an empty pool: sources may fill it, and what is stored comes in when the store is there.
@@ -125,10 +143,14 @@ impl Desk {
     fn take_over_members(&mut self, members: Vec<StoredMember>, left: &[EndpointKey], is_first: bool) {
         let now = self.readers.clock.now();
         let mut is_changed = false;
-        for member in members {
+        for mut member in members {
+            let key = member.endpoint.key();
             // Whom one has just put out leaves there too, with the next save.
-            if self.removed.contains(&member.endpoint.key()) {
+            if self.removed.contains(&key) {
                 continue;
+            }
+            if let Some(known) = self.pool.find(&key).filter(|known| self.unsaved.contains(&known.joined)) {
+                keep_unsaved(&mut member, known);
             }
             let before = member.statistics;
             match self.pool.admit(Admission::Restored(Box::new(member)), now) {
@@ -161,6 +183,15 @@ impl Desk {
         if is_changed {
             self.publish();
         }
+    }
+}
+
+/// Of what is stored of a member, leaves what is not known here: what is, was named since, and is to be saved.
+fn keep_unsaved(stored: &mut StoredMember, known: &Member) {
+    stored.endpoint = Endpoint::clone(&known.endpoint);
+    stored.country = known.country.or(stored.country);
+    if known.anonymity != Anonymity::Unknown {
+        stored.anonymity = known.anonymity;
     }
 }
 

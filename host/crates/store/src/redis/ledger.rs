@@ -48,6 +48,7 @@ pub(super) struct Written {
     pub(super) forgotten: String,
     pub(super) sessions: String,
     pub(super) lifted: String,
+    pub(super) lifted_again: String,
     pub(super) bans: String,
     pub(super) bans_again: String,
     pub(super) members: Vec<String>,
@@ -140,6 +141,9 @@ impl Ledger {
         }
         for place in &changes.lifted {
             written.lifted.push_str(&format!("{}\n", row::ban_name(place)));
+        }
+        for (place, at) in &changes.lifted_again {
+            written.lifted_again.push_str(&format!("{}\n{}\n", row::ban_name(place), at.as_micros().min(row::MOST)));
         }
         for (bans, into) in [(&changes.bans, &mut written.bans), (&changes.bans_again, &mut written.bans_again)] {
             for ban in bans {

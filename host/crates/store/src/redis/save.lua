@@ -1,8 +1,8 @@
 -- Keeps changes of members, sessions and bans, in one step. Answers with `done` and what the counts of the members are now,
 -- or why nothing was done: `lost` when it is not
 -- the pool that the changes are about, `turn` when another save was done last than the one that these follow.
-local layout, members, joined, statistics, sessions, notices, saved, bans, ends, restored, lifts =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local layout, members, joined, statistics, sessions, notices, saved, bans, ends, restored, lifts, begins =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local epoch, node, before, turn, seconds, now, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
     return { 'lost' }
@@ -64,6 +64,7 @@ end
 -- Bans: the later end counts, unless there was a lift. Those that are over go, and when there are too many, those that end first.
 local function end_ban(place)
     redis.call('ZREM', ends, place)
+    redis.call('HDEL', begins, place)
     return redis.call('HDEL', bans, place) == 1
 end
 local changed_bans, refused_bans = {}, {}
@@ -84,6 +85,19 @@ local ban = '([^\n]+)\n(%d+) ([^\n]*)\n'
 for place, till, rule in string.gmatch(ARGV[12], ban) do
     redis.call('ZREM', lifts, place)
     set_ban(place, till, rule)
+    redis.call('HSET', begins, place, now)
+end
+-- Lifts that are told again after they were lost are of before, too: what was set since stays, and what somebody has brought back, or
+-- what the server has gone back to, does not.
+for place, at in string.gmatch(ARGV[14], '([^\n]+)\n(%d+)\n') do
+    if tonumber(redis.call('HGET', begins, place) or 0) <= tonumber(at) then
+        if end_ban(place) then
+            table.insert(refused_bans, place)
+        end
+        if tonumber(redis.call('ZSCORE', lifts, place) or 0) < tonumber(at) then
+            redis.call('ZADD', lifts, at, place)
+        end
+    end
 end
 -- Those that are brought back after they were lost are of before. Whoever brings one may not have heard that it was lifted since.
 for place, till, rule in string.gmatch(ARGV[13], ban) do
@@ -93,7 +107,7 @@ for place, till, rule in string.gmatch(ARGV[13], ban) do
         set_ban(place, till, rule)
     end
 end
-if ARGV[11] ~= '' then
+if ARGV[11] ~= '' or ARGV[14] ~= '' then
     redis.call('ZREMRANGEBYSCORE', lifts, '-inf', now - seconds * 1000000)
     redis.call('ZREMRANGEBYRANK', lifts, 0, -most - 1)
     redis.call('EXPIRE', lifts, seconds)
@@ -159,7 +173,7 @@ end
 
 local answer = { 'done' }
 local member = '([^\n]+)\n(%a*)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
-for batch = 14, #ARGV do
+for batch = 15, #ARGV do
     local sums = {}
     for url, stays, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)

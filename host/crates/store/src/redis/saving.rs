@@ -103,6 +103,7 @@ impl Redis {
             "ban-ends",
             "restored",
             "lifts",
+            "ban-begins",
         ];
         let names: Vec<String> = kinds.iter().map(|what| self.names.name(what)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -125,6 +126,7 @@ impl Redis {
                 &written.lifted,
                 &written.bans,
                 &written.bans_again,
+                &written.lifted_again,
             ],
         );
         save.arg(&written.members);

@@ -19,6 +19,7 @@ struct Shelf(Arc<Mutex<State>>);
 struct State {
     buckets: HashMap<BucketOf, Bucket>,
     is_away: bool,
+    is_broken: bool,
     asked: usize,
     /// Whether it keeps everybody waiting.
     is_held: bool,
@@ -31,6 +32,8 @@ impl Buckets for Shelf {
         while self.0.lock().unwrap().is_held {
             std::thread::yield_now();
         }
+        let is_broken = self.0.lock().unwrap().is_broken;
+        assert!(!is_broken, "it is broken");
         let mut state = self.0.lock().unwrap();
         if state.is_away {
             return Err(StoreError { place: "the shelf".to_owned(), reason: "is away".to_owned() });
@@ -225,5 +228,23 @@ async fn that_nobody_answers_is_known_though_nobody_asks() {
     until(|| engine.limits_trouble().is_some()).await;
     shelf.0.lock().unwrap().is_away = false;
     until(|| engine.limits_trouble().is_none()).await;
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn when_asking_has_ended_for_good_each_has_its_own_and_says_so() {
+    let shelf = Shelf::default();
+    let engine = over(&shelf, &of_members(rate(0.01, 2)), 1).await;
+    drop(ask(&engine, 1).await.unwrap());
+    shelf.0.lock().unwrap().is_broken = true;
+    // Asked, and not answered: what is here decides.
+    drop(ask(&engine, 2).await.unwrap());
+    until(|| engine.limits_trouble().is_some()).await;
+    let told = engine.limits_trouble().unwrap().error;
+    assert!(told.contains("has panicked"), "{told}");
+    let began = Instant::now();
+    assert!(engine.acquire_granted(&attempt(&[])).await.is_err());
+    assert_eq!(engine.user_token(&"anna".into(), Rate::new(1.0, 1)).await, None);
+    assert!(began.elapsed() < Duration::from_millis(200), "nobody waits for it");
     engine.stop().await.unwrap();
 }

@@ -1,5 +1,9 @@
 //! What one process hears of what others have done: of members, bans and sessions.
 
+use std::time::SystemTime;
+
+use proxywhirl_core::Timestamp;
+
 use super::*;
 
 #[test]
@@ -107,6 +111,36 @@ fn a_ban_that_was_lifted_before_another_brings_it_back_stays_lifted() {
     server.ask(&["ZADD", &lifts, "1", "1 b.example"]);
     one.save(&lift()).unwrap();
     assert_eq!(server.ask(&["ZCARD", &lifts]), ":1\r\n+OK\r\n");
+}
+
+#[test]
+fn a_lift_that_was_lost_with_the_server_ends_what_others_have_brought_back_and_not_what_was_set_since() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    let old = [1, 2, 3].map(|member| ban("a.example", member, 5));
+    let places = || old.iter().map(StoredBan::place);
+    one.save(&Changes { bans: old.to_vec(), ..Changes::default() }).unwrap();
+    // In a moment of now, as bans are set.
+    let now = || Timestamp::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    one.save(&Changes { lifted: places().collect(), ..Changes::default() }).unwrap();
+    let lifted = now();
+    server.ask(&["FLUSHALL"]);
+    // Who has not heard of the lifts brings the bans back, before and after these are told again; one is set since.
+    let again = |bans: &[StoredBan]| Changes { bans_again: bans.to_vec(), ..Changes::default() };
+    other.save(&again(&old[..1])).unwrap();
+    other.save(&Changes { bans: vec![old[2].clone()], ..Changes::default() }).unwrap();
+    assert!(other.news().unwrap().is_cut);
+    let told = Changes { lifted_again: places().map(|place| (place, lifted)).collect(), ..Changes::default() };
+    one.save(&told).unwrap();
+    assert_eq!(other.news().unwrap().lifted, [old[0].place()], "who brought it hears of it");
+    other.save(&again(&old[1..2])).unwrap();
+    assert_eq!(other.load_bans().unwrap(), old[2..]);
+    // A server that went back to what it was before the lift is told of it as well.
+    one.save(&Changes { lifted: vec![old[2].place()], ..Changes::default() }).unwrap();
+    other.save(&Changes { bans: vec![old[2].clone()], ..Changes::default() }).unwrap();
+    one.save(&Changes { lifted_again: vec![(old[2].place(), now())], ..Changes::default() }).unwrap();
+    assert!(other.load_bans().unwrap().is_empty());
+    assert_eq!(server.ask(&["EXISTS", "{proxywhirl:default}:ban-begins"]), ":0\r\n+OK\r\n", "nothing stays of bans that are over");
 }
 
 fn session(member: u64, began: u64, life: u32) -> StoredSession {
