@@ -72,7 +72,7 @@ pub struct Live {
     /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
     /// the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
-    /// [`IS_LIMITED`] and [`HAS_LEFT`]. Written under the lock only.
+    /// [`IS_LIMITED`] and [`HAS_LEFT`], which are written under the lock only, and [`IS_UNSAVED`].
     standing: AtomicU8,
     /// Where picks read of it, which is its [`Seat`]; none outside of a pool.
     block: Option<Arc<Block>>,
@@ -85,6 +85,9 @@ const IS_LIMITED: u8 = 1;
 
 /// The seat is somebody else's by now, or will be.
 const HAS_LEFT: u8 = 2;
+
+/// Its statistics have changed since they were saved.
+const IS_UNSAVED: u8 = 4;
 
 #[derive(Debug, Default)]
 struct Guarded {
@@ -140,10 +143,18 @@ impl Live {
         }
     }
 
-    /// When it was last used; zero when never.
+    /// Whether a use has ended since this was asked last: its statistics, read from now on, are to be saved. A use that
+    /// ends in the meantime is in them, or is found by the next one who asks.
     #[must_use]
-    pub fn last_used(&self) -> Timestamp {
-        Timestamp::from_micros(self.last_used.load(Ordering::Relaxed))
+    pub fn take_unsaved(&self) -> bool {
+        // Most have none, and of those nothing is written.
+        self.standing.load(Ordering::Relaxed) & IS_UNSAVED != 0
+            && self.standing.fetch_and(!IS_UNSAVED, Ordering::Acquire) & IS_UNSAVED != 0
+    }
+
+    /// What was taken could not be saved.
+    pub fn leave_unsaved(&self) {
+        self.standing.fetch_or(IS_UNSAVED, Ordering::Release);
     }
 
     /// Leases that are held now.
@@ -273,6 +284,7 @@ impl Live {
             }
             Outcome::Neutral => Input::Neutral,
         };
+        self.leave_unsaved();
         self.judge(input, admitted, config, now)
     }
 

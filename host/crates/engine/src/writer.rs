@@ -118,7 +118,6 @@ impl Writer {
             rest: None,
             is_behind: false,
             is_unread: false,
-            saved_at: Timestamp::default(),
             save_interval: save_interval.max(Duration::from_millis(10)),
             again_at: Timestamp::default(),
         };
@@ -192,8 +191,6 @@ struct Desk {
     is_behind: bool,
     /// Whether nothing was read yet of what is stored, because the store could not be reached.
     is_unread: bool,
-    /// When the statistics were saved last.
-    saved_at: Timestamp,
     /// How often they are.
     save_interval: Duration,
     /// Until when a store that was there and refused members is not given them again before others are heard.

@@ -25,7 +25,6 @@ impl Desk {
             loaded => loaded?,
         }
         self.store = Some(store);
-        self.saved_at = self.readers.clock.now();
         self.publish();
         Ok(())
     }

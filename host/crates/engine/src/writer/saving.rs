@@ -1,5 +1,7 @@
 //! What changed is saved, and everything when the store has lost it.
 
+use std::sync::Arc;
+
 use proxywhirl_core::Member;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::select::sessions::SessionChanges;
@@ -81,17 +83,19 @@ impl Desk {
             return Ok(());
         }
         self.catch_up().await?;
-        let now = self.readers.clock.now();
-        let since = self.saved_at;
         let is_due = |member: &Member| {
-            member.live.last_used() >= since || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
+            let is_used = member.live.take_unsaved();
+            is_used || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
-        let upserts = self.pool.iter().filter(|member| is_due(member)).map(|member| member.to_stored()).collect();
+        let due: Vec<Arc<Member>> = self.pool.iter().filter(|member| is_due(member)).cloned().collect();
+        let upserts = due.iter().map(|member| member.to_stored()).collect();
         let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
-        self.write(changes).await?;
+        if let Err(error) = self.write(changes).await {
+            due.iter().for_each(|member| member.live.leave_unsaved());
+            return Err(error);
+        }
         self.unsaved.clear();
         self.removed.clear();
-        self.saved_at = now;
         Ok(())
     }
 
@@ -100,8 +104,7 @@ impl Desk {
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let sessions = self.readers.selector.sessions();
         let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let BanChanges { bans, bans_again, lifted, lifted_again } =
-            self.readers.bans.changes(self.readers.clock.now());
+        let BanChanges { bans, bans_again, lifted, lifted_again } = self.readers.bans.changes(self.readers.clock.now());
         let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, ..members };
         if changes == Changes::default() {
             self.store = Some(store);

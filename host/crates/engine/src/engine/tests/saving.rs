@@ -115,6 +115,28 @@ async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again()
 }
 
 #[tokio::test]
+async fn a_use_counts_when_it_has_ended_however_long_it_took() {
+    let disk = Rigged::default();
+    let parts = Parts { store: Some(Box::new(disk.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    engine.admit(vec![Admission::Vouched(Box::new(candidate(0)))]).await;
+    let lease = engine.acquire(&attempt(&[])).unwrap();
+    engine.save().await.unwrap();
+    engine.settle(lease, &Outcome::Success { latency: Duration::from_millis(7) }, &attempt(&[]));
+    disk.is_full.store(true, Relaxed);
+    engine.save().await.unwrap_err();
+    disk.is_full.store(false, Relaxed);
+    let saves = disk.saved.lock().unwrap().len();
+    engine.save().await.unwrap();
+    engine.save().await.unwrap();
+    let kept: Vec<_> = disk.shelf.0.lock().unwrap().values().map(|member| member.statistics.successes).collect();
+    assert_eq!(kept, [1]);
+    assert_eq!(disk.saved.lock().unwrap().len(), saves + 1, "nothing has changed since");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_the_store_has_lost_is_saved_again() {
     let disk = Rigged::default();
     let at = Timestamp::from_micros(1);
