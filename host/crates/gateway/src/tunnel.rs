@@ -2,7 +2,7 @@
 //!
 //! The client hears that its tunnel is open when an upstream has opened one, never before: until then another upstream
 //! can be tried, and a client that was told "yes" cannot be told "no" any more. But an upstream may have said so and not
-//! mean it: a client that begins with TLS gets another one as long as the origin has not spoken ([`opening`]).
+//! mean it: a client that begins with TLS, or a safe request, gets another one as long as the origin has not spoken ([`opening`]).
 
 mod flight;
 mod opening;
@@ -214,7 +214,7 @@ struct Begun {
 }
 
 /// Sees to it that a tunnel is open, as its client has been told: until an origin has answered a client that begins with
-/// TLS, other upstreams are tried.
+/// what can be sent twice, other upstreams are tried.
 async fn begin<S>(
     way: &Way<'_>,
     client: &mut S,
@@ -280,17 +280,17 @@ where
             failover.succeed(&mut trial, latency);
             return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
         }
-        First::Failed { hello, fault, said } => {
+        First::Failed { kept, fault, said } => {
             if let Some(end) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
             failover.fail(trial, fault);
             let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
-            (None, granted.elapsed(), Again { target: way.target, hello, words: Mutex::new(words), case })
+            (None, granted.elapsed(), Again { target: way.target, kept, words: Mutex::new(words), case })
         }
-        First::Silent { hello } => {
+        First::Silent { kept } => {
             let pause = granted.elapsed().saturating_sub(patience);
-            let again = Again { target: way.target, hello, words: Mutex::default(), case };
+            let again = Again { target: way.target, kept, words: Mutex::default(), case };
             (Some((trial.since(patience), stream)), pause, again)
         }
     };
@@ -309,7 +309,7 @@ async fn grant<S: AsyncWrite + Unpin>(
     say(client, &granted).await
 }
 
-/// Sends a hello through other upstreams until one is answered. If none is, the client gets the words that one of them
+/// Sends what a client has begun with through other upstreams until one is answered. If none is, the client gets the words that one of them
 /// said, if any: they may be the origin's.
 async fn go_on<S>(
     gateway: &Gateway,

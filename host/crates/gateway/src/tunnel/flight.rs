@@ -1,20 +1,30 @@
-//! What the first bytes of a tunnel say, read without decrypting anything: whether a client begins with TLS and can be
-//! let in elsewhere with the same bytes, and whether what comes back can be the answer to that.
+//! What the first bytes of a tunnel say, read without decrypting anything: whether a client begins with something that it
+//! can be let in with elsewhere, in the same bytes, and whether what comes back can be the answer to that.
 //!
 //! A ClientHello asks for nothing, so an origin that gets it twice does nothing twice. What follows it in the same
-//! flight is early data (RFC 8446 §2.3), a request that an origin may act upon: that is never sent again.
+//! flight is early data (RFC 8446 §2.3), a request that an origin may act upon: that is never sent again. A request in
+//! clear text that is safe (RFC 9110 §9.2.1) and has no body is as good as a hello.
 
 /// What a client has begun with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flight {
     /// Too few bytes to say.
     Unclear,
-    /// The beginning of a ClientHello.
-    Partial,
-    /// A ClientHello, to its last byte.
-    Hello,
-    /// A ClientHello and more, or no TLS: only who has it already may have it.
+    /// The beginning of what can be sent twice.
+    Partial(Speech),
+    /// What can be sent twice, to its last byte.
+    Whole(Speech),
+    /// That and more, or something else: only who has it already may have it.
     Other,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// A ClientHello.
+    Tls,
+    /// A safe request without a body.
+    Http,
 }
 
 const HANDSHAKE: u8 = 0x16;
@@ -23,14 +33,48 @@ const ALERT: u8 = 0x15;
 const VERSION: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
 
+/// How safe requests begin.
+const SAFE: [&[u8]; 3] = [b"GET ", b"HEAD ", b"OPTIONS "];
+/// Fields with which a request has a body, or goes on in another way than with an answer.
+const GOES_ON: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"expect", b"upgrade"];
+/// How each answer to a request begins.
+const ANSWER: &[u8] = b"HTTP/1.";
+
 impl Flight {
-    /// Reads what a client has sent so far: records (RFC 8446 §5.1) that hold one handshake message (§4).
-    pub(super) fn of(mut bytes: &[u8]) -> Self {
+    /// Reads what a client has sent so far.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let begins = |method: &&[u8]| bytes.iter().zip(*method).all(|(byte, expected)| byte == expected);
+        match SAFE.iter().find(|method| begins(method)) {
+            None => Self::of_tls(bytes),
+            Some(method) if bytes.len() < method.len() => Self::Unclear,
+            Some(_) => Self::of_http(bytes),
+        }
+    }
+
+    /// Reads a request: what ends with its head has no body, unless a field says so. Where a line ends is read as the most
+    /// lenient reader would.
+    fn of_http(bytes: &[u8]) -> Self {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        while let Some(line) = lines.next() {
+            let name =
+                line.split(|byte| matches!(byte, b':' | b' ' | b'\t' | b'\r' | b'\n')).next().unwrap_or_default();
+            match line {
+                b"\r\n" | b"\n" if lines.next().is_none() => return Self::Whole(Speech::Http),
+                b"\r\n" | b"\n" => return Self::Other,
+                _ if GOES_ON.iter().any(|field| field.eq_ignore_ascii_case(name)) => return Self::Other,
+                _ => {}
+            }
+        }
+        Self::Partial(Speech::Http)
+    }
+
+    /// Reads records (RFC 8446 §5.1) that hold one handshake message (§4).
+    fn of_tls(mut bytes: &[u8]) -> Self {
         let mut message = Message::default();
         loop {
             bytes = match bytes {
-                [] if message.is_whole() => return Self::Hello,
-                [] if message.has_begun() => return Self::Partial,
+                [] if message.is_whole() => return Self::Whole(Speech::Tls),
+                [] if message.has_begun() => return Self::Partial(Speech::Tls),
                 [] => return Self::Unclear,
                 _ if message.is_whole() => return Self::Other,
                 [HANDSHAKE] | [HANDSHAKE, VERSION, ..] if bytes.len() < 5 => return message.or_unclear(bytes),
@@ -85,30 +129,49 @@ impl Message {
 
     /// A record has just begun.
     fn or_unclear(&self, rest: &[u8]) -> Flight {
-        if self.has_begun() || rest.len() > 1 { Flight::Partial } else { Flight::Unclear }
+        if self.has_begun() || rest.len() > 1 { Flight::Partial(Speech::Tls) } else { Flight::Unclear }
     }
 }
 
-/// Whether an answer to a ClientHello can begin like this: with a handshake or an alert.
-pub(super) fn answers_tls(said: &[u8]) -> bool {
-    matches!(said, [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, VERSION, ..])
+impl Speech {
+    /// Whether the answer can begin like this: to a hello with a handshake or an alert, to a request with a version.
+    pub(super) fn is_answered_by(self, said: &[u8]) -> bool {
+        match self {
+            Self::Tls => matches!(said, [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, VERSION, ..]),
+            Self::Http => !said.is_empty() && said.iter().zip(ANSWER).all(|(byte, expected)| byte == expected),
+        }
+    }
+
+    /// Whether the answer is a refusal: to a hello an alert.
+    pub(super) fn is_refused_by(self, said: &[u8]) -> bool {
+        self == Self::Tls && is_alert(said)
+    }
+
+    /// Its name, as errors say it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http => "HTTP",
+        }
+    }
 }
 
 /// Whether an answer to a ClientHello is an alert: the origin does not want the client.
 pub(super) fn is_alert(said: &[u8]) -> bool {
-    said.first() == Some(&ALERT) && answers_tls(said)
+    said.first() == Some(&ALERT) && Speech::Tls.is_answered_by(said)
 }
 
-/// Whether a server may begin like this before its client has said anything: with a line of text (SSH, SMTP, FTP, POP3,
-/// IMAP, IRC, VNC), options of Telnet, or the greeting of MySQL. An HTTP answer and a page are text, and nobody's greeting.
-pub(super) fn may_greet(said: &[u8]) -> bool {
+/// Whether a server is known to begin like this before its client has said anything: SSH, FTP, SMTP and all that begins with
+/// a code of three digits, POP3, IMAP, VNC, rsync, IRC, NNTP; options of Telnet; the greeting of MySQL. Other text may be a
+/// page, or what a proxy has to say.
+pub(super) fn is_greeting(said: &[u8]) -> bool {
     const IAC: u8 = 0xff;
-    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t');
+    const WORDS: [&[u8]; 8] = [b"SSH-", b"+OK", b"* ", b"RFB ", b"@RSYNCD:", b":", b"NOTICE ", b"PING "];
     match said {
-        [IAC, 0xfb..=0xfe, ..] | [_, _, 0, 0, 9 | 10, ..] => true,
-        [b'<', ..] => false,
-        _ if said.starts_with(b"HTTP/") => false,
-        _ => said.iter().take(16).all(is_text),
+        [IAC, 0xfb..=0xfe, ..]
+        | [_, _, 0, 0, 9 | 10, ..]
+        | [b'1'..=b'5', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', ..] => true,
+        _ => WORDS.iter().any(|word| said.starts_with(word)),
     }
 }
 
@@ -137,10 +200,10 @@ mod tests {
         for bytes in [hello(300, 16_384), hello(1_800, 500), hello(40, 1)] {
             for length in 0..bytes.len() {
                 let flight = Flight::of(&bytes[..length]);
-                assert!(matches!(flight, Flight::Unclear | Flight::Partial), "{length}: {flight:?}");
-                assert!(length < 10 || flight == Flight::Partial, "{length}");
+                assert!(matches!(flight, Flight::Unclear | Flight::Partial(Speech::Tls)), "{length}: {flight:?}");
+                assert!(length < 10 || flight == Flight::Partial(Speech::Tls), "{length}");
             }
-            assert_eq!(Flight::of(&bytes), Flight::Hello);
+            assert_eq!(Flight::of(&bytes), Flight::Whole(Speech::Tls));
         }
     }
 
@@ -152,14 +215,53 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_told_by_its_first_bytes() {
-        for bytes in
-            [&b"G"[..], b"SSH-2.0", b"\x05", b"\x16\x02", b"\x16\x03\x01\0\0", b"\x16\x03\x01\0\x05\x02", b"\x80"]
-        {
+    fn what_can_not_be_sent_twice_is_told_by_its_first_bytes() {
+        for bytes in [
+            &b"POST / HTTP/1.1\r\n"[..],
+            b"get / ",
+            b"SSH-2.0",
+            b"\x05",
+            b"\x16\x02",
+            b"\x16\x03\x01\0\0",
+            b"\x16\x03\x01\0\x05\x02",
+            b"\x80",
+        ] {
             assert_eq!(Flight::of(bytes), Flight::Other, "{bytes:?}");
         }
-        assert_eq!(Flight::of(b""), Flight::Unclear);
-        assert_eq!(Flight::of(b"\x16"), Flight::Unclear);
+        for bytes in [&b""[..], b"\x16", b"G", b"OPTIONS"] {
+            assert_eq!(Flight::of(bytes), Flight::Unclear, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_safe_request_is_whole_at_the_end_of_its_head_if_nothing_follows() {
+        for head in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\nHost: x\n\n"]
+        {
+            for length in 8..head.len() {
+                assert_eq!(Flight::of(&head.as_bytes()[..length]), Flight::Partial(Speech::Http), "{head:?} {length}");
+            }
+            assert_eq!(Flight::of(head.as_bytes()), Flight::Whole(Speech::Http), "{head:?}");
+            assert_eq!(Flight::of(format!("{head}GET").as_bytes()), Flight::Other, "{head:?}");
+        }
+        for field in [
+            "Content-Length: 5",
+            "content-length : 0",
+            "Transfer-Encoding:chunked",
+            "UPGRADE: h2c",
+            "Expect: 100-continue",
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+            assert_eq!(Flight::of(head.as_bytes()), Flight::Other, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_a_request_begins_with_a_version() {
+        for (said, answers) in
+            [(&b"HTTP/1.1 200 OK"[..], true), (b"H", true), (b"", false), (b"\xde\xad", false), (b"Hello", false)]
+        {
+            assert_eq!(Speech::Http.is_answered_by(said), answers, "{said:?}");
+        }
     }
 
     #[test]
@@ -174,7 +276,7 @@ mod tests {
             (b"\xde\xad", false),
             (b"", false),
         ] {
-            assert_eq!(answers_tls(said), answers, "{said:?}");
+            assert_eq!(Speech::Tls.is_answered_by(said), answers, "{said:?}");
             assert_eq!(is_alert(said), answers && said[0] == ALERT, "{said:?}");
         }
     }
@@ -190,19 +292,28 @@ mod tests {
             b"\xff\xfd\x18\xff\xfd\x20",
             b"J\0\0\0\n8.0.36\0",
         ] {
-            assert!(may_greet(said), "{said:?}");
+            assert!(is_greeting(said), "{said:?}");
         }
-        for said in [&b"HTTP/1.1 200 OK"[..], b"<!doctype html>", b"\xde\xad\xbe\xef 220 ready", b"\x16\x03\x03\0\x7a"]
-        {
-            assert!(!may_greet(said), "{said:?}");
+        for said in [
+            &b"HTTP/1.1 200 OK"[..],
+            b"<!doctype html>",
+            b"Access denied by policy\n",
+            b"{\"error\":\"blocked\"}",
+            b"404",
+            b"999 no code",
+            b"\xde\xad\xbe\xef 220 ready",
+            b"\x16\x03\x03\0\x7a",
+        ] {
+            assert!(!is_greeting(said), "{said:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic_and_a_longer_flight_never_becomes_unclear(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            may_greet(&bytes);
-            answers_tls(&bytes);
+            is_greeting(&bytes);
+            Speech::Tls.is_answered_by(&bytes);
+            Speech::Http.is_answered_by(&bytes);
             let mut began = false;
             for length in 0..=bytes.len() {
                 let flight = Flight::of(&bytes[..length]);

@@ -1,13 +1,14 @@
 //! From the moment a client has been told that its tunnel is open to the first byte of the origin: the time in which an
 //! upstream that lied can still be replaced.
 //!
-//! What the client begins with goes to the upstream as it comes. If it is a TLS ClientHello it is kept as well, and when
-//! the tunnel ends, stays silent, or answers what is not TLS, the hello goes through another upstream: the client sees a
-//! handshake that took somewhat longer. Like a request without an answer, a silent tunnel is overtaken, not ended.
+//! What the client begins with goes to the upstream as it comes. If it is a TLS ClientHello, or a safe request in clear
+//! text, it is kept as well, and when the tunnel ends, stays silent, or answers what is no TLS or no HTTP, the same goes
+//! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
+//! tunnel is overtaken, not ended.
 //!
-//! Whatever does not begin with a ClientHello is relayed at once, as if none of this were here. A server that speaks first
-//! is passed on at once too, unless it says what no server begins with: then the client has [`TURN`] to show whether it
-//! speaks TLS, and if it does not, it hears that as well.
+//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first is
+//! passed on at once too, if it greets like one that is known: otherwise the client has [`TURN`] to begin with something that
+//! can be sent elsewhere, and if it does not, it hears that as well.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,14 +23,14 @@ use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::flight::{Flight, answers_tls, is_alert, may_greet};
+use super::flight::{Flight, Speech, is_alert, is_greeting};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
 use crate::failover::{Evidence, Trial, Upstream};
 use crate::sparing::{READ, poll_read, read, within};
 
-/// How long a client may take to begin when its upstream has ended, or has said what no server begins with: a client that
-/// speaks TLS begins as soon as it hears that its tunnel is open.
+/// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
+/// first begins as soon as it hears that its tunnel is open.
 const TURN: Duration = Duration::from_millis(500);
 
 /// A tunnel that can be relayed, and what was read from either side so far.
@@ -43,18 +44,24 @@ pub(super) struct Spoken {
 
 /// What came of the first upstream.
 pub(super) enum First {
-    /// It can be relayed: the origin has spoken, or the client does not begin with TLS. What it said is for the client,
-    /// and what the client is ahead with for the upstream.
+    /// It can be relayed: the origin has spoken, or what the client begins with can not be sent twice. What it said is for
+    /// the client, and what the client is ahead with for the upstream.
     Clear { said: BytesMut, ahead: BytesMut },
-    /// It failed, and the hello can go through another one. What it said, if anything, is no TLS.
-    Failed { hello: BytesMut, fault: Fault, said: BytesMut },
+    /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer.
+    Failed { kept: Kept, fault: Fault, said: BytesMut },
     /// Nobody has said anything for as long as a tunnel may be silent.
     Idle,
     /// It has been silent for too long.
-    Silent { hello: BytesMut },
+    Silent { kept: Kept },
 }
 
-/// What an upstream said that is no TLS. The origin may have meant it: if nobody has better, the client gets it.
+/// What a client has begun with, and may be sent again.
+pub(super) struct Kept {
+    pub(super) speech: Speech,
+    pub(super) flight: BytesMut,
+}
+
+/// What an upstream said that is no answer. The origin may have meant it: if nobody has better, the client gets it.
 pub(super) struct Words {
     pub(super) upstream: Arc<Endpoint>,
     pub(super) stream: Stream,
@@ -76,9 +83,9 @@ struct Opening<'a, S> {
 /// For how much, and how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// How many bytes of a hello are kept.
+    /// How many bytes of a flight are kept.
     pub(super) keep: usize,
-    /// How long an upstream that has a hello may be silent.
+    /// How long an upstream that has one may be silent.
     pub(super) patience: Duration,
     /// How long a tunnel may be silent.
     pub(super) idle: Duration,
@@ -125,19 +132,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             if self.sent < self.flight.len() && self.ended.is_none() && self.said.is_empty() {
                 self.send(limits.patience).await;
             }
-            if flight == Flight::Hello && (self.ended.is_some() || !self.said.is_empty()) {
-                return self.failed();
+            if let Flight::Whole(speech) = flight
+                && (self.ended.is_some() || !self.said.is_empty())
+            {
+                return self.failed(speech);
             }
-            match self.hear(limits.keep).await {
+            match (self.hear(limits.keep).await, flight) {
                 // Who has left, or closes its half, is the relay's business.
-                Event::Client(Ok(0) | Err(_)) => return self.clear(),
-                Event::Client(Ok(_)) => {}
-                Event::Upstream(result) => self.heard(flight, result),
-                Event::Limit if flight == Flight::Hello => {
-                    return First::Silent { hello: std::mem::take(&mut self.flight) };
-                }
-                Event::Limit if self.is_untouched() => return First::Idle,
-                Event::Limit => return self.clear(),
+                (Event::Client(Ok(0) | Err(_)), _) => return self.clear(),
+                (Event::Client(Ok(_)), _) => {}
+                (Event::Upstream(result), flight) => self.heard(flight, result),
+                (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
+                (Event::Limit, _) if self.is_untouched() => return First::Idle,
+                (Event::Limit, _) => return self.clear(),
             }
         }
     }
@@ -146,9 +153,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     fn is_clear(&self, flight: Flight, limits: &Limits) -> bool {
         match flight {
             Flight::Other => true,
-            Flight::Unclear => !self.said.is_empty() && may_greet(&self.said),
-            Flight::Partial => self.flight.len() >= limits.keep || answers_tls(&self.said),
-            Flight::Hello => answers_tls(&self.said) && !(limits.alerts && is_alert(&self.said)),
+            Flight::Unclear => is_greeting(&self.said),
+            Flight::Partial(speech) => self.flight.len() >= limits.keep || speech.is_answered_by(&self.said),
+            Flight::Whole(speech) => {
+                speech.is_answered_by(&self.said) && !(limits.alerts && speech.is_refused_by(&self.said))
+            }
         }
     }
 
@@ -161,15 +170,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent) }
     }
 
-    fn failed(&mut self) -> First {
-        let (hello, said) = (std::mem::take(&mut self.flight), std::mem::take(&mut self.said));
-        let ended = self.ended.take();
-        let fault = match ended {
-            _ if is_alert(&said) => bans::refused(None),
+    fn kept(&mut self, speech: Speech) -> Kept {
+        Kept { speech, flight: std::mem::take(&mut self.flight) }
+    }
+
+    fn failed(&mut self, speech: Speech) -> First {
+        let said = std::mem::take(&mut self.said);
+        let fault = match self.ended.take() {
+            _ if speech.is_refused_by(&said) => bans::refused(None),
             Some(fault) if said.is_empty() => fault,
-            Some(_) | None => not_tls(),
+            Some(_) | None => no_answer(speech),
         };
-        First::Failed { hello, fault, said }
+        First::Failed { kept: self.kept(speech), fault, said }
     }
 
     /// Sends on what the client has begun with. The upstream's patience counts from then on.
@@ -211,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Ok(0) => self.ended = Some(closed()),
             Err(error) => self.ended = Some(fault::upstream(Stage::FirstByte, &error)),
         }
-        if matches!(flight, Flight::Unclear | Flight::Partial) {
+        if matches!(flight, Flight::Unclear | Flight::Partial(_)) {
             self.limit = Instant::now() + TURN;
         }
     }
@@ -220,12 +232,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
 /// A tunnel that has to be opened again.
 pub(super) struct Again<'a> {
     pub(super) target: &'a Target,
-    pub(super) hello: BytesMut,
+    pub(super) kept: Kept,
     pub(super) words: Mutex<Option<Words>>,
     pub(super) case: Case<'a>,
 }
 
-/// An upstream through which somebody answered TLS.
+/// An upstream through which somebody has answered.
 pub(super) struct Answered {
     pub(super) stream: Stream,
     pub(super) said: BytesMut,
@@ -233,7 +245,7 @@ pub(super) struct Answered {
 
 impl Evidence for Answered {}
 
-/// Sends a hello through an upstream, unless it has it already and is silent, and waits for the first bytes of the answer.
+/// Sends a flight through an upstream, unless it has it already and is silent, and waits for the first bytes of the answer.
 pub(super) async fn attempt(
     gateway: &Gateway,
     upstream: Upstream,
@@ -244,7 +256,7 @@ pub(super) async fn attempt(
         Some(stream) => stream,
         None => {
             let mut stream = Box::pin(gateway.tunnel(&upstream, again.target)).await?;
-            write(&mut stream, &again.hello, gateway.config().first_byte_timeout).await?;
+            write(&mut stream, &again.kept.flight, gateway.config().first_byte_timeout).await?;
             stream
         }
     };
@@ -260,8 +272,9 @@ pub(super) async fn attempt(
     if let Some(fault) = ended {
         return Err(fault);
     }
-    let is_refused = is_alert(&said) && again.case.retries_alerts();
-    if answers_tls(&said) && !is_refused {
+    let speech = again.kept.speech;
+    let is_refused = speech.is_refused_by(&said) && again.case.retries_alerts();
+    if speech.is_answered_by(&said) && !is_refused {
         return Ok(Answered { stream, said });
     }
     again.words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Words {
@@ -269,10 +282,10 @@ pub(super) async fn attempt(
         stream,
         said,
     });
-    Err(if is_refused { bans::refused(None) } else { not_tls() })
+    Err(if is_refused { bans::refused(None) } else { no_answer(speech) })
 }
 
-/// What rules call it when a hello gets this answer, or none.
+/// What rules call it when a flight gets this answer, or none.
 pub(super) fn end_of(said: &[u8]) -> Option<TunnelEnd> {
     match said {
         [] => Some(TunnelEnd::Close),
@@ -280,7 +293,7 @@ pub(super) fn end_of(said: &[u8]) -> Option<TunnelEnd> {
     }
 }
 
-/// Reads what a client sends while its hello is on its way elsewhere, up to `room` bytes; it ends when the client does.
+/// Reads what a client sends while its flight is on its way elsewhere, up to `room` bytes; it ends when the client does.
 pub(super) async fn until_gone<S: AsyncRead + Unpin>(client: &mut S, ahead: &mut BytesMut, room: usize) {
     while ahead.len() < room {
         if !matches!(read(client, ahead, READ).await, Ok(1..)) {
@@ -305,6 +318,7 @@ fn closed() -> Fault {
     Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, "the tunnel ended before the origin said a word")
 }
 
-fn not_tls() -> Fault {
-    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Protocol, "what came through the tunnel is no answer to TLS")
+fn no_answer(speech: Speech) -> Fault {
+    let why = format!("what came through the tunnel is no answer in {}", speech.as_str());
+    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Protocol, why)
 }

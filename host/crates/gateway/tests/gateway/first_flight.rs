@@ -1,5 +1,5 @@
 //! After the 200: a tunnel that turns out to be none is opened elsewhere, as long as the origin has not spoken, and only
-//! for clients that begin with TLS.
+//! for clients that begin with TLS or with a safe request.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -39,18 +39,30 @@ async fn page(ca: &TestCa, stream: TcpStream) -> std::io::Result<String> {
     timeout(LIMIT, exchange).await.unwrap()
 }
 
+/// The same in clear text.
+async fn clear_page(mut stream: TcpStream) -> std::io::Result<String> {
+    stream.write_all(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    Ok(rest(&mut stream).await)
+}
+
 /// Twelve tunnels over two good upstreams and one that fails in this way after it has said yes.
-async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
+async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour, is_tls: bool) {
     let ca = TestCa::new().unwrap();
     let origin = tls_origin(&ca).await;
     let bad = upstream(protocol, behaviour).await;
     let good = [upstream(protocol, Behaviour::Healthy).await, upstream(protocol, Behaviour::Healthy).await];
     let scene = Scene::with(&[good[0].url(), good[1].url(), bad.url()], config()).await;
     for number in 1..=12 {
-        let place = format!("{client:?} {protocol} {behaviour} {number}");
+        let place = format!("{client:?} {protocol} {behaviour} TLS {is_tls} {number}");
         let mut stream = scene.client().await;
-        client.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
-        let page = page(&ca, stream).await.unwrap_or_else(|error| panic!("{place}: {error}"));
+        let page = if is_tls {
+            client.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
+            page(&ca, stream).await
+        } else {
+            client.open(&mut stream, origin.http_addr()).await.unwrap();
+            clear_page(stream).await
+        };
+        let page = page.unwrap_or_else(|error| panic!("{place}: {error}"));
         assert!(page.starts_with("HTTP/1.1 200 "), "{place}: {page}");
     }
     assert_eq!(origin.requests(), 12);
@@ -61,14 +73,16 @@ async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twelve_tls_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_after_the_200() {
+async fn twelve_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_after_the_200() {
     let mut cells = JoinSet::new();
     for client in [Client::Connect, Client::Socks4a, Client::Socks5] {
         for protocol in [Protocol::Http, Protocol::Socks5] {
             for behaviour in
                 [Behaviour::CloseAfterConnect, Behaviour::StallAfterConnect, Behaviour::GarbageAfterConnect]
             {
-                cells.spawn(twelve(client, protocol, behaviour));
+                for is_tls in [true, false] {
+                    cells.spawn(twelve(client, protocol, behaviour, is_tls));
+                }
             }
         }
     }
@@ -105,9 +119,13 @@ async fn a_hello_in_pieces_reaches_the_next_upstream_whole() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_hello_alone_is_never_sent_twice() {
-    let flights =
-        [hello(&[0x17, 3, 3, 0, 1, 9]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"SSH-2.0-client\r\n".to_vec()];
+async fn what_an_origin_may_act_upon_is_never_sent_twice() {
+    let flights = [
+        hello(&[0x17, 3, 3, 0, 1, 9]),
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /buy HTTP/1.1\r\n".to_vec(),
+        b"SSH-2.0-client\r\n".to_vec(),
+    ];
     for flight in flights {
         let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
         let good = upstream(Protocol::Http, Behaviour::Healthy).await;
@@ -132,6 +150,37 @@ async fn a_server_that_speaks_first_is_heard_at_once() {
     timeout(LIMIT, stream.read_exact(&mut banner)).await.unwrap().unwrap();
     assert_eq!(&banner, b"SSH-2.0-server\r\n");
     assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_in_place_of_the_origin_is_not_taken_for_a_greeting() {
+    let ca = TestCa::new().unwrap();
+    let origin = tls_origin(&ca).await;
+    let denials: [&[&[u8]]; 3] = [
+        &[b"HTTP/1.1 200 OK\r\n\r\nAccess denied by policy\n"],
+        &[b"HTTP/1.1 200 OK\r\n\r\n", b"{\"error\":\"blocked\"}"],
+        &[b"HTTP/1.1 200 OK\r\n\r\n", b"\n<!doctype html>"],
+    ];
+    for says in denials {
+        let denying = scripted(says, Then::Hold).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::with(&[denying.url.clone(), good.url()], config()).await;
+        for number in 1..=4 {
+            for is_tls in [true, false] {
+                let mut stream = scene.client().await;
+                let page = if is_tls {
+                    Client::Connect.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
+                    page(&ca, stream).await
+                } else {
+                    Client::Connect.open(&mut stream, origin.http_addr()).await.unwrap();
+                    clear_page(stream).await
+                };
+                assert!(page.unwrap().starts_with("HTTP/1.1 200 "), "{says:?} {number} {is_tls}");
+            }
+        }
+        assert!(scene.failures(&denying.url) > 0, "{says:?}");
+        assert_eq!(scene.failures(&good.url()), 0, "{says:?}");
+    }
 }
 
 #[tokio::test]

@@ -121,6 +121,8 @@ pub(crate) enum Then {
     Close,
     /// It keeps the connection, and sends back what it gets.
     Echo,
+    /// It keeps the connection, and says nothing more.
+    Hold,
 }
 
 pub(crate) async fn scripted(says: &'static [&'static [u8]], then: Then) -> Scripted {
@@ -138,9 +140,11 @@ pub(crate) async fn scripted(says: &'static [&'static [u8]], then: Then) -> Scri
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                if then == Then::Echo {
-                    let (mut reader, mut writer) = stream.split();
-                    tokio::io::copy(&mut reader, &mut writer).await.ok();
+                let (mut reader, mut writer) = stream.split();
+                match then {
+                    Then::Close => {}
+                    Then::Echo => drop(tokio::io::copy(&mut reader, &mut writer).await),
+                    Then::Hold => drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await),
                 }
             });
         }
