@@ -49,7 +49,7 @@ use budget::RetryBudget;
 use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
 use suspects::Suspect;
-pub(crate) use trial::{Evidence, Trial, Won};
+pub(crate) use trial::{Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::Upstream;
 
 /// Whether a request may be sent again once an upstream has it.
@@ -279,7 +279,11 @@ impl<'g> Failover<'g> {
     {
         let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
-        self.judge(result.as_ref().ok().filter(|won| won.answer.acquits_origin()).map(|won| won.latency));
+        match result.as_ref().map(|won| (won.answer.verdict(), won.latency)) {
+            Ok((Verdict::Served, latency)) => self.judge(Some(latency)),
+            Ok((Verdict::Doubtful, _)) | Err(_) => self.judge(None),
+            Ok((Verdict::Unheard, _)) => {}
+        }
         result
     }
 

@@ -230,12 +230,16 @@ where
     let first = 'first: {
         let mut opening = pin!(opening::first(client, &mut won.answer, early, &limits));
         // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
-        // not kept on probation by it. (On the heap, since most are not on probation.)
-        if won.trial.is_probe() {
+        // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)
+        let is_probe = won.trial.is_probe();
+        if is_probe || failover.has_suspects() {
             if let Ok(first) = Box::pin(timeout(PROBE, &mut opening)).await {
                 break 'first first;
             }
-            failover.succeed(&mut won.trial, won.latency);
+            failover.judge(None);
+            if is_probe {
+                failover.succeed(&mut won.trial, won.latency);
+            }
         }
         opening.await
     };
@@ -268,7 +272,8 @@ where
     let upstream = Arc::clone(trial.endpoint());
     let case = failover.case(&way.target.host);
     let (waiting, pause, again) = match first {
-        First::Clear { said, ahead } => {
+        First::Clear { said, ahead, is_heard } => {
+            failover.judge(is_heard.then_some(latency));
             if let Some(end @ TunnelEnd::Alert) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
@@ -277,6 +282,7 @@ where
             return Conclusion::Begun(Box::new(Begun { trial: Some(trial), upstream, spoken }));
         }
         First::Idle => {
+            failover.judge(None);
             failover.succeed(&mut trial, latency);
             return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
         }

@@ -87,8 +87,13 @@ impl Failover<'_> {
         }
     }
 
+    /// Whether somebody is held back.
+    pub(crate) const fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
     /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
-    pub(super) fn judge(&mut self, winner: Option<Duration>) {
+    pub(crate) fn judge(&mut self, winner: Option<Duration>) {
         for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
             match (charge, winner) {
                 (_, None) => self.settle(trial, &Outcome::Neutral),

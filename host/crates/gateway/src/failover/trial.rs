@@ -31,15 +31,34 @@ pub(crate) struct Won<T> {
 }
 
 /// What an answer says of the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It has served the request, so that those who failed before have failed by themselves.
+    Served,
+    /// It may have failed as those said who failed before.
+    Doubtful,
+    /// Nothing yet: an upstream says that it has reached it. Who failed before is judged later.
+    Unheard,
+}
+
+/// An answer, and what it says of the origin.
 pub(crate) trait Evidence {
-    /// Whether the origin has served the request, so that those who failed before have failed by themselves.
-    fn acquits_origin(&self) -> bool {
-        true
+    fn verdict(&self) -> Verdict {
+        Verdict::Served
     }
 }
 
-impl Evidence for Stream {}
-impl Evidence for Forward {}
+impl Evidence for Stream {
+    fn verdict(&self) -> Verdict {
+        Verdict::Unheard
+    }
+}
+
+impl Evidence for Forward {
+    fn verdict(&self) -> Verdict {
+        Verdict::Unheard
+    }
+}
 
 impl Trial {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

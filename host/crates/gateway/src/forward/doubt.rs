@@ -11,7 +11,7 @@ use proxywhirl_net::RequestForm;
 
 use super::Answered;
 use crate::bans;
-use crate::failover::{Evidence, Repeat};
+use crate::failover::{Evidence, Repeat, Verdict};
 
 /// The doubts about the answers to one request.
 pub(super) struct Doubt<'a> {
@@ -36,8 +36,8 @@ pub(super) struct Weighed {
 }
 
 impl Evidence for Weighed {
-    fn acquits_origin(&self) -> bool {
-        !self.is_doubted
+    fn verdict(&self) -> Verdict {
+        if self.is_doubted { Verdict::Doubtful } else { Verdict::Served }
     }
 }
 

@@ -45,8 +45,9 @@ pub(super) struct Spoken {
 /// What came of the first upstream.
 pub(super) enum First {
     /// It can be relayed: the origin has spoken, or what the client begins with can not be sent twice. What it said is for
-    /// the client, and what the client is ahead with for the upstream.
-    Clear { said: BytesMut, ahead: BytesMut },
+    /// the client, and what the client is ahead with for the upstream. Whether it was the origin who spoke is known only of
+    /// answers and greetings.
+    Clear { said: BytesMut, ahead: BytesMut, is_heard: bool },
     /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer.
     Failed { kept: Kept, fault: Fault, said: BytesMut },
     /// Nobody has said anything for as long as a tunnel may be silent.
@@ -115,7 +116,7 @@ where
 {
     let (flight, said) = (std::mem::take(early), BytesMut::new());
     if limits.keep == 0 {
-        return First::Clear { said, ahead: flight };
+        return First::Clear { said, ahead: flight, is_heard: false };
     }
     let limit = Instant::now() + limits.idle;
     let mut opening = Opening { client, stream, flight, sent: 0, said, ended: None, limit };
@@ -127,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         loop {
             let flight = Flight::of(&self.flight);
             if self.is_clear(flight, limits) {
-                return self.clear();
+                return self.clear(self.is_heard(flight));
             }
             if self.sent < self.flight.len() && self.ended.is_none() && self.said.is_empty() {
                 self.send(limits.patience).await;
@@ -139,12 +140,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             }
             match (self.hear(limits.keep).await, flight) {
                 // Who has left, or closes its half, is the relay's business.
-                (Event::Client(Ok(0) | Err(_)), _) => return self.clear(),
+                (Event::Client(Ok(0) | Err(_)), _) => return self.clear(false),
                 (Event::Client(Ok(_)), _) => {}
                 (Event::Upstream(result), flight) => self.heard(flight, result),
                 (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
                 (Event::Limit, _) if self.is_untouched() => return First::Idle,
-                (Event::Limit, _) => return self.clear(),
+                (Event::Limit, _) => return self.clear(false),
             }
         }
     }
@@ -153,11 +154,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     fn is_clear(&self, flight: Flight, limits: &Limits) -> bool {
         match flight {
             Flight::Other => true,
+            Flight::Unclear => self.is_heard(flight),
+            Flight::Partial(_) => self.flight.len() >= limits.keep || self.is_heard(flight),
+            Flight::Whole(speech) => self.is_heard(flight) && !(limits.alerts && speech.is_refused_by(&self.said)),
+        }
+    }
+
+    /// Whether what was said is the origin's, as far as that can be told.
+    fn is_heard(&self, flight: Flight) -> bool {
+        match flight {
             Flight::Unclear => is_greeting(&self.said),
-            Flight::Partial(speech) => self.flight.len() >= limits.keep || speech.is_answered_by(&self.said),
-            Flight::Whole(speech) => {
-                speech.is_answered_by(&self.said) && !(limits.alerts && speech.is_refused_by(&self.said))
-            }
+            Flight::Partial(speech) | Flight::Whole(speech) => speech.is_answered_by(&self.said),
+            Flight::Other => false,
         }
     }
 
@@ -166,8 +174,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         self.flight.is_empty() && self.said.is_empty() && self.ended.is_none()
     }
 
-    fn clear(&mut self) -> First {
-        First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent) }
+    fn clear(&mut self, is_heard: bool) -> First {
+        First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent), is_heard }
     }
 
     fn kept(&mut self, speech: Speech) -> Kept {

@@ -207,6 +207,25 @@ async fn an_origin_that_does_not_speak_tls_is_heard_and_nobody_pays() {
 }
 
 #[tokio::test]
+async fn who_only_says_that_a_tunnel_is_open_proves_nothing_of_those_who_said_it_is_not() {
+    let refusing = [
+        upstream(Protocol::Http, Behaviour::RefuseConnect(502)).await,
+        upstream(Protocol::Http, Behaviour::RefuseConnect(502)).await,
+    ];
+    let liar = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+    let urls = [refusing[0].url(), refusing[1].url(), liar.url()];
+    let scene = Scene::with(&urls, config()).await;
+    for flight in [hello(b""), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"SSH-2.0-client\r\n".to_vec()] {
+        let mut stream = scene.client().await;
+        stream.write_all(b"CONNECT dead.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(&flight).await.unwrap();
+        rest(&mut stream).await;
+    }
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0; 3]);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_origin_has_answered_frees_everything() {
     let silent = [
         upstream(Protocol::Http, Behaviour::StallAfterConnect).await,
