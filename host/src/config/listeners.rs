@@ -202,13 +202,15 @@ fn word(key: &str, value: &toml::Value) -> Result<String, String> {
 fn rotation(text: &str) -> Result<Rotation, String> {
     let wrong = || {
         format!(
-            "rotation: {text:?} is none of request, connection, failure, a number as in \"10 requests\", and a time as in \"5m\""
+            "rotation: {text:?} is none of request, connection, failure, client, destination, a number as in \"10 requests\", and a time as in \"5m\""
         )
     };
     match text {
         "request" => Ok(Rotation::Request),
         "connection" => Ok(Rotation::Connection),
         "failure" => Ok(Rotation::Failure),
+        "client" => Ok(Rotation::Client),
+        "destination" => Ok(Rotation::Destination),
         text => match text.strip_suffix(" requests") {
             Some(number) => number.parse().ok().filter(|number| *number > 0).map(Rotation::Requests).ok_or_else(wrong),
             None => {
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(of("10 requests").unwrap(), Rotation::Requests(10));
         assert_eq!(of("5m").unwrap(), Rotation::Every(Duration::from_mins(5)));
         assert_eq!(of("connection").unwrap(), Rotation::Connection);
+        assert_eq!([of("client").unwrap(), of("destination").unwrap()], [Rotation::Client, Rotation::Destination]);
         for wrong in ["0 requests", "0s", "always", "-1 requests"] {
             assert!(of(wrong).unwrap_err().contains("rotation"), "{wrong}");
         }

@@ -149,8 +149,17 @@ async fn rates_and_quotas_of_users_hold() {
         config += &user(&format!("{client}1"), "rate = 0.01\nburst = 3");
         config += &user(&format!("{client}2"), "quota = \"20kB\"\nquota_period = \"1h\"");
     }
+    config += &user("tunnels", "quota = \"20kB\"\nquota_period = \"1h\"");
     let seen = Seen::new(&config).await;
     let address = &seen.scene.served.address;
+    // A tunnel ends where the bytes do, and not when it has been silent for long.
+    let (proxy, page) = (format!("http://tunnels:hunter2@{address}"), seen.https().replace("/ip", "/bytes/3000000"));
+    let began = std::time::Instant::now();
+    let told =
+        ["--silent", "--insecure", "--max-time", "60", "--output", "/dev/null", "--write-out", "%{size_download}"];
+    let ran = run(Command::new("curl").args(told).args(["--proxy", &proxy, &page]));
+    assert!(ran.code != Some(0) && ran.stdout.parse::<u64>().unwrap() < 1_000_000, "{ran:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
     for client in CLIENTS {
         let proxy = format!("http://{client}1:hunter2@{address}");
         let lines = seen.asked(client, "together", &proxy, &seen.http(), 10);

@@ -106,7 +106,7 @@ async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_a
     let listener = |rotation: &str| {
         format!("[[listeners]]\nname = \"{rotation}\"\naddress = \"127.0.0.1:0\"\nrotation = \"{rotation}\"\n")
     };
-    let config = ["request", "3 requests", "connection", "failure", "1s"].map(listener);
+    let config = ["request", "3 requests", "connection", "failure", "1s", "client", "destination"].map(listener);
     let control = proxywhirl_tests::folder();
     let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(control.path(), own).unwrap();
@@ -128,6 +128,15 @@ async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_a
     assert_eq!((ran.code, ran.stdout.contains(&places[4])), (Some(0), true), "{ran:?}");
     let second = asked(&places[4], 5);
     assert!(changes(&second).is_empty() && second[0] != first[0], "{first:?} {second:?}");
+
+    for (kind, place) in [("client", &places[6]), ("destination", &places[7])] {
+        let [first, again] = [asked(place, 3), asked(place, 3)];
+        assert!(changes(&[first.clone(), again].concat()).is_empty(), "{kind}: {first:?}");
+        assert_eq!(rotate(&[kind]).code, Some(0));
+        let [second, again] = [asked(place, 3), asked(place, 3)];
+        assert!(changes(&[second.clone(), again].concat()).is_empty(), "{kind}: {second:?}");
+        assert_ne!(first[0], second[0], "{kind}");
+    }
     assert!(rotate(&["request"]).stdout.contains("anyhow"));
     let ran = rotate(&["nobody"]);
     assert!(ran.code == Some(1) && ran.stderr.contains("3 requests"), "{ran:?}");

@@ -47,7 +47,7 @@ fn v4(addr: Ipv4Addr) -> Option<&'static str> {
 
 fn v6(addr: Ipv6Addr) -> Option<&'static str> {
     let segments = addr.segments();
-    if let Some(inner) = embedded(segments) {
+    if let Some(inner) = embedded(addr) {
         return v4(inner);
     }
     match segments {
@@ -66,26 +66,25 @@ fn v6(addr: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, NAT64 (RFC 6052), 6to4 (RFC 3056).
-fn embedded(segments: [u16; 8]) -> Option<Ipv4Addr> {
-    let (high, low) = match segments {
+/// The IPv4 address that an IPv6 address stands for: mapped, and compatible as it was once (RFC 4291 §2.5.5), NAT64
+/// (RFC 6052), 6to4 (RFC 3056).
+#[must_use]
+pub fn embedded(addr: Ipv6Addr) -> Option<Ipv4Addr> {
+    let (high, low) = match addr.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        [0, 0, 0, 0, 0, 0, high @ 1..=0xffff, low] => (high, low),
         [0x2002, high, low, ..] => (high, low),
         _ => return None,
     };
     Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
-/// Names that a machine resolves by itself or in its own network, and numbers that resolvers take for addresses.
+/// Names that a machine resolves by itself or in its own network.
 fn local_name(name: &str) -> Option<&'static str> {
     const SUFFIXES: [&str; 7] =
         [".localhost", ".local", ".internal", ".localdomain", ".home.arpa", ".lan", ".intranet"];
-    let Some((_, last)) = name.rsplit_once('.') else { return Some("local name") };
-    // `0x7f.0x1` is 127.0.0.1 for the C library.
-    if last.starts_with("0x") {
-        return Some("numeric name");
-    }
-    SUFFIXES.iter().any(|suffix| name.ends_with(suffix)).then_some("local name")
+    let is_local = !name.contains('.') || SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+    is_local.then_some("local name")
 }
 
 #[cfg(test)]
@@ -117,7 +116,7 @@ mod tests {
             ("255.255.255.255", "reserved"),
             ("::", "unspecified"),
             ("::1", "loopback"),
-            ("::7f00:1", "reserved"),
+            ("::7f00:1", "loopback"),
             ("::ffff:127.0.0.1", "loopback"),
             ("64:ff9b::a00:1", "private network"),
             ("2002:c0a8:101::1", "private network"),
@@ -134,8 +133,6 @@ mod tests {
             ("router", "local name"),
             ("metadata.google.internal", "local name"),
             ("printer.local", "local name"),
-            ("0x7f.0x1", "numeric name"),
-            ("0x7f000001", "local name"),
         ] {
             assert_eq!(class(host), Some(expected), "{host}");
         }

@@ -128,9 +128,13 @@ fn name(text: &str) -> Result<Host, NotAHost> {
             return Err(NotAHost("a label that begins or ends with a hyphen"));
         }
     }
-    // `1.2.3.400` and `1.2.3` are mistyped addresses, not names (the last label of a name is not numeric, RFC 3696 §2).
+    // `1.2.3.400` and `1.2.3` are mistyped addresses, not names (the last label of a name is not numeric, RFC 3696 §2), and
+    // `0x7f.0x1` is 127.0.0.1 for the C library, as for browsers (WHATWG URL, "ends in a number").
     let last = text.rsplit('.').next().unwrap_or(text);
-    if last.bytes().all(|b| b.is_ascii_digit()) {
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    if is_number {
         return Err(NotAHost("neither an IPv4 address nor a name"));
     }
     Ok(Host::Name(text.to_ascii_lowercase().into()))

@@ -58,6 +58,9 @@ impl Explained {
 
 /// An upstream without its credentials.
 fn shown(upstream: &Endpoint) -> String {
+    if upstream.is_direct() {
+        return "direct".to_owned();
+    }
     format!("{}://{}:{}", upstream.scheme, upstream.host, upstream.port)
 }
 
@@ -65,6 +68,11 @@ fn shown(upstream: &Endpoint) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_without_a_proxy_has_a_name() {
+        assert_eq!(shown(&Endpoint::direct()), "direct");
+    }
 
     #[test]
     fn only_who_asks_hears_it_and_nobody_hears_credentials() {

@@ -1,14 +1,19 @@
-//! When requests that name no session get another member: with each request, or less often.
+//! When requests that name no session get another member: with each request, or less often, or whether they stick by their
+//! client or their destination.
 //!
-//! Between two turns, the requests of a door are one session, which the host keeps with its member; a turn begins it anew,
+//! Between two turns, the requests of a door (or of a client, or to a site) are one session, which the host keeps with its member; a turn begins it anew,
 //! with another member. So a connection that is kept alive rotates as any other does, and a member that fails is replaced at
 //! once, whatever the rotation is.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::Stick;
+use proxywhirl_engine::registrable;
+use proxywhirl_net::Target;
 use tokio::time::Instant;
 
 use crate::wanted::{Wanted, session_hash};
@@ -30,6 +35,24 @@ pub enum Rotation {
     Connection,
     /// When the member fails, and when told to.
     Failure,
+    /// Each client, by its address (of IPv6, by its network), sticks to a member as sessions do.
+    Client,
+    /// So does each site, for all clients.
+    Destination,
+}
+
+/// Clients or sites whose turns are remembered. With more, some begin anew once more than they were told to.
+const MAX_TURNED: usize = 65_536;
+
+/// What a request that names no session is told by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// The number of its connection.
+    pub(crate) connection: u64,
+    /// The number of its client's address; 0 where it has none.
+    pub(crate) client: u64,
+    /// Host and port that it is for.
+    pub(crate) target: &'a Target,
 }
 
 /// The turns of a door.
@@ -45,6 +68,8 @@ pub struct Turns {
     /// The turn of which a request has begun the session.
     begun: AtomicU64,
     connections: AtomicU64,
+    /// The turn of which each client or site has begun its session, once there was a command.
+    turned: Mutex<HashMap<u64, u64>>,
 }
 
 impl Default for Turns {
@@ -65,6 +90,7 @@ impl Turns {
             commanded: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            turned: Mutex::default(),
         }
     }
 
@@ -81,7 +107,7 @@ impl Turns {
     }
 
     /// The session of a request that names none.
-    pub(crate) fn assign(&self, wanted: &mut Wanted, connection: u64) {
+    pub(crate) fn assign(&self, wanted: &mut Wanted, of: Origin<'_>) {
         if wanted.session.is_some() {
             return;
         }
@@ -93,9 +119,13 @@ impl Turns {
             }
             Rotation::Connection => {
                 // Of this process, and of no other: nobody has such a session again.
-                let own = mix(self.session ^ mix(connection ^ mix(std::process::id().into())));
+                let own = mix(self.session ^ mix(of.connection ^ mix(std::process::id().into())));
                 wanted.session = Some(own.max(1));
                 return;
+            }
+            Rotation::Client => return self.stick(wanted, of.client),
+            Rotation::Destination => {
+                return self.stick(wanted, session_hash(registrable(&of.target.to_string())));
             }
             Rotation::Failure => 0,
         };
@@ -108,17 +138,71 @@ impl Turns {
             ..wanted.stick
         };
     }
+
+    /// Gives a request the session of its client or site.
+    fn stick(&self, wanted: &mut Wanted, whose: u64) {
+        let session = mix(self.session ^ mix(whose)).max(1);
+        wanted.session = Some(session);
+        wanted.stick.renew |= self.is_turned(session);
+    }
+
+    /// Whether there was a command since this session was asked for last.
+    fn is_turned(&self, session: u64) -> bool {
+        let commanded = self.commanded.load(Ordering::Relaxed);
+        if commanded == 0 {
+            return false;
+        }
+        let mut turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        if turned.len() >= MAX_TURNED && !turned.contains_key(&session) {
+            turned.clear();
+        }
+        turned.insert(session, commanded) != Some(commanded)
+    }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn shop() -> Target {
+        target("shop.test", 443)
+    }
+
+    fn target(host: &str, port: u16) -> Target {
+        crate::ingress::target(host, port).unwrap()
+    }
+
+    fn by(connection: u64, target: &Target) -> Origin<'_> {
+        Origin { connection, client: 1, target }
+    }
+
+    #[test]
+    fn clients_and_sites_stick_until_told_otherwise() {
+        let (www, api, other) = (target("www.shop.test", 443), target("api.shop.test", 80), target("other.test", 443));
+        let of = |turns: &Turns, client, target| {
+            let mut wanted = Wanted::default();
+            turns.assign(&mut wanted, Origin { connection: client, client, target });
+            (wanted.session.unwrap(), wanted.stick.renew)
+        };
+        let clients = Turns::new(Rotation::Client, "a");
+        assert_eq!(of(&clients, 7, &www), of(&clients, 7, &other));
+        assert_ne!(of(&clients, 7, &www), of(&clients, 8, &www));
+        let sites = Turns::new(Rotation::Destination, "a");
+        assert_eq!(of(&sites, 7, &www), of(&sites, 8, &api));
+        assert_ne!(of(&sites, 7, &www), of(&sites, 7, &other));
+        assert_ne!(of(&sites, 7, &www), of(&Turns::new(Rotation::Destination, "b"), 7, &www));
+        let (session, is_new) = of(&clients, 7, &www);
+        assert!(!is_new && clients.turn());
+        assert_eq!([of(&clients, 7, &www), of(&clients, 7, &www)], [(session, true), (session, false)]);
+        assert!(of(&clients, 8, &www).1, "each of them");
+    }
 
     /// Which of so many requests begin the session anew.
     fn renewals(turns: &Turns, requests: usize) -> Vec<usize> {
         let renews = |_: &usize| {
             let mut wanted = Wanted::default();
-            turns.assign(&mut wanted, 0);
+            turns.assign(&mut wanted, by(0, &shop()));
             assert_eq!(wanted.session, Some(turns.session));
             wanted.stick.renew
         };
@@ -129,12 +213,12 @@ mod tests {
     fn with_each_request_there_is_no_session_unless_the_client_names_one() {
         let turns = Turns::default();
         let mut wanted = Wanted::default();
-        turns.assign(&mut wanted, 0);
+        turns.assign(&mut wanted, by(0, &shop()));
         assert_eq!(wanted, Wanted::default());
         assert!(!turns.turn());
         let own = Wanted { session: Some(7), ..Wanted::default() };
         let mut wanted = own.clone();
-        Turns::new(Rotation::Requests(1), "a").assign(&mut wanted, 0);
+        Turns::new(Rotation::Requests(1), "a").assign(&mut wanted, by(0, &shop()));
         assert_eq!(wanted, own);
     }
 
@@ -165,7 +249,7 @@ mod tests {
         let turns = Turns::new(Rotation::Connection, "a");
         let session = |connection| {
             let mut wanted = Wanted::default();
-            turns.assign(&mut wanted, connection);
+            turns.assign(&mut wanted, by(connection, &shop()));
             wanted.session.unwrap()
         };
         let (one, two) = (turns.connection(), turns.connection());

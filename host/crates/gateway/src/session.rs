@@ -26,6 +26,7 @@ use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::Record;
 use crate::reply::{Body, ErrorReply};
+use crate::rotation::Origin;
 use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
@@ -298,7 +299,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Ok(introduced) => self.admit(introduced).await,
             Err(mistake) => Err(ErrorReply::mistake(&mistake)),
         };
-        let guest = match guest {
+        let mut guest = match guest {
             Ok(guest) => guest,
             Err(reply) => {
                 self.remember(protocol_of(&head.method), &head.method, &named(&head), &reply);
@@ -313,7 +314,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Tunnel(target) => ("CONNECT", target),
             Errand::Forward(request) => (&*request.head.method, &request.target),
         };
-        let place = match self.place(&guest, target).await {
+        let place = match self.place(&mut guest, target).await {
             Ok(place) => place,
             Err(reply) => {
                 self.remember(protocol_of(method), method, &target.to_string(), &reply);
@@ -339,11 +340,12 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
     /// Finds out who a client is, and what it wants behind this door.
     async fn admit(&self, introduced: Introduced) -> Result<Guest, ErrorReply> {
-        let Introduced { user, password, wanted } = introduced;
+        let session = introduced.session();
+        let Introduced { user, password, mut wanted, .. } = introduced;
         let door = self.gateway.door();
         let known = door.access.identify(&user, password.expose(), self.peer.map(|peer| peer.ip())).await;
         let user = known.map_err(ErrorReply::denied)?;
-        let mut wanted = wanted;
+        wanted.session = session;
         if let Some(user) = &user {
             self.gauge.assign(user);
             wanted.session = wanted.session.map(|session| user.session(session));
@@ -357,15 +359,17 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             (None, Some(peer)) => number_of(peer.ip()),
             (None, None) => 0,
         };
-        door.turns.assign(&mut wanted, self.connection);
         Ok(Guest { wanted, user })
     }
 
-    /// The place of a request among those of its user, if it may be served at all.
-    async fn place(&self, guest: &Guest, target: &Target) -> Result<Option<Use>, ErrorReply> {
-        if !self.gateway.door().access.permits(target) {
+    /// The place of a request among those of its user, if it may be served at all; it has its session then.
+    async fn place(&self, guest: &mut Guest, target: &Target) -> Result<Option<Use>, ErrorReply> {
+        let door = self.gateway.door();
+        if !door.access.permits(target) {
             return Err(ErrorReply::forbidden(target));
         }
+        let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
+        door.turns.assign(&mut guest.wanted, Origin { connection: self.connection, client, target });
         let Some(user) = &guest.user else { return Ok(None) };
         let engine = self.gateway.engine();
         let place = user.begin(engine.shares_limits().then_some(engine)).await;

@@ -26,6 +26,8 @@ pub fn io_kind(error: &io::Error) -> Kind {
         Kind::Unreachable
     } else if is(&[E::TimedOut]) {
         Kind::Timeout
+    } else if is(&[E::QuotaExceeded]) {
+        Kind::Limited
     } else if is(&[E::ConnectionReset, E::ConnectionAborted, E::BrokenPipe]) {
         Kind::Reset
     } else if is(&[E::UnexpectedEof, E::NotConnected, E::WriteZero]) {

@@ -87,6 +87,10 @@ where
         let upward = up.poll(context, client, upstream, &mut scratch, down.state == State::Closed);
         let downward = down.poll(context, upstream, client, &mut scratch, up.state == State::Closed);
         SCRATCH.set(scratch);
+        // Who may have no more bytes gets none either way, and would keep the tunnel open for nothing.
+        if let Some(error) = up.exhausted().or_else(|| down.exhausted()) {
+            return Poll::Ready(End::Client(error));
+        }
         match (upward, downward) {
             (Poll::Ready(Err(error)), _) => return Poll::Ready(End::Client(error)),
             (_, Poll::Ready(Err(error))) => return Poll::Ready(End::Upstream(error)),
@@ -354,6 +358,11 @@ impl Direction {
         }
         pipe.give_back();
         Some(Poll::Ready(Ok(())))
+    }
+
+    /// Why the receiving side may take no more, if it is that.
+    fn exhausted(&mut self) -> Option<io::Error> {
+        self.refused.take_if(|error| error.kind() == io::ErrorKind::QuotaExceeded)
     }
 
     /// Ends this direction, because the receiving side takes no more.

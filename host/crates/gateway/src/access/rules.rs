@@ -1,14 +1,14 @@
 //! Which destinations may be reached: names with all below them, networks of literal addresses, ports.
 //!
 //! A name is not looked up, as that is the upstream's business: a rule for a network is about addresses that a client
-//! writes.
+//! writes, and about IPv4 addresses also where they are written within an IPv6 address.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use proxywhirl_core::Host;
+use proxywhirl_core::{Host, address};
 use proxywhirl_net::Target;
 
 /// A destination, or many: `example.com`, `10.0.0.0/8`, `*:25`, `example.com:80-443`, `[fd00::]/8:22`.
@@ -48,13 +48,19 @@ impl Destinations {
 
 impl Rule {
     fn is_about(&self, target: &Target) -> bool {
-        let literal = target.host.ip().map(|address| address.to_canonical());
+        let literal = target.host.ip();
         let is_there = match (&self.place, &target.host, literal) {
             (Place::Anywhere, _, _) => true,
             (Place::Name(suffix), Host::Name(name), _) => {
                 name.strip_suffix(&**suffix).is_some_and(|below| below.is_empty() || below.ends_with('.'))
             }
-            (Place::Network(network), _, Some(address)) => network.contains(&address),
+            (Place::Network(network), _, Some(literal)) => {
+                let within = match literal {
+                    IpAddr::V6(literal) => address::embedded(literal),
+                    IpAddr::V4(_) => None,
+                };
+                network.contains(&literal) || within.is_some_and(|within| network.contains(&IpAddr::V4(within)))
+            }
             (Place::Name(_) | Place::Network(_), _, _) => false,
         };
         is_there && self.ports.contains(&target.port)
@@ -130,6 +136,10 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", 80, true),
             ("10.1.2.3/8", "10.9.9.9", 80, true),
             ("10.0.0.0/8", "[::ffff:10.1.2.3]", 80, true),
+            ("10.0.0.0/8", "[64:ff9b::a01:203]", 80, true),
+            ("10.0.0.0/8", "[::10.1.2.3]", 80, true),
+            ("10.0.0.0/8", "[2002:a01:203::1]", 80, true),
+            ("64:ff9b::/96", "[64:ff9b::1.2.3.4]", 80, true),
             ("10.0.0.0/8", "10.example", 80, false),
             ("127.0.0.1:22", "127.0.0.1", 22, true),
             ("fd00::/8", "[fd00::1]", 22, true),

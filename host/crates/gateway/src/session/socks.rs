@@ -41,8 +41,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 
     /// The tunnel that a client asks for, if it may have it.
-    async fn tunnel_for(&self, guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
-        let place = self.place(&guest, &target).await.map_err(|reply| {
+    async fn tunnel_for(&self, mut guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
+        let place = self.place(&mut guest, &target).await.map_err(|reply| {
             self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
             not_allowed(&reply)
         })?;

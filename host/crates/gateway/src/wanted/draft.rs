@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::select::{Filter, Stick};
-use proxywhirl_core::{Anonymity, Country, Scheme, Tag};
+use proxywhirl_core::{Anonymity, Country, Scheme, Secret, Tag};
 
 use super::keys::{KNOWN, Key, Switch, label, length, yes_or_no};
 use super::places::{EUROPEAN_UNION, dashed, state};
-use super::{Limits, Wanted, session_hash, shown};
+use super::{Introduced, Limits, Wanted, session_hash, shown};
 
 /// The longest name of a session: longer ones say nothing more, and are hashed all the same.
 const MAX_SESSION: usize = 256;
@@ -24,6 +24,8 @@ const MAX_LIFE: Duration = Duration::from_hours(30 * 24);
 pub(super) struct Draft {
     limits: Limits,
     session: Option<u64>,
+    /// What was said of the members that it may have: with other words, a session of the same name is another one.
+    words: u64,
     stick: Stick,
     countries: Vec<Country>,
     tags: Vec<Tag>,
@@ -50,6 +52,7 @@ impl Draft {
         Self {
             limits,
             session: None,
+            words: 0,
             stick: Stick { lifetime: None, idle: None, strict: None, renew: false },
             countries: Vec::new(),
             tags: Vec::new(),
@@ -73,17 +76,25 @@ impl Draft {
         };
         match (Key::of(name), value) {
             (Some(Key::Switch(switch)), value) => self.switch(switch, sign, value),
-            (Some(key), Some(value)) => self.key(key, sign, value.trim()),
+            (Some(key), Some(value)) => {
+                if key.selects() {
+                    // In any order the same.
+                    let word = format!("{key:?} {sign:?} {}", value.trim().to_lowercase());
+                    self.words = self.words.wrapping_add(session_hash(&word));
+                }
+                self.key(key, sign, value.trim())
+            }
             (Some(_), None) => Err("it stands without a value".to_owned()),
             (None, value) => {
                 let Some(label) = label(name) else { return Err(format!("nobody knows it; there are {KNOWN}")) };
-                let is_meant = value.is_none_or(|value| yes_or_no(value) == Some(true));
-                if !is_meant {
+                let said = value.unwrap_or("yes");
+                if yes_or_no(said) != Some(true) {
                     return Err(format!(
                         "it takes no value such as {}; !{label} says that it is not wanted",
-                        shown(name)
+                        shown(said)
                     ));
                 }
+                self.words = self.words.wrapping_add(session_hash(&format!("{sign:?} {label}")));
                 self.tag(sign, label)
             }
         }
@@ -122,6 +133,14 @@ impl Draft {
                 self.stick.strict = Some(true);
                 self.session(value)
             }
+            Key::Length if value == "0" => {
+                self.stick.renew = true;
+                Ok(())
+            }
+            Key::Length => {
+                self.stick.lifetime = Some(life(value, Duration::from_secs(1))?);
+                Ok(())
+            }
             Key::Lifetime(unit) => {
                 self.stick.lifetime = Some(life(value, unit)?);
                 Ok(())
@@ -134,6 +153,7 @@ impl Draft {
             Key::Anonymity => self.anonymity(value),
             Key::Timeout => self.timeout(value),
             Key::Attempts => self.attempts(value),
+            Key::Note => Ok(()),
             Key::Dns if value.eq_ignore_ascii_case("remote") => Ok(()),
             Key::Dns => Err("names are always looked up by the proxy: there is only remote".to_owned()),
         }
@@ -282,6 +302,7 @@ impl Draft {
         Self {
             limits: other.limits,
             session: other.session.or(self.session),
+            words: self.words.wrapping_add(other.words),
             stick: Stick {
                 lifetime: other.stick.lifetime.or(self.stick.lifetime),
                 idle: other.stick.idle.or(self.stick.idle),
@@ -300,6 +321,11 @@ impl Draft {
             deadline: other.deadline.or(self.deadline),
             explain: other.explain.or(self.explain),
         }
+    }
+
+    /// What a client said, with the user and the password that are left of it.
+    pub(super) fn introduced(self, user: &str, password: &str) -> Introduced {
+        Introduced { user: user.into(), password: Secret::new(password), words: self.words, wanted: self.finish() }
     }
 
     pub(super) fn finish(self) -> Wanted {

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proxywhirl_core::Secret;
 use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_net::http1::Headers;
 
@@ -22,7 +21,7 @@ pub(crate) const CREDENTIALS: &str = "proxy-authorization";
 pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limits) -> Result<Introduced, Mistake> {
     let nothing = || Draft::new(limits);
     if !headers.names().any(is_ours) {
-        return Ok(Introduced { user: "".into(), password: Secret::default(), wanted: nothing().finish() });
+        return Ok(nothing().introduced("", ""));
     }
     let credentials = headers.get(CREDENTIALS).map(basic).transpose().map_err(Mistake::User)?;
     let (user, password) =
@@ -37,8 +36,7 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
         let value = std::str::from_utf8(value).map_err(|_| Mistake::Field(format!("the field {name} is not UTF-8")))?;
         fields.read(key, Some(value)).map_err(|why| Mistake::Field(format!("the field {name}: {why}")))?;
     }
-    let introduced =
-        Introduced { user: user.into(), password: Secret::new(password), wanted: said.overlaid_by(fields).finish() };
+    let introduced = said.overlaid_by(fields).introduced(user, password);
     let names: Vec<String> =
         headers.iter().filter(|(name, _)| is_ours(name.as_bytes())).map(|(name, _)| name.to_owned()).collect();
     for name in names {

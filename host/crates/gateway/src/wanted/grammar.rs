@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use proxywhirl_core::Secret;
+use proxywhirl_core::member::mix;
 
 use super::draft::Draft;
 use super::keys::{Key, is_known, label, yes_or_no};
@@ -104,6 +105,17 @@ pub struct Introduced {
     pub password: Secret,
     /// What it wants.
     pub wanted: Wanted,
+    /// Hash of the words about members, 0 for none.
+    pub words: u64,
+}
+
+impl Introduced {
+    /// Its session, if it names one: with other words about members, a session of the same name is another one.
+    #[must_use]
+    pub fn session(&self) -> Option<u64> {
+        let session = self.wanted.session?;
+        Some(if self.words == 0 { session } else { mix(session ^ self.words).max(1) })
+    }
 }
 
 impl Dialect {
@@ -233,8 +245,8 @@ impl Grammar {
     /// # Errors
     /// When there is a key that nobody knows, or a value that cannot be; the key is named.
     pub fn introduce(&self, user: &str, password: &str, limits: Limits) -> Result<Introduced, Mistake> {
-        let draft = self.read(user, password, limits)?;
-        Ok(Introduced { user: draft.0.into(), password: Secret::new(draft.1), wanted: draft.2.finish() })
+        let (user, password, draft) = self.read(user, password, limits)?;
+        Ok(draft.introduced(user, password))
     }
 
     /// The name of the user, the password, and what is wanted.

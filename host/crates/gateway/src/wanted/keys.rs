@@ -26,8 +26,12 @@ pub(super) enum Key {
     Mode,
     Timeout,
     Attempts,
+    /// How long a session lasts, in seconds; 0 for one request.
+    Length,
     /// Who looks names up.
     Dns,
+    /// What a customer notes for the vendor's invoice: nothing to choose by.
+    Note,
     Switch(Switch),
 }
 
@@ -56,6 +60,8 @@ const NAMES: &[(&str, Key)] = &[
     ("carrier", Key::Label("isp")),
     ("zip", Key::Label("zip")),
     ("os", Key::Label("os")),
+    ("ip", Key::Label("ip")),
+    ("gip", Key::Label("gip")),
     ("anonymity", Key::Anonymity),
     ("protocol", Key::Protocol),
     ("scheme", Key::Protocol),
@@ -75,13 +81,14 @@ const NAMES: &[(&str, Key)] = &[
     ("sessionduration", Key::Lifetime(MINUTE)),
     ("lifetime", Key::Lifetime(MINUTE)),
     ("sessionttl", Key::Lifetime(MINUTE)),
-    ("sessionlength", Key::Lifetime(SECOND)),
+    ("sessionlength", Key::Length),
     ("ttl", Key::Lifetime(SECOND)),
     ("sticky", Key::Idle(SECOND)),
     ("sessionmode", Key::Mode),
     ("timeout", Key::Timeout),
     ("attempts", Key::Attempts),
     ("dns", Key::Dns),
+    ("c_tag", Key::Note),
     ("strict", Key::Switch(Switch::Strict)),
     ("oneip", Key::Switch(Switch::Strict)),
     ("rotate", Key::Switch(Switch::Rotate)),
@@ -91,7 +98,8 @@ const NAMES: &[(&str, Key)] = &[
 
 /// One name of each key, for those who asked for one that is not there.
 pub(super) const KNOWN: &str = "country, state, city, asn, isp, zip, os, anonymity, protocol, tag, pool, session, \
-                                lifetime, sticky, strict, rotate, hedge, timeout, attempts and explain";
+                                hardsession, lifetime, sticky, sessionmode, strict, rotate, hedge, timeout, attempts, explain, \
+                                residential, mobile and datacenter";
 
 /// Labels that need no key, with all their names.
 const LABELS: &[(&str, &str)] = &[
@@ -105,6 +113,16 @@ const LABELS: &[(&str, &str)] = &[
 ];
 
 impl Key {
+    /// Whether it says which members will do.
+    pub(super) const fn selects(self) -> bool {
+        match self {
+            Self::Country | Self::State | Self::City | Self::Asn | Self::Label(_) => true,
+            Self::Anonymity | Self::Protocol | Self::Tag => true,
+            Self::Session | Self::HardSession | Self::Lifetime(_) | Self::Length | Self::Idle(_) | Self::Mode => false,
+            Self::Timeout | Self::Attempts | Self::Dns | Self::Note | Self::Switch(_) => false,
+        }
+    }
+
     /// The key of this name, in any case.
     pub(super) fn of(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, key)| *key)

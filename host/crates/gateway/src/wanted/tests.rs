@@ -296,6 +296,12 @@ fn the_hash_of_a_session_never_changes() {
     // What is stored depends on this number: it must be the same in every version.
     assert_eq!(session_hash("7"), session_hash("7"));
     assert_ne!(session_hash("7"), session_hash("8"));
+    let session = |user: &str| Grammar::default().introduce(user, "", LIMITS).unwrap().session();
+    assert_eq!(session("anna-session-7"), Some(session_hash("7")));
+    assert_eq!(session("anna-country-de-session-7-attempts-2"), session("anna-session-7-country-DE"));
+    assert_eq!(session("anna-country-de-tag-a-session-7"), session("anna-tag-a-session-7-country-de"));
+    assert_ne!(session("anna-country-de-session-7"), session("anna-country-fr-session-7"));
+    assert_ne!(session("anna-!mobile-session-7"), session("anna-mobile-session-7"));
     assert_eq!(session_hash("checkout"), 515_878_789_929_431_076);
 }
 
