@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 63] = [
+const COMMANDS: [&str; 64] = [
     "",
     "serve",
     "fetch",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 63] = [
     "pool add",
     "pool remove",
     "pool stats",
+    "pool import",
     "pool export",
     "pool backup",
     "pool restore",

@@ -10,7 +10,7 @@
 
 mod disk;
 mod document;
-mod form;
+pub(crate) mod form;
 mod journal;
 
 use std::collections::BTreeSet;

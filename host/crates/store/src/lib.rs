@@ -10,6 +10,7 @@ mod bans;
 #[cfg(test)]
 mod conformance;
 mod copy;
+pub mod exchange;
 mod file;
 pub mod keyring;
 mod memory;
