@@ -1,6 +1,8 @@
 //! Stores of every kind as people use them: a gateway that keeps its pool in one, copies, and what cannot be kept.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
@@ -106,6 +108,54 @@ fn a_pool_goes_from_any_store_to_any_other_and_back() {
         let ran = pool(&["migrate", from, to]);
         assert!(ran.stderr.contains(reason) && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
         assert_ne!(ran.code, Some(0));
+    }
+}
+
+/// Names of the files in a folder that begin with a dot.
+fn hidden(folder: &TempDir) -> Vec<String> {
+    let names =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+#[test]
+fn a_copy_that_is_killed_leaves_the_store_as_it_was_or_as_it_is_to_be() {
+    const KILLS: u32 = 10;
+    let folder = folder();
+    let [first, second] = ["1", "2"].map(|net| {
+        let list: String =
+            (0..1_000).map(|n| format!("http://me:hunter2@10.{net}.{}.{}:80\n", n / 250, n % 250)).collect();
+        let store = at(&folder, &format!("sqlite:from-{net}.db"));
+        done(&["import", "--db", &store, &file(&folder, &format!("list-{net}.txt"), list)]);
+        store
+    });
+    let exported = |store: &str| done(&["export", "--db", store]).stdout;
+    let whole = [exported(&first), exported(&second)];
+    for store in STORES {
+        let target = at(&folder, store);
+        done(&["backup", "--db", &first, &target]);
+        let started = Instant::now();
+        done(&["backup", "--db", &second, &target, "--force"]);
+        let time = started.elapsed();
+        assert_eq!(hidden(&folder), Vec::<String>::new(), "{store}");
+        assert_eq!(exported(&target), whole[1], "{store}");
+        let mut cut = 0;
+        for kill in 1..=KILLS {
+            // Over the whole of what it takes, which ends with the copy in its place.
+            let from = if kill % 2 == 0 { &second } else { &first };
+            let mut copying = proxywhirl(["pool", "backup", "--db", from, &target, "--force"]);
+            let mut copying = copying.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_secs_f64(time.as_secs_f64() * f64::from(kill) / f64::from(KILLS)));
+            copying.kill().unwrap();
+            cut += u32::from(!copying.wait().unwrap().success());
+            let found = exported(&target);
+            assert!(whole.contains(&found), "{store}: {} lines", found.lines().count());
+        }
+        assert!(cut > 0, "{store}: none was killed in time");
+        // What they have left is in nobody's way.
+        done(&["backup", "--db", &first, &target, "--force"]);
+        assert_eq!(exported(&target), whole[0], "{store}");
+        assert_eq!(hidden(&folder), Vec::<String>::new(), "{store}");
     }
 }
 

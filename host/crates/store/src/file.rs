@@ -8,8 +8,9 @@
 //! does not count; one process writes it, and any number may read; a file that is no pool is left as it is; it is made for
 //! its owner only, because it holds passwords.
 
-mod disk;
+pub(crate) mod disk;
 mod document;
+pub(crate) mod draft;
 pub(crate) mod form;
 mod journal;
 
