@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 64] = [
+const COMMANDS: [&str; 65] = [
     "",
     "serve",
     "fetch",
@@ -61,6 +61,7 @@ const COMMANDS: [&str; 64] = [
     "credentials",
     "credentials list",
     "credentials set",
+    "credentials unset",
     "credentials refresh",
     "secrets",
     "secrets init",

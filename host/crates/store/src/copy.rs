@@ -8,7 +8,7 @@ use proxywhirl_core::EndpointKey;
 use proxywhirl_core::kv::{KeyRecord, KvError};
 use proxywhirl_core::store::{BanPlace, Changes, StoreError, StoredBan};
 
-use crate::{ClearText, Keyring, Opened, StoreUrl, bans, file, sqlite};
+use crate::{ClearText, Keyring, Opened, StoreUrl, bans, file, logins, sqlite};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -186,8 +186,13 @@ fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
         }
     }
     count.sessions = opened.store.load_sessions()?.len() as u64;
-    count.keys = records(opened)?.iter().filter(|record| record.key.is_some()).count() as u64;
+    count.keys = records(opened)?.iter().filter(|record| is_of_a_plugin(record)).count() as u64;
     Ok(count)
+}
+
+/// Whether it is the key of a plugin, and not a login that a command has set.
+fn is_of_a_plugin(record: &KeyRecord) -> bool {
+    record.key.is_some() && !logins::are_logins(&record.owner)
 }
 
 /// What plugins keep, without the bans that some stores keep there.

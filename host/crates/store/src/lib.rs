@@ -13,6 +13,7 @@ mod copy;
 pub mod exchange;
 mod file;
 pub mod keyring;
+mod logins;
 mod memory;
 mod redis;
 mod sealing;
@@ -26,6 +27,7 @@ pub use self::redis::{Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisQuo
 pub use copy::{Copied, Over, replace};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use keyring::Keyring;
+pub use logins::{Covers, StoredLogin, StoredLogins, UnreadLogin};
 pub use memory::Memory;
 pub use memory::key_values::MemoryKeyValues;
 pub use sealing::{ClearText, Sealing};
