@@ -1,7 +1,7 @@
 //! Members as rows that people carry from one pool to another: what `pool export` writes as JSON, JSON Lines and CSV, and what
 //! `pool import` reads of it.
 //!
-//! A row is the one of the JSON document (see [`file`](crate::file)), with the parts of its URL beside it, so that everything that
+//! A row is the one of a JSON document, as a file of a store is one, with the parts of its URL beside it, so that everything that
 //! is kept of a member comes back: tags, country, anonymity, how its uses went, when it joined. That is for lists of one's own: a list
 //! of somebody else's is the business of parsers, whose candidates have no tags.
 
