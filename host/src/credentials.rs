@@ -3,31 +3,46 @@
 //!
 //! What cannot be read leaves those in force that there are, and is told. A proxy that refuses and refuses has them read
 //! again every few seconds at the most.
+//!
+//! Those that a command sets are kept where the pool is kept, until a command takes them back: for whom is said, or for a section
+//! that is read from nowhere. They go before what the configuration says, the newest first.
 
+mod commanded;
+mod kept;
 mod supply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use proxywhirl_core::{Credentials, EndpointKey, Timestamp};
+use proxywhirl_core::{EndpointKey, Timestamp};
 use proxywhirl_engine::Engine;
 use proxywhirl_engine::logins::{Covered, Login};
+use proxywhirl_store::{StoredLogin, UnreadLogin};
 use tokio::task::JoinSet;
 
 use crate::config::CredentialsSettings;
-use crate::control::api::{CredentialsRead, CredentialsRow, CredentialsSet};
+use crate::control::api::{CredentialsRead, CredentialsRow};
 use crate::exit::{Exit, Failure};
+use commanded::hiding;
+pub use kept::Kept;
 pub use supply::Reader;
 
 /// However often they are refused, they are not read more often.
 const LEAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often a store that others share is asked for logins: what one gateway is told is to be known everywhere within a second.
+const LISTEN: Duration = Duration::from_millis(500);
 
 /// Credentials that are kept up.
 #[derive(Debug)]
 pub struct Keeping {
     engine: Arc<Engine>,
     reader: Reader,
+    /// Where logins of commands are kept; none when nothing outlives the gateway.
+    kept: Option<Kept>,
+    /// Held while what is kept is read or written, so that nothing older takes the place of what is newer.
+    turn: tokio::sync::Mutex<()>,
     /// Written by whoever configures or reads; held for a few instructions.
     state: Mutex<State>,
 }
@@ -37,6 +52,12 @@ struct State {
     settings: Vec<CredentialsSettings>,
     /// Those of commands, which are for no section. They count before the others, the newest first.
     ad_hoc: Vec<(String, Covered)>,
+    /// What is kept of commands, as it was read or written last; none before it was read.
+    stored: Option<Vec<StoredLogin>>,
+    /// What is kept, and cannot be made out.
+    unread: Vec<UnreadLogin>,
+    /// Sections whose credentials are those of a command now.
+    by_command: BTreeSet<String>,
     /// What came of reading them last, by name.
     read: BTreeMap<String, Read>,
     /// How often a command has set them, by name.
@@ -53,8 +74,8 @@ struct Read {
 impl Keeping {
     /// Keeps nothing up yet.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, reader: Reader) -> Arc<Self> {
-        Arc::new(Self { engine, reader, state: Mutex::default() })
+    pub fn new(engine: Arc<Engine>, reader: Reader, kept: Option<Kept>) -> Arc<Self> {
+        Arc::new(Self { engine, reader, kept, turn: tokio::sync::Mutex::default(), state: Mutex::default() })
     }
 
     /// Keeps nothing up any more.
@@ -70,12 +91,23 @@ impl Keeping {
             std::mem::replace(&mut state.settings, settings.clone())
         };
         self.put_in_force();
+        self.read_kept(true).await;
+        self.tell_hidden();
         let is_new = |one: &&CredentialsSettings| !before.contains(one);
         let reads = settings.iter().filter(is_new).filter(|one| one.supply.is_some()).map(|one| self.read(one));
         futures_util::future::join_all(reads).await;
         for one in settings.into_iter().filter(|one| one.supply.is_some() && (one.interval.is_some() || one.on_407)) {
             let keeping = Arc::clone(self);
             self.state().tasks.spawn(async move { keeping.keep_up(one).await });
+        }
+        if self.kept.as_ref().is_some_and(|kept| kept.is_shared) {
+            let keeping = Arc::clone(self);
+            self.state().tasks.spawn(async move {
+                loop {
+                    tokio::time::sleep(LISTEN).await;
+                    keeping.read_kept(false).await;
+                }
+            });
         }
     }
 
@@ -102,39 +134,21 @@ impl Keeping {
         Ok(futures_util::future::join_all(reads).await)
     }
 
-    /// Sets credentials that are named in the configuration.
-    ///
-    /// # Errors
-    /// When there are none of that name.
-    pub fn set(&self, name: &str, credentials: Credentials) -> Result<CredentialsSet, Failure> {
-        let set = self.engine.set_login(name, credentials).ok_or_else(|| self.unknown(name))?;
-        *self.state().commanded.entry(name.to_owned()).or_default() += 1;
-        self.note(name, None);
-        Ok(CredentialsSet { name: name.to_owned(), changed: set.is_new, proxies: set.members })
-    }
-
-    /// Sets credentials of whom the configuration says nothing: until the gateway ends.
-    pub fn set_for(&self, covered: Covered, credentials: Credentials) -> Result<CredentialsSet, Failure> {
-        let name = covered.in_words();
-        {
-            let mut state = self.state();
-            state.ad_hoc.retain(|(own, _)| *own != name);
-            state.ad_hoc.insert(0, (name.clone(), covered));
-        }
-        self.put_in_force();
-        self.set(&name, credentials)
-    }
-
     /// All of them, as they are.
     #[must_use]
     pub fn list(&self) -> Vec<CredentialsRow> {
-        let (settings, read) = {
+        let (read, unread) = {
             let state = self.state();
-            (state.settings.clone(), state.read.clone())
+            (state.read.clone(), state.unread.clone())
         };
+        let from = self.origins();
         let snapshot = self.engine.snapshot();
+        let ad_hoc = self.state().ad_hoc.clone();
+        let hidden = |login: &Login| {
+            let first = hiding(&ad_hoc, login.covered()).filter(|first| *first != login.name())?;
+            Some(format!("not used: {first} goes first"))
+        };
         let row = |login: &Arc<Login>| {
-            let own = settings.iter().find(|one| one.name == login.name());
             let read = read.get(login.name());
             let is_covered =
                 |member: &&Arc<proxywhirl_core::Member>| login.covered().holds(&member.endpoint, member.tags());
@@ -143,14 +157,21 @@ impl Keeping {
                 whose: login.covered().in_words(),
                 proxies: snapshot.iter().filter(is_covered).count(),
                 username: login.credentials().map(|credentials| credentials.username.to_string()),
-                from: own
-                    .and_then(|one| one.supply.as_ref())
-                    .map_or_else(|| "a command".to_owned(), ToString::to_string),
+                from: from.get(login.name()).cloned().unwrap_or_default(),
                 read: read.map(|read| read.at.as_micros()),
-                problem: read.and_then(|read| read.problem.clone()),
+                problem: read.and_then(|read| read.problem.clone()).or_else(|| hidden(login)),
             }
         };
-        self.engine.logins().all().iter().map(row).collect()
+        let unread = unread.into_iter().map(|UnreadLogin { name, reason }| CredentialsRow {
+            name,
+            whose: "unknown".to_owned(),
+            proxies: 0,
+            username: None,
+            from: self.kept.as_ref().map(|kept| format!("a command, kept in {}", kept.place)).unwrap_or_default(),
+            read: None,
+            problem: Some(reason),
+        });
+        self.engine.logins().all().iter().map(row).chain(unread).collect()
     }
 
     /// What the engine dials with follows what is configured and what was commanded.
@@ -197,6 +218,7 @@ impl Keeping {
                     tracing::info!(credentials.name = name, pool.members = set.members, "credentials are new");
                 }
                 self.note(&name, None);
+                self.state().by_command.remove(&name);
                 CredentialsRead { name, changed, problem: None }
             }
             Err(problem) => {

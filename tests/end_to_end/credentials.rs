@@ -63,6 +63,46 @@ async fn one_gateway_of_a_vendor_serves_many_sessions_and_countries_and_keeps_th
     assert!(vendor_of(&world).logins().iter().all(|(_, password)| password == "hunter2"));
 }
 
+/// How many connections to a port of this machine are open, by what the system says of those who opened them.
+fn open_connections(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let (remote, established) = (format!("0100007F:{port:04X}"), "01");
+    let is_one = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(2) == Some(&remote.as_str()) && words.get(3) == Some(&established)
+    };
+    table.lines().filter(|line| is_one(line)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_login_cannot_come_again_does_not_wait() {
+    for (login, is_kept) in [("me-{rand}", false), ("me-{session}", false), ("me[-{session}]", true)] {
+        let (world, url) = vendor(&format!("{login}:hunter2")).await;
+        let folder = folder();
+        let list = file(&folder, "list.txt", &url);
+        let served = Served::start(["--proxies", &list, "--strategy", "session"]);
+        let port = vendor_of(&world).addr().port();
+        let ask = |user: &str| {
+            let proxy = format!("http://{user}:x@{}", served.address);
+            let ran = curl(["--fail", "--proxy", &proxy, &world.origin().http_url("/ip")]);
+            assert_eq!(ran.code, Some(0), "{user}: {}\n{}", ran.stderr, served.log());
+        };
+        (0..3).for_each(|_| ask("anna"));
+        // It would be there for 30 seconds.
+        wait_until("those that are of no use are closed", || open_connections(port) == usize::from(is_kept));
+        if login == "me-{session}" {
+            (0..3).for_each(|_| ask("anna-session-1"));
+            assert_eq!(open_connections(port), 1, "a session uses its own again");
+            ask("anna-session-1-rotate");
+            wait_until("that of the life before is closed", || open_connections(port) == 1);
+        }
+        if is_kept {
+            (0..3).for_each(|_| ask("anna"));
+            assert_eq!(open_connections(port), 1, "they log in alike");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_check_has_a_session_of_its_own_and_what_cannot_be_filled_is_an_error() {
     let (world, url) = vendor("me-{session}:hunter2").await;

@@ -1,6 +1,8 @@
 //! Stores of every kind as people use them: a gateway that keeps its pool in one, copies, and what cannot be kept.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
@@ -109,6 +111,54 @@ fn a_pool_goes_from_any_store_to_any_other_and_back() {
     }
 }
 
+/// Names of the files in a folder that begin with a dot.
+fn hidden(folder: &TempDir) -> Vec<String> {
+    let names =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+#[test]
+fn a_copy_that_is_killed_leaves_the_store_as_it_was_or_as_it_is_to_be() {
+    const KILLS: u32 = 10;
+    let folder = folder();
+    let [first, second] = ["1", "2"].map(|net| {
+        let list: String =
+            (0..1_000).map(|n| format!("http://me:hunter2@10.{net}.{}.{}:80\n", n / 250, n % 250)).collect();
+        let store = at(&folder, &format!("sqlite:from-{net}.db"));
+        done(&["import", "--db", &store, &file(&folder, &format!("list-{net}.txt"), list)]);
+        store
+    });
+    let exported = |store: &str| done(&["export", "--db", store]).stdout;
+    let whole = [exported(&first), exported(&second)];
+    for store in STORES {
+        let target = at(&folder, store);
+        done(&["backup", "--db", &first, &target]);
+        let started = Instant::now();
+        done(&["backup", "--db", &second, &target, "--force"]);
+        let time = started.elapsed();
+        assert_eq!(hidden(&folder), Vec::<String>::new(), "{store}");
+        assert_eq!(exported(&target), whole[1], "{store}");
+        let mut cut = 0;
+        for kill in 1..=KILLS {
+            // Over the whole of what it takes, which ends with the copy in its place.
+            let from = if kill % 2 == 0 { &second } else { &first };
+            let mut copying = proxywhirl(["pool", "backup", "--db", from, &target, "--force"]);
+            let mut copying = copying.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_secs_f64(time.as_secs_f64() * f64::from(kill) / f64::from(KILLS)));
+            copying.kill().unwrap();
+            cut += u32::from(!copying.wait().unwrap().success());
+            let found = exported(&target);
+            assert!(whole.contains(&found), "{store}: {} lines", found.lines().count());
+        }
+        assert!(cut > 0, "{store}: none was killed in time");
+        // What they have left is in nobody's way.
+        done(&["backup", "--db", &first, &target, "--force"]);
+        assert_eq!(exported(&target), whole[0], "{store}");
+        assert_eq!(hidden(&folder), Vec::<String>::new(), "{store}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_cannot_be_saved_is_served_and_saved_later() {
     let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
@@ -164,7 +214,8 @@ fn again(folder: &TempDir, format: &str) -> (Vec<String>, String) {
     let (first, second) = (at(folder, "file:many.json"), at(folder, &format!("file:{format}.json")));
     let out = folder.path().join(format!("out.{format}")).to_string_lossy().into_owned();
     let told = done(&["export", "--db", &first, "--format", format, "-o", &out]).stderr;
-    let added = done(&["add", "--db", &second, "--from", &out]);
+    let scheme = if format == "plain" { "http" } else { "socks5" };
+    let added = done(&["import", "--db", &second, &out, "--scheme", scheme]);
     assert!(added.stderr.contains(" 0 rejected"), "{format}: {}", added.stderr);
     let listed = done(&["export", "--db", &second, "--format", "text"]).stdout;
     (listed.lines().map(str::to_owned).collect(), told)
@@ -177,6 +228,13 @@ fn what_is_exported_is_read_again_and_what_a_form_cannot_say_is_told() {
         let (found, told) = again(&folder, format);
         assert_eq!(found, MANY, "{format}");
         assert!(!told.contains("left out"), "{told}");
+    }
+    for format in ["json", "jsonl", "csv"] {
+        assert_eq!(
+            rows(&at(&folder, &format!("file:{format}.json"))),
+            rows(&at(&folder, "file:many.json")),
+            "{format}"
+        );
     }
     for format in ["curl", "env"] {
         let (found, told) = again(&folder, format);
@@ -218,9 +276,7 @@ fn configurations_of_other_programs_are_read_again_as_far_as_they_say() {
     not in this form: that names are resolved by the proxy (socks5h) of 1 proxy
     ");
     let (found, told) = again(&folder, "sing-box");
-    // TLS is written, and not read.
-    let read = ["http://you:hunter2@gate.example:8443"];
-    assert_eq!(found, [&MANY[..2], &read, &MANY[3..6], &["socks5://192.0.2.6:1080"], &MANY[7..10]].concat());
+    assert_eq!(found, [&MANY[..6], &["socks5://192.0.2.6:1080"], &MANY[7..10]].concat());
     insta::assert_snapshot!(told, @"
     10 proxies
     left out: 1 proxy, such as socks5://a:***@192.0.2.8:1080 -> http://c:***@192.0.2.9:80: this form has no chains
@@ -254,4 +310,96 @@ fn configurations_of_other_programs_are_read_again_as_far_as_they_say() {
     not in this form: tags and country of 10 proxies
     not in this form: user name and password of 5 proxies
     ");
+}
+
+/// All that is kept of a pool, but when the document was written.
+fn kept(folder: &TempDir, name: &str) -> Value {
+    let mut document: Value = serde_json::from_str(&fs::read_to_string(folder.path().join(name)).unwrap()).unwrap();
+    document["proxies"].take()
+}
+
+#[test]
+fn an_export_comes_back_with_tags_statistics_and_times() {
+    let folder = folder();
+    let proxy = r#"{"url": "http://192.0.2.1:80", "username": "me", "password": "se,cr\"et", "source": "own", "tags": ["paid", "eu"],
+        "health_status": "degraded", "total_successes": 41, "total_failures": 1, "average_response_time_ms": 123.456,
+        "country": "DE", "anonymity": "elite", "created_at": "2025-01-02T03:04:05.000006Z", "last_used_at": "2025-02-03T04:05:06Z"}"#;
+    let chain = r#"{"url": "socks5://a:b@192.0.2.2:1080 -> http://c:d@192.0.2.3:80", "tags": ["chained"], "created_at": "2025-03-04T05:06:07Z"}"#;
+    file(&folder, "pool.json", format!("{{\"version\": 1, \"proxies\": [{proxy}, {chain}]}}"));
+    let first = at(&folder, "file:pool.json");
+    // Written once by us, so that everything stands there as we write it.
+    done(&["add", "--db", &first, "http://192.0.2.9:80"]);
+    for format in ["json", "jsonl", "csv"] {
+        let out = file(&folder, &format!("out.{format}"), done(&["export", "--db", &first, "--format", format]).stdout);
+        let name = format!("{format}.json");
+        let second = at(&folder, &format!("file:{name}"));
+        let ran = done(&["import", "--db", &second, &out]);
+        assert!(ran.stderr.ends_with("3 added, 0 known already, 0 rejected\n"), "{}", ran.stderr);
+        assert_eq!(kept(&folder, &name), kept(&folder, "pool.json"), "{format}");
+        // Once more: what the pool knows stays, and what is said is added.
+        let ran = done(&["import", "--db", &second, &out, "--tag", "again"]);
+        assert!(ran.stderr.ends_with("0 added, 3 known already, 0 rejected\n"), "{}", ran.stderr);
+        let row = kept(&folder, &name)[0].clone();
+        assert_eq!(row["tags"], serde_json::json!(["again", "eu", "paid", "source:own"]));
+        assert_eq!((&row["total_successes"], &row["created_at"]), (&41.into(), &"2025-01-02T03:04:05.000006Z".into()));
+    }
+    // A store of ours is a list of ours too; and who only adds a list gets no tags of it.
+    let ran = done(&[
+        "import",
+        "--db",
+        &at(&folder, "file:whole.json"),
+        &folder.path().join("pool.json").display().to_string(),
+    ]);
+    assert!(ran.stderr.contains("pool.json (JSON, with tags): 3 proxies, 0 rejected"), "{}", ran.stderr);
+    assert_eq!(kept(&folder, "whole.json"), kept(&folder, "pool.json"));
+    let list = folder.path().join("out.json").display().to_string();
+    done(&["add", "--db", &at(&folder, "file:listed.json"), "--from", &list]);
+    assert_eq!(kept(&folder, "listed.json")[0]["tags"], serde_json::json!(["source:out.json", "source:user"]));
+}
+
+#[test]
+fn a_row_that_cannot_be_imported_is_told_with_its_line_and_costs_no_other() {
+    let folder = folder();
+    let csv = "scheme,host,port,username,password,tags\nhttp,192.0.2.1,80,,,paid\nhttp,192.0.2.2,70000,me,hunter2,\n\
+               http,192.0.2.3,80,me,sealed-1:0a0a0a0a:hunter2,x\n";
+    let list = file(&folder, "list.csv", csv);
+    let store = at(&folder, "file:pool.json");
+    let ran = done(&["import", "--db", &store, &list]);
+    let told = ran.stderr.replace(&list, "list.csv");
+    insta::assert_snapshot!(told);
+    assert_eq!(rows(&store).len(), 1);
+    let cut =
+        file(&folder, "cut.json", "[\n{\"url\": \"http://me:hunter2@192.0.2.1:80\", \"tags\": []},\n{\"url\": \"http");
+    let ran = pool(&["import", "--db", &store, &cut]);
+    assert_eq!(ran.code, Some(3));
+    assert!(ran.stderr.contains("cut.json: line 3: ") && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    let ran = pool(&["import", "--db", &store, "https://lists.example/proxies.json"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("is no file") && ran.stderr.contains("pool add --from"), "{}", ran.stderr);
+}
+
+#[test]
+fn logins_with_blanks_are_left_out_where_nobody_fills_them_in() {
+    let folder = folder();
+    let store = at(&folder, "file:many.json");
+    let template = "http://me[-cc-%7Bcountry%7D]-%7Bsession%7D:hunter2@gate.example:7777";
+    done(&[
+        "add",
+        "--db",
+        &store,
+        "http://192.0.2.1:80",
+        "http://me[-cc-{country}]-{session}:hunter2@gate.example:7777",
+    ]);
+    for format in ["plain", "proxychains", "clash", "sing-box", "squid", "curl", "env"] {
+        let ran = done(&["export", "--db", &store, "--format", format]);
+        assert!(!ran.stdout.contains("session") && ran.stdout.contains("192.0.2.1"), "{format}: {}", ran.stdout);
+        let left_out =
+            "left out: 1 proxy, such as http://me[-cc-{country}]-{session}:***@gate.example:7777: its login has blanks";
+        assert!(ran.stderr.contains(left_out), "{format}: {}", ran.stderr);
+    }
+    for format in ["text", "json", "jsonl", "csv"] {
+        let (found, told) = again(&folder, format);
+        assert_eq!(found.len(), 2, "{format}: {found:?} {told}");
+        assert_eq!(found[1], template.replace("[", "%5B").replace("]", "%5D"), "{format}");
+    }
 }

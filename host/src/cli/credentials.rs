@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ControlArgs;
 use super::output::{count, print, table, tell, to_json};
 use crate::control::Client;
-use crate::control::api::{CredentialsRead, CredentialsRow, CredentialsSet, RefreshCredentials};
+use crate::control::api::{CredentialsRead, CredentialsRow, CredentialsSet, RefreshCredentials, UnsetCredentials};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `credentials`.
@@ -25,8 +25,10 @@ pub(super) struct CredentialsArgs {
 enum Command {
     /// List the logins that stand in place of those that proxies came with
     List(ListArgs),
-    /// Set a login; the password is read from standard input. What is connected stays so
+    /// Set a login; the password is read from standard input. It is kept where the pool is kept. What is connected stays so
     Set(SetArgs),
+    /// Take a login back that was set, so that its proxies are used with what the configuration says, or with what they came with
+    Unset(UnsetArgs),
     /// Read logins again from where the configuration says that they are kept
     Refresh(RefreshArgs),
 }
@@ -68,6 +70,30 @@ struct SetArgs {
 }
 
 #[derive(Debug, Args)]
+struct UnsetArgs {
+    /// Its name, as `credentials list` shows it; or say whose it is
+    #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
+    name: Option<String>,
+    /// That for the proxies with this tag
+    #[arg(long, value_name = "TAG", conflicts_with_all = ["name", "source"])]
+    tag: Option<String>,
+    /// That for those of this source
+    #[arg(long, value_name = "SOURCE", conflicts_with = "name")]
+    source: Option<String>,
+    /// That for those at this host
+    #[arg(long, value_name = "HOST", conflicts_with = "name")]
+    host: Option<String>,
+    /// That for this one; its password is not needed
+    #[arg(long, value_name = "URL", conflicts_with = "name")]
+    proxy: Option<String>,
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct RefreshArgs {
     /// Only these; all of them when none is named
     #[arg(value_name = "NAME")]
@@ -99,6 +125,7 @@ pub(super) async fn run(args: CredentialsArgs) -> Result<Exit, Failure> {
     match args.command {
         Command::List(args) => list(args).await,
         Command::Set(args) => set(args).await,
+        Command::Unset(args) => unset(args).await,
         Command::Refresh(args) => refresh(args).await,
     }
 }
@@ -122,7 +149,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
     // What the gateway would refuse is refused before it is sent.
     Credentials::new(&args.username, &password).map_err(|error| Failure::new(Exit::Usage, error))?;
     let client = Client::running(args.control.control.as_deref()).await?;
-    let tag = args.source.map(|source| format!("source:{source}")).or(args.tag);
+    let tag = tag(args.source, args.tag);
     let sent = Sent {
         name: args.name.as_deref(),
         tag: tag.as_deref(),
@@ -136,9 +163,30 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         print(&to_json(&set)?)?;
     } else {
         let what = if set.changed { "in force" } else { "as before" };
-        tell(&format!("{}: {what}, for {}", set.name, count(set.proxies, "proxy", "proxies")));
+        tell(&format!("{}: {what}, for {}, {}", set.name, count(set.proxies, "proxy", "proxies"), set.lasts));
+    }
+    if let Some(problem) = set.problem {
+        return Err(Failure::new(Exit::Environment, format!("{} could not be kept: {problem}", set.name)));
     }
     Ok(Exit::Done)
+}
+
+fn tag(source: Option<String>, tag: Option<String>) -> Option<String> {
+    source.map(|source| format!("source:{source}")).or(tag)
+}
+
+async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
+    let client = Client::running(args.control.control.as_deref()).await?;
+    let body =
+        UnsetCredentials { name: args.name, tag: tag(args.source, args.tag), host: args.host, proxy: args.proxy };
+    let unset: CredentialsSet = client.post("/v1/credentials/unset", &body).await?;
+    if args.json {
+        print(&to_json(&unset)?)?;
+    } else {
+        let what = if unset.changed { "taken back" } else { "there was nothing to take back" };
+        tell(&format!("{}: {what}, for {}", unset.name, count(unset.proxies, "proxy", "proxies")));
+    }
+    Ok(if unset.changed { Exit::Done } else { Exit::NoResult })
 }
 
 async fn refresh(args: RefreshArgs) -> Result<Exit, Failure> {

@@ -111,14 +111,17 @@ impl GetArgs {
         Ok(Asked { method, url: self.url.clone(), headers: self.headers.clone(), body, wishes })
     }
 
-    fn service(&self) -> Result<Service, Failure> {
+    async fn service(&self) -> Result<Service, Failure> {
         let mut settings = configured(self.config.as_deref())?;
         self.strategy.apply(&mut settings);
         settings.gateway.attempts = self.attempts.unwrap_or(settings.gateway.attempts);
         settings.store = self.db.as_ref().map(StoreArg::url).transpose()?.or(settings.store);
         settings.plugins.directory = self.plugins.plugins.clone().or(settings.plugins.directory);
         self.upstream.apply(&mut settings);
-        Service::start_for_a_moment(&settings)
+        let service = Service::start_for_a_moment(&settings)?;
+        // Before anything is dialled.
+        service.credentials().configure(settings.credentials.clone()).await;
+        Ok(service)
     }
 }
 
@@ -127,7 +130,7 @@ pub(super) async fn run(args: GetArgs) -> Result<Exit, Failure> {
     let asked = args.asked()?;
     let tls = wiring::tls_config(!args.insecure, args.cacert.as_deref())?;
     let tls = proxywhirl_net::tls::client_config(&tls).map_err(|error| Failure::new(Exit::Input, error))?;
-    let service = args.service()?;
+    let service = args.service().await?;
     let sources: Vec<_> = args.proxies.iter().map(|named| trusted(named, &args.read)).collect();
     let filled = service.fill(&sources).await?;
     if let Some(error) = filled.sources.iter().find_map(|source| source.error.clone()) {

@@ -109,6 +109,16 @@ fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
+/// Opens a file to be written, or standard output for `-`.
+pub(super) fn create(path: &Path) -> Result<BufWriter<Box<dyn Write>>, Failure> {
+    let out: Box<dyn Write> = if path == Path::new("-") {
+        Box::new(io::stdout())
+    } else {
+        Box::new(std::fs::File::create(path).map_err(|error| failure(path, &error))?)
+    };
+    Ok(BufWriter::new(out))
+}
+
 /// Where rows go, one after the other.
 pub(super) struct RowWriter {
     out: BufWriter<Box<dyn Write>>,
@@ -120,13 +130,7 @@ pub(super) struct RowWriter {
 impl RowWriter {
     /// Opens a file, or standard output for `-`.
     pub(super) fn open(path: &Path, format: Format) -> Result<Self, Failure> {
-        let out: Box<dyn Write> = if path == Path::new("-") {
-            Box::new(io::stdout())
-        } else {
-            let file = std::fs::File::create(path);
-            Box::new(file.map_err(|error| failure(path, &error))?)
-        };
-        let mut writer = Self { out: BufWriter::new(out), format, rows: 0, place: path.to_owned() };
+        let mut writer = Self { out: create(path)?, format, rows: 0, place: path.to_owned() };
         if format == Format::Csv {
             writer.line(Row::CSV_HEADER)?;
         }
@@ -165,7 +169,7 @@ impl RowWriter {
 }
 
 /// A reader that has seen enough, such as `head`, is no failure.
-fn ignore_closed(path: &Path, error: &io::Error) -> Result<(), Failure> {
+pub(super) fn ignore_closed(path: &Path, error: &io::Error) -> Result<(), Failure> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(failure(path, error)) }
 }
 

@@ -2,7 +2,10 @@
 
 mod export;
 mod forms;
+mod import;
+mod joining;
 mod moving;
+mod sing_box;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,6 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use proxywhirl_core::endpoint::EndpointKey;
-use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::store::{Changes, Store, StoredMember};
 use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
@@ -24,6 +26,7 @@ use super::{PluginDirArgs, ReadArgs, StoreArg};
 use crate::config::KeyPlace;
 use crate::exit::{Exit, Failure};
 use crate::secrets;
+use joining::Joining;
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]
@@ -42,6 +45,8 @@ enum PoolCommand {
     Remove(RemoveArgs),
     /// Count the pool: by protocol, by source, how uses went
     Stats(StatsArgs),
+    /// Put proxies into the pool that `pool export` has written, with their tags and all that it says of them; or any other list
+    Import(import::ImportArgs),
     /// Write the proxies in the pool as other programs read them
     Export(export::ExportArgs),
     /// Copy the pool with sessions and what plugins keep into another store
@@ -143,6 +148,7 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
         PoolCommand::Add(args) => add(args).await,
         PoolCommand::Remove(args) => remove(&args),
         PoolCommand::Stats(args) => stats(&args),
+        PoolCommand::Import(args) => import::import(args).await,
         PoolCommand::Export(args) => export::export(&args),
         PoolCommand::Backup(args) => moving::backup(&args),
         PoolCommand::Restore(args) => moving::restore(&args),
@@ -177,25 +183,38 @@ impl DbArgs {
         opened.store.load().map_err(environment)
     }
 
-    /// The members in a store that must exist.
-    fn read(&self) -> Result<Vec<StoredMember>, Failure> {
+    /// The members in a store that must exist, and whether they are all: those whose passwords cannot be opened are told, and are
+    /// not among them.
+    fn read(&self) -> Result<(Vec<StoredMember>, bool), Failure> {
         let url = existing(self.url()?)?;
         let mut opened = self.sealed(&url, url.open_to_read().map_err(environment)?)?;
-        opened.store.load().map_err(environment)
+        let members = opened.store.load().map_err(environment)?;
+        Ok((members, !tell_unopened(&*opened.store)))
     }
 
-    /// Opens a store that must exist, and reads it.
-    fn open(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
-        existing(self.url()?)?;
-        self.open_or_create()
+    /// Opens a store that must exist, and reads it, for whoever takes something out: passwords stay sealed, and no key is needed.
+    fn open_masked(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
+        let mut store = existing(self.url()?)?.open().map_err(environment)?.store;
+        let members = store.load().map_err(environment)?;
+        Ok((store, members))
     }
 
     fn open_or_create(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
         let url = self.url()?;
         let mut store = self.sealed(&url, url.open().map_err(environment)?)?.store;
         let members = store.load().map_err(environment)?;
+        tell_unopened(&*store);
         Ok((store, members))
     }
+}
+
+/// Tells of members that are left out because their passwords cannot be opened; whether there are any.
+pub(super) fn tell_unopened(store: &dyn Store) -> bool {
+    let unopened = store.unopened();
+    if let Some(error) = &unopened {
+        tell(&format!("warning: {error}"));
+    }
+    unopened.is_some()
 }
 
 /// A store that is there.
@@ -272,7 +291,7 @@ fn ago(time: Timestamp) -> String {
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let members = if args.show_passwords { args.db.read()? } else { args.db.read_masked()? };
+    let (members, is_whole) = if args.show_passwords { args.db.read()? } else { (args.db.read_masked()?, true) };
     let wanted = |member: &&StoredMember| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag));
     let rows: Vec<MemberRow> =
         members.iter().filter(wanted).map(|member| MemberRow::new(member, args.show_passwords)).collect();
@@ -283,7 +302,11 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
         print(&table(&header, rows.iter().map(MemberRow::cells).collect()))?;
     }
     tell(&count(rows.len(), "proxy", "proxies"));
-    Ok(if rows.is_empty() { Exit::NoResult } else { Exit::Done })
+    Ok(match (is_whole, rows.is_empty()) {
+        (false, _) => Exit::Environment,
+        (true, true) => Exit::NoResult,
+        (true, false) => Exit::Done,
+    })
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
@@ -293,36 +316,15 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         inputs.push(sources::Input::Inline(args.proxies.join("\n")));
     }
     let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
-    let mut known: BTreeMap<EndpointKey, StoredMember> =
-        members.into_iter().map(|member| (member.endpoint.key(), member)).collect();
-    let added = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let rejected = found.rejected();
+    let mut joining = Joining::new(members, &args.tag);
     found.sources.iter().for_each(sources::tell_rejections);
-    let (mut new, mut upserts) = (0, Vec::new());
-    for mut candidate in found.candidates {
-        candidate.tags.merge(&args.tag.iter().cloned().collect());
-        let key = candidate.endpoint.key();
-        let mut member = known.remove(&key).unwrap_or_else(|| {
-            new += 1;
-            StoredMember {
-                endpoint: candidate.endpoint.clone(),
-                tags: candidate.tags.clone(),
-                country: None,
-                anonymity: candidate.anonymity,
-                added: Timestamp::default() + added,
-                statistics: Statistics::default(),
-                health: Health::Unknown,
-            }
-        });
-        member.tags.merge(&candidate.tags);
-        member.country = candidate.country.or(member.country);
-        member.endpoint = candidate.endpoint;
-        upserts.push(member);
-    }
-    let known = upserts.len() - new;
-    store.save(&Changes { upserts, ..Changes::default() }).map_err(environment)?;
-    tell(&format!("{new} added, {known} known already, {rejected} rejected"));
-    Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
+    joining.rejected = found.rejected();
+    found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
+    joining.save(&mut *store)
+}
+
+fn now() -> Timestamp {
+    Timestamp::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What a user names a proxy by: the parts that are given must match.
@@ -370,7 +372,7 @@ impl Pattern {
 
 fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let (mut store, members) = args.db.open()?;
+    let (mut store, members) = args.db.open_masked()?;
     let keys: Vec<EndpointKey> = members
         .iter()
         .filter(|member| {
@@ -401,9 +403,9 @@ fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     let mut stats = Stats { members: members.len(), ..Stats::default() };
     for member in &members {
         let statistics = &member.statistics;
-        stats.never_used += usize::from(statistics.successes + statistics.failures == 0);
-        stats.successes += statistics.successes;
-        stats.failures += statistics.failures;
+        stats.never_used += usize::from(statistics.successes == 0 && statistics.failures == 0);
+        stats.successes = stats.successes.saturating_add(statistics.successes);
+        stats.failures = stats.failures.saturating_add(statistics.failures);
         *stats.by_scheme.entry(member.endpoint.scheme.as_str()).or_default() += 1;
         for tag in member.tags.iter().filter_map(|tag| tag.as_str().strip_prefix("source:")) {
             *stats.by_source.entry(tag.to_owned()).or_default() += 1;

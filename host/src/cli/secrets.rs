@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use proxywhirl_core::Secret;
+use proxywhirl_core::kv::KvError;
 use proxywhirl_core::store::{Changes, StoredMember};
-use proxywhirl_store::{ClearText, Keyring, Opened, StoreUrl, keyring};
+use proxywhirl_store::keyring::{self, KeyId};
+use proxywhirl_store::{ClearText, Keyring, Opened, StoreUrl, StoredLogins, UnreadLogin};
 use serde::Serialize;
 
 use super::output::{count, print, tell, to_json};
-use super::pool::{DbArgs, environment, existing};
+use super::pool::{DbArgs, environment, existing, tell_unopened};
 use crate::config::KeyPlace;
 use crate::exit::{Exit, Failure};
 use crate::secrets;
@@ -115,7 +117,7 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     // The file in its place is another one.
     let _after = secrets::lock(path)?;
     let Some(keys) = secrets::keyring(Some(&place))? else { return Ok(Exit::NoResult) };
-    let sealed = seal_all(opened, &url, &keys)?;
+    let (sealed, is_whole) = seal_all(opened, &url, &keys)?;
     if args.forget {
         let stale = stale(&url, &keys)?;
         if stale > 0 {
@@ -129,38 +131,55 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     }
     let seals = keys.ids().next().map(|id| id.to_string()).unwrap_or_default();
     tell(&format!("{} sealed with the key {seals}", count(sealed, "password", "passwords")));
-    Ok(Exit::Done)
+    Ok(if is_whole { Exit::Done } else { Exit::Environment })
 }
 
-/// Seals all passwords of a store with the first of these keys; how many there are.
-fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<usize, Failure> {
+/// Seals all passwords of a store with the first of these keys; how many there are, and whether that is all: those that cannot be
+/// opened stay as they are.
+fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<(usize, bool), Failure> {
     let mut opened = opened.sealed(Some(Arc::clone(keys)), url, ClearText::Expected);
     let members = opened.store.load().map_err(environment)?;
+    let is_whole = !tell_unopened(&*opened.store);
     let with: Vec<StoredMember> = members.into_iter().filter(|member| passwords(member).next().is_some()).collect();
     for batch in with.chunks(BATCH) {
         let changes = Changes { upserts: batch.to_vec(), ..Changes::default() };
         opened.store.save(&changes).map_err(environment)?;
     }
+    let logins = StoredLogins::new(Arc::clone(&opened.keys) as _, Some(Arc::clone(keys)));
+    let (number, unread) = logins.seal().map_err(unkept)?;
+    for UnreadLogin { name, reason } in &unread {
+        tell(&format!("warning: the login {name} stays as it is: {reason}"));
+    }
     // What stood there in clear text, or under an older key, is not to be found any more.
     opened.store.purge().map_err(environment)?;
-    Ok(with.iter().flat_map(passwords).count())
+    Ok((with.iter().flat_map(passwords).count() + number, is_whole && unread.is_empty()))
 }
 
 /// How many passwords of a store are not sealed with the first of these keys.
 fn stale(url: &StoreUrl, keys: &Keyring) -> Result<usize, Failure> {
-    let members = url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)?;
     let seals = keys.ids().next();
-    Ok(members.iter().flat_map(passwords).filter(|password| keyring::sealed_with(password) != seals).count())
+    Ok(sealed_with(url)?.iter().filter(|key| **key != seals).count())
+}
+
+/// The key that each password of a store is sealed with, of proxies and of logins; none for one in clear text.
+fn sealed_with(url: &StoreUrl) -> Result<Vec<Option<KeyId>>, Failure> {
+    let mut opened = url.open_to_read().map_err(environment)?;
+    let members = opened.store.load().map_err(environment)?;
+    let logins = StoredLogins::new(opened.keys, None).sealed_with().map_err(unkept)?;
+    Ok(members.iter().flat_map(passwords).map(keyring::sealed_with).chain(logins).collect())
+}
+
+fn unkept(error: KvError) -> Failure {
+    Failure::new(Exit::Environment, error)
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, Failure> {
     let url = existing(args.db.url()?)?;
     let keys = secrets::keyring(args.db.keys().as_ref())?;
     let known: Vec<String> = keys.iter().flat_map(|keys| keys.ids()).map(|id| id.to_string()).collect();
-    let members = url.open_to_read().and_then(|mut opened| opened.store.load()).map_err(environment)?;
     let mut status = Status { store: url.to_string(), seals: known.first().cloned(), ..Status::default() };
-    for password in members.iter().flat_map(passwords) {
-        match keyring::sealed_with(password).map(|id| id.to_string()) {
+    for key in sealed_with(&url)? {
+        match key.map(|id| id.to_string()) {
             None => status.clear += 1,
             Some(key) => {
                 status.unreadable += usize::from(!known.contains(&key));

@@ -172,6 +172,26 @@ pub struct CredentialsSet {
     pub changed: bool,
     /// How many members of the pool they are for.
     pub proxies: usize,
+    /// How long they hold, in words; empty for those that were taken back.
+    #[serde(default)]
+    pub lasts: String,
+    /// Why they could not be kept.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// `POST /v1/credentials/unset`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsetCredentials {
+    /// The name, as `GET /v1/credentials` has it; or whose they are is said.
+    pub name: Option<String>,
+    /// The tag of those whose they are.
+    pub tag: Option<String>,
+    /// Their host.
+    pub host: Option<String>,
+    /// The URL of the one whose they are; its password does not matter.
+    pub proxy: Option<String>,
 }
 
 /// `POST /v1/credentials/refresh`

@@ -62,6 +62,7 @@ pub fn router(live: Arc<Live>) -> Router {
             get(async |State(live): Gateway| Json(live.credentials().list())).post(credentials::set),
         )
         .route("/v1/credentials/refresh", post(credentials::refresh))
+        .route("/v1/credentials/unset", post(credentials::unset))
         .route("/v1/plugins", get(async |State(live): Gateway| Json(live.plugins())))
         .route("/v1/plugins/reload", post(async |State(live): Gateway| done(async move { live.refresh().await }).await))
         .route("/v1/plugins/{name}/enable", post(enable))

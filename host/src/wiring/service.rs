@@ -15,7 +15,7 @@ use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
 use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
 use proxywhirl_gateway::{Drained, Gateway};
-use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl};
+use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl, StoredLogins};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
-use crate::credentials::{Keeping, Reader};
+use crate::credentials::{Keeping, Kept, Reader};
 use crate::exit::{Exit, Failure};
 use crate::secrets;
 
@@ -86,7 +86,7 @@ impl Service {
 
     fn begin(settings: &Settings, parts: Parts) -> Result<Self, Failure> {
         let symbols = Arc::new(Symbols::default());
-        let (store, key_values) = store(settings)?;
+        let (store, key_values, logins) = store(settings)?;
         let surroundings = Surroundings {
             symbols: Arc::clone(&symbols),
             key_values: Some(Arc::clone(&key_values)),
@@ -120,7 +120,7 @@ impl Service {
         let geo = geo(&settings.geo)?;
         let keeper = Keeper::new(Arc::clone(&engine), checker, keeping(check), geo.clone());
         let fetching = Fetching::new(settings);
-        let credentials = Keeping::new(Arc::clone(&engine), Reader::default());
+        let credentials = Keeping::new(Arc::clone(&engine), Reader::default(), logins);
         Ok(Self {
             gatherer: Arc::new(ArcSwap::from_pointee(registry.gatherer(
                 &fetching,
@@ -335,15 +335,19 @@ fn keeping(check: &CheckSettings) -> KeeperConfig {
     KeeperConfig { schedule, concurrency, give_up, remove_dead, ..KeeperConfig::new(check.level) }
 }
 
-/// The store, if there is one, and the keys and values of plugins.
-type Kept = (Option<Box<dyn Store>>, Arc<dyn KeyValues>);
+/// The store, if there is one, the keys and values of plugins, and the logins of commands.
+type Stored = (Option<Box<dyn Store>>, Arc<dyn KeyValues>, Option<Kept>);
 
-/// Where the pool is kept, and keys and values of plugins; those are held as long as the process lives when there is no store.
-fn store(settings: &Settings) -> Result<Kept, Failure> {
-    let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()))) };
+/// Where the pool is kept, keys and values of plugins, and logins that commands set; what there is of those is held as long as the
+/// process lives when there is no store.
+fn store(settings: &Settings) -> Result<Stored, Failure> {
+    let Some(url) = &settings.store else { return Ok((None, Arc::new(MemoryKeyValues::new()), None)) };
     let keys = secrets::keyring(settings.store_keys.as_ref())?;
-    let opened = url.open_though_away().map_err(store_failure)?.sealed(keys, url, ClearText::Told);
-    Ok((Some(opened.store), opened.keys))
+    let opened = url.open_though_away().map_err(store_failure)?.sealed(keys.clone(), url, ClearText::Told);
+    let key_values: Arc<dyn KeyValues> = opened.keys;
+    let logins = StoredLogins::new(Arc::clone(&key_values), keys);
+    let kept = url.is_lasting().then(|| Kept::new(logins, url.to_string(), opened.store.is_shared()));
+    Ok((Some(opened.store), key_values, kept))
 }
 
 fn supervision(settings: SupervisionSettings) -> SupervisionConfig {

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 63] = [
+const COMMANDS: [&str; 65] = [
     "",
     "serve",
     "fetch",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 63] = [
     "pool add",
     "pool remove",
     "pool stats",
+    "pool import",
     "pool export",
     "pool backup",
     "pool restore",
@@ -60,6 +61,7 @@ const COMMANDS: [&str; 63] = [
     "credentials",
     "credentials list",
     "credentials set",
+    "credentials unset",
     "credentials refresh",
     "secrets",
     "secrets init",

@@ -58,7 +58,20 @@ async fn every_store_is_sealed_and_serves_again_with_its_key_alone() {
         assert!(listed.code == Some(0) && listed.stdout.contains("http://user:***@"), "{listed:?}");
         let without = command(&folder, None, &["pool", "list", "--db", store, "--show-passwords"]);
         assert_eq!(without.code, Some(4), "{without:?}");
-        assert!(without.stderr.contains("its password is sealed, and no key is named"), "{without:?}");
+        assert!(
+            without.stderr.contains("2 proxies, such as") && without.stderr.contains("no key is named"),
+            "{without:?}"
+        );
+        // Neither a start nor a backup takes a part of a pool for the whole.
+        for words in [
+            &["serve", "--listen", "127.0.0.1:0", "--db", store][..],
+            &["pool", "backup", "--db", store, "file:lost.json"],
+        ] {
+            let refused = command(&folder, None, words);
+            assert_eq!(refused.code, Some(4), "{refused:?}");
+            assert!(refused.stderr.contains("the passwords of 2 proxies, such as"), "{refused:?}");
+        }
+        assert!(!folder.path().join("lost.json").exists(), "{store}");
         let listed = command(&folder, key, &["pool", "list", "--db", store, "--show-passwords"]);
         assert!(listed.stdout.contains("http://user:hunter2@"), "{store}: {listed:?}");
         let backup = command(&folder, key, &["pool", "backup", "--db", store, "file:pool.backup.json"]);
@@ -103,4 +116,46 @@ async fn clear_text_is_told_once_and_sealed_by_rotating_which_can_be_done_again(
     assert_eq!(curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]).code, Some(0));
     let (_, log) = served.stop();
     assert!(!log.contains("clear text"), "{log}");
+}
+
+#[test]
+fn whose_key_is_missing_hides_no_other_and_is_found_again_with_it() {
+    for store in STORES {
+        let folder = folder();
+        for key in ["a.key", "b.key"] {
+            assert_eq!(command(&folder, None, &["secrets", "init", key]).code, Some(0));
+        }
+        let pool =
+            |key: &str, words: &[&str]| command(&folder, Some(key), &[&["pool"], words, &["--db", store]].concat());
+        assert_eq!(
+            pool("a.key", &["add", "http://me:hunter2@192.0.2.1:80", "http://me:hunter2@192.0.2.2:80"]).code,
+            Some(0)
+        );
+        // With another key: what is there is told, and left as it is.
+        let added = pool("b.key", &["add", "http://me:hunter2-new@192.0.2.1:80", "http://me:hunter2@192.0.2.3:80"]);
+        assert_eq!(added.code, Some(0), "{store}: {added:?}");
+        assert!(
+            added.stderr.contains("warning: ") && added.stderr.contains("the passwords of 2 proxies, such as"),
+            "{added:?}"
+        );
+        assert!(added.stderr.ends_with("1 added, 0 known already, 0 rejected, 1 left as they are\n"), "{added:?}");
+        let listed = pool("b.key", &["list", "--show-passwords"]);
+        assert_eq!(listed.code, Some(4), "{listed:?}");
+        assert!(listed.stdout.contains("192.0.2.3") && !listed.stdout.contains("192.0.2.1"), "{listed:?}");
+        let exported = pool("b.key", &["export"]);
+        assert_eq!((exported.code, exported.stdout.lines().count()), (Some(4), 1), "{exported:?}");
+        let refused = command(&folder, Some("b.key"), &["serve", "--listen", "127.0.0.1:0", "--db", store]);
+        assert!(
+            refused.code == Some(4) && refused.stderr.contains("put the key that they are sealed with"),
+            "{refused:?}"
+        );
+        // It can be taken out without its key.
+        assert_eq!(pool("b.key", &["remove", "192.0.2.2:80"]).code, Some(0));
+        let both = ["b.key", "a.key"].map(|key| fs::read_to_string(folder.path().join(key)).unwrap()).concat();
+        file(&folder, "both.key", both);
+        let all = pool("both.key", &["export"]);
+        assert_eq!(all.stdout, "http://me:hunter2@192.0.2.1:80\nhttp://me:hunter2@192.0.2.3:80\n", "{store}: {all:?}");
+        let served = serve(&folder, Some("both.key"), &["--db", store]);
+        assert_eq!(served.stop().0, Some(0), "{store}");
+    }
 }

@@ -32,9 +32,35 @@ impl Rotating {
         let source = "[[sources]]\nname = \"own\"\nlocation = \"list.txt\"\ntrust = true\n";
         let config = file(&folder, "proxywhirl.toml", format!("{source}{config}"));
         let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
-        let mut serve = proxywhirl(["serve", "--listen", "127.0.0.1:0", "--config", &config, "--control", &socket]);
-        let served = Served::of(serve.current_dir(folder.path()));
+        let served = serve(&folder, &config, &socket);
         Self { world, folder, served, socket }
+    }
+
+    /// Ends the gateway, and starts another one in its place.
+    fn restarted(self) -> Self {
+        let Self { world, folder, served, socket } = self;
+        assert_eq!(served.stop().0, Some(0));
+        let config = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+        let served = serve(&folder, &config, &socket);
+        Self { world, folder, served, socket }
+    }
+
+    /// The same without a key, where nothing but logins is sealed.
+    fn restarted_with_sealed_logins(self) -> Self {
+        let Self { world, folder, served, socket } = self;
+        assert_eq!(served.stop().0, Some(0));
+        let cleared =
+            run(proxywhirl(["pool", "remove", "--db", "pool.db", "--tag", "source:own"]).current_dir(folder.path()));
+        assert_eq!(cleared.code, Some(0), "{cleared:?}");
+        let config = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+        let served = serve(&folder, &config, &socket);
+        Self { world, folder, served, socket }
+    }
+
+    /// Whether a request is served, and with what it logged in to the proxy.
+    fn login_of_a_request(&self) -> (String, String) {
+        assert!(self.is_served(), "{}", self.served.log());
+        self.last_login()
     }
 
     fn command(&self, words: &[&str], input: &str) -> proxywhirl_tests::Ran {
@@ -59,6 +85,20 @@ impl Rotating {
     }
 }
 
+fn serve(folder: &TempDir, config: &str, socket: &str) -> Served {
+    let mut serve = proxywhirl(["serve", "--listen", "127.0.0.1:0", "--config", config, "--control", socket]);
+    Served::of(serve.current_dir(folder.path()))
+}
+
+/// The text of a file with a key.
+fn key() -> String {
+    let folder = folder();
+    let path = folder.path().join("store.key");
+    let made = run(&mut proxywhirl(["secrets", "init", &path.to_string_lossy()]));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    fs::read_to_string(path).unwrap()
+}
+
 fn pair(user: &str, password: &str) -> (String, String) {
     (user.to_owned(), password.to_owned())
 }
@@ -78,7 +118,11 @@ async fn a_command_gives_a_group_another_login_and_no_tunnel_notices() {
     assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
 
     let ran = gateway.command(&["credentials", "set", "--source", "own", "--username", "new"], "hunter2-new\n");
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "tag source:own: in force, for 1 proxy\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), "tag source:own: in force, for 1 proxy, until the gateway ends\n"),
+        "{ran:?}"
+    );
     assert!(gateway.is_served());
     assert_eq!(gateway.last_login(), pair("new", "hunter2-new"));
     write!(tunnel, "GET /ip HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n\r\n").unwrap();
@@ -93,7 +137,7 @@ async fn a_command_gives_a_group_another_login_and_no_tunnel_notices() {
     let rows = gateway.listed();
     assert_eq!(
         (&rows[0]["username"], &rows[0]["proxies"], &rows[0]["from"]),
-        (&"new".into(), &1.into(), &"a command".into())
+        (&"new".into(), &1.into(), &"a command, until the gateway ends".into())
     );
     let again = gateway.command(&["credentials", "set", "--source", "own", "--username", "new"], "hunter2-new\n");
     assert!(again.stderr.contains("as before"), "{again:?}");
@@ -160,6 +204,90 @@ async fn the_environment_is_read_again_by_command_and_a_reload_takes_over_what_i
     let ran = gateway.command(&["reload"], "");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until("the new user", || gateway.is_served() && gateway.last_login() == pair("you", "hunter2-two"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_has_set_outlives_the_gateway_until_it_is_taken_back() {
+    for store in ["sqlite:pool.db", "file:pool.json", "file:pool.jsonl"] {
+        let config = format!("[store]\nurl = \"{store}\"\nkey_file = \"store.key\"\n");
+        let upstreams = vec![UpstreamOptions::new(Protocol::Http).any_login()];
+        let gateway = Rotating::start(upstreams, &config, &[("store.key", &key())]).await;
+        let set = ["credentials", "set", "--source", "own", "--username", "new"];
+        let ran = gateway.command(&set, "hunter2-new\n");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stderr.starts_with("tag source:own: in force, for 1 proxy, kept in "), "{ran:?}");
+        assert_eq!(gateway.login_of_a_request(), pair("new", "hunter2-new"));
+
+        let gateway = gateway.restarted();
+        assert_eq!(gateway.login_of_a_request(), pair("new", "hunter2-new"), "{store}");
+        let rows = gateway.listed();
+        assert_eq!((&rows[0]["name"], &rows[0]["username"]), (&"tag source:own".into(), &"new".into()), "{rows}");
+        assert!(rows[0]["from"].as_str().unwrap().starts_with("a command, kept in "), "{rows}");
+        for entry in fs::read_dir(gateway.folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            let is_pool = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pool."));
+            let bytes = if is_pool { fs::read(entry).unwrap() } else { Vec::new() };
+            assert!(!bytes.windows(7).any(|window| window == b"hunter2"), "{store}: it is sealed");
+        }
+
+        let ran = gateway.command(&["credentials", "unset", "--source", "own"], "");
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "tag source:own: taken back, for 1 proxy\n"), "{ran:?}");
+        assert_eq!(gateway.login_of_a_request(), pair("old", "hunter2-old"));
+        let again = gateway.command(&["credentials", "unset", "tag source:own"], "");
+        assert_eq!(again.code, Some(1), "{again:?}");
+        let gateway = gateway.restarted();
+        assert_eq!(gateway.login_of_a_request(), pair("old", "hunter2-old"), "{store}");
+        assert_eq!(gateway.listed(), serde_json::json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_has_set_goes_before_the_configuration_and_says_so() {
+    let config = "[store]\nurl = \"sqlite:pool.db\"\n\
+                  [[credentials]]\nname = \"vendor\"\nhost = \"127.0.0.1\"\n\
+                  [[credentials]]\nname = \"filed\"\nsource = \"own\"\nfile = \"login.txt\"\n";
+    let upstreams = vec![UpstreamOptions::new(Protocol::Http).any_login()];
+    let gateway = Rotating::start(upstreams, config, &[("login.txt", "filed:hunter2-filed")]).await;
+    assert_eq!(gateway.login_of_a_request(), pair("filed", "hunter2-filed"));
+    let set = |gateway: &Rotating, words: &[&str]| {
+        let ran = gateway.command(&[&["credentials", "set", "--username", "me"], words].concat(), "hunter2-me\n");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stderr
+    };
+    // Of a section that is read from nowhere: kept. Of one that is read from a file: until that is read again.
+    assert!(set(&gateway, &["vendor"]).contains("kept in sqlite:"));
+    assert!(set(&gateway, &["filed"]).ends_with("login.txt is read again\n"));
+    let refused = gateway.command(&["credentials", "unset", "filed"], "");
+    assert!(refused.code == Some(2) && refused.stderr.contains("credentials refresh filed"), "{refused:?}");
+    let gateway = gateway.restarted();
+    let rows = gateway.listed();
+    assert_eq!((&rows[0]["username"], &rows[1]["username"]), (&"me".into(), &"filed".into()), "{rows}");
+    assert_eq!(gateway.login_of_a_request(), pair("me", "hunter2-me"), "the first section counts");
+    assert_eq!(gateway.command(&["credentials", "unset", "vendor"], "").code, Some(0));
+    assert_eq!(gateway.listed()[0]["from"], "nowhere yet");
+    assert_eq!(gateway.login_of_a_request(), pair("filed", "hunter2-filed"));
+    // For the same proxies as a section: it goes first, and both are told.
+    set(&gateway, &["--source", "own"]);
+    let gateway = gateway.restarted();
+    assert_eq!(gateway.login_of_a_request(), pair("me", "hunter2-me"));
+    let rows = gateway.listed();
+    assert_eq!(
+        (&rows[0]["name"], &rows[2]["problem"]),
+        (&"tag source:own".into(), &"not used: tag source:own goes first".into()),
+        "{rows}"
+    );
+    gateway.served.wait_for_log("credentials of the configuration are not used");
+    // Whoever has another key than it is sealed with is told, and it stays.
+    file(&gateway.folder, "store.key", key());
+    let rotated = run(proxywhirl(["secrets", "rotate", "--db", "pool.db", "--key-file", "store.key"])
+        .current_dir(gateway.folder.path()));
+    assert!(rotated.stderr.contains("2 passwords sealed with the key"), "the proxy's and the login's: {rotated:?}");
+    let gateway = gateway.restarted_with_sealed_logins();
+    let rows = gateway.listed();
+    let row = rows.as_array().unwrap().last().unwrap();
+    assert!(row["problem"].as_str().unwrap().contains("no key is named"), "{rows}");
+    assert_eq!(gateway.login_of_a_request(), pair("filed", "hunter2-filed"));
+    assert_eq!(gateway.command(&["credentials", "unset", "tag source:own"], "").code, Some(0));
+    assert_eq!(gateway.listed().as_array().unwrap().len(), 2);
 }
 
 #[test]

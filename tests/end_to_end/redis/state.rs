@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use proxywhirl_tests::{Load, RedisServer, Served, curl, file, folder, proxywhirl, run, wait_until};
+use proxywhirl_tests::{Load, RedisServer, Served, curl, file, folder, proxywhirl, run, run_with_input, wait_until};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,6 +82,40 @@ impl Gateway {
         let ran = curl(["--fail", "--proxy", &self.served.proxy("http"), url]);
         assert_eq!(ran.code, Some(0), "{}\n{}", ran.stderr, self.served.log());
     }
+}
+
+/// The user names of the logins that a gateway has in place of others.
+fn logins(gateway: &Gateway) -> Vec<String> {
+    let rows = gateway.get("/v1/credentials");
+    rows.as_array().unwrap().iter().map(|row| row["username"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_set_at_one_gateway_is_known_at_the_others_and_outlives_them_all() {
+    let (server, world) = (server(), world(1).await);
+    let (url, _) = urls(&server);
+    let gateways = three(&url, ("1s", ""), &world.proxies());
+    let command = |gateway: &Gateway, words: &[&str], input: &str| {
+        let words = [&["credentials"], words].concat();
+        let ran = run_with_input(proxywhirl(&words).env("PROXYWHIRL_CONTROL", &gateway.socket), input);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stderr
+    };
+    let soon = |gateways: &[Gateway], expected: &[&str]| {
+        let began = Instant::now();
+        wait_until("all of them know it", || gateways.iter().all(|gateway| logins(gateway) == expected));
+        assert!(began.elapsed() < SOON * 2, "{:?}", began.elapsed());
+    };
+    let told = command(&gateways[0], &["set", "--host", "127.0.0.1", "--username", "one"], "hunter2-one\n");
+    assert!(told.contains("kept in redis://") && !told.contains("hunter2"), "{told}");
+    soon(&gateways, &["one"]);
+    command(&gateways[1], &["set", "--host", "127.0.0.1", "--username", "two"], "hunter2-two\n");
+    soon(&gateways, &["two"]);
+    drop(gateways);
+    let gateways = three(&url, ("1s", ""), &[]);
+    assert!(gateways.iter().all(|gateway| logins(gateway) == ["two"]));
+    command(&gateways[2], &["unset", "--host", "127.0.0.1"], "");
+    soon(&gateways, &[]);
 }
 
 /// Three gateways over one server.

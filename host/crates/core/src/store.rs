@@ -224,6 +224,17 @@ pub trait Store: Send {
         Ok(News::default())
     }
 
+    /// Which of the members that were read so far cannot be made out, because what they are sealed with is not there; none when
+    /// there are none. They are not among those that were read, and stay as they are, whatever is saved.
+    fn unopened(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// Whether the member of this key is one of them.
+    fn is_unopened(&self, _: &EndpointKey) -> bool {
+        false
+    }
+
     /// Leaves nothing of what was kept before and is no more: a password in clear text, say, that is sealed now.
     ///
     /// # Errors

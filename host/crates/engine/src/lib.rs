@@ -32,7 +32,7 @@ mod writer;
 pub use clock::Clock;
 pub use engine::{
     AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, Explanation,
-    NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
+    LoginSet, NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use limits::quotas::{SharedQuotas, Spender};

@@ -82,6 +82,11 @@ impl Login {
         self.refused.notified().await;
     }
 
+    /// Has no credentials any more; whether it had some.
+    fn unset(&self) -> bool {
+        self.current.swap(None).is_some()
+    }
+
     /// Sets the credentials; whether they are new. From now on they are dialled with; what is connected stays so.
     fn set(&self, credentials: Credentials) -> bool {
         let is_new = self.current.load().as_deref() != Some(&credentials);
@@ -132,6 +137,11 @@ impl Logins {
     /// Sets the credentials of a login; whether they are new. None when there is no such login.
     pub(crate) fn set(&self, name: &str, credentials: Credentials) -> Option<bool> {
         self.get(name).map(|login| login.set(credentials))
+    }
+
+    /// Takes the credentials of a login back; whether it had some. None when there is no such login.
+    pub(crate) fn unset(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|login| login.unset())
     }
 
     /// What is dialled for a member; none when that is its own endpoint.
@@ -213,6 +223,11 @@ mod tests {
         assert_eq!(dialled(&logins, "http://other.example:80", &["paid"]).unwrap(), "http://b:2@other.example:80");
         assert_eq!(dialled(&logins, MEMBER, &["free"]), None);
         assert_eq!(logins.set("third", login("c", "3")), None);
+        assert_eq!(
+            (logins.unset("first"), logins.unset("first"), logins.unset("third")),
+            (Some(true), Some(false), None)
+        );
+        assert_eq!(dialled(&logins, MEMBER, &["paid"]).unwrap(), "http://b:2@gate.example:8080", "the next one counts");
     }
 
     #[test]

@@ -50,7 +50,7 @@ use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
 use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Verdict, Won};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Alike, Filled, Upstream};
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //!
 //! - Only a connection that carried nothing but forwarded requests comes here, never one that was a tunnel or an upgrade.
 //! - It belongs to one endpoint with its credentials: a member with a new password has a new endpoint. Where each request
-//!   fills in the login of its member, it belongs to those that fill it in alike.
+//!   fills in the login of its member, it belongs to those that fill it in alike; when no other can, it is closed.
 //! - A connection on which something arrives while it waits is closed: nobody asked for it, and it would be taken for the
 //!   answer to the next request.
 //! - So many wait for each member and in all, for so long, and only as long as the member is in the pool.
@@ -26,7 +26,7 @@ use proxywhirl_net::Stream;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::Instant;
 
-use crate::failover::Upstream;
+use crate::failover::{Alike, Filled, Upstream};
 
 /// Locks among which the members are divided, so that two threads seldom want the same one.
 const SHARDS: usize = 16;
@@ -86,8 +86,8 @@ struct Shelf {
 #[derive(Debug)]
 struct Waiting {
     stream: Stream,
-    /// The login that it has, where requests fill one in.
-    filled: Option<Arc<Endpoint>>,
+    /// The login that it has, where requests fill one in, and who else has it.
+    filled: Option<Arc<Filled>>,
     /// What the last answer was read into; empty.
     buffer: BytesMut,
     until: Instant,
@@ -101,7 +101,9 @@ impl IdleConnections {
             let Waiting { mut stream, buffer, until, .. } = {
                 let mut shelves = self.shard(key);
                 let waiting = &mut shelves.get_mut(&key)?.waiting;
-                let last = waiting.iter().rposition(|waiting| waiting.filled.as_ref() == upstream.filled())?;
+                let wanted = upstream.filled().map(|filled| &filled.endpoint);
+                let own = |waiting: &Waiting| waiting.filled.as_ref().map(|filled| &filled.endpoint) == wanted;
+                let last = waiting.iter().rposition(own)?;
                 waiting.remove(last)
             };
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -120,6 +122,9 @@ impl IdleConnections {
         limit: Duration,
         config: IdleConfig,
     ) {
+        if upstream.filled().is_some_and(|filled| filled.alike == Alike::Nobody) {
+            return;
+        }
         if self.count.fetch_add(1, Ordering::Relaxed) >= config.total {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return;
@@ -151,16 +156,25 @@ impl IdleConnections {
         }
     }
 
-    /// Closes what has waited for too long, what was closed or spoken to meanwhile, and what was a member's that left.
-    pub(crate) fn sweep(&self, pool: &Snapshot) {
+    /// Closes what has waited for too long, what was closed or spoken to meanwhile, what was a member's that left, and what was a
+    /// session's that has begun anew; `in_life` says what stands for a session now.
+    pub(crate) fn sweep(&self, pool: &Snapshot, in_life: impl Fn(u64) -> u64) {
         let now = Instant::now();
         for shard in &self.shards {
             let mut closed = Vec::new();
             lock(shard).retain(|_, shelf| {
                 let member = pool.get(shelf.slot);
                 let is_member = member.is_some_and(|member| Arc::ptr_eq(&member.endpoint, &shelf.endpoint));
-                let is_over =
-                    |waiting: &mut Waiting| !is_member || waiting.until <= now || !is_quiet(&mut waiting.stream);
+                let is_past = |filled: Option<&Arc<Filled>>| match filled.map(|filled| filled.alike) {
+                    None | Some(Alike::All | Alike::Nobody) => false,
+                    Some(Alike::Session { session, in_life: own }) => in_life(session) != own,
+                };
+                let is_over = |waiting: &mut Waiting| {
+                    !is_member
+                        || waiting.until <= now
+                        || is_past(waiting.filled.as_ref())
+                        || !is_quiet(&mut waiting.stream)
+                };
                 closed.extend(shelf.waiting.extract_if(.., is_over));
                 !shelf.waiting.is_empty()
             });

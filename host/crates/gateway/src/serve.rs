@@ -91,7 +91,8 @@ async fn accept<L: Listener>(
             Some(ended) = sessions.join_next() => report(&ended),
             _ = sweep.tick() => {
                 let gateway = doorway.gateway();
-                gateway.idle().sweep(&gateway.engine().snapshot());
+                let engine = gateway.engine();
+                gateway.idle().sweep(&engine.snapshot(), |session| engine.session_in_life(session));
             }
             arrived = &mut arriving => {
                 match arrived {

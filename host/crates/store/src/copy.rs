@@ -1,11 +1,14 @@
 //! Copies a pool from one store to another, whatever they are.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
+use proxywhirl_core::EndpointKey;
 use proxywhirl_core::kv::{KeyRecord, KvError};
-use proxywhirl_core::store::{Changes, StoreError, StoredBan};
+use proxywhirl_core::store::{BanPlace, Changes, StoreError, StoredBan};
 
-use crate::{Opened, bans};
+use crate::{ClearText, Keyring, Opened, StoreUrl, bans, file, logins, sqlite};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,58 +27,147 @@ impl fmt::Display for Copied {
     }
 }
 
-/// Copies everything into a store, and counts what is in it afterwards.
+/// What a copy may take the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Of nothing: the other store must be empty.
+    Nothing,
+    /// Of whatever is in it.
+    Everything,
+}
+
+/// Puts a copy of everything in place of what is in a store, and counts what is there; none when it had to be empty and is not.
+///
+/// A file and a database are as they were until the copy is complete, and then have it, whatever ends the process. In a server,
+/// what is copied comes first, and then what else was there goes: whoever uses it meanwhile has one or the other of each proxy.
 ///
 /// # Errors
-/// When one of them cannot be read, the other cannot be written, or what was written is not what is there.
-pub fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
-    let mut copied = Copied::default();
+/// When one of them cannot be read, also in part, the other cannot be written, or what was written is not what is there.
+pub fn replace(
+    from: &mut Opened,
+    to: &StoreUrl,
+    keys: Option<&Arc<Keyring>>,
+    over: Over,
+) -> Result<Option<Copied>, StoreError> {
+    let sealed = |opened: Opened| opened.sealed(keys.cloned(), to, ClearText::Expected);
+    match to {
+        StoreUrl::Memory => {
+            Err(StoreError { place: to.to_string(), reason: "is gone when the command ends".to_owned() })
+        }
+        StoreUrl::File(path, form) => {
+            let draft = file::draft::Draft::begin(path, *form)?;
+            if draft.is_over_something && over == Over::Nothing {
+                return Ok(None);
+            }
+            let (store, keys) = draft.opened();
+            let copied = copy(from, &mut sealed(Opened::with_bans(store, Arc::new(keys), usize::MAX)))?;
+            draft.commit()?;
+            Ok(Some(copied))
+        }
+        StoreUrl::Sqlite(path) => {
+            if over == Over::Nothing && path.exists() && !is_empty(&mut to.open_to_read()?)? {
+                return Ok(None);
+            }
+            let draft = sqlite::draft::Draft::begin(path)?;
+            let url = StoreUrl::Sqlite(draft.path().to_owned());
+            let copied = copy(from, &mut sealed(url.open()?))?;
+            Ok(draft.commit(over == Over::Everything)?.then_some(copied))
+        }
+        StoreUrl::Redis(_) => {
+            // As it is kept: what cannot be opened is there, too, and no key is needed to take it out.
+            let mut there = to.open()?;
+            if over == Over::Nothing && !is_empty(&mut there)? {
+                return Ok(None);
+            }
+            // Before anything is written.
+            from.store.load()?;
+            is_whole(from)?;
+            let before = Before::of(&mut there)?;
+            copy_into(from, &mut sealed(to.open()?), &before)?;
+            prune(from, &mut there, &before)?;
+            verified(from, &mut there).map(Some)
+        }
+    }
+}
+
+/// Copies everything into a store, and counts what is in it afterwards.
+fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
+    copy_into(from, to, &Before::default())?;
+    is_whole(from)?;
+    verified(from, to)
+}
+
+/// What was in a store.
+#[derive(Default)]
+struct Before {
+    members: HashSet<EndpointKey>,
+    sessions: Vec<u64>,
+    bans: Vec<BanPlace>,
+}
+
+impl Before {
+    fn of(opened: &mut Opened) -> Result<Self, StoreError> {
+        Ok(Self {
+            members: opened.store.load()?.iter().map(|member| member.endpoint.key()).collect(),
+            sessions: opened.store.load_sessions()?.iter().map(|session| session.session).collect(),
+            bans: opened.store.load_bans()?.iter().map(StoredBan::place).collect(),
+        })
+    }
+}
+
+/// Copies everything into a store. What is there of the same goes in the same save: a server would make one of both.
+fn copy_into(from: &mut Opened, to: &mut Opened, before: &Before) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let page = from.store.page(after, to.batch)?;
-        copied.members += page.members.len() as u64;
-        to.store.save(&Changes { upserts: page.members, ..Changes::default() })?;
+        let removed = page.members.iter().map(|member| member.endpoint.key());
+        let removed = removed.filter(|key| before.members.contains(key)).collect();
+        to.store.save(&Changes { upserts: page.members, removed, ..Changes::default() })?;
         after = page.next;
         if after.is_none() {
             break;
         }
     }
     let sessions = from.store.load_sessions()?;
-    copied.sessions = sessions.len() as u64;
     let bans = from.store.load_bans()?;
-    to.store.save(&Changes { sessions, bans, ..Changes::default() })?;
+    let (forgotten, lifted) = (before.sessions.clone(), before.bans.clone());
+    to.store.save(&Changes { sessions, bans, forgotten, lifted, ..Changes::default() })?;
     for record in records(from)? {
-        copied.keys += u64::from(record.key.is_some());
         to.keys.restore(&record).map_err(unreadable)?;
     }
-    to.keys.sync().map_err(unreadable)?;
-    let found = count(to)?;
-    if found != copied {
-        return Err(StoreError { place: "the copy".to_owned(), reason: format!("holds {found}, and not {copied}") });
-    }
-    Ok(copied)
+    to.keys.sync().map_err(unreadable)
 }
 
-/// Forgets everything that is kept.
-///
-/// # Errors
-/// When it cannot be read or written.
-pub fn clear(opened: &mut Opened) -> Result<(), StoreError> {
-    let removed = opened.store.load()?.iter().map(|member| member.endpoint.key()).collect();
-    let forgotten = opened.store.load_sessions()?.iter().map(|session| session.session).collect();
-    let lifted = opened.store.load_bans()?.iter().map(StoredBan::place).collect();
-    opened.store.save(&Changes { removed, forgotten, lifted, ..Changes::default() })?;
-    for record in records(opened)? {
-        opened.keys.restore(&KeyRecord { value: None, ..record }).map_err(unreadable)?;
+/// An error when some of what was read cannot be opened: a copy without it would not be one.
+fn is_whole(from: &Opened) -> Result<(), StoreError> {
+    from.store.unopened().map_or(Ok(()), Err)
+}
+
+/// How much was copied, if that is what is there.
+fn verified(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
+    let (expected, found) = (count(from)?, count(to)?);
+    if found == expected {
+        return Ok(found);
     }
-    opened.keys.sync().map_err(unreadable)
+    Err(StoreError { place: "the copy".to_owned(), reason: format!("holds {found}, and not {expected}") })
+}
+
+/// Forgets who was in one store and is not in the other, and keys of which that is so.
+fn prune(from: &mut Opened, there: &mut Opened, before: &Before) -> Result<(), StoreError> {
+    let kept: HashSet<EndpointKey> = from.store.load()?.iter().map(|member| member.endpoint.key()).collect();
+    let removed = before.members.difference(&kept).cloned().collect();
+    there.store.save(&Changes { removed, ..Changes::default() })?;
+    let kept: HashSet<_> = records(from)?.into_iter().map(|record| (record.owner, record.key)).collect();
+    for record in records(there)? {
+        if record.key.is_some() && !kept.contains(&(record.owner.clone(), record.key.clone())) {
+            there.keys.restore(&KeyRecord { value: None, ..record }).map_err(unreadable)?;
+        }
+    }
+    there.keys.sync().map_err(unreadable)
 }
 
 /// Whether nothing is kept.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn is_empty(opened: &mut Opened) -> Result<bool, StoreError> {
+fn is_empty(opened: &mut Opened) -> Result<bool, StoreError> {
     Ok(opened.store.page(None, 1)?.members.is_empty()
         && opened.store.load_sessions()?.is_empty()
         && opened.store.load_bans()?.is_empty()
@@ -94,8 +186,13 @@ fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
         }
     }
     count.sessions = opened.store.load_sessions()?.len() as u64;
-    count.keys = records(opened)?.iter().filter(|record| record.key.is_some()).count() as u64;
+    count.keys = records(opened)?.iter().filter(|record| is_of_a_plugin(record)).count() as u64;
     Ok(count)
+}
+
+/// Whether it is the key of a plugin, and not a login that a command has set.
+fn is_of_a_plugin(record: &KeyRecord) -> bool {
+    record.key.is_some() && !logins::are_logins(&record.owner)
 }
 
 /// What plugins keep, without the bans that some stores keep there.
@@ -157,21 +254,30 @@ mod tests {
                 };
                 // The first round fills those from which the next ones go on.
                 let mut source = if from.exists() { from.open_to_read() } else { continue }.unwrap();
-                let mut target = to.open().unwrap();
-                clear(&mut target).unwrap();
-                assert!(is_empty(&mut target).unwrap());
-                let copied = copy(&mut source, &mut target).unwrap();
-                assert_eq!(copied, Copied { members: 2, sessions: 1, keys: 2 }, "{from} to {to}");
-                assert_eq!(content(&mut target), expected, "{from} to {to}");
-                if to.is_lasting() {
-                    drop(target);
-                    assert_eq!(content(&mut to.open_to_read().unwrap()), expected, "{from} to {to}, read again");
+                if to == StoreUrl::Memory {
+                    assert!(replace(&mut source, &to, None, Over::Everything).is_err());
+                    continue;
                 }
-                if from == &urls[0] && to.is_lasting() {
-                    let mut same = urls[number].open().unwrap();
-                    clear(&mut same).unwrap();
-                    copy(&mut to.open_to_read().unwrap(), &mut same).unwrap();
+                // Something is there, which goes, whatever it is.
+                let mut before = to.open().unwrap();
+                before.store.save(&upserts(&["http://u:other@1.1.1.1:1", "http://9.9.9.9:9"])).unwrap();
+                let session = StoredSession { session: 5, member: MemberId(7), began: at(1), used: at(2), life: 3 };
+                let bans = vec![ban("b.example", 8, 1)];
+                before.store.save(&Changes { sessions: vec![session], bans, ..Changes::default() }).unwrap();
+                before.keys.set("r", "old", &write(b"o"), at(0)).unwrap();
+                before.keys.sync().unwrap();
+                drop(before);
+                assert_eq!(replace(&mut source, &to, None, Over::Nothing).unwrap(), None, "{from} to {to}");
+                let copied = replace(&mut source, &to, None, Over::Everything).unwrap();
+                assert_eq!(copied, Some(Copied { members: 2, sessions: 1, keys: 2 }), "{from} to {to}");
+                assert_eq!(content(&mut to.open_to_read().unwrap()), expected, "{from} to {to}");
+                if from == &urls[0] {
+                    let copied = replace(&mut to.open_to_read().unwrap(), &urls[number], None, Over::Everything);
+                    assert!(copied.unwrap().is_some(), "{to} to {}", urls[number]);
                 }
+                let left: Vec<_> =
+                    std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
             }
         }
     }
@@ -183,6 +289,9 @@ mod tests {
         assert_eq!(members.first(), Some(&member("http://u:p@1.1.1.1:1")));
         let urls = members.iter().map(|member| member.endpoint.to_url()).collect();
         let bans = bans(&mut *opened.store);
-        (urls, opened.store.load_sessions().unwrap(), bans, records(opened).unwrap())
+        let mut records = records(opened).unwrap();
+        // A server goes on with the versions of an owner whose keys are gone.
+        records.retain(|record| record.owner != "r" || record.key.is_some());
+        (urls, opened.store.load_sessions().unwrap(), bans, records)
     }
 }

@@ -8,9 +8,10 @@
 //! does not count; one process writes it, and any number may read; a file that is no pool is left as it is; it is made for
 //! its owner only, because it holds passwords.
 
-mod disk;
+pub(crate) mod disk;
 mod document;
-mod form;
+pub(crate) mod draft;
+pub(crate) mod form;
 mod journal;
 
 use std::collections::BTreeSet;

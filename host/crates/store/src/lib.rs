@@ -10,8 +10,10 @@ mod bans;
 #[cfg(test)]
 mod conformance;
 mod copy;
+pub mod exchange;
 mod file;
 pub mod keyring;
+mod logins;
 mod memory;
 mod redis;
 mod sealing;
@@ -22,9 +24,10 @@ use std::fs;
 use std::path::Path;
 
 pub use self::redis::{Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisQuotas, RedisUrl};
-pub use copy::{Copied, clear, copy, is_empty};
+pub use copy::{Copied, Over, replace};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use keyring::Keyring;
+pub use logins::{Covers, StoredLogin, StoredLogins, UnreadLogin};
 pub use memory::Memory;
 pub use memory::key_values::MemoryKeyValues;
 pub use sealing::{ClearText, Sealing};

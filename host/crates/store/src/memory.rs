@@ -50,6 +50,11 @@ impl Memory {
         self.members.values()
     }
 
+    /// The same, for whoever needs nothing else.
+    pub(crate) fn into_members(self) -> impl Iterator<Item = StoredMember> {
+        self.members.into_values()
+    }
+
     /// The sessions, the longest unused first.
     pub(crate) fn sessions(&self) -> Vec<StoredSession> {
         let mut sessions: Vec<_> = self.sessions.values().copied().collect();

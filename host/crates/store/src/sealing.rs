@@ -5,14 +5,18 @@
 //! what tells members apart.
 //!
 //! Each hop of a chain is sealed for itself, under the name of that hop.
+//!
+//! A member whose password cannot be opened hides no other: it is left out, [told](Store::unopened), and left as it is, whatever is
+//! saved of a member that is known by the same. Whoever has its key finds it again.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use proxywhirl_core::endpoint::{Credentials, Endpoint};
+use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
 use proxywhirl_core::secret::SEALED;
 use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
 
-use crate::keyring::Keyring;
+use crate::keyring::{self, Keyring};
 
 /// What becomes of it that there are passwords in clear text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +35,19 @@ pub struct Sealing {
     place: String,
     /// Whether it was said that there are passwords in clear text.
     is_told: bool,
+    /// Members that were read and could not be opened, and why.
+    closed: HashMap<EndpointKey, Arc<str>>,
 }
+
+/// What to do about passwords that cannot be opened.
+const FIND_THE_KEY: &str = "they stay as they are; put the key that they are sealed with into the key file, behind the others \
+                            (`proxywhirl secrets status` counts passwords by their keys), or take them out with `proxywhirl pool remove`";
 
 impl Sealing {
     /// Seals what is kept in `below` with the first of these keys, and opens it with any.
     #[must_use]
     pub fn new(below: Box<dyn Store>, keys: Option<Arc<Keyring>>, place: String, clear: ClearText) -> Self {
-        Self { below, keys, place, is_told: clear == ClearText::Expected }
+        Self { below, keys, place, is_told: clear == ClearText::Expected, closed: HashMap::new() }
     }
 
     fn sealed(&self, member: &StoredMember) -> Result<StoredMember, StoreError> {
@@ -53,19 +63,57 @@ impl Sealing {
         Ok(StoredMember { endpoint, ..member.clone() })
     }
 
-    fn opened(&mut self, member: StoredMember) -> Result<StoredMember, StoreError> {
+    /// The member with its password; none when that cannot be opened, which is noted.
+    fn opened(&mut self, member: StoredMember) -> Option<StoredMember> {
         self.look_at(&member.endpoint);
         let keys = self.keys.clone();
         let open = |credentials: &Credentials, owner: &str| -> Result<Credentials, String> {
             if !credentials.password.expose().starts_with(SEALED) {
                 return Ok(credentials.clone());
             }
-            let keys = keys.as_ref().ok_or("its password is sealed, and no key is named (store.key_file)")?;
+            let Some(keys) = &keys else {
+                let id = keyring::sealed_with(&credentials.password)
+                    .map_or_else(String::new, |id| format!(" with the key {id}"));
+                return Err(format!("it is sealed{id}, and no key is named (store.key_file)"));
+            };
             let password = keys.open(&credentials.password, owner).map_err(|error| error.to_string())?;
             Ok(Credentials { username: credentials.username.clone(), password })
         };
-        let endpoint = each_hop(&member.endpoint, &open).map_err(|reason| self.failed(&member.endpoint, reason))?;
-        Ok(StoredMember { endpoint, ..member })
+        match each_hop(&member.endpoint, &open) {
+            Ok(endpoint) => {
+                if !self.closed.is_empty() {
+                    self.closed.remove(&member.endpoint.key());
+                }
+                Some(StoredMember { endpoint, ..member })
+            }
+            Err(reason) => {
+                // The same text for all that have the same reason: there may be many.
+                let known = self.closed.values().find(|known| ***known == *reason).cloned();
+                self.closed.insert(member.endpoint.key(), known.unwrap_or_else(|| reason.into()));
+                None
+            }
+        }
+    }
+
+    /// The changes without those of members that are here and cannot be opened; none when there are no such.
+    fn without_closed(&self, changes: &Changes) -> Option<Changes> {
+        let Self { closed, .. } = self;
+        let is_closed = |member: &StoredMember| closed.contains_key(&member.endpoint.key());
+        if closed.is_empty()
+            || !(changes.upserts.iter().any(is_closed) || changes.removed.iter().any(|key| closed.contains_key(key)))
+        {
+            return None;
+        }
+        let mut kept = changes.clone();
+        kept.upserts.retain(|member| !is_closed(member));
+        kept.removed.retain(|key| !closed.contains_key(key));
+        let left = changes.upserts.len() + changes.removed.len() - kept.upserts.len() - kept.removed.len();
+        tracing::warn!(
+            store = self.place,
+            store.left = left,
+            "what is new of proxies whose passwords cannot be opened is not saved; {FIND_THE_KEY}"
+        );
+        Some(kept)
     }
 
     /// Says once that there is a password in clear text.
@@ -116,8 +164,7 @@ fn each_hop(
 impl Store for Sealing {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         let Page { members, next } = self.below.page(after, limit)?;
-        let members = members.into_iter().map(|member| self.opened(member)).collect::<Result<_, _>>()?;
-        Ok(Page { members, next })
+        Ok(Page { members: members.into_iter().filter_map(|member| self.opened(member)).collect(), next })
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
@@ -129,6 +176,8 @@ impl Store for Sealing {
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        let without = self.without_closed(changes);
+        let changes = without.as_ref().unwrap_or(changes);
         if self.keys.is_none() {
             changes.upserts.iter().for_each(|member| self.look_at(&member.endpoint));
             return self.below.save(changes);
@@ -162,11 +211,39 @@ impl Store for Sealing {
 
     fn news(&mut self) -> Result<News, StoreError> {
         let mut news = self.below.news()?;
-        let members = std::mem::take(&mut news.members);
+        // Whom somebody has taken out comes in again as a stranger.
+        news.left.iter().for_each(|key| drop(self.closed.remove(key)));
         // One that another gateway has sealed with a key that is not here is no reason to miss the others.
-        let skipped = |error: &StoreError| tracing::warn!(%error, "what others say of a proxy cannot be read");
-        news.members = members.into_iter().filter_map(|member| self.opened(member).inspect_err(skipped).ok()).collect();
+        let members = std::mem::take(&mut news.members);
+        let (before, number) = (self.closed.len(), members.len());
+        news.members = members.into_iter().filter_map(|member| self.opened(member)).collect();
+        let is_new = news.members.len() < number && self.closed.len() > before;
+        if let Some(error) = self.unopened().filter(|_| is_new) {
+            tracing::warn!(%error, "what others say of proxies cannot be read");
+        }
         Ok(news)
+    }
+
+    fn is_unopened(&self, key: &EndpointKey) -> bool {
+        self.closed.contains_key(key)
+    }
+
+    fn unopened(&self) -> Option<StoreError> {
+        let mut reasons: BTreeMap<&str, (usize, &EndpointKey)> = BTreeMap::new();
+        for (key, reason) in &self.closed {
+            let (number, first) = reasons.entry(reason).or_insert((0, key));
+            // The same one each time that it is told.
+            (*number, *first) = (*number + 1, key.min(*first));
+        }
+        let told: Vec<String> = reasons
+            .iter()
+            .map(|(reason, (number, first))| match number {
+                1 => format!("the password of 1 proxy, {first}, cannot be opened: {reason}"),
+                _ => format!("the passwords of {number} proxies, such as {first}, cannot be opened: {reason}"),
+            })
+            .collect();
+        let reason = format!("{}; {FIND_THE_KEY}", told.join("; "));
+        (!told.is_empty()).then(|| StoreError { place: self.place.clone(), reason })
     }
 
     fn purge(&mut self) -> Result<(), StoreError> {
@@ -183,8 +260,20 @@ mod tests {
     use crate::conformance::{self, member, upserts, urls};
     use crate::{Memory, StoreUrl};
 
+    thread_local! {
+        /// The lines of the keys that were made: a key shows itself to nobody.
+        static LINES: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+
     fn keys() -> Arc<Keyring> {
-        Arc::new(Keyring::parse(&Keyring::generate().unwrap()).unwrap())
+        let line = Keyring::generate().unwrap();
+        LINES.with_borrow_mut(|lines| lines.push(line.to_string()));
+        Arc::new(Keyring::parse(&line).unwrap())
+    }
+
+    fn line(keys: &Keyring) -> String {
+        let is_it = |line: &&String| Keyring::parse(line).unwrap().ids().eq(keys.ids());
+        LINES.with_borrow(|lines| lines.iter().find(is_it).unwrap().clone())
     }
 
     fn url(folder: &Path, store: &str) -> StoreUrl {
@@ -232,10 +321,22 @@ mod tests {
                 assert!(!bytes.windows(7).any(|window| window == b"hunter2"), "{store}");
             }
             assert_eq!(urls(&mut *open(&url, Some(&keys))), all, "{store}");
-            let error = open(&url, None).load().unwrap_err().to_string();
-            assert!(error.contains("sealed, and no key is named") && error.contains("http://me@1.2.3.4:80"), "{error}");
-            let error = open(&url, Some(&super::tests::keys())).load().unwrap_err().to_string();
-            assert!(error.contains("which is not among those that there are"), "{error}");
+            let mut without = open(&url, None);
+            // An empty password is none to seal.
+            assert_eq!(urls(&mut *without), all[3..], "{store}");
+            let error = without.unopened().unwrap().to_string();
+            assert!(error.contains("the passwords of 3 proxies, such as "), "{error}");
+            let id = keys.ids().next().unwrap();
+            assert!(error.contains(&format!("sealed with the key {id}, and no key is named")), "{error}");
+            drop(without);
+            let mut stranger = open(&url, Some(&super::tests::keys()));
+            assert_eq!(urls(&mut *stranger), all[3..], "{store}");
+            let error = stranger.unopened().unwrap().to_string();
+            assert!(
+                error.contains(&format!("sealed with the key {id}, which is not among those that there are")),
+                "{error}"
+            );
+            drop(stranger);
         }
     }
 
@@ -248,9 +349,37 @@ mod tests {
         let mut other = member("http://me:x@2.2.2.2:80");
         other.endpoint.credentials = stolen;
         below.save(&Changes { upserts: vec![other], ..Changes::default() }).unwrap();
-        let error =
-            Sealing::new(Box::new(below), Some(keys), "x".to_owned(), ClearText::Told).load().unwrap_err().to_string();
+        let mut sealing = Sealing::new(Box::new(below), Some(keys), "x".to_owned(), ClearText::Told);
+        assert_eq!(sealing.load().unwrap(), []);
+        let error = sealing.unopened().unwrap().to_string();
         assert!(error.contains("the password of another proxy"), "{error}");
+    }
+
+    #[test]
+    fn who_cannot_be_opened_hides_no_other_and_is_lost_by_nothing_that_is_saved() {
+        for store in STORES {
+            let folder = tempfile::tempdir().unwrap();
+            let (url, one, other) = (url(folder.path(), store), keys(), keys());
+            let mut first = open(&url, Some(&one));
+            let theirs = ["http://me:hunter2@1.1.1.1:80", CHAIN];
+            first.save(&upserts(&theirs)).unwrap();
+            drop(first);
+            let mut second = open(&url, Some(&other));
+            second.save(&upserts(&["http://me:own@3.3.3.3:80"])).unwrap();
+            assert_eq!(urls(&mut *second), ["http://me:own@3.3.3.3:80"], "{store}");
+            assert!(second.unopened().unwrap().reason.contains("2 proxies"), "{store}");
+            // A list brings the same proxy with another password, and another that is new; the chain is taken for dead.
+            let removed = vec![CHAIN.parse::<Endpoint>().unwrap().key()];
+            let brought = ["http://me:new@1.1.1.1:80", "http://me:own@4.4.4.4:80"];
+            second.save(&Changes { removed, ..upserts(&brought) }).unwrap();
+            second.purge().unwrap();
+            drop(second);
+            let both = format!("{}\n{}", line(&other), line(&one));
+            let mut all = open(&url, Some(&Arc::new(Keyring::parse(&both).unwrap())));
+            let expected = [&theirs[..], &["http://me:own@3.3.3.3:80", "http://me:own@4.4.4.4:80"]].concat();
+            assert_eq!(urls(&mut *all), expected, "{store}");
+            assert!(all.unopened().is_none(), "{store}");
+        }
     }
 
     #[test]

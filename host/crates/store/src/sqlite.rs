@@ -10,6 +10,7 @@
 //! ours, or of a later version, is left as it is; a row that is no member any more is skipped and
 //! counted, and stays.
 
+pub(crate) mod draft;
 mod file;
 pub(crate) mod key_values;
 mod row;

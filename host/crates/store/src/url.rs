@@ -63,7 +63,7 @@ impl Opened {
         Self { store: Box::new(store), keys: Arc::new(RedisKeyValues::new(url)), batch: 10_000 }
     }
 
-    fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
+    pub(crate) fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
         Self { store: Box::new(WithBans::new(store, Arc::clone(&keys))), keys, batch }
     }
 

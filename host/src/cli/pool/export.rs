@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use proxywhirl_core::store::StoredMember;
+use proxywhirl_store::exchange::{RowForm, RowsWriter};
 
-use super::super::output::{self, Row, RowWriter, count, tell};
+use super::super::output::{self, count, tell};
 use super::DbArgs;
 use super::forms::{Form, Unsaid};
 use crate::exit::{Exit, Failure};
@@ -29,32 +30,35 @@ pub(super) struct ExportArgs {
 
 /// What no form but ours says.
 const LABELS: Unsaid = "tags and country";
+const STATISTICS: Unsaid = "statistics";
 
 /// Carries out `pool export`.
 pub(super) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
-    let mut members = args.db.read()?;
+    let (mut members, is_whole) = args.db.read()?;
     members.retain(|member| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag)));
     let mut told = Told::default();
     let written = match args.format.rows() {
-        Some(format) => rows(&members, format, args)?,
+        Some(form) => rows(&members, form, args)?,
         None => text(&members, args, &mut told)?,
     };
-    let used = members.iter().filter(|member| member.statistics != Default::default()).count();
-    if used > 0 {
-        told.unsaid.insert("statistics", used);
-    }
     tell(&count(written, "proxy", "proxies"));
     told.tell();
-    Ok(if written == 0 { Exit::NoResult } else { Exit::Done })
+    Ok(match (is_whole, written) {
+        (false, _) => Exit::Environment,
+        (true, 0) => Exit::NoResult,
+        (true, _) => Exit::Done,
+    })
 }
 
-/// As `fetch` prints them.
-fn rows(members: &[StoredMember], format: output::Format, args: &ExportArgs) -> Result<usize, Failure> {
-    let mut writer = RowWriter::open(&args.output, format)?;
-    for member in members {
-        writer.row(&Row::new(&member.clone().into(), None))?;
-    }
-    writer.finish()
+/// With all that is known of them.
+fn rows(members: &[StoredMember], form: RowForm, args: &ExportArgs) -> Result<usize, Failure> {
+    let out = output::create(&args.output)?;
+    let written = RowsWriter::new(form, out).and_then(|mut writer| {
+        members.iter().try_for_each(|member| writer.row(member))?;
+        writer.finish()
+    });
+    // A reader that has seen enough has seen them all, for all that it cares.
+    written.or_else(|error| output::ignore_closed(&args.output, &error).map(|()| members.len()))
 }
 
 /// As another program's configuration.
@@ -65,7 +69,10 @@ fn text(members: &[StoredMember], args: &ExportArgs, told: &mut Told) -> Result<
             Ok((entry, unsaid)) => {
                 said.push(entry);
                 let is_labelled = member.country.is_some() || member.tags.iter().next().is_some();
-                for what in unsaid.into_iter().chain(is_labelled.then_some(LABELS)) {
+                let is_used = member.statistics != Default::default();
+                let unsaid =
+                    unsaid.into_iter().chain(is_labelled.then_some(LABELS)).chain(is_used.then_some(STATISTICS));
+                for what in unsaid {
                     *told.unsaid.entry(what).or_default() += 1;
                 }
             }

@@ -3,9 +3,8 @@
 use clap::ValueEnum;
 use proxywhirl_core::endpoint::{Credentials, Endpoint};
 use proxywhirl_core::{Host, Scheme};
+use proxywhirl_store::exchange::RowForm;
 use serde_json::json;
-
-use super::super::output;
 
 /// What a form does not say of a proxy that it names.
 pub(super) type Unsaid = &'static str;
@@ -19,6 +18,7 @@ const CREDENTIALS: Unsaid = "user name and password";
 const RESOLVER: Unsaid = "that names are resolved by the proxy (socks5h)";
 const RESOLVER_4: Unsaid = "that names are resolved by the proxy (socks4a)";
 const NO_CHAINS: &str = "this form has no chains";
+const NO_BLANKS: &str = "its login has blanks, which nobody else fills in";
 
 /// How proxies are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,12 +52,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form as `fetch` writes it, for those.
-    pub(super) const fn rows(self) -> Option<output::Format> {
+    /// The rows, for forms that say all that is known of a proxy.
+    pub(super) const fn rows(self) -> Option<RowForm> {
         match self {
-            Self::Json => Some(output::Format::Json),
-            Self::Jsonl => Some(output::Format::Jsonl),
-            Self::Csv => Some(output::Format::Csv),
+            Self::Json => Some(RowForm::Json),
+            Self::Jsonl => Some(RowForm::JsonLines),
+            Self::Csv => Some(RowForm::Csv),
             Self::Text
             | Self::Plain
             | Self::Proxychains
@@ -71,10 +71,23 @@ impl Form {
         }
     }
 
+    /// Whether user names and passwords stand in it, for programs that take them as they are.
+    const fn says_logins(self) -> bool {
+        match self {
+            Self::Text | Self::Json | Self::Jsonl | Self::Csv | Self::Pac | Self::Haproxy => false,
+            Self::Plain | Self::Proxychains | Self::Clash | Self::SingBox | Self::Squid | Self::Curl | Self::Env => {
+                true
+            }
+        }
+    }
+
     /// A proxy in this form; they are numbered from 1.
     pub(super) fn entry(self, endpoint: &Endpoint, number: usize) -> Entry {
         if endpoint.via.is_some() && self != Self::Text {
             return Err(NO_CHAINS);
+        }
+        if endpoint.is_template() && self.says_logins() {
+            return Err(NO_BLANKS);
         }
         match self {
             Self::Text | Self::Json | Self::Jsonl | Self::Csv => Ok((endpoint.to_url(), Vec::new())),

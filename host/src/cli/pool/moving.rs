@@ -1,7 +1,7 @@
 //! `pool backup`, `pool restore` and `pool migrate`: copies of a pool, from any store to any other.
 
 use clap::Args;
-use proxywhirl_store::{ClearText, StoreUrl, clear, copy, is_empty};
+use proxywhirl_store::{ClearText, Over, StoreUrl, replace};
 
 use super::super::StoreArg;
 use super::super::output::tell;
@@ -51,7 +51,7 @@ pub(super) struct MigrateArgs {
 
 #[derive(Debug, Args)]
 struct OverArgs {
-    /// Forget what is in the other store before
+    /// Put the copy in place of what is in the other store
     #[arg(long)]
     force: bool,
 }
@@ -84,15 +84,11 @@ fn carry(from: &StoreUrl, to: &StoreUrl, keys: Option<KeyPlace>, over: &OverArgs
     }
     let keys = secrets::keyring(keys.as_ref())?;
     let mut source = from.open_to_read().map_err(environment)?.sealed(keys.clone(), &from, ClearText::Expected);
-    let mut target = to.open().map_err(environment)?.sealed(keys, to, ClearText::Expected);
-    if !is_empty(&mut target).map_err(environment)? {
-        if !over.force {
-            return Err(Failure::new(Exit::Usage, format!("{to} is not empty"))
-                .hint("--force forgets what is in it; without, name another"));
-        }
-        clear(&mut target).map_err(environment)?;
-    }
-    let copied = copy(&mut source, &mut target).map_err(environment)?;
+    let over = if over.force { Over::Everything } else { Over::Nothing };
+    let Some(copied) = replace(&mut source, to, keys.as_ref(), over).map_err(environment)? else {
+        return Err(Failure::new(Exit::Usage, format!("{to} is not empty"))
+            .hint("--force puts the copy in place of what is in it; without, name another"));
+    };
     tell(&format!("{copied}: from {from} to {to}"));
     Ok(Exit::Done)
 }

@@ -29,6 +29,17 @@ impl Engine {
     /// for begin anew: what they refused was another login.
     pub fn set_login(&self, name: &str, credentials: Credentials) -> Option<LoginSet> {
         let is_new = self.logins.set(name, credentials)?;
+        self.begin_anew(name, is_new)
+    }
+
+    /// Takes the credentials of a login back, so that members are dialled with those of the next one, or with their own; none when
+    /// there is no login of that name.
+    pub fn unset_login(&self, name: &str) -> Option<LoginSet> {
+        let is_new = self.logins.unset(name)?;
+        self.begin_anew(name, is_new)
+    }
+
+    fn begin_anew(&self, name: &str, is_new: bool) -> Option<LoginSet> {
         let login = self.logins.get(name)?;
         let (snapshot, now) = (self.snapshot.load(), self.clock.now());
         let mut members = 0;

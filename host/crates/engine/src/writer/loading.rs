@@ -17,12 +17,17 @@ const FIRST_PAGE: usize = 5_000;
 pub(super) const PAGE: usize = 25_000;
 
 impl Desk {
-    /// Begins with what is stored; without it, when the store cannot be reached yet.
+    /// Begins with what is stored; without it, when the store cannot be reached yet. Not with a part of it: whose password cannot
+    /// be opened has to be told now.
     pub(super) fn load(&mut self, store: Option<Box<dyn Store>>) -> Result<(), StoreError> {
         let Some(mut store) = store else { return Ok(()) };
         match self.load_first(&mut *store) {
             Err(error) if !store.is_reached() => self.begin_without(&error),
-            loaded => loaded?,
+            loaded => {
+                loaded?;
+                // Nobody wants to find out by its refusals that most of a pool is missing.
+                store.unopened().map_or(Ok(()), Err)?;
+            }
         }
         self.store = Some(store);
         self.publish();
@@ -96,6 +101,10 @@ impl Desk {
                     tracing::error!(%error, "the store has panicked while loading, and saves no more");
                 }
             }
+        }
+        // Of the first ones nobody was: that had been an error. The others serve.
+        if let Some(error) = self.store.as_ref().and_then(|store| store.unopened()) {
+            tracing::error!(%error, "some of the pool cannot be used");
         }
         self.readers.is_loading.store(false, Ordering::Relaxed);
     }

@@ -70,6 +70,9 @@ impl Desk {
             (store, all)
         });
         let (store, all) = read.await.map_err(|error| panicked(&error))?;
+        if let Some(error) = store.unopened() {
+            tracing::error!(%error, "some of the pool cannot be used");
+        }
         self.store = Some(store);
         self.take_over_all(all?).await;
         tracing::info!(

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use proxywhirl_core::endpoint::template::Filling;
+use proxywhirl_core::endpoint::template::{Blank, Filling};
 use proxywhirl_core::select::Filter;
 use proxywhirl_core::{Endpoint, Member};
 
@@ -15,19 +15,38 @@ pub(crate) struct Upstream {
     /// The member's: by it, everybody knows who it is.
     pub(crate) endpoint: Arc<Endpoint>,
     /// The same with another login, or with the blanks of its login filled.
-    filled: Option<Arc<Endpoint>>,
+    filled: Option<Arc<Filled>>,
     /// Whether the next attempt through the same member is one through another exit: a vendor's gateway has many.
     pub(super) is_another_exit: bool,
+}
+
+/// What is dialled where that is not the member's own endpoint. Held apart: most upstreams have none, and last as long as a tunnel.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) endpoint: Endpoint,
+    /// Who else logs in alike.
+    pub(crate) alike: Alike,
+}
+
+/// Which requests log in as one did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alike {
+    /// Any that want the same.
+    All,
+    /// Those of a session, as long as the life lasts that this number stands for.
+    Session { session: u64, in_life: u64 },
+    /// None: it was drawn for this attempt.
+    Nobody,
 }
 
 impl Upstream {
     /// What is dialled, and logged in to.
     pub(crate) fn dialled(&self) -> &Endpoint {
-        self.filled.as_deref().unwrap_or(&self.endpoint)
+        self.filled.as_deref().map_or(&self.endpoint, |filled| &filled.endpoint)
     }
 
     /// What is dialled where that is not the member's own endpoint: connections with another login are for other requests.
-    pub(crate) const fn filled(&self) -> Option<&Arc<Endpoint>> {
+    pub(crate) const fn filled(&self) -> Option<&Arc<Filled>> {
         self.filled.as_ref()
     }
 }
@@ -39,14 +58,24 @@ impl Failover<'_> {
         let replaced = self.engine.logins().replaced(&endpoint, member.tags());
         let own = replaced.as_ref().unwrap_or(&endpoint);
         if !own.is_template() {
-            return Upstream { endpoint, filled: replaced.map(Arc::new), is_another_exit: false };
+            let filled = replaced.map(|endpoint| Arc::new(Filled { endpoint, alike: Alike::All }));
+            return Upstream { endpoint, filled, is_another_exit: false };
         }
-        let session = self.wanted.session.map(|session| self.engine.session_in_life(session));
+        let in_life = |session| self.engine.session_in_life(session);
+        let session = self.wanted.session.map(in_life);
         let filling = Filling { session, seed: fastrand::u64(..), ..Filling::default() };
         let filter = self.demanded();
         let filling = filter.as_deref().map_or(filling, |filter| filter.filling(filling));
         let is_another_exit = own.is_drawn_anew(session.is_some());
-        let filled = Some(Arc::new(own.filled(&filling)));
+        let filled = own.filled(&filling);
+        // What another draw makes no other is not drawn, or left out.
+        let is_drawn = own.filled(&Filling { seed: !filling.seed, ..filling }) != filled;
+        let alike = match (is_drawn, self.wanted.session.zip(session)) {
+            (true, _) => Alike::Nobody,
+            (false, Some((session, in_life))) if own.has_blank(Blank::Session) => Alike::Session { session, in_life },
+            (false, _) => Alike::All,
+        };
+        let filled = Some(Arc::new(Filled { endpoint: filled, alike }));
         Upstream { endpoint, filled, is_another_exit }
     }
 

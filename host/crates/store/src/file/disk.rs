@@ -36,8 +36,20 @@ fn fill(path: &Path, temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) 
 }
 
 /// Puts a name on the disk: that is kept by its folder.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
+}
+
+/// Puts a file that is complete in place of another, which it stays as open to others as.
+///
+/// # Errors
+/// When that cannot be; the other is then untouched.
+pub(super) fn put_in_place(complete: &Path, path: &Path) -> io::Result<()> {
+    if let Ok(before) = fs::metadata(path) {
+        fs::set_permissions(complete, before.permissions())?;
+    }
+    fs::rename(complete, path)?;
+    sync_folder(path)
 }
 
 /// For files that nobody else may read, because they hold passwords.
@@ -53,7 +65,7 @@ pub(super) fn folder(path: &Path) -> &Path {
 }
 
 /// `.pool.json.tmp` beside `pool.json`.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".");
@@ -61,33 +73,70 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Held by the one process that writes a file. The operating system takes it back when the process ends, however it does.
+/// Held by the one process that writes a file. The operating system takes it back when the process ends, however it does; where it
+/// ends in order, nothing is left of it.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "to be held")] File);
+pub(crate) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+/// How often a lock is taken anew because the one before was just being put away.
+const TRIES: usize = 100;
 
 impl Lock {
     /// Takes the lock of a file.
     ///
     /// # Errors
     /// When another process holds it, or the folder cannot be written; in words for people.
-    pub(super) fn take(path: &Path) -> Result<Self, String> {
+    pub(crate) fn take(path: &Path) -> Result<Self, String> {
         // Beside the file and not the file itself, which is replaced at every save.
         let path = beside(path, "lock");
-        let opened = private().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = opened.map_err(|error| refusal(&error))?;
-        match file.try_lock() {
-            Ok(()) => {
-                // For whoever comes next; the lock holds without it.
-                drop(file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())));
-                Ok(Self(file))
+        for _ in 0..TRIES {
+            let opened = private().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut file = opened.map_err(|error| refusal(&error))?;
+            match file.try_lock() {
+                // What is locked may be a file that has no name any more, while another has it.
+                Ok(()) if !is_at(&file, &path) => {}
+                Ok(()) => {
+                    // For whoever comes next; the lock holds without it.
+                    drop(file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())));
+                    return Ok(Self { file, path });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(format!(
+                        "is written by another process{}; end it, or name another file",
+                        holder(&mut file).map_or_else(String::new, |pid| format!(" ({pid})"))
+                    ));
+                }
+                Err(TryLockError::Error(error)) => return Err(refusal(&error)),
             }
-            Err(TryLockError::WouldBlock) => Err(format!(
-                "is written by another process{}; end it, or name another file",
-                holder(&mut file).map_or_else(String::new, |pid| format!(" ({pid})"))
-            )),
-            Err(TryLockError::Error(error)) => Err(refusal(&error)),
+        }
+        Err("is written by one process after the other; try again".to_owned())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is held: whoever has opened it meanwhile finds that it is not there any more, and makes another.
+        if is_at(&self.file, &self.path) {
+            drop(fs::remove_file(&self.path));
         }
     }
+}
+
+/// Whether this name leads to this file. Elsewhere than on Unix nobody takes a name away.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |about: fs::Metadata| (about.dev(), about.ino());
+    let (own, there) = (file.metadata().map(of), fs::metadata(path).map(of));
+    own.is_ok_and(|own| there.is_ok_and(|there| own == there))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 fn holder(file: &mut File) -> Option<u32> {

@@ -1,5 +1,6 @@
 //! What is kept, as the JSON objects of both kinds of file.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -20,7 +21,7 @@ const SOURCE: &str = "source:";
 
 /// A member. Everything but the URL may be absent, so that people can write one by hand.
 #[derive(Serialize, Deserialize)]
-pub(super) struct MemberRow {
+pub(crate) struct MemberRow {
     /// For other programs; it follows from the URL.
     #[serde(default, skip_deserializing)]
     id: String,
@@ -58,7 +59,7 @@ pub(super) struct MemberRow {
 }
 
 impl MemberRow {
-    pub(super) fn new(member: &StoredMember) -> Self {
+    pub(crate) fn new(member: &StoredMember) -> Self {
         let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
         let alone = endpoint.credentials.as_deref().filter(|_| endpoint.via.is_none());
         let bare = Endpoint { credentials: None, ..endpoint.clone() };
@@ -79,6 +80,31 @@ impl MemberRow {
             created_at: Time(*added),
             updated_at: Time(statistics.last_used.max(*added)),
             last_used_at: Some(Time(statistics.last_used)).filter(|time| time.0 != Timestamp::default()),
+        }
+    }
+}
+
+/// Some of what a row says, as it is written.
+pub(crate) struct Said {
+    pub(crate) source: Option<String>,
+    pub(crate) latency: Option<String>,
+    pub(crate) created: String,
+    pub(crate) used: Option<String>,
+}
+
+impl MemberRow {
+    /// The same, whose URL is this text.
+    pub(crate) fn at(self, url: String) -> Self {
+        Self { url, ..self }
+    }
+
+    /// What of it stands in cells of a table as it stands here.
+    pub(crate) fn said(&self) -> Said {
+        Said {
+            source: self.source.clone(),
+            latency: self.average_response_time_ms.map(|latency| latency.to_string()),
+            created: self.created_at.to_string(),
+            used: self.last_used_at.map(|time| time.to_string()),
         }
     }
 }
@@ -220,7 +246,7 @@ impl TryFrom<KeyRow> for KeyRecord {
 }
 
 /// A key as text, and back.
-pub(super) fn key(text: &str) -> Result<EndpointKey, String> {
+pub(crate) fn key(text: &str) -> Result<EndpointKey, String> {
     text.parse::<Endpoint>().map(|endpoint| endpoint.key()).map_err(|error| error.to_string())
 }
 
@@ -249,12 +275,18 @@ impl<'de> Deserialize<'de> for Hexadecimal {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Time(pub(super) Timestamp);
 
-impl Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The last instant that RFC 3339 can write is the end of the year 9999.
         const LAST: Duration = Duration::from_micros(253_402_300_799_999_999);
         let since_epoch = Duration::from_micros(self.0.as_micros()).min(LAST);
-        serializer.collect_str(&humantime::format_rfc3339_micros(SystemTime::UNIX_EPOCH + since_epoch))
+        humantime::format_rfc3339_micros(SystemTime::UNIX_EPOCH + since_epoch).fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

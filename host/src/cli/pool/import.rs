@@ -1,0 +1,143 @@
+//! `pool import`: what `pool export` has written comes back with all that it says; any other list is read as `pool add` reads it.
+//!
+//! Whoever imports a file says by that that it is a list of their own. So tags in it are taken over, which steer routing, as well
+//! as what is said of uses. A list that a source fetches can give itself none of that.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use clap::Args;
+use proxywhirl_core::{Secret, Tag};
+use proxywhirl_engine::source::{Location, Source};
+use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RowForm, Rows};
+
+use super::super::output::{count, tell};
+use super::super::{PluginDirArgs, ReadArgs, sources};
+use super::{DbArgs, Joining, now, sing_box};
+use crate::config::Settings;
+use crate::exit::{Exit, Failure};
+
+/// Rejected rows that are shown of a file.
+const EXAMPLES: usize = 5;
+
+/// Arguments of `pool import`.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    db: DbArgs,
+    /// Files that `pool export`, `fetch` or a store has written, or lists in any other form; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+    /// Labels for what is imported, beside those in the files
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<Tag>,
+    #[command(flatten)]
+    read: ReadArgs,
+    #[command(flatten)]
+    plugins: PluginDirArgs,
+}
+
+/// What a file is.
+enum Document {
+    /// Rows of ours.
+    Rows(RowForm, Vec<u8>),
+    /// Some other list.
+    List(Box<Source>),
+}
+
+/// Carries out `pool import`.
+pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
+    let documents = args.files.iter().map(|name| document(name, &args.read)).collect::<Result<Vec<_>, _>>()?;
+    let (mut store, members) = args.db.open_or_create()?;
+    let mut joining = Joining::new(members, &args.tag);
+    for (name, document) in args.files.iter().zip(documents) {
+        match document {
+            Document::Rows(form, bytes) => {
+                let Rows { members, rejected, others } = exchange::read(&bytes, form, now())
+                    .map_err(|error| Failure::new(Exit::Input, format!("{name}: {error}")))?;
+                drop(bytes);
+                tell_rows(name, form, members.len(), others, &rejected);
+                joining.rejected += rejected.count;
+                members.into_iter().for_each(|member| joining.member(member));
+            }
+            Document::List(source) => {
+                let found = sources::read_sources(&[*source], &Settings::default(), &args.plugins, None).await?;
+                if let Some(failure) = found.failure() {
+                    return Err(failure);
+                }
+                found.sources.iter().for_each(sources::tell_source);
+                joining.rejected += found.rejected();
+                found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
+            }
+        }
+    }
+    joining.save(&mut *store)
+}
+
+/// Reads a file, and finds out what it is. Whoever names a parser means that one.
+fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
+    let input = sources::Input::Named(name.to_owned());
+    let source = sources::source(&input, read)?;
+    if matches!(source.location, Location::Http(_) | Location::Inline(_)) {
+        return Err(Failure::new(Exit::Usage, format!("{} is no file", source.name))
+            .hint("a list from elsewhere is read by `proxywhirl pool add --from`, which takes no tags from it"));
+    }
+    let bytes = bytes(name)?;
+    if read.parser.is_none() {
+        if let Some(form) = exchange::form_of(&bytes) {
+            return Ok(Document::Rows(form, bytes));
+        }
+        if let Some(lines) = sing_box::lines(&bytes) {
+            let location = Location::Inline(Secret::new(lines));
+            let source = Source { location, parser: Some("text".to_owned()), ..source };
+            return Ok(Document::List(Box::new(source)));
+        }
+    }
+    if name != "-" {
+        return Ok(Document::List(Box::new(source)));
+    }
+    // It has been read, and cannot be again.
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::new(Exit::Input, "standard input is not UTF-8").hint("a file may be in any of the usual encodings")
+    })?;
+    Ok(Document::List(Box::new(Source { location: Location::Inline(Secret::new(text)), ..source })))
+}
+
+/// What is in a file, or comes from standard input, if it is not too much.
+fn bytes(name: &str) -> Result<Vec<u8>, Failure> {
+    let failed = |reason: String| Failure::new(Exit::Input, format!("{name}: {reason}"));
+    let mut bytes = Vec::new();
+    let read = if name == "-" {
+        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(Path::new(name)).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(failed(format!("it has more than {MAX_BYTES} bytes"))
+            .hint("divide it, or `proxywhirl pool migrate` a store"));
+    }
+    Ok(bytes)
+}
+
+/// Tells what came of rows, as of other lists.
+fn tell_rows(name: &str, form: RowForm, members: usize, others: u64, rejected: &Rejected) {
+    let members = count(members, "proxy", "proxies");
+    tell(&format!("{name} ({}, with tags): {members}, {} rejected", form.as_str(), rejected.count));
+    if others > 0 {
+        tell(&format!(
+            "  {} of a store are left out: `pool migrate` takes everything",
+            count(others, "other line", "other lines")
+        ));
+    }
+    let mut reasons: Vec<_> = rejected.reasons.iter().collect();
+    // The sort is stable: among equals the order of their names holds.
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (reason, count) in reasons.into_iter().take(EXAMPLES) {
+        tell(&format!("  {count} × {reason}"));
+    }
+    for (line, reason) in rejected.lines.iter().take(EXAMPLES) {
+        tell(&format!("  line {line}: {reason}"));
+    }
+}

@@ -1,0 +1,103 @@
+//! How members join a pool in a store, by `pool add` and `pool import`.
+
+use std::collections::HashMap;
+
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::live::{Health, Statistics};
+use proxywhirl_core::store::{Changes, Store, StoredMember};
+use proxywhirl_core::tag::Tags;
+use proxywhirl_core::verdict::Anonymity;
+use proxywhirl_core::{Candidate, Tag};
+
+use super::super::output::tell;
+use super::{environment, now};
+use crate::exit::{Exit, Failure};
+
+/// Members on their way into a pool. What the pool knows of those whom it has stays.
+pub(super) struct Joining {
+    pool: HashMap<EndpointKey, StoredMember>,
+    /// Labels for all of them.
+    tags: Tags,
+    /// In the order in which they came first, and where they are.
+    upserts: Vec<StoredMember>,
+    places: HashMap<EndpointKey, usize>,
+    new: usize,
+    /// Entries that were none.
+    pub(super) rejected: u64,
+}
+
+impl Joining {
+    pub(super) fn new(members: Vec<StoredMember>, tags: &[Tag]) -> Self {
+        Self {
+            pool: members.into_iter().map(|member| (member.endpoint.key(), member)).collect(),
+            tags: tags.iter().cloned().collect(),
+            upserts: Vec::new(),
+            places: HashMap::new(),
+            new: 0,
+            rejected: 0,
+        }
+    }
+
+    /// Takes one in that a list has named.
+    pub(super) fn listed(&mut self, candidate: Candidate) {
+        let Candidate { endpoint, tags, country, anonymity, .. } = candidate;
+        self.member(StoredMember {
+            endpoint,
+            tags,
+            country,
+            anonymity,
+            added: now(),
+            statistics: Statistics::default(),
+            health: Health::Unknown,
+        });
+    }
+
+    /// Takes one in with all that is said of it.
+    pub(super) fn member(&mut self, said: StoredMember) {
+        let key = said.endpoint.key();
+        let tags = self.tags.clone();
+        let own = self.own(key, &said);
+        own.tags.merge(&said.tags);
+        own.tags.merge(&tags);
+        own.country = said.country.or(own.country);
+        if own.anonymity == Anonymity::Unknown {
+            own.anonymity = said.anonymity;
+        }
+        own.added = own.added.min(said.added);
+        if own.statistics == Statistics::default() {
+            (own.statistics, own.health) = (said.statistics, said.health);
+        }
+        own.endpoint = said.endpoint;
+    }
+
+    /// The one of this key: that of before, that of the pool, or the one that is said.
+    fn own(&mut self, key: EndpointKey, said: &StoredMember) -> &mut StoredMember {
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let known = self.pool.remove(&key);
+                self.new += usize::from(known.is_none());
+                self.places.insert(key, self.upserts.len());
+                self.upserts.push(known.unwrap_or_else(|| said.clone()));
+                self.upserts.len() - 1
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "it is where it was put")]
+        &mut self.upserts[place]
+    }
+
+    /// Keeps them, and tells what became of them.
+    pub(super) fn save(self, store: &mut dyn Store) -> Result<Exit, Failure> {
+        let Self { mut upserts, mut new, rejected, .. } = self;
+        let all = upserts.len();
+        upserts.retain(|member| !store.is_unopened(&member.endpoint.key()));
+        let closed = all - upserts.len();
+        // Nobody has seen them in the pool.
+        new -= closed;
+        let known = upserts.len() - new;
+        store.save(&Changes { upserts, ..Changes::default() }).map_err(environment)?;
+        let left = if closed == 0 { String::new() } else { format!(", {closed} left as they are") };
+        tell(&format!("{new} added, {known} known already, {rejected} rejected{left}"));
+        Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
+    }
+}
