@@ -100,8 +100,13 @@ impl Service {
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
         let place = settings.store.as_ref();
-        let (buckets, quotas) = (place.and_then(StoreUrl::buckets), place.and_then(StoreUrl::quotas));
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, buckets, quotas, ..parts };
+        let parts = Parts {
+            buckets: place.and_then(StoreUrl::buckets),
+            quotas: place.and_then(StoreUrl::quotas),
+            places: place.and_then(StoreUrl::places),
+            ..parts
+        };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..parts };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,

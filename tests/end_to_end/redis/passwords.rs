@@ -48,7 +48,8 @@ async fn a_password_that_could_not_be_saved_is_not_lost_to_what_others_have_chan
     let (world, mut server) = (World::start(WorldPlan::new(upstreams)).await.unwrap(), server());
     let (store, _) = urls(&server);
     let acl = |server: &RedisServer, rule: &str| {
-        let told = server.ask_all(&[&["AUTH", PASSWORD][..], &["ACL", "SETUSER", "one", "on", ">one", "~*", "&*", rule]]);
+        let told =
+            server.ask_all(&[&["AUTH", PASSWORD][..], &["ACL", "SETUSER", "one", "on", ">one", "~*", "&*", rule]]);
         assert!(!told.contains('-'), "{told}");
     };
     acl(&server, "+@all");

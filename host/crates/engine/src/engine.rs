@@ -31,7 +31,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::plugin::{Hook, StrategyFactory};
 use proxywhirl_core::pool::{Admission, Pool, Snapshot};
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
-use proxywhirl_core::shared::{Buckets, Leases, Quotas};
+use proxywhirl_core::shared::{Buckets, Leases, Places, Quotas};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use proxywhirl_core::{Member, MemberId, Timestamp};
@@ -53,6 +53,7 @@ use crate::clock::Clock;
 use crate::events::{AttemptPayload, PoolEmptyPayload};
 use crate::history::History;
 use crate::hooks::Hooks;
+use crate::limits::places::SharedPlaces;
 use crate::limits::quotas::SharedQuotas;
 use crate::limits::room::Holding;
 use crate::limits::shared::{Asking, carry};
@@ -132,6 +133,8 @@ pub struct Parts {
     pub buckets: Option<Box<dyn Buckets>>,
     /// The counters of what users have used at those gateways; without them, quotas are this one's own.
     pub quotas: Option<Box<dyn Quotas>>,
+    /// The places for users' requests and tunnels that they divide; without them, each gateway has its own.
+    pub places: Option<Box<dyn Places>>,
     /// Divides work among those gateways; without it, this one does all of it.
     pub leases: Option<Box<dyn Leases>>,
     /// The names of the sources of which one of them is to read each.
@@ -140,6 +143,13 @@ pub struct Parts {
     pub logins: Arc<Logins>,
     /// The texts behind symbols, shared with the plugins.
     pub symbols: Arc<Symbols>,
+}
+
+/// What gateways of one pool share, for the tasks that ask about it.
+struct Shares {
+    buckets: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>,
+    quotas: Option<Box<dyn Quotas>>,
+    places: Option<Box<dyn Places>>,
 }
 
 /// The pool as requests use it.
@@ -159,6 +169,7 @@ pub struct Engine {
     sites: Sites,
     room: Arc<Room>,
     quotas: Option<Arc<SharedQuotas>>,
+    places: Option<Arc<SharedPlaces>>,
     crew: Option<Arc<Crew>>,
     logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
@@ -178,8 +189,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or the operating system gives no thread.
     pub fn start(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, StartError> {
-        let clock = Clock::default();
-        let bus = Arc::new(Bus::default());
+        let (clock, bus) = (Clock::default(), Arc::new(Bus::default()));
         let supervisor = Supervisor::new(Arc::clone(&bus), clock, config.supervision);
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
@@ -228,6 +238,7 @@ impl Engine {
             sites: Sites::new(config.sites),
             room,
             quotas: parts.quotas.is_some().then(Arc::default),
+            places: parts.places.is_some().then(Arc::default),
             crew: parts.leases.map(|leases| Crew::join(leases, parts.sources, clock)),
             logins: parts.logins,
             is_loading,
@@ -237,22 +248,22 @@ impl Engine {
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
-        engine.attend(asked.zip(parts.buckets), parts.quotas);
+        engine.attend(Shares { buckets: asked.zip(parts.buckets), quotas: parts.quotas, places: parts.places });
         Ok(engine)
     }
 
     /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.
-    fn attend(
-        self: &Arc<Self>,
-        shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>,
-        quotas: Option<Box<dyn Quotas>>,
-    ) {
+    fn attend(self: &Arc<Self>, shares: Shares) {
+        let Shares { buckets, quotas, places } = shares;
         let (clock, room, stop) = (self.clock, || Arc::clone(&self.room), || self.stop.clone());
-        let mut attendants = Vec::with_capacity(4);
+        let mut attendants = Vec::with_capacity(5);
         if let Some((counted, quotas)) = self.quotas.clone().zip(quotas) {
             attendants.push(tokio::spawn(counted.exchange(quotas, clock, stop())));
         }
-        if let Some((asked, buckets)) = shared {
+        if let Some((divided, places)) = self.places.clone().zip(places) {
+            attendants.push(tokio::spawn(divided.exchange(places, clock, stop())));
+        }
+        if let Some((asked, buckets)) = buckets {
             attendants.push(tokio::spawn(carry(room(), asked, buckets, clock, stop())));
         }
         if let Some(crew) = self.crew.clone() {
@@ -320,13 +331,20 @@ impl Engine {
     #[must_use]
     pub fn limits_trouble(&self) -> Option<StoreTrouble> {
         let of_quotas = || self.quotas.as_ref().and_then(|quotas| quotas.trouble());
-        self.room.shared().and_then(Shared::trouble).or_else(of_quotas)
+        let of_places = || self.places.as_ref().and_then(|places| places.trouble());
+        self.room.shared().and_then(Shared::trouble).or_else(of_quotas).or_else(of_places)
     }
 
     /// The way to the counters of what users have used at all gateways of the same pool; none when nobody shares it.
     #[must_use]
     pub const fn quotas(&self) -> Option<&Arc<SharedQuotas>> {
         self.quotas.as_ref()
+    }
+
+    /// The way to the places of users that the gateways of the same pool divide; none when nobody shares it.
+    #[must_use]
+    pub const fn places(&self) -> Option<&Arc<SharedPlaces>> {
+        self.places.as_ref()
     }
 
     /// Takes a token of a user from the bucket that all gateways of the same pool take from; how long it is until there is one, if

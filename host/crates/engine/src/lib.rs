@@ -35,6 +35,7 @@ pub use engine::{
     NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use limits::places::{Holder, SharedPlaces};
 pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use sites::SitesConfig;

@@ -100,8 +100,7 @@ impl Desk {
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let sessions = self.readers.selector.sessions();
         let SessionChanges { sessions: used, forgotten } = sessions.changes();
-        let BanChanges { bans, bans_again, lifted, lifted_again } =
-            self.readers.bans.changes(self.readers.clock.now());
+        let BanChanges { bans, bans_again, lifted, lifted_again } = self.readers.bans.changes(self.readers.clock.now());
         let changes = Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, ..members };
         if changes == Changes::default() {
             self.store = Some(store);

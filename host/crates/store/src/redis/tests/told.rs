@@ -140,7 +140,11 @@ fn a_lift_that_was_lost_with_the_server_ends_what_others_have_brought_back_and_n
     other.save(&Changes { bans: vec![old[2].clone()], ..Changes::default() }).unwrap();
     one.save(&Changes { lifted_again: vec![(old[2].place(), now())], ..Changes::default() }).unwrap();
     assert!(other.load_bans().unwrap().is_empty());
-    assert_eq!(server.ask(&["EXISTS", "{proxywhirl:default}:ban-begins"]), ":0\r\n+OK\r\n", "nothing stays of bans that are over");
+    assert_eq!(
+        server.ask(&["EXISTS", "{proxywhirl:default}:ban-begins"]),
+        ":0\r\n+OK\r\n",
+        "nothing stays of bans that are over"
+    );
 }
 
 fn session(member: u64, began: u64, life: u32) -> StoredSession {
