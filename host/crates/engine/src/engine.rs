@@ -61,7 +61,7 @@ use crate::limits::{LimitsConfig, Room, Shared};
 use crate::logins::Logins;
 use crate::measures::Measures;
 use crate::sites::{Sites, SitesConfig};
-use crate::strategy::{self, Ask, Choice, Selector, Way};
+use crate::strategy::{self, Ask, Choice, Remembering, Selector, Way};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
 use crate::trouble::{StoreTrouble, Trouble};
@@ -125,6 +125,8 @@ pub struct Parts {
     pub store: Option<Box<dyn Store>>,
     /// Where strategies keep what they have learned over restarts; without it, each start begins with nothing.
     pub memory: Option<Arc<dyn KeyValues>>,
+    /// Whether they keep it, or leave that to others who share the pool.
+    pub remembering: Remembering,
     /// Who hears events.
     pub hooks: Vec<Box<dyn Hook>>,
     /// How much may be asked of whom.
@@ -202,6 +204,7 @@ impl Engine {
             symbols: Arc::clone(&parts.symbols),
             observe_interval: config.observe_interval,
             memory: parts.memory,
+            remembering: parts.remembering,
         })?);
         let bans = Arc::new(Bans::new(config.ban_share));
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
