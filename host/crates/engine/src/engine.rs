@@ -196,14 +196,13 @@ impl Engine {
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
         let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
-        let memory = parts.memory.clone();
         let selector = Arc::new(Selector::start(strategy::Setup {
             factory: parts.strategy,
             clock,
             supervisor: Arc::clone(&supervisor),
             symbols: Arc::clone(&parts.symbols),
             observe_interval: config.observe_interval,
-            memory: parts.memory,
+            memory: parts.memory.clone(),
             remembering: parts.remembering,
         })?);
         let bans = Arc::new(Bans::new(config.ban_share));
@@ -220,7 +219,7 @@ impl Engine {
             selector: Arc::clone(&selector),
             measures: Arc::clone(&measures),
             bans: Arc::clone(&bans),
-            keys: memory,
+            keys: parts.memory,
             room: Arc::clone(&room),
             is_loading: Arc::clone(&is_loading),
             trouble: Arc::clone(&trouble),
