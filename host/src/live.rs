@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
-use proxywhirl_gateway::access::UserConfig;
+use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 
 pub use watch::{Watched, reload_on_signal};
@@ -342,12 +342,15 @@ fn row(known: Known, status: Option<PluginStatus>) -> Plugin {
     }
 }
 
-/// Whether there are rates, or quotas, that gateways of one pool could share.
+/// Whether there are rates, quotas, or places of users, that gateways of one pool could share.
 fn has_limits(settings: &Settings) -> bool {
     let (members, sites) = (&settings.limits.members, &settings.limits.sites);
     let tagged = members.tagged.iter().map(|(_, limit)| limit);
     let mut limits = tagged.chain(sites.named.values()).chain([&members.others, &sites.others]);
-    let has_limit = |user: &UserConfig| user.limits.rate.is_some() || user.limits.quota.is_some();
+    let has_limit = |user: &UserConfig| {
+        let UserLimits { rate, concurrency, quota, .. } = user.limits;
+        rate.is_some() || concurrency.is_some() || quota.is_some()
+    };
     limits.any(|limit| limit.rate.is_some()) || settings.access.users.iter().any(has_limit)
 }
 

@@ -2,6 +2,7 @@
 
 mod at_rest;
 mod dumps;
+mod races;
 mod rotation;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! A pool in a Redis server, as people use it.
 
 mod passwords;
+mod secrets;
 mod state;
 mod users;
 mod work;

@@ -42,10 +42,10 @@ pub struct Status {
 /// What is shared with other gateways of the same pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sharing {
-    /// Whether anything has a rate, or a quota, that could be shared.
+    /// Whether anything has a rate, or a user any limit, that could be shared.
     #[serde(default)]
     pub has_limits: bool,
-    /// Why rates are this gateway's own, and since when; none when they are shared.
+    /// Why such limits are this gateway's own, and since when; none when they are shared.
     pub limits_trouble: Option<StoreTrouble>,
     /// How the work is divided.
     pub work: Option<WorkStatus>,

@@ -13,7 +13,9 @@ use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
-use proxywhirl_engine::{Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, SupervisionConfig};
+use proxywhirl_engine::{
+    Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, Remembering, SupervisionConfig,
+};
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl, StoredLogins};
 use tokio::net::TcpListener;
@@ -76,12 +78,17 @@ impl Service {
         Self::begin(settings, Parts { leases, sources, ..Parts::default() })
     }
 
-    /// The same for a moment: it takes no part in the work, of which others would have to take over whatever it had.
+    /// The same for a moment: it takes no part in the work, of which others would have to take over whatever it had, nor in keeping
+    /// what strategies learn where several share the store.
     ///
     /// # Errors
     /// As for [`Service::start`].
     pub fn start_for_a_moment(settings: &Settings) -> Result<Self, Failure> {
-        Self::begin(settings, Parts::default())
+        let remembering = match settings.store {
+            Some(StoreUrl::Redis(_)) => Remembering::Recalls,
+            Some(StoreUrl::Memory | StoreUrl::File(..) | StoreUrl::Sqlite(_)) | None => Remembering::Keeps,
+        };
+        Self::begin(settings, Parts { remembering, ..Parts::default() })
     }
 
     fn begin(settings: &Settings, parts: Parts) -> Result<Self, Failure> {
@@ -100,8 +107,13 @@ impl Service {
         let memory = Some(Arc::clone(&key_values));
         let limits = settings.limits.clone();
         let place = settings.store.as_ref();
-        let (buckets, quotas) = (place.and_then(StoreUrl::buckets), place.and_then(StoreUrl::quotas));
-        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, buckets, quotas, ..parts };
+        let parts = Parts {
+            buckets: place.and_then(StoreUrl::buckets),
+            quotas: place.and_then(StoreUrl::quotas),
+            places: place.and_then(StoreUrl::places),
+            ..parts
+        };
+        let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..parts };
         let config = EngineConfig {
             breaker: settings.breaker,
             capacity: settings.capacity,

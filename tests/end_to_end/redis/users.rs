@@ -1,5 +1,7 @@
 //! What users may use, over all gateways of a pool.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,4 +88,89 @@ async fn the_bytes_of_a_user_are_the_same_over_three_gateways() {
         trouble.as_str().is_some_and(|told| told.contains("cannot be reached"))
     });
     assert_eq!(asked(&proxies[0]).0, 429, "what was used is used");
+}
+
+/// A tunnel of Anna's through a gateway, to an origin; what the gateway said instead.
+fn tunnel(gateway: &str, origin: &str) -> Result<TcpStream, String> {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // anna:hunter2
+    let login = "Proxy-Authorization: Basic YW5uYTpodW50ZXIy";
+    write!(stream, "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n{login}\r\n\r\n").unwrap();
+    let mut answer = [0; 1_024];
+    let read = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    if answer.starts_with("HTTP/1.1 200") { Ok(stream) } else { Err(answer.lines().next().unwrap().to_owned()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tunnels_of_a_user_are_no_more_over_three_gateways_than_at_one() {
+    const MOST: usize = 6;
+    let mut server = RedisServer::start([""; 0]);
+    let (mut several, _) = as_anna(&server, &format!("concurrency = {MOST}")).await;
+    let origin = several.world.origin().http_addr().to_string();
+    let addresses: Vec<String> = several.gateways.iter().map(|gateway| gateway.address.clone()).collect();
+    let open = |number: usize| tunnel(&addresses[number], &origin);
+    let is_full =
+        |numbers: &[usize]| numbers.iter().all(|number| open(*number).is_err_and(|answer| answer.contains("429")));
+
+    // One after the other, and the last place is found wherever it is.
+    let mut tunnels: Vec<Vec<TcpStream>> = (0..3).map(|_| Vec::new()).collect();
+    for number in 0..MOST {
+        tunnels[number % 3].push(open(number % 3).unwrap());
+    }
+    assert!(is_full(&[0, 1, 2]));
+    assert_eq!(server.ask(&["HLEN", "{proxywhirl:default}:places:anna"]), ":3\r\n+OK\r\n");
+    // What one of them gives back the others have.
+    drop(tunnels[0].pop());
+    wait_until("a place is free at another one", || open(2).map(|stream| tunnels[2].push(stream)).is_ok());
+    assert!(is_full(&[0, 1, 2]));
+
+    // All at once, from nothing.
+    tunnels.iter_mut().for_each(Vec::clear);
+    let nobody = || server.ask(&["EXISTS", "{proxywhirl:default}:places:anna"]) == ":0\r\n+OK\r\n";
+    wait_until("all have ended", nobody);
+    let at_once: Vec<(usize, Result<TcpStream, String>)> = thread::scope(|scope| {
+        let clients = (0..30).map(|number| scope.spawn(move || (number % 3, open(number % 3))));
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    for (number, stream) in at_once {
+        tunnels[number].extend(stream);
+    }
+    assert_eq!(tunnels.iter().map(Vec::len).sum::<usize>(), MOST);
+
+    // Of one that dies the places come back, when it has not told of them for its time.
+    let dead = tunnels.iter().position(|tunnels| !tunnels.is_empty()).unwrap();
+    let others: Vec<usize> = (0..3).filter(|number| *number != dead).collect();
+    several.gateways.remove(dead).kill();
+    let (killed, mut free) = (Instant::now(), tunnels[dead].len());
+    assert!(is_full(&others), "they are not free yet");
+    while free > 0 {
+        assert!(killed.elapsed() < Duration::from_secs(15), "{free} are missing");
+        if let Ok(stream) = open(others[free % 2]) {
+            tunnels[others[0]].push(stream);
+            free -= 1;
+        } else {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(killed.elapsed() > Duration::from_secs(5), "{:?}", killed.elapsed());
+    assert!(is_full(&others));
+
+    // Without the server each has as many of its own, and says so.
+    server.kill();
+    wait_until("trouble", || {
+        let trouble = several.status(others[0])["sharing"]["limits_trouble"]["error"].clone();
+        trouble.as_str().is_some_and(|told| told.contains("cannot be reached"))
+    });
+    tunnels.clear();
+    for number in &others {
+        wait_until("it has its own", || {
+            let own: Vec<TcpStream> = (0..MOST).map_while(|_| open(*number).ok()).collect();
+            let has_all = own.len() == MOST && is_full(&[*number]);
+            drop(own);
+            has_all
+        });
+    }
 }

@@ -227,7 +227,10 @@ async fn one_request_takes_no_work_from_those_who_serve() {
     let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", origin.local_addr().unwrap());
     let held = thread::scope(|scope| {
-        let words = ["get", &url, "--config", &config, "--proxies", &world.proxies()[0]].map(str::to_owned);
+        // With a strategy that hands over what it has learned.
+        let proxy = &world.proxies()[0];
+        let words = ["get", &url, "--config", &config, "--strategy", "least-used", "--proxies", proxy];
+        let words = words.map(str::to_owned);
         let got = scope.spawn(move || run(&mut proxywhirl(words)));
         origin.set_nonblocking(true).unwrap();
         let mut accepted = None;
@@ -249,4 +252,6 @@ async fn one_request_takes_no_work_from_those_who_serve() {
         held
     });
     assert!(held.contains(":layout") && !held.contains(":lease") && !held.contains(":checkers"), "{held}");
+    let owners = server.ask(&["HKEYS", "{proxywhirl:default}:owners"]);
+    assert!(!owners.contains("host/strategies"), "what is learned is left to those who serve: {owners}");
 }

@@ -77,6 +77,47 @@ pub trait Quotas: Send {
     fn spend(&mut self, spent: &[Spent]) -> Result<Vec<Option<Spending>>, StoreError>;
 }
 
+/// What a gateway tells of the requests and tunnels of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The user's name.
+    pub user: Arc<str>,
+    /// Who holds its places here: a number that nobody else has.
+    pub holder: u64,
+    /// How often that has told of itself. What comes late, after the next, counts no more.
+    pub turn: u64,
+    /// How many are under way.
+    pub open: u32,
+    /// How many places it keeps, of those that it has.
+    pub keep: u32,
+    /// How many it needs.
+    pub need: u32,
+    /// How many there are, over all gateways.
+    pub most: u32,
+}
+
+/// Places of a user at one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// How many it has, from now on: so many may be under way here, though more are if there are too many everywhere.
+    pub places: u32,
+    /// Whether more than half of all are taken, so that none is to be kept that nobody needs.
+    pub is_scarce: bool,
+    /// Whether other gateways have some that they do not need, and will give back.
+    pub is_idle_elsewhere: bool,
+}
+
+/// Places for requests and tunnels of users, which several gateways divide among them: never more than there are. Calls may block, on
+/// a network.
+pub trait Places: Send {
+    /// Says what this gateway holds, and how many places it has then, for `term` from now on; none for a user whose places cannot be
+    /// divided now. What is under way has its place, whatever the limit is. Without holds it says whether the others can be reached.
+    ///
+    /// # Errors
+    /// When nobody can be asked. What was told may count all the same.
+    fn hold(&mut self, holds: &[Hold], term: Duration) -> Result<Vec<Option<Held>>, StoreError>;
+}
+
 /// A piece of work that one gateway does for all who share its pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Work {

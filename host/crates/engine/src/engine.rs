@@ -9,11 +9,13 @@ mod attempt;
 mod banning;
 mod configuring;
 mod direct;
+mod drawing;
 mod explain;
 mod granting;
 mod logging_in;
 mod outcomes;
 mod plugins;
+mod starting;
 mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,19 +26,13 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
-use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::limit::Rate;
-use proxywhirl_core::member::mix;
-use proxywhirl_core::plugin::{Hook, StrategyFactory};
-use proxywhirl_core::pool::{Admission, Pool, Snapshot};
-use proxywhirl_core::select::{Outlook, Refusals, Wish};
-use proxywhirl_core::shared::{Buckets, Leases, Quotas};
-use proxywhirl_core::store::{Store, StoreError};
-use proxywhirl_core::symbol::{Symbol, Symbols};
-use proxywhirl_core::{Member, MemberId, Timestamp};
+use proxywhirl_core::pool::{Admission, Snapshot};
+use proxywhirl_core::store::StoreError;
+use proxywhirl_core::symbol::Symbol;
+use proxywhirl_core::{Member, Timestamp};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,99 +44,23 @@ pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
 pub use explain::{CandidateWords, Explanation, TierWords};
 pub use logging_in::LoginSet;
+pub use starting::{EngineConfig, Parts, StartError};
 
 use crate::clock::Clock;
-use crate::events::{AttemptPayload, PoolEmptyPayload};
+use crate::events::AttemptPayload;
 use crate::history::History;
 use crate::hooks::Hooks;
+use crate::limits::places::SharedPlaces;
 use crate::limits::quotas::SharedQuotas;
-use crate::limits::room::Holding;
-use crate::limits::shared::{Asking, carry};
-use crate::limits::{LimitsConfig, Room, Shared};
+use crate::limits::{Room, Shared};
 use crate::logins::Logins;
 use crate::measures::Measures;
-use crate::sites::{Sites, SitesConfig};
-use crate::strategy::{self, Ask, Choice, Selector, Way};
-use crate::supervision::SupervisionConfig;
+use crate::sites::Sites;
+use crate::strategy::Selector;
 use crate::supervisor::Supervisor;
 use crate::trouble::{StoreTrouble, Trouble};
 use crate::work::Crew;
 use crate::writer::{Admissions, Writer};
-use waiting::{Draw, attend};
-
-/// How often a pick is tried again when another request took the one probe of the member that was picked.
-const RACES: usize = 16;
-
-/// How an engine works.
-#[derive(Debug, Clone, Copy)]
-pub struct EngineConfig {
-    /// When a member is kept away from requests.
-    pub breaker: BreakerConfig,
-    /// How many members the pool may have.
-    pub capacity: usize,
-    /// How often what changed is saved: a crash loses that much of the statistics. New members are saved at once.
-    pub save_interval: Duration,
-    /// How often a strategy hears how uses went, and which sites get plans of their own is decided.
-    pub observe_interval: Duration,
-    /// The largest share of the members that may be banned at one site.
-    pub ban_share: f32,
-    /// What is remembered of members at sites, and when one is passed over there.
-    pub sites: SitesConfig,
-    /// How patient the host is with plugins.
-    pub supervision: SupervisionConfig,
-    /// How many requests are remembered.
-    pub history: usize,
-    /// From what random choices follow.
-    pub seed: u64,
-}
-
-impl EngineConfig {
-    /// Ten thousand requests are remembered: at half a kilobyte each, some megabytes.
-    pub const HISTORY: usize = 10_000;
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            breaker: BreakerConfig::default(),
-            capacity: Pool::DEFAULT_CAPACITY,
-            save_interval: Duration::from_secs(1),
-            observe_interval: Duration::from_secs(1),
-            ban_share: 0.5,
-            sites: SitesConfig::default(),
-            supervision: SupervisionConfig::default(),
-            history: Self::HISTORY,
-            seed: fastrand::u64(..),
-        }
-    }
-}
-
-/// What an engine works with. The defaults: everybody in turn, nothing kept, nobody told.
-#[derive(Default)]
-pub struct Parts {
-    /// The strategy; without one, everybody is picked in turn.
-    pub strategy: Option<Arc<dyn StrategyFactory>>,
-    /// Where the pool is kept.
-    pub store: Option<Box<dyn Store>>,
-    /// Where strategies keep what they have learned over restarts; without it, each start begins with nothing.
-    pub memory: Option<Arc<dyn KeyValues>>,
-    /// Who hears events.
-    pub hooks: Vec<Box<dyn Hook>>,
-    /// How much may be asked of whom.
-    pub limits: LimitsConfig,
-    /// The token buckets of the gateways that share the pool; without them, rates are this one's own.
-    pub buckets: Option<Box<dyn Buckets>>,
-    /// The counters of what users have used at those gateways; without them, quotas are this one's own.
-    pub quotas: Option<Box<dyn Quotas>>,
-    /// Divides work among those gateways; without it, this one does all of it.
-    pub leases: Option<Box<dyn Leases>>,
-    /// The names of the sources of which one of them is to read each.
-    pub sources: Vec<Arc<str>>,
-    /// Logins in place of those that members came with, shared with what checks them.
-    pub logins: Arc<Logins>,
-    /// The texts behind symbols, shared with the plugins.
-    pub symbols: Arc<Symbols>,
-}
 
 /// The pool as requests use it.
 #[derive(Debug)]
@@ -159,6 +79,7 @@ pub struct Engine {
     sites: Sites,
     room: Arc<Room>,
     quotas: Option<Arc<SharedQuotas>>,
+    places: Option<Arc<SharedPlaces>>,
     crew: Option<Arc<Crew>>,
     logins: Arc<Logins>,
     is_loading: Arc<AtomicBool>,
@@ -173,95 +94,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine: loads what is stored, starts strategy and hooks. Must be called inside a tokio runtime.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the operating system gives no thread.
-    pub fn start(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, StartError> {
-        let clock = Clock::default();
-        let bus = Arc::new(Bus::default());
-        let supervisor = Supervisor::new(Arc::clone(&bus), clock, config.supervision);
-        let measures = Arc::new(Measures::new(config.seed));
-        // Before the strategy, so that they hear of it.
-        let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
-        let memory = parts.memory.clone();
-        let selector = Arc::new(Selector::start(strategy::Setup {
-            factory: parts.strategy,
-            clock,
-            supervisor: Arc::clone(&supervisor),
-            symbols: Arc::clone(&parts.symbols),
-            observe_interval: config.observe_interval,
-            memory: parts.memory,
-        })?);
-        let bans = Arc::new(Bans::new(config.ban_share));
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-        let mut pool = Pool::new(parts.symbols, config.capacity);
-        let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
-        let room = Room::new(&parts.limits, shared);
-        let (trouble, is_loading) = (Arc::<Trouble>::default(), Arc::<AtomicBool>::default());
-        pool.limit(parts.limits.members);
-        let readers = crate::writer::Readers {
-            clock,
-            bus: Arc::clone(&bus),
-            snapshot: Arc::clone(&snapshot),
-            selector: Arc::clone(&selector),
-            measures: Arc::clone(&measures),
-            bans: Arc::clone(&bans),
-            keys: memory,
-            room: Arc::clone(&room),
-            is_loading: Arc::clone(&is_loading),
-            trouble: Arc::clone(&trouble),
-        };
-        let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
-        let engine = Arc::new(Self {
-            breaker: ArcSwap::from_pointee(config.breaker),
-            clock,
-            bus,
-            supervisor,
-            measures,
-            snapshot,
-            selector,
-            writer,
-            hooks,
-            history: History::new(config.history),
-            bans,
-            sites: Sites::new(config.sites),
-            room,
-            quotas: parts.quotas.is_some().then(Arc::default),
-            crew: parts.leases.map(|leases| Crew::join(leases, parts.sources, clock)),
-            logins: parts.logins,
-            is_loading,
-            trouble,
-            attendants: Mutex::default(),
-            stop: CancellationToken::new(),
-            requests: AtomicU64::new(0),
-            direct: Arc::new(direct::member()),
-        });
-        engine.attend(asked.zip(parts.buckets), parts.quotas);
-        Ok(engine)
-    }
-
-    /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.
-    fn attend(
-        self: &Arc<Self>,
-        shared: Option<(mpsc::Receiver<Asking>, Box<dyn Buckets>)>,
-        quotas: Option<Box<dyn Quotas>>,
-    ) {
-        let (clock, room, stop) = (self.clock, || Arc::clone(&self.room), || self.stop.clone());
-        let mut attendants = Vec::with_capacity(4);
-        if let Some((counted, quotas)) = self.quotas.clone().zip(quotas) {
-            attendants.push(tokio::spawn(counted.exchange(quotas, clock, stop())));
-        }
-        if let Some((asked, buckets)) = shared {
-            attendants.push(tokio::spawn(carry(room(), asked, buckets, clock, stop())));
-        }
-        if let Some(crew) = self.crew.clone() {
-            attendants.push(tokio::spawn(outcomes::hear(crew, Arc::downgrade(self), stop())));
-        }
-        attendants.push(tokio::spawn(attend(room(), Arc::downgrade(self), clock, stop())));
-        *self.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;
-    }
-
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -320,13 +152,20 @@ impl Engine {
     #[must_use]
     pub fn limits_trouble(&self) -> Option<StoreTrouble> {
         let of_quotas = || self.quotas.as_ref().and_then(|quotas| quotas.trouble());
-        self.room.shared().and_then(Shared::trouble).or_else(of_quotas)
+        let of_places = || self.places.as_ref().and_then(|places| places.trouble());
+        self.room.shared().and_then(Shared::trouble).or_else(of_quotas).or_else(of_places)
     }
 
     /// The way to the counters of what users have used at all gateways of the same pool; none when nobody shares it.
     #[must_use]
     pub const fn quotas(&self) -> Option<&Arc<SharedQuotas>> {
         self.quotas.as_ref()
+    }
+
+    /// The way to the places of users that the gateways of the same pool divide; none when nobody shares it.
+    #[must_use]
+    pub const fn places(&self) -> Option<&Arc<SharedPlaces>> {
+        self.places.as_ref()
     }
 
     /// Takes a token of a user from the bucket that all gateways of the same pool take from; how long it is until there is one, if
@@ -346,146 +185,6 @@ impl Engine {
     #[must_use]
     pub fn site(&self, target: &str) -> Symbol {
         self.selector.site(target)
-    }
-
-    /// Chooses a member for an attempt. Never waits: see [`Engine::acquire_in_turn`] for where there are limits.
-    ///
-    /// # Errors
-    /// What took how many, when nobody is left; the strategy's fault, when the user wants no other answer than its own.
-    pub fn acquire(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        let now = self.clock.now();
-        self.acquire_at(attempt, now).map_err(|why| self.turned_away(attempt, why, now))
-    }
-
-    /// The same for an attempt that is made elsewhere when there is nobody: that is not told, and not counted.
-    ///
-    /// # Errors
-    /// As [`Engine::acquire`].
-    pub fn acquire_or_go_on(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        self.acquire_at(attempt, self.clock.now())
-    }
-
-    fn acquire_at(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Lease, NoLease> {
-        match self.draw(attempt, now) {
-            Draw::Lease(lease, way) => Ok(self.handed(attempt, lease, way, now)),
-            Draw::Rejected(why) => Err(why),
-            Draw::Nobody | Draw::Site(_) => Err(NoLease::Nobody(self.refusals(attempt, now).0)),
-        }
-    }
-
-    /// Takes a member for an attempt, if there is one now. Tells nobody.
-    fn draw(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
-        let is_limited = self.room.rules().is_on;
-        let permit = match is_limited.then(|| self.room.sites.enter(attempt.target, now)).transpose() {
-            Ok(permit) => permit.flatten(),
-            Err(outlook) => return Draw::Site(outlook),
-        };
-        let draw = self.draw_at_site(attempt, now);
-        match (draw, permit) {
-            (Draw::Lease(lease, way), permit) if is_limited => {
-                let room = Arc::clone(&self.room);
-                Draw::Lease(lease.holding(Box::new(Holding { permit, room })), way)
-            }
-            (draw @ (Draw::Nobody | Draw::Rejected(_)), Some(permit)) => {
-                permit.unused();
-                draw
-            }
-            (draw, _) => draw,
-        }
-    }
-
-    /// Draws among those who are not avoided.
-    fn draw_member(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Draw {
-        let snapshot = self.snapshot.load();
-        let ask = ask_of(attempt);
-        self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
-            for _ in 0..RACES {
-                let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
-                match self.selector.choose(&snapshot, &wish, &ask) {
-                    Choice::Member(member, way) => {
-                        if let Some(lease) = Lease::take(Arc::clone(member), &self.breaker.load(), now) {
-                            return Draw::Lease(lease, way);
-                        }
-                    }
-                    Choice::Nobody => break,
-                    Choice::Rejected(plugin, fault) => return Draw::Rejected(NoLease::Plugin { plugin, fault }),
-                }
-            }
-            Draw::Nobody
-        })
-    }
-
-    /// What an attempt wants of a pick that avoids these members, now and of so many.
-    fn with_wish<T>(
-        &self,
-        attempt: &Attempt<'_>,
-        avoided: &[MemberId],
-        (now, members): (Timestamp, usize),
-        then: impl FnOnce(&Wish<'_>) -> T,
-    ) -> T {
-        let filter = attempt.admitted().map(|filter| &**filter);
-        let mut shut_out = self.bans.of(attempt.target, attempt.session, (now, members));
-        shut_out.extend_from_slice(avoided);
-        let tried = if shut_out.is_empty() {
-            attempt.tried
-        } else {
-            shut_out.extend_from_slice(attempt.tried);
-            &shut_out
-        };
-        let mut stick = attempt.stick;
-        stick.renew |= attempt.session.is_some_and(|session| self.bans.wants_rotation(session));
-        then(&Wish { now, tried, filter, session: attempt.session, stick, seed: 0 })
-    }
-
-    /// What took how many, for an attempt that gets nobody, and when it may get somebody. Looks at the whole pool.
-    fn refusals(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Refusals, Outlook) {
-        self.refusals_among(attempt, &[], now)
-    }
-
-    /// The same for a pick that avoids these members: they count as banned.
-    fn refusals_among(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> (Refusals, Outlook) {
-        let snapshot = self.snapshot.load();
-        let (mut refusals, outlook) = self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
-            self.selector.refusals(&snapshot, wish, &ask_of(attempt))
-        });
-        refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
-        refusals.tried -= refusals.banned;
-        (refusals, outlook)
-    }
-
-    /// Tells that an attempt has got a member. `began` is when it asked.
-    fn handed(&self, attempt: &Attempt<'_>, lease: Lease, way: Way, began: Timestamp) -> Lease {
-        if let Some(session) = attempt.session {
-            self.bans.takes_rotation(session);
-        }
-        self.history.picked(attempt, &lease.member().endpoint, way, began, self.clock.now());
-        self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
-        lease
-    }
-
-    /// Tells that an attempt gets nobody, and why.
-    fn turned_away(&self, attempt: &Attempt<'_>, why: NoLease, now: Timestamp) -> NoLease {
-        match &why {
-            NoLease::Nobody(refusals) => {
-                self.measures.nobody_left();
-                self.bus.publish(Topic::PoolEmpty, now, || PoolEmptyPayload {
-                    request: attempt.request,
-                    target: attempt.target,
-                    members: refusals.members,
-                    tried: refusals.tried,
-                    banned: refusals.banned,
-                    filter: refusals.filter,
-                    breaker: refusals.breaker,
-                    limited: refusals.limited,
-                    session: refusals.session,
-                    unplanned: refusals.unplanned,
-                });
-            }
-            NoLease::Plugin { .. } => self.measures.rejected(),
-            NoLease::Shed(shed) => self.room.shed(shed.why),
-        }
-        self.history.nobody(attempt, &why, now);
-        why
     }
 
     /// Takes members in; returns when the change is in force and saved.
@@ -575,22 +274,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// What is particular about an attempt.
-fn ask_of<'a>(attempt: &Attempt<'a>) -> Ask<'a> {
-    Ask { attempt: attempt.number, site: attempt.site, filter: attempt.admitted() }
-}
-
-/// Why an engine did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The operating system gives no thread.
-    #[error("starting a thread")]
-    Thread(#[from] std::io::Error),
 }
 
 #[cfg(test)]

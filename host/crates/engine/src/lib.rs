@@ -35,11 +35,12 @@ pub use engine::{
     LoginSet, NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use limits::places::{Holder, SharedPlaces};
 pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use sites::SitesConfig;
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
-pub use strategy::registrable;
+pub use strategy::{Remembering, registrable};
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use trouble::StoreTrouble;

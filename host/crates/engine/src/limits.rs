@@ -9,6 +9,7 @@
 //! and who makes room looks whether anybody waits after it has made it.
 
 pub(crate) mod line;
+pub mod places;
 pub mod quotas;
 pub(crate) mod room;
 pub(crate) mod shared;

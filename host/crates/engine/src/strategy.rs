@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::supervisor::Supervisor;
 use crate::swap::{SwapError, Swapped};
 use driver::Driver;
+pub use memory::Remembering;
 use selection::Selection;
 pub(crate) use selection::{Ask, Choice, Way};
 use sites::Sites;
@@ -143,6 +144,8 @@ pub(crate) struct Setup {
     pub(crate) observe_interval: Duration,
     /// Where strategies keep what they have learned, if they keep it.
     pub(crate) memory: Option<Arc<dyn KeyValues>>,
+    /// What becomes of that.
+    pub(crate) remembering: Remembering,
 }
 
 /// The strategy in force.

@@ -4,6 +4,7 @@
 //! connections come in.
 
 mod metered;
+mod places;
 mod quota;
 mod rules;
 mod secret;

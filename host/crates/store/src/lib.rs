@@ -23,7 +23,7 @@ mod url;
 use std::fs;
 use std::path::Path;
 
-pub use self::redis::{Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisQuotas, RedisUrl};
+pub use self::redis::{Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisPlaces, RedisQuotas, RedisUrl};
 pub use copy::{Copied, Over, replace};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use keyring::Keyring;

@@ -11,6 +11,7 @@ mod leases;
 mod ledger;
 mod link;
 mod news;
+mod places;
 mod quotas;
 mod row;
 mod saving;
@@ -22,6 +23,7 @@ use redis::{Cmd, cmd};
 pub use buckets::RedisBuckets;
 pub use key_values::RedisKeyValues;
 pub use leases::RedisLeases;
+pub use places::RedisPlaces;
 pub use quotas::RedisQuotas;
 pub use url::RedisUrl;
 

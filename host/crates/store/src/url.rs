@@ -6,14 +6,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use proxywhirl_core::kv::KeyArchive;
-use proxywhirl_core::shared::{Buckets, Leases, Quotas};
+use proxywhirl_core::shared::{Buckets, Leases, Places, Quotas};
 use proxywhirl_core::store::{Store, StoreError};
 
 use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
 use crate::{
-    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisQuotas,
-    RedisUrl, Sealing, Sqlite, SqliteKeyValues,
+    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisPlaces,
+    RedisQuotas, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
 };
 
 /// Which store, and where.
@@ -146,6 +146,15 @@ impl StoreUrl {
     pub fn quotas(&self) -> Option<Box<dyn Quotas>> {
         match self {
             Self::Redis(url) => Some(Box::new(RedisQuotas::new(url))),
+            Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
+        }
+    }
+
+    /// The places of users, of those who share the store; none when nobody can.
+    #[must_use]
+    pub fn places(&self) -> Option<Box<dyn Places>> {
+        match self {
+            Self::Redis(url) => Some(Box::new(RedisPlaces::new(url))),
             Self::Memory | Self::File(..) | Self::Sqlite(_) => None,
         }
     }

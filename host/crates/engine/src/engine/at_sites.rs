@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use proxywhirl_core::{EndpointKey, Member, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::drawing::RACES;
 use super::waiting::Draw;
-use super::{Attempt, Engine, RACES};
+use super::{Attempt, Engine};
 use crate::events::milliseconds;
 use crate::sites::{PassedOver, Seen};
 

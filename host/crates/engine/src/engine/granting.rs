@@ -2,8 +2,9 @@
 
 use proxywhirl_core::lease::Lease;
 
+use super::drawing::RACES;
 use super::waiting::Draw;
-use super::{Attempt, Engine, NoLease, RACES};
+use super::{Attempt, Engine, NoLease};
 use crate::limits::Shared;
 use crate::limits::shared::Asking;
 

@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use proxywhirl_core::fault::{Fault, Kind, Side, Stage};
-use proxywhirl_core::plugin::{FaultCause, Observation, PluginFault, PluginIdentity, Request, Strategy, View};
+use proxywhirl_core::member::mix;
+use proxywhirl_core::plugin::{
+    FaultCause, Hook, Observation, PluginFault, PluginIdentity, Request, Strategy, StrategyFactory, View,
+};
+use proxywhirl_core::pool::Pool;
 use proxywhirl_core::select::{Filter, Membership, Mode, Plan, Refusals, Stick, Tier, Weighted};
-use proxywhirl_core::store::{Changes, Page, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, Page, Store, StoredMember, StoredSession};
+use proxywhirl_core::symbol::Symbols;
 use proxywhirl_core::{Candidate, Endpoint, Member, MemberId, Outcome};
 
 use super::*;
+use crate::limits::LimitsConfig;
+use crate::sites::SitesConfig;
 use crate::status::PluginStatus;
 use crate::supervision::SupervisionConfig;
 use crate::swap::SwapError;

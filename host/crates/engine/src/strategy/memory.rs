@@ -5,7 +5,8 @@
 //! what was learned about proxies is not learned again. A crash loses a minute of it at the most.
 //!
 //! Of several processes that share a store, one keeps it: the first that comes to it, and another one when that has not done so for
-//! two minutes. So nobody overwrites what another has learned; all of them may begin with it.
+//! two minutes. So nobody overwrites what another has learned; all of them may begin with it. Whoever is there for a moment only begins
+//! with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,9 +24,20 @@ const GIVEN_UP: Duration = Duration::from_mins(2);
 /// Whose keys they are: no plugin can have this name.
 const OWNER: &str = "host/strategies";
 
+/// What becomes of what strategies learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Remembering {
+    /// It is kept for those who come later.
+    #[default]
+    Keeps,
+    /// It is forgotten; strategies begin with what others have kept.
+    Recalls,
+}
+
 /// Where it is kept, and until when there is time.
 pub(super) struct Memory {
     store: Arc<dyn KeyValues>,
+    remembering: Remembering,
     due: Timestamp,
     /// What is kept of each strategy, as it was seen last.
     seen: HashMap<String, Seen>,
@@ -41,8 +53,8 @@ struct Seen {
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn KeyValues>, now: Timestamp) -> Self {
-        Self { store, due: now + EVERY, seen: HashMap::new() }
+    pub(super) fn new(store: Arc<dyn KeyValues>, remembering: Remembering, now: Timestamp) -> Self {
+        Self { store, remembering, due: now + EVERY, seen: HashMap::new() }
     }
 
     /// When it is to be saved next.
@@ -70,8 +82,11 @@ impl Memory {
         }
     }
 
-    /// Keeps what a strategy knows, unless another process does.
+    /// Keeps what a strategy knows, unless another process does, or is to.
     pub(super) fn keep(&mut self, strategy: &str, state: &[u8], now: Timestamp) {
+        if self.remembering == Remembering::Recalls {
+            return;
+        }
         if let Err(error) = self.try_to_keep(strategy, state, now) {
             tracing::warn!(plugin.name = strategy, error = %error, "what the strategy has learned cannot be saved");
         }
@@ -113,7 +128,7 @@ mod tests {
     fn of_two_that_share_a_store_one_keeps_it_and_the_other_when_that_one_is_gone() {
         let store: Arc<dyn KeyValues> = Arc::new(MemoryKeyValues::new());
         let kept = || store.get(OWNER, "s", at(0)).unwrap().map(|entry| String::from_utf8(entry.value).unwrap());
-        let [mut one, mut other] = [(); 2].map(|()| Memory::new(Arc::clone(&store), at(0)));
+        let [mut one, mut other] = [(); 2].map(|()| Memory::new(Arc::clone(&store), Remembering::Keeps, at(0)));
         assert!(one.recall("s", at(0)).is_none() && other.recall("s", at(0)).is_none());
         one.keep("s", b"one", at(60));
         other.keep("s", b"other", at(61));
@@ -129,9 +144,14 @@ mod tests {
         assert_eq!(kept().as_deref(), Some("other"), "nobody has kept it for two minutes");
         one.keep("s", b"one", at(242));
         assert_eq!(kept().as_deref(), Some("other"), "and whoever comes back does not take it from it");
-        assert_eq!(Memory::new(Arc::clone(&store), at(250)).recall("s", at(250)).unwrap(), b"other");
+        // One that is there for a moment begins with it, and takes it from nobody.
+        let mut moment = Memory::new(Arc::clone(&store), Remembering::Recalls, at(250));
+        assert_eq!(moment.recall("s", at(250)).unwrap(), b"other");
+        moment.keep("s", b"moment", at(1_000));
+        moment.keep("t", b"moment", at(1_000));
+        assert_eq!((kept().as_deref(), store.get(OWNER, "t", at(0)).unwrap()), (Some("other"), None));
         // One that could not read it at its start does not overwrite it at once.
-        let mut third = Memory::new(Arc::clone(&store), at(250));
+        let mut third = Memory::new(Arc::clone(&store), Remembering::Keeps, at(250));
         third.keep("s", b"third", at(250));
         assert_eq!(kept().as_deref(), Some("other"));
     }

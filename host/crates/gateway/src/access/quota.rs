@@ -1,9 +1,9 @@
 //! What a user may use: requests in a second, requests at once, bytes in a time.
 //!
-//! Gateways that share a pool share the rate, each token of which one of them has, and the bytes, of which each tells the others; how many
-//! requests are open is each one's own.
+//! Gateways that share a pool share the rate, each token of which one of them has, the bytes, of which each tells the others, and the
+//! places for requests at once ([`super::places`]).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use proxywhirl_core::shared::{Spending, Spent};
 use proxywhirl_engine::{Engine, SharedQuotas, Spender};
 use tokio::time::Instant;
 
+use super::places::Seats;
 use super::users::User;
 
 /// What was heard of other gateways so long ago is still true enough for a request to begin.
@@ -81,7 +82,7 @@ pub(crate) struct Meter {
 struct Used {
     user: Arc<str>,
     bucket: Mutex<Bucket>,
-    open: AtomicU32,
+    seats: Arc<Seats>,
     /// Bytes in the period: those of all gateways that share the pool, as far as is known.
     bytes: AtomicU64,
     /// Those of them that the others were not told of.
@@ -120,7 +121,7 @@ impl Use {
         if let Some(others) = others {
             user.meter.hear(others).await;
         }
-        user.meter.enter(Instant::now())?;
+        user.meter.enter(Instant::now(), others).await?;
         let place = Self { user };
         place.user.meter.draw(others).await?;
         Ok(place)
@@ -129,8 +130,7 @@ impl Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        // Relaxed: nothing but the number itself is read from it.
-        self.user.meter.used.open.fetch_sub(1, Ordering::Relaxed);
+        self.user.meter.used.seats.leave();
     }
 }
 
@@ -140,7 +140,7 @@ impl Meter {
         let used = Used {
             user: user.into(),
             bucket: Mutex::new(bucket),
-            open: AtomicU32::new(0),
+            seats: Arc::new(Seats::new(user.into())),
             bytes: AtomicU64::new(0),
             untold: AtomicU64::new(0),
             period: Mutex::new(Period { length: limits.period, began: None, heard: None }),
@@ -172,16 +172,15 @@ impl Meter {
     }
 
     /// Takes a place, as far as bytes and other requests leave one.
-    fn enter(&self, now: Instant) -> Result<(), Exceeded> {
+    async fn enter(&self, now: Instant, others: Option<&Engine>) -> Result<(), Exceeded> {
         if let Some(left) = self.used_up(now) {
             return Err(Exceeded::Quota(left));
         }
-        let most = self.limits.concurrency.unwrap_or(u32::MAX);
-        if self.used.open.fetch_add(1, Ordering::Relaxed) >= most {
-            self.used.open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Exceeded::Concurrency(most));
+        let most = self.limits.concurrency;
+        if self.used.seats.take(most, others.and_then(Engine::places)).await {
+            return Ok(());
         }
-        Ok(())
+        Err(Exceeded::Concurrency(most.unwrap_or(u32::MAX)))
     }
 
     /// Takes a token: of those that all gateways share, or, where nobody shares them or can be asked, of those that are left here.
@@ -303,10 +302,8 @@ mod tests {
 
     /// Takes a place, where nobody shares the pool.
     fn begin(meter: &Meter) -> Result<(), Exceeded> {
-        meter.enter(Instant::now())?;
-        meter.draw(None).now_or_never().unwrap().inspect_err(|_| {
-            meter.used.open.fetch_sub(1, Ordering::Relaxed);
-        })
+        meter.enter(Instant::now(), None).now_or_never().unwrap()?;
+        meter.draw(None).now_or_never().unwrap().inspect_err(|_| meter.used.seats.leave())
     }
 
     #[tokio::test(start_paused = true)]
@@ -329,7 +326,8 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(begin(&meter).is_ok());
         assert_eq!(begin(&meter), Err(Exceeded::Concurrency(2)));
-        assert_eq!(meter.used.open.load(Ordering::Relaxed), 2);
+        meter.used.seats.leave();
+        assert!(begin(&meter).is_err_and(|why| matches!(why, Exceeded::Rate(_))), "one was free");
     }
 
     #[tokio::test(start_paused = true)]
@@ -388,7 +386,7 @@ mod tests {
         let limits = UserLimits { quota: Some(1_000), period: Duration::from_mins(1), ..UserLimits::default() };
         let [(one, meter), (other, elsewhere)] = [(); 2].map(|()| (engine(), Meter::new("anna", limits)));
         meter.hear(&one).await;
-        assert!(meter.count(600) && meter.enter(Instant::now()).is_ok());
+        assert!(meter.count(600) && meter.enter(Instant::now(), None).await.is_ok());
         elsewhere.hear(&other).await;
         // It counts at once, or as soon as the other one was told.
         let waits = async {
@@ -400,11 +398,11 @@ mod tests {
         lock(&elsewhere.used.period).heard = None;
         elsewhere.hear(&other).await;
         assert!(elsewhere.count(300) && !elsewhere.count(200));
-        let refused = elsewhere.enter(Instant::now()).unwrap_err();
+        let refused = elsewhere.enter(Instant::now(), None).await.unwrap_err();
         assert!(matches!(refused, Exceeded::Quota(left) if left <= Duration::from_secs(40)), "{refused:?}");
         lock(&meter.used.period).heard = None;
         meter.hear(&one).await;
-        assert!(matches!(meter.enter(Instant::now()), Err(Exceeded::Quota(_))));
+        assert!(matches!(meter.enter(Instant::now(), None).await, Err(Exceeded::Quota(_))));
         // What was told is not told again.
         one.stop().await.unwrap();
         other.stop().await.unwrap();

@@ -1,5 +1,7 @@
 -- Brings keys back that the server has lost, as far as a gateway knows them: `held`, or `gone` for one that was deleted. Several
 -- bring them: the newest version counts, of the same one that it was deleted, and what was set since the loss counts more.
+reserve()
+expire()
 for first = 5, #ARGV, 5 do
     local kind, newest, key, expires, value = unpack(ARGV, first, first + 4)
     local held = redis.call('HGET', keys, key)

@@ -45,13 +45,25 @@ local function hold(key, version, expires, value)
     is_changed = true
 end
 
+-- Of a script the server refuses the first write alone when it is out of memory. For a script that drops something before it holds
+-- something else, this is the first: it needs memory, as far as the server can tell, and changes nothing that is known.
+local is_new = false
+local function reserve()
+    is_new = redis.call('HSETNX', owners, owner, '0 0') == 1
+end
+
+-- What has expired goes, before anything else is done.
+local function expire()
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now)) do
+        drop(key)
+    end
+end
+
 local function finish(answer)
     if is_changed then
         redis.call('HSET', owners, owner, string.format('%.0f %.0f', version, bytes))
+    elseif is_new then
+        redis.call('HDEL', owners, owner)
     end
     return { answer, version, epoch }
-end
-
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now)) do
-    drop(key)
 end

@@ -1,5 +1,7 @@
 -- Sets a key, if its version is the expected one, when one is expected. Its new version; 0 when the version is another,
 -- -1 when the quota would be exceeded.
+reserve()
+expire()
 local key, expected, quota, expires, value = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if expected ~= '' then
     local held = redis.call('HGET', keys, key)

@@ -262,3 +262,34 @@ fn a_write_beyond_the_quota_leaves_what_was_there() {
     server.start_again();
     wait_until("it is there", || keys.get("p", "k", at(1)).is_ok_and(|entry| entry.unwrap().value == b"1"));
 }
+
+#[test]
+fn a_server_without_memory_refuses_before_it_drops_what_was_there() {
+    let server = RedisServer::start(PLAIN);
+    let keys = RedisKeyValues::new(&of(&server.url()));
+    let value = |key: &str| keys.get("p", key, at(10)).unwrap().map(|entry| entry.value);
+    let owners = || server.ask(&["HGETALL", "{proxywhirl:default}:owners"]);
+    keys.set("p", "key", &write(b"before"), at(0)).unwrap();
+    let version = keys.set("p", "other", &write(b"other"), at(0)).unwrap();
+    // One that has expired goes with the next script, and is no reason to let what follows pass.
+    keys.set("p", "short", &KvWrite { expires: Some(at(5)), ..write(b"4") }, at(1)).unwrap();
+    let before = owners();
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = |told: Result<(), KvError>| {
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains("is out of memory"), "{told}");
+    };
+    refused(keys.set("p", "key", &write(b"after"), at(10)).map(drop));
+    refused(keys.compare_and_swap("p", "other", version, &write(b"after"), at(10)).map(drop));
+    refused(keys.set("nobody", "key", &write(b"after"), at(10)).map(drop));
+    assert_eq!((value("key").unwrap(), value("other").unwrap()), (b"before".to_vec(), b"other".to_vec()));
+    assert_eq!(owners(), before, "nothing was changed");
+    assert!(keys.delete("p", "other", at(10)).unwrap(), "what makes room needs none");
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    keys.set("p", "key", &write(b"after"), at(10)).unwrap();
+    assert_eq!(value("key").unwrap(), b"after");
+    // An owner of whom nothing was kept leaves nothing, when what it wants is not done.
+    let tiny = KvWrite { quota: 1, ..write(b"too much") };
+    assert!(matches!(keys.set("nobody", "key", &tiny, at(10)), Err(KvError::Quota(1))));
+    assert!(!owners().contains("nobody"), "{}", owners());
+}

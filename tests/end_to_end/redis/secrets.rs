@@ -1,0 +1,78 @@
+//! Keys that are rotated while a gateway uses the store.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use proxywhirl_tests::{RedisServer, Served, file, folder, proxywhirl, run, wait_until};
+
+/// A way to a server, on which something is done before each connection. It ends with the process of the test.
+fn way(port: u16, before: impl Fn() + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            before();
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
+                thread::spawn(move || {
+                    drop(io::copy(&mut from, &mut to));
+                    drop(to.shutdown(std::net::Shutdown::Both));
+                });
+            }
+        }
+    });
+    place
+}
+
+#[test]
+fn no_key_is_forgotten_that_a_gateway_seals_with_still() {
+    let (folder, server) = (folder(), Arc::new(RedisServer::start([""; 0])));
+    let path = folder.path().to_path_buf();
+    let command = move |words: &[&str]| run(proxywhirl(words).current_dir(&path));
+    assert_eq!(command(&["secrets", "init", "store.key"]).code, Some(0));
+    let keys = || fs::read_to_string(folder.path().join("store.key")).unwrap().lines().count();
+    file(&folder, "list.txt", "http://user:hunter2@192.0.2.1:80");
+    let source = "[[sources]]\nname = \"own\"\nlocation = \"list.txt\"\ntrust = true\n";
+    let store = format!("[store]\nurl = \"{}\"\nkey_file = \"store.key\"\n", server.url());
+    let config = file(&folder, "proxywhirl.toml", format!("{store}{source}"));
+    let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
+    let mut serve = proxywhirl(["serve", "--listen", "127.0.0.1:0", "--config", &config, "--control", &socket]);
+    let served = Served::of(serve.current_dir(folder.path()));
+    let kept = |server: &RedisServer| server.ask(&["HVALS", "{proxywhirl:default}:members"]);
+    wait_until("it is kept", || kept(&server).contains("192.0.2.1"));
+    let first = kept(&server);
+    assert!(!first.contains("hunter2"), "{first}");
+
+    // When all is sealed with the new key, and before it is looked whether it is, the gateway learns of another password.
+    let (list, is_done) = (folder.path().join("list.txt"), Arc::new(AtomicBool::new(false)));
+    let (has_written, ask) = (Arc::clone(&is_done), Arc::clone(&server));
+    let place = way(server.port(), move || {
+        let now = kept(&ask);
+        if now != first && !has_written.swap(true, Ordering::Relaxed) {
+            fs::write(&list, "http://user:hunter2-new@192.0.2.1:80").unwrap();
+            let ran = run(proxywhirl(["refresh"]).env("PROXYWHIRL_CONTROL", &socket));
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            wait_until("it is kept", || kept(&ask) != now);
+        }
+    });
+    let db = format!("redis://{place}");
+    let rotate = ["secrets", "rotate", "--db", &db, "--key-file", "store.key", "--forget"];
+    let refused = command(&rotate);
+    assert!(is_done.load(Ordering::Relaxed), "{refused:?}");
+    assert_eq!((refused.code, keys()), (Some(4), 2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("1 password is sealed with another key again, so no key was forgotten"),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("start it again, or stop it, then rotate again"), "{refused:?}");
+    // As it says.
+    assert_eq!(served.stop().0, Some(0));
+    let done = command(&rotate);
+    assert_eq!((done.code, keys()), (Some(0), 1), "{done:?}");
+    let list = command(&["pool", "list", "--db", &server.url(), "--key-file", "store.key", "--show-passwords"]);
+    assert!(list.stdout.contains("hunter2-new"), "{list:?}");
+}
