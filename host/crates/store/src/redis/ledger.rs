@@ -69,7 +69,10 @@ impl Ledger {
                 return;
             }
             (held.row, held.is_there) = (met.row, true);
-            held.total = held.total.most(met.total);
+            // What is counted since a loss is not of what was lost: this process would bring it back once more.
+            if !held.is_lost {
+                held.total = held.total.most(met.total);
+            }
         };
         self.members.entry(id(member)).and_modify(known).or_insert(met);
     }
@@ -233,4 +236,30 @@ fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) 
 
 fn id(member: &StoredMember) -> MemberId {
     MemberId::of(&member.endpoint.key())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::conformance::member;
+
+    fn counted(successes: u64) -> StoredMember {
+        let mut member = member("http://192.0.2.1:80");
+        (member.statistics.successes, member.statistics.failures) = (successes, 0);
+        member
+    }
+
+    #[test]
+    fn what_others_count_after_a_loss_is_not_brought_back_as_lost() {
+        let mut ledger = Ledger::default();
+        ledger.meet(&counted(10));
+        ledger.lose();
+        // Another process has brought those ten, and counted three more.
+        ledger.meet(&counted(13));
+        let written = ledger.write(&Changes { upserts: vec![counted(12)], ..Changes::default() });
+        let [batch] = &written.members[..] else { panic!("{:?}", written.members) };
+        let statistics = batch.lines().nth(3).unwrap();
+        assert!(statistics.starts_with("2 0 10 0 "), "{statistics}");
+    }
 }
