@@ -38,6 +38,8 @@ pub struct Sqlite {
     busy_timeout: Duration,
     /// What was counted of a member when its row was read or written last; nobody who has never been used.
     counted: HashMap<MemberId, Counts>,
+    /// Held for who wants to know whether somebody writes; none for who only reads.
+    share: Option<file::Share>,
 }
 
 impl Sqlite {
@@ -52,7 +54,14 @@ impl Sqlite {
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let connection = connect(path, busy_timeout)?;
-        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: HashMap::new() })
+        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: HashMap::new(), share: None })
+    }
+
+    /// The same for who stays and writes, as [`is_in_use`] tells others.
+    #[must_use]
+    pub fn to_write(mut self) -> Self {
+        self.share = file::Share::take(&self.path);
+        self
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
@@ -122,6 +131,12 @@ fn note(counted: &mut HashMap<MemberId, Counts>, id: MemberId, counts: Counts) {
     } else {
         counted.insert(id, counts);
     }
+}
+
+/// Whether a process has opened a database to write it.
+#[must_use]
+pub(crate) fn is_in_use(path: &Path) -> bool {
+    file::is_in_use(path)
 }
 
 /// Opens a file, makes it when it is missing, and brings it to this version's schema.

@@ -331,3 +331,21 @@ fn several_who_write_add_what_each_has_counted() {
     one.save(&Changes { removed, upserts: twice, ..Changes::default() }).unwrap();
     assert_eq!(kept(&mut Sqlite::open(&path).unwrap()), (5, 0));
 }
+
+#[test]
+fn it_is_known_whether_somebody_writes_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    assert!(!is_in_use(&path) && fs::read_dir(&folder).unwrap().count() == 0);
+    let reader = Sqlite::open(&path).unwrap();
+    assert!(!is_in_use(&path), "whoever reads is in nobody's way");
+    let [one, other] = [(); 2].map(|()| Sqlite::open(&path).unwrap().to_write());
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(is_in_use(&path) && is_in_use(&link));
+    drop(one);
+    assert!(is_in_use(&path));
+    drop(other);
+    assert!(!is_in_use(&path));
+    drop(reader);
+}
