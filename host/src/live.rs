@@ -210,6 +210,7 @@ impl Live {
                 limits_trouble: self.engine().limits_trouble(),
                 work: self.engine().crew().map(|crew| crew.status()),
             }),
+            source_troubles: self.service.source_troubles(),
         }
     }
 

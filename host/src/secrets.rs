@@ -33,7 +33,7 @@ pub fn keyring(place: Option<&KeyPlace>) -> Result<Option<Arc<Keyring>>, Failure
 pub fn text(place: &KeyPlace) -> Result<Zeroizing<String>, Failure> {
     let failed = |reason: String| {
         Failure::new(Exit::Input, format!("{}: {reason}", named(place)))
-            .hint("`proxywhirl secrets init --key-file FILE` makes a key")
+            .hint("`proxywhirl secrets init FILE` makes a key")
     };
     match place {
         KeyPlace::File(path) => read(path).map_err(|error| failed(error.to_string())),

@@ -89,6 +89,25 @@ impl<'a> Entry<'a> {
         Self { scheme: None, host, port, username: None, password: None, country: None, anonymity: Anonymity::Unknown }
     }
 
+    /// The same, of a text that does not last.
+    #[must_use]
+    pub(crate) fn into_owned(self) -> Entry<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        let host = match self.host {
+            Host::Text(text) => Host::Text(Cow::Owned(text.into_owned())),
+            Host::Ipv4(address) => Host::Ipv4(address),
+            Host::Ipv6(upper, lower) => Host::Ipv6(upper, lower),
+        };
+        Entry {
+            scheme: self.scheme,
+            username: owned(self.username),
+            password: owned(self.password),
+            country: self.country,
+            anonymity: self.anonymity,
+            ..Entry::at(host, self.port)
+        }
+    }
+
     /// As a candidate.
     #[must_use]
     pub fn into_candidate(self, line: u32) -> Candidate {

@@ -1,6 +1,7 @@
 //! `proxywhirl config`: what is configured, where it was said, and whether all is well.
 
 mod absent;
+mod refused;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -93,9 +94,9 @@ fn strangers(layers: &Layers) -> impl Iterator<Item = String> {
     })
 }
 
-/// What it means.
+/// What it means to every command but `serve`.
 pub(super) fn configured(named: Option<&Path>) -> Result<Settings, Failure> {
-    layers(named)?.settings().map_err(wrong)
+    layers(named)?.settings_without_users().map_err(wrong)
 }
 
 /// A configuration that cannot be used is wrong usage.
@@ -120,7 +121,7 @@ pub(super) fn run(args: &ConfigCommandArgs) -> Result<Exit, Failure> {
 fn show(args: &ShowArgs) -> Result<Exit, Failure> {
     let layers = layers(args.file.config.as_deref())?;
     // What is out of its range does not hold.
-    layers.settings().map_err(wrong)?;
+    layers.settings_without_users().map_err(wrong)?;
     let default =
         |name: &str| reference::defaults().iter().find(|(key, _)| key.dotted() == name).map(|(_, value)| value);
     let mut rows = Vec::new();
@@ -170,8 +171,15 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         read => read.map_err(wrong)?,
     };
-    let mistakes = layers.mistakes();
-    let absent = layers.settings().map(|settings| absent::absent(&settings)).unwrap_or_default();
+    let (mistakes, absent) = match layers.settings() {
+        Ok(settings) => {
+            let mut mistakes: Vec<_> =
+                refused::refused(&settings).into_iter().map(|reason| layers.refused(reason)).collect();
+            mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
+            (mistakes, absent::absent(&settings))
+        }
+        Err(_) => (layers.mistakes(), Vec::new()),
+    };
     let warnings: Vec<String> = strangers(&layers).chain(absent).collect();
     if args.json {
         return check_json(&layers, &mistakes, &warnings);

@@ -13,7 +13,7 @@ use proxywhirl_engine::bus::Subscription;
 
 use super::config::configured;
 use super::output::tell;
-use super::serve::trusted;
+use super::serve::typed;
 use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::client::{self, Asked};
 use crate::exit::{Exit, Failure};
@@ -131,7 +131,7 @@ pub(super) async fn run(args: GetArgs) -> Result<Exit, Failure> {
     let tls = wiring::tls_config(!args.insecure, args.cacert.as_deref())?;
     let tls = proxywhirl_net::tls::client_config(&tls).map_err(|error| Failure::new(Exit::Input, error))?;
     let service = args.service().await?;
-    let sources: Vec<_> = args.proxies.iter().map(|named| trusted(named, &args.read)).collect();
+    let sources = args.proxies.iter().map(|named| typed(named, &args.read)).collect::<Result<Vec<_>, _>>()?;
     let filled = service.fill(&sources).await?;
     if let Some(error) = filled.sources.iter().find_map(|source| source.error.clone()) {
         return Err(Failure::new(Exit::Input, error));

@@ -114,7 +114,7 @@ pub(super) fn create(path: &Path) -> Result<BufWriter<Box<dyn Write>>, Failure> 
     let out: Box<dyn Write> = if path == Path::new("-") {
         Box::new(io::stdout())
     } else {
-        Box::new(std::fs::File::create(path).map_err(|error| failure(path, &error))?)
+        Box::new(private(path).map_err(|error| failure(path, &error))?)
     };
     Ok(BufWriter::new(out))
 }
@@ -183,7 +183,17 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout();
         return out.write_all(text.as_bytes()).and_then(|()| out.flush()).or_else(|error| ignore_closed(path, &error));
     }
-    std::fs::write(path, text).map_err(|error| failure(path, &error))
+    private(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failure(path, &error))
+}
+
+/// A file for its owner alone, because there may be passwords in what is written. One that is there keeps its mode: whoever made it
+/// has said who may read it.
+fn private(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Anything as JSON on one line.
@@ -216,4 +226,28 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.add_rows(rows);
     let text = table.to_string();
     text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_for_its_owner_alone_unless_the_file_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let candidate = Candidate::from("http://u:hunter2@1.2.3.4:80".parse::<proxywhirl_core::Endpoint>().unwrap());
+        let (rows, text) = (folder.path().join("rows.txt"), folder.path().join("text.txt"));
+        let mut writer = RowWriter::open(&rows, Format::Text).unwrap();
+        writer.row(&Row::new(&candidate, None)).unwrap();
+        writer.finish().unwrap();
+        write(&text, "http://u:hunter2@1.2.3.4:80").unwrap();
+        assert_eq!((mode(&rows), mode(&text)), (0o600, 0o600));
+        std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o640)).unwrap();
+        write(&text, "shorter").unwrap();
+        assert_eq!((mode(&text), std::fs::read_to_string(&text).unwrap().as_str()), (0o640, "shorter"));
+    }
 }

@@ -16,6 +16,8 @@ use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::store::{Changes, Store, StoredMember};
 use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
+use proxywhirl_engine::ingest::mask;
+use proxywhirl_engine::source::as_entry;
 use proxywhirl_store::{ClearText, Opened, StoreUrl};
 use serde::Serialize;
 
@@ -313,7 +315,8 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     let (mut store, members) = args.db.open_or_create()?;
     let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
     if !args.proxies.is_empty() {
-        inputs.push(sources::Input::Inline(args.proxies.join("\n")));
+        let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
+        inputs.push(sources::Input::Inline(entries.join("\n")));
     }
     let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
     let mut joining = Joining::new(members, &args.tag);
@@ -341,7 +344,10 @@ impl Pattern {
         let has_scheme = text.contains("://");
         let url = if has_scheme { text.to_owned() } else { format!("http://{text}") };
         let endpoint: Endpoint = url.parse().map_err(|error| {
-            Failure::new(Exit::Usage, format!("{text:?} is no proxy: {error}")).hint("name it as `pool list` prints it")
+            // It may hold a password, wherever it is wrong.
+            let shown = mask(text);
+            Failure::new(Exit::Usage, format!("{shown:?} is no proxy: {error}"))
+                .hint("name it as `pool list` prints it")
         })?;
         let scheme = has_scheme.then_some(endpoint.scheme);
         Ok(Self { scheme, ..Self::of(endpoint) })
@@ -425,4 +431,26 @@ fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     rows.extend(stats.by_source.iter().map(|(source, count)| vec![format!("source {source}"), count.to_string()]));
     print(&table(&["WHAT", "COUNT"], rows))?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_error_whatever_else_is_wrong() {
+        for text in [
+            "http://u:hunter2@h:x",
+            "htp://u:hunter2@h:1",
+            "h:x:u:hunter2",
+            "http://u:12345@h:x",
+            "http://h:1:u:hunter2",
+            "u:hunter2@ftp://h:1",
+            "http://h:1 -> http://u:hunter2@h:x",
+        ] {
+            let Err(failure) = Pattern::parse(text) else { unreachable!("{text} is no proxy") };
+            let is_told = ["hunter2", "12345"].iter().any(|secret| failure.message.contains(secret));
+            assert!(!is_told && failure.message.contains("***"), "{}", failure.message);
+        }
+    }
 }

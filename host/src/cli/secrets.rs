@@ -108,8 +108,11 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     };
     let _before = secrets::lock(path)?;
     let before = secrets::text(&place)?;
-    // Those before have to be keys, before there is another one.
-    secrets::keyring(Some(&place))?;
+    // Those before have to be keys, and to open what is there, before there is another one.
+    let known = secrets::keyring(Some(&place))?;
+    let mut sealed = url.open_to_read().map_err(environment)?.sealed(known, &url, ClearText::Expected);
+    sealed.store.load().map_err(environment)?;
+    drop(sealed);
     // Opened before there is a new key. A gateway that uses a file keeps everybody else out.
     let opened = url.open().map_err(environment)?;
     let new = secrets::generate()?;
@@ -220,8 +223,44 @@ fn in_words(status: &Status) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_key_file_gets_no_key_more() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: RotateArgs,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [db, right, wrong] = ["pool.db", "right.key", "wrong.key"].map(|name| folder.path().join(name));
+        let rotated = |key: &std::path::Path| {
+            let said: [&std::ffi::OsStr; 5] =
+                ["x".as_ref(), "--db".as_ref(), db.as_os_str(), "--key-file".as_ref(), key.as_os_str()];
+            rotate(&<Cli as clap::Parser>::try_parse_from(said).unwrap().args)
+        };
+        let member = StoredMember {
+            endpoint: "http://u:hunter2@1.2.3.4:80".parse().unwrap(),
+            tags: std::iter::empty().collect(),
+            country: None,
+            anonymity: proxywhirl_core::Anonymity::Unknown,
+            added: proxywhirl_core::Timestamp::default(),
+            statistics: proxywhirl_core::live::Statistics::default(),
+            health: proxywhirl_core::live::Health::Unknown,
+        };
+        let url: StoreUrl = db.to_str().unwrap().parse().unwrap();
+        url.open().unwrap().store.save(&Changes { upserts: vec![member], ..Changes::default() }).unwrap();
+        for path in [&right, &wrong] {
+            secrets::init(path).unwrap();
+        }
+        assert_eq!(rotated(&right).unwrap(), Exit::Done);
+        let before = std::fs::read(&wrong).unwrap();
+        assert_eq!(rotated(&wrong).unwrap_err().exit, Exit::Environment);
+        assert!(before == std::fs::read(&wrong).unwrap(), "the file is as it was");
+        assert_eq!(rotated(&right).unwrap(), Exit::Done);
+    }
 
     #[test]
     fn how_passwords_are_kept_is_told() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use proxywhirl_engine::source::Location;
 
 use super::config::{self, wrong};
 use super::output::{count, print, tell};
@@ -94,7 +95,7 @@ impl ServeArgs {
             settings.events = Some(EventLogSettings::new(file.clone()));
         }
         for named in &self.proxies {
-            settings.sources.push(trusted(named, &self.read));
+            settings.sources.push(typed(named, &self.read)?);
         }
         Ok(settings)
     }
@@ -113,6 +114,15 @@ fn set<T: Clone>(setting: &mut T, given: Option<&T>) {
     if let Some(given) = given {
         setting.clone_from(given);
     }
+}
+
+/// A source as a user has typed it.
+///
+/// # Errors
+/// When it can be none: that is wrong usage, while one of the configuration costs the others nothing.
+pub(super) fn typed(named: &str, read: &ReadArgs) -> Result<SourceSettings, Failure> {
+    named.parse::<Location>().map_err(|error| Failure::new(Exit::Usage, error))?;
+    Ok(trusted(named, read))
 }
 
 /// A source that the command line names: the user vouches for it.

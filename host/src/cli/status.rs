@@ -8,7 +8,7 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 use super::ControlArgs;
 use super::output::{count, print, to_json};
 use crate::control::Client;
-use crate::control::api::{Sharing, Status};
+use crate::control::api::{Sharing, SourceTrouble, Status};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `status`.
@@ -49,6 +49,11 @@ impl Told {
         told.fact("gateway", format!("{}, process {}, for {}", status.version, status.pid, since(status.started, now)));
         told.fact("listens at", status.listen.clone());
         told.fact("proxies", status.members.to_string());
+        for SourceTrouble { name, error, is_unusable } in &status.source_troubles {
+            let text = format!("{name}: {error}");
+            // A list that is away for an hour is no reason to end a gateway that serves.
+            if *is_unusable { told.bad("source", text) } else { told.fact("source", text) }
+        }
         told.strategy(status);
         if let Some(store) = &status.store {
             match &store.trouble {
@@ -155,6 +160,7 @@ mod tests {
             },
             store: Some(StoreStatus { url: "redis://127.0.0.1".to_owned(), trouble }),
             sharing,
+            source_troubles: Vec::new(),
         }
     }
 
@@ -196,6 +202,16 @@ mod tests {
         assert_eq!(divided(&nothing(&["you-2"])).unwrap(), "me-1: leaves the checks to 1 other gateway");
         let reads = WorkStatus { checkers: Vec::new(), ..work(false, None) };
         assert_eq!(divided(&reads).unwrap(), "me-1: reads 1 of 2 shared sources");
+    }
+
+    #[test]
+    fn sources_that_cannot_be_read_are_told_and_one_that_never_can_is_not_well() {
+        let of = |is_unusable| {
+            let trouble = SourceTrouble { name: "own".to_owned(), error: "it is away".to_owned(), is_unusable };
+            Told::of(&Status { source_troubles: vec![trouble], ..status(None, None) }, Duration::from_secs(62))
+        };
+        assert!(of(false).is_well && !of(true).is_well);
+        assert!(of(true).to_string().contains("source      own: it is away"), "{}", of(true));
     }
 
     #[test]

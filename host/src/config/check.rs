@@ -6,8 +6,10 @@ use std::time::Duration;
 use proxywhirl_core::{Anonymity, Level};
 use proxywhirl_engine::KeeperConfig;
 use proxywhirl_engine::check::CheckerConfig;
+use proxywhirl_engine::check::judge::JudgeUrl;
 use proxywhirl_engine::check::schedule::{MOST_FAILURES, ScheduleConfig};
 use proxywhirl_engine::check::target::{Expected, TargetCheck};
+use proxywhirl_engine::ingest::mask;
 use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -182,11 +184,7 @@ impl CheckSection {
                 .as_deref()
                 .map_or(Ok(default.level), level)
                 .map_err(|error| format!("check.level {error}"))?,
-            judges: match &self.judge {
-                None => Vec::new(),
-                Some(OneOrMore::One(url)) => vec![url.clone()],
-                Some(OneOrMore::More(urls)) => urls.clone(),
-            },
+            judges: self.judges()?,
             timeout: self.timeout.map_or(default.timeout, |span| span.0),
             concurrency: at_least_one("check.concurrency", self.concurrency, default.concurrency)?,
             per_host: at_least_one("check.per_host", self.per_host, default.per_host)?,
@@ -202,6 +200,18 @@ impl CheckSection {
 }
 
 impl CheckSection {
+    fn judges(&self) -> Result<Vec<String>, String> {
+        let judges = match &self.judge {
+            None => Vec::new(),
+            Some(OneOrMore::One(url)) => vec![url.clone()],
+            Some(OneOrMore::More(urls)) => urls.clone(),
+        };
+        for url in &judges {
+            url.parse::<JudgeUrl>().map_err(|error| format!("check.judge: {:?}: {error}", mask(url)))?;
+        }
+        Ok(judges)
+    }
+
     fn again(&self) -> Result<AgainSettings, String> {
         let default = AgainSettings::default();
         let span = |key: &str, written: Option<Span>, default: Duration| match written {
@@ -329,6 +339,8 @@ mod tests {
             ("[target]\nurl = \"shop.example\"", "check.target: \"shop.example\" is no URL"),
             ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: \"(\" is no regular expression"),
             ("[target]\nurl = \"http://a/\"\nstatus = \"ok\"", "check.target: status \"ok\" is no list"),
+            ("judge = \"notaurl\"", "check.judge: \"notaurl\": "),
+            ("judge = [\"http://a/\", \"https://b/\"]", "check.judge: \"https://b/\": "),
             ("judges = []", "unknown field `judges`"),
         ] {
             let error = meaning(text).unwrap_err();

@@ -58,8 +58,10 @@ impl Environment {
             Ok(_) => {
                 let text =
                     std::fs::read_to_string(dot_env).map_err(|cause| error(format!("cannot be read: {cause}")))?;
+                // Some editors begin a text with a mark of its order of bytes.
+                let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 for line in dotenvy::from_read_iter(text.as_bytes()) {
-                    let (name, value) = line.map_err(|cause| explain(&cause, &text, dot_env))?;
+                    let (name, value) = line.map_err(|cause| explain(&cause, text, dot_env))?;
                     variables.insert(name, (value, Place::DotEnv(dot_env.to_owned())));
                 }
             }

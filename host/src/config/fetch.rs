@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxywhirl_browser::ChromiumConfig;
+use proxywhirl_core::Endpoint;
 use proxywhirl_engine::source::drift::Drift;
 use proxywhirl_engine::source::{Limits, Manners};
 use schemars::JsonSchema;
@@ -165,10 +166,21 @@ impl BrowserSection {
         Ok(BrowserSettings {
             executable: self.executable.map(|path| folder.join(path)),
             pages: positive("browser.pages", self.pages, default.pages)?,
-            proxy: self.proxy,
+            proxy: self.proxy.map(browsers_proxy).transpose()?,
             screenshots: self.screenshots.map(|path| folder.join(path)),
             linger: self.linger.map_or(default.linger, |span| span.0),
         })
+    }
+}
+
+/// A proxy that a browser can be told. What is wrong is told without the text, which may hold a password.
+fn browsers_proxy(text: String) -> Result<String, String> {
+    match text.parse::<Endpoint>() {
+        Ok(endpoint) if endpoint.via.is_some() => {
+            Err("browser.proxy: a browser goes through one proxy, and no chain".to_owned())
+        }
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("browser.proxy: {error}")),
     }
 }
 
@@ -176,5 +188,29 @@ fn positive(key: &str, written: Option<usize>, default: usize) -> Result<usize, 
     match written {
         Some(0) => Err(format!("{key} must be at least 1")),
         written => Ok(written.unwrap_or(default)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browsers_proxy_is_one_and_its_password_is_not_told() {
+        let proxy = |text: &str| {
+            let section = BrowserSection { proxy: Some(text.to_owned()), ..BrowserSection::default() };
+            section.meaning(Path::new("")).map(|settings| settings.proxy.unwrap())
+        };
+        assert_eq!(proxy("http://u:p@h.example:8080").unwrap(), "http://u:p@h.example:8080");
+        for (text, told) in [
+            ("h.example:8080", "browser.proxy: unknown scheme"),
+            ("http://u:hunter2@h:x", "browser.proxy: port ***"),
+            ("ftp://u:hunter2@h:1", "browser.proxy: unknown scheme ftp"),
+            ("http://a:1 -> http://b:1", "browser.proxy: a browser goes through one proxy"),
+        ] {
+            let error = proxy(text).unwrap_err();
+            assert!(error.starts_with(told) && !error.contains("hunter2"), "{error}");
+        }
     }
 }

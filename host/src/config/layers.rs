@@ -84,8 +84,18 @@ impl Layers {
 
     /// Adds what a variable says; whether there is something that it can say.
     fn add(&mut self, name: &str, value: &str, place: &Place) -> bool {
-        let Some(key) = variables::key(name) else { return variables::is_other(name) };
         let origin = Origin::Variable(name.into(), place.clone());
+        let Some(key) = variables::key(name) else {
+            let Some(path) = variables::inner_table(name) else { return variables::is_other(name) };
+            match variables::table_of(value) {
+                Some(value) => self.said.put(path, Said::of(value, &origin)),
+                None => {
+                    let steps: Vec<Step> = path.iter().map(|name| Step::Key(name.clone())).collect();
+                    self.unread.push(mistakes::of_variable(&steps, value, origin));
+                }
+            }
+            return true;
+        };
         match variables::value(key, value) {
             Some(value) => self.said.put(&key.path, Said::of(value, &origin)),
             None => self.unread.push(mistakes::of_variable(&key.steps(), value, origin)),
@@ -111,10 +121,28 @@ impl Layers {
         self.meaning().map_err(|mistakes| self.first(&mistakes))
     }
 
+    /// What it all means to who lets nobody in: without the users, whose passwords may be where the service alone finds them.
+    ///
+    /// # Errors
+    /// As [`Layers::settings`].
+    pub fn settings_without_users(&self) -> Result<Settings, ConfigError> {
+        let mut layers = self.clone();
+        layers.said.take(&[Step::Key("users".to_owned())]);
+        layers.settings()
+    }
+
     /// What is wrong, from the top of the file to its end, and then in variables.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistake> {
         self.meaning().err().unwrap_or_default()
+    }
+
+    /// What is wrong with a value that a configuration may have, and that cannot be used: at the place that it names.
+    #[must_use]
+    pub fn refused(&self, reason: String) -> Mistake {
+        let path = meaning::place_of(&reason, &self.said);
+        let origin = self.said.at(&path).filter(|_| !path.is_empty()).map(|said| said.at.clone());
+        Mistake { origin, reason, hint: None }
     }
 
     /// As it was written, ranges not looked at.
@@ -296,6 +324,43 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_sets_lists_of_numbers_and_whole_tables() {
+        let of = |variables: &[(&str, &str)]| {
+            Layers::read(Some(Path::new("/dev/null")), &environment(variables)).unwrap().settings()
+        };
+        for text in ["500,501", "500, 501", "[500, 501]"] {
+            let settings = of(&[("PROXYWHIRL_GATEWAY_RETRY_STATUS", text)]).unwrap();
+            assert_eq!(settings, of(&[("PROXYWHIRL_GATEWAY_RETRY_STATUS", "[500,501]")]).unwrap(), "{text}");
+        }
+        assert_eq!(
+            of(&[("PROXYWHIRL_GATEWAY_RETRY_STATUS", "500")]),
+            of(&[("PROXYWHIRL_GATEWAY_RETRY_STATUS", "[500]")])
+        );
+        let table = of(&[("PROXYWHIRL_LIMITS_PER_PROXY", "{\"rate\": 6, \"burst\": 2}")]).unwrap();
+        let keys =
+            of(&[("PROXYWHIRL_LIMITS_PER_PROXY_RATE", "6"), ("PROXYWHIRL_LIMITS_PER_PROXY_BURST", "2")]).unwrap();
+        assert_eq!(table, keys);
+        let error = of(&[("PROXYWHIRL_LIMITS_PER_PROXY", "6")]).unwrap_err().to_string();
+        assert!(error.contains("PROXYWHIRL_LIMITS_PER_PROXY: limits.per_proxy: "), "{error}");
+    }
+
+    #[test]
+    fn a_hint_names_the_variable_of_what_is_missing() {
+        let set = [("PROXYWHIRL_CHECK_TARGET_STATUS", "200")];
+        let layers = Layers::read(Some(Path::new("/dev/null")), &environment(&set)).unwrap();
+        let hint = layers.settings().unwrap_err().hint.unwrap();
+        assert!(hint.starts_with("for example PROXYWHIRL_CHECK_TARGET_URL=http"), "{hint}");
+    }
+
+    #[test]
+    fn who_lets_nobody_in_needs_no_passwords_of_users() {
+        let text = "[[users]]\nname = \"anna\"\npassword_env = \"PROXYWHIRL_NO_SUCH\"\n[gateway]\nattempts = 3\n";
+        let layers = Layers::of_text(text, Path::new("p.toml")).unwrap();
+        assert!(layers.settings().unwrap_err().reason.contains("the environment has no PROXYWHIRL_NO_SUCH"));
+        assert_eq!(layers.settings_without_users().unwrap().gateway.attempts, 3);
+    }
+
+    #[test]
     fn a_mistake_is_told_where_it_was_made() {
         let error = |variables: &[(&str, &str)]| {
             let layers = Layers::read(Some(Path::new("/dev/null")), &environment(variables)).unwrap();
@@ -327,6 +392,9 @@ mod tests {
             Layers::read(Some(Path::new("/dev/null")), &Environment::of(process.into_iter(), &file).unwrap()).unwrap();
         let settings = layers.settings().unwrap();
         assert_eq!((settings.gateway.attempts, settings.listen.as_deref()), (4, Some("127.0.0.1:9")));
+        std::fs::write(&file, "\u{feff}PROXYWHIRL_GATEWAY_ATTEMPTS=3\n").unwrap();
+        let marked = Environment::of(std::iter::empty(), &file).unwrap();
+        assert_eq!(marked.get("PROXYWHIRL_GATEWAY_ATTEMPTS"), Some("3"));
         std::fs::write(&file, "SECRET PASSWORD\n").unwrap();
         let error = Environment::of(std::iter::empty(), &file).unwrap_err().to_string();
         assert!(error.contains(".env") && !error.contains("SECRET"), "{error}");
@@ -380,6 +448,8 @@ mod tests {
         insta::assert_snapshot!(error("b.yaml", "gateway:\n  attemps: 2\n"), @"b.yaml:2:3: unknown key gateway.attemps / did you mean attempts?");
         insta::assert_snapshot!(error("b.json", "{\"gateway\":\n {\"attemps\": 2}}"), @"b.json:2:3: unknown key gateway.attemps / did you mean attempts?");
         insta::assert_snapshot!(error("c.yaml", "gateway: [\n"), @"c.yaml:1:10: unclosed bracket '[' /");
+        let twice = "{\"gateway\": {\n  \"attempts\": 3,\n  \"attempts\": 4}}";
+        insta::assert_snapshot!(error("d.json", twice), @"d.json:3:12: the key attempts is there twice /");
         insta::assert_snapshot!(error("c.json", "{"), @"c.json:1:1: EOF while parsing an object /");
     }
 }

@@ -81,6 +81,31 @@ pub enum ListenAt {
     Unix(PathBuf),
 }
 
+impl ListenAt {
+    /// Whether both would have the same port of the same host, or the same socket. Port 0 is any that is free.
+    fn meets(&self, other: &Self) -> bool {
+        match (self.ports(), other.ports()) {
+            (Some((host, first, last)), Some((other, other_first, other_last))) => {
+                host.eq_ignore_ascii_case(other) && first > 0 && first <= other_last && other_first <= last
+            }
+            (None, None) => self == other,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn ports(&self) -> Option<(&str, u16, u16)> {
+        match self {
+            Self::Tcp(address) => {
+                let (host, port) = address.rsplit_once(':')?;
+                let port = port.parse().ok()?;
+                Some((host, port, port))
+            }
+            Self::Ports(host, first, last) => Some((host, *first, *last)),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,6 +114,22 @@ impl fmt::Display for ListenAt {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Whether two places would listen at the same address: the second could not.
+///
+/// # Errors
+/// When they would, with the second.
+pub fn differ(listen: Option<&str>, listeners: &[ListenerSettings]) -> Result<(), String> {
+    let listen = listen.map(|address| ListenAt::Tcp(address.to_owned()));
+    let of_listeners = listeners.iter().map(|listener| (format!("listener {:?}", listener.name), &listener.address));
+    let places: Vec<_> = listen.iter().map(|address| ("listen".to_owned(), address)).chain(of_listeners).collect();
+    for (index, (name, place)) in places.iter().enumerate() {
+        if let Some((before, at)) = places.iter().take(index).find(|(_, other)| place.meets(other)) {
+            return Err(format!("{name}: address {place} is that of {before} too, {at}"));
+        }
+    }
+    Ok(())
 }
 
 /// What the sections mean; relative paths are relative to `folder`.
@@ -241,6 +282,28 @@ mod tests {
         assert_eq!(settings(one).unwrap().listen, None);
         assert_eq!(settings(&format!("listen = \"127.0.0.1:1\"\n{one}")).unwrap().listen.unwrap(), "127.0.0.1:1");
         assert_eq!(settings("").unwrap().listen.unwrap(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn no_two_listen_at_one_address() {
+        let error = |text: &str| settings(text).unwrap_err().reason;
+        let own = "listen = \"127.0.0.1:9000\"\n[[listeners]]\naddress = \"127.0.0.1:9000\"\n";
+        assert_eq!(
+            error(own),
+            "listener \"127.0.0.1:9000\": address 127.0.0.1:9000 is that of listen too, 127.0.0.1:9000"
+        );
+        let range = "[[listeners]]\naddress = \"a:10-20\"\n[[listeners]]\nname = \"b\"\naddress = \"A:20\"\n";
+        assert_eq!(error(range), "listener \"b\": address A:20 is that of listener \"a:10-20\" too, a:10-20");
+        let socket =
+            "[[listeners]]\nname = \"a\"\naddress = \"unix:s\"\n[[listeners]]\nname = \"b\"\naddress = \"unix:s\"\n";
+        assert!(error(socket).starts_with("listener \"b\": address unix:"));
+        for fine in [
+            "listen = \"a:0\"\n[[listeners]]\naddress = \"a:0\"\n",
+            "listen = \"a:21\"\n[[listeners]]\naddress = \"a:10-20\"\n",
+            "listen = \"a:1\"\n[[listeners]]\naddress = \"b:1\"\n",
+        ] {
+            assert!(settings(fine).is_ok(), "{fine}");
+        }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use super::masked::{is_secret, without_secrets};
 use super::nearest::nearest;
 use super::reference;
 use super::said::{Held, Origin, Said, Step};
-use super::schema::{described, expected, is_duration, keys, names, needed};
+use super::schema::{Key, described, expected, is_duration, keys, names, needed};
 use super::syntax::Syntax;
+use super::variables;
 
 /// The longest piece of a value that is repeated.
 const MOST_SHOWN: usize = 60;
@@ -248,8 +249,11 @@ pub(super) fn example(path: &[Step], origin: &Origin) -> Option<String> {
             Syntax::Json => format!("\"{name}\": {}", json()?),
         },
         Origin::Variable(variable, place) => {
-            let is_its_own = keys().iter().any(|key| dotted(whole) == key.dotted());
-            match (&value, is_its_own, place) {
+            let own = keys().iter().find(|key| dotted(whole) == key.dotted());
+            // What is missing has a variable of its own; the one that was set may be short for the key.
+            let is_set = own.is_some_and(|own| variables::key(variable).is_some_and(|set| set.path == own.path));
+            let variable = own.filter(|_| !is_set).map_or_else(|| variable.to_string(), Key::variable);
+            match (&value, own.is_some(), place) {
                 (_, false, _) => format!("\"{name}\": {}", json()?),
                 (Value::String(text), true, _) => format!("{variable}={text}"),
                 (Value::Array(_) | Value::Table(_), true, Place::DotEnv(_)) => format!("{variable}='{}'", json()?),

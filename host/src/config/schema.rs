@@ -20,6 +20,8 @@ pub struct Key {
     pub kind: Kind,
     /// Whether that is a path, or a list of them.
     pub is_path: bool,
+    /// Whether it is a list of numbers.
+    pub is_numbers: bool,
 }
 
 /// What a value is.
@@ -55,8 +57,13 @@ impl Key {
     /// The environment variable that sets it, as `PROXYWHIRL_GATEWAY_ATTEMPTS`.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("PROXYWHIRL_{}", self.path.join("_").to_ascii_uppercase())
+        variable(&self.path)
     }
+}
+
+/// The environment variable of a key, or of a table.
+pub(super) fn variable(path: &[String]) -> String {
+    format!("PROXYWHIRL_{}", path.join("_").to_ascii_uppercase())
 }
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
@@ -204,7 +211,9 @@ fn walk(described: &Value, path: &mut Vec<String>, keys: &mut Vec<Key>) {
     let Some(properties) = described.get("properties").and_then(Value::as_object).filter(|_| path.len() < DEPTH) else {
         let is_path =
             format_of(described) == Some("path") || described.get("items").and_then(format_of) == Some("path");
-        keys.push(Key { path: path.clone(), kind: kind(described), is_path });
+        let items = described.get("items").map(|items| kind(resolved(&SCHEMA, items)));
+        let is_numbers = items == Some(Kind::Number);
+        keys.push(Key { path: path.clone(), kind: kind(described), is_path, is_numbers });
         return;
     };
     for (name, described) in properties {

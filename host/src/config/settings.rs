@@ -187,6 +187,7 @@ impl Settings {
         let grammars =
             listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
+        listeners::differ(listen.as_deref(), &listeners).map_err(wrong)?;
         let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         let credentials = credentials::meaning(file.credentials, &names, folder).map_err(wrong)?;

@@ -1,6 +1,6 @@
 //! The syntax of a configuration file: TOML, YAML or JSON, by the end of its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
@@ -159,12 +159,18 @@ fn yaml(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
         let message = error.without_snippet().to_string();
         // Without the place, which is told apart, and the advice to who writes programs.
         let fact = message.split([',', ';']).next().and_then(|fact| fact.split(" at line ").next());
-        ConfigError::at(&at, fact.unwrap_or_default().to_owned())
+        let fact = match fact.unwrap_or_default() {
+            // The library's own words for what it refuses to build.
+            fact if fact.starts_with("budget breached") => "this becomes too large: it repeats itself too often",
+            fact => fact,
+        };
+        ConfigError::at(&at, fact.to_owned())
     })
 }
 
 fn json(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+    let value = serde_json::from_str(text).and_then(|value| serde_json::from_str::<Unique>(text).map(|_| value));
+    let value: serde_json::Value = value.map_err(|error| {
         // It ends with the line and the column, which are told apart from it.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
@@ -173,6 +179,64 @@ fn json(text: &str, file: &Arc<Path>) -> Result<Option<Said>, ConfigError> {
     })?;
     // Nearly all JSON is YAML too, of which places are known.
     Ok(yaml(text, file).unwrap_or_else(|_| without_places(value).said(file, Spot::default())))
+}
+
+/// A JSON text in which no table has a key twice: of two, a map takes the second, and nobody is told of the first.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(Self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if names.contains(&name) {
+                return Err(A::Error::custom(format!("the key {name} is there twice")));
+            }
+            names.insert(name);
+            map.next_value::<Self>()?;
+        }
+        Ok(Self)
+    }
 }
 
 fn without_places(value: serde_json::Value) -> Any {

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::layers::FILE;
 use super::nearest::nearest;
-use super::schema::{Key, Kind, keys};
+use super::schema::{Key, Kind, keys, variable};
 
 /// Variables that are no keys: what else the command line reads.
 const OTHERS: [&str; 2] = [FILE, "PROXYWHIRL_LOG"];
@@ -61,10 +61,34 @@ pub(super) fn value(key: &Key, text: &str) -> Option<Value> {
             Some(Value::Array(words.map(|word| Value::String(path(word))).collect()))
         }
         Kind::Texts | Kind::Other => {
-            let json = || Value::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok();
-            json().or_else(|| toml(text))
+            let numbers = || toml(&format!("[{text}]")).filter(|_| is_numbers(key, text));
+            numbers().or_else(|| table(text))
         }
     }
+}
+
+/// Whether this is a list of numbers, with commas between them and no brackets around them.
+fn is_numbers(key: &Key, text: &str) -> bool {
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    key.is_numbers && text.split(',').all(|word| is_number(word.trim()))
+}
+
+/// A list or a table, as JSON or as TOML writes it in a line.
+fn table(text: &str) -> Option<Value> {
+    let json = || Value::try_from(serde_json::from_str::<serde_json::Value>(text).ok()?).ok();
+    json().or_else(|| toml::from_str::<Table>(&format!("value = {text}")).ok()?.remove("value"))
+}
+
+/// A table within a section that a variable sets as a whole, by its path; none when there is none of this name.
+pub(super) fn inner_table(name: &str) -> Option<&'static [String]> {
+    let is_it = |path: &&[String]| path.len() > 1 && variable(path) == name;
+    let above = |key: &'static Key| (1..key.path.len()).filter_map(|end| key.path.get(..end));
+    keys().iter().flat_map(above).find(is_it)
+}
+
+/// What such a variable says: a table.
+pub(super) fn table_of(text: &str) -> Option<Value> {
+    table(text).filter(Value::is_table)
 }
 
 /// A path in a variable is relative to the working directory, wherever the file is.
@@ -91,6 +115,9 @@ mod tests {
         assert_eq!(variables.len(), keys().len());
         assert!(keys().len() > 80, "{}", keys().len());
         let taken = |name: &str| variables.contains(name);
+        let tables = |key: &'static Key| (2..key.path.len()).filter_map(|end| Some(variable(key.path.get(..end)?)));
+        let both: Vec<String> = keys().iter().flat_map(tables).filter(|name| taken(name)).collect();
+        assert!(both.is_empty(), "a table and a key: {both:?}");
         assert!(!OTHERS.iter().any(|name| taken(name)) && !SHORT.iter().any(|(name, _)| taken(name)));
         assert!(SHORT.iter().all(|(_, key)| keys().iter().any(|known| known.dotted() == *key)));
     }

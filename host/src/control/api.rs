@@ -37,6 +37,20 @@ pub struct Status {
     /// What is shared with other gateways of the same pool; none when the store cannot be shared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharing: Option<Sharing>,
+    /// Sources that could not be read when it was tried last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_troubles: Vec<SourceTrouble>,
+}
+
+/// A source that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTrouble {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub error: String,
+    /// Whether it never can, as it is configured.
+    pub is_unusable: bool,
 }
 
 /// What is shared with other gateways of the same pool.

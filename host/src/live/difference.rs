@@ -177,7 +177,7 @@ mod tests {
         let of = |port: u16, names: [&str; 2]| {
             let hash = proxywhirl_gateway::access::hash_password("x").unwrap();
             let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n");
-            let listener = |name: &str| format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\nname = \"{name}\"\n");
+            let listener = |name: &str| format!("[[listeners]]\naddress = \"{name}:{port}\"\nname = \"{name}\"\n");
             names.map(|name| user(name) + &listener(name)).concat()
         };
         let difference = between(&of(1, ["stays", "goes"]), &of(2, ["stays", "comes"]));

@@ -1,7 +1,8 @@
 //! A running ProxyWhirl: engine, gateway, sources and checks over one pool.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use proxywhirl_core::Candidate;
@@ -13,6 +14,7 @@ use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
+use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::{
     Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, Remembering, SupervisionConfig,
 };
@@ -29,6 +31,7 @@ use super::plugins::{Registry, Surroundings};
 use super::starting::{self, Started};
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
+use crate::control::api::SourceTrouble;
 use crate::credentials::{Keeping, Kept, Reader};
 use crate::exit::{Exit, Failure};
 use crate::secrets;
@@ -51,6 +54,8 @@ pub struct Service {
     sources: Arc<[SourceSettings]>,
     /// Held while sources are read again.
     refreshing: Arc<tokio::sync::Mutex<()>>,
+    /// Sources that could not be read when it was tried last, by their names. Written after each reading.
+    troubles: Arc<Mutex<BTreeMap<String, SourceTrouble>>>,
 }
 
 /// What a pool was filled with.
@@ -151,6 +156,7 @@ impl Service {
             geo,
             sources: settings.sources.clone().into(),
             refreshing: Arc::default(),
+            troubles: Arc::default(),
         })
     }
 
@@ -187,7 +193,7 @@ impl Service {
     /// Returns when the pool is filled, saved, and covered by the strategy's plan.
     ///
     /// # Errors
-    /// When a source cannot be one, or has to be proven and there is no judge to do that.
+    /// When a source has to be proven and there is no judge to do that.
     pub async fn fill(&self, sources: &[SourceSettings]) -> Result<Filled, Failure> {
         let mut filled = Filled::default();
         if sources.is_empty() {
@@ -196,7 +202,7 @@ impl Service {
             return Ok(filled);
         }
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
-        let mut candidates = self.gather(&trusted, &mut filled).await?;
+        let mut candidates = self.gather(&trusted, &mut filled).await;
         if let Some(geo) = &self.geo {
             candidates.iter_mut().for_each(|candidate| geo.label(candidate, None));
         }
@@ -205,7 +211,7 @@ impl Service {
         if !unproven.is_empty() {
             self.can_prove()?;
             super::meet_judges(&self.check, self.keeper.checker()).await?;
-            self.prove(&unproven, &mut filled).await?;
+            self.prove(&unproven, &mut filled).await;
         }
         Ok(filled)
     }
@@ -216,13 +222,19 @@ impl Service {
             return self.fill(std::slice::from_ref(source)).await;
         }
         let mut filled = Filled::default();
-        self.prove(&[source], &mut filled).await?;
+        self.prove(&[source], &mut filled).await;
         Ok(filled)
     }
 
     /// The sources of the configuration.
     pub(super) fn sources(&self) -> &[SourceSettings] {
         &self.sources
+    }
+
+    /// The sources that could not be read when it was tried last.
+    #[must_use]
+    pub fn source_troubles(&self) -> Vec<SourceTrouble> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Held while sources are read again.
@@ -261,15 +273,13 @@ impl Service {
                 return;
             }
             let mut filled = Filled::default();
-            match service.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await {
-                Ok(()) => tracing::info!(
-                    pool.new = filled.admissions.new,
-                    pool.dead = filled.proven.dead,
-                    pool.members = service.engine.snapshot().len(),
-                    "sources fetched and checked"
-                ),
-                Err(failure) => tracing::error!(error = %failure.message, "sources cannot be used"),
-            }
+            service.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await;
+            tracing::info!(
+                pool.new = filled.admissions.new,
+                pool.dead = filled.proven.dead,
+                pool.members = service.engine.snapshot().len(),
+                "sources fetched and checked"
+            );
         })
     }
 
@@ -292,9 +302,19 @@ impl Service {
         synced.unwrap_or(Ok(())).map_err(|error| Failure::new(Exit::Environment, error))
     }
 
-    async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Result<Vec<Candidate>, Failure> {
-        let sources = settings.iter().map(|settings| source(settings)).collect::<Result<Vec<_>, _>>()?;
-        self.note_begun(settings);
+    /// Reads sources. One that cannot be any is told, and the others are read.
+    async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Vec<Candidate> {
+        let (mut usable, mut sources) = (Vec::new(), Vec::new());
+        for &settings in settings {
+            match source(settings) {
+                Ok(source) => {
+                    usable.push(settings);
+                    sources.push(source);
+                }
+                Err(failure) => filled.sources.push(self.unusable(settings, failure)),
+            }
+        }
+        self.note_begun(&usable);
         let gatherer = self.gatherer.load_full();
         let gathered = gatherer
             .gather(&sources, &|progress| {
@@ -304,20 +324,47 @@ impl Service {
             })
             .await;
         let is_read = |report: &SourceReport| report.error.is_none();
-        let read = settings.iter().zip(&gathered.sources).filter(|(_, report)| is_read(report));
+        let read = usable.iter().zip(&gathered.sources).filter(|(_, report)| is_read(report));
         self.note_read(&read.map(|(settings, _)| *settings).collect::<Vec<_>>()).await;
+        for report in &gathered.sources {
+            self.note_trouble(&report.name, report.error.clone(), false);
+        }
         filled.sources.extend(gathered.sources);
         filled.duplicates += gathered.duplicates;
-        Ok(gathered.candidates.into_iter().collect())
+        gathered.candidates.into_iter().collect()
+    }
+
+    /// Tells that a source can be none.
+    fn unusable(&self, settings: &SourceSettings, failure: Failure) -> SourceReport {
+        // One that has no other name is named after its location, in which there may be a password.
+        let name = mask(&settings.name);
+        tracing::error!(source.name = name, error = %failure.message, "source cannot be used");
+        self.note_trouble(&name, Some(failure.message.clone()), true);
+        let report = SourceReport { name, error: Some(failure.message), ..SourceReport::default() };
+        self.tell_fetched(&report);
+        report
+    }
+
+    /// Notes why a source could not be read, or that it could.
+    fn note_trouble(&self, name: &str, error: Option<String>, is_unusable: bool) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => {
+                let name = name.to_owned();
+                troubles.insert(name.clone(), SourceTrouble { name, error, is_unusable });
+            }
+            None => {
+                troubles.remove(name);
+            }
+        }
     }
 
     /// Reads sources that are not trusted, and lets in what passes its check.
-    async fn prove(&self, sources: &[&SourceSettings], filled: &mut Filled) -> Result<(), Failure> {
-        let candidates = self.gather(sources, filled).await?;
+    async fn prove(&self, sources: &[&SourceSettings], filled: &mut Filled) {
+        let candidates = self.gather(sources, filled).await;
         let proven = self.keeper.prove(candidates, &|_| ()).await;
         filled.admissions.add(proven.admissions);
         filled.proven.add(proven);
-        Ok(())
     }
 
     fn tell_fetched(&self, report: &SourceReport) {

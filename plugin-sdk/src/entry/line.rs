@@ -20,7 +20,8 @@ type Found<'f> = &'f mut dyn FnMut(Result<Entry<'_>, Fault>);
 /// | `HOST PORT NOTES`, also with `,`, `;`, `\|` or tab, then also with user name and password | `1.2.3.4;80` |
 /// | at least two entries among other words, each of which is a fault | |
 ///
-/// All these want a certain host: an address, or a name with a dot. `found` gets each entry, and a fault
+/// All these want a certain host: an address, or a name with a dot. A login with white space in it is refused as a
+/// whole, and not read from its middle. `found` gets each entry, and a fault
 /// for each part that is none; an empty line is a fault. `ranges` bounds what ranges bring in a document.
 pub fn line(text: &[u8], default: Scheme, ranges: &mut Ranges, found: Found<'_>) {
     let text = text.trim_ascii();
@@ -92,6 +93,7 @@ impl Reader<'_> {
         let one = if text.len() > MAX_BYTES { None } else { one(text, self.default) };
         match one {
             Some(Ok(ranged)) => self.give(text, ranged),
+            _ if self.cuts_login(text) => (self.found)(Err(Fault::Space)),
             _ if pieces.entries > 1 || (pieces.entries == 1 && pieces.alike && !is_chain(text)) => {
                 self.give_pieces(text);
             }
@@ -108,6 +110,27 @@ impl Reader<'_> {
             entries: seen.entries + usize::from(certain(piece, self.default).is_some()),
             alike: seen.alike && piece.contains(':'),
         })
+    }
+
+    /// Whether white space stands in the login of an entry: what seems to be one is the end of a password, `ss@h.example:1`
+    /// of `http://u:pa ss@h.example:1`.
+    fn cuts_login(&self, text: &str) -> bool {
+        let mut beginning = None;
+        for piece in text.split_whitespace() {
+            if let Some((login, _)) = piece.rsplit_once('@') {
+                // Words before an entry with a whole login are a title: `mine: u:p@h.example:1`.
+                let is_title = |before: &str| before.ends_with(':') && login.contains(':');
+                if beginning.is_some_and(|before| !is_title(before)) {
+                    return true;
+                }
+                beginning = None;
+            } else if certain(piece, self.default).is_some() {
+                beginning = None;
+            } else if piece.contains(':') {
+                beginning = Some(piece);
+            }
+        }
+        false
     }
 
     fn give_pieces(&mut self, text: &str) {
@@ -156,17 +179,17 @@ fn one(text: &str, default: Scheme) -> Option<Result<Ranged<'_>, Fault>> {
 /// What a shell or curl is told.
 fn told(text: &str, default: Scheme) -> Option<Result<Ranged<'_>, Fault>> {
     let told = shell::told(text)?;
-    let mut found = match Ranged::parse(told.entry, default) {
-        Ok(found) => found.or_scheme(told.scheme),
+    let mut found = match Ranged::parse(&told.entry, default) {
+        Ok(found) => found.into_owned().or_scheme(told.scheme),
         Err(fault) => return Some(Err(fault)),
     };
     if let (Some(login), None) = (told.login, &found.entry.username) {
-        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        let (username, password) = login.split_once(':').unwrap_or((&login, ""));
         if username.is_empty() {
             return Some(Err(Fault::NoUsername));
         }
-        found.entry.username = Some(username.into());
-        found.entry.password = Some(password.into());
+        found.entry.username = Some(username.to_owned().into());
+        found.entry.password = Some(password.to_owned().into());
     }
     Some(Ok(found))
 }

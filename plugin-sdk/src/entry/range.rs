@@ -3,7 +3,6 @@
 
 use super::{Entry, Fault, Host, parse};
 use crate::Scheme;
-use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 /// How many addresses the ranges of one document may bring: those of one /16, a few megabytes.
@@ -48,6 +47,11 @@ impl<'a> Ranged<'a> {
         }
     }
 
+    /// The same, of a text that does not last.
+    pub(super) fn into_owned(self) -> Ranged<'static> {
+        Ranged { entry: self.entry.into_owned(), addresses: self.addresses }
+    }
+
     /// Its entries, in order.
     pub(super) fn entries(self) -> impl Iterator<Item = Entry<'a>> {
         let Self { entry, addresses } = self;
@@ -83,15 +87,7 @@ fn range(text: &str, default: Scheme) -> Option<Result<Ranged<'static>, Fault>> 
     let plain = format!("{before}{}", text.get(end..)?);
     match parse(plain.as_bytes(), default) {
         Ok(entry) if entry.host == Host::Ipv4(address) => {
-            let owned = |text: Option<Cow<'_, str>>| text.map(|text| text.into_owned().into());
-            let entry = Entry {
-                scheme: entry.scheme,
-                username: owned(entry.username),
-                password: owned(entry.password),
-                country: entry.country,
-                anonymity: entry.anonymity,
-                ..Entry::at(Host::Ipv4(address & !(addresses - 1)), entry.port)
-            };
+            let entry = Entry { host: Host::Ipv4(address & !(addresses - 1)), ..entry.into_owned() };
             Some(Ok(Ranged { entry, addresses }))
         }
         // The range stands in a password.

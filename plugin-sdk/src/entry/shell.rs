@@ -2,14 +2,15 @@
 
 use super::notes;
 use crate::{Scheme, words};
+use std::borrow::Cow;
 
 /// What such a line says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told<'a> {
     /// The proxy, as an entry.
-    pub(super) entry: &'a str,
+    pub(super) entry: Cow<'a, str>,
     /// `USER:PASSWORD`, as it is.
-    pub(super) login: Option<&'a str>,
+    pub(super) login: Option<String>,
     /// The scheme that the option's name says.
     pub(super) scheme: Option<Scheme>,
 }
@@ -30,7 +31,7 @@ fn variable(line: &str) -> Option<Told<'_>> {
         return None;
     }
     let value = unquoted(value.trim());
-    Some(Told { entry: value, login: None, scheme: None })
+    Some(Told { entry: value.into(), login: None, scheme: None })
 }
 
 fn is_variable(name: &str) -> bool {
@@ -41,35 +42,76 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// The options of curl, with or without the word `curl` before them.
-fn curl(line: &str) -> Option<Told<'_>> {
-    let mut words = line.split_whitespace().peekable();
-    let first = *words.peek()?;
-    if first == "curl" {
-        words.next();
-    } else if !first.starts_with('-') {
+fn curl(line: &str) -> Option<Told<'static>> {
+    if !line.starts_with('-') && line.split_whitespace().next() != Some("curl") {
         return None;
     }
+    let mut words = unshelled(line)?.into_iter();
     let mut told = None;
     let mut login = None;
     while let Some(word) = words.next() {
-        let (option, attached) = match word.split_once('=') {
-            Some((option, value)) if option.starts_with("--") => (option, Some(value)),
-            _ => (word, None),
+        let (option, attached) = match (word.split_once('='), word.split_at_checked(2)) {
+            (Some((option, value)), _) if option.starts_with("--") => (option, Some(value)),
+            (_, Some((option @ ("-x" | "-U"), value))) if !value.is_empty() => (option, Some(value)),
+            _ => (word.as_str(), None),
         };
         let scheme = match option {
             "-x" | "--proxy" | "--proxy-server" => None,
             "--socks4" | "--socks4a" | "--socks5" => option.strip_prefix("--").and_then(words::scheme),
             "--socks5-hostname" => Some(Scheme::Socks5h),
             "-U" | "--proxy-user" => {
-                login = Some(unquoted(attached.or_else(|| words.next())?));
+                login = Some(attached.map(str::to_owned).or_else(|| words.next())?);
                 continue;
             }
             _ => continue,
         };
-        let entry = unquoted(attached.or_else(|| words.next())?);
-        told.get_or_insert(Told { entry, login: None, scheme });
+        let entry = attached.map(str::to_owned).or_else(|| words.next())?;
+        let entry = entry.trim_matches(notes::is_separator).to_owned();
+        told.get_or_insert(Told { entry: entry.into(), login: None, scheme });
     }
     told.map(|told| Told { login, ..told })
+}
+
+/// The words of a line as a shell reads them (POSIX.1-2017, 2.2 Quoting), up to the command's end; none when a quote is
+/// left open.
+fn unshelled(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // Within a word they may belong to a password that somebody has pasted without quotes.
+            ';' | '|' | '&' if word.is_none() => break,
+            ';' if letters.peek().is_none_or(|next| next.is_whitespace()) => break,
+            _ if letter.is_whitespace() => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next()? {
+                        '\'' => break,
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next()? {
+                        '"' => break,
+                        '\\' => match letters.next()? {
+                            letter @ ('$' | '`' | '"' | '\\') => word.push(letter),
+                            letter => word.extend(['\\', letter]),
+                        },
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().extend(letters.next()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    Some(words)
 }
 
 /// Without a pair of quotes around it.

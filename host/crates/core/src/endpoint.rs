@@ -368,6 +368,7 @@ mod tests {
             error("ftp://1.2.3.4:80"),
             "unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"
         );
+        assert!(error("u:hunter2@ftp://1.2.3.4:80").starts_with("unknown scheme ***"));
         assert_eq!(error("http://a%0d%0ab:c@h.example:1"), "a control character in the user name or password");
         assert_eq!(error("http://h.example:1/path"), "a path, query or fragment after the port");
     }

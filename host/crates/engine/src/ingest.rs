@@ -25,7 +25,8 @@ use crate::source::{Location, Source};
 pub(crate) use candidates::Record;
 pub use candidates::{Candidates, IntoIter};
 use chains::Line;
-use excerpt::{cut, mask};
+use excerpt::cut;
+pub use excerpt::mask;
 use rejected::Rejected;
 
 /// The tag of what the user vouches for.

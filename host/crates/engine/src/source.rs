@@ -31,7 +31,7 @@ pub use cache::Cache;
 pub use error::{Cause, SourceError};
 pub use http::Manners;
 use http::{Ask, Http, Reach};
-pub use location::{BadLocation, Location, masked_query};
+pub use location::{BadLocation, Location, as_entry, masked_query};
 pub use render::{Render, RenderError, Renderer};
 
 /// Where a list comes from, and how it is to be read.

@@ -23,7 +23,10 @@ pub struct Copied {
 
 impl fmt::Display for Copied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} proxies, {} sessions, {} keys of plugins", self.members, self.sessions, self.keys)
+        let named = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let (members, sessions) =
+            (named(self.members, "proxy", "proxies"), named(self.sessions, "session", "sessions"));
+        write!(f, "{members}, {sessions}, {}", named(self.keys, "key of plugins", "keys of plugins"))
     }
 }
 

@@ -84,6 +84,12 @@ impl Contents {
     fn count(&self) -> usize {
         self.members.count() + self.keys.count()
     }
+
+    /// Rows that a file of it has: as many as things are kept, and not fewer.
+    fn rows(&self) -> io::Result<u64> {
+        let keys = self.keys.records().map_err(io::Error::other)?;
+        Ok((self.members.members().count() + self.members.sessions().len() + keys.len()) as u64)
+    }
 }
 
 #[derive(Debug)]
@@ -133,6 +139,12 @@ impl Shared {
         };
         let is_new = !path.exists();
         let (contents, extent) = if is_new { Default::default() } else { read(&path, form)? };
+        if extent.is_damaged && access == Access::Write {
+            let kept = disk::keep_aside(&path).map_err(|error| {
+                format!("breaks off, and no copy of it can be kept before it is written: {}", disk::refusal(&error))
+            })?;
+            tracing::error!(store.path = %path.display(), store.kept = %kept.display(), "the damaged file is kept as a copy");
+        }
         let keys = Arc::clone(&contents.keys);
         let desk = Desk { contents, extent, is_ahead: false, lock };
         let shared = Self { path, form, keys, touched: Mutex::default(), desk: Mutex::new(desk) };

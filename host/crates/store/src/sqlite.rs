@@ -1,7 +1,8 @@
 //! Members and sessions in an SQLite file.
 //!
-//! One process writes, and others may read meanwhile (`pool list` beside a running gateway): that is
-//! what the write-ahead log is for, and why nothing is locked for longer than a save. A save is one
+//! Others may read while one writes (`pool list` beside a running gateway): that is what the write-ahead log is for, and why
+//! nothing is locked for longer than a save. Several may write, in turns: of counts, each adds what it has counted itself; of
+//! all else, what was saved last holds. A save is one
 //! transaction, so a crash leaves the state of the last one that ended; with `synchronous=NORMAL` a
 //! loss of power may also take the last few, and never the file
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
@@ -17,11 +18,15 @@ mod row;
 mod schema;
 mod session;
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proxywhirl_core::MemberId;
 use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+
+use row::Counts;
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +37,10 @@ pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
     busy_timeout: Duration,
+    /// What was counted of a member when its row was read or written last; nobody who has never been used.
+    counted: HashMap<MemberId, Counts>,
+    /// Held for who wants to know whether somebody writes; none for who only reads.
+    share: Option<file::Share>,
 }
 
 impl Sqlite {
@@ -45,7 +54,15 @@ impl Sqlite {
     }
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
-        Ok(Self { connection: connect(path, busy_timeout)?, path: path.to_owned(), busy_timeout })
+        let connection = connect(path, busy_timeout)?;
+        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: HashMap::new(), share: None })
+    }
+
+    /// The same for who stays and writes, as [`is_in_use`] tells others.
+    #[must_use]
+    pub fn to_write(mut self) -> Self {
+        self.share = file::Share::take(&self.path);
+        self
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
@@ -55,6 +72,8 @@ impl Sqlite {
     fn write(&mut self, changes: &Changes) -> rusqlite::Result<()> {
         // Immediate: the lock is taken, or waited for, before anything is written.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let removed: HashSet<MemberId> = changes.removed.iter().map(MemberId::of).collect();
+        let mut counted: HashMap<MemberId, Counts> = HashMap::with_capacity(changes.upserts.len());
         {
             let mut delete = transaction.prepare_cached(row::DELETE)?;
             for key in &changes.removed {
@@ -62,7 +81,11 @@ impl Sqlite {
             }
             let mut upsert = transaction.prepare_cached(row::UPSERT)?;
             for member in &changes.upserts {
-                row::upsert(&mut upsert, member)?;
+                let id = MemberId::of(&member.endpoint.key());
+                let known = self.counted.get(&id).filter(|_| !removed.contains(&id));
+                let before = counted.get(&id).or(known).copied().unwrap_or_default();
+                row::upsert(&mut upsert, member, before)?;
+                counted.insert(id, Counts::of(member));
             }
             let mut forget = transaction.prepare_cached(session::DELETE)?;
             for session in &changes.forgotten {
@@ -73,7 +96,14 @@ impl Sqlite {
                 session::upsert(&mut bind, session)?;
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        for id in removed {
+            self.counted.remove(&id);
+        }
+        for (id, counts) in counted {
+            note(&mut self.counted, id, counts);
+        }
+        Ok(())
     }
 
     fn read(&self, after: Option<u64>, limit: usize) -> rusqlite::Result<(Page, Skipped)> {
@@ -93,6 +123,21 @@ impl Sqlite {
         }
         Ok((Page { members, next: last.filter(|_| count == limit) }, skipped))
     }
+}
+
+/// Notes what is counted of a member; most of a large pool has never been used, and takes no memory.
+fn note(counted: &mut HashMap<MemberId, Counts>, id: MemberId, counts: Counts) {
+    if counts == Counts::default() {
+        counted.remove(&id);
+    } else {
+        counted.insert(id, counts);
+    }
+}
+
+/// Whether a process has opened a database to write it.
+#[must_use]
+pub(crate) fn is_in_use(path: &Path) -> bool {
+    file::is_in_use(path)
 }
 
 /// Opens a file, makes it when it is missing, and brings it to this version's schema.
@@ -130,6 +175,9 @@ impl Skipped {
 impl Store for Sqlite {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         let (page, skipped) = self.read(after, limit).map_err(|error| self.explain(&error))?;
+        for member in &page.members {
+            note(&mut self.counted, MemberId::of(&member.endpoint.key()), Counts::of(member));
+        }
         if let Some((joined, reason)) = skipped.first {
             tracing::warn!(
                 store.path = %self.path.display(), store.skipped = skipped.count, first.joined = joined, first.reason = %reason,

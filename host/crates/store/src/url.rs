@@ -11,6 +11,7 @@ use proxywhirl_core::store::{Store, StoreError};
 
 use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
+use crate::sqlite;
 use crate::{
     ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisPlaces,
     RedisQuotas, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
@@ -205,6 +206,16 @@ impl StoreUrl {
         }
     }
 
+    /// Whether a process has opened it to write it, though others may: what it has in memory it goes on saving, whatever becomes of
+    /// the store. Of a file, whoever opens it is told; those that share a server hear of each other.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::Sqlite(path) => sqlite::is_in_use(path),
+            Self::Memory | Self::File(..) | Self::Redis(_) => false,
+        }
+    }
+
     /// Opens it to be read, whoever writes it meanwhile.
     ///
     /// # Errors
@@ -222,7 +233,9 @@ impl StoreUrl {
             }
             // Readers and writers of a database are in nobody's way.
             Self::Sqlite(path) => {
-                Opened::with_bans(Sqlite::open(path)?, Arc::new(SqliteKeyValues::open(path)?), 10_000)
+                let store = Sqlite::open(path)?;
+                let store = if access == Access::Write { store.to_write() } else { store };
+                Opened::with_bans(store, Arc::new(SqliteKeyValues::open(path)?), 10_000)
             }
             Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
         })

@@ -3,14 +3,21 @@
 use std::path::Path;
 
 use crate::bundle::BUNDLE;
-use crate::config::Settings;
 use crate::config::nearest::nearest;
+use crate::config::{KeyPlace, Settings};
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
     let files = files(settings).filter(|(_, path)| !path.exists());
     let files = files.map(|(key, path)| format!("{key}: {} is not there", path.display()));
-    files.chain(plugins(settings)).collect()
+    files.chain(keys(settings)).chain(plugins(settings)).collect()
+}
+
+/// A file of keys is made by a command, and not by who needs it.
+fn keys(settings: &Settings) -> Option<String> {
+    let Some(KeyPlace::File(path)) = &settings.store_keys else { return None };
+    let path = (!path.exists()).then(|| path.display())?;
+    Some(format!("store.key_file: {path} is not there; `proxywhirl secrets init {path}` makes one"))
 }
 
 fn files(settings: &Settings) -> impl Iterator<Item = (String, &Path)> {
@@ -21,6 +28,7 @@ fn files(settings: &Settings) -> impl Iterator<Item = (String, &Path)> {
         ("upstream.ca_file", settings.upstream_ca.as_deref()),
         ("plugins.directory", settings.plugins.directory.as_deref()),
         ("browser.executable", settings.browser.executable.as_deref()),
+        ("events.file", settings.events.as_ref().and_then(|events| folder(&events.file))),
     ]
     .into_iter()
     .filter_map(|(key, path)| Some((key.to_owned(), path?)))
@@ -29,6 +37,11 @@ fn files(settings: &Settings) -> impl Iterator<Item = (String, &Path)> {
     .chain(of_listeners.flat_map(|(name, tls)| {
         [&tls.certificate, &tls.key].map(|path| (format!("listener {name:?}"), path.as_path()))
     }))
+}
+
+/// Where a file is made: its folder has to be there.
+fn folder(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty())
 }
 
 /// Plugins that the binary does not carry. With a directory, what is in it would have to be loaded.
@@ -46,4 +59,29 @@ fn plugins(settings: &Settings) -> Vec<String> {
         format!("no {what} named {name} is bundled, and there is no plugins.directory{meant}")
     });
     told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EventLogSettings;
+
+    #[test]
+    fn a_file_of_keys_and_a_folder_that_are_not_there_are_told() {
+        let settings = Settings {
+            store_keys: Some(KeyPlace::File("/nowhere/keys".into())),
+            events: Some(EventLogSettings::new("/nowhere/events.jsonl".into())),
+            ..Settings::default()
+        };
+        let told = absent(&settings);
+        assert_eq!(
+            told,
+            [
+                "events.file: /nowhere is not there",
+                "store.key_file: /nowhere/keys is not there; `proxywhirl secrets init /nowhere/keys` makes one"
+            ]
+        );
+        let here = Settings { events: Some(EventLogSettings::new("events.jsonl".into())), ..Settings::default() };
+        assert_eq!(absent(&here), Vec::<String>::new());
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Joining {
     upserts: Vec<StoredMember>,
     places: HashMap<EndpointKey, usize>,
     new: usize,
+    /// Those of them that are known, and come with another password.
+    renewed: usize,
     /// Entries that were none.
     pub(super) rejected: u64,
 }
@@ -34,6 +36,7 @@ impl Joining {
             upserts: Vec::new(),
             places: HashMap::new(),
             new: 0,
+            renewed: 0,
             rejected: 0,
         }
     }
@@ -67,7 +70,10 @@ impl Joining {
         if own.statistics == Statistics::default() {
             (own.statistics, own.health) = (said.statistics, said.health);
         }
+        // Of the same proxy, nothing else can differ.
+        let is_renewed = own.endpoint != said.endpoint;
         own.endpoint = said.endpoint;
+        self.renewed += usize::from(is_renewed);
     }
 
     /// The one of this key: that of before, that of the pool, or the one that is said.
@@ -88,7 +94,7 @@ impl Joining {
 
     /// Keeps them, and tells what became of them.
     pub(super) fn save(self, store: &mut dyn Store) -> Result<Exit, Failure> {
-        let Self { mut upserts, mut new, rejected, .. } = self;
+        let Self { mut upserts, mut new, renewed, rejected, .. } = self;
         let all = upserts.len();
         upserts.retain(|member| !store.is_unopened(&member.endpoint.key()));
         let closed = all - upserts.len();
@@ -97,7 +103,11 @@ impl Joining {
         let known = upserts.len() - new;
         store.save(&Changes { upserts, ..Changes::default() }).map_err(environment)?;
         let left = if closed == 0 { String::new() } else { format!(", {closed} left as they are") };
-        tell(&format!("{new} added, {known} known already, {rejected} rejected{left}"));
+        let renewed = match renewed {
+            0 => String::new(),
+            renewed => format!(" ({renewed} of them with another password)"),
+        };
+        tell(&format!("{new} added, {known} known already{renewed}, {rejected} rejected{left}"));
         Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
     }
 }

@@ -83,6 +83,11 @@ fn carry(from: &StoreUrl, to: &StoreUrl, keys: Option<KeyPlace>, over: &OverArgs
         return Err(Failure::new(Exit::Usage, format!("{from} and {to} are the same store")));
     }
     let keys = secrets::keyring(keys.as_ref())?;
+    if over.force && to.is_in_use() {
+        // What it has in memory it would save again, over what is restored.
+        return Err(Failure::new(Exit::Environment, format!("{to} is used by another process"))
+            .hint("stop the gateway that uses it, or restore into another store"));
+    }
     let mut source = from.open_to_read().map_err(environment)?.sealed(keys.clone(), &from, ClearText::Expected);
     let over = if over.force { Over::Everything } else { Over::Nothing };
     let Some(copied) = replace(&mut source, to, keys.as_ref(), over).map_err(environment)? else {

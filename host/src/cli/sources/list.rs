@@ -51,6 +51,9 @@ struct Line {
     weight: Option<f64>,
     tags: Vec<String>,
     licence: Option<String>,
+    /// Why its location is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     /// The gateway that reads it for all that share a pool, as one that runs here says.
     reader: Option<String>,
 }
@@ -109,11 +112,15 @@ async fn readers(control: Option<&Path>) -> Result<HashMap<String, String>, Fail
 fn line(source: &SourceSettings, on: bool) -> Line {
     // One's own source may have the name of a row of the catalogue.
     let row = catalogue::rows().iter().find(|row| row.name == source.name && row.url == source.location);
-    // Without credentials. What is none is said by whoever reads it.
-    let location = source.location.parse::<Location>().map_or_else(|_| "?".to_owned(), |place| place.to_string());
+    // Without credentials.
+    let (location, error) = match source.location.parse::<Location>() {
+        Ok(location) => (location.to_string(), None),
+        Err(error) => ("?".to_owned(), Some(error.to_string())),
+    };
     Line {
         name: source.name.clone(),
         location,
+        error,
         origin: if row.is_some() { "catalogue" } else { "own" },
         on,
         parser: source.parser.clone(),
@@ -139,6 +146,20 @@ fn cells(line: &Line) -> Vec<String> {
         line.render.to_owned(),
         or_dash(line.interval.as_deref()),
         line.tags.join(" "),
-        line.location.clone(),
+        line.error.as_ref().map_or_else(|| line.location.clone(), |error| format!("? {error}")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_that_is_none_is_told_with_its_source() {
+        let bad = line(&SourceSettings::at("ftp://u:hunter2@lists.example/a"), true);
+        let told = cells(&bad).join(" ");
+        assert!(told.contains("nothing fetches ftp://") && bad.location == "?", "{told}");
+        assert!(!bad.error.unwrap_or_default().contains("hunter2"));
+        assert_eq!(line(&SourceSettings::at("https://lists.example/a"), true).error, None);
+    }
 }

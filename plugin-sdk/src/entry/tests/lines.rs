@@ -78,6 +78,10 @@ fn lines_are_read_in_every_form() {
         // Shells.
         ("-x 1.2.3.4:80", "1.2.3.4:80"),
         ("curl -sS --proxy 'http://u:p@1.2.3.4:80' https://origin.example/", "http 1.2.3.4:80 u=u p=p"),
+        ("curl -xhttp://1.2.3.4:80 -Ume:secret", "http 1.2.3.4:80 u=me p=secret"),
+        ("curl -x 1.2.3.4:80 -U 'me:se cret'", "1.2.3.4:80 u=me p=se cret"),
+        (r#"curl -x 1.2.3.4:80 -U "me:se'cr\"et""#, "1.2.3.4:80 u=me p=se'cr\"et"),
+        (r"curl --proxy=1.2.3.4:80 --proxy-user=me:se\ cr\;et; echo -x 1.2.3.5:80", "1.2.3.4:80 u=me p=se cr;et"),
         ("curl -U me:se:cret --socks5-hostname h.example:1080", "socks5h h.example:1080 u=me p=se:cret"),
         ("--proxy-server=\"socks5://1.2.3.4:1080\"", "socks5 1.2.3.4:1080"),
         ("export HTTPS_PROXY=\"http://u:p@1.2.3.4:80/\"", "http 1.2.3.4:80 u=u p=p"),
@@ -129,6 +133,10 @@ fn lines_that_are_no_entries_say_why() {
         ("1.2.0.0/15:80", "the range of addresses is not within /16../32"),
         ("no_proxy=localhost,127.0.0.1", "no port"),
         ("http_proxy=nowhere", "no port"),
+        ("http://u:pa ss@1.2.3.4:80", "white space inside"),
+        ("http://u:p a:s s@h.example:80", "white space inside"),
+        ("u:pa s:s@1.2.3.4:80 http://1.2.3.5:80", "white space inside"),
+        ("curl -x http://1.2.3.4:80 -U 'me:secret", "white space inside"),
         ("curl -x http://1.2.3.4:80 -U :secret", "a password without a user name"),
     ] {
         assert_eq!(told(text), [format!("! {reason}")], "{text}");

@@ -71,9 +71,10 @@ impl FromStr for Scheme {
         if lower == "socks" {
             return Ok(Self::Socks5);
         }
-        Self::ALL
-            .into_iter()
-            .find(|scheme| scheme.as_str() == lower)
-            .ok_or_else(|| EndpointError::Scheme(excerpt(text)))
+        Self::ALL.into_iter().find(|scheme| scheme.as_str() == lower).ok_or_else(|| {
+            // What holds other signs may be a login that stands in the wrong place.
+            let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+            EndpointError::Scheme(if is_word { excerpt(text) } else { "***".into() })
+        })
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::probe::{self, Reply, before, dialled};
+use crate::ingest::mask;
 
 /// The most that is read of the answer's body: what a regular expression looks for is near its beginning.
 const MAX_BODY: usize = 1024 * 1024;
@@ -98,12 +99,12 @@ impl TargetCheck {
     /// # Errors
     /// When it is no `http` or `https` URL, or has credentials in it.
     pub fn new(url: &str, expected: Expected) -> Result<Self, BadTarget> {
-        let url = Url::parse(url).map_err(|error| BadTarget(format!("{url:?} is no URL: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(BadTarget(format!("{url} is no http or https URL")));
-        }
+        let url = Url::parse(url).map_err(|error| BadTarget(format!("{:?} is no URL: {error}", mask(url))))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadTarget("a target's URL has no credentials in it".to_owned()));
+        }
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BadTarget(format!("{url} is no http or https URL")));
         }
         let host: Host =
             url.host_str().unwrap_or_default().parse().map_err(|error| BadTarget(format!("{url}: {error}")))?;

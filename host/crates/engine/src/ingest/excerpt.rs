@@ -14,21 +14,26 @@ pub(super) fn cut(text: &str) -> Box<str> {
 
 /// Masks what may be a password in a line of a list: what stands between a colon and an `@`, and what follows the
 /// third field of `host:port:user:password` or of `user:password:host:port`.
-pub(super) fn mask(line: &str) -> String {
-    let (scheme, rest) = line.split_once("://").map_or(("", line), |(scheme, rest)| (scheme, rest));
-    let separator = if scheme.is_empty() { "" } else { "://" };
+#[must_use]
+pub fn mask(line: &str) -> String {
+    // What has other signs in it is no scheme: it may be a login, and what follows the address of something else.
+    let is_scheme = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let split = line.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+    let (scheme, rest) = split.unwrap_or(("", line));
+    let separator = if split.is_some() { "://" } else { "" };
     let masked = match rest.rsplit_once('@') {
-        Some((left, right)) => format!("{}@{}", mask_second(left), mask_second(right)),
+        // Behind a scheme, the login stands first.
+        Some((left, right)) => format!("{}@{}", mask_second(left, split.is_some()), mask_second(right, false)),
         None if rest.starts_with('[') => rest.to_owned(),
         None => mask_fields(rest),
     };
     format!("{scheme}{separator}{masked}")
 }
 
-/// Masks the second half of `user:password`, unless it is a port.
-fn mask_second(part: &str) -> String {
+/// Masks the second half of `user:password`, unless it is a port: a number, and not certainly that of a login.
+fn mask_second(part: &str, is_login: bool) -> String {
     match part.split_once(':') {
-        Some((user, password)) if !is_number(password) => format!("{user}:***"),
+        Some((user, password)) if is_login || !is_number(password) => format!("{user}:***"),
         _ => part.to_owned(),
     }
 }
@@ -62,6 +67,10 @@ mod tests {
             ("1.2.3.4:70000:u:hunter2:x", "1.2.3.4:70000:u:***"),
             ("socks5://1.2.3.4:0:u:hunter2", "socks5://1.2.3.4:0:u:***"),
             ("user:hunter2:gate.example:70000", "user:***:gate.example:70000"),
+            ("http://u:12345@h:x", "http://u:***@h:***"),
+            ("htp://u:hunter2@h:1", "htp://u:***@h:1"),
+            ("u:hunter2@http://h:1", "u:***@http:***"),
+            ("h:x:u:hunter2", "h:x:u:***"),
             ("gate:8080:user:12345", "gate:***:user:***"),
             ("1.2.3.4:70000", "1.2.3.4:70000"),
             ("[2001:db8::1:2]:0", "[2001:db8::1:2]:0"),

@@ -1,11 +1,14 @@
 //! Where a source is, as people type it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use proxywhirl_core::{Endpoint, Host, Scheme, Secret};
 use url::Url;
+
+use crate::ingest::mask;
 
 /// Where a source is. What is shown of it has no credentials.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl FromStr for Location {
     /// - `-` is standard input;
     /// - `http://` and `https://` with a path, a query or no port is a list to fetch;
     /// - `http://1.2.3.4:8080`, with a port and nothing behind it, is a proxy itself, as is every `socks…://`;
-    /// - `[user:pass@]1.2.3.4:8080` is a proxy too;
+    /// - `[user:pass@]1.2.3.4:8080` is a proxy too, as is `1.2.3.4:8080:user:pass`;
     /// - everything else is a file. (`./1.2.3.4:8080` is one.)
     fn from_str(text: &str) -> Result<Self, BadLocation> {
         let bad = |reason: String| BadLocation { text: redact(text), reason };
@@ -48,7 +51,8 @@ impl FromStr for Location {
             return Ok(Self::Stdin);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Ok(if is_bare_proxy(text) { Self::Inline(Secret::new(text)) } else { Self::File(text.into()) });
+            let is_proxy = is_bare_proxy(text) || is_proxy_in_fields(text);
+            return Ok(if is_proxy { Self::Inline(Secret::new(&*as_entry(text))) } else { Self::File(text.into()) });
         };
         let scheme = scheme.to_ascii_lowercase();
         match (scheme.as_str(), scheme.parse::<Scheme>()) {
@@ -62,13 +66,37 @@ impl FromStr for Location {
                 Ok(Self::Http(url))
             }
             (_, Ok(_)) => match text.parse::<Endpoint>() {
-                Ok(_) => Ok(Self::Inline(Secret::new(text))),
+                Ok(_) => Ok(Self::Inline(Secret::new(&*as_entry(text)))),
                 Err(error) => Err(bad(error.to_string())),
             },
             (_, Err(_)) => Err(bad(format!(
-                "nothing fetches {scheme}://; use http, https, a file, - for standard input, or a proxy's own URL"
+                "nothing fetches {}://; use http, https, a file, - for standard input, or a proxy's own URL",
+                // It may be a login that stands in the wrong place.
+                if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+                    scheme.as_str()
+                } else {
+                    "***"
+                }
             ))),
         }
+    }
+}
+
+/// One proxy as an entry of a list: white space in its login, which would end an entry there, is percent-encoded. What is no proxy
+/// stays as it is, for who reads the list to say so.
+#[must_use]
+pub fn as_entry(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_whitespace) {
+        return text.into();
+    }
+    if let Ok(endpoint) = text.parse::<Endpoint>() {
+        return endpoint.to_url().into();
+    }
+    match format!("http://{text}").parse::<Endpoint>() {
+        Ok(endpoint) if endpoint.credentials.is_some() => {
+            endpoint.to_url().strip_prefix("http://").map_or(text.into(), |url| url.to_owned().into())
+        }
+        Ok(_) | Err(_) => text.into(),
     }
 }
 
@@ -90,13 +118,21 @@ fn is_bare_proxy(text: &str) -> bool {
         && format!("http://{text}").parse::<Endpoint>().is_ok_and(|endpoint| is_address(&endpoint.host))
 }
 
+/// Whether a text is `host:port:user:pass`, as vendors write it, with an address or a name with a dot.
+fn is_proxy_in_fields(text: &str) -> bool {
+    let mut fields = text.splitn(4, ':');
+    let address = fields.next().zip(fields.next()).map(|(host, port)| format!("{host}:{port}"));
+    let has_login = fields.filter(|field| !field.is_empty()).count() == 2;
+    has_login && !text.contains('/') && address.is_some_and(|address| is_bare_proxy(&address))
+}
+
 impl Location {
     /// What to call a source that has no other name.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Stdin => "stdin".to_owned(),
             Self::Inline(_) => "inline".to_owned(),
-            Self::File(path) => path.file_name().map_or_else(|| self.to_string(), |name| name.to_string_lossy().into()),
+            Self::File(path) => path.file_name().map_or_else(|| self.to_string(), |name| mask(&name.to_string_lossy())),
             Self::Http(url) => url.host_str().unwrap_or_default().to_owned(),
         }
     }
@@ -107,7 +143,8 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("-"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            // A proxy that was written wrongly is taken for a file, with its password.
+            Self::File(path) => f.write_str(&mask(&path.to_string_lossy())),
             Self::Http(url) => f.write_str(&redact_url(url)),
             Self::Inline(_) => f.write_str("inline"),
         }
@@ -147,13 +184,11 @@ fn mask_pair(pair: &str) -> String {
     }
 }
 
-/// Any text, with what stands between `://` and the last `@` masked.
+/// Any text, with what may be a password masked, and values of a query whose key sounds like a secret.
 fn redact(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    match rest.rsplit_once('@') {
-        Some((_, address)) => format!("{scheme}{separator}***@{address}"),
-        None => text.to_owned(),
+    match text.split_once('?') {
+        Some((place, query)) => format!("{}?{}", mask(place), masked_query(query)),
+        None => mask(text),
     }
 }
 
@@ -191,6 +226,10 @@ mod tests {
             ("1.2.3.4:8080", "inline"),
             ("u:p@gate.example:8080", "inline"),
             ("[2001:db8::1]:8080", "inline"),
+            ("1.2.3.4:8080:u:p", "inline"),
+            ("gate.example:8080:u:p:q", "inline"),
+            ("gate:8080:u:p", "file"),
+            ("1.2.3.4:8080:DE:", "file"),
         ] {
             assert_eq!(kind(text), expected, "{text}");
         }
@@ -214,5 +253,40 @@ mod tests {
         assert!(!format!("{location:?}").contains("hunter2"));
         let location: Location = "http://user:hunter2@1.2.3.4:80".parse().unwrap();
         assert!(!format!("{location} {location:?}").contains("hunter2"));
+        for text in ["gate:x:u:hunter2", "u:hunter2@gate", "lists/gate:x:u:hunter2"] {
+            let location: Location = text.parse().unwrap();
+            assert!(!format!("{location} {location:?} {}", location.name()).contains("hunter2"), "{location}");
+        }
+    }
+
+    #[test]
+    fn white_space_in_a_login_ends_no_entry() {
+        for (text, entry) in [
+            ("http://u:pa ss@1.2.3.4:1", "http://u:pa%20ss@1.2.3.4:1"),
+            ("u:pa ss@1.2.3.4:1", "u:pa%20ss@1.2.3.4:1"),
+            ("http://u:p@1.2.3.4:1", "http://u:p@1.2.3.4:1"),
+            ("http://a:1 -> http://u:p q@b:2", "http://a:1 -> http://u:p%20q@b:2"),
+            ("1.2.3.4 8080", "1.2.3.4 8080"),
+            ("http://u:p q@h:x", "http://u:p q@h:x"),
+        ] {
+            assert_eq!(as_entry(text), entry);
+        }
+        let Location::Inline(text) = "http://u:pa ss@1.2.3.4:1".parse().unwrap() else { panic!("it is a proxy") };
+        assert_eq!(text.expose(), "http://u:pa%20ss@1.2.3.4:1");
+    }
+
+    #[test]
+    fn no_credential_is_in_an_error() {
+        for text in [
+            "http://u:hunter2@h:x",
+            "http://h.example:x:u:hunter2",
+            "htp://u:hunter2@h:1",
+            "socks5://u:hunter2@1.2.3.4:70000",
+            "u:hunter2@ftp://h:1",
+            "https://[lists/a?token=hunter2",
+        ] {
+            let error = text.parse::<Location>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }

@@ -35,6 +35,37 @@ fn fill(path: &Path, temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) 
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
+/// Copies a file that is damaged before it is written: to `pool.jsonl.damaged`, or with a number where there is one already. The copy.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn keep_aside(path: &Path) -> io::Result<PathBuf> {
+    /// Whoever has so many should look at one of them.
+    const MOST: u32 = 100;
+    let name = |number: u32| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") });
+        path.with_file_name(name)
+    };
+    for number in 0..MOST {
+        let kept = name(number);
+        match private().write(true).create_new(true).open(&kept) {
+            Ok(mut file) => {
+                let copied =
+                    File::open(path).and_then(|mut from| io::copy(&mut from, &mut file)).and_then(|_| file.sync_all());
+                if let Err(error) = copied {
+                    drop(fs::remove_file(&kept));
+                    return Err(error);
+                }
+                return Ok(kept);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("there are {MOST} of them already")))
+}
+
 /// Puts a name on the disk: that is kept by its folder.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }

@@ -78,7 +78,13 @@ pub(super) fn read(path: &Path, is_compressed: bool) -> Result<Contents, String>
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Contents::default());
     }
-    let found: Found = serde_json::from_slice(&bytes).map_err(|error| disk::corrupt(&error.to_string()))?;
+    // Some editors begin a text with a mark of its order of bytes.
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    if text.trim_ascii_start().starts_with(b"[") {
+        // Serde would take its elements for the fields in their order.
+        return Err(disk::corrupt("a list, and not an object such as {\"proxies\": []}"));
+    }
+    let found: Found = serde_json::from_slice(text).map_err(|error| disk::corrupt(&error.to_string()))?;
     meaning(found)
 }
 

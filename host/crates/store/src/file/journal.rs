@@ -4,6 +4,10 @@
 //! plugin. What comes later replaces what came before. A save of several lines begins with `{"batch":N}` and counts when all
 //! of the N lines are there: a save that was cut off, by a crash or a full disk, is dropped and told. Whoever appends lines by
 //! hand needs no batch.
+//!
+//! A copy of a file that broke off looks like that too, and may lack much more than a save: a file that was written anew says in
+//! its first line how many lines it had, and a batch as large as all before it is no ordinary save. Such a file is damaged: what
+//! can be read of it is, and whoever writes keeps it aside first.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -31,6 +35,9 @@ const GROWTH: u64 = 3;
 /// Lines below which it does not matter.
 const SMALL: u64 = 1_000;
 
+/// Lines below which a batch is an ordinary save, unless there is nothing else.
+const LARGE: u64 = 100;
+
 /// How far a file is good.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Extent {
@@ -42,11 +49,13 @@ pub(super) struct Extent {
     is_open: bool,
     /// Lines from which it is written anew; 0 to find it out.
     limit: u64,
+    /// Whether more than a save is missing at its end.
+    pub(super) is_damaged: bool,
 }
 
 /// What a line says, but for those that begin a batch.
 enum Line {
-    Head { version: u64, name: String },
+    Head(Head),
     Member(Box<StoredMember>),
     Removed(EndpointKey),
     Session(StoredSession),
@@ -77,6 +86,14 @@ struct Head {
     pool: String,
     #[serde(default)]
     version: u64,
+    /// Lines that followed when the file was written anew; 0 when nobody knows.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    lines: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed, String> {
@@ -95,8 +112,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     } else if kind.owner.is_some() {
         Line::Key(serde_json::from_slice::<KeyRow>(bytes).map_err(place)?.try_into()?)
     } else if kind.pool.is_some() {
-        let Head { pool, version } = serde_json::from_slice(bytes).map_err(place)?;
-        Line::Head { version, name: pool }
+        Line::Head(serde_json::from_slice(bytes).map_err(place)?)
     } else {
         match (kind.batch, kind.removed, kind.forgotten) {
             (Some(lines), None, None) => return Ok(Parsed::Batch(lines)),
@@ -127,7 +143,7 @@ pub(super) fn read(path: &Path) -> Result<(Contents, Extent), String> {
             break;
         }
     }
-    Ok(reading.finish(path))
+    reading.finish(path)
 }
 
 /// A file as far as it is read.
@@ -142,6 +158,8 @@ struct Reading {
     batch: Vec<Line>,
     missing: u64,
     dropped: u64,
+    /// Lines that the file had when it was written anew.
+    whole: u64,
 }
 
 impl Reading {
@@ -161,7 +179,7 @@ impl Reading {
             }
         }
         if self.missing == 0 {
-            self.extent = Extent { bytes: self.bytes, lines: self.number, is_open, limit: 0 };
+            self.extent = Extent { bytes: self.bytes, lines: self.number, is_open, ..Extent::default() };
         }
         Ok(true)
     }
@@ -189,8 +207,11 @@ impl Reading {
     fn apply(&mut self, line: Line) -> Result<(), String> {
         let mut changes = Changes::default();
         match line {
-            Line::Head { version, .. } if version > VERSION => return Err(disk::newer(version, VERSION)),
-            Line::Head { name, .. } => self.contents.name = name,
+            Line::Head(Head { version, .. }) if version > VERSION => return Err(disk::newer(version, VERSION)),
+            Line::Head(Head { pool, lines, .. }) => {
+                self.contents.name = pool;
+                self.whole = self.number + lines;
+            }
             Line::Member(member) => changes.upserts.push(*member),
             Line::Removed(key) => changes.removed.push(key),
             Line::Session(session) => changes.sessions.push(session),
@@ -201,19 +222,37 @@ impl Reading {
         Ok(())
     }
 
-    fn finish(mut self, path: &Path) -> (Contents, Extent) {
-        if self.missing > 0 {
+    fn finish(mut self, path: &Path) -> Result<(Contents, Extent), String> {
+        let batch = std::mem::take(&mut self.batch);
+        let is_cut = self.dropped > 0 || self.missing > 0;
+        // A save may have been cut off; not one before which there was nothing, or less than in it.
+        let (before, size) = (self.contents.count(), batch.len() as u64 + self.missing);
+        let is_large = !batch.is_empty() && (before == 0 || size >= LARGE.max(before as u64));
+        self.extent.is_damaged = is_cut && (is_large || self.number < self.whole);
+        let path = path.display();
+        if self.extent.is_damaged {
+            let (found, missing) = (batch.len(), self.missing);
+            if is_large {
+                for line in batch {
+                    self.apply(line)?;
+                }
+            }
+            // So that the next save writes it anew: what follows must not stand in the middle of a batch.
+            self.extent.lines = u64::MAX;
+            tracing::error!(
+                store.path = %path, batch.lines = found, batch.missing = missing, line = self.number,
+                "the file breaks off, as one that was not copied to its end: what could be read of it is used"
+            );
+        } else if is_cut {
             // The batch's first line, too.
-            self.dropped += self.batch.len() as u64 + 1;
-        }
-        if self.dropped > 0 {
+            self.dropped += if self.missing > 0 { batch.len() as u64 + 1 } else { 0 };
             tracing::warn!(
-                store.path = %path.display(), store.dropped = self.dropped,
+                store.path = %path, store.dropped = self.dropped,
                 "the last save was cut off, and its lines are dropped"
             );
         }
         self.extent.limit = limit(&self.contents);
-        (self.contents, self.extent)
+        Ok((self.contents, self.extent))
     }
 }
 
@@ -299,7 +338,7 @@ pub(super) fn write(path: &Path, extent: &mut Extent, contents: &Contents) -> io
             lines += 1;
             out.write_all(&bytes)
         };
-        let head = Head { pool: contents.name.clone(), version: VERSION };
+        let head = Head { pool: contents.name.clone(), version: VERSION, lines: contents.rows()? };
         line(&|bytes| serde_json::to_writer(bytes, &head))?;
         for member in contents.members.members() {
             line(&|bytes| serde_json::to_writer(bytes, &MemberRow::new(member)))?;
@@ -314,6 +353,6 @@ pub(super) fn write(path: &Path, extent: &mut Extent, contents: &Contents) -> io
         Ok(())
     })?;
     let bytes = fs::metadata(path)?.len();
-    *extent = Extent { bytes, lines: lines - 1, is_open: false, limit: limit(contents) };
+    *extent = Extent { bytes, lines: lines - 1, limit: limit(contents), ..Extent::default() };
     Ok(())
 }

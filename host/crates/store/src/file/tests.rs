@@ -176,7 +176,7 @@ fn what_is_corrupt_is_told_with_its_place_and_left_as_it_is() {
             "at line 3 column 3",
         ),
         ("port.json", FileForm::Json, "{\"proxies\": [\n{\"url\": \"http://u:hunter2@1.1.1.1:0\"}]}", "line 2"),
-        ("array.json", FileForm::Json, "[1, 2]", "line 1 column"),
+        ("array.json", FileForm::Json, "[1, 2]", "a list, and not an object"),
         ("new.json", FileForm::Json, "{\"version\": 2, \"proxies\": []}", "by a later version of proxywhirl (form 2"),
         ("pool.json.gz", FileForm::JsonGzip, "{\"proxies\": []}", "is not compressed with gzip"),
         ("pool.jsonl", FileForm::JsonLines, "{\"pool\":\"a\"}\n{\"url\"}\n{\"url\":\"x\"}\n", "line 2, column 7"),
@@ -317,4 +317,70 @@ fn it_is_for_its_owner_only_unless_the_owner_says_otherwise_and_a_link_stays_one
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(urls(&mut store).len(), 2);
     }
+}
+
+#[test]
+fn a_document_may_begin_with_a_mark_and_is_no_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.json");
+    fs::write(&path, "\u{feff}{\"proxies\": [{\"url\": \"http://1.1.1.1:1\"}]}").unwrap();
+    let (mut store, _) = open(&path, FileForm::Json, Access::Read).unwrap();
+    assert_eq!(urls(&mut store), ["http://1.1.1.1:1"]);
+    fs::write(&path, "[{\"url\": \"http://1.1.1.1:1\"}]").unwrap();
+    let told = error(&path, FileForm::Json);
+    assert!(told.contains("corrupt (a list, and not an object such as {\"proxies\": []})"), "{told}");
+}
+
+#[test]
+fn a_copy_that_broke_off_is_read_as_far_as_it_goes_and_kept_aside_before_it_is_written() {
+    let all: Vec<String> = (0..100).map(|number| format!("http://1.1.1.{number}:1")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    for is_written_anew in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.jsonl");
+        let (mut store, _) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+        store.save(&upserts(&all)).unwrap();
+        if is_written_anew {
+            store.purge().unwrap();
+        }
+        drop(store);
+        let whole = fs::read(&path).unwrap();
+        let cut = &whole[..whole.len() / 2];
+        fs::write(&path, cut).unwrap();
+        // Who only reads changes nothing.
+        let (mut store, _) = open(&path, FileForm::JsonLines, Access::Read).unwrap();
+        let found = urls(&mut store);
+        assert!(found.len() > 40 && found.len() < 60, "{}", found.len());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the pool and its lock");
+        let (mut store, _) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+        let kept = folder.path().join("pool.jsonl.damaged");
+        assert_eq!(fs::read(&kept).unwrap(), cut);
+        store.save(&upserts(&["http://2.2.2.2:2"])).unwrap();
+        drop(store);
+        let (mut store, _) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+        assert_eq!(urls(&mut store).len(), found.len() + 1, "nothing of what was read is lost");
+        assert!(!folder.path().join("pool.jsonl.damaged.1").exists(), "it is whole again");
+        drop(store);
+        // Another one that breaks off does not take the place of the first.
+        fs::write(&path, cut).unwrap();
+        drop(open(&path, FileForm::JsonLines, Access::Write).unwrap());
+        assert_eq!(fs::read(folder.path().join("pool.jsonl.damaged.1")).unwrap(), cut);
+    }
+}
+
+#[test]
+fn an_ordinary_save_that_was_cut_off_damages_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.jsonl");
+    let (mut store, _) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+    let all: Vec<String> = (0..20).map(|number| format!("http://1.1.1.{number}:1")).collect();
+    store.save(&upserts(&all.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    store.purge().unwrap();
+    store.save(&upserts(&["http://2.2.2.2:2", "http://2.2.2.3:2", "http://2.2.2.4:2"])).unwrap();
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 10]).unwrap();
+    let (mut store, _) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+    assert_eq!(urls(&mut store), all);
+    assert!(!folder.path().join("pool.jsonl.damaged").exists());
 }

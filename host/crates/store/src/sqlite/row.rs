@@ -19,22 +19,41 @@ SELECT joined, scheme, host, port, username, password, via, tags, country, anony
        added, successes, failures, latency_us, last_used, health
 FROM members WHERE joined > ?1 ORDER BY joined LIMIT ?2";
 
+/// Of counts, what was added since this process has read or written the row: another one may have added its own.
 pub(super) const UPSERT: &str = "
 INSERT INTO members (scheme, host, port, username, password, tags, country, anonymity,
                      added, successes, failures, latency_us, last_used, via, via_key, health)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL, via_key) DO UPDATE SET
     password = excluded.password, via = excluded.via, tags = excluded.tags, country = excluded.country,
-    anonymity = excluded.anonymity, added = excluded.added, successes = excluded.successes,
-    failures = excluded.failures, latency_us = excluded.latency_us, last_used = excluded.last_used,
-    health = excluded.health";
+    anonymity = excluded.anonymity, added = excluded.added,
+    successes = max(0, successes + excluded.successes - ?17), failures = max(0, failures + excluded.failures - ?18),
+    latency_us = excluded.latency_us, last_used = max(last_used, excluded.last_used), health = excluded.health";
 
 pub(super) const DELETE: &str = "
 DELETE FROM members
 WHERE scheme = ?1 AND host = ?2 AND port = ?3
   AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5";
 
-pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
+/// What is counted of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    successes: u64,
+    failures: u64,
+}
+
+impl Counts {
+    pub(super) const fn of(member: &StoredMember) -> Self {
+        Self { successes: member.statistics.successes, failures: member.statistics.failures }
+    }
+}
+
+/// Writes a member, of which so much was counted when the row was read or written last.
+pub(super) fn upsert(
+    statement: &mut CachedStatement<'_>,
+    member: &StoredMember,
+    before: Counts,
+) -> rusqlite::Result<()> {
     let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
     let credentials = endpoint.credentials.as_deref();
     statement.execute(params![
@@ -54,6 +73,8 @@ pub(super) fn upsert(statement: &mut CachedStatement<'_>, member: &StoredMember)
         endpoint.via.as_deref().map(Endpoint::to_url),
         via_key(endpoint.via.as_deref().map(Endpoint::key).as_ref()),
         health.as_str(),
+        integer(before.successes),
+        integer(before.failures),
     ])?;
     Ok(())
 }

@@ -298,3 +298,54 @@ fn a_full_disk_is_named_and_what_was_kept_stays() {
     store.save(&many).unwrap();
     assert_eq!(urls(&mut store).len(), 501);
 }
+
+#[test]
+fn several_who_write_add_what_each_has_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let [mut one, mut other] = [(); 2].map(|()| Sqlite::open(&path).unwrap());
+    let used = |successes, failures| {
+        let mut member = member("http://1.1.1.1:1");
+        (member.statistics.successes, member.statistics.failures) = (successes, failures);
+        Changes { upserts: vec![member], ..Changes::default() }
+    };
+    let kept = |store: &mut Sqlite| {
+        let statistics = store.load().unwrap()[0].statistics;
+        (statistics.successes, statistics.failures)
+    };
+    // Both have taken it from a list, and neither knows of the other.
+    one.save(&used(0, 0)).unwrap();
+    other.save(&used(0, 0)).unwrap();
+    one.save(&used(20, 1)).unwrap();
+    other.save(&used(20, 0)).unwrap();
+    one.save(&used(25, 1)).unwrap();
+    assert_eq!(kept(&mut Sqlite::open(&path).unwrap()), (45, 1));
+    // Who reads goes on from there.
+    assert_eq!(kept(&mut one), (45, 1));
+    one.save(&used(46, 3)).unwrap();
+    other.save(&used(21, 0)).unwrap();
+    assert_eq!(kept(&mut Sqlite::open(&path).unwrap()), (47, 3));
+    // Who left and came back begins with what it is saved with, and one that is named twice counts once.
+    let removed = vec![member("http://1.1.1.1:1").endpoint.key()];
+    let twice = [used(5, 0).upserts, used(5, 0).upserts].concat();
+    one.save(&Changes { removed, upserts: twice, ..Changes::default() }).unwrap();
+    assert_eq!(kept(&mut Sqlite::open(&path).unwrap()), (5, 0));
+}
+
+#[test]
+fn it_is_known_whether_somebody_writes_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    assert!(!is_in_use(&path) && fs::read_dir(&folder).unwrap().count() == 0);
+    let reader = Sqlite::open(&path).unwrap();
+    assert!(!is_in_use(&path), "whoever reads is in nobody's way");
+    let [one, other] = [(); 2].map(|()| Sqlite::open(&path).unwrap().to_write());
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(is_in_use(&path) && is_in_use(&link));
+    drop(one);
+    assert!(is_in_use(&path));
+    drop(other);
+    assert!(!is_in_use(&path));
+    drop(reader);
+}
