@@ -2,7 +2,8 @@
 //!
 //! The client hears that its tunnel is open when an upstream has opened one, never before: until then another upstream
 //! can be tried, and a client that was told "yes" cannot be told "no" any more. But an upstream may have said so and not
-//! mean it: a client that begins with TLS, or a safe request, gets another one as long as the origin has not spoken ([`opening`]).
+//! mean it: a client that begins with TLS, or a safe request, gets another one as long as the origin has not spoken
+//! ([`opening`]).
 
 mod flight;
 mod opening;
@@ -315,8 +316,8 @@ async fn grant<S: AsyncWrite + Unpin>(
     say(client, &granted).await
 }
 
-/// Sends what a client has begun with through other upstreams until one is answered. If none is, the client gets the words that one of them
-/// said, if any: they may be the origin's.
+/// Sends what a client has begun with through other upstreams until one is answered. If none is, the client gets the words
+/// that one of them said, if any: they may be the origin's.
 async fn go_on<S>(
     gateway: &Gateway,
     client: &mut S,
