@@ -181,13 +181,11 @@ impl Settings {
         let gateway = gateway(&file.gateway).map_err(wrong)?;
         let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
         let listeners = listeners::meaning(file.listeners, limits, folder).map_err(wrong)?;
-        let listen = file.listen.map(listen).transpose().map_err(wrong)?;
-        let listen = listen.or(default.listen.filter(|_| listeners.is_empty()));
+        let listen = listen(file.listen, default.listen, &listeners).map_err(wrong)?;
         let access = file.access.meaning(file.users).map_err(wrong)?;
         let grammars =
             listen.iter().map(|_| Grammar::default()).chain(listeners.iter().map(|listener| listener.grammar));
         access.can_log_in(&grammars.collect::<Vec<_>>(), limits).map_err(wrong)?;
-        listeners::differ(listen.as_deref(), &listeners).map_err(wrong)?;
         let sources = sources::meaning(file.sources, &file.catalogue, folder).map_err(wrong)?;
         let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         let credentials = credentials::meaning(file.credentials, &names, folder).map_err(wrong)?;
@@ -238,7 +236,18 @@ impl Settings {
     }
 }
 
-fn listen(address: String) -> Result<String, String> {
+/// Where it listens beside the listeners: at the default address when there are none.
+fn listen(
+    written: Option<String>,
+    default: Option<String>,
+    listeners: &[ListenerSettings],
+) -> Result<Option<String>, String> {
+    let listen = written.map(address).transpose()?.or(default.filter(|_| listeners.is_empty()));
+    listeners::differ(listen.as_deref(), listeners)?;
+    Ok(listen)
+}
+
+fn address(address: String) -> Result<String, String> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     match port.map(str::parse::<u16>) {
         Some(Ok(_)) => Ok(address),

@@ -274,6 +274,12 @@ impl Service {
             }
             let mut filled = Filled::default();
             service.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await;
+            // One that can be none has been told already, and has no location.
+            for report in filled.sources.iter().filter(|report| !report.location.is_empty()) {
+                if let Some(error) = &report.error {
+                    tracing::warn!(source.name = report.name, error, "source not read");
+                }
+            }
             tracing::info!(
                 pool.new = filled.admissions.new,
                 pool.dead = filled.proven.dead,

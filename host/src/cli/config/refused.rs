@@ -35,11 +35,13 @@ mod tests {
     #[test]
     fn sources_and_options_that_serve_refuses_are_told() {
         assert_eq!(refused(&Settings::default()), Vec::<String>::new());
-        let mut settings = Settings::default();
-        settings.strategy = PluginUse { options: serde_json::json!({ "buy": "success" }), ..PluginUse::of("weighted") };
-        settings.sources = ["ftp://lists.example/a", "https://lists.example/a", "https://"]
-            .map(|location| SourceSettings { name: "own".to_owned(), ..SourceSettings::at(location) })
-            .into();
+        let settings = Settings {
+            strategy: PluginUse { options: serde_json::json!({ "buy": "success" }), ..PluginUse::of("weighted") },
+            sources: ["ftp://lists.example/a", "https://lists.example/a", "https://"]
+                .map(|location| SourceSettings { name: "own".to_owned(), ..SourceSettings::at(location) })
+                .into(),
+            ..Settings::default()
+        };
         let told = refused(&settings);
         let [ftp, nowhere, options] = told.as_slice() else { unreachable!("{told:?}") };
         assert!(ftp.starts_with("source \"own\": location: \"ftp://lists.example/a\" is no source"), "{ftp}");
