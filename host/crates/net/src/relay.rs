@@ -311,7 +311,7 @@ impl Direction {
                 self.pipe = Some(pipe);
             }
             // Whatever it is, the next read finds it too, when the bytes at hand are sent.
-            _ => pipe.give_back(),
+            Poll::Ready(Ok(_) | Err(_)) | Poll::Pending => pipe.give_back(),
         }
     }
 
