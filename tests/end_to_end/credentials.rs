@@ -47,7 +47,9 @@ async fn one_gateway_of_a_vendor_serves_many_sessions_and_countries_and_keeps_th
     assert!(one.starts_with("me-sessid-") && one.len() == "me-sessid-".len() + 8, "{before:?}");
     assert!(one == again && one != two, "{before:?}");
     assert_eq!((none.as_str(), city.as_str()), ("me", "me-city-new_york"));
-    assert_eq!(*german, one.replace("me-", "me-cc-de-"), "{before:?}");
+    // Where another place is asked for, the same name is another session.
+    let session = one.rsplit('-').next().unwrap();
+    assert!(german.starts_with("me-cc-de-sessid-") && !german.ends_with(session), "{before:?}");
     ask(&served, "http", "anna-session-1-rotate");
     ask(&served, "http", "anna-session-1");
     let rotated = users(&world);

@@ -111,7 +111,13 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     // Those before have to be keys, and to open what is there, before there is another one.
     let known = secrets::keyring(Some(&place))?;
     let mut sealed = url.open_to_read().map_err(environment)?.sealed(known, &url, ClearText::Expected);
-    sealed.store.load().map_err(environment)?;
+    let opened = sealed.store.load().map_err(environment)?;
+    // Of some that cannot be opened the others are sealed anew; where none can, these are the wrong keys.
+    if let Some(unopened) =
+        sealed.store.unopened().filter(|_| opened.iter().all(|member| passwords(member).next().is_none()))
+    {
+        return Err(environment(unopened));
+    }
     drop(sealed);
     // Opened before there is a new key. A gateway that uses a file keeps everybody else out.
     let opened = url.open().map_err(environment)?;

@@ -91,7 +91,7 @@ mod tests {
     fn what_is_no_tier_is_told_with_its_text() {
         let error = |text: &str| settings(&format!("[gateway.escalation]\n{text}\n")).unwrap_err().reason;
         insta::assert_snapshot!(error("tiers = [\"cheap\"]"), @r#"gateway.escalation.tiers: "cheap": a tier is direct, any, or KEY:VALUE such as tag:cheap, several with a space between"#);
-        insta::assert_snapshot!(error("tiers = [\"contry:de\"]"), @r#"gateway.escalation.tiers: "contry:de": contry: nobody knows it; there are country, state, city, asn, isp, zip, os, anonymity, protocol, tag, pool, session, lifetime, sticky, strict, rotate, hedge, timeout, attempts and explain"#);
+        insta::assert_snapshot!(error("tiers = [\"contry:de\"]"), @r#"gateway.escalation.tiers: "contry:de": contry: nobody knows it; there are country, state, city, asn, isp, zip, os, anonymity, protocol, tag, pool, session, hardsession, lifetime, sticky, sessionmode, strict, rotate, hedge, timeout, attempts, explain, residential, mobile and datacenter"#);
         insta::assert_snapshot!(error("tiers = [\"tag:a session:7\"]"), @r#"gateway.escalation.tiers: "tag:a session:7": it says more than what a proxy must be"#);
         insta::assert_snapshot!(error("attempts = 0"), @"gateway.escalation.attempts must be at least 1");
         insta::assert_snapshot!(error("remember = \"2d\""), @"gateway.escalation.remember is more than 1d");

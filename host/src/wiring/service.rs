@@ -119,17 +119,8 @@ impl Service {
             ..parts
         };
         let parts = Parts { strategy: Some(strategy), store, memory, hooks, limits, symbols, ..parts };
-        let config = EngineConfig {
-            breaker: settings.breaker,
-            capacity: settings.capacity,
-            ban_share: settings.max_banned,
-            sites: settings.sites,
-            save_interval: settings.save_interval,
-            history: settings.history,
-            supervision: supervision(settings.plugins.supervision),
-            ..EngineConfig::default()
-        };
-        let engine = Engine::start(config, parts).map_err(|error| Failure::new(Exit::Environment, error))?;
+        let engine =
+            Engine::start(engine_config(settings), parts).map_err(|error| Failure::new(Exit::Environment, error))?;
         let gateway = Gateway::new(Arc::clone(&engine), dialer.clone(), settings.gateway.clone());
         let check = &settings.check;
         let checker = super::checker(check, dialer, &tls, settings.allow_private, engine.clock())?;
@@ -413,6 +404,19 @@ fn store(settings: &Settings) -> Result<Stored, Failure> {
     let logins = StoredLogins::new(Arc::clone(&key_values), keys);
     let kept = url.is_lasting().then(|| Kept::new(logins, url.to_string(), opened.store.is_shared()));
     Ok((Some(opened.store), key_values, kept))
+}
+
+fn engine_config(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        breaker: settings.breaker,
+        capacity: settings.capacity,
+        ban_share: settings.max_banned,
+        sites: settings.sites,
+        save_interval: settings.save_interval,
+        history: settings.history,
+        supervision: supervision(settings.plugins.supervision),
+        ..EngineConfig::default()
+    }
 }
 
 fn supervision(settings: SupervisionSettings) -> SupervisionConfig {

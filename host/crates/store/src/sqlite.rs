@@ -26,6 +26,7 @@ use proxywhirl_core::MemberId;
 use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
+use crate::file::disk;
 use row::Counts;
 
 /// How long to wait for another process that writes: much longer than any save takes.
@@ -40,7 +41,7 @@ pub struct Sqlite {
     /// What was counted of a member when its row was read or written last; nobody who has never been used.
     counted: HashMap<MemberId, Counts>,
     /// Held for who wants to know whether somebody writes; none for who only reads.
-    share: Option<file::Share>,
+    share: Option<disk::Share>,
 }
 
 impl Sqlite {
@@ -61,7 +62,7 @@ impl Sqlite {
     /// The same for who stays and writes, as [`is_in_use`] tells others.
     #[must_use]
     pub fn to_write(mut self) -> Self {
-        self.share = file::Share::take(&self.path);
+        self.share = disk::Share::take(&self.path);
         self
     }
 
@@ -137,7 +138,7 @@ fn note(counted: &mut HashMap<MemberId, Counts>, id: MemberId, counts: Counts) {
 /// Whether a process has opened a database to write it.
 #[must_use]
 pub(crate) fn is_in_use(path: &Path) -> bool {
-    file::is_in_use(path)
+    disk::Share::is_held(path)
 }
 
 /// Opens a file, makes it when it is missing, and brings it to this version's schema.

@@ -156,6 +156,47 @@ impl Drop for Lock {
     }
 }
 
+/// A share of the lock of a file: of a database several may write, whose own locks are held for the moment of a save. As long as
+/// anybody has one, nobody takes the lock, and the other way round.
+#[derive(Debug)]
+pub(crate) struct Share {
+    file: File,
+    path: PathBuf,
+}
+
+impl Share {
+    /// Takes a share; none where somebody has the lock, or where there can be no such file, which is no reason to do without the
+    /// database.
+    pub(crate) fn take(path: &Path) -> Option<Self> {
+        // Of a link, what it points to: others may know it by that.
+        let path = beside(&path.canonicalize().ok()?, "lock");
+        for _ in 0..TRIES {
+            let file = private().read(true).write(true).create(true).truncate(false).open(&path).ok()?;
+            file.try_lock_shared().ok()?;
+            if is_at(&file, &path) {
+                return Some(Self { file, path });
+            }
+        }
+        None
+    }
+
+    /// Whether anybody has one, or the lock.
+    pub(crate) fn is_held(path: &Path) -> bool {
+        let lock = path.canonicalize().map(|path| beside(&path, "lock"));
+        let opened = lock.and_then(|lock| File::options().read(true).write(true).open(lock));
+        opened.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // The last one puts it away, as whoever has the whole lock does.
+        if self.file.try_lock().is_ok() && is_at(&self.file, &self.path) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
 /// Whether this name leads to this file. Elsewhere than on Unix nobody takes a name away.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {

@@ -1,8 +1,7 @@
 //! The file before SQLite sees it: SQLite would make it readable for everybody, and says only that it
 //! is "unable to open" what cannot be opened.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -34,38 +33,6 @@ fn create(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(refusal(&error)),
     }
-}
-
-/// A lock that is no lock of SQLite's own, which are held for the moment of a save: each process that has opened a database to write it
-/// holds a share of this one as long as it lives.
-#[derive(Debug)]
-pub(super) struct Share(#[expect(dead_code, reason = "to be held")] File);
-
-impl Share {
-    /// Takes a share; none where there can be no such file, which is no reason to do without the database.
-    pub(super) fn take(path: &Path) -> Option<Self> {
-        let file = lock_file(path).ok()?;
-        file.try_lock_shared().ok().map(|()| Self(file))
-    }
-}
-
-/// Whether anybody has a database open to write it.
-pub(super) fn is_in_use(path: &Path) -> bool {
-    path.exists() && lock_file(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-}
-
-/// `.pool.db.lock` beside `pool.db`.
-fn lock_file(path: &Path) -> std::io::Result<File> {
-    // Of a link, what it points to: others may know it by that.
-    let path = path.canonicalize()?;
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".lock");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path.with_file_name(name))
 }
 
 fn refusal(error: &std::io::Error) -> String {

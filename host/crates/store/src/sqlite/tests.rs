@@ -348,4 +348,6 @@ fn it_is_known_whether_somebody_writes_a_database() {
     drop(other);
     assert!(!is_in_use(&path));
     drop(reader);
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "pool.db" || name == "link.db"), "{left:?}");
 }
