@@ -59,7 +59,7 @@ impl Sqlite {
         Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: HashMap::new(), share: None })
     }
 
-    /// The same for who stays and writes, as [`is_in_use`] tells others.
+    /// The same for who stays and writes, which others are told.
     #[must_use]
     pub fn to_write(mut self) -> Self {
         self.share = disk::Share::take(&self.path);
