@@ -11,6 +11,7 @@
 //! ours, or of a later version, is left as it is; a row that is no member any more is skipped and
 //! counted, and stays.
 
+mod counted;
 pub(crate) mod draft;
 mod file;
 pub(crate) mod key_values;
@@ -27,7 +28,7 @@ use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::file::disk;
-use row::Counts;
+use counted::{Counted, Counts};
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +39,8 @@ pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
     busy_timeout: Duration,
-    /// What was counted of a member when its row was read or written last; nobody who has never been used.
-    counted: HashMap<MemberId, Counts>,
+    /// What was counted of members when their rows were read or written last.
+    counted: Counted,
     /// Held for who wants to know whether somebody writes; none for who only reads.
     share: Option<disk::Share>,
 }
@@ -56,7 +57,7 @@ impl Sqlite {
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let connection = connect(path, busy_timeout)?;
-        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: HashMap::new(), share: None })
+        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: Counted::default(), share: None })
     }
 
     /// The same for who stays and writes, which others are told.
@@ -83,8 +84,8 @@ impl Sqlite {
             let mut upsert = transaction.prepare_cached(row::UPSERT)?;
             for member in &changes.upserts {
                 let id = MemberId::of(&member.endpoint.key());
-                let known = self.counted.get(&id).filter(|_| !removed.contains(&id));
-                let before = counted.get(&id).or(known).copied().unwrap_or_default();
+                let known = || if removed.contains(&id) { Counts::default() } else { self.counted.get(id) };
+                let before = counted.get(&id).copied().unwrap_or_else(known);
                 row::upsert(&mut upsert, member, before)?;
                 counted.insert(id, Counts::of(member));
             }
@@ -99,10 +100,10 @@ impl Sqlite {
         }
         transaction.commit()?;
         for id in removed {
-            self.counted.remove(&id);
+            self.counted.note(id, Counts::default());
         }
         for (id, counts) in counted {
-            note(&mut self.counted, id, counts);
+            self.counted.note(id, counts);
         }
         Ok(())
     }
@@ -123,15 +124,6 @@ impl Sqlite {
             }
         }
         Ok((Page { members, next: last.filter(|_| count == limit) }, skipped))
-    }
-}
-
-/// Notes what is counted of a member; most of a large pool has never been used, and takes no memory.
-fn note(counted: &mut HashMap<MemberId, Counts>, id: MemberId, counts: Counts) {
-    if counts == Counts::default() {
-        counted.remove(&id);
-    } else {
-        counted.insert(id, counts);
     }
 }
 
@@ -177,7 +169,7 @@ impl Store for Sqlite {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         let (page, skipped) = self.read(after, limit).map_err(|error| self.explain(&error))?;
         for member in &page.members {
-            note(&mut self.counted, MemberId::of(&member.endpoint.key()), Counts::of(member));
+            self.counted.note(MemberId::of(&member.endpoint.key()), Counts::of(member));
         }
         if let Some((joined, reason)) = skipped.first {
             tracing::warn!(

@@ -14,6 +14,8 @@ use proxywhirl_core::verdict::Anonymity;
 use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Row, params};
 
+use super::counted::Counts;
+
 pub(super) const SELECT: &str = "
 SELECT joined, scheme, host, port, username, password, via, tags, country, anonymity,
        added, successes, failures, latency_us, last_used, health
@@ -34,19 +36,6 @@ pub(super) const DELETE: &str = "
 DELETE FROM members
 WHERE scheme = ?1 AND host = ?2 AND port = ?3
   AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5";
-
-/// What is counted of a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
-    successes: u64,
-    failures: u64,
-}
-
-impl Counts {
-    pub(super) const fn of(member: &StoredMember) -> Self {
-        Self { successes: member.statistics.successes, failures: member.statistics.failures }
-    }
-}
 
 /// Writes a member, of which so much was counted when the row was read or written last.
 pub(super) fn upsert(
