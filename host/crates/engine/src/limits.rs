@@ -19,11 +19,37 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use proxywhirl_core::Timestamp;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::select::Refusals;
+use proxywhirl_core::store::StoreError;
 
+use crate::trouble::{Change, Trouble};
 pub(crate) use room::Room;
 pub(crate) use shared::Shared;
+
+/// How often gateways tell each other what came to the uses of users.
+const TELL: Duration = Duration::from_millis(250);
+
+/// How long a request waits for what the other gateways say. A connection that has to be made anew first may take longer.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long nobody is asked after nobody has answered.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Users that are told of at once.
+const BATCH: usize = 1_000;
+
+/// Writes down whether it is known what gateways share: `what`, as a sentence begins with it.
+fn note(trouble: &Trouble, what: &str, error: Option<&StoreError>, now: Timestamp) {
+    match (trouble.note(error.map(ToString::to_string), now), error) {
+        (Change::Began, Some(error)) => {
+            tracing::warn!(%error, "{what} are not shared, each gateway has its own until they can be again");
+        }
+        (Change::Ended, _) => tracing::info!("{what} are shared again"),
+        (Change::Began | Change::Same, _) => {}
+    }
+}
 
 /// How much may be asked of whom, and how long requests wait for more.
 #[derive(Debug, Clone, PartialEq)]

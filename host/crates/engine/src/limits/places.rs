@@ -17,23 +17,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::{AGAIN, BATCH, PATIENCE, TELL};
 use crate::clock::Clock;
-use crate::trouble::{Change, StoreTrouble, Trouble};
-
-/// How often it is told what is held, and given back what is not needed.
-const TELL: Duration = Duration::from_millis(250);
+use crate::trouble::{StoreTrouble, Trouble};
 
 /// How long places are held by who tells nothing of them.
 const TERM: Duration = Duration::from_secs(10);
-
-/// How long nobody is asked after nobody has answered.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// How long a request waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Users that are told of at once.
-const BATCH: usize = 1_000;
 
 /// What is told when dividing has ended for good.
 const PANICKED: &str = "who divides places for all gateways has panicked, they are this gateway's own from now on";
@@ -135,13 +124,7 @@ impl SharedPlaces {
 
     /// Writes down whether somebody answers.
     fn note(&self, error: Option<&StoreError>, now: Timestamp) {
-        match (self.trouble.note(error.map(ToString::to_string), now), error) {
-            (Change::Began, Some(error)) => {
-                tracing::warn!(%error, "places of users are not shared, each gateway has its own until they can be again");
-            }
-            (Change::Ended, _) => tracing::info!("places of users are shared again"),
-            (Change::Began | Change::Same, _) => {}
-        }
+        super::note(&self.trouble, "places of users", error, now);
     }
 }
 

@@ -5,7 +5,6 @@
 //! many. One task tells, for all users at once. While nobody answers, each gateway goes on with what it knows, and says so.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::shared::{Quotas, Spending, Spent};
@@ -13,20 +12,9 @@ use proxywhirl_core::store::StoreError;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::{AGAIN, BATCH, PATIENCE, TELL};
 use crate::clock::Clock;
-use crate::trouble::{Change, StoreTrouble, Trouble};
-
-/// How often it is told what came to users' uses.
-const TELL: Duration = Duration::from_millis(250);
-
-/// How long nobody is asked after nobody has answered.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// How long a request waits to hear what its user has used elsewhere.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Users that are told of at once.
-const BATCH: usize = 1_000;
+use crate::trouble::{StoreTrouble, Trouble};
 
 /// What is told when counting has ended for good.
 const PANICKED: &str = "who counts for all gateways has panicked, quotas are this gateway's own from now on";
@@ -156,13 +144,7 @@ impl SharedQuotas {
 
     /// Writes down whether somebody answers.
     fn note(&self, error: Option<&StoreError>, now: Timestamp) {
-        match (self.trouble.note(error.map(ToString::to_string), now), error) {
-            (Change::Began, Some(error)) => {
-                tracing::warn!(%error, "quotas are not shared, each gateway counts its own until they can be again");
-            }
-            (Change::Ended, _) => tracing::info!("quotas are shared again"),
-            (Change::Began | Change::Same, _) => {}
-        }
+        super::note(&self.trouble, "quotas", error, now);
     }
 }
 
@@ -170,6 +152,7 @@ impl SharedQuotas {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::HashMap;
+    use std::time::Duration;
 
     use super::*;
 

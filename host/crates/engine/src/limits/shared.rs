@@ -15,20 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Room;
 use super::sites::Sites;
+use super::{AGAIN, PATIENCE};
 use crate::clock::Clock;
-use crate::trouble::{Change, StoreTrouble, Trouble};
+use crate::trouble::{StoreTrouble, Trouble};
 
 /// Uses that are asked about at once; some microseconds of the server each.
 const BATCH: usize = 256;
 
 /// Uses that wait to be asked about; who wants one more waits.
 const QUEUE: usize = 1_024;
-
-/// How long a request waits for an answer. A connection that has to be made anew first may take longer than that.
-const PATIENCE: Duration = Duration::from_millis(250);
-
-/// How often those who do not answer are asked whether they do.
-const AGAIN: Duration = Duration::from_millis(500);
 
 /// How often it is asked whether somebody answers while nobody wants tokens: so that it is known before a request has to wait for it.
 const IDLE: Duration = Duration::from_secs(2);
@@ -156,13 +151,7 @@ impl Shared {
     /// Writes down whether somebody answers.
     fn note(&self, error: Option<&StoreError>, now: Timestamp) {
         metrics::gauge!("proxywhirl_limits_shared").set(if error.is_some() { 0.0 } else { 1.0 });
-        match (self.trouble.note(error.map(ToString::to_string), now), error) {
-            (Change::Began, Some(error)) => {
-                tracing::warn!(%error, "limits are not shared, each gateway has its own until they can be again");
-            }
-            (Change::Ended, _) => tracing::info!("limits are shared again"),
-            (Change::Began | Change::Same, _) => {}
-        }
+        super::note(&self.trouble, "limits", error, now);
     }
 }
 
