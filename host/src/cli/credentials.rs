@@ -42,14 +42,9 @@ struct ListArgs {
     json: bool,
 }
 
+/// Whose login is meant.
 #[derive(Debug, Args)]
-struct SetArgs {
-    /// The name of [[credentials]] in the configuration; or say whose it is
-    #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
-    name: Option<String>,
-    /// The user name
-    #[arg(long, value_name = "USER")]
-    username: String,
+struct WhoseArgs {
     /// For the proxies with this tag
     #[arg(long, value_name = "TAG", conflicts_with_all = ["name", "source"])]
     tag: Option<String>,
@@ -62,6 +57,24 @@ struct SetArgs {
     /// For this one; its password is not needed
     #[arg(long, value_name = "URL", conflicts_with = "name")]
     proxy: Option<String>,
+}
+
+impl WhoseArgs {
+    fn tag(&self) -> Option<String> {
+        self.source.as_ref().map(|source| format!("source:{source}")).or_else(|| self.tag.clone())
+    }
+}
+
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// The name of [[credentials]] in the configuration; or say whose it is
+    #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
+    name: Option<String>,
+    /// The user name
+    #[arg(long, value_name = "USER")]
+    username: String,
+    #[command(flatten)]
+    whose: WhoseArgs,
     #[command(flatten)]
     control: ControlArgs,
     /// Print JSON, for scripts
@@ -74,18 +87,8 @@ struct UnsetArgs {
     /// Its name, as `credentials list` shows it; or say whose it is
     #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
     name: Option<String>,
-    /// That for the proxies with this tag
-    #[arg(long, value_name = "TAG", conflicts_with_all = ["name", "source"])]
-    tag: Option<String>,
-    /// That for those of this source
-    #[arg(long, value_name = "SOURCE", conflicts_with = "name")]
-    source: Option<String>,
-    /// That for those at this host
-    #[arg(long, value_name = "HOST", conflicts_with = "name")]
-    host: Option<String>,
-    /// That for this one; its password is not needed
-    #[arg(long, value_name = "URL", conflicts_with = "name")]
-    proxy: Option<String>,
+    #[command(flatten)]
+    whose: WhoseArgs,
     #[command(flatten)]
     control: ControlArgs,
     /// Print JSON, for scripts
@@ -149,12 +152,12 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
     // What the gateway would refuse is refused before it is sent.
     Credentials::new(&args.username, &password).map_err(|error| Failure::new(Exit::Usage, error))?;
     let client = Client::running(args.control.control.as_deref()).await?;
-    let tag = tag(args.source, args.tag);
+    let tag = args.whose.tag();
     let sent = Sent {
         name: args.name.as_deref(),
         tag: tag.as_deref(),
-        host: args.host.as_deref(),
-        proxy: args.proxy.as_deref(),
+        host: args.whose.host.as_deref(),
+        proxy: args.whose.proxy.as_deref(),
         username: &args.username,
         password: &password,
     };
@@ -171,14 +174,10 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn tag(source: Option<String>, tag: Option<String>) -> Option<String> {
-    source.map(|source| format!("source:{source}")).or(tag)
-}
-
 async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
     let client = Client::running(args.control.control.as_deref()).await?;
     let body =
-        UnsetCredentials { name: args.name, tag: tag(args.source, args.tag), host: args.host, proxy: args.proxy };
+        UnsetCredentials { name: args.name, tag: args.whose.tag(), host: args.whose.host, proxy: args.whose.proxy };
     let unset: CredentialsSet = client.post("/v1/credentials/unset", &body).await?;
     if args.json {
         print(&to_json(&unset)?)?;
