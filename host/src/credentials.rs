@@ -193,13 +193,21 @@ impl Keeping {
                     None => std::future::pending().await,
                 }
             };
+            let listening = settings.on_407.then(|| login.listen());
+            let refused = async {
+                match &listening {
+                    Some(listening) => listening.refused().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = due => {}
-                () = login.refused(), if settings.on_407 => {
+                () = refused => {
                     tracing::info!(credentials.name = settings.name, "a proxy refuses its credentials: they are read again");
                 }
             }
             self.read(&settings).await;
+            drop(listening);
             tokio::time::sleep(LEAST_PAUSE).await;
         }
     }

@@ -167,6 +167,26 @@ async fn a_proxy_that_refuses_has_the_file_read_again_and_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_request_that_meets_the_refusal_is_served_with_the_new_login() {
+    for (protocol, count) in [(Protocol::Http, 1), (Protocol::Http, 7), (Protocol::Socks5, 1)] {
+        let options = || UpstreamOptions::new(protocol).credentials("new", "hunter2-new");
+        let config = "[[credentials]]\nname = \"vendor\"\nhost = \"127.0.0.1\"\nfile = \"login.txt\"\n";
+        let all = (0..count).map(|_| options()).collect();
+        let gateway = Rotating::start(all, config, &[("login.txt", "old:hunter2-old")]).await;
+        file(&gateway.folder, "login.txt", "new:hunter2-new\n");
+        let (url, proxy) = (gateway.world.origin().http_url("/ip"), gateway.served.proxy("http"));
+        let way = if count == 1 { "--proxytunnel" } else { "--no-progress-meter" };
+        let ran = curl(["--fail", way, "--proxy", &proxy, "--data", "once", &url]);
+        assert_eq!(ran.code, Some(0), "{protocol} {count}: {ran:?}\n{}", gateway.served.log());
+        // Nobody reads it again so soon, so nobody waits.
+        let changed = gateway.command(&["credentials", "set", "vendor", "--username", "old"], "hunter2-old\n");
+        assert_eq!(changed.code, Some(0), "{changed:?}");
+        let ran = curl(["--fail", "--max-time", "1.5", "--proxy", &proxy, &url]);
+        assert_eq!(ran.code, Some(22), "{protocol} {count}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_is_asked_at_every_interval() {
     let said = Arc::new(Mutex::new("{\"data\": {\"username\": \"one\", \"password\": \"hunter2-one\"}}".to_owned()));
     let (place, heads) = endpoint(Arc::clone(&said));

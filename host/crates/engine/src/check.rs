@@ -232,6 +232,7 @@ impl Checker {
     /// login, with one of a session that nobody else has.
     fn dialled(&self, candidate: &Candidate) -> Option<Endpoint> {
         let replaced = self.config.logins.replaced(&candidate.endpoint, &candidate.tags);
+        let replaced = replaced.map(|replaced| replaced.endpoint);
         let endpoint = replaced.as_ref().unwrap_or(&candidate.endpoint);
         if !endpoint.is_template() {
             return replaced;

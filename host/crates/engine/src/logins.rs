@@ -4,14 +4,15 @@
 //! endpoint with the login's user name and password; what it is known by, and what a store holds, stays what it came with,
 //! and with it statistics, sessions, bans and open tunnels. The first login that covers a member and has credentials counts.
 //!
-//! Where credentials come from is the business of whoever sets them; that they are refused is [told](Login::refused).
+//! Where credentials come from is the business of whoever sets them. Who [listens](Login::listen) is told that they are refused,
+//! and whoever was refused can wait for what comes of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use proxywhirl_core::{Credentials, Endpoint, EndpointKey, Host, Tag, Tags};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Which members a login is for: those for which all of it holds that is said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,12 +52,41 @@ pub struct Login {
     current: ArcSwapOption<Credentials>,
     /// Told when a proxy has refused them. Of several times that nobody waits for, one is remembered.
     refused: Notify,
+    /// Whether somebody listens, who has not done yet what a refusal asks for.
+    is_heard: watch::Sender<bool>,
+}
+
+/// Somebody who sets a login anew when it is refused. What a refusal asks for is done when it is dropped.
+#[derive(Debug)]
+pub struct Listening<'l>(&'l Login);
+
+impl Listening<'_> {
+    /// Returns when a proxy has refused the credentials, of this login or of a member that it covers before it had any.
+    pub async fn refused(&self) {
+        self.0.refused.notified().await;
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.is_heard.send_replace(false);
+    }
+}
+
+/// What is dialled for a member in place of its own endpoint.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// The member's endpoint, with the credentials.
+    pub endpoint: Endpoint,
+    /// The credentials, the same as long as they are not set anew.
+    pub login: Arc<Credentials>,
 }
 
 impl Login {
     /// A login that has no credentials yet.
     fn new(name: &str, covered: Covered) -> Self {
-        Self { name: name.into(), covered, current: ArcSwapOption::empty(), refused: Notify::new() }
+        let (refused, is_heard) = (Notify::new(), watch::Sender::new(false));
+        Self { name: name.into(), covered, current: ArcSwapOption::empty(), refused, is_heard }
     }
 
     /// What it is called.
@@ -77,9 +107,10 @@ impl Login {
         self.current.load_full()
     }
 
-    /// Returns when a proxy has refused the credentials, of this login or of a member that it covers before it had any.
-    pub async fn refused(&self) {
-        self.refused.notified().await;
+    /// Hears from now on that they are refused.
+    pub fn listen(&self) -> Listening<'_> {
+        self.is_heard.send_replace(true);
+        Listening(self)
     }
 
     /// Has no credentials any more; whether it had some.
@@ -146,7 +177,7 @@ impl Logins {
 
     /// What is dialled for a member; none when that is its own endpoint.
     #[must_use]
-    pub fn replaced(&self, endpoint: &Endpoint, tags: &Tags) -> Option<Endpoint> {
+    pub fn replaced(&self, endpoint: &Endpoint, tags: &Tags) -> Option<Replaced> {
         if !self.is_used.load(Ordering::Relaxed) {
             return None;
         }
@@ -154,8 +185,9 @@ impl Logins {
         let mut covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
         // One without a blank for a place that the member's own login has one for would come out anywhere.
         covering.find_map(|login| {
-            let credentials = Some(Box::new(Credentials::clone(&*login.credentials()?)));
-            Some(Endpoint { credentials, ..endpoint.clone() }).filter(|replaced| replaced.has_places_of(endpoint))
+            let login = login.credentials()?;
+            let replaced = Endpoint { credentials: Some(Box::new(Credentials::clone(&login))), ..endpoint.clone() };
+            Some(Replaced { endpoint: replaced, login }).filter(|replaced| replaced.endpoint.has_places_of(endpoint))
         })
     }
 
@@ -166,6 +198,24 @@ impl Logins {
             let covering = all.iter().filter(|login| login.covered.holds(endpoint, tags));
             covering.for_each(|login| login.refused.notify_one());
         }
+    }
+
+    /// Whether a member that has refused these credentials, none for its own, is dialled with other ones by now: at once, or
+    /// when those have been set anew who hear of it.
+    pub async fn renewed(&self, endpoint: &Endpoint, tags: &Tags, refused: Option<&Arc<Credentials>>) -> bool {
+        let is_other = || match (self.replaced(endpoint, tags), refused) {
+            (Some(replaced), Some(refused)) => !Arc::ptr_eq(&replaced.login, refused),
+            (replaced, refused) => replaced.is_some() != refused.is_some(),
+        };
+        let all = self.all();
+        for login in all.iter().filter(|login| login.covered.holds(endpoint, tags)) {
+            if is_other() {
+                return true;
+            }
+            // Its sender is part of the login, and lives.
+            _ = login.is_heard.subscribe().wait_for(|is_heard| !is_heard).await;
+        }
+        is_other()
     }
 }
 
@@ -186,7 +236,7 @@ mod tests {
     }
 
     fn dialled(logins: &Logins, url: &str, words: &[&str]) -> Option<String> {
-        logins.replaced(&endpoint(url), &tags(words)).map(|endpoint| endpoint.to_url())
+        logins.replaced(&endpoint(url), &tags(words)).map(|replaced| replaced.endpoint.to_url())
     }
 
     fn login(user: &str, password: &str) -> Credentials {
@@ -204,7 +254,7 @@ mod tests {
         assert_eq!(dialled(&logins, member, &["paid"]), None);
         logins.set("b", login("you[-cc-{country}]", "new"));
         let replaced = logins.replaced(&endpoint(member), &tags(&["paid"])).unwrap();
-        assert_eq!(replaced, endpoint("http://you[-cc-{country}]:new@gate.example:8080"));
+        assert_eq!(replaced.endpoint, endpoint("http://you[-cc-{country}]:new@gate.example:8080"));
         assert_eq!(dialled(&logins, MEMBER, &["paid"]).unwrap(), "http://me:new@gate.example:8080");
     }
 
@@ -264,9 +314,35 @@ mod tests {
         let logins = Logins::default();
         logins.configure(&[("a".to_owned(), tagged("paid")), ("b".to_owned(), tagged("free"))]);
         logins.refused(&endpoint(MEMBER), &tags(&["paid"]));
-        logins.get("a").unwrap().refused().await;
+        logins.get("a").unwrap().listen().refused().await;
         let other = logins.get("b").unwrap();
-        let late = tokio::time::timeout(std::time::Duration::from_millis(20), other.refused()).await;
+        let late = tokio::time::timeout(std::time::Duration::from_millis(20), other.listen().refused()).await;
         assert!(late.is_err(), "it is for others");
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_waits_for_whoever_listens_and_for_nobody_else() {
+        let logins = Logins::default();
+        logins.configure(&[("a".to_owned(), tagged("paid"))]);
+        let (member, paid) = (endpoint(MEMBER), tags(&["paid"]));
+        let of = || logins.replaced(&member, &paid).map(|replaced| replaced.login);
+        assert!(!logins.renewed(&member, &paid, None).await, "nobody listens");
+        let login = logins.get("a").unwrap();
+        let listening = login.listen();
+        let hears = async {
+            listening.refused().await;
+            logins.set("a", super::tests::login("me", "new"));
+            drop(listening);
+        };
+        logins.refused(&member, &paid);
+        let (is_renewed, ()) = tokio::join!(logins.renewed(&member, &paid, None), hears);
+        assert!(is_renewed);
+        assert!(logins.renewed(&member, &paid, None).await, "it has others than those that were refused");
+        let refused = of();
+        assert!(!logins.renewed(&member, &paid, refused.as_ref()).await);
+        let listening = login.listen();
+        let (is_renewed, ()) =
+            tokio::join!(logins.renewed(&member, &paid, refused.as_ref()), async { drop(listening) });
+        assert!(!is_renewed, "they were read, and are those that were refused");
     }
 }

@@ -16,6 +16,7 @@
 //!   gateway itself that fails.
 //! - A request that is hedged asks another member as soon as the first one is slower than it nearly always is ([`hedge`]).
 //! - Where there are tiers, attempts go through them from the first to the last ([`escalation`]).
+//! - A member that refuses its login is asked again, when nobody else is left and its login is another one by now ([`renewal`]).
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
@@ -26,6 +27,7 @@
 pub(crate) mod budget;
 pub(crate) mod escalation;
 pub(crate) mod hedge;
+mod renewal;
 mod suspects;
 mod trial;
 mod upstream;
@@ -48,6 +50,7 @@ use crate::wanted::Wanted;
 use budget::RetryBudget;
 use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
+use renewal::Refusal;
 use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::{Alike, Filled, Upstream};
@@ -106,6 +109,8 @@ pub(crate) struct Failover<'g> {
     /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
+    /// Who has refused a login.
+    refusals: Vec<Refusal>,
     fault: Option<Fault>,
 }
 
@@ -174,7 +179,7 @@ impl<'g> Failover<'g> {
         let Means { engine, config, budget, hedging, escalation } = means;
         let deadline = began + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
-        let (tried, suspects) = (Vec::new(), Vec::new());
+        let (tried, suspects, refusals) = (Vec::new(), Vec::new(), Vec::new());
         let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
         let (waits, hedge, fault) = (None, Hedge::Never, None);
         Self {
@@ -194,6 +199,7 @@ impl<'g> Failover<'g> {
             attempts: 0,
             tried,
             suspects,
+            refusals,
             fault,
         }
     }
@@ -346,7 +352,7 @@ impl<'g> Failover<'g> {
                     let again = repeat.allows(fault.consequence().retry);
                     self.fail(trial, fault);
                     if current.is_none() && again {
-                        current = self.next(attempt, Turn::unless(overtaken.is_some())).await;
+                        current = self.after_fault(attempt, Turn::unless(overtaken.is_some())).await;
                         patience = self.patience(repeat, current.as_ref());
                     }
                 }

@@ -60,4 +60,10 @@ impl Engine {
     pub fn login_refused(&self, member: &Member) {
         self.logins.refused(&member.endpoint, member.tags());
     }
+
+    /// Whether a member that has refused these credentials, none for its own, is dialled with other ones by now, which it waits
+    /// for as [`Logins::renewed`] does.
+    pub async fn login_renewed(&self, member: &Member, refused: Option<&Arc<Credentials>>) -> bool {
+        self.logins.renewed(&member.endpoint, member.tags(), refused).await
+    }
 }

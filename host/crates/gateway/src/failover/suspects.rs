@@ -5,6 +5,7 @@ use std::time::Duration;
 use proxywhirl_core::fault::Hurt;
 use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 
+use super::renewal::Refusal;
 use super::{Failover, Running, Trial};
 
 /// A use whose blame depends on how the request ends.
@@ -42,16 +43,20 @@ impl Failover<'_> {
         self.settle(trial, &outcome);
     }
 
-    /// Has the login read again that a member refuses.
-    fn heed(&self, trial: &Trial, fault: &Fault) {
-        if fault.kind == Kind::Unauthorized {
+    /// Has the login read again that a member refuses; whether it does.
+    fn heed(&self, trial: &Trial, fault: &Fault) -> bool {
+        let is_refused = fault.kind == Kind::Unauthorized;
+        if is_refused {
             self.engine.login_refused(trial.member());
         }
+        is_refused
     }
 
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
-        self.heed(&trial, &fault);
+        if self.heed(&trial, &fault) {
+            self.refusals.push(Refusal::of(&trial));
+        }
         let is_of_exit = trial.upstream.is_another_exit && !is_of_gateway(&fault);
         if trial.upstream.is_another_exit && !is_of_exit {
             self.tried.push(trial.member().id);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use proxywhirl_core::endpoint::template::{Blank, Filling};
 use proxywhirl_core::select::Filter;
-use proxywhirl_core::{Endpoint, Member};
+use proxywhirl_core::{Credentials, Endpoint, Member};
+use proxywhirl_engine::logins::Replaced;
 
 use super::Failover;
 
@@ -26,6 +27,8 @@ pub(crate) struct Filled {
     pub(crate) endpoint: Endpoint,
     /// Who else logs in alike.
     pub(crate) alike: Alike,
+    /// The login in place of the member's own, as it was before it was filled.
+    pub(super) login: Option<Arc<Credentials>>,
 }
 
 /// Which requests log in as one did.
@@ -45,6 +48,11 @@ impl Upstream {
         self.filled.as_deref().map_or(&self.endpoint, |filled| &filled.endpoint)
     }
 
+    /// The login in place of the member's own, as it was before it was filled; none where it is its own.
+    pub(super) fn login(&self) -> Option<&Arc<Credentials>> {
+        self.filled.as_ref()?.login.as_ref()
+    }
+
     /// What is dialled where that is not the member's own endpoint: connections with another login are for other requests.
     pub(crate) const fn filled(&self) -> Option<&Arc<Filled>> {
         self.filled.as_ref()
@@ -56,10 +64,11 @@ impl Failover<'_> {
     pub(super) fn upstream(&self, member: &Member) -> Upstream {
         let endpoint = Arc::clone(&member.endpoint);
         let replaced = self.engine.logins().replaced(&endpoint, member.tags());
-        let own = replaced.as_ref().unwrap_or(&endpoint);
+        let own = replaced.as_ref().map_or(&*endpoint, |replaced| &replaced.endpoint);
         if !own.is_template() {
-            let filled = replaced.map(|endpoint| Arc::new(Filled { endpoint, alike: Alike::All }));
-            return Upstream { endpoint, filled, is_another_exit: false };
+            let filled =
+                replaced.map(|Replaced { endpoint, login }| Filled { endpoint, alike: Alike::All, login: Some(login) });
+            return Upstream { endpoint, filled: filled.map(Arc::new), is_another_exit: false };
         }
         let in_life = |session| self.engine.session_in_life(session);
         let session = self.wanted.session.map(in_life);
@@ -75,7 +84,8 @@ impl Failover<'_> {
             (false, Some((session, in_life))) if own.has_blank(Blank::Session) => Alike::Session { session, in_life },
             (false, _) => Alike::All,
         };
-        let filled = Some(Arc::new(Filled { endpoint: filled, alike }));
+        let login = replaced.map(|replaced| replaced.login);
+        let filled = Some(Arc::new(Filled { endpoint: filled, alike, login }));
         Upstream { endpoint, filled, is_another_exit }
     }
 
