@@ -130,3 +130,19 @@ async fn a_post_that_the_origin_may_have_seen_is_not_sent_twice() {
     assert_eq!(post().stdout, "200");
     assert_eq!(world.origin().requests_for("/upload"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_fails_each_post_is_passed_over_though_no_post_is_sent_twice() {
+    for (large, behaviour) in [(false, Behaviour::CloseAfterHead), (true, Behaviour::CloseAfterHead)] {
+        let good = || UpstreamOptions::new(Protocol::Http);
+        let plan = WorldPlan::new(vec![good(), good().behaviour(behaviour), good()]);
+        let world = World::start(plan).await.unwrap();
+        let (folder, url) = (folder(), world.origin().http_url("/upload"));
+        let body = file(&folder, "body", "x".repeat(if large { 1 << 20 } else { 4 }));
+        let served = Served::start(["--proxies", &file(&folder, "list", world.proxies().join("\n"))]);
+        let post = || curl(["--fail", "--proxy", &served.proxy("http"), "--data-binary", &format!("@{body}"), &url]);
+        let outcomes: Vec<bool> = (0..40).map(|_| post().code == Some(0)).collect();
+        let lost = outcomes.iter().filter(|is_served| !**is_served).count();
+        assert!((2..=5).contains(&lost) && outcomes.ends_with(&[true; 15]), "large: {large}, {outcomes:?}");
+    }
+}

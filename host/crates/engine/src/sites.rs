@@ -12,11 +12,14 @@
 //! member that fails there too has its own breaker opened. As long as there is no proof that it works elsewhere, its pause
 //! does not grow. Faults of an origin are in no outcome, so a site that is down shuts out nobody.
 //!
+//! What failed may have been the origin's, and a request that is sent once asks nobody else: [`doubts`] says what others show.
+//!
 //! Bounded: a table of sets of eight rows, found by the hash of the pair; in a full set the row that was used longest ago
 //! makes room. Each set has its own lock, held for some instructions, and rows are made once for each pair, so that a use
 //! allocates nothing and waits for nobody. Who is passed over is told apart in [`passed`], which costs a pick one load as long
 //! as there is nobody.
 
+mod doubts;
 mod passed;
 
 use std::hash::{BuildHasher, RandomState};
@@ -31,6 +34,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::{Fault, Member, MemberId, Outcome, Timestamp};
 
 use crate::strategy::registrable;
+use doubts::Doubts;
 pub(crate) use passed::PassedOver;
 use passed::Register;
 
@@ -79,6 +83,7 @@ pub(crate) struct Sites {
     /// Replaced when another number of pairs shall be remembered.
     sets: ArcSwap<Sets>,
     passed: Register,
+    doubts: Doubts,
     /// Of its own, so that no client can choose names that share a row.
     hasher: RandomState,
 }
@@ -121,6 +126,7 @@ impl Sites {
             config: ArcSwap::from_pointee(config),
             sets: ArcSwap::from_pointee(empty(config.remember)),
             passed: Register::default(),
+            doubts: Doubts::default(),
             hasher: RandomState::new(),
         }
     }
@@ -190,6 +196,7 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
+                self.doubts.served(site, member.id, admitted);
                 (Input::Success, config.breaker)
             }
             Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
@@ -197,6 +204,14 @@ impl Sites {
         };
         row.breaker.record(input, admitted, &breaker, now);
         self.publish(row, now)
+    }
+
+    /// Takes a failure for which nobody else was asked, so that it may be the member's or the origin's. Whether it is the
+    /// member's, by what others have done at the site meanwhile.
+    pub(crate) fn doubt(&self, target: &str, member: MemberId, now: Timestamp) -> bool {
+        let name = registrable(target);
+        let is_remembered = self.config.load().remember > 0 && name.len() <= LONGEST;
+        is_remembered && self.doubts.failed(self.hasher.hash_one(name), member, now)
     }
 
     fn make_room(&self, rows: &mut Vec<Row>) {

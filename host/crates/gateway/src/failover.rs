@@ -10,7 +10,8 @@
 //!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
 //!   way to the next, and the oldest, which has waited longest, stays.
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
-//!   origin is innocent, and the first upstream pays.
+//!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
+//!   others have served that site meanwhile ([`Engine::doubt`]).
 //!
 //! - A member that is the gateway of many exits, each attempt through another one of them, is asked again, unless it is the
 //!   gateway itself that fails.
@@ -111,7 +112,8 @@ pub(crate) struct Failover<'g> {
     suspects: Vec<Suspect>,
     /// Who has refused a login.
     refusals: Vec<Refusal>,
-    fault: Option<Fault>,
+    /// The one that went furthest.
+    fault: Option<Box<Fault>>,
 }
 
 /// An attempt that is under way.
@@ -317,7 +319,11 @@ impl<'g> Failover<'g> {
                 () = sleep_until(alarm) => Event::at(alarm, self.deadline, patience),
             };
             let (ended, answer) = match event {
-                Event::Deadline => return Err(self.nobody_in_time()),
+                Event::Deadline => {
+                    self.time_out(overtaken);
+                    self.time_out(current);
+                    return Err(self.nobody_in_time());
+                }
                 Event::Silence => {
                     let next = self.next(attempt, Turn::Now).await;
                     patience = self.patience(repeat, next.as_ref());
@@ -358,7 +364,8 @@ impl<'g> Failover<'g> {
                 }
             }
         }
-        Err(self.fault.take().unwrap_or_else(|| Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts")))
+        let nobody_asked = || Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts");
+        Err(self.fault.take().map_or_else(nobody_asked, |fault| *fault))
     }
 
     fn nobody_in_time(&self) -> Fault {

@@ -69,6 +69,16 @@ impl Engine {
         self.record(&mut lease, &Outcome::Failure(fault), Some(attempt), self.clock.now());
     }
 
+    /// Gives the lease back of a use that failed, by the fault of the member or of the origin, when nobody else was asked. It was
+    /// [excused](Engine::excuse); it counts when the member has failed at this site before, and others have served it since.
+    pub fn doubt(&self, lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        if self.sites.doubt(attempt.target, lease.member().id, self.clock.now()) {
+            self.convict(lease, fault, attempt);
+        } else {
+            self.settle(lease, &Outcome::Neutral, attempt);
+        }
+    }
+
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
     pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
         debug_assert!(fault.consequence().hurt != Hurt::Yes);

@@ -33,14 +33,10 @@ impl Failover<'_> {
         self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
     }
 
-    /// Settles an attempt that won and then failed: no other one can prove the origin innocent any more.
-    pub(crate) fn settle_fault(&self, trial: Trial, fault: &Fault) {
-        self.heed(&trial, fault);
-        let outcome = match fault.consequence().hurt {
-            Hurt::Yes => Outcome::Failure(fault.clone()),
-            Hurt::No | Hurt::IfOthersSucceed => Outcome::Neutral,
-        };
-        self.settle(trial, &outcome);
+    /// Settles an attempt that won and then failed: this request asks nobody else any more.
+    pub(crate) fn settle_fault(&mut self, trial: Trial, fault: &Fault) {
+        self.fail(trial, fault.clone());
+        self.judge(None);
     }
 
     /// Has the login read again that a member refuses; whether it does.
@@ -97,11 +93,25 @@ impl Failover<'_> {
         !self.suspects.is_empty()
     }
 
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
+    /// Ends an attempt that was under way when the request had used up its time. It has failed when its member had its time too.
+    pub(super) fn time_out<A>(&mut self, running: Option<Running<A>>) {
+        let Some(Running { trial, future }) = running else { return };
+        drop(future);
+        let silent = trial.began.elapsed();
+        if silent < trial.patience(self.config.connect_timeout) {
+            return self.settle(trial, &Outcome::Neutral);
+        }
+        let detail = format!("silent for {:.1} s", silent.as_secs_f64());
+        self.fail(trial, Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
+    }
+
+    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon. If none was, it is for
+    /// those requests to show that come after this one.
     pub(crate) fn judge(&mut self, winner: Option<Duration>) {
         for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
             match (charge, winner) {
-                (_, None) => self.settle(trial, &Outcome::Neutral),
+                (Charge::Silent(_), None) => self.settle(trial, &Outcome::Neutral),
+                (Charge::Failed(fault), None) => self.engine.doubt(trial.lease, fault, &self.describe(trial.number)),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
                     self.engine.convict(trial.lease, fault, &self.describe(trial.number))
@@ -114,7 +124,7 @@ impl Failover<'_> {
     /// Keeps the fault that went furthest: it says most about why the request failed.
     pub(super) fn note(&mut self, fault: Fault) {
         if self.fault.as_ref().is_none_or(|kept| kept.stage <= fault.stage) {
-            self.fault = Some(fault);
+            self.fault = Some(Box::new(fault));
         }
     }
 }
