@@ -165,6 +165,8 @@ impl Fault {
             (Side::Client | Side::Ours, _, _) => Hurt::No,
             // Who is not welcome at one site may do well at all others.
             (Side::Origin, Stage::FirstByte, Kind::Denied) => Hurt::No,
+            // What we look up ourselves says nothing of who was not even dialled.
+            (Side::Origin, Stage::Resolve, _) => Hurt::No,
             // A refusal or a silence may be the origin's: a proxy says 503 for an origin that is down.
             (Side::Origin, _, _) => Hurt::IfOthersSucceed,
             (Side::Upstream, Stage::Handshake, Kind::Denied | Kind::Timeout) => Hurt::IfOthersSucceed,
@@ -313,6 +315,12 @@ mod tests {
     fn what_the_origin_may_have_seen_is_retried_only_when_idempotent() {
         let consequence = consequence(Side::Upstream, Stage::FirstByte, Kind::Closed);
         assert_eq!((consequence.hurt, consequence.retry), (Hurt::IfOthersSucceed, Retry::IfIdempotent));
+    }
+
+    #[test]
+    fn a_name_that_we_do_not_find_ourselves_hurts_nobody_whoever_finds_it() {
+        let consequence = consequence(Side::Origin, Stage::Resolve, Kind::NotFound);
+        assert_eq!((consequence.hurt, consequence.retry), (Hurt::No, Retry::Always));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - A request that may be sent twice and stays unanswered is **overtaken**: another upstream is asked too, while the
 //!   first stays open, because silence may be a dead upstream or a slow origin, and nobody can tell which. Whoever
 //!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
-//!   way to the next, and the oldest, which has waited longest, stays.
+//!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has answered.
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
 //!   others have served that site meanwhile ([`Engine::doubt`]).
@@ -383,6 +383,9 @@ impl<'g> Failover<'g> {
         if let Some(until) = self.waits {
             self.hedging.answered(trial, until, latency);
         }
+        if let Some(session) = self.wanted.session.filter(|_| trial.beside) {
+            self.engine.session_served(session, trial.member());
+        }
         if let Some(escalation) = self.escalation {
             escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
         }
@@ -424,7 +427,8 @@ impl<'g> Failover<'g> {
             self.tried.push(lease.member().id);
         }
         let future = Box::pin(attempt(upstream.clone()));
-        let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, tier: self.climb.tier };
+        let (began, tier, beside) = (Instant::now(), self.climb.tier, turn == Turn::Now);
+        let trial = Trial { lease, upstream, number, began, hedge, beside, tier };
         Some(Running { trial, future })
     }
 

@@ -105,7 +105,7 @@ impl Wanted {
             (Some(own), Some(doors)) => Some(Arc::new(own.and(doors)?)),
             (own, doors) => own.or_else(|| doors.clone()),
         };
-        let Stick { lifetime, idle, strict, renew } = self.stick;
+        let Stick { lifetime, idle, strict, renew, beside } = self.stick;
         let (lifetime, idle) = match (lifetime, idle) {
             (None, None) => (door.stick.lifetime, door.stick.idle),
             said => said,
@@ -113,7 +113,13 @@ impl Wanted {
         Some(Self {
             whose: self.whose,
             session: self.session.or(door.session),
-            stick: Stick { lifetime, idle, strict: strict.or(door.stick.strict), renew: renew || door.stick.renew },
+            stick: Stick {
+                lifetime,
+                idle,
+                strict: strict.or(door.stick.strict),
+                renew: renew || door.stick.renew,
+                beside,
+            },
             filter,
             attempts: self.attempts.or(door.attempts),
             hedge: self.hedge.or(door.hedge),

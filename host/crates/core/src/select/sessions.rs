@@ -13,7 +13,7 @@ mod shard;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::member::{MemberId, mix};
+use crate::member::{Member, MemberId, mix};
 use crate::select::plan::Stickiness;
 use crate::store::StoredSession;
 use crate::time::Timestamp;
@@ -191,6 +191,11 @@ impl Sessions {
     /// Binds a session, unless another request did since it was [found](Sessions::find); who it is bound to now.
     pub(super) fn bind(&self, session: u64, known: &Known, pin: Pin, now: Timestamp) -> Pin {
         self.shard(session).bind(session, known, pin, now)
+    }
+
+    /// A member has served a session in place of the one that it is bound to: it is bound to this one from now on.
+    pub fn served(&self, session: u64, member: &Member, now: Timestamp) {
+        self.shard(session).served(session, Pin { member: member.id, slot: member.slot }, now);
     }
 
     /// Remembers where the member of a session was seen.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::store::StoredBan;
-use proxywhirl_core::{Endpoint, EndpointKey, MemberId};
+use proxywhirl_core::{Endpoint, EndpointKey, Member, MemberId};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -79,6 +79,12 @@ impl Engine {
     #[must_use]
     pub fn session_in_life(&self, session: u64) -> u64 {
         self.selector.sessions().in_life(session)
+    }
+
+    /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the
+    /// session moves there.
+    pub fn session_served(&self, session: u64, member: &Member) {
+        self.selector.sessions().served(session, member, self.clock.now());
     }
 
     /// The bans that are in force, those that end first before the others.

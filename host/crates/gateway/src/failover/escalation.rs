@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
-use proxywhirl_core::select::Filter;
+use proxywhirl_core::select::{Filter, Stick};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_engine::{Attempt, AttemptTier, registrable};
 use tokio::time::Instant;
@@ -110,8 +110,10 @@ impl Failover<'_> {
     /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused. In the last
     /// tier, a request may wait for a limit; in one below, a limit that is reached is as good as nobody left.
     pub(super) async fn acquire(&mut self, number: u32, hedge: bool, turn: Turn) -> Option<Lease> {
+        let attempt = self.describe(number);
+        let stick = Stick { beside: turn == Turn::Now, ..attempt.stick };
+        let attempt = Attempt { hedge, stick, ..attempt };
         let Some(escalation) = self.escalation else {
-            let attempt = Attempt { hedge, ..self.describe(number) };
             let found = self.lease(&attempt, turn).await;
             return found.map_err(|nobody| self.note(nobody)).ok();
         };
@@ -127,7 +129,7 @@ impl Failover<'_> {
             let is_top = climb.tier + 1 >= tiers.len() || climb.is_bound;
             let turn = if is_top { turn } else { Turn::GoOn };
             // On the heap: where there are no tiers, nobody has room for it.
-            match Box::pin(self.of_tier(tiers.get(climb.tier)?, number, hedge, turn)).await {
+            match Box::pin(self.of_tier(tiers.get(climb.tier)?, attempt, turn)).await {
                 Ok(lease) => {
                     self.climb = Climb { used: climb.used + 1, ..climb };
                     return Some(lease);
@@ -143,10 +145,10 @@ impl Failover<'_> {
     }
 
     /// A member of a tier, or why there is none.
-    async fn of_tier(&self, tier: &Tier, number: u32, hedge: bool, turn: Turn) -> Result<Lease, Fault> {
+    async fn of_tier(&self, tier: &Tier, attempt: Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
         let of = |filter| AttemptTier { name: &tier.name, filter };
         let own = self.wanted.filter.as_ref();
-        let attempt = Attempt { hedge, tier: Some(of(own)), ..self.describe(number) };
+        let attempt = Attempt { tier: Some(of(own)), ..attempt };
         match &tier.way {
             Way::Direct if own.is_some() => Err(exhausted("direct is no proxy as is wanted".to_owned())),
             Way::Direct => {

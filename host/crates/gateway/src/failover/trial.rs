@@ -18,6 +18,8 @@ pub(crate) struct Trial {
     pub(super) began: Instant,
     /// Whether it was begun because another one was slow.
     pub(super) hedge: bool,
+    /// Whether another one was under way when it was begun.
+    pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
     pub(super) tier: usize,
 }

@@ -18,7 +18,7 @@ fn told(wanted: &Wanted) -> String {
         let name = names.into_iter().find(|name| session_hash(name) == session);
         words.push(format!("session {}", name.unwrap_or("another")));
     }
-    let Stick { lifetime, idle, strict, renew } = wanted.stick;
+    let Stick { lifetime, idle, strict, renew, .. } = wanted.stick;
     words.extend(lifetime.map(|life| format!("life {life:?}")));
     words.extend(idle.map(|idle| format!("idle {idle:?}")));
     words.extend(strict.map(|strict| if strict { "strict".to_owned() } else { "flexible".to_owned() }));

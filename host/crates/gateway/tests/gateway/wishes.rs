@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,7 @@ use proxywhirl_core::plugin::{
 use proxywhirl_core::select::{Membership, Mode, Plan, Stickiness, Tier};
 use proxywhirl_core::{Candidate, Member, Timestamp};
 use proxywhirl_engine::Parts;
+use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Origin, Protocol, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -188,6 +190,31 @@ async fn what_nobody_knows_is_refused_and_named() {
     client.read_exact(&mut reply).await.unwrap();
     assert_eq!(reply[..2], [0, 91]);
     assert_eq!(used(&all), Vec::<usize>::new());
+}
+
+#[tokio::test]
+async fn a_session_stays_when_its_origin_is_slow_and_another_upstream_is_asked_too() {
+    let origin = origin().await;
+    let (all, candidates) = upstreams(&["de", "de", "de"]).await;
+    let patience = Duration::from_millis(300);
+    let scene =
+        Scene::of(candidates, Native::parts(false), GatewayConfig { connect_timeout: patience, ..limits() }).await;
+    let get = async |path: &str| {
+        let url = origin.http_url(path);
+        let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\nProxyWhirl-Session: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(status(&exchange(&mut scene.client().await, &request).await), 200);
+    };
+    get("/").await;
+    let own = used(&all);
+    get("/delay/500").await;
+    assert_eq!(origin.requests_for("/delay/500"), 2, "the first one was silent, and another one was asked");
+    let asked = |upstream: &Upstream| upstream.counters().requests();
+    let before: Vec<u64> = all.iter().map(asked).collect();
+    get("/").await;
+    get("/").await;
+    let after = all.iter().map(asked);
+    let since: Vec<u64> = after.zip(&before).map(|(after, before)| after - before).collect();
+    assert_eq!((own.len(), since[own[0]], since.iter().sum::<u64>()), (1, 2, 2), "{since:?}");
 }
 
 #[tokio::test]

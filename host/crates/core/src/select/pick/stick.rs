@@ -33,7 +33,8 @@ impl Sticking<'_, '_> {
     /// The slot of the session's member.
     pub(super) fn pick(&self, random: &mut Random) -> Option<u32> {
         let mut known = self.sessions.find(self.session, &self.stickiness, self.sight.wish.now);
-        if self.sight.wish.stick.renew {
+        let stick = self.sight.wish.stick;
+        if stick.renew && !stick.beside {
             return self.renew(known, random);
         }
         if let Some(pin) = known.pin {
@@ -45,7 +46,7 @@ impl Sticking<'_, '_> {
         }
         known.pin = None;
         let (slot, member) = self.draw(known.life, random)?;
-        let Some(member) = member else { return Some(slot) };
+        let Some(member) = member.filter(|_| !stick.beside) else { return Some(slot) };
         let ours = Pin { member, slot };
         let pin = self.sessions.bind(self.session, &known, ours, self.sight.wish.now);
         // Another request of the session may have been quicker: then both have its choice, if it can be used.

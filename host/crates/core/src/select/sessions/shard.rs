@@ -189,12 +189,24 @@ impl Shard {
             entry.life = known.life;
             entry.began = now;
         }
+        self.moved(place, pin, now);
+        pin
+    }
+
+    pub(super) fn served(&mut self, session: u64, pin: Pin, now: Timestamp) {
+        let Some((place, entry)) = self.entry(session) else { return };
+        if entry.pin.member != pin.member {
+            self.moved(place, pin, now);
+        }
+    }
+
+    fn moved(&mut self, place: u32, pin: Pin, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
         entry.pin = pin;
         entry.is_moved = true;
         entry.used = entry.used.max(now);
         self.renew(place);
         self.note(place);
-        pin
     }
 
     pub(super) fn seen_at(&mut self, session: u64, pin: Pin) {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -308,6 +309,32 @@ fn a_session_that_is_renewed_gets_another_member_and_keeps_it() {
         }
         // Eight draws of two miss the other one once in 256 times.
         assert!(stayed < 5, "{stayed}");
+    }
+}
+
+#[test]
+fn who_is_drawn_beside_a_sessions_member_gets_the_session_when_it_has_served_it() {
+    let (snapshot, _) = pool_of(5).publish();
+    for picker in [
+        sticky(&snapshot, Membership::Everyone, STICKY, None),
+        Picker::compile(&plan(Mode::Cycle, Membership::Everyone), &snapshot, None).unwrap(),
+    ] {
+        let sessions = Sessions::new(10);
+        let own = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
+        let tried = [own];
+        let beside = |stick: Stick| {
+            let wish = Wish { now: at(1), session: Some(7), stick: Stick { beside: true, ..stick }, ..wish(0, &tried) };
+            Some(Arc::clone(snapshot.get(picker.pick(&snapshot, &wish, &sessions)?).unwrap()))
+        };
+        let other = beside(Stick::default()).unwrap();
+        assert_ne!(other.id, own);
+        assert!(beside(Stick { strict: Some(true), ..Stick::default() }).is_none());
+        assert_eq!(beside(Stick { renew: true, ..Stick::default() }).map(|member| member.id == own), Some(false));
+        assert_eq!(ask(&picker, &snapshot, &sessions, 7, 2), Some(own), "it stays where it is");
+        sessions.served(7, &other, at(3));
+        assert_eq!(ask(&picker, &snapshot, &sessions, 7, 4), Some(other.id));
+        sessions.served(8, &other, at(3));
+        assert_eq!(sessions.len(), 1, "one that is bound to nobody stays so");
     }
 }
 
