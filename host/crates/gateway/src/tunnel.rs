@@ -8,7 +8,7 @@
 mod flight;
 mod opening;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{self, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::Gateway;
 use crate::access::Use;
@@ -229,12 +229,13 @@ where
     let granted = Instant::now();
     let limits = Limits::of(way.gateway, failover.case(&way.target.host).retries_alerts(), &won.trial);
     let first = 'first: {
-        let mut opening = pin!(opening::first(client, &mut won.answer, early, &limits));
         // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
         // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)
         let is_probe = won.trial.is_probe();
         if is_probe || failover.has_suspects() {
-            if let Ok(first) = Box::pin(timeout(PROBE, &mut opening)).await {
+            let brief = Limits { idle: PROBE.min(limits.idle), ..limits };
+            let first = Box::pin(opening::first(client, &mut won.answer, early, &brief)).await;
+            if !matches!(first, First::Idle) || limits.idle <= PROBE {
                 break 'first first;
             }
             failover.judge(None);
@@ -242,7 +243,7 @@ where
                 failover.succeed(&mut won.trial, won.latency);
             }
         }
-        opening.await
+        opening::first(client, &mut won.answer, early, &limits).await
     };
     match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
         Conclusion::Begun(begun) => Ok(begun),

@@ -9,7 +9,7 @@ use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::clients::{Client, body, status};
+use crate::clients::{Client, body, hello, status};
 use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -102,17 +102,12 @@ async fn a_rule_that_is_wrong_does_not_empty_the_pool() {
     assert!(upstreams.iter().filter(|upstream| upstream.seen().len() > 2).count() == 2);
 }
 
-/// A ClientHello.
-fn hello() -> Vec<u8> {
-    [&[0x16, 3, 1, 0, 64][..], &[1, 0, 0, 60], &[7; 60]].concat()
-}
-
 /// What a client that begins with TLS gets back.
 async fn greeted(scene: &Scene) -> Vec<u8> {
     let mut stream = scene.client().await;
     stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
     read_head(&mut stream).await;
-    stream.write_all(&hello()).await.unwrap();
+    stream.write_all(&hello(b"")).await.unwrap();
     let mut answer = vec![0; 7];
     timeout(LIMIT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     answer
@@ -125,7 +120,7 @@ async fn an_alert_leads_elsewhere_and_bans() {
     let scene = Scene::with(&[&refusing.url, &echo.url], obeying(rule(Trigger::Tunnel(vec![TunnelEnd::Alert])))).await;
     let mut told = scene.engine.subscribe(&[Topic::ProxyBanned], 10);
     for _ in 0..4 {
-        assert_eq!(greeted(&scene).await, hello()[..7]);
+        assert_eq!(greeted(&scene).await, hello(b"")[..7]);
     }
     let event = timeout(LIMIT, told.next()).await.unwrap().unwrap();
     assert!(event.payload.contains(&refusing.url), "{event:?}");

@@ -117,3 +117,9 @@ pub(crate) fn status(reply: &str) -> u16 {
 pub(crate) fn body(reply: &str) -> &str {
     reply.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
+
+/// The first flight of a client: a ClientHello, and what follows it.
+pub(crate) fn hello(behind: &[u8]) -> Vec<u8> {
+    let message = [&[1, 0, 0, 60][..], &[7; 60]].concat();
+    [&[0x16, 3, 1, 0, 64][..], &message, behind].concat()
+}

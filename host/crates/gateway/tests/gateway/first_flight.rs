@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::clients::{Client, rest};
+use crate::clients::{Client, hello, rest};
 use crate::scene::{PATIENCE, Scene, Then, limits, read_head, scripted, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -89,12 +89,6 @@ async fn twelve_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_afte
     while let Some(cell) = cells.join_next().await {
         cell.unwrap();
     }
-}
-
-/// The first flight of a client: a ClientHello, and what follows it.
-fn hello(behind: &[u8]) -> Vec<u8> {
-    let message = [&[1, 0, 0, 60][..], &[7; 60]].concat();
-    [&[0x16, 3, 1, 0, 64][..], &message, behind].concat()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxywhirl_core::breaker::{BreakerConfig, State};
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Fault, Kind, Lease, Outcome, Side, Stage};
+use proxywhirl_core::{Fault, Kind, Lease, Member, Outcome, Side, Stage};
 use proxywhirl_engine::{Attempt, SitesConfig, Tuning};
 use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Client, answer, get, rest, status};
-use crate::scene::{Scene, limits, origin, upstream};
+use crate::clients::{Client, answer, get, hello, rest, status};
+use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
 
 #[tokio::test]
 async fn a_stop_lets_requests_end_and_idle_clients_go() {
@@ -98,6 +98,52 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;
     let scene = Scene::new(&[good.url()]).await;
+    let member = open_breaker(&scene).await;
+    let mut silent = scene.client().await;
+    Client::Connect.open(&mut silent, origin.http_addr()).await.unwrap();
+    let mut second = scene.client().await;
+    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    assert_eq!(status(&rest(&mut second).await), 503, "one probe at a time");
+    is_soon("closed", &member, |state| matches!(state, State::Closed { .. })).await;
+    let mut third = scene.client().await;
+    third.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut third).await.1.len(), 3);
+}
+
+#[tokio::test]
+async fn an_upstream_on_probation_that_opens_tunnels_and_stalls_is_not_let_back_in() {
+    let stalls = upstream(Protocol::Http, Behaviour::StallAfterConnect).await;
+    let echo = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n"], Then::Echo).await;
+    // Longer than a client may be silent until that its tunnel is open is all that is asked of a probe.
+    let patience = Duration::from_millis(2_500);
+    let config = GatewayConfig { first_byte_timeout: patience, ..limits() };
+    let scene = Scene::with(&[stalls.url(), echo.url.clone()], config).await;
+    let member = open_breaker(&scene).await;
+    // One of them is the probe.
+    for _ in 0..2 {
+        let mut client = scene.client().await;
+        client.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+        read_head(&mut client).await;
+        client.write_all(&hello(b"")).await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), hello(b"")[0], "what comes back from the other one");
+    }
+    let stalled = stalls.counters().connections;
+    is_soon("open again", &member, |state| matches!(state, State::Open { .. })).await;
+    assert_eq!(stalled, 1);
+}
+
+/// Waits until a member's breaker is in a state, without having been closed meanwhile.
+async fn is_soon(what: &str, member: &Member, is_there: impl Fn(State) -> bool) {
+    let wait = async {
+        while !is_there(member.live.breaker().state()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap_or_else(|_| panic!("it is not {what}"));
+}
+
+/// Opens the breaker of the one member, which lets a probe through at once, and closes when that went well.
+async fn open_breaker(scene: &Scene) -> Arc<Member> {
     let breaker = BreakerConfig { cooldown: Duration::ZERO, successes: 1, ..BreakerConfig::default() };
     scene
         .engine
@@ -123,20 +169,7 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
         scene.engine.settle(lease, &Outcome::Failure(fault), &attempt);
     }
     assert!(matches!(member.live.breaker().state(), State::Open { .. }));
-    let mut silent = scene.client().await;
-    Client::Connect.open(&mut silent, origin.http_addr()).await.unwrap();
-    let mut second = scene.client().await;
-    second.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
-    assert_eq!(status(&rest(&mut second).await), 503, "one probe at a time");
-    let closed = async {
-        while !matches!(member.live.breaker().state(), State::Closed { .. }) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
-    let mut third = scene.client().await;
-    third.write_all(get(origin.http_addr(), "/bytes/3").as_bytes()).await.unwrap();
-    assert_eq!(answer(&mut third).await.1.len(), 3);
+    member
 }
 
 #[tokio::test]
