@@ -56,6 +56,9 @@ use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::{Alike, Filled, Upstream};
 
+/// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6.
+const MOST_UNSAID: usize = 32;
+
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -107,6 +110,8 @@ pub(crate) struct Failover<'g> {
     hedge: Hedge,
     /// How many attempts were begun.
     attempts: usize,
+    /// How many of them came to nothing because the member's protocol cannot say what was asked for.
+    unsaid: usize,
     /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
@@ -199,6 +204,7 @@ impl<'g> Failover<'g> {
             waits,
             hedge,
             attempts: 0,
+            unsaid: 0,
             tried,
             suspects,
             refusals,
@@ -411,8 +417,10 @@ impl<'g> Failover<'g> {
 
     /// The number of the next attempt; none when they are used up.
     fn number(&self) -> Option<u32> {
-        let number = u32::try_from(self.attempts).unwrap_or(u32::MAX).saturating_add(1);
-        (number <= self.wanted.attempts.unwrap_or(self.config.attempts)).then_some(number)
+        let number_of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+        // What was not even dialled is no attempt, as long as that does not go on for ever.
+        let counted = number_of(self.attempts - self.unsaid.min(MOST_UNSAID));
+        (counted <= self.wanted.attempts.unwrap_or(self.config.attempts)).then(|| number_of(self.attempts))
     }
 
     /// Begins an attempt; none when nobody is left.

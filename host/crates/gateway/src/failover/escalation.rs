@@ -171,8 +171,8 @@ impl Failover<'_> {
     /// A member; when it is its turn, where that is waited for.
     async fn lease(&self, attempt: &Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
         let lease = match turn {
-            Turn::Now => self.engine.acquire_granted(attempt).await,
-            Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
+            // That nobody is left to help is no news: another one is under way, or will be, in another tier.
+            Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
             Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
         };
         lease.map_err(|nobody| no_lease(&nobody))

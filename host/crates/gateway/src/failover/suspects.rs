@@ -21,6 +21,13 @@ enum Charge {
     Silent(Duration),
 }
 
+impl Charge {
+    /// Whether it has said that it will not, or cannot.
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Failed(fault) if fault.kind == Kind::Denied)
+    }
+}
+
 impl Failover<'_> {
     /// Gives the lease of an attempt back with what became of it.
     pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
@@ -52,6 +59,12 @@ impl Failover<'_> {
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
+        }
+        if (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported) {
+            self.unsaid += 1;
+            if trial.number > 1 && !trial.hedge {
+                self.budget.give_back();
+            }
         }
         let is_of_exit = trial.upstream.is_another_exit && !is_of_gateway(&fault);
         if trial.upstream.is_another_exit && !is_of_exit {
@@ -107,9 +120,17 @@ impl Failover<'_> {
 
     /// Settles who was held back, now that it is known whether another upstream was answered, and how soon. If none was, it is for
     /// those requests to show that come after this one.
+    ///
+    /// Where several have said that they do not reach the origin, and one has, that one may be lying: those of them who
+    /// serve others do not pay.
     pub(crate) fn judge(&mut self, winner: Option<Duration>) {
-        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+        let suspects = std::mem::take(&mut self.suspects);
+        let agree = suspects.iter().filter(|suspect| suspect.charge.is_denial()).count() > 1;
+        for Suspect { trial, charge } in suspects {
             match (charge, winner) {
+                (charge, Some(_)) if agree && charge.is_denial() && does_well(&trial) => {
+                    self.settle(trial, &Outcome::Neutral);
+                }
                 (Charge::Silent(_), None) => self.settle(trial, &Outcome::Neutral),
                 (Charge::Failed(fault), None) => self.engine.doubt(trial.lease, fault, &self.describe(trial.number)),
                 // It was told when it happened.
@@ -127,6 +148,11 @@ impl Failover<'_> {
             self.fault = Some(Box::new(fault));
         }
     }
+}
+
+/// Whether a member has served most of what it was asked for of late.
+fn does_well(trial: &Trial) -> bool {
+    trial.member().live.success_rate().is_some_and(|rate| rate >= 0.5)
 }
 
 /// Whether a fault is that of a vendor's gateway, so that all its exits have it.

@@ -6,9 +6,9 @@
 //! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
 //! tunnel is overtaken, not ended.
 //!
-//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first is
-//! passed on at once too, if it greets like one that is known: otherwise the client has [`TURN`] to begin with something that
-//! can be sent elsewhere, and if it does not, it hears that as well.
+//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first may be none:
+//! the client has [`TURN`] to begin with something that can be sent elsewhere, and if it does not, it hears that. If it is a
+//! greeting like that of a server that is known, it has [`GREETED`], because a client that waits for one loses that time.
 
 use std::future::poll_fn;
 use std::io;
@@ -32,6 +32,9 @@ use crate::sparing::{READ, poll_read, read, within};
 /// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
 /// first begins as soon as it hears that its tunnel is open.
 const TURN: Duration = Duration::from_millis(500);
+
+/// How long a client may take to begin when it has been greeted: a refusal in words may look like that.
+const GREETED: Duration = Duration::from_millis(100);
 
 /// A tunnel that can be relayed, and what was read from either side so far.
 pub(super) struct Spoken {
@@ -145,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
                 (Event::Upstream(result), flight) => self.heard(flight, result),
                 (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
                 (Event::Limit, _) if self.is_untouched() => return First::Idle,
-                (Event::Limit, _) => return self.clear(false),
+                (Event::Limit, flight) => return self.clear(self.is_heard(flight)),
             }
         }
     }
@@ -154,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     fn is_clear(&self, flight: Flight, limits: &Limits) -> bool {
         match flight {
             Flight::Other => true,
-            Flight::Unclear => self.is_heard(flight),
+            Flight::Unclear => false,
             Flight::Partial(_) => self.flight.len() >= limits.keep || self.is_heard(flight),
             Flight::Whole(speech) => self.is_heard(flight) && !(limits.alerts && speech.is_refused_by(&self.said)),
         }
@@ -232,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Err(error) => self.ended = Some(fault::upstream(Stage::FirstByte, &error)),
         }
         if matches!(flight, Flight::Unclear | Flight::Partial(_)) {
-            self.limit = Instant::now() + TURN;
+            self.limit = Instant::now() + if is_greeting(&self.said) { GREETED } else { TURN };
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Another upstream is asked, and the right one pays.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::clients::{Client, answer, body, exchange, status};
-use crate::scene::{PATIENCE, Scene, Then, origin, scripted, upstream};
-use tokio::io::AsyncWriteExt as _;
+use crate::clients::{Client, answer, body, exchange, rest, status};
+use crate::scene::{PATIENCE, Scene, Then, limits, origin, scripted, upstream};
 
 /// Twelve requests over two good upstreams and one that fails in this way.
 async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
@@ -300,4 +302,59 @@ async fn an_answer_that_can_be_read_in_two_ways_is_no_answer() {
         assert_eq!((status(&head), body.len()), (200, 7), "{head}");
     }
     assert!(scene.failures(&liar.url) > 0);
+}
+
+#[tokio::test]
+async fn upstreams_that_hang_up_when_the_origin_is_dead_serve_all_others() {
+    let origin = origin().await;
+    for client in [Client::Connect, Client::Socks5] {
+        // They close behind a CONNECT that they cannot serve, as many do.
+        let closers = [closer().await, closer().await, closer().await];
+        let scene = Scene::with(&closers.each_ref().map(|closer| &closer.0), limits()).await;
+        for number in 1..=8 {
+            let mut stream = scene.client().await;
+            let head = format!("CONNECT dead{number}.test:443 HTTP/1.1\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert_eq!(status(&rest(&mut stream).await), 502);
+        }
+        for _ in 0..4 {
+            assert_eq!(status(&client.ask(scene.addr, origin.http_addr(), "/").await), 200, "{client:?}");
+        }
+        assert_eq!(closers.each_ref().map(|closer| scene.failures(&closer.0)), [0; 3]);
+    }
+}
+
+/// A proxy that connects to addresses, and hangs up when it is asked for a name.
+async fn closer() -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            sessions.spawn(async move {
+                let head = crate::scene::read_head(&mut stream).await;
+                let target = head.split(' ').nth(1).and_then(|target| target.parse::<SocketAddr>().ok());
+                let Some(target) = target else { return };
+                let mut origin = TcpStream::connect(target).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                _ = tokio::io::copy_bidirectional(&mut stream, &mut origin).await;
+            });
+        }
+    });
+    (url, tasks)
+}
+
+#[tokio::test]
+async fn a_member_whose_protocol_cannot_say_the_target_costs_no_attempt() {
+    let dead = "socks4://127.0.0.1:1";
+    let http = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Then::Close).await;
+    let urls: Vec<String> =
+        (1..=7).map(|port| dead.replace(":1", &format!(":{port}"))).chain([http.url.clone()]).collect();
+    let scene = Scene::with(&urls, limits()).await;
+    for _ in 0..8 {
+        let mut client = scene.client().await;
+        let request = "GET http://[::1]:9/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        assert_eq!(status(&exchange(&mut client, request).await), 200);
+    }
 }
