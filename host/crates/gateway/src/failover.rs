@@ -11,7 +11,7 @@
 //!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has answered.
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
-//!   others have served that site meanwhile ([`Engine::doubt`]).
+//!   others have served that origin meanwhile ([`Engine::doubt`]).
 //!
 //! - A member that is the gateway of many exits, each attempt through another one of them, is asked again, unless it is the
 //!   gateway itself that fails.
@@ -112,6 +112,8 @@ pub(crate) struct Failover<'g> {
     attempts: usize,
     /// How many of them came to nothing because the member's protocol cannot say what was asked for.
     unsaid: usize,
+    /// How many of them failed without being at fault for sure.
+    reached: usize,
     /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
@@ -205,6 +207,7 @@ impl<'g> Failover<'g> {
             hedge,
             attempts: 0,
             unsaid: 0,
+            reached: 0,
             tried,
             suspects,
             refusals,
@@ -295,7 +298,8 @@ impl<'g> Failover<'g> {
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         match result.as_ref().map(|won| (won.answer.verdict(), won.latency)) {
             Ok((Verdict::Served, latency)) => self.judge(Some(latency)),
-            Ok((Verdict::Doubtful, _)) | Err(_) => self.judge(None),
+            Ok((Verdict::Doubtful, _)) => self.judge(None),
+            Err(_) => self.judge_unserved(),
             Ok((Verdict::Unheard, _)) => {}
         }
         result
@@ -383,7 +387,7 @@ impl<'g> Failover<'g> {
     /// Learns from the attempt that was answered; how long it took.
     fn won(&self, trial: &Trial) -> Duration {
         if trial.number > 1 && !trial.hedge {
-            self.budget.give_back();
+            self.budget.give_back(self.target);
         }
         let latency = trial.began.elapsed();
         if let Some(until) = self.waits {
@@ -404,13 +408,13 @@ impl<'g> Failover<'g> {
         F: Fn(Upstream) -> A,
     {
         let number = self.number()?;
-        if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
+        if number > 1 && !self.budget.withdraw(self.request, self.target, Instant::now()) {
             self.engine.retry_denied();
             return None;
         }
         let running = self.begin(number, false, attempt, turn).await;
         if running.is_none() && number > 1 {
-            self.budget.give_back();
+            self.budget.give_back(self.target);
         }
         running
     }

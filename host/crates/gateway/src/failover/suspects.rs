@@ -14,6 +14,14 @@ pub(super) struct Suspect {
     charge: Charge,
 }
 
+impl Suspect {
+    /// Nobody has to wait for its place until then: the request itself may wait for one that another suspect has.
+    fn new(mut trial: Trial, charge: Charge) -> Self {
+        trial.lease.rest();
+        Self { trial, charge }
+    }
+}
+
 enum Charge {
     /// It failed, by its own fault or by the origin's.
     Failed(Fault),
@@ -43,7 +51,7 @@ impl Failover<'_> {
     /// Settles an attempt that won and then failed: this request asks nobody else any more.
     pub(crate) fn settle_fault(&mut self, trial: Trial, fault: &Fault) {
         self.fail(trial, fault.clone());
-        self.judge(None);
+        self.judge_unserved();
     }
 
     /// Has the login read again that a member refuses; whether it does.
@@ -63,7 +71,7 @@ impl Failover<'_> {
         if (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported) {
             self.unsaid += 1;
             if trial.number > 1 && !trial.hedge {
-                self.budget.give_back();
+                self.budget.give_back(self.target);
             }
         }
         let is_of_exit = trial.upstream.is_another_exit && !is_of_gateway(&fault);
@@ -73,6 +81,7 @@ impl Failover<'_> {
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
+            self.reached += 1;
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
         }
         self.note(fault.clone());
@@ -81,7 +90,7 @@ impl Failover<'_> {
             Hurt::No => self.settle(trial, &Outcome::Neutral),
             // That exit is to blame, if not the origin, and the next attempt may need its place.
             Hurt::IfOthersSucceed if is_of_exit => self.settle(trial, &Outcome::Neutral),
-            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
+            Hurt::IfOthersSucceed => self.suspects.push(Suspect::new(trial, Charge::Failed(fault))),
         }
     }
 
@@ -97,7 +106,7 @@ impl Failover<'_> {
         if trial.upstream.is_another_exit || silent < trial.patience(self.config.connect_timeout) {
             self.settle(trial, &Outcome::Neutral);
         } else {
-            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
+            self.suspects.push(Suspect::new(trial, Charge::Silent(silent)));
         }
     }
 
@@ -118,8 +127,19 @@ impl Failover<'_> {
         self.fail(trial, Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
     }
 
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon. If none was, it is for
-    /// those requests to show that come after this one.
+    /// Settles who was held back when nobody was answered. If only one was asked who got to where the origin may be to blame, it is
+    /// for those requests to show whose fault it was that come after this one; several have confirmed each other.
+    pub(super) fn judge_unserved(&mut self) {
+        let is_alone = self.suspects.len() == 1 && self.reached == 1;
+        match self.suspects.pop_if(|suspect| is_alone && matches!(suspect.charge, Charge::Failed(_))) {
+            Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
+                self.engine.doubt(trial.lease, fault, &self.describe(trial.number));
+            }
+            Some(_) | None => self.judge(None),
+        }
+    }
+
+    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
     ///
     /// Where several have said that they do not reach the origin, and one has, that one may be lying: those of them who
     /// serve others do not pay.
@@ -131,8 +151,7 @@ impl Failover<'_> {
                 (charge, Some(_)) if agree && charge.is_denial() && does_well(&trial) => {
                     self.settle(trial, &Outcome::Neutral);
                 }
-                (Charge::Silent(_), None) => self.settle(trial, &Outcome::Neutral),
-                (Charge::Failed(fault), None) => self.engine.doubt(trial.lease, fault, &self.describe(trial.number)),
+                (_, None) => self.settle(trial, &Outcome::Neutral),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
                     self.engine.convict(trial.lease, fault, &self.describe(trial.number))

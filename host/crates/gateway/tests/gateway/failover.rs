@@ -1,15 +1,17 @@
 //! Another upstream is asked, and the right one pays.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proxywhirl_core::limit::{Limit, MemberLimits};
+use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits};
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::clients::{Client, answer, body, exchange, rest, status};
-use crate::scene::{PATIENCE, Scene, Then, limits, origin, scripted, upstream};
+use crate::scene::{PATIENCE, Scene, Then, candidate, limits, origin, scripted, upstream};
 
 /// Twelve requests over two good upstreams and one that fails in this way.
 async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
@@ -356,5 +358,65 @@ async fn a_member_whose_protocol_cannot_say_the_target_costs_no_attempt() {
         let mut client = scene.client().await;
         let request = "GET http://[::1]:9/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         assert_eq!(status(&exchange(&mut client, request).await), 200);
+    }
+}
+
+#[tokio::test]
+async fn nobody_pays_for_what_is_broken_at_a_site_that_does_well_otherwise() {
+    let origin = origin().await;
+    let all = [
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Socks5h, Behaviour::Healthy).await,
+    ];
+    let scene = Scene::new(&all.each_ref().map(Upstream::url)).await;
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+    for _ in 0..20 {
+        for path in ["/status/503", "/bytes/1"] {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), path).await;
+            assert_eq!(status(&reply), if path == "/bytes/1" { 200 } else { 503 }, "{reply}");
+        }
+        let mut stream = scene.client().await;
+        stream.write_all(format!("CONNECT {closed} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+        assert_eq!(status(&rest(&mut stream).await), 502);
+        assert_eq!(status(&Client::Connect.ask(scene.addr, origin.http_addr(), "/bytes/1").await), 200);
+    }
+    assert_eq!(all.each_ref().map(|upstream| scene.failures(&upstream.url())), [0; 3]);
+}
+
+#[tokio::test]
+async fn an_outage_of_all_ends_with_the_first_request_after_it() {
+    let origin = origin().await;
+    let all = [upstream(Protocol::Http, Behaviour::Dead).await, upstream(Protocol::Http, Behaviour::Dead).await];
+    let scene = Scene::new(&all.each_ref().map(Upstream::url)).await;
+    for _ in 0..20 {
+        assert_ne!(status(&Client::Get.ask(scene.addr, origin.http_addr(), "/").await), 200);
+    }
+    for upstream in &all {
+        upstream.set_behaviour(Behaviour::Healthy).await.unwrap();
+    }
+    for number in 1..=10 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+        assert_eq!(status(&reply), 200, "{number}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_waits_for_a_place_that_it_holds_itself() {
+    let origin = origin().await;
+    let all = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let one = Limit { concurrency: Some(1), rate: None };
+    for (sites, members) in [
+        (SiteLimits { others: one, ..SiteLimits::default() }, MemberLimits::default()),
+        (SiteLimits::default(), MemberLimits { others: one, ..MemberLimits::default() }),
+    ] {
+        let (config, limits) = (limits(), LimitsConfig { sites, members, ..LimitsConfig::default() });
+        let candidates = all.iter().map(|upstream| candidate(&upstream.url())).collect();
+        let scene = Scene::of(candidates, Parts { limits, ..Parts::default() }, config).await;
+        let began = Instant::now();
+        let ask = || Client::Get.ask(scene.addr, origin.http_addr(), "/status/503");
+        let (one, other) = tokio::join!(ask(), ask());
+        assert_eq!((status(&one), status(&other)), (503, 503));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }
