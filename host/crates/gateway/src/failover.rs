@@ -8,7 +8,7 @@
 //! - A request that may be sent twice and stays unanswered is **overtaken**: another upstream is asked too, while the
 //!   first stays open, because silence may be a dead upstream or a slow origin, and nobody can tell which. Whoever
 //!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
-//!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has answered.
+//!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has served it.
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
 //!   others have served that origin meanwhile ([`Engine::doubt`]).
@@ -296,8 +296,8 @@ impl<'g> Failover<'g> {
     {
         let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
-        match result.as_ref().map(|won| (won.answer.verdict(), won.latency)) {
-            Ok((Verdict::Served, latency)) => self.judge(Some(latency)),
+        match result.as_ref().map(|won| (won.answer.verdict(), won)) {
+            Ok((Verdict::Served, won)) => self.judge(Some((&won.trial, won.latency))),
             Ok((Verdict::Doubtful, _)) => self.judge(None),
             Err(_) => self.judge_unserved(),
             Ok((Verdict::Unheard, _)) => {}
@@ -393,9 +393,6 @@ impl<'g> Failover<'g> {
         if let Some(until) = self.waits {
             self.hedging.answered(trial, until, latency);
         }
-        if let Some(session) = self.wanted.session.filter(|_| trial.beside) {
-            self.engine.session_served(session, trial.member());
-        }
         if let Some(escalation) = self.escalation {
             escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
         }
@@ -432,15 +429,16 @@ impl<'g> Failover<'g> {
     where
         F: Fn(Upstream) -> A,
     {
-        let lease = self.acquire(number, hedge, turn).await?;
+        // As long as it may be the origin that fails, a session stays where it is.
+        let beside = turn == Turn::Now || self.reached > 0;
+        let lease = self.acquire(number, (hedge, beside), turn).await?;
         let upstream = self.upstream(lease.member());
         self.attempts += 1;
         if !upstream.is_another_exit {
             self.tried.push(lease.member().id);
         }
         let future = Box::pin(attempt(upstream.clone()));
-        let (began, tier, beside) = (Instant::now(), self.climb.tier, turn == Turn::Now);
-        let trial = Trial { lease, upstream, number, began, hedge, beside, tier };
+        let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, beside, tier: self.climb.tier };
         Some(Running { trial, future })
     }
 

@@ -109,9 +109,10 @@ impl Escalation {
 impl Failover<'_> {
     /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused. In the last
     /// tier, a request may wait for a limit; in one below, a limit that is reached is as good as nobody left.
-    pub(super) async fn acquire(&mut self, number: u32, hedge: bool, turn: Turn) -> Option<Lease> {
+    /// `hedge` and `beside`: what the attempt is.
+    pub(super) async fn acquire(&mut self, number: u32, (hedge, beside): (bool, bool), turn: Turn) -> Option<Lease> {
         let attempt = self.describe(number);
-        let stick = Stick { beside: turn == Turn::Now, ..attempt.stick };
+        let stick = Stick { beside, ..attempt.stick };
         let attempt = Attempt { hedge, stick, ..attempt };
         let Some(escalation) = self.escalation else {
             let found = self.lease(&attempt, turn).await;

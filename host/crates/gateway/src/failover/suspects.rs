@@ -139,11 +139,16 @@ impl Failover<'_> {
         }
     }
 
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon.
+    /// Settles who was held back, now that it is known which upstream was answered, and how soon, or that none was.
     ///
     /// Where several have said that they do not reach the origin, and one has, that one may be lying: those of them who
     /// serve others do not pay.
-    pub(crate) fn judge(&mut self, winner: Option<Duration>) {
+    pub(crate) fn judge(&mut self, winner: Option<(&Trial, Duration)>) {
+        if let Some(((trial, _), session)) = winner.zip(self.wanted.session)
+            && trial.beside
+        {
+            self.engine.session_served(session, trial.member());
+        }
         let suspects = std::mem::take(&mut self.suspects);
         let agree = suspects.iter().filter(|suspect| suspect.charge.is_denial()).count() > 1;
         for Suspect { trial, charge } in suspects {
@@ -156,7 +161,7 @@ impl Failover<'_> {
                 (Charge::Failed(fault), Some(_)) => {
                     self.engine.convict(trial.lease, fault, &self.describe(trial.number))
                 }
-                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
+                (Charge::Silent(silent), Some((_, latency))) => self.settle(trial, &verdict(silent, latency)),
             }
         }
     }

@@ -56,7 +56,7 @@ where
     let Passed { status, end, .. } =
         relay((gateway, explained.as_ref()), (client, buffer), (asked, continued), (stream, &form), judging).await;
     let is_served = status.is_some_and(|status| !gateway.config().retry_status.contains(&status));
-    failover.judge(is_served.then_some(latency));
+    failover.judge(is_served.then_some((&trial, latency)));
     match &end {
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         _ => failover.settle(trial, &Outcome::Success { latency }),

@@ -31,7 +31,7 @@ use crate::sparing::{READ, poll_read, read, within};
 
 /// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
 /// first begins as soon as it hears that its tunnel is open.
-const TURN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_secs(1);
 
 /// How long a client may take to begin when it has been greeted: a refusal in words may look like that.
 const GREETED: Duration = Duration::from_millis(100);
@@ -137,13 +137,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
                 self.send(limits.patience).await;
             }
             if let Flight::Whole(speech) = flight
-                && (self.ended.is_some() || !self.said.is_empty())
+                && self.has_spoken_first()
             {
                 return self.failed(speech);
             }
             match (self.hear(limits.keep).await, flight) {
                 // Who has left, or closes its half, is the relay's business.
                 (Event::Client(Ok(0) | Err(_)), _) => return self.clear(false),
+                // It has begun: as long as it goes on, it is waited for.
+                (Event::Client(Ok(_)), _) if self.has_spoken_first() => self.limit = Instant::now() + TURN,
                 (Event::Client(Ok(_)), _) => {}
                 (Event::Upstream(result), flight) => self.heard(flight, result),
                 (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
@@ -170,6 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Flight::Partial(speech) | Flight::Whole(speech) => speech.is_answered_by(&self.said),
             Flight::Other => false,
         }
+    }
+
+    /// Whether the upstream has ended, or said something, while it was the client's turn.
+    fn has_spoken_first(&self) -> bool {
+        self.ended.is_some() || !self.said.is_empty()
     }
 
     /// Whether neither side has said or done anything.
