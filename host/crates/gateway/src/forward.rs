@@ -154,9 +154,9 @@ where
         .await;
     let (trial, upstream, answered) = match (won, doubt.rest()) {
         (Ok(Won { mut trial, latency, answer: Weighed { answered, .. } }), _) => {
-            failover.succeed(&mut trial, latency);
+            failover.answered(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
-            (Some(trial), upstream, answered)
+            (Some((trial, latency)), upstream, answered)
         }
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
@@ -177,13 +177,15 @@ where
         let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
         let (Inbound { reader, buffer }, Passed { status, end, idle }) =
             pass(client, inbound, rules, answer, tell).await;
-        if let (Some(trial), After::Keep, Some(limit)) = (&trial, after, idle) {
+        if let (Some((trial, _)), After::Keep, Some(limit)) = (&trial, after, idle) {
             gateway.idle().put(trial.whom(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     };
     // The trial is kept until the end: as long is the member in use.
-    drop(trial);
+    if let Some((trial, latency)) = trial {
+        failover.conclude(trial, latency, served.end.as_ref().err());
+    }
     served
 }
 

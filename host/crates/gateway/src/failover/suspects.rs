@@ -48,10 +48,41 @@ impl Failover<'_> {
         self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
     }
 
+    /// Says that an attempt was answered. Whether that went well shows at its [end](Self::conclude), unless others wait for it: then it
+    /// has gone well.
+    pub(crate) fn answered(&self, trial: &mut Trial, latency: Duration) {
+        if trial.is_probe() {
+            self.succeed(trial, latency);
+        } else {
+            self.engine.answered(&trial.lease, latency, &self.describe(trial.number));
+        }
+    }
+
+    /// Settles an attempt that was answered, when its answer is through, or was cut off.
+    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, end: Option<&Fault>) {
+        match end.filter(|fault| is_cut(fault)) {
+            Some(fault) => self.cut(trial, fault),
+            None => self.engine.conclude(trial.lease, latency, &self.describe(trial.number)),
+        }
+    }
+
     /// Settles an attempt that won and then failed: this request asks nobody else any more.
     pub(crate) fn settle_fault(&mut self, trial: Trial, fault: &Fault) {
+        if is_cut(fault) {
+            return self.cut(trial, fault);
+        }
         self.fail(trial, fault.clone());
         self.judge_unserved();
+    }
+
+    /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
+    fn cut(&self, trial: Trial, fault: &Fault) {
+        let attempt = self.describe(trial.number);
+        self.engine.excuse(&trial.lease, fault, &attempt);
+        if trial.endpoint().is_direct() || trial.upstream.is_another_exit {
+            return self.settle(trial, &Outcome::Neutral);
+        }
+        self.engine.doubt(trial.lease, fault.clone(), &attempt);
     }
 
     /// Has the login read again that a member refuses; whether it does.
@@ -172,6 +203,11 @@ impl Failover<'_> {
             self.fault = Some(Box::new(fault));
         }
     }
+}
+
+/// Whether an answer was broken off by whoever sent it.
+fn is_cut(fault: &Fault) -> bool {
+    (fault.side, fault.stage) == (Side::Upstream, Stage::Body)
 }
 
 /// Whether a member has served most of what it was asked for of late.

@@ -420,3 +420,34 @@ async fn no_request_waits_for_a_place_that_it_holds_itself() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }
+
+#[tokio::test]
+async fn a_head_without_the_body_that_it_promises_is_no_answer() {
+    let origin = origin().await;
+    for then in [Then::Hold, Then::Close] {
+        let bad = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"], then).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::new(&[bad.url.clone(), good.url()]).await;
+        for number in 1..=12 {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{number}: {reply}");
+        }
+        assert!(scene.failures(&bad.url) > 0);
+    }
+}
+
+#[tokio::test]
+async fn who_cuts_each_body_is_passed_over_and_who_serves_an_origin_that_does_is_not() {
+    let origin = origin().await;
+    let cuts = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"], Then::Close).await;
+    let good = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let scene = Scene::new(&[cuts.url.clone(), good[0].url(), good[1].url()]).await;
+    let mut whole = Vec::new();
+    for _ in 0..40 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        whole.push(body(&reply).len() == 10);
+    }
+    let cut = whole.iter().filter(|is_whole| !**is_whole).count();
+    assert!((2..=7).contains(&cut) && whole.ends_with(&[true; 15]), "{whole:?}");
+    assert_eq!(good.each_ref().map(|upstream| scene.failures(&upstream.url())), [0; 2]);
+}
