@@ -195,19 +195,35 @@ impl DbArgs {
     }
 
     /// Opens a store that must exist, and reads it, for whoever takes something out: passwords stay sealed, and no key is needed.
-    fn open_masked(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
-        let mut store = existing(self.url()?)?.open().map_err(environment)?.store;
+    fn open_masked(&self) -> Result<ToChange, Failure> {
+        let url = existing(self.url()?)?;
+        let is_in_use = url.is_in_use();
+        let mut store = url.open().map_err(environment)?.store;
         let members = store.load().map_err(environment)?;
-        Ok((store, members))
+        Ok(ToChange { store, members, is_in_use })
     }
 
-    fn open_or_create(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
+    fn open_or_create(&self) -> Result<ToChange, Failure> {
         let url = self.url()?;
+        let is_in_use = url.is_in_use();
         let mut store = self.sealed(&url, url.open().map_err(environment)?)?.store;
         let members = store.load().map_err(environment)?;
         tell_unopened(&*store);
-        Ok((store, members))
+        Ok(ToChange { store, members, is_in_use })
     }
+}
+
+/// A store that is to be changed.
+struct ToChange {
+    store: Box<dyn Store>,
+    members: Vec<StoredMember>,
+    /// Whether another process has it open, and hears of nothing.
+    is_in_use: bool,
+}
+
+/// Whoever sees a gateway go on as before is to know why.
+fn tell_in_use() {
+    tell("the database is used by another process: a gateway that uses it sees this at its next start");
 }
 
 /// Tells of members that are left out because their passwords cannot be opened; whether there are any.
@@ -312,7 +328,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
-    let (mut store, members) = args.db.open_or_create()?;
+    let ToChange { mut store, members, is_in_use } = args.db.open_or_create()?;
     let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
     if !args.proxies.is_empty() {
         let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
@@ -323,7 +339,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     found.sources.iter().for_each(sources::tell_rejections);
     joining.rejected = found.rejected();
     found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
-    joining.save(&mut *store)
+    joining.save(&mut *store, is_in_use)
 }
 
 fn now() -> Timestamp {
@@ -378,7 +394,7 @@ impl Pattern {
 
 fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let (mut store, members) = args.db.open_masked()?;
+    let ToChange { mut store, members, is_in_use } = args.db.open_masked()?;
     let keys: Vec<EndpointKey> = members
         .iter()
         .filter(|member| {
@@ -390,6 +406,9 @@ fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let count = keys.len();
     store.save(&Changes { removed: keys, ..Changes::default() }).map_err(environment)?;
     tell(&format!("{count} removed, {} left", members.len() - count));
+    if is_in_use && count > 0 {
+        tell_in_use();
+    }
     Ok(if count == 0 { Exit::NoResult } else { Exit::Done })
 }
 

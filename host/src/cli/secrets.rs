@@ -151,7 +151,8 @@ fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<(usiz
     let is_whole = !tell_unopened(&*opened.store);
     let with: Vec<StoredMember> = members.into_iter().filter(|member| passwords(member).next().is_some()).collect();
     for batch in with.chunks(BATCH) {
-        let changes = Changes { upserts: batch.to_vec(), ..Changes::default() };
+        // Who is taken out meanwhile stays out, and a password that is changed meanwhile stays as it is.
+        let changes = Changes { updates: batch.to_vec(), ..Changes::default() };
         opened.store.save(&changes).map_err(environment)?;
     }
     let logins = StoredLogins::new(Arc::clone(&opened.keys) as _, Some(Arc::clone(keys)));

@@ -114,6 +114,7 @@ impl Writer {
             store: None,
             readers,
             unsaved: HashSet::new(),
+            unstored: HashSet::new(),
             removed: HashSet::new(),
             rest: None,
             is_behind: false,
@@ -183,6 +184,8 @@ struct Desk {
     readers: Readers,
     /// Members that are new or changed since the last save, by how many had joined before them.
     unsaved: HashSet<u64>,
+    /// Those among them that the store is to have whatever is there: they are new, or it has lost them.
+    unstored: HashSet<u64>,
     /// Members that left since the last save.
     removed: HashSet<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
@@ -266,6 +269,7 @@ impl Desk {
                 Admitted::New(member) => {
                     counts.new += 1;
                     self.unsaved.insert(member.joined);
+                    self.unstored.insert(member.joined);
                     self.tell(Topic::ProxyAdded, &member);
                 }
                 Admitted::Merged(member) => {
@@ -287,6 +291,7 @@ impl Desk {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
                 self.unsaved.remove(&member.joined);
+                self.unstored.remove(&member.joined);
                 self.removed.insert(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }

@@ -73,6 +73,7 @@ impl Desk {
     pub(super) fn note_loss(&mut self) {
         tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
         self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+        self.unstored.extend(&self.unsaved);
         self.readers.selector.sessions().all_unsaved();
         self.readers.bans.all_unsaved(self.readers.clock.now());
     }
@@ -88,13 +89,17 @@ impl Desk {
             is_used || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let due: Vec<Arc<Member>> = self.pool.iter().filter(|member| is_due(member)).cloned().collect();
-        let upserts = due.iter().map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
+        let (new, known): (Vec<_>, Vec<_>) = due.iter().partition(|member| self.unstored.contains(&member.joined));
+        let stored = |members: Vec<&Arc<Member>>| members.iter().map(|member| member.to_stored()).collect();
+        let (upserts, updates) = (stored(new), stored(known));
+        let changes =
+            Changes { upserts, updates, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
         if let Err(error) = self.write(changes).await {
             due.iter().for_each(|member| member.live.leave_unsaved());
             return Err(error);
         }
         self.unsaved.clear();
+        self.unstored.clear();
         self.removed.clear();
         Ok(())
     }

@@ -266,7 +266,7 @@ fn lines(changes: &Changes, keys: Vec<KeyRecord>) -> serde_json::Result<(Vec<u8>
     for key in &changes.removed {
         lines.push(&serde_json::json!({ "removed": key.to_string() }))?;
     }
-    for member in &changes.upserts {
+    for member in changes.upserts.iter().chain(&changes.updates) {
         lines.push(&MemberRow::new(member))?;
     }
     for session in &changes.forgotten {

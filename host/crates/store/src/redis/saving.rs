@@ -136,7 +136,7 @@ impl Redis {
                 if word == "done" {
                     self.last = Some(turn);
                     self.ledger.enter(written.held);
-                    self.ledger.enter_sums(&changes.upserts, sums);
+                    self.ledger.enter_sums(changes, sums);
                     self.ledger.enter_sessions(changes);
                 }
                 Ok(word.to_owned())
