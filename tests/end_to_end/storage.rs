@@ -125,7 +125,10 @@ fn a_pool_goes_from_any_store_to_any_other_and_back() {
     for store in STORES {
         let to = at(&folder, store);
         let ran = done(&["migrate", &from, &to]);
-        assert_eq!(ran.stderr, format!("2 proxies, 0 sessions, 0 keys of plugins: from {from} to {to}\n"));
+        assert_eq!(
+            ran.stderr,
+            format!("2 proxies, 0 sessions, 0 bans, 0 keys of plugins, 0 logins: from {from} to {to}\n")
+        );
         assert_eq!(rows(&to), expected, "{to}");
         let refused = pool(&["migrate", &from, &to]);
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);
