@@ -41,7 +41,7 @@ pub struct Sqlite {
     /// What is known of the rows.
     known: Known,
     /// Held for who wants to know whether somebody writes; none for who only reads.
-    share: Option<disk::Share>,
+    _share: Option<disk::Share>,
 }
 
 impl Sqlite {
@@ -56,14 +56,20 @@ impl Sqlite {
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let connection = connect(path, busy_timeout)?;
-        Ok(Self { connection, path: path.to_owned(), busy_timeout, known: Known::default(), share: None })
+        Ok(Self { connection, path: path.to_owned(), busy_timeout, known: Known::default(), _share: None })
     }
 
     /// The same for who stays and writes, which others are told.
-    #[must_use]
-    pub fn to_write(mut self) -> Self {
-        self.share = disk::Share::take(&self.path);
-        self
+    ///
+    /// # Errors
+    /// The same, and when a copy is being put into it.
+    pub fn open_to_write(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let failed = |reason| StoreError { place: place(path), reason };
+        // Before anything is read that somebody may be replacing; what is not there yet is made.
+        file::prepare(path).map_err(failed)?;
+        let share = disk::Share::take(path).map_err(failed)?;
+        Ok(Self { _share: share, ..Self::open(path)? })
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {

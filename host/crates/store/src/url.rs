@@ -233,8 +233,10 @@ impl StoreUrl {
             }
             // Readers and writers of a database are in nobody's way.
             Self::Sqlite(path) => {
-                let store = Sqlite::open(path)?;
-                let store = if access == Access::Write { store.to_write() } else { store };
+                let store = match access {
+                    Access::Read => Sqlite::open(path)?,
+                    Access::Write => Sqlite::open_to_write(path)?,
+                };
                 Opened::with_bans(store, Arc::new(SqliteKeyValues::open(path)?), 10_000)
             }
             Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),

@@ -339,7 +339,7 @@ fn it_is_known_whether_somebody_writes_a_database() {
     assert!(!is_in_use(&path) && fs::read_dir(&folder).unwrap().count() == 0);
     let reader = Sqlite::open(&path).unwrap();
     assert!(!is_in_use(&path), "whoever reads is in nobody's way");
-    let [one, other] = [(); 2].map(|()| Sqlite::open(&path).unwrap().to_write());
+    let [one, other] = [(); 2].map(|()| Sqlite::open_to_write(&path).unwrap());
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert!(is_in_use(&path) && is_in_use(&link));
@@ -348,6 +348,11 @@ fn it_is_known_whether_somebody_writes_a_database() {
     drop(other);
     assert!(!is_in_use(&path));
     drop(reader);
+    let copying = draft::Draft::begin(&path).unwrap();
+    let refused = Sqlite::open_to_write(&path).unwrap_err().to_string();
+    assert!(refused.ends_with("a copy is being put into it; try again when that is done"), "{refused}");
+    drop(copying);
+    drop(Sqlite::open_to_write(&path).unwrap());
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "pool.db" || name == "link.db"), "{left:?}");
 }
