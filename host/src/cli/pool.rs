@@ -18,7 +18,7 @@ use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::source::as_entry;
-use proxywhirl_store::{ClearText, Opened, StoreUrl};
+use proxywhirl_store::{ClearText, StoreUrl};
 use serde::Serialize;
 
 use super::config::configured;
@@ -81,10 +81,14 @@ pub(super) struct KeyArgs {
 
 impl KeyArgs {
     /// Where the keys are; none when none is named, by the arguments or the configuration.
-    pub(super) fn place(&self, config: Option<&Path>) -> Option<KeyPlace> {
-        let said = self.key_file.clone().map(KeyPlace::File);
-        // A configuration that cannot be read is not asked for by who names a store: without keys, a sealed one says so.
-        said.or_else(|| configured(config).ok()?.store_keys)
+    ///
+    /// # Errors
+    /// When the configuration cannot be read: what it says of keys is not known, and a password is not to be written without.
+    pub(super) fn place(&self, config: Option<&Path>) -> Result<Option<KeyPlace>, Failure> {
+        match self.key_file.clone() {
+            Some(file) => Ok(Some(KeyPlace::File(file))),
+            None => Ok(configured(config)?.store_keys),
+        }
     }
 }
 
@@ -171,12 +175,11 @@ impl DbArgs {
     }
 
     /// Where the keys of the store are.
-    pub(super) fn keys(&self) -> Option<KeyPlace> {
+    ///
+    /// # Errors
+    /// When the configuration, which may say so, cannot be read.
+    pub(super) fn keys(&self) -> Result<Option<KeyPlace>, Failure> {
         self.key.place(self.config.as_deref())
-    }
-
-    fn sealed(&self, url: &StoreUrl, opened: Opened) -> Result<Opened, Failure> {
-        Ok(opened.sealed(secrets::keyring(self.keys().as_ref())?, url, ClearText::Expected))
     }
 
     /// The members in a store that must exist, for whoever shows no password: those may stay sealed, and no key is needed.
@@ -189,7 +192,9 @@ impl DbArgs {
     /// not among them.
     fn read(&self) -> Result<(Vec<StoredMember>, bool), Failure> {
         let url = existing(self.url()?)?;
-        let mut opened = self.sealed(&url, url.open_to_read().map_err(environment)?)?;
+        // Who reads may do without a configuration: a store that is sealed says which key is missing.
+        let keys = secrets::keyring(self.keys().ok().flatten().as_ref())?;
+        let mut opened = url.open_to_read().map_err(environment)?.sealed(keys, &url, ClearText::Expected);
         let members = opened.store.load().map_err(environment)?;
         Ok((members, !tell_unopened(&*opened.store)))
     }
@@ -206,7 +211,8 @@ impl DbArgs {
     fn open_or_create(&self) -> Result<ToChange, Failure> {
         let url = self.url()?;
         let is_in_use = url.is_in_use();
-        let mut store = self.sealed(&url, url.open().map_err(environment)?)?.store;
+        let keys = secrets::keyring(self.keys()?.as_ref())?;
+        let mut store = url.open().map_err(environment)?.sealed(keys, &url, ClearText::Expected).store;
         let members = store.load().map_err(environment)?;
         tell_unopened(&*store);
         Ok(ToChange { store, members, is_in_use })
