@@ -112,6 +112,7 @@ impl Writer {
         let mut desk = Desk {
             pool,
             store: None,
+            broken: None,
             readers,
             unsaved: HashSet::new(),
             unstored: HashSet::new(),
@@ -179,8 +180,10 @@ impl Writer {
 /// What the task owns.
 struct Desk {
     pool: Pool,
-    /// Given away to a blocking thread while it saves.
+    /// Given away to a blocking thread while it saves; none for a pool that is not kept, and when it has panicked there.
     store: Option<Box<dyn Store>>,
+    /// Why nothing is saved any more.
+    broken: Option<String>,
     readers: Readers,
     /// Members that are new or changed since the last save, by how many had joined before them.
     unsaved: HashSet<u64>,
@@ -304,6 +307,12 @@ impl Desk {
         self.readers.bus.publish(topic, self.readers.clock.now(), || MemberPayload::from(member));
     }
 
+    /// The store has panicked, and is gone.
+    fn lose_store(&mut self, error: &tokio::task::JoinError) -> StoreError {
+        let reason = format!("has panicked, and nothing is saved any more: {error}");
+        broken(self.broken.insert(reason))
+    }
+
     fn publish(&mut self) {
         let (snapshot, delta) = self.pool.publish();
         let snapshot = Arc::new(snapshot);
@@ -313,9 +322,6 @@ impl Desk {
     }
 }
 
-fn panicked(error: &tokio::task::JoinError) -> StoreError {
-    StoreError {
-        place: "the store".to_owned(),
-        reason: format!("has panicked while saving, and saves no more: {error}"),
-    }
+fn broken(reason: &str) -> StoreError {
+    StoreError { place: "the store".to_owned(), reason: reason.to_owned() }
 }

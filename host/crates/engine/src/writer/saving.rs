@@ -7,7 +7,7 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, StoreError};
 
-use super::{Desk, Readers, panicked};
+use super::{Desk, Readers, broken};
 use crate::bans::BanChanges;
 use crate::events::StorePayload;
 use crate::trouble::Change;
@@ -61,7 +61,7 @@ impl Desk {
             let is_intact = store.is_intact();
             (store, is_intact)
         });
-        let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
+        let (store, is_intact) = looked.await.map_err(|error| self.lose_store(&error))?;
         self.store = Some(store);
         if !is_intact? {
             self.note_loss();
@@ -81,7 +81,7 @@ impl Desk {
     /// Saves what changed. When that fails, it stays to be saved.
     pub(super) async fn save(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
-            return Ok(());
+            return self.broken.as_deref().map_or(Ok(()), |reason| Err(broken(reason)));
         }
         self.catch_up().await?;
         let is_due = |member: &Member| {
@@ -119,7 +119,7 @@ impl Desk {
             let result = store.save(&changes);
             (store, result, changes)
         });
-        let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
+        let (store, result, changes) = saved.await.map_err(|error| self.lose_store(&error))?;
         self.store = Some(store);
         if result.is_err() {
             let Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, .. } = changes;
