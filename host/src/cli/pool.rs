@@ -341,11 +341,17 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         inputs.push(sources::Input::Inline(entries.join("\n")));
     }
     let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
+    if let Some(failure) = found.failure() {
+        return Err(failure);
+    }
+    let unread = found.sources.iter().filter(|source| source.error.is_some());
+    let is_whole = unread.map(sources::tell_source).count() == 0;
     let mut joining = Joining::new(members, &args.tag);
     found.sources.iter().for_each(sources::tell_rejections);
     joining.rejected = found.rejected();
     found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
-    joining.save(&mut *store, is_in_use)
+    let exit = joining.save(&mut *store, is_in_use)?;
+    Ok(if is_whole { exit } else { Exit::Input })
 }
 
 fn now() -> Timestamp {
