@@ -114,8 +114,9 @@ impl Engine {
     /// were.
     pub fn lift_bans(&self, site: Option<&str>, upstream: Option<&EndpointKey>) -> usize {
         let member = upstream.map(MemberId::of);
-        self.bans.lift(|at, banned| {
+        let is_meant = |at: &str, banned: MemberId| {
             site.is_none_or(|site| site.eq_ignore_ascii_case(at)) && member.is_none_or(|member| member == banned)
-        })
+        };
+        self.bans.lift(is_meant, self.now())
     }
 }
