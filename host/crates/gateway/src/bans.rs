@@ -135,11 +135,7 @@ impl AnswerTest {
 
     /// Whether all of it holds that can be told without the body.
     fn holds_for_head(&self, answer: &Observed<'_>) -> bool {
-        let length = match answer.length {
-            BodyLength::None => Some(0),
-            BodyLength::Exact(length) => Some(length),
-            BodyLength::Chunked | BodyLength::UntilClose => None,
-        };
+        let length = named_length(answer);
         let has = |(name, pattern): &(String, Pattern)| {
             answer.head.headers.get(name).is_some_and(|value| pattern.0.is_match(value))
         };
@@ -148,6 +144,17 @@ impl AnswerTest {
             && self.smaller.is_none_or(|limit| length.is_some_and(|length| length < limit))
             && self.larger.is_none_or(|limit| length.is_some_and(|length| length > limit))
             && self.slower.is_none_or(|limit| answer.took > limit)
+    }
+}
+
+/// How long a page is, as its head says: also where it is not sent, to HEAD. Other statuses have none.
+fn named_length(answer: &Observed<'_>) -> Option<u64> {
+    match (answer.length, answer.head.status) {
+        (BodyLength::Exact(length), _) => Some(length),
+        (BodyLength::Chunked | BodyLength::UntilClose, _) | (BodyLength::None, ..200 | 204 | 304) => None,
+        (BodyLength::None, _) => {
+            std::str::from_utf8(answer.head.headers.get("content-length")?).ok()?.trim().parse().ok()
+        }
     }
 }
 
@@ -341,6 +348,31 @@ mod tests {
         assert!(!holds(AnswerTest { smaller: Some(100), ..AnswerTest::default() }, b""));
         let slower = |seconds| AnswerTest { slower: Some(Duration::from_secs(seconds)), ..AnswerTest::default() };
         assert!(holds(slower(2), b"") && !holds(slower(3), b""));
+    }
+
+    #[test]
+    fn a_length_is_what_the_field_says_of_a_page_that_there_is() {
+        let holds = |method: &str, status: u16, length: Option<&str>| {
+            let mut headers = Headers::new();
+            if let Some(length) = length {
+                headers.append("Content-Length", length).unwrap();
+            }
+            let head = ResponseHead { status, reason: "".into(), minor_version: 1, headers };
+            let length = head.body(method).unwrap();
+            let test = |smaller, larger| AnswerTest { smaller, larger, ..AnswerTest::default() };
+            [test(Some(1024), None), test(None, Some(1024))]
+                .map(|test| test.holds(&Observed { head: &head, length, body: b"", took: Duration::ZERO }))
+        };
+        for method in ["GET", "HEAD"] {
+            assert_eq!(holds(method, 200, Some("50000")), [false, true], "{method}");
+            assert_eq!(holds(method, 200, Some("500")), [true, false], "{method}");
+            assert_eq!(holds(method, 200, Some("0")), [true, false], "{method}");
+            assert_eq!(holds(method, 200, None), [false, false], "{method}");
+            for status in [103, 204, 304] {
+                assert_eq!(holds(method, status, None), [false, false], "{method} {status}");
+            }
+            assert_eq!(holds(method, 304, Some("0")), [false, false], "{method}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -88,9 +88,15 @@ struct Used {
     /// Those of them that the others were not told of.
     untold: AtomicU64,
     period: Mutex<Period>,
+    /// When the period is over, in nanoseconds since `made`: whoever counts bytes looks at it without a lock. [`NONE`] while there is none.
+    over: AtomicU64,
+    made: Instant,
     /// Where they are told; nothing when nobody shares the pool.
     shared: OnceLock<Arc<SharedQuotas>>,
 }
+
+/// When a period is over that has not begun.
+const NONE: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Bucket {
@@ -144,6 +150,8 @@ impl Meter {
             bytes: AtomicU64::new(0),
             untold: AtomicU64::new(0),
             period: Mutex::new(Period { length: limits.period, began: None, heard: None }),
+            over: AtomicU64::new(NONE),
+            made: Instant::now(),
             shared: OnceLock::new(),
         };
         Self { limits, used: Arc::new(used) }
@@ -151,7 +159,11 @@ impl Meter {
 
     /// Other limits for what was used.
     pub(super) fn limited(&self, limits: UserLimits) -> Self {
-        lock(&self.used.period).length = limits.period;
+        let mut period = lock(&self.used.period);
+        period.length = limits.period;
+        let began = period.began;
+        self.used.begin(&mut period, began);
+        drop(period);
         // It was refused by the rate of before.
         lock(&self.used.bucket).refused = None;
         Self { limits, used: Arc::clone(&self.used) }
@@ -223,34 +235,55 @@ impl Meter {
 
     /// Counts bytes. False when there are more than the user may have.
     pub(super) fn count(&self, bytes: usize) -> bool {
-        let Some(quota) = self.limits.quota else { return true };
-        let bytes = bytes as u64;
-        let used = self.used.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if used == bytes {
-            lock(&self.used.period).began.get_or_insert_with(Instant::now);
+        let Some(quota) = self.limits.quota.filter(|_| bytes > 0) else { return true };
+        let (bytes, now) = (bytes as u64, Instant::now());
+        if self.used.is_over(now) {
+            self.used.renew(now, true);
         }
+        let used = self.used.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         self.used.tell(bytes, quota / HURRY);
-        used <= quota || self.used_up(Instant::now()).is_none()
+        used <= quota || self.used_up(now).is_none()
     }
 
-    /// How long nothing is left for; none when something is. Begins a new period when the last one is over.
+    /// How long nothing is left for; none when something is.
     fn used_up(&self, now: Instant) -> Option<Duration> {
         let quota = self.limits.quota?;
         if self.used.bytes.load(Ordering::Relaxed) < quota {
             return None;
         }
-        let mut period = lock(&self.used.period);
-        let left = period.began.and_then(|began| self.limits.period.checked_sub(now.saturating_duration_since(began)));
-        if left.is_none_or(|left| left.is_zero()) {
-            period.began = Some(now);
-            self.used.bytes.store(0, Ordering::Relaxed);
-            return None;
-        }
-        left
+        self.used.renew(now, false)
     }
 }
 
 impl Used {
+    /// Whether the period is over, or none has begun.
+    fn is_over(&self, now: Instant) -> bool {
+        let over = self.over.load(Ordering::Relaxed);
+        over == NONE || nanos(now.saturating_duration_since(self.made)) >= over
+    }
+
+    /// Ends the period when it is over: what was used in it is forgotten. What is left of the one that goes on; with a `byte`, a new
+    /// one begins where there is none.
+    fn renew(&self, now: Instant, byte: bool) -> Option<Duration> {
+        let mut period = lock(&self.period);
+        let left = period.began.and_then(|began| period.length.checked_sub(now.saturating_duration_since(began)));
+        let left = left.filter(|left| !left.is_zero());
+        if left.is_none() {
+            // Bytes that others were not told of are counted there in the period in which they are told.
+            if period.began.is_some() {
+                self.bytes.store(0, Ordering::Relaxed);
+            }
+            self.begin(&mut period, byte.then_some(now));
+        }
+        left
+    }
+
+    fn begin(&self, period: &mut Period, began: Option<Instant>) {
+        period.began = began;
+        let over = |began: Instant| nanos(began.saturating_duration_since(self.made).saturating_add(period.length));
+        self.over.store(began.map_or(NONE, over), Ordering::Relaxed);
+    }
+
     /// Has the others told of bytes: soon, or at once when there are so many.
     fn tell(self: &Arc<Self>, bytes: u64, many: u64) {
         let Some(shared) = self.shared.get().filter(|_| bytes > 0) else { return };
@@ -277,14 +310,20 @@ impl Spender for Used {
         period.heard = Some(now);
         let untold = self.untold.load(Ordering::Relaxed);
         // It begins with the first byte anywhere.
-        period.began = if left.is_zero() {
+        let began = if left.is_zero() {
             (untold > 0).then_some(now)
         } else {
             (now + left.min(period.length)).checked_sub(period.length).or(Some(now))
         };
+        self.begin(&mut period, began);
         // Some that come in this instant are missing until the next time.
         self.bytes.store(bytes.saturating_add(untold), Ordering::Relaxed);
     }
+}
+
+/// As far as they can be counted: 584 years.
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(NONE - 1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -340,6 +379,30 @@ mod tests {
         assert_eq!(begin(&meter), Err(Exceeded::Quota(Duration::from_secs(40))));
         tokio::time::sleep(Duration::from_secs(40)).await;
         assert!(begin(&meter).is_ok() && meter.count(1_000) && !meter.count(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_used_in_a_period_that_is_over_does_not_count_on() {
+        let period = Duration::from_mins(1);
+        let meter = Meter::new("anna", UserLimits { quota: Some(1_000), period, ..UserLimits::default() });
+        for _ in 0..3 {
+            // A period begins with its first byte.
+            tokio::time::sleep(period * 3 / 2).await;
+            assert!(begin(&meter).is_ok() && meter.count(900) && meter.count(100));
+            tokio::time::sleep(period / 2).await;
+            assert!(!meter.count(1));
+            assert_eq!(begin(&meter), Err(Exceeded::Quota(period / 2)));
+        }
+        tokio::time::sleep(period / 2).await;
+        assert!(meter.count(900), "in the next one");
+        tokio::time::sleep(period * 2).await;
+        assert!(meter.count(900) && !meter.count(900), "once in each");
+        // A longer one that is under way goes on.
+        let meter = meter.limited(UserLimits { quota: Some(10_000), period: period * 2, ..UserLimits::default() });
+        tokio::time::sleep(period).await;
+        assert!(meter.count(8_200) && !meter.count(1));
+        tokio::time::sleep(period).await;
+        assert!(meter.count(10_000) && !meter.count(1));
     }
 
     #[tokio::test(start_paused = true)]

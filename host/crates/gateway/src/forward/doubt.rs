@@ -19,8 +19,16 @@ pub(super) struct Doubt<'a> {
     statuses: &'a [u16],
     /// Whether the request may be sent again.
     repeats: bool,
-    /// The first answer that was doubted.
-    kept: Mutex<Option<Doubted>>,
+    kept: Mutex<Kept>,
+}
+
+/// What has come so far that the client should rather not get.
+#[derive(Default)]
+struct Kept {
+    /// The first such answer.
+    answer: Option<Doubted>,
+    /// Whether one of them was doubted, so that the next one that is confirms it. A refusal by a rule says nothing of that.
+    is_doubted: bool,
 }
 
 /// An answer that is kept until it is known whether there is a better one.
@@ -44,7 +52,7 @@ impl Evidence for Weighed {
 impl<'a> Doubt<'a> {
     /// Doubts about these statuses; what may not be sent again gets the answer that there is.
     pub(super) fn of(statuses: &'a [u16], repeat: Repeat) -> Self {
-        Self { statuses, repeats: repeat != Repeat::Unseen, kept: Mutex::new(None) }
+        Self { statuses, repeats: repeat != Repeat::Unseen, kept: Mutex::default() }
     }
 
     /// Lets an answer through, or keeps it back as the first of its kind.
@@ -60,13 +68,14 @@ impl<'a> Doubt<'a> {
         let is_doubted = self.repeats && is_http && self.statuses.contains(&status);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if is_refused && self.repeats {
-            kept.get_or_insert(Doubted { upstream, answered });
+            kept.answer.get_or_insert(Doubted { upstream, answered });
             return Err(bans::refused(Some(status)));
         }
-        if !is_doubted || kept.is_some() {
+        if !is_doubted || kept.is_doubted {
             return Ok(Weighed { answered, is_doubted });
         }
-        *kept = Some(Doubted { upstream, answered });
+        kept.is_doubted = true;
+        kept.answer.get_or_insert(Doubted { upstream, answered });
         let why = "an answer that the proxy may have made up";
         Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Denied, why).with_code(status))
     }
@@ -74,6 +83,6 @@ impl<'a> Doubt<'a> {
     /// The answer that was kept back, for a client that would get none otherwise.
     pub(super) fn rest(self) -> Option<(Arc<Endpoint>, Answered)> {
         let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-        kept.map(|Doubted { upstream, answered }| (upstream, answered))
+        kept.answer.map(|Doubted { upstream, answered }| (upstream, answered))
     }
 }

@@ -83,6 +83,12 @@ fn refuse(why: &str) -> ErrorReply {
 
 /// Reads the authority form (RFC 9112 §3.2.3): host and port, both there.
 fn connect(authority: &str) -> Result<Target, ErrorReply> {
+    if authority.contains("://") {
+        return Err(refuse("CONNECT takes host:port, not a URL"));
+    }
+    if authority.contains('@') {
+        return Err(refuse("CONNECT takes host:port alone: send credentials in the Proxy-Authorization field"));
+    }
     let whole = || format!("CONNECT takes host:port, not {}", excerpt(authority));
     let (host, port) = authority.rsplit_once(':').ok_or_else(|| refuse(&whole()))?;
     destination(host, Some(port)).map_err(|why| refuse(&format!("{}: {why}", whole())))
@@ -99,7 +105,11 @@ fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
         return Err(refuse("the gateway does not open TLS for a client: use CONNECT for https URLs"));
     }
     if !scheme.eq_ignore_ascii_case("http") {
-        return Err(refuse(&format!("the URL {} is not http", excerpt(uri))));
+        // Not the rest: it may hold a password, as may what is no scheme.
+        let is_scheme = scheme.len() <= 16 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let named =
+            if is_scheme { format!("a URL of the scheme {scheme}") } else { "a URL of no known scheme".to_owned() };
+        return Err(refuse(&format!("{named}: the gateway forwards http, and takes CONNECT for all else")));
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -210,6 +220,28 @@ mod tests {
         ] {
             assert_eq!(wanted("GET", target), Err(400), "{target}");
         }
+    }
+
+    #[test]
+    fn no_password_in_a_target_is_told() {
+        let why = |method: &'static str, target: &str| {
+            let target = target.to_owned();
+            let head = RequestHead { method: method.into(), target, minor_version: 1, headers: Headers::new() };
+            read(head).map(drop).unwrap_err().text().to_owned()
+        };
+        for (method, target) in [
+            ("GET", "ftp://user:s3cr3t@example.com/"),
+            ("GET", "s3cr3t:s3cr3t@http://example.com/"),
+            ("GET", "http://user:s3cr3t@example.com/"),
+            ("CONNECT", "user:s3cr3t@example.com:443"),
+            ("CONNECT", "s3cr3t@example.com"),
+            ("CONNECT", "s3cr3t@example.com:443"),
+            ("CONNECT", "http://user:s3cr3t@example.com/"),
+            ("CONNECT", "http://user:s3cr3t@example.com:443"),
+        ] {
+            assert!(!why(method, target).contains("s3cr3t"), "{method} {target}: {}", why(method, target));
+        }
+        assert!(why("GET", "ftp://user:s3cr3t@example.com/").contains("ftp"));
     }
 
     #[test]

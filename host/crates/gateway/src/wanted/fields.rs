@@ -6,13 +6,17 @@ use proxywhirl_core::secret::Zeroizing;
 use proxywhirl_net::http1::Headers;
 
 use super::draft::Draft;
-use super::{Grammar, Introduced, Limits, Mistake, shown};
+use super::{Grammar, Introduced, Limits, Mistake};
 
 /// What every field that is meant for the gateway begins with.
 const PREFIX: &str = "proxywhirl-";
 
 /// The field with the client's name and password (RFC 9110 §11.7.2).
 pub(crate) const CREDENTIALS: &str = "proxy-authorization";
+
+/// Schemes that clients use, besides Basic.
+const SCHEMES: [&str; 8] =
+    ["Bearer", "Digest", "DPoP", "Kerberos", "Negotiate", "NTLM", "SCRAM-SHA-1", "SCRAM-SHA-256"];
 
 /// Reads the fields of a request, and takes those off that are meant for the gateway.
 ///
@@ -48,9 +52,14 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
 /// User name and password of `Basic` credentials (RFC 7617), with a colon between.
 fn basic(credentials: &[u8]) -> Result<Zeroizing<String>, String> {
     let text = std::str::from_utf8(credentials).map_err(|_| "the proxy credentials are not UTF-8".to_owned())?;
-    let (scheme, encoded) = text.trim().split_once(' ').unwrap_or((text, ""));
+    let text = text.trim();
+    let (scheme, encoded) = text.split_once([' ', '\t']).unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(format!("proxy credentials of the scheme {}: the gateway reads Basic", shown(scheme)));
+        // Where the scheme was forgotten, what stands in its place may be a password.
+        return Err(match SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme)) {
+            Some(known) => format!("proxy credentials of the scheme {known}: the gateway reads Basic"),
+            None => "the proxy credentials have no scheme that is known: the gateway reads Basic".to_owned(),
+        });
     }
     let decoded = STANDARD.decode(encoded.trim()).map_err(|_| "the proxy credentials are not base64".to_owned())?;
     String::from_utf8(decoded).map(Zeroizing::new).map_err(|_| "the proxy user name is not UTF-8".to_owned())
@@ -63,4 +72,30 @@ fn is_ours(name: &[u8]) -> bool {
 /// Whether a field has the name of one that is meant for the gateway.
 fn has_prefix(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX.as_bytes()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_is_named_and_nothing_that_may_be_a_password() {
+        let refused = |credentials: &str| basic(credentials.as_bytes()).unwrap_err();
+        for (credentials, named) in [("NTLM TlRMTVNTUAAB", "NTLM"), ("bearer 7f000001", "Bearer")] {
+            assert!(refused(credentials).contains(named), "{credentials}");
+            assert!(!refused(credentials).contains("0") && !refused(credentials).contains("TlR"), "{credentials}");
+        }
+        // Basic was forgotten; that with a space in its password, too.
+        for credentials in
+            ["cXVvOnMzY3IzdHB3", "quo:s3cr3tpw", "quo:s3cr3t pw", "s3cr3t pw", "pw\ts3cr3t", "s3cr3tBasic pw"]
+        {
+            let why = refused(credentials);
+            for part in ["quo", "s3cr3t", "pw", "cXV"] {
+                assert!(!why.contains(part), "{credentials}: {why}");
+            }
+            assert!(why.contains("Basic"), "{why}");
+        }
+        assert_eq!(*basic(b" bAsic  cXVvOnMzY3IzdHB3 ").unwrap(), "quo:s3cr3tpw");
+    }
 }

@@ -67,6 +67,21 @@ async fn who_is_refused_by_status_or_by_its_page_is_asked_once_and_keeps_its_hea
 }
 
 #[tokio::test]
+async fn a_refusal_confirms_no_doubt_about_the_next_answer() {
+    let origin = origin().await;
+    let refusing = upstream(Protocol::Http, Behaviour::AnswerStatus(403)).await;
+    let broken = upstream(Protocol::Http, Behaviour::AnswerStatus(503)).await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let again = BanRule { ban: None, ..rule(by_status("403")) };
+    let scene = Scene::with(&[refusing.url(), broken.url(), good.url()], obeying(again)).await;
+    for number in 1..=9 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        assert_eq!(status(&reply), 200, "{number}: {reply}");
+    }
+    assert!(scene.failures(&broken.url()) > 0, "who has made it up pays");
+}
+
+#[tokio::test]
 async fn a_page_that_no_rule_is_about_comes_through_whole() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;
