@@ -36,6 +36,9 @@ pub(super) struct ExplainArgs {
 pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
     let client = Client::running(args.control.control.as_deref()).await?;
     if let Ok(number) = args.what.parse::<u64>() {
+        if number == 0 {
+            return Err(Failure::new(Exit::NoResult, "there is no request 0: they count from 1"));
+        }
         let record: RequestRecord = client.get(&format!("/v1/requests/{number}")).await?;
         print(&if args.json { to_json(&record)? } else { as_it_went(&record) })?;
         return Ok(Exit::Done);
@@ -70,6 +73,9 @@ fn target(text: &str) -> Result<Target, Failure> {
         return text.parse().map_err(|error| wrong(&error));
     }
     let url = url::Url::parse(text).map_err(|error| wrong(&error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(&"requests are http or https, or HOST:PORT for a tunnel"));
+    }
     match (url.host_str(), url.port_or_known_default()) {
         (Some(host), Some(port)) => format!("{host}:{port}").parse().map_err(|error| wrong(&error)),
         _ => Err(wrong(&"it names no host and port")),

@@ -175,7 +175,7 @@ async fn a_name_that_the_gateway_looks_up_itself_is_under_the_rules_for_addresse
         assert!(deny.is_empty() || ran.stdout.contains("which a rule forbids"), "{ran:?}");
         codes.push(ran.stdout.split(' ').nth(1).unwrap_or_default().to_owned());
     }
-    assert_eq!(codes, ["200", "502"]);
+    assert_eq!(codes, ["200", "403"]);
 }
 
 #[test]

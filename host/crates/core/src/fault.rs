@@ -197,6 +197,7 @@ impl Fault {
         match (self.side, self.kind) {
             (Side::Client, Kind::Timeout) => 408,
             (Side::Client, Kind::TooLarge) => 431,
+            (Side::Client, Kind::Denied) => 403,
             (Side::Client, _) => 400,
             (Side::Ours, Kind::Exhausted | Kind::Limited) => 503,
             (Side::Ours, Kind::Timeout) | (Side::Upstream | Side::Origin, Kind::Timeout) => 504,

@@ -28,7 +28,7 @@ impl Gateway {
         let address = self.dialer().looked_up(upstream.dialled().scheme, target).await?;
         if self.door().access.forbids(&address) {
             let why = format!("{} is {}, which a rule forbids", target.host, address.host);
-            return Err(Fault::new(Side::Origin, Stage::Resolve, Kind::Denied, why));
+            return Err(Fault::new(Side::Client, Stage::Resolve, Kind::Denied, why));
         }
         Ok(address)
     }

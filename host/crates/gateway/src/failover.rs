@@ -56,7 +56,8 @@ use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::{Alike, Filled, Upstream};
 
-/// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6.
+/// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6, and with SOCKS 5 the gateway may not
+/// know the name.
 const MOST_UNSAID: usize = 32;
 
 /// Whether a request may be sent again once an upstream has it.
@@ -110,7 +111,8 @@ pub(crate) struct Failover<'g> {
     hedge: Hedge,
     /// How many attempts were begun.
     attempts: usize,
-    /// How many of them came to nothing because the member's protocol cannot say what was asked for.
+    /// How many of them came to nothing before anybody was dialled: the member's protocol cannot say what was asked for, or the
+    /// gateway does not find the name.
     unsaid: usize,
     /// How many of them failed without being at fault for sure.
     reached: usize,

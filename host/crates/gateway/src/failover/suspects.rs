@@ -99,7 +99,8 @@ impl Failover<'_> {
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
         }
-        if (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported) {
+        let is_unsaid = (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported);
+        if is_unsaid || (fault.side, fault.stage) == (Side::Origin, Stage::Resolve) {
             self.unsaid += 1;
             if trial.number > 1 && !trial.hedge {
                 self.budget.give_back(self.target);
@@ -175,10 +176,10 @@ impl Failover<'_> {
     /// Where several have said that they do not reach the origin, and one has, that one may be lying: those of them who
     /// serve others do not pay.
     pub(crate) fn judge(&mut self, winner: Option<(&Trial, Duration)>) {
-        if let Some(((trial, _), session)) = winner.zip(self.wanted.session)
+        if let (Some((trial, _)), Some(session), Some(before)) = (winner, self.wanted.session, self.tried.first())
             && trial.beside
         {
-            self.engine.session_served(session, trial.member());
+            self.engine.session_served(session, *before, trial.member());
         }
         let suspects = std::mem::take(&mut self.suspects);
         let agree = suspects.iter().filter(|suspect| suspect.charge.is_denial()).count() > 1;
