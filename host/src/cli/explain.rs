@@ -101,6 +101,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push(format!("  {} at their limit", it.limited));
     }
     lines.push(format!("  {} eligible", it.eligible));
+    if it.eligible == 0 && it.breaker > 0 {
+        lines.push("  the one that is tried again first is tried before its time".to_owned());
+    }
     if it.passed_over > 0 {
         lines.push(format!("  {} of them passed over: they keep failing at this site", it.passed_over));
     }
