@@ -24,7 +24,7 @@ use crate::access::{Gauge, Login, Metered, Use, User, number_of};
 use crate::forward;
 use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
-use crate::record::Record;
+use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::rotation::Origin;
 use crate::sparing::{READ, within};
@@ -313,6 +313,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         let (method, target) = match &errand {
             Errand::Tunnel(target) => ("CONNECT", target),
             Errand::Forward(request) => (&*request.head.method, &request.target),
+            Errand::Here(target, method, _) => (*method, target),
         };
         let place = match self.place(&mut guest, target).await {
             Ok(place) => place,
@@ -325,6 +326,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Tunnel(target) => {
                 let (manner, wanted) = (Manner::Connect, guest.wanted);
                 Ok(Asked::Tunnel(Wish { manner, target, wanted, place }))
+            }
+            Errand::Here(target, method, answer) => {
+                let name = target.text().into();
+                let record = Record::new(self.gateway.engine(), "http", method.into(), name, self.peer);
+                record
+                    .close(self.gateway.engine(), &End { status: Some(200), attempts: 0, upstream: None, fault: None });
+                Ok(Asked::Answered(Next::Last(answer)))
             }
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);

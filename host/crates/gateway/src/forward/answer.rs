@@ -285,6 +285,11 @@ pub(super) fn upgraded(answer: Answer, explained: Option<&Explained>) -> Result<
 fn dress(head: &mut ResponseHead, version: u8, keep: bool) -> Result<(), Fault> {
     strip_hop_by_hop(&mut head.headers);
     head.minor_version = 1;
+    if head.status == 204 {
+        // It has no body (RFC 9112 §6.3), and whoever believed its fields would wait for one.
+        head.headers.remove("content-length");
+        head.headers.remove("transfer-encoding");
+    }
     if version == 0 {
         head.headers.remove("transfer-encoding");
         head.headers.remove("trailer");
