@@ -376,12 +376,24 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         if !door.access.permits(target) {
             return Err(ErrorReply::forbidden(target));
         }
-        let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
-        door.turns.assign(&mut guest.wanted, Origin { connection: self.connection, client, target });
-        let Some(user) = &guest.user else { return Ok(None) };
         let engine = self.gateway.engine();
-        let place = user.begin(engine.shares_limits().then_some(engine)).await;
-        place.map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
+        let place = match &guest.user {
+            Some(user) => {
+                let place = user.begin(engine.shares_limits().then_some(engine)).await;
+                let place = place.map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))?;
+                Some(place)
+            }
+            None => None,
+        };
+        // Not before: a request that is refused is nobody's turn.
+        let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
+        let wanted = &mut guest.wanted;
+        let is_turn = door.turns.assign(wanted, Origin { connection: self.connection, client, target });
+        // The engine keeps it until a member was drawn for the session, which may be for another request.
+        if let Some(session) = wanted.session.filter(|_| is_turn) {
+            wanted.stick.renew |= !engine.rotate_session(session);
+        }
+        Ok(place)
     }
 
     /// Remembers a request that is refused, for who asks why.
