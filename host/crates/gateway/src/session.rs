@@ -2,6 +2,7 @@
 //!
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
+pub(crate) mod presence;
 mod rest;
 mod socks;
 
@@ -31,6 +32,7 @@ use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
+use presence::Part;
 use rest::Rest;
 
 /// How long a client may take to read the last reply.
@@ -337,10 +339,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer) = (&mut self.client, &mut self.buffer);
+                let (client, buffer, part) = (&mut self.client, &mut self.buffer, Part::new(place));
                 // On the heap while it lasts: clients wait for long between two requests.
-                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record)).await;
-                drop(place);
+                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
                 Ok(Asked::Answered(next))
             }
         }

@@ -7,6 +7,7 @@ mod failover;
 mod first_flight;
 mod forward;
 mod hostile;
+mod leaving;
 mod life;
 mod reuse;
 mod scene;
