@@ -69,7 +69,14 @@ where
         // Who has the head of an answer cannot be told otherwise.
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = ErrorReply::of(&fault, target, attempts).explained(failover.explained(None));
+            let reply = match &part.place {
+                Some(place) if is_too_much(&fault) => {
+                    let (exceeded, user) = place.exceeded();
+                    ErrorReply::exceeded(exceeded, user)
+                }
+                Some(_) | None => ErrorReply::of(&fault, target, attempts),
+            };
+            let reply = reply.explained(failover.explained(None));
             status = Some(reply.status);
             (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
         }
@@ -82,6 +89,11 @@ where
 /// Whether the fault is that the client is gone, so that nobody is there to be told.
 fn is_gone(fault: &Fault) -> bool {
     fault.side == Side::Client && matches!(fault.kind, Kind::Closed | Kind::Reset | Kind::Io)
+}
+
+/// Whether the fault is that the client's user has used up its bytes.
+fn is_too_much(fault: &Fault) -> bool {
+    fault.side == Side::Client && fault.kind == Kind::Limited
 }
 
 /// What came of a request.

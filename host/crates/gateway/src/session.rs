@@ -209,6 +209,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             match self.converse().await {
                 Ok(wish) => Some(self.tunnel(wish)),
                 Err(end) => {
+                    self.gauge.serve(false);
                     finish(&mut self.client, end).await;
                     None
                 }
@@ -252,7 +253,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// Answers requests until one of them asks for a tunnel, or the connection has to end.
     async fn http(&mut self) -> Result<Wish, Next> {
         loop {
-            match self.request().await? {
+            let asked = self.request().await?;
+            if matches!(asked, Asked::Answered(_)) {
+                self.gauge.serve(false);
+            }
+            match asked {
                 Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
                 Asked::Answered(Next::Another) => {}
                 Asked::Answered(end @ (Next::Close | Next::Linger | Next::Last(_))) => return Err(end),
@@ -382,6 +387,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Some(user) => {
                 let place = user.begin(engine.shares_limits().then_some(engine)).await;
                 let place = place.map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))?;
+                self.gauge.serve(true);
                 Some(place)
             }
             None => None,

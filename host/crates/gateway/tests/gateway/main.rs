@@ -14,4 +14,5 @@ mod scene;
 mod smuggling;
 mod templates;
 mod tunnel;
+mod users;
 mod wishes;
