@@ -13,7 +13,7 @@ use proxywhirl_engine::{Ban, Engine};
 use proxywhirl_net::http1::{BodyLength, ResponseHead};
 use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// How much of a body is looked at: what a regular expression looks for is near its beginning.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -214,7 +214,7 @@ impl Case<'_> {
         reader: &mut R,
         buffer: &mut bytes::BytesMut,
     ) -> Judged {
-        let mut judged = Judged::default();
+        let (mut judged, mut until) = (Judged::default(), None);
         for (place, rule) in self.placed() {
             let Trigger::Answer(test) = &rule.trigger else { continue };
             let has_body = test.body.is_some() && head.status >= 200;
@@ -225,7 +225,9 @@ impl Case<'_> {
                 continue;
             }
             if has_body {
-                begin_body(length, reader, buffer).await;
+                // All rules together wait so long.
+                let until = *until.get_or_insert_with(|| Instant::now() + BODY_LIMIT);
+                begin_body(length, reader, buffer, until).await;
             }
             if test.holds(&Observed { head, length, body: buffer, took }) {
                 judged.retry |= self.obey(rule, upstream);
@@ -284,7 +286,12 @@ pub(crate) fn refused(code: Option<u16>) -> Fault {
 }
 
 /// Reads the beginning of a body.
-async fn begin_body<R: AsyncRead + Unpin>(length: BodyLength, reader: &mut R, buffer: &mut bytes::BytesMut) {
+async fn begin_body<R: AsyncRead + Unpin>(
+    length: BodyLength,
+    reader: &mut R,
+    buffer: &mut bytes::BytesMut,
+    until: Instant,
+) {
     let enough = match length {
         BodyLength::None => 0,
         BodyLength::Exact(length) => usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY),
@@ -300,7 +307,7 @@ async fn begin_body<R: AsyncRead + Unpin>(length: BodyLength, reader: &mut R, bu
         }
     };
     // What is there by then is what is looked at.
-    drop(timeout(BODY_LIMIT, reading).await);
+    drop(timeout_at(until, reading).await);
 }
 
 #[cfg(test)]
@@ -379,13 +386,14 @@ mod tests {
     async fn the_beginning_of_a_body_is_bounded_in_size_and_time() {
         let endless = tokio::io::repeat(b'x');
         let mut buffer = bytes::BytesMut::new();
-        begin_body(BodyLength::UntilClose, &mut { endless }, &mut buffer).await;
+        let until = Instant::now() + BODY_LIMIT;
+        begin_body(BodyLength::UntilClose, &mut { endless }, &mut buffer, until).await;
         assert!((MAX_BODY..=2 * MAX_BODY).contains(&buffer.len()), "{}", buffer.len());
         let (_silent, mut reader) = tokio::io::duplex(64);
         let mut buffer = bytes::BytesMut::from(&b"4\r\nwell\r\n0\r\n\r\n"[..]);
-        begin_body(BodyLength::Chunked, &mut reader, &mut buffer).await;
-        let began = tokio::time::Instant::now();
-        begin_body(BodyLength::Exact(100), &mut reader, &mut buffer).await;
+        begin_body(BodyLength::Chunked, &mut reader, &mut buffer, until).await;
+        let began = Instant::now();
+        begin_body(BodyLength::Exact(100), &mut reader, &mut buffer, until).await;
         assert_eq!(began.elapsed(), BODY_LIMIT);
     }
 }

@@ -12,6 +12,7 @@ mod payload;
 mod streamed;
 mod witness;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,11 +22,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::Gateway;
-use crate::failover::{Failover, Repeat, Won};
+use crate::bans::Case;
+use crate::explained::Explained;
+use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
+use crate::session::presence::{self, AtEnd, Attended, Part};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
@@ -46,6 +50,7 @@ pub(crate) async fn serve<S>(
     request: Request,
     wanted: Wanted,
     record: Record,
+    mut part: Part,
 ) -> Next
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -54,7 +59,7 @@ where
     let mut failover = Failover::new(gateway.means(), (record.request, record.began), target, wanted);
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
-        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover).await,
+        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover, &mut part).await,
         Err(fault) => Served::failed(fault),
     };
     let Served { mut status, upstream, end } = served;
@@ -64,7 +69,14 @@ where
         // Who has the head of an answer cannot be told otherwise.
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = ErrorReply::of(&fault, target, attempts).explained(failover.explained(None));
+            let reply = match &part.place {
+                Some(place) if is_too_much(&fault) => {
+                    let (exceeded, user) = place.exceeded();
+                    ErrorReply::exceeded(exceeded, user)
+                }
+                Some(_) | None => ErrorReply::of(&fault, target, attempts),
+            };
+            let reply = reply.explained(failover.explained(None));
             status = Some(reply.status);
             (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
         }
@@ -77,6 +89,11 @@ where
 /// Whether the fault is that the client is gone, so that nobody is there to be told.
 fn is_gone(fault: &Fault) -> bool {
     fault.side == Side::Client && matches!(fault.kind, Kind::Closed | Kind::Reset | Kind::Io)
+}
+
+/// Whether the fault is that the client's user has used up its bytes.
+fn is_too_much(fault: &Fault) -> bool {
+    fault.side == Side::Client && fault.kind == Kind::Limited
 }
 
 /// What came of a request.
@@ -99,15 +116,16 @@ async fn exchange<S>(
     buffer: &mut BytesMut,
     asked: &Asked,
     failover: &mut Failover<'_>,
+    part: &mut Part,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match Payload::take(client, buffer, asked).await {
-        Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover).await,
+        Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover, part).await,
         Ok(Payload::Streamed { continued }) => {
             // On the heap, since few requests have such a body, and all are moved with the room for one.
-            Box::pin(streamed::serve(gateway, client, buffer, asked, continued, failover)).await
+            Box::pin(streamed::serve(gateway, client, buffer, asked, continued, failover, part)).await
         }
         Err(fault) => Served::failed(fault),
     }
@@ -121,6 +139,7 @@ async fn whole<S>(
     asked: &Asked,
     body: &Bytes,
     failover: &mut Failover<'_>,
+    part: &mut Part,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -132,10 +151,12 @@ where
     };
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
-    let won = failover
-        .run(repeat, |upstream| {
-            let doubt = &doubt;
+    let Part { left: has_left, place } = part;
+    let won = {
+        let running = pin!(failover.run(repeat, |upstream| {
+            let (doubt, has_left) = (&doubt, &*has_left);
             async move {
+                presence::begin(has_left)?;
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body), tell).await;
@@ -150,8 +171,15 @@ where
                 answered.waiting = judged.waiting;
                 doubt.weigh(endpoint, answered, judged.retry)
             }
-        })
-        .await;
+        }));
+        let at_end = AtEnd::of(asked.version);
+        let grace = gateway.config().connect_timeout;
+        presence::attend(client, buffer, at_end, (has_left, place), (running, grace)).await
+    };
+    let won = match won {
+        Attended::Served(won) => won,
+        Attended::Left(won) => return abandoned(failover, won),
+    };
     let (trial, upstream, answered) = match (won, doubt.rest()) {
         (Ok(Won { mut trial, latency, answer: Weighed { answered, .. } }), _) => {
             failover.answered(&mut trial, latency);
@@ -161,12 +189,39 @@ where
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
-    let Answered { inbound, form, answer, after, waiting } = answered;
-    let by = Arc::clone(&upstream);
-    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(&by, &waiting, body));
-    let upstream = Some(upstream);
-    let explained = failover.explained(upstream.as_deref());
-    let served = if answer.head.status == 101 {
+    let explained = failover.explained(Some(&*upstream));
+    let by = (trial.as_ref().map(|(trial, _)| trial), &upstream);
+    let served = deliver(gateway, (client, buffer), asked, by, case, answered, explained).await;
+    // The trial is kept until the end: as long is the member in use.
+    if let Some((trial, latency)) = trial {
+        failover.conclude(trial, latency, served.end.as_ref().err());
+    }
+    served
+}
+
+/// Gives an answer to the client.
+async fn deliver<S>(
+    gateway: &Gateway,
+    (client, buffer): (&mut S, &mut BytesMut),
+    asked: &Asked,
+    (trial, by): (Option<&Trial>, &Arc<Endpoint>),
+    case: Case<'_>,
+    answered: Answered,
+    explained: Option<Explained>,
+) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Answered { inbound, form, answer, interim, after, waiting } = answered;
+    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(by, &waiting, body));
+    let upstream = Some(Arc::clone(by));
+    if !interim.is_empty() {
+        let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
+        if let Err(fault) = Box::pin(answer::write(&mut guarded, &interim)).await {
+            return Served { upstream, ..Served::failed(fault) };
+        }
+    }
+    if answer.head.status == 101 {
         let bytes = answer::upgraded(answer, explained.as_ref());
         let end = match bytes {
             Ok(bytes) => upgrade(gateway, client, buffer, inbound, bytes).await,
@@ -177,16 +232,27 @@ where
         let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
         let (Inbound { reader, buffer }, Passed { status, end, idle }) =
             pass(client, inbound, rules, answer, tell).await;
-        if let (Some((trial, _)), After::Keep, Some(limit)) = (&trial, after, idle) {
+        if let (Some(trial), After::Keep, Some(limit)) = (trial, after, idle) {
             gateway.idle().put(trial.whom(), (reader, buffer), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
-    };
-    // The trial is kept until the end: as long is the member in use.
-    if let Some((trial, latency)) = trial {
-        failover.conclude(trial, latency, served.end.as_ref().err());
     }
-    served
+}
+
+/// A request whose client has left: who has served it all the same is told so.
+fn abandoned<T>(failover: &mut Failover<'_>, won: Option<Result<Won<T>, Fault>>) -> Served {
+    let upstream = match won {
+        Some(Ok(Won { mut trial, latency, .. })) => {
+            failover.succeed(&mut trial, latency);
+            Some(Arc::clone(trial.endpoint()))
+        }
+        Some(Err(_)) => None,
+        None => {
+            failover.judge(None);
+            None
+        }
+    };
+    Served { upstream, ..Served::failed(presence::left()) }
 }
 
 /// Passes an answer on to the client, and gives the upstream's connection back. `tell` hears how the body begins.
@@ -213,7 +279,7 @@ where
     }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
     let mut client = Stalling::new(client, limit);
-    let passed = match answer::begin(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await {
+    let passed = match answer::begin(&mut inbound, rules, answer, rules.asked.keeps_alive) {
         Ok(mut begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
             Some(left) => {
                 let copied =

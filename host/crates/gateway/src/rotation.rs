@@ -106,13 +106,13 @@ impl Turns {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The session of a request that names none.
-    pub(crate) fn assign(&self, wanted: &mut Wanted, of: Origin<'_>) {
+    /// Gives a request that names none its session. True when that is to begin anew.
+    pub(crate) fn assign(&self, wanted: &mut Wanted, of: Origin<'_>) -> bool {
         if wanted.session.is_some() {
-            return;
+            return false;
         }
         let turn = match self.rotation {
-            Rotation::Request => return,
+            Rotation::Request => return false,
             Rotation::Requests(most) => self.requests.fetch_add(1, Ordering::Relaxed) / most.max(1),
             Rotation::Every(pause) => {
                 u64::try_from(self.began.elapsed().as_nanos() / pause.as_nanos().max(1)).unwrap_or(u64::MAX)
@@ -121,7 +121,7 @@ impl Turns {
                 // Of this process, and of no other: nobody has such a session again.
                 let own = mix(self.session ^ mix(of.connection ^ mix(std::process::id().into())));
                 wanted.session = Some(own.max(1));
-                return;
+                return false;
             }
             Rotation::Client => return self.stick(wanted, of.client),
             Rotation::Destination => {
@@ -131,19 +131,20 @@ impl Turns {
         };
         wanted.session = Some(self.session);
         let turn = turn.wrapping_add(self.commanded.load(Ordering::Relaxed));
-        let is_new = self.begun.swap(turn, Ordering::Relaxed) != turn;
-        wanted.stick = Stick {
-            lifetime: wanted.stick.lifetime.or(Some(FOR_GOOD)),
-            renew: wanted.stick.renew || is_new,
-            ..wanted.stick
-        };
+        wanted.stick = Stick { lifetime: wanted.stick.lifetime.or(Some(FOR_GOOD)), ..wanted.stick };
+        self.begins(turn)
     }
 
-    /// Gives a request the session of its client or site.
-    fn stick(&self, wanted: &mut Wanted, whose: u64) {
+    /// Whether a turn begins with this request. Of two that come at once at the edge, the later number may be there first.
+    fn begins(&self, turn: u64) -> bool {
+        self.begun.fetch_max(turn, Ordering::Relaxed) < turn
+    }
+
+    /// Gives a request the session of its client, site or port. True when that is to begin anew.
+    fn stick(&self, wanted: &mut Wanted, whose: u64) -> bool {
         let session = mix(self.session ^ mix(whose)).max(1);
         wanted.session = Some(session);
-        wanted.stick.renew |= self.is_turned(session);
+        self.is_turned(session)
     }
 
     /// Whether there was a command since this session was asked for last.
@@ -182,8 +183,8 @@ mod tests {
         let (www, api, other) = (target("www.shop.test", 443), target("api.shop.test", 80), target("other.test", 443));
         let of = |turns: &Turns, client, target| {
             let mut wanted = Wanted::default();
-            turns.assign(&mut wanted, Origin { connection: client, client, target });
-            (wanted.session.unwrap(), wanted.stick.renew)
+            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target });
+            (wanted.session.unwrap(), is_new)
         };
         let clients = Turns::new(Rotation::Client, "a");
         assert_eq!(of(&clients, 7, &www), of(&clients, 7, &other));
@@ -202,9 +203,9 @@ mod tests {
     fn renewals(turns: &Turns, requests: usize) -> Vec<usize> {
         let renews = |_: &usize| {
             let mut wanted = Wanted::default();
-            turns.assign(&mut wanted, by(0, &shop()));
+            let is_new = turns.assign(&mut wanted, by(0, &shop()));
             assert_eq!(wanted.session, Some(turns.session));
-            wanted.stick.renew
+            is_new
         };
         (0..requests).filter(renews).collect()
     }
@@ -232,6 +233,16 @@ mod tests {
         assert_eq!(renewals(&turns, 10), [0; 0]);
         turns.turn();
         assert_eq!(renewals(&turns, 10), [0]);
+    }
+
+    #[test]
+    fn a_turn_begins_once_whichever_request_comes_first() {
+        let turns = Turns::new(Rotation::Requests(10), "a");
+        // Number 11 overtakes number 10.
+        assert_eq!(
+            [1, 0, 1, 2, 1, 0, 2].map(|turn| turns.begins(turn)),
+            [true, false, false, true, false, false, false]
+        );
     }
 
     #[tokio::test(start_paused = true)]

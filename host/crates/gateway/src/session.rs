@@ -2,6 +2,7 @@
 //!
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
+pub(crate) mod presence;
 mod rest;
 mod socks;
 
@@ -24,13 +25,14 @@ use crate::access::{Gauge, Login, Metered, Use, User, number_of};
 use crate::forward;
 use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
-use crate::record::Record;
+use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::rotation::Origin;
 use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
+use presence::Part;
 use rest::Rest;
 
 /// How long a client may take to read the last reply.
@@ -207,6 +209,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             match self.converse().await {
                 Ok(wish) => Some(self.tunnel(wish)),
                 Err(end) => {
+                    self.gauge.serve(false);
                     finish(&mut self.client, end).await;
                     None
                 }
@@ -250,7 +253,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// Answers requests until one of them asks for a tunnel, or the connection has to end.
     async fn http(&mut self) -> Result<Wish, Next> {
         loop {
-            match self.request().await? {
+            let asked = self.request().await?;
+            if matches!(asked, Asked::Answered(_)) {
+                self.gauge.serve(false);
+            }
+            match asked {
                 Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
                 Asked::Answered(Next::Another) => {}
                 Asked::Answered(end @ (Next::Close | Next::Linger | Next::Last(_))) => return Err(end),
@@ -313,6 +320,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         let (method, target) = match &errand {
             Errand::Tunnel(target) => ("CONNECT", target),
             Errand::Forward(request) => (&*request.head.method, &request.target),
+            Errand::Here(target, method, _) => (*method, target),
         };
         let place = match self.place(&mut guest, target).await {
             Ok(place) => place,
@@ -326,13 +334,19 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 let (manner, wanted) = (Manner::Connect, guest.wanted);
                 Ok(Asked::Tunnel(Wish { manner, target, wanted, place }))
             }
+            Errand::Here(target, method, answer) => {
+                let name = target.text().into();
+                let record = Record::new(self.gateway.engine(), "http", method.into(), name, self.peer);
+                record
+                    .close(self.gateway.engine(), &End { status: Some(200), attempts: 0, upstream: None, fault: None });
+                Ok(Asked::Answered(Next::Last(answer)))
+            }
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer) = (&mut self.client, &mut self.buffer);
+                let (client, buffer, part) = (&mut self.client, &mut self.buffer, Part::new(place));
                 // On the heap while it lasts: clients wait for long between two requests.
-                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record)).await;
-                drop(place);
+                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
                 Ok(Asked::Answered(next))
             }
         }
@@ -368,12 +382,25 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         if !door.access.permits(target) {
             return Err(ErrorReply::forbidden(target));
         }
-        let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
-        door.turns.assign(&mut guest.wanted, Origin { connection: self.connection, client, target });
-        let Some(user) = &guest.user else { return Ok(None) };
         let engine = self.gateway.engine();
-        let place = user.begin(engine.shares_limits().then_some(engine)).await;
-        place.map(Some).map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))
+        let place = match &guest.user {
+            Some(user) => {
+                let place = user.begin(engine.shares_limits().then_some(engine)).await;
+                let place = place.map_err(|exceeded| ErrorReply::exceeded(exceeded, user.name()))?;
+                self.gauge.serve(true);
+                Some(place)
+            }
+            None => None,
+        };
+        // Not before: a request that is refused is nobody's turn.
+        let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
+        let wanted = &mut guest.wanted;
+        let is_turn = door.turns.assign(wanted, Origin { connection: self.connection, client, target });
+        // The engine keeps it until a member was drawn for the session, which may be for another request.
+        if let Some(session) = wanted.session.filter(|_| is_turn) {
+            wanted.stick.renew |= !engine.rotate_session(session);
+        }
+        Ok(place)
     }
 
     /// Remembers a request that is refused, for who asks why.

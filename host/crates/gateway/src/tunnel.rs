@@ -8,12 +8,13 @@
 mod flight;
 mod opening;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side, Stage};
 use proxywhirl_net::relay::{self, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -27,6 +28,7 @@ use crate::failover::{Failover, Repeat, Trial, Upstream, Won};
 use crate::ingress::socks;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply, established};
+use crate::session::presence::{self, AtEnd, Attended};
 use crate::session::{self, Next};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
@@ -116,18 +118,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
 
     /// Tries upstreams until the tunnel is open, and something has come out of it.
     async fn open(&mut self, mut wanted: Box<Wanted>) -> Result<(usize, Box<Begun>), Box<Failed>> {
-        let Self { gateway, client, early, manner, target, record, .. } = self;
+        let Self { gateway, client, early, manner, target, record, place } = self;
         let way = Way { gateway, target, manner: *manner };
         let (request, wants) = (record.request, std::mem::take(&mut *wanted));
         let mut failover = Failover::new(gateway.means(), (request, record.began), &record.target, wants);
         drop(wanted);
-        let dial = |upstream: Upstream| async move { through(way, request, &upstream).await };
         // On the heap: the client may be silent from the start, and then it is what comes after it that lasts.
-        let mut won = match Box::pin(failover.run(Repeat::Dial, dial)).await {
-            Ok(won) => Box::new(won),
+        let mut won = match Box::pin(dial(way, client, early, place, (&mut failover, request))).await {
+            Ok(won) => won,
             Err(fault) => {
-                let reply = Some(manner.refused(&fault, gateway, &failover));
-                return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply }));
+                let reply = match fault.side {
+                    // It has left: nobody is there to be told.
+                    Side::Client => (Vec::new(), None),
+                    Side::Ours | Side::Upstream | Side::Origin => manner.refused(&fault, gateway, &failover),
+                };
+                return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: Some(reply) }));
             }
         };
         if let Err(fault) = grant(&way, client, &failover, &won.trial).await {
@@ -196,6 +201,36 @@ struct Way<'t> {
     gateway: &'t Gateway,
     target: &'t Target,
     manner: Manner,
+}
+
+/// Tries upstreams until one has opened a tunnel, or the client has left.
+async fn dial<S>(
+    way: Way<'_>,
+    client: &mut S,
+    early: &mut BytesMut,
+    place: &mut Option<Use>,
+    (failover, request): (&mut Failover<'_>, u64),
+) -> Result<Box<Won<Stream>>, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let has_left = &AtomicBool::new(false);
+    let attended = {
+        let serving = pin!(failover.run(Repeat::Dial, |upstream: Upstream| async move {
+            presence::begin(has_left)?;
+            through(way, request, &upstream).await
+        }));
+        let grace = way.gateway.config().connect_timeout;
+        presence::attend(client, early, AtEnd::HasLeft, (has_left, place), (serving, grace)).await
+    };
+    match attended {
+        Attended::Served(won) => return won.map(Box::new),
+        // Whether anything would have come through it, nobody knows.
+        Attended::Left(Some(Ok(won))) => failover.settle(won.trial, &Outcome::Neutral),
+        Attended::Left(Some(Err(_))) => {}
+        Attended::Left(None) => failover.judge(None),
+    }
+    Err(presence::left())
 }
 
 /// Opens a tunnel through one upstream, and has it told how long that took.

@@ -171,17 +171,19 @@ impl Engine {
         });
     }
 
-    /// Takes what came of a use: of a check, when it was for no attempt.
+    /// Takes what came of a use: of a check, when it was for no attempt. What was taken first counts.
     fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>, now: Timestamp) {
+        if lease.is_reported() {
+            return;
+        }
         if lease.member().endpoint.is_direct() {
             return direct::record(lease, outcome, now);
         }
         self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
-        let is_news = !lease.is_reported();
         if lease.report(outcome, now) {
             self.breaker_changed(lease.member(), now);
         }
-        if let Some(attempt) = attempt.filter(|_| is_news)
+        if let Some(attempt) = attempt
             && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
         {
             self.room.stir();

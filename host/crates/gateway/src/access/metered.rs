@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -11,18 +12,32 @@ use super::users::User;
 
 /// Whose bytes a connection carries: it is known only when the client has said it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gauge(Arc<Mutex<Option<Arc<User>>>>);
+pub(crate) struct Gauge(Arc<Reading>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    user: Mutex<Option<Arc<User>>>,
+    /// Whether a request of the user is under way. What the gateway and its client say to each other before and after it is
+    /// counted, and not cut: how else should the client hear that its bytes are used up?
+    serves: AtomicBool,
+}
 
 impl Gauge {
     /// From here on, these are the user's bytes.
     pub(crate) fn assign(&self, user: &Arc<User>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(user));
+        *self.0.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(user));
+    }
+
+    /// A request begins, or is over.
+    pub(crate) fn serve(&self, serves: bool) {
+        // Relaxed: it stands for itself.
+        self.0.serves.store(serves, Ordering::Relaxed);
     }
 
     fn count(&self, bytes: usize) -> io::Result<()> {
-        let user = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = self.0.user.lock().unwrap_or_else(PoisonError::into_inner);
         match user.as_ref() {
-            Some(user) if !user.meter().count(bytes) => {
+            Some(user) if !user.meter().count(bytes) && self.0.serves.load(Ordering::Relaxed) => {
                 Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"))
             }
             Some(_) | None => Ok(()),

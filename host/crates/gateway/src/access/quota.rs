@@ -134,6 +134,15 @@ impl Use {
     }
 }
 
+impl Use {
+    /// What its user has used up meanwhile, and the user's name.
+    pub(crate) fn exceeded(&self) -> (Exceeded, &str) {
+        // When the period has ended just now, it is over in an instant.
+        let left = self.user.meter.used_up(Instant::now()).unwrap_or_default();
+        (Exceeded::Quota(left), self.user.name())
+    }
+}
+
 impl Drop for Use {
     fn drop(&mut self) {
         self.user.meter.used.seats.leave();

@@ -2,8 +2,8 @@
 //!
 //! A hash is checked until it was right once: then a digest of the credentials, under a key that lives as long as the
 //! process, is remembered with the user, and every later connection costs one SHA-256. A user has one password, so from
-//! then on any other digest is wrong without asking argon2. Hashing runs on threads of its own, two at a time, and whoever
-//! fails waits for a second; an address that fails again and again is sent away unheard for a minute, but not those behind
+//! then on any other digest is wrong without asking argon2. Hashing runs on threads of its own, two at a time, of one address
+//! one at a time, and whoever fails waits for a second; an address that fails again and again is sent away unheard for a minute, but not those behind
 //! it whose credentials are known to be right.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use proxywhirl_core::member::mix;
 use proxywhirl_engine::Engine;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::quota::{Exceeded, Meter, Use, UserLimits};
@@ -74,6 +74,21 @@ pub(super) struct Users {
     key: [u8; 32],
     turns: Arc<Semaphore>,
     failures: Arc<Mutex<HashMap<IpAddr, Failures>>>,
+    /// Those of each address who wait for a turn, one of whom may take one; as many as wait.
+    lines: Arc<Mutex<HashMap<IpAddr, Arc<Semaphore>>>>,
+}
+
+/// A place in the line of an address.
+struct Line<'u>(Arc<Semaphore>, IpAddr, &'u Users);
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.2.lines();
+        // Of two: that of the table, and its own.
+        if Arc::strong_count(&self.0) == 2 {
+            lines.remove(&self.1);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +147,7 @@ impl Users {
             key: random_key()?,
             turns: Arc::new(Semaphore::new(HASHING)),
             failures: Arc::default(),
+            lines: Arc::default(),
         })
     }
 
@@ -148,6 +164,7 @@ impl Users {
             key: self.key,
             turns: Arc::clone(&self.turns),
             failures: Arc::clone(&self.failures),
+            lines: Arc::clone(&self.lines),
         }
     }
 
@@ -181,29 +198,62 @@ impl Users {
             return Err(Denied::Later(wait));
         }
         let began = Instant::now();
-        match user {
-            Some(user) if user.verified.get().is_none() && self.is_right(user, password, address).await? => {
-                // Somebody else may have been as quick: it is the same digest.
-                user.verified.get_or_init(|| digest);
-                tracing::debug!(user = &*user.name, "user verified");
-                Ok(Arc::clone(user))
-            }
-            _ => {
+        let is_right = match user.filter(|user| user.verified.get().is_none()) {
+            Some(user) => self.is_right(user, password, digest, address).await?,
+            None => {
                 self.failed(address);
-                sleep_until(began + PENALTY).await;
-                Err(Denied::Wrong)
+                false
             }
+        };
+        if let Some(user) = user.filter(|_| is_right) {
+            return Ok(Arc::clone(user));
         }
+        sleep_until(began + PENALTY).await;
+        Err(Denied::Wrong)
     }
 
-    /// Checks a password on a thread that may take its time.
-    async fn is_right(&self, user: &Arc<User>, password: &str, address: IpAddr) -> Result<bool, Denied> {
-        let turn = timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Denied::Later(TURN)) };
-        // It may have failed too often while it waited: many who come at once would keep others from their turns.
+    /// Finds out whether the password of a user is right who has not been right yet. Those of one address stand in a line of
+    /// their own for it: however many they are, they take one turn among all, and each hears what came of the one before.
+    async fn is_right(
+        &self,
+        user: &Arc<User>,
+        password: &str,
+        digest: [u8; 32],
+        address: IpAddr,
+    ) -> Result<bool, Denied> {
+        let line = self.line_of(address);
+        let waiting = async { (line.0.acquire().await, Arc::clone(&self.turns).acquire_owned().await) };
+        let Ok((Ok(_first), Ok(turn))) = timeout(TURN, waiting).await else { return Err(Denied::Later(TURN)) };
         if let Some(wait) = self.banished(address) {
             return Err(Denied::Later(wait));
         }
+        let is_right = match user.verified.get() {
+            Some(verified) => *verified == digest,
+            None => self.check(user, password, turn).await,
+        };
+        if is_right {
+            // Somebody else may have been as quick: it is the same digest.
+            user.verified.get_or_init(|| digest);
+            tracing::debug!(user = &*user.name, "user verified");
+        } else {
+            // Before the next one of its line is heard.
+            self.failed(address);
+        }
+        Ok(is_right)
+    }
+
+    /// The line of an address, as long as somebody is in it.
+    fn line_of(&self, address: IpAddr) -> Line<'_> {
+        let line = Arc::clone(self.lines().entry(address).or_insert_with(|| Arc::new(Semaphore::new(1))));
+        Line(line, address, self)
+    }
+
+    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Arc<Semaphore>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks a password on a thread that may take its time.
+    async fn check(&self, user: &Arc<User>, password: &str, turn: OwnedSemaphorePermit) -> bool {
         let (user, password) = (Arc::clone(user), proxywhirl_core::Secret::new(password));
         // The turn goes with the work: a client that leaves does not make room for another hash.
         let checked = tokio::task::spawn_blocking(move || {
@@ -211,7 +261,7 @@ impl Users {
             drop(turn);
             is_right
         });
-        Ok(checked.await.unwrap_or(false))
+        checked.await.unwrap_or(false)
     }
 
     fn digest(&self, name: &str, password: &str) -> [u8; 32] {
@@ -297,6 +347,45 @@ mod tests {
         }
         assert_eq!(users.verify("anna", "other", client(1)).await.unwrap_err(), Denied::Wrong);
         drop(turns);
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_heard_no_more_than_one_after_the_other_and_hold_up_nobody_else() {
+        let hash = Secret::hash(&hash_password("secret").unwrap()).unwrap();
+        let users = Arc::new(users(hash));
+        let mut guesses = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let users = Arc::clone(&users);
+            guesses.spawn(async move { users.verify("anna", "guess", client(1)).await.unwrap_err() });
+        }
+        while users.turns.available_permits() > 0 && users.lines().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let other = users.verify("anna", "secret", client(2)).await;
+        assert!(other.is_ok(), "its turn comes among them: {other:?}");
+        assert!(users.failures().get(&network(client(1).unwrap())).is_none_or(|failures| failures.count < FAILURES));
+        let denied = guesses.join_all().await;
+        assert_eq!(denied.iter().filter(|denied| **denied == Denied::Wrong).count(), FAILURES as usize);
+        assert!(users.lines().is_empty(), "nothing is left of a line");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_its_turn_while_another_is_right_needs_none() {
+        let hash = Secret::hash(&hash_password("secret").unwrap()).unwrap();
+        let users = Arc::new(users(hash));
+        let turns = users.turns.clone().acquire_many_owned(2).await.unwrap();
+        let mut waiting = tokio::task::JoinSet::new();
+        for password in ["secret", "other"] {
+            let users = Arc::clone(&users);
+            waiting.spawn(async move { users.verify("anna", password, client(1)).await.map(drop) });
+        }
+        tokio::task::yield_now().await;
+        let anna = &users.by_name["anna"];
+        anna.verified.set(users.digest("anna", "secret")).unwrap();
+        drop(turns);
+        let mut results = waiting.join_all().await;
+        results.sort_by_key(Result::is_err);
+        assert_eq!(results, [Ok(()), Err(Denied::Wrong)]);
     }
 
     #[tokio::test(start_paused = true)]

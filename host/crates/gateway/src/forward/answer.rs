@@ -33,6 +33,13 @@ pub(super) struct Answer {
     pub(super) length: BodyLength,
 }
 
+impl Answer {
+    /// Whether another head follows.
+    pub(super) const fn is_interim(&self) -> bool {
+        self.head.status < 200 && self.head.status != 101
+    }
+}
+
 /// What came of passing an answer on.
 pub(super) struct Passed {
     /// The status that the client got; none when it got nothing.
@@ -148,7 +155,7 @@ impl Begun {
     }
 }
 
-/// Passes an answer on to the client: interim responses, head and body.
+/// Passes an answer on to the client: head and body.
 pub(super) async fn pass<R, W>(
     inbound: &mut Inbound<R>,
     writer: &mut W,
@@ -160,39 +167,33 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    match begin(inbound, writer, rules, answer, keep).await {
+    match begin(inbound, rules, answer, keep) {
         Ok(begun) => finish(inbound, writer, begun).await,
         Err(passed) => passed,
     }
 }
 
-/// Passes on the interim responses, and makes the head ready.
-pub(super) async fn begin<R, W>(
+/// Passes on the interim responses that an answer begins with, and reads what follows them: its final head, or an upgrade.
+pub(super) async fn finally<R, W>(
     inbound: &mut Inbound<R>,
     writer: &mut W,
     rules: Rules<'_>,
     mut answer: Answer,
-    keep: bool,
-) -> Result<Begun, Passed>
+) -> Result<Answer, Fault>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut interim = 0;
-    while answer.head.status < 200 {
+    while answer.is_interim() {
         interim += 1;
         if interim > MAX_INTERIM {
-            return Err(Passed::failed(protocol("an endless row of interim responses")));
+            return Err(protocol("an endless row of interim responses"));
         }
-        if let Err(fault) = send_interim(writer, &mut answer.head).await {
-            return Err(Passed::failed(fault));
-        }
-        answer = match timed(rules.config.response_timeout, read(inbound, rules)).await {
-            Ok(next) => next,
-            Err(fault) => return Err(Passed::failed(fault)),
-        };
+        send_interim(writer, &mut answer.head).await?;
+        answer = timed(rules.config.response_timeout, read(inbound, rules)).await?;
     }
-    begin_final(inbound, rules, answer, keep)
+    Ok(answer)
 }
 
 /// How long the upstream's connection may wait for another request once this answer is over; none when it ends with it.
@@ -244,8 +245,13 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -
     writer.flush().await.map_err(|error| client_fault(&error))
 }
 
-/// Makes the final head ready, with what is there of a small body.
-fn begin_final<R>(inbound: &mut Inbound<R>, rules: Rules<'_>, answer: Answer, keep: bool) -> Result<Begun, Passed> {
+/// Makes the head ready, with what is there of a small body.
+pub(super) fn begin<R>(
+    inbound: &mut Inbound<R>,
+    rules: Rules<'_>,
+    answer: Answer,
+    keep: bool,
+) -> Result<Begun, Passed> {
     let idle = idle(&answer, rules.asked.method());
     let version = rules.asked.version;
     let Answer { mut head, length } = answer;
@@ -298,6 +304,11 @@ pub(super) fn upgraded(answer: Answer, explained: Option<&Explained>) -> Result<
 fn dress(head: &mut ResponseHead, version: u8, keep: bool) -> Result<(), Fault> {
     strip_hop_by_hop(&mut head.headers);
     head.minor_version = 1;
+    if head.status == 204 {
+        // It has no body (RFC 9112 §6.3), and whoever believed its fields would wait for one.
+        head.headers.remove("content-length");
+        head.headers.remove("transfer-encoding");
+    }
     if version == 0 {
         head.headers.remove("transfer-encoding");
         head.headers.remove("trailer");

@@ -17,15 +17,20 @@ pub(super) struct Answered {
     pub(super) inbound: Inbound<Stream>,
     pub(super) form: RequestForm,
     pub(super) answer: Answer,
+    /// The interim responses that it began with, as the client gets them.
+    pub(super) interim: Vec<u8>,
     /// What is to become of the connection: it cannot carry another request when it did not take all of this one.
     pub(super) after: After,
     /// Rules about bans that want to see its body, by their places.
     pub(super) waiting: Vec<usize>,
 }
 
+/// The final head of an answer, and what comes before it for the client.
+type Heads = (Answer, Vec<u8>);
+
 impl Answered {
-    const fn new(inbound: Inbound<Stream>, form: RequestForm, answer: Answer, after: After) -> Self {
-        Self { inbound, form, answer, after, waiting: Vec::new() }
+    fn new(inbound: Inbound<Stream>, form: RequestForm, (answer, interim): Heads, after: After) -> Self {
+        Self { inbound, form, answer, interim, after, waiting: Vec::new() }
     }
 }
 
@@ -50,15 +55,15 @@ pub(super) async fn attempt(
         let mut inbound = Inbound { reader, buffer };
         match exchange(gateway, &mut inbound, &form, asked, body, after).await {
             Err(fault) if inbound.buffer.is_empty() && is_stale(&fault) => {}
-            result => return result.map(|(answer, after)| Answered::new(inbound, form, answer, after)),
+            result => return result.map(|(heads, after)| Answered::new(inbound, form, heads, after)),
         }
     }
     // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
     let Forward { stream, form } = Box::pin(gateway.forward(upstream, &asked.target)).await?;
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
-    let (answer, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
-    Ok(Answered::new(inbound, form, answer, after))
+    let (heads, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
+    Ok(Answered::new(inbound, form, heads, after))
 }
 
 /// Whether a connection that waited has ended, rather than the upstream failed.
@@ -73,7 +78,7 @@ async fn exchange(
     asked: &Asked,
     body: &[u8],
     after: After,
-) -> Result<(Answer, After), Fault> {
+) -> Result<(Heads, After), Fault> {
     let mut bytes = asked.render(form, after);
     bytes.extend_from_slice(body);
     let rules = Rules { asked, form, config: gateway.config(), explained: None };
@@ -92,7 +97,14 @@ async fn exchange(
             Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
         }
     };
-    answer::timed(gateway.config().response_timeout, sent_and_read).await
+    let (answer, after) = answer::timed(gateway.config().response_timeout, sent_and_read).await?;
+    let mut interim = Vec::new();
+    if !answer.is_interim() {
+        return Ok(((answer, interim), after));
+    }
+    // Kept until it is known that this answer is the client's. (On the heap, since few begin so.)
+    let answer = Box::pin(answer::finally(inbound, &mut interim, rules, answer)).await?;
+    Ok(((answer, interim), after))
 }
 
 /// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read

@@ -1,27 +1,29 @@
 //! A request whose body streams: body and answer go their ways at the same time.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side, Stage};
 use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
-use proxywhirl_net::{Forward, RequestForm, Stream, stages};
+use proxywhirl_net::{Forward, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::Instant;
 
-use super::Served;
-use super::answer::{self, Inbound, Passed, Rules, client_fault, sending_fault, write};
+use super::answer::{self, Answer, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
 use super::attempt::send;
 use super::witness::Witness;
+use super::{Served, abandoned};
 use crate::Gateway;
+use crate::access::Use;
 use crate::bans::Case;
-use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
+use crate::session::presence::{self, AtEnd, Attended, Part};
 use crate::stall::Stalling;
 
 /// Serves a request whose body is still with the client. It is tried elsewhere until an upstream was reached; then the
@@ -33,92 +35,167 @@ pub(super) async fn serve<S>(
     asked: &Asked,
     continued: bool,
     failover: &mut Failover<'_>,
+    part: &mut Part,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let request = failover.request();
-    let reached = failover
-        .run(Repeat::Unseen, |upstream| async move {
+    let Part { left, place } = part;
+    let has_left = &*left;
+    let reached = {
+        let running = pin!(failover.run(Repeat::Unseen, |upstream| async move {
+            presence::begin(has_left)?;
             let dialling = async { gateway.forward(&upstream, &asked.target).await.inspect(|_| stages::ready()) };
             let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
             stages::measured(Instant::now(), dialling, tell).await
-        })
-        .await;
+        }));
+        let (at_end, grace) = (AtEnd::of(asked.version), gateway.config().connect_timeout);
+        presence::attend(client, buffer, at_end, (has_left, place), (running, grace)).await
+    };
+    let reached = match reached {
+        Attended::Served(reached) => reached,
+        Attended::Left(reached) => return abandoned(failover, reached),
+    };
     // The latency is that of the dial: the rest is the client's own speed.
-    let Won { trial, latency, answer: Forward { stream, form } } = match reached {
+    let Won { mut trial, latency, answer: Forward { stream, form } } = match reached {
         Ok(won) => won,
         Err(fault) => return Served::failed(fault),
     };
     let upstream = Some(Arc::clone(trial.endpoint()));
     let explained = failover.explained(upstream.as_deref());
-    let judging = (failover.case(&asked.target.host), &**trial.endpoint());
-    let Passed { status, end, .. } =
-        relay((gateway, explained.as_ref()), (client, buffer), (asked, continued), (stream, &form), judging).await;
-    let is_served = status.is_some_and(|status| !gateway.config().retry_status.contains(&status));
-    failover.judge(is_served.then_some((&trial, latency)));
+    let endpoint = Arc::clone(trial.endpoint());
+    let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
+    let by = By { rules, case: failover.case(&asked.target.host), upstream: &endpoint };
+    let mut is_heard = false;
+    let hear = |status| {
+        // Not when it is over: it may last for hours.
+        is_heard = true;
+        let is_served = !gateway.config().retry_status.contains(&status);
+        failover.judge(is_served.then_some((&trial, latency)));
+        failover.answered(&mut trial, latency);
+    };
+    let part = (has_left, place);
+    let Passed { status, end, .. } = relay(by, (client, buffer), continued, stream, hear, part).await;
     match &end {
+        end if is_heard => failover.conclude(trial, latency, end.as_ref().err()),
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
-        _ => failover.settle(trial, &Outcome::Success { latency }),
+        _ => {
+            failover.judge(None);
+            // Its client has left, or broke it off: nothing is known of the upstream.
+            failover.settle(trial, &Outcome::Neutral);
+        }
     }
     Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Linger }) }
 }
 
+/// What the answer is read and judged by.
+#[derive(Clone, Copy)]
+struct By<'r> {
+    rules: Rules<'r>,
+    case: Case<'r>,
+    upstream: &'r Endpoint,
+}
+
 async fn relay<S>(
-    (gateway, explained): (&Gateway, Option<&Explained>),
+    by: By<'_>,
     (client, buffer): (&mut S, &mut BytesMut),
-    (asked, continued): (&Asked, bool),
-    (stream, form): (Stream, &RequestForm),
-    (case, upstream): (Case<'_>, &Endpoint),
+    continued: bool,
+    stream: Stream,
+    hear: impl FnOnce(u16),
+    (has_left, place): (&AtomicBool, &mut Option<Use>),
 ) -> Passed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let config = gateway.config();
-    let rules = Rules { asked, form, config, explained };
+    let By { rules, .. } = by;
+    let Rules { asked, config, .. } = rules;
     let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
     let (reader, writer) = split(stream);
     let mut writer = Stalling::new(writer, config.stall_timeout);
-    if let Err(fault) = begin(&mut client_writer, &mut writer, asked, continued, form).await {
+    if let Err(fault) = begin(&mut client_writer, &mut writer, continued, rules).await {
         return Passed::failed(fault);
     }
     // How long the upstream is silent does not matter before it has the body: it may have nothing to say.
     let mut inbound = Inbound { reader, buffer: BytesMut::new() };
-    let mut upload = pin!(copy_body(&mut client_reader, buffer, &mut writer, asked.body));
-    let (mut uploaded, mut since) = (None, Instant::now());
-    let answer = {
-        let mut reading = pin!(answer::read(&mut inbound, rules));
-        tokio::select! {
+    let sent = {
+        let mut upload = pin!(copy_body(&mut client_reader, buffer, &mut writer, asked.body));
+        let early = tokio::select! {
             biased;
-            copied = &mut upload => {
-                let reading = answer::timed(config.response_timeout, reading);
-                (uploaded, since) = (Some(copied.is_ok()), Instant::now());
-                match copied {
-                    Ok(_) => reading.await,
-                    // An upstream that stopped reading may have said why.
-                    Err(CopyError::Write(error)) => reading.await.map_err(|_| sending_fault(&error)),
-                    Err(CopyError::Read(error)) => Err(body_fault(&error)),
+            copied = &mut upload => Err(copied),
+            answer = answer::read(&mut inbound, rules) => Ok(answer),
+        };
+        match early {
+            Err(copied) => copied,
+            Ok(Ok(answer)) => return uploading(by, (inbound, answer), &mut client_writer, upload, hear).await,
+            Ok(Err(fault)) => return Passed::failed(fault),
+        }
+    };
+    let (since, is_sent) = (Instant::now(), sent.is_ok());
+    let mut client = client_reader.unsplit(client_writer);
+    let answer = {
+        let reading = pin!(answer::timed(config.response_timeout, answer::read(&mut inbound, rules)));
+        match sent {
+            Ok(_) => {
+                let (at_end, grace) = (AtEnd::of(asked.version), config.connect_timeout);
+                let client = &mut **client.get_mut();
+                match presence::attend(client, buffer, at_end, (has_left, place), (reading, grace)).await {
+                    Attended::Served(answer) => answer,
+                    Attended::Left(answer) => {
+                        if let Some(Ok(answer)) = answer {
+                            hear(answer.head.status);
+                        }
+                        return Passed::failed(presence::left());
+                    }
                 }
             }
-            answer = &mut reading => answer,
+            // An upstream that stopped reading may have said why.
+            Err(CopyError::Write(error)) => reading.await.map_err(|_| sending_fault(&error)),
+            Err(CopyError::Read(error)) => Err(body_fault(&error)),
+        }
+    };
+    let answer = match answer {
+        Ok(answer) => answer::finally(&mut inbound, &mut client, rules, answer).await,
+        fault => fault,
+    };
+    match answer {
+        Ok(answer) => deliver(by, (inbound, answer), &mut client, (is_sent, since.elapsed()), hear).await,
+        Err(fault) => Passed::failed(fault),
+    }
+}
+
+/// Passes an answer on that has begun before the end of the body.
+async fn uploading<R, W, U>(
+    by: By<'_>,
+    (mut inbound, answer): (Inbound<R>, Answer),
+    client: &mut W,
+    mut upload: Pin<&mut U>,
+    hear: impl FnOnce(u16),
+) -> Passed
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    U: Future<Output = Result<u64, CopyError>>,
+{
+    let mut uploaded = None;
+    let answer = {
+        let mut following = pin!(answer::finally(&mut inbound, client, by.rules, answer));
+        tokio::select! {
+            biased;
+            answer = &mut following => answer,
+            copied = &mut upload => {
+                uploaded = Some(copied.is_ok());
+                following.await
+            }
         }
     };
     let answer = match answer {
         Ok(answer) => answer,
         Err(fault) => return Passed::failed(fault),
     };
-    let keep = asked.keeps_alive && uploaded == Some(true);
-    let Inbound { reader, mut buffer } = inbound;
-    let mut reader = Stalling::new(reader, config.stall_timeout);
     // Of an answer that came before the end of the body, nobody can say how long it took.
-    let took = uploaded.map_or(Duration::ZERO, |_| since.elapsed());
-    // There is no second upstream for it: nothing is held up.
-    let seen = (&answer.head, answer.length, took);
-    let waiting = case.judge(upstream, seen, false, &mut reader, &mut buffer).await.waiting;
-    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(upstream, &waiting, body));
-    let reader = Witness::new(reader, &buffer, tell);
-    let mut inbound = Inbound { reader, buffer };
-    let mut passing = pin!(answer::pass(&mut inbound, &mut client_writer, rules, answer, keep));
+    let how = (uploaded == Some(true), Duration::ZERO);
+    let mut passing = pin!(deliver(by, (inbound, answer), client, how, hear));
     if uploaded.is_none() {
         tokio::select! {
             passed = &mut passing => return passed,
@@ -128,13 +205,37 @@ where
     passing.await
 }
 
+/// Passes an answer on, of which `took` is how long its head took.
+async fn deliver<R, W>(
+    By { rules, case, upstream }: By<'_>,
+    (inbound, answer): (Inbound<R>, Answer),
+    client: &mut W,
+    (is_sent, took): (bool, Duration),
+    hear: impl FnOnce(u16),
+) -> Passed
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    hear(answer.head.status);
+    let Inbound { reader, mut buffer } = inbound;
+    let mut reader = Stalling::new(reader, rules.config.stall_timeout);
+    // There is no second upstream for it: nothing is held up.
+    let seen = (&answer.head, answer.length, took);
+    let waiting = case.judge(upstream, seen, false, &mut reader, &mut buffer).await.waiting;
+    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(upstream, &waiting, body));
+    let reader = Witness::new(reader, &buffer, tell);
+    let mut inbound = Inbound { reader, buffer };
+    let keep = rules.asked.keeps_alive && is_sent;
+    answer::pass(&mut inbound, client, rules, answer, keep).await
+}
+
 /// Tells the client to go on if it waits for that, and sends the head.
 async fn begin<C, U>(
     client: &mut C,
     upstream: &mut U,
-    asked: &Asked,
     continued: bool,
-    form: &RequestForm,
+    Rules { asked, form, .. }: Rules<'_>,
 ) -> Result<(), Fault>
 where
     C: AsyncWrite + Unpin,

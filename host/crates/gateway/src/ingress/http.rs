@@ -13,6 +13,10 @@ use crate::reply::ErrorReply;
 const HELP: &str = "this is a proxy, not a web server: use it as one, as in curl --proxy http://HOST:PORT \
                     http://example.com/ or HTTPS_PROXY=http://HOST:PORT; it takes HTTP, CONNECT, SOCKS4, SOCKS4a and SOCKS5";
 
+/// What the gateway says to OPTIONS that may go no further: it passes any method on.
+const OPTIONS: &[u8] = b"HTTP/1.1 200 OK\r\nAllow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE, CONNECT\r\n\
+                         Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// A request that can be served.
 #[derive(Debug)]
 pub(crate) enum Errand {
@@ -20,6 +24,8 @@ pub(crate) enum Errand {
     Tunnel(Target),
     /// This request, answered.
     Forward(Request),
+    /// An answer of the gateway itself, to a request that may go no further.
+    Here(Target, &'static str, Vec<u8>),
 }
 
 /// A request to be forwarded.
@@ -40,7 +46,7 @@ pub(crate) fn authority(name: &str) -> &str {
 }
 
 /// Reads what a request wants.
-pub(crate) fn read(head: RequestHead) -> Result<Errand, ErrorReply> {
+pub(crate) fn read(mut head: RequestHead) -> Result<Errand, ErrorReply> {
     let body = head.body().map_err(|error| refuse(&error.to_string()))?;
     if head.method == "CONNECT" {
         if body != BodyLength::None {
@@ -49,8 +55,45 @@ pub(crate) fn read(head: RequestHead) -> Result<Errand, ErrorReply> {
         return connect(&head.target).map(Errand::Tunnel);
     }
     let (target, path) = absolute(&head)?;
+    if matches!(&*head.method, "TRACE" | "OPTIONS") && !goes_on(&mut head)? {
+        if body != BodyLength::None {
+            return Err(refuse("a request that may go no further has no body"));
+        }
+        return Ok(if head.method == "TRACE" {
+            Errand::Here(target, "TRACE", traced(head))
+        } else {
+            Errand::Here(target, "OPTIONS", OPTIONS.to_vec())
+        });
+    }
     let name = target.text().into();
     Ok(Errand::Forward(Request { head, target, name, path, body }))
+}
+
+/// Counts a step of a request that says how many it may go (RFC 9110 §7.6.2); false when it may go none.
+fn goes_on(head: &mut RequestHead) -> Result<bool, ErrorReply> {
+    let Some(said) = head.headers.get("max-forwards") else { return Ok(true) };
+    let steps = std::str::from_utf8(said).ok().filter(|said| said.bytes().all(|byte| byte.is_ascii_digit()));
+    let steps = steps.and_then(|said| said.parse::<u32>().ok()).ok_or_else(|| refuse("Max-Forwards is a number"))?;
+    let Some(left) = steps.checked_sub(1) else { return Ok(false) };
+    head.headers.set("Max-Forwards", left.to_string()).map_err(|error| refuse(&error.to_string()))?;
+    Ok(true)
+}
+
+/// What a request looks like here, as the answer to TRACE (RFC 9110 §9.3.8): without what may be a secret.
+fn traced(mut head: RequestHead) -> Vec<u8> {
+    for secret in ["authorization", "cookie"] {
+        head.headers.remove(secret);
+    }
+    let target = std::mem::take(&mut head.target);
+    let mut seen = Vec::new();
+    head.write_as(&[&target], None, &mut seen);
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        seen.len()
+    )
+    .into_bytes();
+    answer.append(&mut seen);
+    answer
 }
 
 /// Where a request wants to go, as far as that can be told: for who asks why it was refused. Without credentials.
@@ -136,7 +179,9 @@ fn destination(host: &str, port: Option<&str>) -> Result<Target, String> {
     if host.contains(':') && !host.starts_with('[') {
         return Err(format!("the IPv6 address {} stands without brackets", excerpt(host)));
     }
-    let port = port.map_or(Ok(80), parse_port).map_err(|error| error.to_string())?;
+    // Not what stands there: it may be a password.
+    let wrong = |_| "behind the host stands a port, which is a number from 1 to 65535".to_owned();
+    let port = port.map_or(Ok(80), parse_port).map_err(wrong)?;
     target(host, port)
 }
 
@@ -151,6 +196,7 @@ mod tests {
         let (method, target) = (method.to_owned(), target.to_owned());
         let head = RequestHead { method: method.into(), target, minor_version: 1, headers: Headers::new() };
         match read(head) {
+            Ok(Errand::Here(..)) => Ok("here".to_owned()),
             Ok(Errand::Tunnel(target)) => Ok(format!("tunnel {target}")),
             Ok(Errand::Forward(request)) => Ok(format!("{} {}", authority(&request.name), request.path)),
             Err(reply) => Err(reply.status),

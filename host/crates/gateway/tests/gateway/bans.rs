@@ -82,6 +82,17 @@ async fn a_refusal_confirms_no_doubt_about_the_next_answer() {
 }
 
 #[tokio::test]
+async fn a_body_is_waited_for_once_however_many_rules_are_about_it() {
+    let slow = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello"], Then::Hold).await;
+    let rules = ["one", "two", "three", "four"].map(|pattern| BanRule { ban: None, ..rule(by_body(pattern)) });
+    let scene = Scene::with(&[&slow.url], GatewayConfig { bans: rules.to_vec(), ..limits() }).await;
+    let mut client = scene.client().await;
+    client.write_all(b"GET http://shop.test/ HTTP/1.1\r\n\r\n").await.unwrap();
+    // Two seconds are documented; four times that is far off.
+    timeout(Duration::from_secs(4), read_head(&mut client)).await.expect("the answer, after two seconds");
+}
+
+#[tokio::test]
 async fn a_page_that_no_rule_is_about_comes_through_whole() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;

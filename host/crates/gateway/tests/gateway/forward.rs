@@ -67,6 +67,116 @@ async fn the_origin_sees_the_client_and_no_proxy() {
 }
 
 #[tokio::test]
+async fn what_comes_before_an_upgrade_is_passed_on_and_the_upgrade_with_it() {
+    const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nX-Hop: 1\r\nConnection: X-Hop\r\n\r\n";
+    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let switches = scripted(&[EARLY, SWITCH], Then::Echo).await;
+    let scene = Scene::new(&[&switches.url]).await;
+    let mut client = scene.client().await;
+    let request = "GET http://shop.test/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 103 ") && head.contains("Link: ") && !head.contains("X-Hop"), "{head}");
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("Upgrade: websocket\r\n"), "{head}");
+    client.write_all(b"hello").await.unwrap();
+    let mut echo = [0; 5];
+    client.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"hello");
+}
+
+#[tokio::test]
+async fn what_follows_an_interim_response_is_doubted_as_any_answer() {
+    const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\n\r\n";
+    let origin = origin().await;
+    for (says, then) in
+        [(&[EARLY, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"][..], Then::Hold), (&[EARLY][..], Then::Close)]
+    {
+        let broken = scripted(says, then).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::new(&[broken.url.clone(), good.url()]).await;
+        for _ in 0..4 {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!(status(&reply), 200, "{reply}");
+        }
+        assert!(scene.failures(&broken.url) > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_has_served_when_it_has_begun_to_answer_and_not_when_the_stream_is_over() {
+    let streams = scripted(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevent\r\n"], Then::Hold).await;
+    let scene = Scene::new(&[&streams.url]).await;
+    let mut client = scene.client().await;
+    let head = "POST http://shop.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.write_all(format!("{head}5\r\nhello\r\n").as_bytes()).await.unwrap();
+    // Not there at once, so that it streams.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.write_all(b"0\r\n\r\n").await.unwrap();
+    read_head(&mut client).await;
+    let served = async {
+        while scene.member(&streams.url).statistics.successes == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), served).await.unwrap();
+    drop(client);
+    let statistics = scene.member(&streams.url).statistics;
+    assert_eq!((statistics.successes, statistics.failures), (1, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_may_go_no_further_is_answered_here() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[good.url()]).await;
+    let url = origin.http_url("/headers");
+    let ask = async |method: &str, fields: &str| {
+        let request = format!("{method} {url} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let mut client = scene.client().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut client).await
+    };
+    let secrets = "Authorization: Basic c2VjcmV0\r\nCookie: s3cr3t\r\nProxy-Authorization: Basic c2VjcmV0Og==\r\n";
+    let reply = ask("TRACE", &format!("Max-Forwards: 0\r\nX-One: 1\r\n{secrets}")).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.contains("Content-Type: message/http"), "{reply}");
+    assert!(reply.contains(&format!("TRACE {url} HTTP/1.1\r\n")) && reply.contains("X-One: 1"), "{reply}");
+    assert!(!reply.contains("c2VjcmV0") && !reply.contains("s3cr3t"), "{reply}");
+    let options = ask("OPTIONS", "Max-Forwards: 0\r\n").await;
+    assert!(options.starts_with("HTTP/1.1 200 ") && options.contains("\r\nAllow: "), "{options}");
+    let smuggling = ask("OPTIONS", "Max-Forwards: 0\r\nContent-Length: 5\r\n").await;
+    assert_eq!(status(&smuggling), 400, "{smuggling}");
+    assert_eq!(good.counters().requests(), 0, "nobody was asked");
+    for (field, gets) in [("Max-Forwards: 7", Some("max-forwards,6")), ("Max-Forwards: x", None)] {
+        let reply = exchange(
+            &mut scene.client().await,
+            &format!("OPTIONS {url} HTTP/1.1\r\nHost: x\r\n{field}\r\nConnection: close\r\n\r\n"),
+        )
+        .await;
+        match gets {
+            Some(gets) => assert!(
+                body(&reply).to_ascii_lowercase().replace(['"', ' '], "").contains(&gets.replace(' ', "")),
+                "{reply}"
+            ),
+            None => assert_eq!(status(&reply), 400, "{reply}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_a_body_has_none_whatever_its_head_says() {
+    let lies = scripted(&[b"HTTP/1.1 204 No Content\r\nContent-Length: 500\r\n\r\n"], Then::Hold).await;
+    let scene = Scene::new(&[&lies.url]).await;
+    let mut client = scene.client().await;
+    for _ in 0..2 {
+        client.write_all(b"GET http://shop.test/ HTTP/1.1\r\n\r\n").await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.starts_with("HTTP/1.1 204 ") && !head.to_ascii_lowercase().contains("content-length"), "{head}");
+    }
+    assert_eq!(scene.failures(&lies.url), 0);
+}
+
+#[tokio::test]
 async fn bodies_of_every_framing_come_through_whole() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;

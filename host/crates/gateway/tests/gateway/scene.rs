@@ -8,13 +8,16 @@ use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::StoredMember;
 use proxywhirl_core::{Candidate, Endpoint};
 use proxywhirl_engine::{Engine, EngineConfig, Parts};
-use proxywhirl_gateway::{Drained, Gateway, GatewayConfig};
+use proxywhirl_gateway::access::{Access, Destinations, Secret, UserConfig, UserLimits};
+use proxywhirl_gateway::{Door, Drained, Gateway, GatewayConfig};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig};
 use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, Upstream, UpstreamOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use crate::wishes::Native;
 
 /// Long enough for loopback, short enough for tests that wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(400);
@@ -50,12 +53,22 @@ impl Scene {
         Self::of(candidates, Parts::default(), config).await
     }
 
+    /// The same, where clients come in by this door, and sessions are kept.
+    pub(crate) async fn behind<U: AsRef<str>>(upstreams: &[U], door: Door) -> Self {
+        let candidates = upstreams.iter().map(|url| candidate(url.as_ref())).collect();
+        Self::made(candidates, Native::parts(false), limits(), door).await
+    }
+
     pub(crate) async fn of(candidates: Vec<Candidate>, parts: Parts, config: GatewayConfig) -> Self {
+        Self::made(candidates, parts, config, Door::default()).await
+    }
+
+    async fn made(candidates: Vec<Candidate>, parts: Parts, config: GatewayConfig, door: Door) -> Self {
         let engine = Engine::start(EngineConfig::default(), parts).unwrap();
         engine.admit(candidates.into_iter().map(|one| Admission::Vouched(Box::new(one))).collect()).await;
         let tls = TlsConfig { verify: false, ..TlsConfig::default() };
         let dialer = Dialer::new(DialerConfig { connect_timeout: PATIENCE, tls }).unwrap();
-        let gateway = Gateway::new(Arc::clone(&engine), dialer, config);
+        let gateway = Gateway::new(Arc::clone(&engine), dialer, config).behind(door);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -93,6 +106,17 @@ impl Scene {
         self.served.await.unwrap()
     }
 }
+
+/// A door behind which there is one user, anna, whose password is "secret".
+pub(crate) fn door_of_anna(limits: UserLimits) -> Door {
+    let secret = Secret::Password(proxywhirl_core::Secret::new("secret"));
+    let anna = UserConfig { name: "anna".to_owned(), secret, limits };
+    let access = Access::new(vec![anna], Vec::new(), Destinations::default()).unwrap();
+    Door { access: Arc::new(access), ..Door::default() }
+}
+
+/// What anna sends with a request.
+pub(crate) const ANNA: &str = "Proxy-Authorization: Basic YW5uYTpzZWNyZXQ=\r\n";
 
 /// An upstream of which nothing but its URL is known.
 pub(crate) fn candidate(url: &str) -> Candidate {

@@ -159,7 +159,11 @@ impl ResponseHead {
         if request_method == "CONNECT" && (200..300).contains(&self.status) {
             return Ok(BodyLength::None);
         }
-        if self.status < 200 || self.status == 204 {
+        if self.status == 204 {
+            // Whoever passes it on takes such a field off.
+            return Ok(BodyLength::None);
+        }
+        if self.status < 200 {
             // A client that believed the field would take the next response for this one's body.
             return match framing {
                 Framing::Unsaid | Framing::Length(0) => Ok(BodyLength::None),
