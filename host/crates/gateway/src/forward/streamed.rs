@@ -73,12 +73,12 @@ where
         is_heard = true;
         let is_served = !gateway.config().retry_status.contains(&status);
         failover.judge(is_served.then_some((&trial, latency)));
-        failover.answered(&mut trial, latency);
+        failover.succeed(&mut trial, latency);
     };
     let part = (has_left, place);
     let Passed { status, end, .. } = relay(by, (client, buffer), continued, stream, hear, part).await;
     match &end {
-        end if is_heard => failover.conclude(trial, latency, end.as_ref().err()),
+        _ if is_heard => drop(trial),
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         _ => {
             failover.judge(None);
