@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,22 +11,45 @@ use super::users::User;
 
 /// Whose bytes a connection carries: it is known only when the client has said it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gauge(Arc<Mutex<Option<Arc<User>>>>);
+pub(crate) struct Gauge(Arc<Mutex<Whose>>);
+
+#[derive(Debug)]
+enum Whose {
+    /// Nobody has said it yet; so many bytes came until then.
+    Unknown(usize),
+    User(Arc<User>),
+}
+
+impl Default for Whose {
+    fn default() -> Self {
+        Self::Unknown(0)
+    }
+}
 
 impl Gauge {
-    /// From here on, these are the user's bytes.
+    /// From here on, these are the user's bytes; and so are those that came before anybody was known, with the head that says who it
+    /// is, or behind it.
     pub(crate) fn assign(&self, user: &Arc<User>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(user));
+        let before = std::mem::replace(&mut *self.whose(), Whose::User(Arc::clone(user)));
+        if let Whose::Unknown(bytes) = before {
+            // When that is too much already, the request that begins now is told so.
+            user.meter().count(bytes);
+        }
     }
 
     fn count(&self, bytes: usize) -> io::Result<()> {
-        let user = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match user.as_ref() {
-            Some(user) if !user.meter().count(bytes) => {
-                Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"))
+        match &mut *self.whose() {
+            Whose::Unknown(before) => *before = before.saturating_add(bytes),
+            Whose::User(user) if !user.meter().count(bytes) => {
+                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"));
             }
-            Some(_) | None => Ok(()),
+            Whose::User(_) => {}
         }
+        Ok(())
+    }
+
+    fn whose(&self) -> MutexGuard<'_, Whose> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

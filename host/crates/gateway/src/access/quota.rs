@@ -240,6 +240,10 @@ impl Meter {
             return None;
         }
         let mut period = lock(&self.used.period);
+        // Another request may have begun a new period meanwhile.
+        if self.used.bytes.load(Ordering::Relaxed) < quota {
+            return None;
+        }
         let left = period.began.and_then(|began| self.limits.period.checked_sub(now.saturating_duration_since(began)));
         if left.is_none_or(|left| left.is_zero()) {
             period.began = Some(now);
