@@ -99,13 +99,19 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     Keyring::parse(text).map_err(|error| failed(error.to_string()))?;
     let replaced = path.canonicalize().and_then(|path| {
         let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".new");
+        let place = folder.join(name);
+        // One that was killed has left it, with keys in it.
+        drop(fs::remove_file(&place));
         // Made for its owner alone.
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        let mut new = own().create_new(true).open(&place)?;
         new.write_all(text.as_bytes())?;
         // Whoever could read the keys can read the new ones: root rotates those of the user that the gateway runs as.
-        proxywhirl_store::keep_owner(&path, new.as_file())?;
-        new.as_file().sync_all()?;
-        new.persist(&path).map_err(|error| error.error)?;
+        proxywhirl_store::keep_owner(&path, &new)?;
+        new.sync_all()?;
+        fs::rename(&place, &path)?;
         // It is there; that the name of it is on the disk too is as good as can be.
         drop(File::open(folder).and_then(|folder| folder.sync_all()));
         Ok(())

@@ -1,7 +1,7 @@
 //! Stores of every kind as people use them: a gateway that keeps its pool in one, copies, and what cannot be kept.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run, wait_until};
@@ -112,6 +112,26 @@ async fn what_commands_change_beside_a_gateway_stays_and_is_there_at_its_next_st
     assert_eq!(renewed["successes"], 3);
     let ran = done(&["remove", "--db", &db, stays]);
     assert_eq!(ran.stderr, "1 removed, 1 left\n", "nobody uses it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_that_looks_into_the_database_of_a_gateway_loses_it_nothing() {
+    let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
+    let (folder, url) = (folder(), world.origin().http_url("/"));
+    let list = file(&folder, "list.txt", world.proxies().join("\n"));
+    let db = at(&folder, "sqlite:pool.db");
+    let served = Served::start(["--proxies", list.as_str(), "--db", &db]);
+    for uses in 1..=3 {
+        let ran = curl(["--fail", "--proxy", &format!("http://{}", served.address), &url]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        // Whoever closes a database last puts its log away.
+        let program = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); print(db.execute('SELECT sum(successes) FROM members').fetchone()[0]); db.close()";
+        let path = folder.path().join("pool.db");
+        let seen = || run(Command::new("python3").args(["-c", program]).arg(&path)).stdout.trim().to_owned();
+        wait_until("another program sees it", || seen() == uses.to_string());
+    }
+    assert_eq!(served.stop().0, Some(0));
+    assert_eq!(successes(&db), 3);
 }
 
 #[test]

@@ -227,6 +227,11 @@ fn password() -> Result<Zeroizing<String>, Failure> {
     limited.read_line(&mut line).map_err(|error| Failure::new(Exit::Input, format!("standard input: {error}")))?;
     let length = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(length);
+    let mut rest = [0];
+    let more = if stdin.is_terminal() { Ok(0) } else { std::io::Read::read(&mut limited, &mut rest) };
+    if more.map_err(|error| Failure::new(Exit::Input, format!("standard input: {error}")))? > 0 {
+        return Err(Failure::new(Exit::Usage, "there is more than a line on standard input, and a password is one"));
+    }
     if line.is_empty() {
         return Err(Failure::new(Exit::Usage, "there is no password on standard input")
             .hint("as in: printf %s \"$PASSWORD\" | proxywhirl credentials set vendor --username me"));

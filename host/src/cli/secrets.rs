@@ -113,6 +113,10 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     let before = secrets::text(&place)?;
     // Those before have to be keys, and to open what is there, before there is another one.
     let known = secrets::keyring(Some(&place))?;
+    if !args.forget && known.iter().flat_map(|keys| keys.ids()).count() >= Keyring::MOST {
+        let said = format!("{} has {} keys, and there is room for no more", secrets::named(&place), Keyring::MOST);
+        return Err(Failure::new(Exit::Environment, said).hint("--forget takes those before the new one out"));
+    }
     let mut sealed = url.open_to_read().map_err(environment)?.sealed(known, &url, ClearText::Expected);
     let opened = sealed.store.load().map_err(environment)?;
     // Of some that cannot be opened the others are sealed anew; where none can, these are the wrong keys.
@@ -287,6 +291,31 @@ mod tests {
         assert_eq!(rotated(&wrong).unwrap_err().exit, Exit::Environment);
         assert!(before == std::fs::read(&wrong).unwrap(), "the file is as it was");
         assert_eq!(rotated(&right).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn a_file_that_is_full_of_keys_can_be_rotated_by_forgetting() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: RotateArgs,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [db, key] = ["pool.db", "store.key"].map(|name| folder.path().join(name).display().to_string());
+        db.parse::<StoreUrl>().unwrap().open().unwrap();
+        let lines: Vec<_> = (0..Keyring::MOST).map(|_| secrets::generate().unwrap().to_string()).collect();
+        std::fs::write(&key, lines.join("\n")).unwrap();
+        let rotated = |more: &[&str]| {
+            let words = [&["x", "--db", &db, "--key-file", &key], more].concat();
+            rotate(&<Cli as clap::Parser>::try_parse_from(words).unwrap().args)
+        };
+        let full = rotated(&[]).unwrap_err();
+        assert!(full.message.contains("room for no more") && full.hint.unwrap().contains("--forget"));
+        assert_eq!(rotated(&["--forget"]).unwrap(), Exit::Done);
+        assert_eq!(std::fs::read_to_string(&key).unwrap().lines().count(), 1);
+        assert_eq!(rotated(&[]).unwrap(), Exit::Done);
+        let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
     }
 
     #[test]

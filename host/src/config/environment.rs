@@ -90,7 +90,9 @@ fn explain(error: &dotenvy::Error, text: &str, file: &Path) -> ConfigError {
     let dotenvy::Error::LineParse(wrong, _) = error else {
         return ConfigError::in_file(file, format!("cannot be read: {error}"));
     };
-    let line = text.lines().position(|line| line.contains(wrong.trim())).map_or(0, |index| index + 1);
+    // Of a quote that does not end, all lines to the end are the one that is wrong.
+    let first = wrong.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line = text.lines().position(|line| !first.is_empty() && line.contains(first)).map_or(0, |index| index + 1);
     let origin = Origin::File(file.into(), Spot { line, column: 1 });
     let hint = "a value with spaces, quotes or # in it has single quotes around it".to_owned();
     ConfigError { hint: Some(hint), ..ConfigError::at(&origin, "this line is no NAME=VALUE".to_owned()) }

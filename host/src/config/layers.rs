@@ -76,6 +76,10 @@ impl Layers {
         let mut said = syntax::parse(text, file)?;
         // What the key was called when SQLite was all there was.
         said.rename("store", "path", "url");
+        // How editors find the schema of a JSON file.
+        if matches!(said.value().get("$schema"), Some(Value::String(_))) {
+            said.take(&[Step::Key("$schema".to_owned())]);
+        }
         Ok(Self { file: Some(file.to_owned()), said, strangers: Vec::new(), unread: Vec::new() })
     }
 
@@ -314,6 +318,13 @@ mod tests {
         let both = [("PROXYWHIRL_STRATEGY", "short"), ("PROXYWHIRL_STRATEGY_NAME", "long")];
         let layers = Layers::read(Some(Path::new("/dev/null")), &environment(&both)).unwrap();
         assert_eq!(layers.settings().unwrap().strategy.name, "short", "as the command line has it");
+    }
+
+    #[test]
+    fn a_file_may_name_its_schema() {
+        let text = r#"{"$schema": "./proxywhirl.schema.json", "gateway": {"attempts": 7}}"#;
+        let layers = Layers::of_text(text, Path::new("proxywhirl.json")).unwrap();
+        assert_eq!(layers.settings().unwrap().gateway.attempts, 7);
     }
 
     #[test]

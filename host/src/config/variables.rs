@@ -3,6 +3,7 @@
 use proxywhirl_store::StoreUrl;
 use toml::{Table, Value};
 
+use super::environment::PREFIX;
 use super::layers::FILE;
 use super::nearest::nearest;
 use super::schema::{Key, Kind, keys, variable};
@@ -37,7 +38,20 @@ pub(super) fn is_other(name: &str) -> bool {
 /// A variable that sets nothing, and the nearest one that does.
 pub(super) fn with_nearest(name: &str) -> (String, Option<String>) {
     let known: Vec<String> = keys().iter().map(Key::variable).collect();
-    (name.to_owned(), nearest(name, known.iter().map(String::as_str)).map(str::to_owned))
+    let bare = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let word = bare(name);
+    // A table has keys, and no variable that is near it means it.
+    if word.is_empty() || known.iter().any(|known| bare(known).starts_with(&format!("{word}_"))) {
+        return (name.to_owned(), None);
+    }
+    // The key alone, without its table; of several, the one that is least else.
+    let ends = known.iter().filter(|known| known.ends_with(&format!("_{word}")));
+    if let Some(whole) = ends.min_by_key(|known| known.len()) {
+        return (name.to_owned(), Some(whole.clone()));
+    }
+    // What all of them begin with is no likeness.
+    let words: Vec<String> = known.iter().map(|known| bare(known)).collect();
+    (name.to_owned(), nearest(&word, words.iter().map(String::as_str)).map(|nearest| format!("{PREFIX}{nearest}")))
 }
 
 /// Reads the text of a variable as the value of a key; none when it is not of its kind.
@@ -113,6 +127,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn what_was_meant_is_told_and_nothing_that_was_not() {
+        let meant = |name: &str| with_nearest(&format!("PROXYWHIRL_{name}")).1;
+        assert_eq!(meant("ATTEMPTS").as_deref(), Some("PROXYWHIRL_GATEWAY_ATTEMPTS"));
+        assert_eq!(meant("GATEWAY_ATEMPTS").as_deref(), Some("PROXYWHIRL_GATEWAY_ATTEMPTS"));
+        assert_eq!(meant("LISTN").as_deref(), Some("PROXYWHIRL_LISTEN"));
+        for name in ["GATEWAY", "PROXIES", "USERS_0_NAME", "X"] {
+            assert_eq!(meant(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn every_key_has_a_variable_of_its_own() {

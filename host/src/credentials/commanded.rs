@@ -18,13 +18,16 @@ impl Keeping {
     /// # Errors
     /// When there are none of that name.
     pub async fn set(&self, name: &str, credentials: Credentials) -> Result<CredentialsSet, Failure> {
-        let (covered, supply) = {
+        let (covered, supply, hidden) = {
             let state = self.state();
             let own = state.settings.iter().find(|one| one.name == name);
             let covered = state.ad_hoc.iter().find(|(own, _)| own == name).map(|(_, covered)| covered.clone());
-            (covered, own.and_then(|own| own.supply.as_ref().map(ToString::to_string)))
+            let hidden = own.and_then(|own| hiding(&state.ad_hoc, &own.covered)).filter(|_| covered.is_none());
+            let hidden = hidden.map(|first| format!("; not used: {first} goes first"));
+            (covered, own.and_then(|own| own.supply.as_ref().map(ToString::to_string)), hidden.unwrap_or_default())
         };
-        self.set_of(name, covered, credentials, supply).await
+        let set = self.set_of(name, covered, credentials, supply).await?;
+        Ok(CredentialsSet { lasts: set.lasts + &hidden, ..set })
     }
 
     /// Sets credentials of whom the configuration says nothing, or something else.

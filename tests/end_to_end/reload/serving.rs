@@ -228,10 +228,10 @@ async fn what_a_user_has_used_counts_on_and_nobody_logs_in_anew() {
     scene.reloaded(&user("anna", &anna, ""));
     let mut client = Client::new(&place);
     assert_eq!(client.ask(&get, ANNA), Some(200));
-    scene.reloaded(&user("anna", &anna, "quota = 1"));
+    scene.reloaded(&user("anna", &anna, "quota = 250"));
     assert_eq!(client.ask(&get, ANNA), Some(200));
     assert_eq!(client.ask(&get, ANNA), None);
-    // The first answer is more than a byte.
+    // The first request is less than that, and more together with its answer.
     assert_eq!(Client::new(&place).ask(&get, ANNA), Some(200));
     assert_eq!(Client::new(&place).ask(&get, ANNA), Some(429));
 }

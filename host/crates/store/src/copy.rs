@@ -283,14 +283,7 @@ mod tests {
                     continue;
                 }
                 // Something is there, which goes, whatever it is.
-                let mut before = to.open().unwrap();
-                before.store.save(&upserts(&["http://u:other@1.1.1.1:1", "http://9.9.9.9:9"])).unwrap();
-                let session = StoredSession { session: 5, member: MemberId(7), began: at(1), used: at(2), life: 3 };
-                let bans = vec![ban("b.example", 8, 1)];
-                before.store.save(&Changes { sessions: vec![session], bans, ..Changes::default() }).unwrap();
-                before.keys.set("r", "old", &write(b"o"), at(0)).unwrap();
-                before.keys.sync().unwrap();
-                drop(before);
+                something_else(&to);
                 assert_eq!(replace(&mut source, &to, None, Over::Nothing).unwrap(), None, "{from} to {to}");
                 let copied = replace(&mut source, &to, None, Over::Everything).unwrap();
                 assert_eq!(
@@ -349,6 +342,16 @@ mod tests {
         drop(without);
         let refused = replace(&mut from, &at("file:none.json"), Some(&other), Over::Nothing).unwrap_err().to_string();
         assert!(refused.contains("login tag a: ") && !folder.path().join("none.json").exists(), "{refused}");
+    }
+
+    fn something_else(store: &StoreUrl) {
+        let mut before = store.open().unwrap();
+        before.store.save(&upserts(&["http://u:other@1.1.1.1:1", "http://9.9.9.9:9"])).unwrap();
+        let session = StoredSession { session: 5, member: MemberId(7), began: at(1), used: at(2), life: 3 };
+        let bans = vec![ban("b.example", 8, 1)];
+        before.store.save(&Changes { sessions: vec![session], bans, ..Changes::default() }).unwrap();
+        before.keys.set("r", "old", &write(b"o"), at(0)).unwrap();
+        before.keys.sync().unwrap();
     }
 
     type Content = (Vec<String>, Vec<StoredSession>, Vec<StoredBan>, Vec<KeyRecord>);

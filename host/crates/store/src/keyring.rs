@@ -33,9 +33,6 @@ const NONCES: &[u8] = b"proxywhirl-nonce-1";
 /// Bytes of a nonce.
 const NONCE: usize = 24;
 
-/// The most keys of a file: one is rotated after the other.
-const MOST: usize = 16;
-
 /// Which key: the first bytes of its digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; 4]);
@@ -56,7 +53,7 @@ pub enum NotAKeyring {
     #[error("line {0} is no key of the form proxywhirl-key-1:…")]
     Line(usize),
     /// There are more than anybody rotates.
-    #[error("it has more than {MOST} keys")]
+    #[error("it has more than {} keys", Keyring::MOST)]
     Many,
 }
 
@@ -99,6 +96,9 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
+    /// The most keys of a file: one is rotated after the other.
+    pub const MOST: usize = 16;
+
     /// Reads a key file.
     ///
     /// # Errors
@@ -110,7 +110,8 @@ impl Keyring {
         let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = keys.next().ok_or(NotAKeyring::Empty)?;
         let others: Vec<_> = keys.collect();
-        if others.len() >= MOST {
+        // One more is there while a rotation that forgets them is at work.
+        if others.len() > Self::MOST {
             return Err(NotAKeyring::Many);
         }
         Ok(Self { first, others })
@@ -269,7 +270,8 @@ mod tests {
             let error = Keyring::parse(&format!("\n{wrong}\n")).unwrap_err();
             assert_eq!(error, NotAKeyring::Line(2), "{wrong}");
         }
-        let many = (0..=MOST).map(|_| Keyring::generate().unwrap().to_string()).collect::<Vec<_>>().join("\n");
+        let many =
+            (0..Keyring::MOST + 2).map(|_| Keyring::generate().unwrap().to_string()).collect::<Vec<_>>().join("\n");
         assert_eq!(Keyring::parse(&many).unwrap_err(), NotAKeyring::Many);
         assert!(!format!("{:?}", keyring()).contains("key-1"));
     }

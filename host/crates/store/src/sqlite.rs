@@ -26,11 +26,15 @@ use std::time::Duration;
 use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
-use crate::file::disk;
+use crate::file::{Access, disk};
 use members::Known;
+use schema::Problem;
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to do about a file that can be read alone.
+const READ_ONLY: &str = "it or its folder cannot be written; change its owner or mode, or name another file with --db";
 
 /// A pool in an SQLite file.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
     busy_timeout: Duration,
+    /// Which file was opened, to know whether it is still there; none where files have no numbers.
+    file: Option<disk::FileId>,
     /// What is known of the rows.
     known: Known,
     /// Held for who wants to know whether somebody writes; none for who only reads.
@@ -54,9 +60,28 @@ impl Sqlite {
         Self::open_within(path.as_ref(), BUSY_TIMEOUT)
     }
 
+    /// The same for who only reads, also where it cannot be written.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_for(path.as_ref(), BUSY_TIMEOUT, Access::Read)
+    }
+
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
-        let connection = connect(path, busy_timeout)?;
-        Ok(Self { connection, path: path.to_owned(), busy_timeout, known: Known::default(), _share: None })
+        Self::open_for(path, busy_timeout, Access::Write)
+    }
+
+    fn open_for(path: &Path, busy_timeout: Duration, access: Access) -> Result<Self, StoreError> {
+        let connection = connect(path, busy_timeout, access)?;
+        Ok(Self {
+            file: disk::id(path),
+            connection,
+            path: path.to_owned(),
+            busy_timeout,
+            known: Known::default(),
+            _share: None,
+        })
     }
 
     /// The same for who stays and writes, which others are told.
@@ -120,22 +145,50 @@ pub(crate) fn is_in_use(path: &Path) -> bool {
     disk::Share::is_held(path)
 }
 
-/// Opens a file, makes it when it is missing, and brings it to this version's schema.
-fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
-    let place = place(path);
-    file::prepare(path).map_err(|reason| StoreError { place, reason })?;
+/// Opens a file, makes it when it is missing, and brings it to this version's schema. Who only reads may read one that cannot be
+/// written.
+fn connect(path: &Path, busy_timeout: Duration, access: Access) -> Result<Connection, StoreError> {
+    let failed = |reason: String| StoreError { place: place(path), reason };
     let explain = |error| explain(path, busy_timeout, &error);
+    file::prepare(path).map_err(failed)?;
     // Without URI: a path that begins with `file:` is a path. No CREATE: the file is there, with the right mode.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(explain)?;
-    connection.busy_timeout(busy_timeout).map_err(explain)?;
-    let version = schema::inspect(&connection).map_err(|problem| problem.into_error(path, busy_timeout))?;
+    let opened = match inspected(path, flags, busy_timeout) {
+        Err(Problem::Sqlite(error)) if access == Access::Read && is_refused(&error) && !file::has_log(path) => {
+            // In a folder that cannot be written, where SQLite has no room for its two files. Nobody else can write there either.
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            inspected(Path::new(&file::immutable(path)), flags, busy_timeout)
+        }
+        opened => opened,
+    };
+    let (mut connection, version) = opened.map_err(|problem| problem.into_error(path, busy_timeout))?;
+    if connection.is_readonly("main").map_err(explain)? {
+        return match access {
+            Access::Write => Err(failed(READ_ONLY.to_owned())),
+            Access::Read if version < schema::VERSION => {
+                Err(failed(format!("is of an older version, and has to be brought to this one: {READ_ONLY}")))
+            }
+            Access::Read => Ok(connection),
+        };
+    }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(explain)?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(explain)?;
     if version < schema::VERSION {
         schema::migrate(&mut connection).map_err(explain)?;
     }
     Ok(connection)
+}
+
+/// A connection, and of which version the file is.
+fn inspected(path: &Path, flags: OpenFlags, busy_timeout: Duration) -> Result<(Connection, usize), Problem> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    let version = schema::inspect(&connection)?;
+    Ok((connection, version))
+}
+
+fn is_refused(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
 }
 
 /// Rows that are no members: how many, and the first.
@@ -176,6 +229,12 @@ impl Store for Sqlite {
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        // What is saved into a file that has lost its name is lost with the process.
+        if self.file != disk::id(&self.path) {
+            let reason =
+                "is not there any more: it was moved, removed or replaced; put it back, or start what uses it again";
+            return Err(StoreError { place: place(&self.path), reason: reason.to_owned() });
+        }
         self.write(changes).map_err(|error| self.explain(&error))
     }
 
@@ -200,11 +259,10 @@ fn explain(path: &Path, busy_timeout: Duration, error: &rusqlite::Error) -> Stor
             "file is not a database; name another file with --db, or move this one away".to_owned()
         }
         Some(ErrorCode::DatabaseCorrupt) => corrupt(&error.to_string()),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            "it or its folder cannot be written; change its owner or mode, or name another file with --db".to_owned()
-        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => READ_ONLY.to_owned(),
         Some(ErrorCode::CannotOpen) => {
-            "cannot be opened; see that its folder can be written, since SQLite keeps two files beside it".to_owned()
+            "cannot be opened; see that it can be read, and its folder written, since SQLite keeps two files beside it"
+                .to_owned()
         }
         Some(ErrorCode::DiskFull) => "the disk is full; what was kept before is untouched".to_owned(),
         _ => error.to_string(),

@@ -233,11 +233,11 @@ impl StoreUrl {
             }
             // Readers and writers of a database are in nobody's way.
             Self::Sqlite(path) => {
-                let store = match access {
-                    Access::Read => Sqlite::open(path)?,
-                    Access::Write => Sqlite::open_to_write(path)?,
+                let (store, keys) = match access {
+                    Access::Read => (Sqlite::open_to_read(path)?, SqliteKeyValues::open_to_read(path)?),
+                    Access::Write => (Sqlite::open_to_write(path)?, SqliteKeyValues::open(path)?),
                 };
-                Opened::with_bans(store, Arc::new(SqliteKeyValues::open(path)?), 10_000)
+                Opened::with_bans(store, Arc::new(keys), 10_000)
             }
             Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
         })

@@ -115,7 +115,9 @@ impl Form {
             Self::Clash => format!("proxies:\n{lines}"),
             Self::SingBox => format!("{{\"outbounds\": [\n{}\n]}}\n", entries.join(",\n")),
             Self::Pac => format!("function FindProxyForURL(url, host) {{\n  return \"{}\";\n}}\n", entries.join("; ")),
-            Self::Haproxy => format!("backend proxies\n    mode tcp\n    balance roundrobin\n{lines}"),
+            Self::Haproxy => format!(
+                "backend proxies\n    mode tcp\n    balance roundrobin\n    timeout connect 10s\n    timeout server 60s\n{lines}"
+            ),
         }
     }
 }
@@ -258,8 +260,14 @@ fn squid(endpoint: &Endpoint, number: usize) -> Entry {
 
 fn haproxy(endpoint: &Endpoint, number: usize) -> Entry {
     let tls = if endpoint.scheme == Scheme::Https { " ssl verify required ca-file @system-ca" } else { "" };
+    // Whose certificate it is to be.
+    let whose = match &endpoint.host {
+        Host::Name(name) if !tls.is_empty() => format!(" sni str({name}) verifyhost {name}"),
+        Host::Name(_) | Host::V4(_) | Host::V6(_) | Host::Zoned(_) => String::new(),
+    };
     let protocol = (!endpoint.scheme.is_http()).then_some(PROTOCOL);
     let credentials = endpoint.credentials.as_deref().map(|_| CREDENTIALS);
-    let line = format!("    server proxy-{number} {} check{tls}", address(endpoint));
+    // A name that does not resolve when it starts is no reason for HAProxy not to start.
+    let line = format!("    server proxy-{number} {} check init-addr last,libc,none{tls}{whose}", address(endpoint));
     Ok((line, protocol.into_iter().chain(credentials).collect()))
 }

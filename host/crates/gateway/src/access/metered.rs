@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,16 +16,34 @@ pub(crate) struct Gauge(Arc<Reading>);
 
 #[derive(Debug, Default)]
 struct Reading {
-    user: Mutex<Option<Arc<User>>>,
+    whose: Mutex<Whose>,
     /// Whether a request of the user is under way. What the gateway and its client say to each other before and after it is
     /// counted, and not cut: how else should the client hear that its bytes are used up?
     serves: AtomicBool,
 }
 
+#[derive(Debug)]
+enum Whose {
+    /// Nobody has said it yet; so many bytes came until then.
+    Unknown(usize),
+    User(Arc<User>),
+}
+
+impl Default for Whose {
+    fn default() -> Self {
+        Self::Unknown(0)
+    }
+}
+
 impl Gauge {
-    /// From here on, these are the user's bytes.
+    /// From here on, these are the user's bytes; and so are those that came before anybody was known, with the head that says who it
+    /// is, or behind it.
     pub(crate) fn assign(&self, user: &Arc<User>) {
-        *self.0.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(user));
+        let before = std::mem::replace(&mut *self.whose(), Whose::User(Arc::clone(user)));
+        if let Whose::Unknown(bytes) = before {
+            // When that is too much already, the request that begins now is told so.
+            user.meter().count(bytes);
+        }
     }
 
     /// A request begins, or is over.
@@ -35,13 +53,18 @@ impl Gauge {
     }
 
     fn count(&self, bytes: usize) -> io::Result<()> {
-        let user = self.0.user.lock().unwrap_or_else(PoisonError::into_inner);
-        match user.as_ref() {
-            Some(user) if !user.meter().count(bytes) && self.0.serves.load(Ordering::Relaxed) => {
-                Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"))
+        match &mut *self.whose() {
+            Whose::Unknown(before) => *before = before.saturating_add(bytes),
+            Whose::User(user) if !user.meter().count(bytes) && self.0.serves.load(Ordering::Relaxed) => {
+                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"));
             }
-            Some(_) | None => Ok(()),
+            Whose::User(_) => {}
         }
+        Ok(())
+    }
+
+    fn whose(&self) -> MutexGuard<'_, Whose> {
+        self.0.whose.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -237,13 +237,30 @@ impl Drop for Share {
     }
 }
 
+/// What tells a file from another one that has its name.
+pub(crate) type FileId = (u64, u64);
+
+/// Which file a name leads to. The file is not opened: a process that closes one loses all locks that it has on it.
+#[cfg(unix)]
+pub(crate) fn id(path: &Path) -> Option<FileId> {
+    fs::metadata(path).ok().as_ref().map(id_of)
+}
+
+#[cfg(unix)]
+fn id_of(about: &fs::Metadata) -> FileId {
+    use std::os::unix::fs::MetadataExt as _;
+    (about.dev(), about.ino())
+}
+
+#[cfg(not(unix))]
+pub(crate) const fn id(_: &Path) -> Option<FileId> {
+    None
+}
+
 /// Whether this name leads to this file. Elsewhere than on Unix nobody takes a name away.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let of = |about: fs::Metadata| (about.dev(), about.ino());
-    let (own, there) = (file.metadata().map(of), fs::metadata(path).map(of));
-    own.is_ok_and(|own| there.is_ok_and(|there| own == there))
+    file.metadata().is_ok_and(|own| id(path) == Some(id_of(&own)))
 }
 
 #[cfg(not(unix))]

@@ -1,5 +1,5 @@
 -- Takes tokens from buckets, by GCRA: a bucket is one time, from which on it would be full, in microseconds of the server's
--- clock. KEYS are the buckets of all uses. ARGV: how late a token may be taken at no loss; then for each use how many tokens it
+-- clock. KEYS are the buckets of all uses; without any, one that is never kept, to see whether tokens could be given. ARGV: how late a token may be taken at no loss; then for each use how many tokens it
 -- asks for, and for each of them the interval between two and the burst. Answers for each use whether it has its tokens, and for
 -- each of them how long it is until the next one.
 local clock = redis.call('TIME')
@@ -8,6 +8,9 @@ local now = (clock[1] - 1600000000) * 1000000 + clock[2]
 local late = tonumber(ARGV[1])
 local answers = {}
 local key, argument = 0, 2
+if #ARGV == 1 then
+    redis.call('SET', KEYS[1], '', 'PX', 1)
+end
 
 local function look(name, interval, burst)
     local bucket = { name = name, interval = interval, slack = (burst - 1) * interval + late }

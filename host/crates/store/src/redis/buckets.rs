@@ -38,6 +38,10 @@ impl RedisBuckets {
 
     fn ask(&mut self, uses: &[Vec<Token>]) -> Result<Vec<Granted>, Refusal> {
         let (mut keys, mut arguments) = (Vec::new(), vec![LATE.to_string()]);
+        if uses.is_empty() {
+            // Who is asked about nothing is to be who would be asked about something: the part of a cluster where the buckets are.
+            keys.push(self.names.name("bucket:none"));
+        }
         for tokens in uses {
             arguments.push(tokens.len().to_string());
             for Token { of, rate } in tokens {
@@ -123,6 +127,20 @@ mod tests {
         // Another pool has its own.
         let mut elsewhere = of(&format!("{}?pool=other", server.url()));
         assert_eq!(granted(&elsewhere.take(&uses).unwrap()), [true, true]);
+    }
+
+    #[test]
+    fn who_could_give_no_token_does_not_answer_about_nothing_either() {
+        let server = RedisServer::start(PLAIN);
+        let mut buckets = of(&server.url());
+        assert!(buckets.take(&[]).unwrap().is_empty());
+        server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+        for uses in [Vec::new(), vec![vec![member(1, 1.0, 3)]]] {
+            let told = buckets.take(&uses).unwrap_err().to_string();
+            assert!(told.contains("is out of memory"), "{told}");
+        }
+        server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+        assert!(buckets.take(&[]).unwrap().is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{BUSY_TIMEOUT, connect, explain, place};
-use crate::file::disk;
+use crate::file::{Access, disk};
 
 /// The tables that hold something.
 const TABLES: [&str; 4] = ["members", "sessions", "plugin_keys", "plugin_owners"];
@@ -45,7 +45,7 @@ impl Draft {
     /// # Errors
     /// When that cannot be; what is in the database is then as it was.
     pub(crate) fn commit(self, is_over_something: bool) -> Result<bool, StoreError> {
-        let mut connection = connect(&self.target, BUSY_TIMEOUT)?;
+        let mut connection = connect(&self.target, BUSY_TIMEOUT, Access::Write)?;
         self.take_place(&mut connection, is_over_something).map_err(|error| explain(&self.target, BUSY_TIMEOUT, &error))
     }
 

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::row::{integer, natural};
 use super::{BUSY_TIMEOUT, connect, explain};
+use crate::file::Access;
 
 /// Keys and values in an SQLite file.
 #[derive(Debug)]
@@ -32,11 +33,19 @@ impl SqliteKeyValues {
     /// # Errors
     /// The same as there.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_within(path.as_ref(), BUSY_TIMEOUT)
+        Self::open_for(path.as_ref(), BUSY_TIMEOUT, Access::Write)
     }
 
-    pub(super) fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
-        let connection = Mutex::new(connect(path, busy_timeout)?);
+    /// The same for who only reads.
+    ///
+    /// # Errors
+    /// The same as there.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_for(path.as_ref(), BUSY_TIMEOUT, Access::Read)
+    }
+
+    pub(super) fn open_for(path: &Path, busy_timeout: Duration, access: Access) -> Result<Self, StoreError> {
+        let connection = Mutex::new(connect(path, busy_timeout, access)?);
         Ok(Self { connection, path: path.to_owned(), busy_timeout })
     }
 

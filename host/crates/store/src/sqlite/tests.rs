@@ -110,7 +110,7 @@ fn a_key_that_is_gone_leaves_nothing_behind() {
 fn keys_of_a_file_that_somebody_keeps_locked_are_unavailable() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pool.db");
-    let keys = SqliteKeyValues::open_within(&path, Duration::from_millis(50)).unwrap();
+    let keys = SqliteKeyValues::open_for(&path, Duration::from_millis(50), Access::Write).unwrap();
     let holder = Connection::open(&path).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = keys.set("p", "k", &write(b"v"), at(0)).unwrap_err();
@@ -433,4 +433,55 @@ fn labels_of_several_come_together() {
     command.connection.execute("UPDATE members SET tags = 'eu'", []).unwrap();
     gateway.save(&updates(url)).unwrap();
     assert_eq!(command.load().unwrap(), [member(url)]);
+}
+
+#[test]
+fn a_file_that_has_lost_its_name_is_told_and_goes_on_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["pool.db", "moved.db"].map(|name| folder.path().join(name));
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    fs::rename(&path, &moved).unwrap();
+    for _ in 0..2 {
+        let told = store.save(&upserts(&["http://1.1.1.2:1"])).unwrap_err().to_string();
+        assert!(told.contains("pool.db: is not there any more"), "{told}");
+        // Another one in its place is another one.
+        fs::write(&path, "").unwrap();
+    }
+    fs::rename(&moved, &path).unwrap();
+    store.save(&upserts(&["http://1.1.1.2:1"])).unwrap();
+    assert_eq!(urls(&mut Sqlite::open(&path).unwrap()).len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_written_can_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    // A name that a URI has to escape.
+    let path = folder.path().join("a pool?#%.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://u:p@1.1.1.1:1"])).unwrap();
+    drop(store);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let read = Sqlite::open_to_read(&path).map(|mut store| urls(&mut store));
+    let is_superuser = fs::write(folder.path().join("x"), "").is_ok();
+    let refused = Sqlite::open(&path).map(drop).map_err(|error| error.to_string());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(read.unwrap(), ["http://u:p@1.1.1.1:1"]);
+    assert!(is_superuser || refused.unwrap_err().contains("cannot be written"));
+    let copy = Sqlite {
+        connection: inspected(
+            Path::new(&file::immutable(&path)),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+            BUSY_TIMEOUT,
+        )
+        .map(|(connection, _)| connection)
+        .ok()
+        .unwrap(),
+        ..Sqlite::open_to_read(&path).unwrap()
+    };
+    let mut copy = copy;
+    assert_eq!(urls(&mut copy), ["http://u:p@1.1.1.1:1"], "as where nobody can write");
 }

@@ -60,9 +60,10 @@ fn read(file: &Path) -> Result<Component, Failure> {
 }
 
 async fn download(url: &str) -> Result<Component, Failure> {
+    let place = without_login(url);
     let failed = |error: reqwest::Error| {
         let failure = Failure::new(Exit::Input, error.without_url());
-        Failure { message: format!("{url}: {}", failure.message), ..failure }
+        Failure { message: format!("{place}: {}", failure.message), ..failure }
     };
     // The TLS of the gateway itself: this one has the same roots, and needs no other provider.
     let tls = proxywhirl_net::tls::client_config(&proxywhirl_net::TlsConfig { verify: true, extra_ca_pem: None })
@@ -74,11 +75,24 @@ async fn download(url: &str) -> Result<Component, Failure> {
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > MAX {
-            return Err(too_large(url));
+            return Err(too_large(&place));
         }
     }
     let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default();
-    Ok(Component { place: url.to_owned(), stem: stem(name.strip_suffix(".wasm").unwrap_or(name)), bytes })
+    let stem = stem(name.strip_suffix(".wasm").unwrap_or(name));
+    Ok(Component { place, stem, bytes })
+}
+
+/// A URL as it may be shown: a download may want a login, and a token in its query.
+fn without_login(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else { return "what was to be downloaded".to_owned() };
+    let has_query = url.query().is_some();
+    url.set_query(has_query.then_some("***"));
+    if url.password().is_some() {
+        // A URL of HTTP has a host, and so may have a password.
+        url.set_password(Some("***")).unwrap_or_default();
+    }
+    url.into()
 }
 
 /// A name for a file, whatever the web says.
@@ -108,6 +122,14 @@ mod tests {
         assert_eq!(files(folder.path()).unwrap(), [folder.path().join("dist/b.wasm")]);
         assert_eq!(files(&folder.path().join("a.wasm")).unwrap(), [folder.path().join("a.wasm")]);
         assert!(files(&folder.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn no_password_is_shown_of_a_url() {
+        let shown = without_login("http://me:hunter2@h.example:1/x.wasm?token=hunter2");
+        assert_eq!(shown, "http://me:***@h.example:1/x.wasm?***");
+        assert!(!without_login("http://u:hunter2@").contains("hunter2"));
+        assert_eq!(without_login("https://h.example/x.wasm"), "https://h.example/x.wasm");
     }
 
     #[test]
