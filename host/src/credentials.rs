@@ -31,7 +31,8 @@ pub use supply::Reader;
 /// However often they are refused, they are not read more often.
 const LEAST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often a store that others share is asked for logins: what one gateway is told is to be known everywhere within a second.
+/// How often a store that others share is asked for logins, what one gateway is told is to be known everywhere within a second; and one
+/// that could not keep a login is tried again.
 const LISTEN: Duration = Duration::from_millis(500);
 
 /// Credentials that are kept up.
@@ -54,6 +55,8 @@ struct State {
     ad_hoc: Vec<(String, Covered)>,
     /// What is kept of commands, as it was read or written last; none before it was read.
     stored: Option<Vec<StoredLogin>>,
+    /// What a command has set and could not be kept yet: newer than what is kept of the same.
+    unkept: Vec<StoredLogin>,
     /// What is kept, and cannot be made out.
     unread: Vec<UnreadLogin>,
     /// Sections whose credentials are those of a command now.
@@ -100,12 +103,14 @@ impl Keeping {
             let keeping = Arc::clone(self);
             self.state().tasks.spawn(async move { keeping.keep_up(one).await });
         }
-        if self.kept.as_ref().is_some_and(|kept| kept.is_shared) {
+        if let Some(is_shared) = self.kept.as_ref().map(|kept| kept.is_shared) {
             let keeping = Arc::clone(self);
             self.state().tasks.spawn(async move {
                 loop {
                     tokio::time::sleep(LISTEN).await;
-                    keeping.read_kept(false).await;
+                    if is_shared || !keeping.state().unkept.is_empty() {
+                        keeping.read_kept(false).await;
+                    }
                 }
             });
         }

@@ -102,7 +102,8 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         // Made for its owner alone.
         let mut new = tempfile::NamedTempFile::new_in(folder)?;
         new.write_all(text.as_bytes())?;
-        keep_owner(&path, new.as_file())?;
+        // Whoever could read the keys can read the new ones: root rotates those of the user that the gateway runs as.
+        proxywhirl_store::keep_owner(&path, new.as_file())?;
         new.as_file().sync_all()?;
         new.persist(&path).map_err(|error| error.error)?;
         // It is there; that the name of it is on the disk too is as good as can be.
@@ -110,22 +111,6 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         Ok(())
     });
     replaced.map_err(|error| failed(error.to_string()))
-}
-
-/// Whoever could read the keys can read the new ones: root rotates those of the user that the gateway runs as.
-#[cfg(unix)]
-fn keep_owner(path: &Path, new: &File) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, fchown};
-    let (old, own) = (fs::metadata(path)?, new.metadata()?);
-    if (old.uid(), old.gid()) != (own.uid(), own.gid()) {
-        fchown(new, Some(old.uid()), Some(old.gid()))?;
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-const fn keep_owner(_: &Path, _: &File) -> io::Result<()> {
-    Ok(())
 }
 
 /// Keeps others from changing a key file until it is dropped.

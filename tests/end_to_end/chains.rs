@@ -33,10 +33,8 @@ async fn every_client_goes_through_every_hop_and_no_password_is_shown() {
 
     world.upstreams()[0].set_behaviour(Behaviour::RefuseConnect(503)).await.unwrap();
     let ran = curl(["--include", "--proxytunnel", "--proxy", &served.proxy("http"), &http]);
-    assert!(
-        ran.stdout.starts_with("HTTP/1.1 502 ") && ran.stdout.contains("hop 1 of 3, socks5://first:***@"),
-        "{ran:?}"
-    );
+    let hop = format!("hop 1 of 3, socks5://{}: ", world.upstreams()[0].addr());
+    assert!(ran.stdout.starts_with("HTTP/1.1 502 ") && ran.stdout.contains(&hop), "{ran:?}");
     world.upstreams()[0].set_behaviour(Behaviour::Healthy).await.unwrap();
     world.upstreams()[2].set_behaviour(Behaviour::Dead).await.unwrap();
     let ran = curl(["--include", "--proxytunnel", "--proxy", &served.proxy("http"), &http]);

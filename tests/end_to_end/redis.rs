@@ -94,7 +94,10 @@ fn a_pool_goes_to_a_server_and_back_and_no_password_is_shown() {
     done(&["add", "--db", &first, "--tag", "mine", "http://u:p@192.0.2.1:80", chain]);
     let expected = rows(&first);
     let ran = done(&["migrate", &first, &url]);
-    assert_eq!(ran.stderr, format!("2 proxies, 0 sessions, 0 keys of plugins: from {first} to {shown}\n"));
+    assert_eq!(
+        ran.stderr,
+        format!("2 proxies, 0 sessions, 0 bans, 0 keys of plugins, 0 logins: from {first} to {shown}\n")
+    );
     assert_eq!(rows(&url), expected);
     let other = format!("{url}/3?pool=other");
     done(&["migrate", &url, &other]);

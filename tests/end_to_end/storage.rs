@@ -74,6 +74,46 @@ async fn a_gateway_goes_on_with_its_pool_whatever_it_is_kept_in() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_commands_change_beside_a_gateway_stays_and_is_there_at_its_next_start() {
+    let upstreams = (0..3).map(|_| UpstreamOptions::new(Protocol::Http).credentials("user", "old")).collect();
+    let world = World::start(WorldPlan::new(upstreams)).await.unwrap();
+    let (folder, url) = (folder(), world.origin().http_url("/"));
+    let [stays, renewed, leaves] = &world.proxies()[..] else { panic!("{:?}", world.proxies()) };
+    let list = file(&folder, "list.txt", world.proxies().join("\n"));
+    let db = at(&folder, "sqlite:pool.db");
+    let used = |served: &Served, times: usize| {
+        for _ in 0..times {
+            let ran = curl(["--fail", "--proxy", &format!("http://{}", served.address), &url]);
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        }
+    };
+    let served = Served::start(["--proxies", list.as_str(), "--db", &db]);
+    used(&served, 3);
+    wait_until("the uses are saved", || successes(&db) == 3);
+    let told = "a gateway that uses it sees this at its next start\n";
+    let ran = done(&["remove", "--db", &db, leaves]);
+    assert!(ran.stderr.starts_with("1 removed, 2 left\n") && ran.stderr.ends_with(told), "{}", ran.stderr);
+    let new = renewed.replace("user:old", "user:new");
+    let ran = done(&["add", "--db", &db, "--tag", "mine", &new]);
+    assert!(ran.stderr.contains("1 of them with another password") && ran.stderr.ends_with(told), "{}", ran.stderr);
+    // All of them are used once more, with what the gateway knows.
+    used(&served, 6);
+    wait_until("those of who is left are saved", || successes(&db) == 6);
+    drop(served);
+    let kept = rows(&db);
+    let mut urls: Vec<&str> = kept.iter().map(|row| row["url"].as_str().unwrap()).collect();
+    urls.sort_unstable();
+    let mut expected = [stays.as_str(), &new];
+    expected.sort_unstable();
+    assert_eq!(urls, expected);
+    let renewed = kept.iter().find(|row| row["url"] == new.as_str()).unwrap();
+    assert!(renewed["tags"].as_array().unwrap().contains(&Value::from("mine")), "{renewed}");
+    assert_eq!(renewed["successes"], 3);
+    let ran = done(&["remove", "--db", &db, stays]);
+    assert_eq!(ran.stderr, "1 removed, 1 left\n", "nobody uses it");
+}
+
 #[test]
 fn a_pool_goes_from_any_store_to_any_other_and_back() {
     let folder = folder();
@@ -85,7 +125,10 @@ fn a_pool_goes_from_any_store_to_any_other_and_back() {
     for store in STORES {
         let to = at(&folder, store);
         let ran = done(&["migrate", &from, &to]);
-        assert_eq!(ran.stderr, format!("2 proxies, 0 sessions, 0 keys of plugins: from {from} to {to}\n"));
+        assert_eq!(
+            ran.stderr,
+            format!("2 proxies, 0 sessions, 0 bans, 0 keys of plugins, 0 logins: from {from} to {to}\n")
+        );
         assert_eq!(rows(&to), expected, "{to}");
         let refused = pool(&["migrate", &from, &to]);
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);

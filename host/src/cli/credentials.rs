@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 use proxywhirl_core::Credentials;
 use proxywhirl_core::secret::Zeroizing;
+use proxywhirl_engine::ingest::tag_of;
 use serde::Serialize;
 
 use super::ControlArgs;
@@ -60,8 +61,12 @@ struct WhoseArgs {
 }
 
 impl WhoseArgs {
-    fn tag(&self) -> Option<String> {
-        self.source.as_ref().map(|source| format!("source:{source}")).or_else(|| self.tag.clone())
+    fn tag(&self) -> Result<Option<String>, Failure> {
+        let Some(source) = &self.source else { return Ok(self.tag.clone()) };
+        let tag = tag_of(source).ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("the proxies of a source {source:?} have no tag of its own"))
+        })?;
+        Ok(Some(tag.to_string()))
     }
 }
 
@@ -152,7 +157,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
     // What the gateway would refuse is refused before it is sent.
     Credentials::new(&args.username, &password).map_err(|error| Failure::new(Exit::Usage, error))?;
     let client = Client::running(args.control.control.as_deref()).await?;
-    let tag = args.whose.tag();
+    let tag = args.whose.tag()?;
     let sent = Sent {
         name: args.name.as_deref(),
         tag: tag.as_deref(),
@@ -175,9 +180,9 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
 }
 
 async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
+    let tag = args.whose.tag()?;
     let client = Client::running(args.control.control.as_deref()).await?;
-    let body =
-        UnsetCredentials { name: args.name, tag: args.whose.tag(), host: args.whose.host, proxy: args.whose.proxy };
+    let body = UnsetCredentials { name: args.name, tag, host: args.whose.host, proxy: args.whose.proxy };
     let unset: CredentialsSet = client.post("/v1/credentials/unset", &body).await?;
     if args.json {
         print(&to_json(&unset)?)?;

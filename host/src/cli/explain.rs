@@ -36,6 +36,9 @@ pub(super) struct ExplainArgs {
 pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
     let client = Client::running(args.control.control.as_deref()).await?;
     if let Ok(number) = args.what.parse::<u64>() {
+        if number == 0 {
+            return Err(Failure::new(Exit::NoResult, "there is no request 0: they count from 1"));
+        }
         let record: RequestRecord = client.get(&format!("/v1/requests/{number}")).await?;
         print(&if args.json { to_json(&record)? } else { as_it_went(&record) })?;
         return Ok(Exit::Done);
@@ -70,6 +73,9 @@ fn target(text: &str) -> Result<Target, Failure> {
         return text.parse().map_err(|error| wrong(&error));
     }
     let url = url::Url::parse(text).map_err(|error| wrong(&error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(&"requests are http or https, or HOST:PORT for a tunnel"));
+    }
     match (url.host_str(), url.port_or_known_default()) {
         (Some(host), Some(port)) => format!("{host}:{port}").parse().map_err(|error| wrong(&error)),
         _ => Err(wrong(&"it names no host and port")),
@@ -95,6 +101,9 @@ fn as_it_would_go(it: &Explanation) -> String {
         lines.push(format!("  {} at their limit", it.limited));
     }
     lines.push(format!("  {} eligible", it.eligible));
+    if it.eligible == 0 && it.breaker > 0 {
+        lines.push("  the one that is tried again first is tried before its time".to_owned());
+    }
     if it.passed_over > 0 {
         lines.push(format!("  {} of them passed over: they keep failing at this site", it.passed_over));
     }

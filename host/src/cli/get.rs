@@ -35,8 +35,8 @@ pub(super) struct GetArgs {
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     method: Option<Method>,
     /// A header field, such as 'Accept: text/html'; may be given several times
-    #[arg(short = 'H', long = "header", value_name = "K: V", value_parser = parse_header)]
-    headers: Vec<(String, String)>,
+    #[arg(short = 'H', long = "header", value_name = "K: V")]
+    headers: Vec<String>,
     /// The body; @FILE reads it from a file
     #[arg(short = 'd', long = "data", value_name = "BODY")]
     body: Option<String>,
@@ -83,9 +83,16 @@ pub(super) struct GetArgs {
     plugins: PluginDirArgs,
 }
 
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("a header field is `Name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+/// The fields of a request. What is none is not shown: it may be a credential.
+fn fields(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let field = |(index, text): (usize, &String)| {
+        let (name, value) = text.split_once(':').ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("header field {} has no colon", index + 1))
+                .hint("it is written -H 'Name: value'")
+        })?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    texts.iter().enumerate().map(field).collect()
 }
 
 impl GetArgs {
@@ -108,7 +115,7 @@ impl GetArgs {
         let default = if self.body.is_some() { Method::POST } else { Method::GET };
         let method = self.method.clone().unwrap_or(default);
         let wishes = self.wishes();
-        Ok(Asked { method, url: self.url.clone(), headers: self.headers.clone(), body, wishes })
+        Ok(Asked { method, url: self.url.clone(), headers: fields(&self.headers)?, body, wishes })
     }
 
     async fn service(&self) -> Result<Service, Failure> {

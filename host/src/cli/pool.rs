@@ -18,7 +18,7 @@ use proxywhirl_core::{Endpoint, Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::source::as_entry;
-use proxywhirl_store::{ClearText, Opened, StoreUrl};
+use proxywhirl_store::{ClearText, StoreUrl};
 use serde::Serialize;
 
 use super::config::configured;
@@ -81,10 +81,14 @@ pub(super) struct KeyArgs {
 
 impl KeyArgs {
     /// Where the keys are; none when none is named, by the arguments or the configuration.
-    pub(super) fn place(&self, config: Option<&Path>) -> Option<KeyPlace> {
-        let said = self.key_file.clone().map(KeyPlace::File);
-        // A configuration that cannot be read is not asked for by who names a store: without keys, a sealed one says so.
-        said.or_else(|| configured(config).ok()?.store_keys)
+    ///
+    /// # Errors
+    /// When the configuration cannot be read: what it says of keys is not known, and a password is not to be written without.
+    pub(super) fn place(&self, config: Option<&Path>) -> Result<Option<KeyPlace>, Failure> {
+        match self.key_file.clone() {
+            Some(file) => Ok(Some(KeyPlace::File(file))),
+            None => Ok(configured(config)?.store_keys),
+        }
     }
 }
 
@@ -171,12 +175,11 @@ impl DbArgs {
     }
 
     /// Where the keys of the store are.
-    pub(super) fn keys(&self) -> Option<KeyPlace> {
+    ///
+    /// # Errors
+    /// When the configuration, which may say so, cannot be read.
+    pub(super) fn keys(&self) -> Result<Option<KeyPlace>, Failure> {
         self.key.place(self.config.as_deref())
-    }
-
-    fn sealed(&self, url: &StoreUrl, opened: Opened) -> Result<Opened, Failure> {
-        Ok(opened.sealed(secrets::keyring(self.keys().as_ref())?, url, ClearText::Expected))
     }
 
     /// The members in a store that must exist, for whoever shows no password: those may stay sealed, and no key is needed.
@@ -189,25 +192,44 @@ impl DbArgs {
     /// not among them.
     fn read(&self) -> Result<(Vec<StoredMember>, bool), Failure> {
         let url = existing(self.url()?)?;
-        let mut opened = self.sealed(&url, url.open_to_read().map_err(environment)?)?;
+        // Who reads may do without a configuration: a store that is sealed says which key is missing.
+        let keys = secrets::keyring(self.keys().ok().flatten().as_ref())?;
+        let mut opened = url.open_to_read().map_err(environment)?.sealed(keys, &url, ClearText::Expected);
         let members = opened.store.load().map_err(environment)?;
         Ok((members, !tell_unopened(&*opened.store)))
     }
 
     /// Opens a store that must exist, and reads it, for whoever takes something out: passwords stay sealed, and no key is needed.
-    fn open_masked(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
-        let mut store = existing(self.url()?)?.open().map_err(environment)?.store;
+    fn open_masked(&self) -> Result<ToChange, Failure> {
+        let url = existing(self.url()?)?;
+        let is_in_use = url.is_in_use();
+        let mut store = url.open().map_err(environment)?.store;
         let members = store.load().map_err(environment)?;
-        Ok((store, members))
+        Ok(ToChange { store, members, is_in_use })
     }
 
-    fn open_or_create(&self) -> Result<(Box<dyn Store>, Vec<StoredMember>), Failure> {
+    fn open_or_create(&self) -> Result<ToChange, Failure> {
         let url = self.url()?;
-        let mut store = self.sealed(&url, url.open().map_err(environment)?)?.store;
+        let is_in_use = url.is_in_use();
+        let keys = secrets::keyring(self.keys()?.as_ref())?;
+        let mut store = url.open().map_err(environment)?.sealed(keys, &url, ClearText::Expected).store;
         let members = store.load().map_err(environment)?;
         tell_unopened(&*store);
-        Ok((store, members))
+        Ok(ToChange { store, members, is_in_use })
     }
+}
+
+/// A store that is to be changed.
+struct ToChange {
+    store: Box<dyn Store>,
+    members: Vec<StoredMember>,
+    /// Whether another process has it open, and hears of nothing.
+    is_in_use: bool,
+}
+
+/// Whoever sees a gateway go on as before is to know why.
+fn tell_in_use() {
+    tell("the database is used by another process: a gateway that uses it sees this at its next start");
 }
 
 /// Tells of members that are left out because their passwords cannot be opened; whether there are any.
@@ -312,18 +334,24 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
-    let (mut store, members) = args.db.open_or_create()?;
+    let ToChange { mut store, members, is_in_use } = args.db.open_or_create()?;
     let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
     if !args.proxies.is_empty() {
         let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
         inputs.push(sources::Input::Inline(entries.join("\n")));
     }
     let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
+    if let Some(failure) = found.failure() {
+        return Err(failure);
+    }
+    let unread = found.sources.iter().filter(|source| source.error.is_some());
+    let is_whole = unread.map(sources::tell_source).count() == 0;
     let mut joining = Joining::new(members, &args.tag);
     found.sources.iter().for_each(sources::tell_rejections);
     joining.rejected = found.rejected();
     found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
-    joining.save(&mut *store)
+    let exit = joining.save(&mut *store, is_in_use)?;
+    Ok(if is_whole { exit } else { Exit::Input })
 }
 
 fn now() -> Timestamp {
@@ -378,7 +406,7 @@ impl Pattern {
 
 fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let (mut store, members) = args.db.open_masked()?;
+    let ToChange { mut store, members, is_in_use } = args.db.open_masked()?;
     let keys: Vec<EndpointKey> = members
         .iter()
         .filter(|member| {
@@ -390,6 +418,9 @@ fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let count = keys.len();
     store.save(&Changes { removed: keys, ..Changes::default() }).map_err(environment)?;
     tell(&format!("{count} removed, {} left", members.len() - count));
+    if is_in_use && count > 0 {
+        tell_in_use();
+    }
     Ok(if count == 0 { Exit::NoResult } else { Exit::Done })
 }
 

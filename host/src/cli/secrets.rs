@@ -98,7 +98,7 @@ fn init(args: &InitArgs) -> Result<Exit, Failure> {
 
 fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     let url = existing(args.db.url()?)?;
-    let Some(place) = args.db.keys() else {
+    let Some(place) = args.db.keys()? else {
         return Err(Failure::new(Exit::Usage, "which keys?")
             .hint("name them: --key-file FILE, or [store] key_file; `proxywhirl secrets init` makes a file"));
     };
@@ -106,6 +106,9 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, format!("{} are whoever's who sets it", secrets::named(&place)))
             .hint("put a new line before the old one there, from `proxywhirl secrets init`; or use a key file"));
     };
+    if args.forget {
+        is_left(&url)?;
+    }
     let _before = secrets::lock(path)?;
     let before = secrets::text(&place)?;
     // Those before have to be keys, and to open what is there, before there is another one.
@@ -128,19 +131,36 @@ fn rotate(args: &RotateArgs) -> Result<Exit, Failure> {
     let Some(keys) = secrets::keyring(Some(&place))? else { return Ok(Exit::NoResult) };
     let (sealed, is_whole) = seal_all(opened, &url, &keys)?;
     if args.forget {
-        let stale = stale(&url, &keys)?;
-        if stale > 0 {
-            let what = count(stale, "password is", "passwords are");
-            let said = format!("{what} sealed with another key again, so no key was forgotten");
-            return Err(Failure::new(Exit::Environment, said).hint(
-                "a gateway that read the old keys uses the store: start it again, or stop it, then rotate again",
-            ));
-        }
+        // One that has begun meanwhile may have read the file before the new key was in it.
+        is_left(&url)?;
+        is_all_under(&url, &keys)?;
         secrets::replace(path, &format!("{}\n", *new))?;
     }
     let seals = keys.ids().next().map(|id| id.to_string()).unwrap_or_default();
     tell(&format!("{} sealed with the key {seals}", count(sealed, "password", "passwords")));
     Ok(if is_whole { Exit::Done } else { Exit::Environment })
+}
+
+/// Sees that nobody uses a store whose keys are to be forgotten: whoever has them in memory goes on sealing with them, and nobody could
+/// open that again. Who shares a server is not known.
+fn is_left(url: &StoreUrl) -> Result<(), Failure> {
+    if !url.is_in_use() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Environment, format!("{url} is used by another process, so no key is forgotten")).hint(
+        "stop the gateway that uses it, then rotate again; without --forget it may go on, and has the new key after its next start",
+    ))
+}
+
+/// Sees that nobody has sealed with another key meanwhile.
+fn is_all_under(url: &StoreUrl, keys: &Keyring) -> Result<(), Failure> {
+    let stale = stale(url, keys)?;
+    if stale == 0 {
+        return Ok(());
+    }
+    let what = count(stale, "password is", "passwords are");
+    Err(Failure::new(Exit::Environment, format!("{what} sealed with another key again, so no key was forgotten"))
+        .hint("a gateway that read the old keys uses the store: start it again, or stop it, then rotate again"))
 }
 
 /// Seals all passwords of a store with the first of these keys; how many there are, and whether that is all: those that cannot be
@@ -151,7 +171,8 @@ fn seal_all(opened: Opened, url: &StoreUrl, keys: &Arc<Keyring>) -> Result<(usiz
     let is_whole = !tell_unopened(&*opened.store);
     let with: Vec<StoredMember> = members.into_iter().filter(|member| passwords(member).next().is_some()).collect();
     for batch in with.chunks(BATCH) {
-        let changes = Changes { upserts: batch.to_vec(), ..Changes::default() };
+        // Who is taken out meanwhile stays out, and a password that is changed meanwhile stays as it is.
+        let changes = Changes { updates: batch.to_vec(), ..Changes::default() };
         opened.store.save(&changes).map_err(environment)?;
     }
     let logins = StoredLogins::new(Arc::clone(&opened.keys) as _, Some(Arc::clone(keys)));
@@ -184,7 +205,7 @@ fn unkept(error: KvError) -> Failure {
 
 fn status(args: &StatusArgs) -> Result<Exit, Failure> {
     let url = existing(args.db.url()?)?;
-    let keys = secrets::keyring(args.db.keys().as_ref())?;
+    let keys = secrets::keyring(args.db.keys()?.as_ref())?;
     let known: Vec<String> = keys.iter().flat_map(|keys| keys.ids()).map(|id| id.to_string()).collect();
     let mut status = Status { store: url.to_string(), seals: known.first().cloned(), ..Status::default() };
     for key in sealed_with(&url)? {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxywhirl_core::{Host, Secret, Tag};
+use proxywhirl_core::{Credentials, Host, Secret, Tag};
+use proxywhirl_engine::ingest::tag_of;
 use proxywhirl_engine::logins::Covered;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -110,6 +111,10 @@ impl CredentialsSection {
             (None, None, None) => None,
             _ => return Err("file, url and password_env are three places, and there is one".to_owned()),
         };
+        // With whatever password stands there, it could not be used.
+        if let Some(username) = &self.username {
+            Credentials::new(username, "").map_err(|error| format!("username: {error}"))?;
+        }
         let is_url = matches!(supply, Some(Supply::Url(..)));
         let is_environment = matches!(supply, Some(Supply::Environment { .. }));
         if has_headers && !is_url {
@@ -132,15 +137,16 @@ impl CredentialsSection {
     fn covered(&self, sources: &[&str]) -> Result<Covered, String> {
         let tag = match (&self.tag, &self.source) {
             (Some(_), Some(_)) => return Err("tag and source are two tags, and there is one".to_owned()),
-            (Some(tag), None) => Some(tag.clone()),
-            (None, Some(source)) if sources.contains(&source.as_str()) => Some(format!("source:{source}")),
+            (Some(tag), None) => Some(tag.parse::<Tag>().map_err(|error| error.to_string())?),
+            (None, Some(source)) if sources.contains(&source.as_str()) => Some(
+                tag_of(source).ok_or_else(|| format!("the proxies of a source {source:?} have no tag of its own"))?,
+            ),
             (None, Some(source)) => {
                 let known = if sources.is_empty() { "none at all".to_owned() } else { sources.join(", ") };
                 return Err(format!("there is no source {source:?}: there is {known}"));
             }
             (None, None) => None,
         };
-        let tag = tag.map(|tag| tag.parse::<Tag>()).transpose().map_err(|error| error.to_string())?;
         let host = self.host.as_ref().map(|host| host.parse::<Host>()).transpose();
         let host = host.map_err(|error| format!("host: {error}"))?;
         if tag.is_none() && host.is_none() {
@@ -191,7 +197,24 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_known_by_the_tag_that_its_proxies_have() {
+        let of = |source: &str| {
+            let text = format!(
+                "[[sources]]\nname = \"{source}\"\nlocation = \"own.txt\"\n[[credentials]]\nname = \"v\"\nsource = \"{source}\"\n"
+            );
+            settings(&text).map(|settings| settings.credentials[0].covered.in_words()).map_err(|error| error.reason)
+        };
+        assert_eq!(of("my list").unwrap(), "tag source:my-list");
+        assert_eq!(of(&"x".repeat(80)).unwrap().len(), "tag ".len() + 64);
+        assert_eq!(
+            of("fetched").unwrap_err(),
+            "credentials \"v\": the proxies of a source \"fetched\" have no tag of its own"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_is_told() {
+        assert!(error("tag = \"x\"\nfile = \"x\"\nusername = \"me-{sesion}\"").contains("username: "));
         insta::assert_snapshot!(error("file = \"x\""), @r#"credentials "v": it says not whose they are: set tag, source or host"#);
         insta::assert_snapshot!(error("source = \"x\""), @r#"credentials "v": there is no source "x": there is none at all"#);
         insta::assert_snapshot!(error("tag = \"x\"\nsource = \"x\""), @r#"credentials "v": tag and source are two tags, and there is one"#);

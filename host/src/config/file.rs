@@ -258,6 +258,9 @@ pub struct HookSection {
     pub options: BTreeMap<String, toml::Value>,
 }
 
+/// Ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// A duration as people write it: `5s`, `1m 30s`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -275,9 +278,15 @@ impl JsonSchema for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a duration such as \"5s\" or \"1m 30s\"")))
+        let span = humantime::parse_duration(&text);
+        let span = span.map_err(|_| {
+            serde::de::Error::custom(format!("{text:?} is not a duration such as \"5s\" or \"1m 30s\""))
+        })?;
+        // A time so far from now could not be said.
+        if span > LONGEST {
+            return Err(serde::de::Error::custom(format!("{text:?} is longer than ten years, the longest duration")));
+        }
+        Ok(Self(span))
     }
 }
 

@@ -54,7 +54,10 @@ impl Layers {
             None => Self { file: None, ..Self::of_text("", Path::new(""))? },
         };
         let mut strangers = Vec::new();
-        for (name, value, place) in environment.ours() {
+        let mut ours: Vec<_> = environment.ours().collect();
+        // What counts more comes last: the environment after `.env`, and a short name, as an option of the command line, after a key's.
+        ours.sort_by_key(|(name, _, place)| (**place == Place::Process, variables::is_short(name)));
+        for (name, value, place) in ours {
             if !layers.add(name, value, place) {
                 strangers.push(name);
             }
@@ -293,6 +296,24 @@ mod tests {
                 "{variable}: {file_value} {variable_value}"
             );
         }
+    }
+
+    #[test]
+    fn of_two_names_for_a_key_the_environment_goes_first_and_then_the_short_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dot_env = folder.path().join(".env");
+        for (process, written, expected) in [
+            ("PROXYWHIRL_STRATEGY", "PROXYWHIRL_STRATEGY_NAME", "process"),
+            ("PROXYWHIRL_STRATEGY_NAME", "PROXYWHIRL_STRATEGY", "process"),
+        ] {
+            std::fs::write(&dot_env, format!("{written}=written\n")).unwrap();
+            let variables = [(process.to_owned(), "process".to_owned())].into_iter();
+            let layers = Layers::read(Some(Path::new("/dev/null")), &Environment::of(variables, &dot_env).unwrap());
+            assert_eq!(layers.unwrap().settings().unwrap().strategy.name, expected, "{process}");
+        }
+        let both = [("PROXYWHIRL_STRATEGY", "short"), ("PROXYWHIRL_STRATEGY_NAME", "long")];
+        let layers = Layers::read(Some(Path::new("/dev/null")), &environment(&both)).unwrap();
+        assert_eq!(layers.settings().unwrap().strategy.name, "short", "as the command line has it");
     }
 
     #[test]

@@ -379,10 +379,10 @@ pub(super) fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json:
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::config) fn settings(text: &str) -> Result<Settings, ConfigError> {
+    pub(crate) fn settings(text: &str) -> Result<Settings, ConfigError> {
         let path = Path::new("/etc/proxywhirl/proxywhirl.toml");
         Settings::from_file(ConfigFile::parse(text, path)?, path)
     }

@@ -24,6 +24,11 @@ pub(super) fn key(name: &str) -> Option<&'static Key> {
     keys().iter().find(|key| short.map_or_else(|| key.variable() == name, |short| key.dotted() == short))
 }
 
+/// Whether a variable is a short name for a key.
+pub(super) fn is_short(name: &str) -> bool {
+    SHORT.iter().any(|(short, _)| *short == name)
+}
+
 /// Whether a variable is one of ours, though it sets no key.
 pub(super) fn is_other(name: &str) -> bool {
     OTHERS.contains(&name)

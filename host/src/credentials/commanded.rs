@@ -8,7 +8,7 @@ use proxywhirl_engine::LoginSet;
 use proxywhirl_engine::logins::Covered;
 use proxywhirl_store::{StoredLogin, UnreadLogin};
 
-use super::{Keeping, Read, kept};
+use super::{Keeping, Kept, Read, kept};
 use crate::control::api::CredentialsSet;
 use crate::exit::{Exit, Failure};
 
@@ -62,16 +62,20 @@ impl Keeping {
         let (lasts, problem) = match (supply, &self.kept) {
             (Some(supply), _) => (format!("until {supply} is read again"), None),
             (None, None) => ("until the gateway ends".to_owned(), None),
-            (None, Some(kept)) => match kept.keep(login.clone()).await {
-                Ok(()) => {
-                    let mut state = self.state();
+            (None, Some(kept)) => {
+                let problem = kept.keep(login.clone()).await.err();
+                let mut state = self.state();
+                state.unkept.retain(|other| !is_same(other, &login));
+                if problem.is_some() {
+                    state.unkept.insert(0, login);
+                    (format!("until the gateway ends, or {} can keep it", kept.place), problem)
+                } else {
                     let stored = state.stored.get_or_insert_default();
                     stored.retain(|other| !is_same(other, &login));
                     stored.insert(0, login);
                     (format!("kept in {}", kept.place), None)
                 }
-                Err(problem) => ("until the gateway ends".to_owned(), Some(problem)),
-            },
+            }
         };
         Ok(CredentialsSet { name: name.to_owned(), changed: is_new, proxies: members, lasts, problem })
     }
@@ -109,6 +113,7 @@ impl Keeping {
             *state.commanded.entry(name.to_owned()).or_default() += 1;
             state.ad_hoc.retain(|(own, _)| own != name);
             state.stored.get_or_insert_default().retain(|other| other.name != name);
+            state.unkept.retain(|other| other.name != name);
             state.unread.retain(|other| other.name != name);
             state.by_command.remove(name);
             state.read.remove(name);
@@ -123,7 +128,10 @@ impl Keeping {
         let Some(kept) = &self.kept else { return };
         let _turn = self.turn.lock().await;
         match kept.all().await {
-            Ok((stored, unread)) => self.take_over(stored, unread),
+            Ok((mut stored, unread)) => {
+                self.keep_unkept(kept, &mut stored).await;
+                self.take_over(stored, unread);
+            }
             // It is away, and what is in force stays so.
             Err(problem) if is_told => {
                 tracing::warn!(reason = problem, "logins that commands have set cannot be read now");
@@ -132,24 +140,44 @@ impl Keeping {
         }
     }
 
-    /// Puts in force what is kept, and nothing else that was kept before.
+    /// Keeps what could not be kept before, unless somebody has set something newer meanwhile, which goes before it.
+    async fn keep_unkept(&self, kept: &Kept, stored: &mut Vec<StoredLogin>) {
+        let unkept = {
+            let mut state = self.state();
+            state.unkept.retain(|login| !stored.iter().any(|other| is_same(other, login) && other.at >= login.at));
+            state.unkept.clone()
+        };
+        for login in unkept.into_iter().rev() {
+            if kept.keep(login.clone()).await.is_ok() {
+                tracing::info!(credentials.name = login.name, "a login that a command has set is kept now");
+                self.state().unkept.retain(|other| !is_same(other, &login));
+                stored.retain(|other| !is_same(other, &login));
+                stored.insert(0, login);
+            }
+        }
+    }
+
+    /// Puts in force what is kept, or is newer and could not be kept, and nothing else that was kept before.
     fn take_over(&self, stored: Vec<StoredLogin>, mut unread: Vec<UnreadLogin>) {
         let mut fresh = Vec::new();
         let mut covers = Vec::new();
-        let (before, settings) = {
+        let (before, unkept, settings) = {
             let state = self.state();
-            (state.stored.clone().unwrap_or_default(), state.settings.clone())
+            (state.stored.clone().unwrap_or_default(), state.unkept.clone(), state.settings.clone())
         };
-        for login in &stored {
+        let kept = stored.iter().filter(|login| !unkept.iter().any(|newer| is_same(newer, login)));
+        let mut meant: Vec<&StoredLogin> = unkept.iter().chain(kept).collect();
+        meant.sort_by_key(|login| std::cmp::Reverse(login.at));
+        for login in &meant {
             match kept::said(login) {
                 Ok((covered, credentials)) => {
                     covers.extend(covered.map(|covered| (login.name.clone(), covered)));
-                    fresh.push((login, credentials));
+                    fresh.push((*login, credentials));
                 }
                 Err(reason) => unread.push(UnreadLogin { name: login.name.clone(), reason }),
             }
         }
-        let gone = before.iter().filter(|old| !stored.iter().any(|new| is_same(old, new)));
+        let gone = before.iter().filter(|old| !meant.iter().any(|new| is_same(old, new)));
         let is_read = |login: &StoredLogin| {
             let mut sections = settings.iter().filter(|one| one.name == login.name);
             login.covers.is_none() && sections.any(|one| one.supply.is_some())
@@ -161,7 +189,6 @@ impl Keeping {
         }
         {
             let mut state = self.state();
-            // Those that could not be kept are newer.
             state.ad_hoc.retain(|(name, _)| {
                 !before.iter().any(|old| old.name == *name) && !covers.iter().any(|(own, _)| own == name)
             });

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use proxywhirl_gateway::GatewayConfig;
+use proxywhirl_gateway::access::{Destinations, Login};
 
-use crate::config::{PluginUse, Settings};
+use crate::config::{AccessSettings, CredentialsSettings, PluginUse, Settings};
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -92,7 +93,8 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
 fn live(old: &Settings, new: &Settings) -> Vec<String> {
     let is_other = [
         ("listen", old.listen != new.listen),
-        ("access", (&old.access.clients, &old.access.destinations) != (&new.access.clients, &new.access.destinations)),
+        ("access", of_access(&old.access) != of_access(&new.access)),
+        ("credentials in another order", is_reordered(&old.credentials, &new.credentials)),
         ("bans", old.gateway.bans != new.gateway.bans),
         ("gateway", of_its_own(&old.gateway) != of_its_own(&new.gateway)),
         (
@@ -111,6 +113,21 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
     words.extend(named("credentials", &old.credentials, &new.credentials, |one| &one.name));
     words.extend(is_other.into_iter().filter(|(_, is_other)| *is_other).map(|(section, _)| section.to_owned()));
     words
+}
+
+/// All of it but the users, who have names.
+const fn of_access(access: &AccessSettings) -> (&Vec<ipnet::IpNet>, &Destinations, Login) {
+    let AccessSettings { users: _, clients, destinations, login } = access;
+    (clients, destinations, *login)
+}
+
+/// Whether those that stay are in another order: of two for the same proxies, the first one counts.
+fn is_reordered(old: &[CredentialsSettings], new: &[CredentialsSettings]) -> bool {
+    let stay = |all: &[CredentialsSettings], others: &[CredentialsSettings]| {
+        let names = all.iter().map(|one| one.name.clone());
+        names.filter(|name| others.iter().any(|other| other.name == *name)).collect::<Vec<_>>()
+    };
+    stay(old, new) != stay(new, old)
 }
 
 /// What came, went and changed of what has names.
@@ -207,6 +224,21 @@ mod tests {
         assert_eq!((difference.needs_restart.as_slice(), difference.trust), (["pool.allow_private"].as_slice(), true));
         assert_eq!(between("", "[upstream]\nidle_per_proxy = 1\n").live, ["upstream"]);
         assert!(!between("", "[upstream]\nidle_per_proxy = 1\n").trust);
+    }
+
+    #[test]
+    fn for_how_long_a_login_holds_and_which_credentials_go_first_change_live() {
+        let login = between("[access]\nlogin = \"connection\"\n", "[access]\nlogin = \"request\"\n");
+        assert_eq!(login.live, ["access"]);
+        let of = |names: &[&str]| {
+            let all = names.iter().map(|name| format!("[[credentials]]\nname = \"{name}\"\ntag = \"t\"\n"));
+            all.collect::<String>()
+        };
+        assert_eq!(between(&of(&["a", "b"]), &of(&["b", "a"])).live, ["credentials in another order"]);
+        assert_eq!(
+            between(&of(&["a", "b"]), &of(&["c", "a"])).live,
+            ["credentials b is gone", "credentials c has come"]
+        );
     }
 
     #[test]

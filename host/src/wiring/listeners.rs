@@ -18,6 +18,7 @@ use super::net::{bind, local_address};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 pub use running::{Change, Entrances};
+pub use spot::tls_refused;
 use spot::{At, Spot};
 
 /// A place where clients come in, and nobody has been let in yet.

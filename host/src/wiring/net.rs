@@ -42,8 +42,14 @@ pub fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
 
 /// Cancels the token at SIGINT and SIGTERM. A second signal ends the program at once, as if nobody listened.
 pub fn stop_on_signal(token: CancellationToken) -> JoinHandle<()> {
+    // Now, and not when the task has its turn: whoever is told that this listens may send one at once.
+    let signalled = signalled();
     tokio::spawn(async move {
-        if let Err(error) = signalled().await {
+        let heard = match signalled {
+            Ok(signalled) => signalled.await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = heard {
             tracing::warn!(error = %error, "signals cannot be heard: end the program by killing it");
             return;
         }
@@ -52,21 +58,25 @@ pub fn stop_on_signal(token: CancellationToken) -> JoinHandle<()> {
     })
 }
 
+/// What ends with the first signal that comes from now on.
 #[cfg(unix)]
-async fn signalled() -> std::io::Result<()> {
+fn signalled() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 #[cfg(not(unix))]
-async fn signalled() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+fn signalled() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move { interrupt.recv().await.ok_or_else(|| std::io::Error::other("no signal can come any more")) })
 }
 
 /// Whom to believe in TLS to proxies.

@@ -118,6 +118,54 @@ async fn clear_text_is_told_once_and_sealed_by_rotating_which_can_be_done_again(
     assert!(!log.contains("clear text"), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_forgotten_under_a_gateway_that_seals_with_it() {
+    let options = UpstreamOptions::new(Protocol::Http).credentials("user", "hunter2");
+    let world = World::start(WorldPlan::new(vec![options])).await.unwrap();
+    let folder = folder();
+    file(&folder, "list.txt", world.proxies().join("\n"));
+    assert_eq!(command(&folder, None, &["secrets", "init", "a.key"]).code, Some(0));
+    let key = Some("a.key");
+    let served = serve(&folder, key, &["--db", "pool.db", "--proxies", "list.txt"]);
+    let before = fs::read(folder.path().join("a.key")).unwrap();
+    let refused = command(&folder, key, &["secrets", "rotate", "--db", "pool.db", "--forget"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("is used by another process, so no key is forgotten"), "{refused:?}");
+    assert!(fs::read(folder.path().join("a.key")).unwrap() == before, "nothing was done");
+    // A new key before the old one is no harm: what the gateway saves next is sealed with the old one.
+    assert_eq!(command(&folder, key, &["secrets", "rotate", "--db", "pool.db"]).code, Some(0));
+    assert_eq!(curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]).code, Some(0));
+    assert_eq!(served.stop().0, Some(0));
+    let forgotten = command(&folder, key, &["secrets", "rotate", "--db", "pool.db", "--forget"]);
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    let status = command(&folder, key, &["secrets", "status", "--db", "pool.db"]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+}
+
+#[test]
+fn no_password_is_written_when_it_is_not_known_whether_there_is_a_key() {
+    let folder = folder();
+    assert_eq!(command(&folder, None, &["secrets", "init", "a.key"]).code, Some(0));
+    file(&folder, "proxywhirl.toml", "[store]\nkey_file = \"a.key\"\n[gateway]\natempts = 3\n");
+    file(&folder, "list.txt", "http://me:hunter2@192.0.2.1:80\n");
+    for words in [
+        &["pool", "add", "--db", "pool.db", "http://me:hunter2@192.0.2.1:80"][..],
+        &["pool", "import", "--db", "pool.db", "list.txt"],
+    ] {
+        let refused = command(&folder, None, words);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("proxywhirl.toml:4:1: unknown key gateway.atempts"), "{refused:?}");
+        assert!(!holds_password(folder.path()) && !refused.stderr.contains("hunter2"), "{refused:?}");
+    }
+    // Who names the key needs no configuration, and neither does who only reads.
+    let added = command(&folder, Some("a.key"), &["pool", "add", "--db", "pool.db", "http://me:hunter2@192.0.2.1:80"]);
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert_eq!(command(&folder, None, &["pool", "list", "--db", "pool.db"]).code, Some(0));
+    let copied = command(&folder, None, &["pool", "migrate", "pool.db", "file:pool.json"]);
+    assert_eq!(copied.code, Some(2), "{copied:?}");
+    assert!(!holds_password(folder.path()));
+}
+
 #[test]
 fn whose_key_is_missing_hides_no_other_and_is_found_again_with_it() {
     for store in STORES {

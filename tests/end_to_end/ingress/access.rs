@@ -1,6 +1,7 @@
 //! Users with passwords and limits, destinations, and what keeps a gateway from being everybody's.
 
-use proxywhirl_tests::{curl, proxywhirl, run, run_with_input};
+use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run, run_with_input};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::{Scene, exit_in, python};
 
@@ -158,6 +159,23 @@ async fn rules_say_who_is_served_and_what_is_reached() {
     let scene = Scene::new("[access]\nclients = [\"10.0.0.0/8\"]\n").await;
     let ran = scene.curl(&scene.served.proxy("http"), &[]);
     assert!(ran.code == Some(52) || ran.code == Some(56), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_the_gateway_looks_up_itself_is_under_the_rules_for_addresses() {
+    let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Socks5)])).await.unwrap();
+    let folder = folder();
+    let url = world.origin().http_url("/ip").replace("127.0.0.1", "localhost");
+    let mut codes = Vec::new();
+    for deny in ["", "[access]\ndeny = [\"127.0.0.0/8\"]\n"] {
+        let config = file(&folder, "proxywhirl.toml", deny);
+        let proxies = file(&folder, "list", world.proxies().join("\n"));
+        let served = Served::start(["--config", &config, "--proxies", &proxies]);
+        let ran = curl(["--include", "--proxy", &served.proxy("http"), &url]);
+        assert!(deny.is_empty() || ran.stdout.contains("which a rule forbids"), "{ran:?}");
+        codes.push(ran.stdout.split(' ').nth(1).unwrap_or_default().to_owned());
+    }
+    assert_eq!(codes, ["200", "403"]);
 }
 
 #[test]

@@ -118,6 +118,36 @@ async fn a_login_that_is_set_at_one_gateway_is_known_at_the_others_and_outlives_
     soon(&gateways, &[]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_set_while_the_server_is_away_is_not_undone_when_it_is_back() {
+    let (server, world) = (server(), world(1).await);
+    let (url, _) = urls(&server);
+    let [one, other] = [(); 2].map(|()| Gateway::start(&url, ("1s", ""), &world.proxies()));
+    let set = |user: &str| {
+        let words = ["credentials", "set", "--host", "127.0.0.1", "--username", user];
+        run_with_input(proxywhirl(words).env("PROXYWHIRL_CONTROL", &one.socket), "hunter2\n")
+    };
+    assert_eq!(set("old").code, Some(0));
+    wait_until("both know it", || [&one, &other].iter().all(|gateway| logins(gateway) == ["old"]));
+    server.stand_still(true);
+    let told = set("new");
+    assert_eq!(told.code, Some(4), "{told:?}");
+    assert!(
+        told.stderr.contains("until the gateway ends, or redis://") && !told.stderr.contains("hunter2"),
+        "{told:?}"
+    );
+    assert_eq!(logins(&one), ["new"]);
+    server.stand_still(false);
+    let is_new = |gateway: &Gateway| {
+        let users = logins(gateway);
+        assert!(users == ["new"] || !std::ptr::eq(gateway, &one), "what was set is undone: {users:?}");
+        users == ["new"]
+    };
+    wait_until("it is kept, and known to the other", || is_new(&one) && is_new(&other));
+    drop((one, other));
+    assert_eq!(logins(&Gateway::start(&url, ("1s", ""), &[])), ["new"]);
+}
+
 /// Three gateways over one server.
 fn three(url: &str, config: (&str, &str), proxies: &[String]) -> [Gateway; 3] {
     [(); 3].map(|()| Gateway::start(url, config, proxies))

@@ -181,6 +181,15 @@ impl Breaker {
         admitted
     }
 
+    /// Has a probe before its time, since nobody else is left: it is half-open now, if it was open. Its pause does not grow when that
+    /// one fails as well.
+    pub fn relent(&mut self, now: Timestamp) {
+        if let State::Open { cooldown, .. } = self.state() {
+            self.enter(State::HalfOpen { probing: false, successes: 0, cooldown: cooldown / 2 });
+            self.since = now;
+        }
+    }
+
     /// Takes what became of a request that was admitted, and when that was. A request that was admitted before the
     /// breaker opened is no news: it must neither decide in place of the probe nor make room for a second one.
     pub fn record(&mut self, input: Input, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) {

@@ -167,9 +167,11 @@ impl Fault {
             (Side::Origin, Stage::FirstByte, Kind::Denied) => Hurt::No,
             // What we look up ourselves says nothing of who was not even dialled.
             (Side::Origin, Stage::Resolve, _) => Hurt::No,
-            // A refusal or a silence may be the origin's: a proxy says 503 for an origin that is down.
+            // A refusal or a silence may be the origin's: a proxy says 503 for an origin that is down, or hangs up.
             (Side::Origin, _, _) => Hurt::IfOthersSucceed,
-            (Side::Upstream, Stage::Handshake, Kind::Denied | Kind::Timeout) => Hurt::IfOthersSucceed,
+            (Side::Upstream, Stage::Handshake, Kind::Denied | Kind::Timeout | Kind::Closed | Kind::Reset) => {
+                Hurt::IfOthersSucceed
+            }
             (Side::Upstream, Stage::Request | Stage::FirstByte, _) => Hurt::IfOthersSucceed,
             // What was cut in the middle may have been cut by either.
             (Side::Upstream, Stage::Body, _) => Hurt::No,
@@ -180,6 +182,8 @@ impl Fault {
 
     const fn retry(&self) -> Retry {
         match (self.side, self.stage) {
+            // We have no port or no descriptor left towards this one; nothing was sent.
+            (Side::Ours, Stage::Connect) => Retry::Always,
             (Side::Client | Side::Ours, _) | (_, Stage::Body) => Retry::Never,
             (_, Stage::Request | Stage::FirstByte) => Retry::IfIdempotent,
             (
@@ -193,6 +197,7 @@ impl Fault {
         match (self.side, self.kind) {
             (Side::Client, Kind::Timeout) => 408,
             (Side::Client, Kind::TooLarge) => 431,
+            (Side::Client, Kind::Denied) => 403,
             (Side::Client, _) => 400,
             (Side::Ours, Kind::Exhausted | Kind::Limited) => 503,
             (Side::Ours, Kind::Timeout) | (Side::Upstream | Side::Origin, Kind::Timeout) => 504,

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// The right to use a member once.
 ///
-/// It counts as a use in flight until it is dropped. What came of the use is [reported](Lease::report)
+/// It counts as a use in flight until it is dropped, or [rests](Lease::rest). What came of the use is [reported](Lease::report)
 /// as soon as it is known, which for a tunnel is long before it ends. A lease that is dropped without
 /// a report is neutral: a request that was cut off says nothing about the member, and a half-open
 /// breaker gets its probe back.
@@ -20,6 +20,7 @@ pub struct Lease {
     config: BreakerConfig,
     taken: Timestamp,
     reported: bool,
+    rests: bool,
     /// Given back after the member has been, which its drop is.
     held: Option<Box<dyn Held>>,
 }
@@ -41,7 +42,7 @@ impl Lease {
     }
 
     fn new(member: Arc<Member>, config: &BreakerConfig, now: Timestamp) -> Self {
-        Self { member, config: *config, taken: now, reported: false, held: None }
+        Self { member, config: *config, taken: now, reported: false, rests: false, held: None }
     }
 
     /// Holds something more for as long as the lease is held; it is dropped when the member is not in use any more.
@@ -49,6 +50,14 @@ impl Lease {
     pub fn holding(mut self, held: Box<dyn Held>) -> Self {
         self.held = Some(held);
         self
+    }
+
+    /// Gives its place, and what is held with it, back to others: the use is over, and what came of it will be known later.
+    pub fn rest(&mut self) {
+        if !std::mem::replace(&mut self.rests, true) {
+            self.member.live.leave();
+            self.held = None;
+        }
     }
 
     /// The member that may be used.
@@ -79,6 +88,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // Neutral outcomes carry no time, so that of the lease's beginning is as good as any.
         self.report(&Outcome::Neutral, self.taken);
-        self.member.live.leave();
+        self.rest();
     }
 }

@@ -240,6 +240,18 @@ impl Live {
         admitted
     }
 
+    /// Lets a probe through before its time: see [`Breaker::relent`].
+    pub fn relent(&self, now: Timestamp) {
+        self.with_breaker(|breaker| breaker.relent(now));
+    }
+
+    /// When its breaker lets the next one through that it does not let through now; none when that is not for a time to say.
+    #[must_use]
+    pub fn opens_at(&self) -> Option<Timestamp> {
+        let gate = self.gate.load(Ordering::Relaxed);
+        (gate != GATE_CLOSED && gate != GATE_SHUT).then(|| Timestamp::from_micros(gate))
+    }
+
     /// The same for a use that no limit counts, because it is over already.
     pub fn admit_uncounted(&self, config: &BreakerConfig, now: Timestamp) -> bool {
         let admitted = self.passes(config, now);

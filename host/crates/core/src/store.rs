@@ -91,8 +91,11 @@ impl StoredSession {
 /// What changed since the last save.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Members that are new or changed.
+    /// Members that are new, or kept as they are here whatever is there.
     pub upserts: Vec<StoredMember>,
+    /// Members that were kept before and are changed. Where several write and none hears of the others, who was removed by another one
+    /// stays removed, and what another one has changed and this one has not, such as a password, stays as that one has made it.
+    pub updates: Vec<StoredMember>,
     /// Members that left.
     pub removed: Vec<EndpointKey>,
     /// Sessions that are new or changed.

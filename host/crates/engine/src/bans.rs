@@ -178,9 +178,9 @@ impl Bans {
     }
 
     /// Ends those that are meant; how many there were.
-    pub(crate) fn lift(&self, is_meant: impl Fn(&str, MemberId) -> bool) -> usize {
-        let mut lifted = self.sites.lift(&is_meant);
-        lifted.extend(self.sessions.lift(&is_meant));
+    pub(crate) fn lift(&self, is_meant: impl Fn(&str, MemberId) -> bool, now: Timestamp) -> usize {
+        let mut lifted = self.sites.lift(&is_meant, now);
+        lifted.extend(self.sessions.lift(&is_meant, now));
         let count = lifted.len();
         self.unsaved.lifted(lifted);
         count
@@ -233,11 +233,12 @@ impl Table {
         found.filter(|ban| ban.until > now).map(|ban| ban.at(site))
     }
 
-    /// Ends those that are meant; which they were.
-    fn lift(&self, is_meant: &impl Fn(&str, MemberId) -> bool) -> Vec<BanPlace> {
+    /// Ends those that are meant; which they were. Those that are over have ended by themselves.
+    fn lift(&self, is_meant: &impl Fn(&str, MemberId) -> bool, now: Timestamp) -> Vec<BanPlace> {
         let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
         let mut lifted = Vec::new();
         banned.retain(|site, bans| {
+            bans.retain(|ban| ban.until > now);
             bans.retain(|ban| {
                 let stays = !is_meant(site, ban.member);
                 if !stays {
@@ -264,11 +265,14 @@ impl Table {
     }
 
     /// Sets a ban that the guard has allowed once, in place of the one that there is.
-    fn restore(&self, site: &str, ban: Ban) {
+    fn restore(&self, site: &str, ban: Ban, now: Timestamp) {
         let mut banned = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+        if banned.len() >= MOST_SITES && !banned.contains_key(site) {
+            banned.retain(|_, bans| bans.iter().any(|ban| ban.until > now));
+        }
         if banned.len() < MOST_SITES || banned.contains_key(site) {
             let bans = banned.entry(site.into()).or_default();
-            bans.retain(|known| known.member != ban.member);
+            bans.retain(|known| known.member != ban.member && known.until > now);
             if bans.len() < MOST_MEMBERS {
                 bans.push(ban);
             }
@@ -398,6 +402,36 @@ mod tests {
     }
 
     #[test]
+    fn those_of_others_find_room_where_bans_have_ended() {
+        let bans = Bans::new(0.5);
+        let heard = |site: String, member: u64, now: u64| {
+            let (until, rule) = (at(now) + MINUTE, "rule".into());
+            bans.restore(vec![StoredBan { site, member: MemberId(member), until, rule }], at(now));
+        };
+        for number in 0..MOST_SITES as u64 {
+            heard(format!("site{number}.example"), 1, 0);
+        }
+        for member in 0..MOST_MEMBERS as u64 {
+            heard("site0.example".to_owned(), member, 0);
+        }
+        heard("new.example".to_owned(), 7, 30);
+        assert!(bans.of("new.example:80", None, (at(31), 10)).is_empty(), "all of them are in force");
+        heard("site0.example".to_owned(), u64::MAX, 60);
+        assert_eq!(bans.of("site0.example:80", None, (at(61), 10)), [MemberId(u64::MAX)]);
+        heard("new.example".to_owned(), 7, 60);
+        assert_eq!(bans.of("new.example:80", None, (at(61), 10)), [MemberId(7)]);
+        assert_eq!(bans.sites.sites.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn what_has_ended_is_not_lifted() {
+        let bans = Bans::new(0.5);
+        assert!(ban(&bans, "shop.example:443", 7, at(0)) && ban(&bans, "other.example:443", 7, at(30)));
+        assert_eq!(bans.lift(|_, _| true, at(60)), 1);
+        assert!(bans.is_empty());
+    }
+
+    #[test]
     fn a_marked_session_alone_avoids_a_member_at_every_site() {
         let bans = Bans::new(0.5);
         assert!(bans.set("shop.example:443", Scope::Session(5), (MemberId(7), "captcha"), at(60), (at(0), 10)));
@@ -431,11 +465,11 @@ mod tests {
         assert!(bans.set("a.example:80", Scope::Session(5), (MemberId(1), "mark"), at(90), (at(0), 10)));
         let mut all: Vec<_> = bans.all(at(61)).into_iter().map(|ban| (ban.site, ban.member.0, ban.rule)).collect();
         assert_eq!(all, [("session 0000000000000005".to_owned(), 1, "mark".into())]);
-        assert_eq!(bans.lift(|site, member| site == "b.example" && member == MemberId(2)), 1);
+        assert_eq!(bans.lift(|site, member| site == "b.example" && member == MemberId(2), at(1)), 1);
         assert_eq!(bans.of("b.example:80", None, (at(1), 10)), [MemberId(1)]);
-        assert_eq!(bans.lift(|_, member| member == MemberId(1)), 3);
+        assert_eq!(bans.lift(|_, member| member == MemberId(1), at(1)), 3);
         all.clear();
-        assert!(bans.all(at(1)).is_empty() && bans.lift(|_, _| true) == 0);
+        assert!(bans.all(at(1)).is_empty() && bans.lift(|_, _| true, at(1)) == 0);
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
-                self.doubts.served(site, member.id, admitted);
+                self.doubts.served(|| self.hasher.hash_one(target), member.id, admitted);
                 (Input::Success, config.breaker)
             }
             Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
@@ -207,11 +207,10 @@ impl Sites {
     }
 
     /// Takes a failure for which nobody else was asked, so that it may be the member's or the origin's. Whether it is the
-    /// member's, by what others have done at the site meanwhile.
+    /// member's, by what others have done there meanwhile: at the same host and port, because one of a site that is down says nothing
+    /// of another one.
     pub(crate) fn doubt(&self, target: &str, member: MemberId, now: Timestamp) -> bool {
-        let name = registrable(target);
-        let is_remembered = self.config.load().remember > 0 && name.len() <= LONGEST;
-        is_remembered && self.doubts.failed(self.hasher.hash_one(name), member, now)
+        self.config.load().remember > 0 && self.doubts.failed(self.hasher.hash_one(target), member, now)
     }
 
     fn make_room(&self, rows: &mut Vec<Row>) {

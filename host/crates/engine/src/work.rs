@@ -132,8 +132,12 @@ impl Crew {
             if due.is_some_and(|due| due <= Instant::now()) {
                 return;
             }
-            // When the division is over, this gateway is alone.
-            let look = due.unwrap_or(until).min(until.max(Instant::now() + Duration::from_millis(10)));
+            // When the division is over, this gateway is alone, and nothing more changes by itself.
+            let look = match due {
+                Some(due) if until <= Instant::now() => due,
+                Some(due) => due.min(until),
+                None => until.max(Instant::now() + Duration::from_millis(10)),
+            };
             tokio::select! {
                 () = tokio::time::sleep_until(look) => {}
                 _ = views.changed() => {}

@@ -112,8 +112,10 @@ impl Writer {
         let mut desk = Desk {
             pool,
             store: None,
+            broken: None,
             readers,
             unsaved: HashSet::new(),
+            unstored: HashSet::new(),
             removed: HashSet::new(),
             rest: None,
             is_behind: false,
@@ -178,11 +180,15 @@ impl Writer {
 /// What the task owns.
 struct Desk {
     pool: Pool,
-    /// Given away to a blocking thread while it saves.
+    /// Given away to a blocking thread while it saves; none for a pool that is not kept, and when it has panicked there.
     store: Option<Box<dyn Store>>,
+    /// Why nothing is saved any more.
+    broken: Option<String>,
     readers: Readers,
     /// Members that are new or changed since the last save, by how many had joined before them.
     unsaved: HashSet<u64>,
+    /// Those among them that the store is to have whatever is there: they are new, or it has lost them.
+    unstored: HashSet<u64>,
     /// Members that left since the last save.
     removed: HashSet<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
@@ -266,6 +272,7 @@ impl Desk {
                 Admitted::New(member) => {
                     counts.new += 1;
                     self.unsaved.insert(member.joined);
+                    self.unstored.insert(member.joined);
                     self.tell(Topic::ProxyAdded, &member);
                 }
                 Admitted::Merged(member) => {
@@ -287,6 +294,7 @@ impl Desk {
             if let Some(member) = self.pool.remove(key) {
                 count += 1;
                 self.unsaved.remove(&member.joined);
+                self.unstored.remove(&member.joined);
                 self.removed.insert(key.clone());
                 self.tell(Topic::ProxyRemoved, &member);
             }
@@ -299,6 +307,12 @@ impl Desk {
         self.readers.bus.publish(topic, self.readers.clock.now(), || MemberPayload::from(member));
     }
 
+    /// The store has panicked, and is gone.
+    fn lose_store(&mut self, error: &tokio::task::JoinError) -> StoreError {
+        let reason = format!("has panicked, and nothing is saved any more: {error}");
+        broken(self.broken.insert(reason))
+    }
+
     fn publish(&mut self) {
         let (snapshot, delta) = self.pool.publish();
         let snapshot = Arc::new(snapshot);
@@ -308,9 +322,6 @@ impl Desk {
     }
 }
 
-fn panicked(error: &tokio::task::JoinError) -> StoreError {
-    StoreError {
-        place: "the store".to_owned(),
-        reason: format!("has panicked while saving, and saves no more: {error}"),
-    }
+fn broken(reason: &str) -> StoreError {
+    StoreError { place: "the store".to_owned(), reason: reason.to_owned() }
 }

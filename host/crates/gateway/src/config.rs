@@ -14,8 +14,9 @@ use crate::wanted::Limits;
 pub struct GatewayConfig {
     /// Through how many different members a request is tried at most; at least 1.
     pub attempts: u32,
-    /// How long an idempotent request without a body may go unanswered before a second upstream is asked as well. The
-    /// limit of dial, TLS and handshake is the dialer's own, and should be the same.
+    /// How long an idempotent request without a body may go unanswered at the most before a second upstream is asked as well:
+    /// [sooner](proxywhirl_core::live::Live::patience) where an upstream is quick otherwise. The limit of dial, TLS and
+    /// handshake is the dialer's own, and should be the same.
     pub connect_timeout: Duration,
     /// How long one upstream may take, from the dial (for a streamed body: from its end) to the head of its answer.
     pub response_timeout: Duration,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use proxywhirl_core::{Fault, address};
+use proxywhirl_core::{Fault, Host, Kind, Scheme, Side, Stage, address};
 use proxywhirl_net::{Forward, RequestForm, Stream, Target};
 
 use crate::Gateway;
@@ -15,12 +15,30 @@ impl Gateway {
             // In a box, because it is rare.
             return Box::pin(self.dialer().straight(target, |ip| self.permits(ip, target.port))).await;
         }
+        if is_looked_up(upstream, target) {
+            // In a box: most upstreams are told names.
+            let address = Box::pin(self.look_up(upstream, target)).await?;
+            return self.dialer().tunnel(upstream.dialled(), &address).await;
+        }
         self.dialer().tunnel(upstream.dialled(), target).await
+    }
+
+    /// The address of a target, for an upstream that takes no names. A rule may forbid it, as if the client had written it.
+    async fn look_up(&self, upstream: &Upstream, target: &Target) -> Result<Target, Fault> {
+        let address = self.dialer().looked_up(upstream.dialled().scheme, target).await?;
+        if self.door().access.forbids(&address) {
+            let why = format!("{} is {}, which a rule forbids", target.host, address.host);
+            return Err(Fault::new(Side::Client, Stage::Resolve, Kind::Denied, why));
+        }
+        Ok(address)
     }
 
     /// Connects for a plain HTTP request, through an upstream or straight to the target.
     pub(crate) async fn forward(&self, upstream: &Upstream, target: &Target) -> Result<Forward, Fault> {
         if upstream.endpoint.is_direct() {
+            return Ok(Forward { stream: self.tunnel(upstream, target).await?, form: RequestForm::Origin });
+        }
+        if is_looked_up(upstream, target) {
             return Ok(Forward { stream: self.tunnel(upstream, target).await?, form: RequestForm::Origin });
         }
         self.dialer().forward(upstream.dialled(), target).await
@@ -36,4 +54,9 @@ impl Gateway {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the gateway looks up a name, because the upstream's protocol has addresses only.
+fn is_looked_up(upstream: &Upstream, target: &Target) -> bool {
+    matches!(upstream.dialled().scheme, Scheme::Socks4 | Scheme::Socks5) && matches!(target.host, Host::Name(_))
 }

@@ -8,10 +8,10 @@
 //! - A request that may be sent twice and stays unanswered is **overtaken**: another upstream is asked too, while the
 //!   first stays open, because silence may be a dead upstream or a slow origin, and nobody can tell which. Whoever
 //!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
-//!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has answered.
+//!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has served it.
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
-//!   others have served that site meanwhile ([`Engine::doubt`]).
+//!   others have served that origin meanwhile ([`Engine::doubt`]).
 //!
 //! - A member that is the gateway of many exits, each attempt through another one of them, is asked again, unless it is the
 //!   gateway itself that fails.
@@ -55,6 +55,10 @@ use renewal::Refusal;
 use suspects::Suspect;
 pub(crate) use trial::{Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::{Alike, Filled, Upstream};
+
+/// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6, and with SOCKS 5 the gateway may not
+/// know the name.
+const MOST_UNSAID: usize = 32;
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +111,11 @@ pub(crate) struct Failover<'g> {
     hedge: Hedge,
     /// How many attempts were begun.
     attempts: usize,
+    /// How many of them came to nothing before anybody was dialled: the member's protocol cannot say what was asked for, or the
+    /// gateway does not find the name.
+    unsaid: usize,
+    /// How many of them failed without being at fault for sure.
+    reached: usize,
     /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
@@ -199,6 +208,8 @@ impl<'g> Failover<'g> {
             waits,
             hedge,
             attempts: 0,
+            unsaid: 0,
+            reached: 0,
             tried,
             suspects,
             refusals,
@@ -287,9 +298,10 @@ impl<'g> Failover<'g> {
     {
         let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
-        match result.as_ref().map(|won| (won.answer.verdict(), won.latency)) {
-            Ok((Verdict::Served, latency)) => self.judge(Some(latency)),
-            Ok((Verdict::Doubtful, _)) | Err(_) => self.judge(None),
+        match result.as_ref().map(|won| (won.answer.verdict(), won)) {
+            Ok((Verdict::Served, won)) => self.judge(Some((&won.trial, won.latency))),
+            Ok((Verdict::Doubtful, _)) => self.judge(None),
+            Err(_) => self.judge_unserved(),
             Ok((Verdict::Unheard, _)) => {}
         }
         result
@@ -377,14 +389,11 @@ impl<'g> Failover<'g> {
     /// Learns from the attempt that was answered; how long it took.
     fn won(&self, trial: &Trial) -> Duration {
         if trial.number > 1 && !trial.hedge {
-            self.budget.give_back();
+            self.budget.give_back(self.target);
         }
         let latency = trial.began.elapsed();
         if let Some(until) = self.waits {
             self.hedging.answered(trial, until, latency);
-        }
-        if let Some(session) = self.wanted.session.filter(|_| trial.beside) {
-            self.engine.session_served(session, trial.member());
         }
         if let Some(escalation) = self.escalation {
             escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
@@ -398,21 +407,23 @@ impl<'g> Failover<'g> {
         F: Fn(Upstream) -> A,
     {
         let number = self.number()?;
-        if number > 1 && !self.budget.withdraw(self.request, Instant::now()) {
+        if number > 1 && !self.budget.withdraw(self.request, self.target, Instant::now()) {
             self.engine.retry_denied();
             return None;
         }
         let running = self.begin(number, false, attempt, turn).await;
         if running.is_none() && number > 1 {
-            self.budget.give_back();
+            self.budget.give_back(self.target);
         }
         running
     }
 
     /// The number of the next attempt; none when they are used up.
     fn number(&self) -> Option<u32> {
-        let number = u32::try_from(self.attempts).unwrap_or(u32::MAX).saturating_add(1);
-        (number <= self.wanted.attempts.unwrap_or(self.config.attempts)).then_some(number)
+        let number_of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+        // What was not even dialled is no attempt, as long as that does not go on for ever.
+        let counted = number_of(self.attempts - self.unsaid.min(MOST_UNSAID));
+        (counted <= self.wanted.attempts.unwrap_or(self.config.attempts)).then(|| number_of(self.attempts))
     }
 
     /// Begins an attempt; none when nobody is left.
@@ -420,15 +431,16 @@ impl<'g> Failover<'g> {
     where
         F: Fn(Upstream) -> A,
     {
-        let lease = self.acquire(number, hedge, turn).await?;
+        // As long as it may be the origin that fails, a session stays where it is.
+        let beside = turn == Turn::Now || self.reached > 0;
+        let lease = self.acquire(number, (hedge, beside), turn).await?;
         let upstream = self.upstream(lease.member());
         self.attempts += 1;
         if !upstream.is_another_exit {
             self.tried.push(lease.member().id);
         }
         let future = Box::pin(attempt(upstream.clone()));
-        let (began, tier, beside) = (Instant::now(), self.climb.tier, turn == Turn::Now);
-        let trial = Trial { lease, upstream, number, began, hedge, beside, tier };
+        let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, beside, tier: self.climb.tier };
         Some(Running { trial, future })
     }
 

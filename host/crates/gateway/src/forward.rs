@@ -182,17 +182,20 @@ where
     };
     let (trial, upstream, answered) = match (won, doubt.rest()) {
         (Ok(Won { mut trial, latency, answer: Weighed { answered, .. } }), _) => {
-            failover.succeed(&mut trial, latency);
+            failover.answered(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
-            (Some(trial), upstream, answered)
+            (Some((trial, latency)), upstream, answered)
         }
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
     let explained = failover.explained(Some(&*upstream));
-    let served = deliver(gateway, (client, buffer), asked, (&trial, &upstream), case, answered, explained).await;
+    let by = (trial.as_ref().map(|(trial, _)| trial), &upstream);
+    let served = deliver(gateway, (client, buffer), asked, by, case, answered, explained).await;
     // The trial is kept until the end: as long is the member in use.
-    drop(trial);
+    if let Some((trial, latency)) = trial {
+        failover.conclude(trial, latency, served.end.as_ref().err());
+    }
     served
 }
 
@@ -201,7 +204,7 @@ async fn deliver<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
     asked: &Asked,
-    (trial, by): (&Option<Trial>, &Arc<Endpoint>),
+    (trial, by): (Option<&Trial>, &Arc<Endpoint>),
     case: Case<'_>,
     answered: Answered,
     explained: Option<Explained>,

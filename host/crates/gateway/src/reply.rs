@@ -107,12 +107,13 @@ impl ErrorReply {
                 format!("no proxy is available for {target}: {}", fault.detail)
             }
             (Side::Ours, Kind::Timeout) => format!("{target}: {} ({} tried)", fault.detail, proxies(attempts)),
+            (Side::Client, Kind::Denied) => format!("the gateway does not go there: {}", fault.detail),
             (Side::Client, _) => fault.to_string(),
             _ => format!("{target} could not be reached through {}: {fault}", proxies(attempts)),
         };
-        // SOCKS replies are single digits; what is left is an HTTP status.
+        // A SOCKS reply is a byte; what is left is an HTTP status.
         let is_refusal = fault.side == Side::Upstream && matches!(fault.stage, Stage::Handshake | Stage::Auth);
-        let received = fault.code.filter(|code| is_refusal && *code >= 100);
+        let received = fault.code.filter(|code| is_refusal && *code >= 300);
         Self {
             status: consequence.status,
             error: consequence.proxy_status,
@@ -262,7 +263,9 @@ mod tests {
     fn the_refusal_of_an_upstream_is_told_and_a_socks_reply_is_no_status() {
         let denied = |code| Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, "").with_code(code);
         assert!(rendered(&ErrorReply::of(&denied(503), "a:1", 1)).contains("; received-status=503; "));
-        assert!(!rendered(&ErrorReply::of(&denied(2), "a:1", 1)).contains("received-status"));
+        for code in [2, 255] {
+            assert!(!rendered(&ErrorReply::of(&denied(code), "a:1", 1)).contains("received-status"));
+        }
     }
 
     #[test]

@@ -310,7 +310,7 @@ where
     let case = failover.case(&way.target.host);
     let (waiting, pause, again) = match first {
         First::Clear { said, ahead, is_heard } => {
-            failover.judge(is_heard.then_some(latency));
+            failover.judge(is_heard.then_some((&trial, latency)));
             if let Some(end @ TunnelEnd::Alert) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }

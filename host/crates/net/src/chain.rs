@@ -53,7 +53,8 @@ struct Place {
 impl Place {
     fn name(self, hop: &Endpoint, fault: Fault) -> Fault {
         let Self { number, of } = self;
-        let hop = Endpoint { via: None, ..hop.clone() };
+        // Whoever uses the gateway is told of it: at vendors, the user name is the account.
+        let hop = Endpoint { via: None, credentials: None, ..hop.clone() };
         Fault { detail: format!("hop {number} of {of}, {hop}: {}", fault.detail).into(), ..fault }
     }
 }

@@ -208,6 +208,14 @@ impl Dialer {
         }
     }
 
+    /// A target as an upstream of this protocol is asked for it: SOCKS 4 and 5 take addresses, the others names.
+    ///
+    /// # Errors
+    /// The fault, when the name has no address that the protocol can name.
+    pub async fn looked_up(&self, scheme: Scheme, target: &Target) -> Result<Target, Fault> {
+        self.resolved(scheme, target, self.deadline()).await.map(Cow::into_owned)
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.connect_timeout
     }

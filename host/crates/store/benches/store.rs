@@ -62,8 +62,8 @@ impl Kept {
 
     /// Changes of members all over the store.
     fn changes(members: u32, changed: u32, uses: u64) -> Changes {
-        let upserts = (0..changed).map(|number| member(number * (members / changed), uses)).collect();
-        Changes { upserts, ..Changes::default() }
+        let updates = (0..changed).map(|number| member(number * (members / changed), uses)).collect();
+        Changes { updates, ..Changes::default() }
     }
 
     fn save(mut self, bencher: Bencher<'_, '_>, members: u32, changed: u32) {

@@ -18,6 +18,9 @@ const KEY: &str = "bans";
 /// Bans that are kept at the most, in any store: those that last longest.
 pub(crate) const MOST: usize = 16_384;
 
+/// How often bans are written anew because somebody else was quicker.
+const TRIES: usize = 10;
+
 /// A ban in the store.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -32,29 +35,26 @@ struct Kept {
 pub(crate) struct WithBans<S> {
     below: S,
     keys: Arc<dyn KeyArchive>,
-    /// What is kept; none until it was read.
-    known: Option<HashMap<BanPlace, StoredBan>>,
 }
 
 impl<S: Store> WithBans<S> {
     /// Keeps bans among these keys.
     pub(crate) fn new(below: S, keys: Arc<dyn KeyArchive>) -> Self {
-        Self { below, keys, known: None }
+        Self { below, keys }
     }
 
-    fn known(&mut self) -> Result<&mut HashMap<BanPlace, StoredBan>, StoreError> {
-        if self.known.is_none() {
-            // Nothing of it expires as other keys do.
-            let entry = self.keys.get(OWNER, KEY, Timestamp::default()).map_err(failed)?;
-            let kept = entry.map_or_else(Vec::new, |entry| {
-                serde_json::from_slice::<Vec<Kept>>(&entry.value).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "the bans of before cannot be understood");
-                    Vec::new()
-                })
-            });
-            self.known = Some(kept.into_iter().map(StoredBan::from).map(|ban| (ban.place(), ban)).collect());
-        }
-        Ok(self.known.get_or_insert_default())
+    /// What is kept, and the version of it.
+    fn read(&self) -> Result<(HashMap<BanPlace, StoredBan>, u64), StoreError> {
+        // Nothing of it expires as other keys do.
+        let entry = self.keys.get(OWNER, KEY, Timestamp::default()).map_err(failed)?;
+        let version = entry.as_ref().map_or(0, |entry| entry.version);
+        let kept = entry.map_or_else(Vec::new, |entry| {
+            serde_json::from_slice::<Vec<Kept>>(&entry.value).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the bans of before cannot be understood");
+                Vec::new()
+            })
+        });
+        Ok((kept.into_iter().map(StoredBan::from).map(|ban| (ban.place(), ban)).collect(), version))
     }
 
     fn keep(&mut self, changes: &Changes) -> Result<(), StoreError> {
@@ -64,25 +64,31 @@ impl<S: Store> WithBans<S> {
             return Ok(());
         }
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let known = self.known()?;
-        for place in lifted {
-            known.remove(place);
-        }
-        for ban in bans.iter().chain(bans_again) {
-            let held = known.entry(ban.place()).or_insert_with(|| ban.clone());
-            if held.until < ban.until {
-                *held = ban.clone();
+        for _ in 0..TRIES {
+            // Of a database several may write: what they have set since is among it.
+            let (mut known, version) = self.read()?;
+            for place in lifted {
+                known.remove(place);
+            }
+            for ban in bans.iter().chain(bans_again) {
+                let held = known.entry(ban.place()).or_insert_with(|| ban.clone());
+                if held.until < ban.until {
+                    *held = ban.clone();
+                }
+            }
+            known.retain(|_, ban| ban.until > Timestamp::default() + since_epoch);
+            let mut all: Vec<&StoredBan> = known.values().collect();
+            all.sort_unstable_by_key(|ban| std::cmp::Reverse(ban.until));
+            let kept: Vec<Kept> = all.into_iter().take(MOST).map(Kept::from).collect();
+            // Texts and numbers alone: there is nothing that cannot be written.
+            let value = serde_json::to_vec(&kept).unwrap_or_default();
+            let write = KvWrite { value: &value, expires: None, quota: u64::MAX };
+            let written = self.keys.compare_and_swap(OWNER, KEY, version, &write, Timestamp::default());
+            if written.map_err(failed)?.is_some() {
+                return self.keys.sync().map_err(failed);
             }
         }
-        known.retain(|_, ban| ban.until > Timestamp::default() + since_epoch);
-        let mut all: Vec<&StoredBan> = known.values().collect();
-        all.sort_unstable_by_key(|ban| std::cmp::Reverse(ban.until));
-        let kept: Vec<Kept> = all.into_iter().take(MOST).map(Kept::from).collect();
-        // Texts and numbers alone: there is nothing that cannot be written.
-        let value = serde_json::to_vec(&kept).unwrap_or_default();
-        let write = KvWrite { value: &value, expires: None, quota: u64::MAX };
-        self.keys.set(OWNER, KEY, &write, Timestamp::default()).map_err(failed)?;
-        self.keys.sync().map_err(failed)
+        Err(StoreError { place: "the bans".to_owned(), reason: "others change them all the time".to_owned() })
     }
 }
 
@@ -112,7 +118,7 @@ impl<S: Store> Store for WithBans<S> {
     }
 
     fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
-        Ok(self.known()?.values().cloned().collect())
+        Ok(self.read()?.0.into_values().collect())
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
@@ -156,6 +162,22 @@ mod tests {
         }
         let keys = Arc::new(MemoryKeyValues::new());
         bans_are_kept(&mut || Box::new(WithBans::new(Memory::new(), Arc::clone(&keys) as _)));
+    }
+
+    #[test]
+    fn several_who_use_a_database_lose_nobodys_bans() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = "sqlite:pool.db".parse::<StoreUrl>().unwrap().within(folder.path());
+        let [mut one, mut other] = [(); 2].map(|()| url.open().unwrap().store);
+        let set = |site: &str| Changes { bans: vec![ban(site, 1, 1)], ..Changes::default() };
+        assert!(bans(&mut *one).is_empty() && bans(&mut *other).is_empty());
+        one.save(&set("a.example")).unwrap();
+        other.save(&set("b.example")).unwrap();
+        one.save(&set("c.example")).unwrap();
+        assert_eq!(bans(&mut *other), ["a", "b", "c"].map(|name| ban(&format!("{name}.example"), 1, 1)));
+        one.save(&Changes { lifted: vec![ban("b.example", 1, 1).place()], ..Changes::default() }).unwrap();
+        other.save(&set("d.example")).unwrap();
+        assert_eq!(bans(&mut *one), ["a", "c", "d"].map(|name| ban(&format!("{name}.example"), 1, 1)));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(crate) fn suite(fresh: &mut dyn FnMut() -> Box<dyn Store>) {
     sessions_come_back_the_longest_unused_first(&mut *fresh());
     a_session_is_changed_and_forgotten(&mut *fresh());
     pages_have_everybody_once_and_in_order(&mut *fresh());
+    who_is_changed_is_changed(&mut *fresh());
 }
 
 fn an_empty_store_is_empty(store: &mut dyn Store) {
@@ -81,6 +82,17 @@ fn members_keep_their_order_when_they_change(store: &mut dyn Store) {
     store.save(&Changes { upserts: vec![changed], ..Changes::default() }).unwrap();
     assert_eq!(urls(store), ["http://1.1.1.1:1", "http://1.1.1.2:1", "http://1.1.1.3:1"]);
     assert_eq!(store.load().unwrap().first().unwrap().statistics.successes, 99);
+}
+
+fn who_is_changed_is_changed(store: &mut dyn Store) {
+    store.save(&upserts(&["http://u:p@1.1.1.1:1", "http://1.1.1.2:1"])).unwrap();
+    let mut changed = member("http://u:new@1.1.1.1:1");
+    changed.tags.insert("mine".parse().unwrap());
+    (changed.country, changed.anonymity) = (Some("FR".parse().unwrap()), Anonymity::Transparent);
+    changed.statistics.successes += 92;
+    changed.health = Health::Healthy;
+    store.save(&Changes { updates: vec![changed.clone()], ..Changes::default() }).unwrap();
+    assert_eq!(store.load().unwrap(), [changed, member("http://1.1.1.2:1")]);
 }
 
 fn the_key_is_all_but_the_password(store: &mut dyn Store) {

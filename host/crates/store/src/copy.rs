@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use proxywhirl_core::EndpointKey;
 use proxywhirl_core::kv::{KeyRecord, KvError};
 use proxywhirl_core::store::{BanPlace, Changes, StoreError, StoredBan};
+use proxywhirl_core::{EndpointKey, Timestamp};
 
 use crate::{ClearText, Keyring, Opened, StoreUrl, bans, file, logins, sqlite};
 
@@ -17,16 +18,25 @@ pub struct Copied {
     pub members: u64,
     /// Sessions.
     pub sessions: u64,
+    /// Bans that are not over.
+    pub bans: u64,
     /// Keys of plugins.
     pub keys: u64,
+    /// Logins that commands have set.
+    pub logins: u64,
 }
 
 impl fmt::Display for Copied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
-        let (members, sessions) =
-            (named(self.members, "proxy", "proxies"), named(self.sessions, "session", "sessions"));
-        write!(f, "{members}, {sessions}, {}", named(self.keys, "key of plugins", "keys of plugins"))
+        let words = [
+            named(self.members, "proxy", "proxies"),
+            named(self.sessions, "session", "sessions"),
+            named(self.bans, "ban", "bans"),
+            named(self.keys, "key of plugins", "keys of plugins"),
+            named(self.logins, "login", "logins"),
+        ];
+        f.write_str(&words.join(", "))
     }
 }
 
@@ -62,8 +72,8 @@ pub fn replace(
             if draft.is_over_something && over == Over::Nothing {
                 return Ok(None);
             }
-            let (store, keys) = draft.opened();
-            let copied = copy(from, &mut sealed(Opened::with_bans(store, Arc::new(keys), usize::MAX)))?;
+            let (store, of_plugins) = draft.opened();
+            let copied = copy(from, &mut sealed(Opened::with_bans(store, Arc::new(of_plugins), usize::MAX)), keys)?;
             draft.commit()?;
             Ok(Some(copied))
         }
@@ -73,7 +83,7 @@ pub fn replace(
             }
             let draft = sqlite::draft::Draft::begin(path)?;
             let url = StoreUrl::Sqlite(draft.path().to_owned());
-            let copied = copy(from, &mut sealed(url.open()?))?;
+            let copied = copy(from, &mut sealed(url.open()?), keys)?;
             Ok(draft.commit(over == Over::Everything)?.then_some(copied))
         }
         StoreUrl::Redis(_) => {
@@ -86,7 +96,7 @@ pub fn replace(
             from.store.load()?;
             is_whole(from)?;
             let before = Before::of(&mut there)?;
-            copy_into(from, &mut sealed(to.open()?), &before)?;
+            copy_into(from, &mut sealed(to.open()?), keys, &before)?;
             prune(from, &mut there, &before)?;
             verified(from, &mut there).map(Some)
         }
@@ -94,8 +104,8 @@ pub fn replace(
 }
 
 /// Copies everything into a store, and counts what is in it afterwards.
-fn copy(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
-    copy_into(from, to, &Before::default())?;
+fn copy(from: &mut Opened, to: &mut Opened, keys: Option<&Arc<Keyring>>) -> Result<Copied, StoreError> {
+    copy_into(from, to, keys, &Before::default())?;
     is_whole(from)?;
     verified(from, to)
 }
@@ -118,8 +128,14 @@ impl Before {
     }
 }
 
-/// Copies everything into a store. What is there of the same goes in the same save: a server would make one of both.
-fn copy_into(from: &mut Opened, to: &mut Opened, before: &Before) -> Result<(), StoreError> {
+/// Copies everything into a store, passwords sealed with the first of these keys. What is there of the same goes in the same save: a
+/// server would make one of both.
+fn copy_into(
+    from: &mut Opened,
+    to: &mut Opened,
+    keys: Option<&Arc<Keyring>>,
+    before: &Before,
+) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let page = from.store.page(after, to.batch)?;
@@ -136,7 +152,9 @@ fn copy_into(from: &mut Opened, to: &mut Opened, before: &Before) -> Result<(), 
     let (forgotten, lifted) = (before.sessions.clone(), before.bans.clone());
     to.store.save(&Changes { sessions, bans, forgotten, lifted, ..Changes::default() })?;
     for record in records(from)? {
-        to.keys.restore(&record).map_err(unreadable)?;
+        let sealed = keys.and_then(|keys| logins::sealed(&record, keys)).transpose();
+        let sealed = sealed.map_err(|reason| StoreError { place: "the logins of commands".to_owned(), reason })?;
+        to.keys.restore(sealed.as_ref().unwrap_or(&record)).map_err(unreadable)?;
     }
     to.keys.sync().map_err(unreadable)
 }
@@ -148,7 +166,10 @@ fn is_whole(from: &Opened) -> Result<(), StoreError> {
 
 /// How much was copied, if that is what is there.
 fn verified(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
-    let (expected, found) = (count(from)?, count(to)?);
+    // Of one time: bans that are over by then may be gone from one of them.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = Timestamp::default() + now;
+    let (expected, found) = (count(from, now)?, count(to, now)?);
     if found == expected {
         return Ok(found);
     }
@@ -177,7 +198,7 @@ fn is_empty(opened: &mut Opened) -> Result<bool, StoreError> {
         && !records(opened)?.iter().any(|record| record.key.is_some()))
 }
 
-fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
+fn count(opened: &mut Opened, now: Timestamp) -> Result<Copied, StoreError> {
     let mut count = Copied::default();
     let mut after = None;
     loop {
@@ -189,13 +210,12 @@ fn count(opened: &mut Opened) -> Result<Copied, StoreError> {
         }
     }
     count.sessions = opened.store.load_sessions()?.len() as u64;
-    count.keys = records(opened)?.iter().filter(|record| is_of_a_plugin(record)).count() as u64;
+    count.bans = opened.store.load_bans()?.iter().filter(|ban| ban.until > now).count() as u64;
+    for record in records(opened)?.iter().filter(|record| record.key.is_some()) {
+        let is_login = logins::are_logins(&record.owner);
+        *(if is_login { &mut count.logins } else { &mut count.keys }) += 1;
+    }
     Ok(count)
-}
-
-/// Whether it is the key of a plugin, and not a login that a command has set.
-fn is_of_a_plugin(record: &KeyRecord) -> bool {
-    record.key.is_some() && !logins::are_logins(&record.owner)
 }
 
 /// What plugins keep, without the bans that some stores keep there.
@@ -218,9 +238,9 @@ mod tests {
     use proxywhirl_tests::RedisServer;
 
     use super::*;
-    use crate::StoreUrl;
     use crate::conformance::key_values::{at, write};
     use crate::conformance::{ban, bans, member, upserts};
+    use crate::{StoreUrl, StoredLogin, StoredLogins};
 
     #[test]
     fn everything_goes_from_any_store_to_any_other() {
@@ -242,6 +262,7 @@ mod tests {
             first.keys.set("p", "e", &KvWrite { expires: Some(at(9)), ..write(b"e") }, at(0)).unwrap();
             first.keys.set("q", "gone", &write(b"g"), at(0)).unwrap();
             first.keys.delete("q", "gone", at(0)).unwrap();
+            first.keys.set("host/logins", "for tag a", &write(b"{}"), at(0)).unwrap();
             content(&mut first)
         };
         for from in urls.iter().filter(|url| url.is_lasting()) {
@@ -272,7 +293,11 @@ mod tests {
                 drop(before);
                 assert_eq!(replace(&mut source, &to, None, Over::Nothing).unwrap(), None, "{from} to {to}");
                 let copied = replace(&mut source, &to, None, Over::Everything).unwrap();
-                assert_eq!(copied, Some(Copied { members: 2, sessions: 1, keys: 2 }), "{from} to {to}");
+                assert_eq!(
+                    copied,
+                    Some(Copied { members: 2, sessions: 1, bans: 1, keys: 2, logins: 1 }),
+                    "{from} to {to}"
+                );
                 assert_eq!(content(&mut to.open_to_read().unwrap()), expected, "{from} to {to}");
                 if from == &urls[0] {
                     let copied = replace(&mut to.open_to_read().unwrap(), &urls[number], None, Over::Everything);
@@ -283,6 +308,47 @@ mod tests {
                 assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_copy_has_all_passwords_sealed_when_there_is_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| name.parse::<StoreUrl>().unwrap().within(folder.path());
+        let [first, second, third] = ["sqlite:pool.db", "file:sealed.json", "file:again.jsonl"].map(at);
+        let login = StoredLogin {
+            name: "tag a".to_owned(),
+            covers: Some(crate::Covers { tag: Some("a".to_owned()), ..crate::Covers::default() }),
+            username: "me".to_owned(),
+            password: proxywhirl_core::Secret::new("hunter2"),
+            at: Timestamp::from_micros(7),
+        };
+        let mut opened = first.open().unwrap();
+        opened.store.save(&upserts(&["http://u:hunter2@1.1.1.1:1"])).unwrap();
+        StoredLogins::new(Arc::clone(&opened.keys) as _, None).keep(&login).unwrap();
+        let [old, new] = [(); 2].map(|()| Keyring::generate().unwrap());
+        let old_ring = Arc::new(Keyring::parse(&old).unwrap());
+        let both = Arc::new(Keyring::parse(&format!("{}\n{}", *new, *old)).unwrap());
+        let copied = replace(&mut opened, &second, Some(&old_ring), Over::Nothing).unwrap().unwrap();
+        assert_eq!(copied.to_string(), "1 proxy, 0 sessions, 0 bans, 0 keys of plugins, 1 login");
+        let read = |url: &StoreUrl, ring: &Arc<Keyring>| {
+            let opened = url.open_to_read().unwrap();
+            let logins = StoredLogins::new(opened.keys, Some(Arc::clone(ring)));
+            (logins.all().unwrap(), logins.sealed_with().unwrap())
+        };
+        assert_eq!(read(&second, &old_ring), ((vec![login.clone()], Vec::new()), vec![old_ring.ids().next()]));
+        // With the newest key, as the passwords of members.
+        let mut from = second.open_to_read().unwrap().sealed(Some(Arc::clone(&both)), &second, ClearText::Expected);
+        replace(&mut from, &third, Some(&both), Over::Nothing).unwrap().unwrap();
+        assert_eq!(read(&third, &both), ((vec![login], Vec::new()), vec![both.ids().next()]));
+        // One that cannot be opened is no reason to leave out what else there is: there is no copy at all.
+        let other = Arc::new(Keyring::parse(&Keyring::generate().unwrap()).unwrap());
+        let mut from = third.open_to_read().unwrap();
+        let member = "http://u@1.1.1.1:1".parse::<proxywhirl_core::Endpoint>().unwrap().key();
+        let mut without = third.open().unwrap();
+        without.store.save(&Changes { removed: vec![member], ..Changes::default() }).unwrap();
+        drop(without);
+        let refused = replace(&mut from, &at("file:none.json"), Some(&other), Over::Nothing).unwrap_err().to_string();
+        assert!(refused.contains("login tag a: ") && !folder.path().join("none.json").exists(), "{refused}");
     }
 
     type Content = (Vec<String>, Vec<StoredSession>, Vec<StoredBan>, Vec<KeyRecord>);

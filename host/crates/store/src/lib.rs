@@ -25,6 +25,7 @@ use std::path::Path;
 
 pub use self::redis::{Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisPlaces, RedisQuotas, RedisUrl};
 pub use copy::{Copied, Over, replace};
+pub use file::disk::{keep_owner, stay_with};
 pub use file::{Access, FileForm, FileKeyValues, FileStore, open as open_file};
 pub use keyring::Keyring;
 pub use logins::{Covers, StoredLogin, StoredLogins, UnreadLogin};

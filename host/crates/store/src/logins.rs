@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use proxywhirl_core::kv::{KeyValues, KvError, KvWrite};
+use proxywhirl_core::kv::{KeyRecord, KeyValues, KvError, KvWrite};
 use proxywhirl_core::secret::SEALED;
 use proxywhirl_core::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ impl StoredLogins {
     pub fn all(&self) -> Result<(Vec<StoredLogin>, Vec<UnreadLogin>), KvError> {
         let (mut logins, mut unread) = (Vec::new(), Vec::new());
         for (key, row) in self.rows()? {
-            match row.and_then(|row| self.opened(&key, row)) {
+            match row.and_then(|row| opened(self.keyring.as_deref(), &key, row)) {
                 Ok(login) => logins.push(login),
                 Err(reason) => unread.push(UnreadLogin { name: shown(&key).to_owned(), reason }),
             }
@@ -177,40 +177,37 @@ impl StoredLogins {
     }
 
     fn write(&self, name: &str, login: &StoredLogin) -> Result<(), KvError> {
-        let StoredLogin { covers, username, at, .. } = login;
-        let password = match &self.keyring {
-            Some(keys) if !login.password.is_empty() => {
-                keys.seal(&login.password, &owner(name)).map_err(KvError::Unavailable)?
-            }
-            _ => login.password.clone(),
-        };
-        let row = Row {
-            name: login.name.clone(),
-            covers: covers.clone(),
-            username: username.clone(),
-            password,
-            at: at.as_micros(),
-        };
-        let value = serde_json::to_vec(&row).map_err(|error| KvError::Unavailable(error.to_string()))?;
+        let value = written(self.keyring.as_deref(), name, login).map_err(KvError::Unavailable)?;
         let write = KvWrite { value: &value, expires: None, quota: u64::MAX };
         self.keys.set(OWNER, name, &write, Timestamp::default())?;
         self.keys.sync()
     }
+}
 
-    fn opened(&self, key: &str, row: Row) -> Result<StoredLogin, String> {
-        let password = match (&self.keyring, keyring::sealed_with(&row.password)) {
-            (_, None) if row.password.expose().starts_with(SEALED) => {
-                return Err("its password is sealed, and damaged".to_owned());
-            }
-            (_, None) => row.password,
-            (None, Some(id)) => {
-                return Err(format!("its password is sealed with the key {id}, and no key is named (store.key_file)"));
-            }
-            (Some(keys), Some(_)) => keys.open(&row.password, &owner(key)).map_err(|error| error.to_string())?,
-        };
-        let at = Timestamp::from_micros(row.at);
-        Ok(StoredLogin { name: row.name, covers: row.covers, username: row.username, password, at })
-    }
+/// The value of a login, its password sealed with the first of these keys.
+fn written(keyring: Option<&Keyring>, key: &str, login: &StoredLogin) -> Result<Vec<u8>, String> {
+    let StoredLogin { name, covers, username, at, .. } = login;
+    let password = match keyring {
+        Some(keys) if !login.password.is_empty() => keys.seal(&login.password, &owner(key))?,
+        _ => login.password.clone(),
+    };
+    let (name, covers, username) = (name.clone(), covers.clone(), username.clone());
+    serde_json::to_vec(&Row { name, covers, username, password, at: at.as_micros() }).map_err(|error| error.to_string())
+}
+
+fn opened(keyring: Option<&Keyring>, key: &str, row: Row) -> Result<StoredLogin, String> {
+    let password = match (keyring, keyring::sealed_with(&row.password)) {
+        (_, None) if row.password.expose().starts_with(SEALED) => {
+            return Err("its password is sealed, and damaged".to_owned());
+        }
+        (_, None) => row.password,
+        (None, Some(id)) => {
+            return Err(format!("its password is sealed with the key {id}, and no key is named (store.key_file)"));
+        }
+        (Some(keys), Some(_)) => keys.open(&row.password, &owner(key)).map_err(|error| error.to_string())?,
+    };
+    let at = Timestamp::from_micros(row.at);
+    Ok(StoredLogin { name: row.name, covers: row.covers, username: row.username, password, at })
 }
 
 /// The key of a login: one that the configuration names is another than one that is called after whom it is for.
@@ -226,6 +223,19 @@ fn shown(key: &str) -> &str {
 /// Whose password it is, for its seal.
 fn owner(key: &str) -> String {
     format!("login {key}")
+}
+
+/// The same record, when it is a login: with its password sealed with the first of these keys. What is no login that can be made out stays
+/// as it is; one whose password cannot be opened is an error, in words for people.
+pub(crate) fn sealed(record: &KeyRecord, keys: &Keyring) -> Option<Result<KeyRecord, String>> {
+    let (key, value) = (record.key.as_ref()?, record.value.as_ref()?);
+    let row = are_logins(&record.owner).then(|| serde_json::from_slice::<Row>(value).ok()).flatten()?;
+    if row.password.is_empty() {
+        return None;
+    }
+    let sealed = opened(Some(keys), key, row).and_then(|login| written(Some(keys), key, &login));
+    let sealed = sealed.map_err(|reason| format!("login {}: {reason}", shown(key)));
+    Some(sealed.map(|value| KeyRecord { value: Some(value), ..record.clone() }))
 }
 
 /// Whether keys are those in which logins are kept.

@@ -39,6 +39,11 @@ impl Memory {
             });
             self.members.insert(number, member.clone());
         }
+        for member in &changes.updates {
+            if let Some(number) = self.numbers.get(&member.endpoint.key()) {
+                self.members.insert(*number, member.clone());
+            }
+        }
         for session in &changes.forgotten {
             self.sessions.remove(session);
         }

@@ -99,15 +99,16 @@ impl Sealing {
     fn without_closed(&self, changes: &Changes) -> Option<Changes> {
         let Self { closed, .. } = self;
         let is_closed = |member: &StoredMember| closed.contains_key(&member.endpoint.key());
-        if closed.is_empty()
-            || !(changes.upserts.iter().any(is_closed) || changes.removed.iter().any(|key| closed.contains_key(key)))
-        {
+        let count = |changes: &Changes| changes.upserts.len() + changes.updates.len() + changes.removed.len();
+        let is_member_closed = || changes.upserts.iter().chain(&changes.updates).any(is_closed);
+        if closed.is_empty() || !(is_member_closed() || changes.removed.iter().any(|key| closed.contains_key(key))) {
             return None;
         }
         let mut kept = changes.clone();
         kept.upserts.retain(|member| !is_closed(member));
+        kept.updates.retain(|member| !is_closed(member));
         kept.removed.retain(|key| !closed.contains_key(key));
-        let left = changes.upserts.len() + changes.removed.len() - kept.upserts.len() - kept.removed.len();
+        let left = count(changes) - count(&kept);
         tracing::warn!(
             store = self.place,
             store.left = left,
@@ -179,14 +180,18 @@ impl Store for Sealing {
         let without = self.without_closed(changes);
         let changes = without.as_ref().unwrap_or(changes);
         if self.keys.is_none() {
-            changes.upserts.iter().for_each(|member| self.look_at(&member.endpoint));
+            changes.upserts.iter().chain(&changes.updates).for_each(|member| self.look_at(&member.endpoint));
             return self.below.save(changes);
         }
-        let upserts = changes.upserts.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>()?;
+        let sealed =
+            |members: &[StoredMember]| members.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>();
+        let (upserts, updates) = (sealed(&changes.upserts)?, sealed(&changes.updates)?);
         // All but the members is passed on as it is: they are many, and not copied twice.
-        let Changes { upserts: _, removed, sessions, forgotten, bans, bans_again, lifted, lifted_again } = changes;
+        let Changes { upserts: _, updates: _, removed, sessions, forgotten, bans, bans_again, lifted, lifted_again } =
+            changes;
         self.below.save(&Changes {
             upserts,
+            updates,
             removed: removed.clone(),
             sessions: sessions.clone(),
             forgotten: forgotten.clone(),

@@ -1,8 +1,8 @@
 //! Members and sessions in an SQLite file.
 //!
 //! Others may read while one writes (`pool list` beside a running gateway): that is what the write-ahead log is for, and why
-//! nothing is locked for longer than a save. Several may write, in turns: of counts, each adds what it has counted itself; of
-//! all else, what was saved last holds. A save is one
+//! nothing is locked for longer than a save. Several may write, in turns: each adds what it has counted itself, and writes what it
+//! has changed itself; who was taken out stays out, and a login that another one has changed stays (`members`). A save is one
 //! transaction, so a crash leaves the state of the last one that ended; with `synchronous=NORMAL` a
 //! loss of power may also take the last few, and never the file
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
@@ -15,20 +15,19 @@ mod counted;
 pub(crate) mod draft;
 mod file;
 pub(crate) mod key_values;
+mod members;
 mod row;
 mod schema;
 mod session;
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxywhirl_core::MemberId;
 use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::file::disk;
-use counted::{Counted, Counts};
+use members::Known;
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,10 +38,10 @@ pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
     busy_timeout: Duration,
-    /// What was counted of members when their rows were read or written last.
-    counted: Counted,
+    /// What is known of the rows.
+    known: Known,
     /// Held for who wants to know whether somebody writes; none for who only reads.
-    share: Option<disk::Share>,
+    _share: Option<disk::Share>,
 }
 
 impl Sqlite {
@@ -57,14 +56,20 @@ impl Sqlite {
 
     fn open_within(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let connection = connect(path, busy_timeout)?;
-        Ok(Self { connection, path: path.to_owned(), busy_timeout, counted: Counted::default(), share: None })
+        Ok(Self { connection, path: path.to_owned(), busy_timeout, known: Known::default(), _share: None })
     }
 
     /// The same for who stays and writes, which others are told.
-    #[must_use]
-    pub fn to_write(mut self) -> Self {
-        self.share = disk::Share::take(&self.path);
-        self
+    ///
+    /// # Errors
+    /// The same, and when a copy is being put into it.
+    pub fn open_to_write(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let failed = |reason| StoreError { place: place(path), reason };
+        // Before anything is read that somebody may be replacing; what is not there yet is made.
+        file::prepare(path).map_err(failed)?;
+        let share = disk::Share::take(path).map_err(failed)?;
+        Ok(Self { _share: share, ..Self::open(path)? })
     }
 
     fn explain(&self, error: &rusqlite::Error) -> StoreError {
@@ -74,21 +79,8 @@ impl Sqlite {
     fn write(&mut self, changes: &Changes) -> rusqlite::Result<()> {
         // Immediate: the lock is taken, or waited for, before anything is written.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let removed: HashSet<MemberId> = changes.removed.iter().map(MemberId::of).collect();
-        let mut counted: HashMap<MemberId, Counts> = HashMap::with_capacity(changes.upserts.len());
+        let written = members::save(&transaction, changes, &self.known)?;
         {
-            let mut delete = transaction.prepare_cached(row::DELETE)?;
-            for key in &changes.removed {
-                row::delete(&mut delete, key)?;
-            }
-            let mut upsert = transaction.prepare_cached(row::UPSERT)?;
-            for member in &changes.upserts {
-                let id = MemberId::of(&member.endpoint.key());
-                let known = || if removed.contains(&id) { Counts::default() } else { self.counted.get(id) };
-                let before = counted.get(&id).copied().unwrap_or_else(known);
-                row::upsert(&mut upsert, member, before)?;
-                counted.insert(id, Counts::of(member));
-            }
             let mut forget = transaction.prepare_cached(session::DELETE)?;
             for session in &changes.forgotten {
                 session::delete(&mut forget, *session)?;
@@ -99,12 +91,7 @@ impl Sqlite {
             }
         }
         transaction.commit()?;
-        for id in removed {
-            self.counted.note(id, Counts::default());
-        }
-        for (id, counts) in counted {
-            self.counted.note(id, counts);
-        }
+        self.known.enter(written);
         Ok(())
     }
 
@@ -169,7 +156,7 @@ impl Store for Sqlite {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         let (page, skipped) = self.read(after, limit).map_err(|error| self.explain(&error))?;
         for member in &page.members {
-            self.counted.note(MemberId::of(&member.endpoint.key()), Counts::of(member));
+            self.known.meet(member);
         }
         if let Some((joined, reason)) = skipped.first {
             tracing::warn!(

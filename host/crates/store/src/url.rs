@@ -42,7 +42,7 @@ pub enum NotAStore {
     #[error("file:{0} ends with none of .json, .json.gz and .jsonl, which say how it is written")]
     Ending(String),
     /// It names no file, or one on another machine.
-    #[error("{0} names no file on this machine")]
+    #[error("{0} names no file on this machine; a file is written sqlite:pool.db or file:pool.json")]
     Path(String),
     /// It names no server.
     #[error("the URL of the server {0}; it is written redis://USER:PASSWORD@HOST:PORT/DATABASE?pool=NAME")]
@@ -233,8 +233,10 @@ impl StoreUrl {
             }
             // Readers and writers of a database are in nobody's way.
             Self::Sqlite(path) => {
-                let store = Sqlite::open(path)?;
-                let store = if access == Access::Write { store.to_write() } else { store };
+                let store = match access {
+                    Access::Read => Sqlite::open(path)?,
+                    Access::Write => Sqlite::open_to_write(path)?,
+                };
                 Opened::with_bans(store, Arc::new(SqliteKeyValues::open(path)?), 10_000)
             }
             Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
@@ -280,10 +282,16 @@ fn is_scheme(text: &str) -> bool {
 fn path(text: &str, rest: &str) -> Result<PathBuf, NotAStore> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
-        Some(_) => return Err(NotAStore::Path(text.to_owned())),
+        // What follows may hold a password.
+        Some(_) => return Err(NotAStore::Path(format!("what follows {}", begins(text)))),
         None => rest,
     };
     if path.is_empty() { Err(NotAStore::Path(text.to_owned())) } else { Ok(path.into()) }
+}
+
+/// The scheme of a URL with its slashes.
+fn begins(text: &str) -> &str {
+    text.split_inclusive("//").next().unwrap_or_default()
 }
 
 fn form(path: &Path) -> Option<FileForm> {
@@ -342,7 +350,11 @@ mod tests {
         );
         assert!(read("memory:pool").unwrap_err().starts_with("unknown store memory:"));
         assert!(read("file:pool.db").unwrap_err().contains("none of .json, .json.gz and .jsonl"));
-        assert_eq!(read("file://host/pool.json").unwrap_err(), "file://host/pool.json names no file on this machine");
+        for text in ["file://host/pool.json", "sqlite://user:hunter2@h/x"] {
+            let (error, scheme) = (read(text).unwrap_err(), text.split_once("//").unwrap().0);
+            assert!(error.starts_with(&format!("what follows {scheme}// names no file on this machine")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         for text in ["file:", "sqlite:", "sqlite://", ""] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proxywhirl_store::MemoryKeyValues;
 
-use crate::config::Settings;
+use crate::config::{KeyPlace, ListenerSettings, PluginUse, Settings};
+use crate::secrets;
+use crate::wiring::listeners::tls_refused;
 use crate::wiring::{Registry, Surroundings, source};
 
 /// What cannot be used, each beginning with its key.
@@ -14,23 +16,54 @@ pub(super) fn refused(settings: &Settings) -> Vec<String> {
         let failure = source(settings).err()?;
         Some(format!("source {:?}: location: {}", settings.name, failure.message))
     });
-    sources.chain(strategy(settings)).collect()
+    sources.chain(keys(settings)).chain(tls(settings)).chain(plugins(settings)).collect()
 }
 
-/// Why the strategy does not take its options. A plugin that is not there is told as absent.
-fn strategy(settings: &Settings) -> Option<String> {
+/// Why passwords cannot be sealed. A file that is not there is told as absent.
+fn keys(settings: &Settings) -> Option<String> {
+    let place = settings.store_keys.as_ref()?;
+    let key = match place {
+        KeyPlace::File(path) if !path.exists() => return None,
+        KeyPlace::File(_) => "store.key_file",
+        KeyPlace::Environment(_) => "store.key_env",
+    };
+    let failure = secrets::keyring(Some(place)).err()?;
+    Some(format!("{key}: {}", failure.message))
+}
+
+/// Why listeners cannot speak TLS, likewise.
+fn tls(settings: &Settings) -> impl Iterator<Item = String> {
+    let is_there = |listener: &&ListenerSettings| {
+        listener.tls.as_ref().is_some_and(|tls| tls.certificate.exists() && tls.key.exists())
+    };
+    settings.listeners.iter().filter(is_there).filter_map(|listener| {
+        let failure = tls_refused(listener)?;
+        Some(format!("listener {:?}: tls: {}", listener.name, failure.message))
+    })
+}
+
+/// Why the strategy and hooks do not take their options. A plugin that is not there is told as absent.
+fn plugins(settings: &Settings) -> Vec<String> {
     let keys = Some(Arc::new(MemoryKeyValues::new()) as _);
     let surroundings = Surroundings { key_values: keys, ..Surroundings::default() };
-    let registry = Registry::load(&settings.plugins, surroundings).ok()?;
-    registry.find(&settings.strategy.name)?;
-    let failure = registry.strategy_sooner_or_later(&settings.strategy).err()?;
-    Some(format!("strategy.options: {}", failure.message))
+    let Ok(registry) = Registry::load(&settings.plugins, surroundings) else { return Vec::new() };
+    let is_there = |used: &PluginUse| registry.find(&used.name).is_some() && registry.admitted(&used.name).is_ok();
+    let strategy = Some(&settings.strategy).filter(|used| is_there(used)).and_then(|used| {
+        let failure = registry.strategy_sooner_or_later(used).err()?;
+        Some(format!("strategy.options: {}", failure.message))
+    });
+    let hooks = settings.hooks.iter().filter(|used| is_there(used)).filter_map(|used| {
+        let failure = registry.hook(used).err()?;
+        Some(format!("hook {:?}: options: {}", used.name, failure.message))
+    });
+    strategy.into_iter().chain(hooks).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PluginUse, SourceSettings};
+    use crate::config::SourceSettings;
+    use crate::config::settings::tests::settings;
 
     #[test]
     fn sources_and_options_that_serve_refuses_are_told() {
@@ -47,5 +80,25 @@ mod tests {
         assert!(ftp.starts_with("source \"own\": location: \"ftp://lists.example/a\" is no source"), "{ftp}");
         assert!(nowhere.starts_with("source \"own\": location: \"https://\" is no source"), "{nowhere}");
         assert!(options.starts_with("strategy.options: ") && options.contains("buy"), "{options}");
+    }
+
+    #[test]
+    fn keys_certificates_and_hooks_that_serve_refuses_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = folder.path().join("none.pem");
+        std::fs::write(&none, "hunter2\n").unwrap();
+        let text = format!(
+            "[store]\nurl = \"pool.db\"\nkey_env = \"A_KEY_THAT_NOBODY_HAS\"\n\
+             [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = {none:?}, key = {none:?} }}\n\
+             [[hooks]]\nname = \"webhook\"\n[hooks.options]\nurll = \"https://hooks.example/\"\n"
+        );
+        let told = refused(&settings(&text).unwrap());
+        let [key, tls, hook] = told.as_slice() else { unreachable!("{told:?}") };
+        assert!(key.starts_with("store.key_env: ") && key.contains("has no such variable"), "{key}");
+        assert!(tls.starts_with("listener \"web\": tls: ") && tls.contains("there is no certificate"), "{tls}");
+        assert!(hook.starts_with("hook \"webhook\": options: ") && hook.contains("urll"), "{hook}");
+        let text = format!("[store]\nurl = \"pool.db\"\nkey_file = {none:?}\n");
+        let told = refused(&settings(&text).unwrap());
+        assert!(told[0].starts_with("store.key_file: ") && !told[0].contains("hunter2"), "{told:?}");
     }
 }

@@ -14,7 +14,7 @@ use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RowForm, Rows};
 
 use super::super::output::{count, tell};
 use super::super::{PluginDirArgs, ReadArgs, sources};
-use super::{DbArgs, Joining, now, sing_box};
+use super::{DbArgs, Joining, ToChange, now, sing_box};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 
@@ -49,7 +49,7 @@ enum Document {
 /// Carries out `pool import`.
 pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
     let documents = args.files.iter().map(|name| document(name, &args.read)).collect::<Result<Vec<_>, _>>()?;
-    let (mut store, members) = args.db.open_or_create()?;
+    let ToChange { mut store, members, is_in_use } = args.db.open_or_create()?;
     let mut joining = Joining::new(members, &args.tag);
     for (name, document) in args.files.iter().zip(documents) {
         match document {
@@ -72,7 +72,7 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    joining.save(&mut *store)
+    joining.save(&mut *store, is_in_use)
 }
 
 /// Reads a file, and finds out what it is. Whoever names a parser means that one.

@@ -10,7 +10,7 @@ use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Candidate, Tag};
 
 use super::super::output::tell;
-use super::{environment, now};
+use super::{environment, now, tell_in_use};
 use crate::exit::{Exit, Failure};
 
 /// Members on their way into a pool. What the pool knows of those whom it has stays.
@@ -93,7 +93,7 @@ impl Joining {
     }
 
     /// Keeps them, and tells what became of them.
-    pub(super) fn save(self, store: &mut dyn Store) -> Result<Exit, Failure> {
+    pub(super) fn save(self, store: &mut dyn Store, is_in_use: bool) -> Result<Exit, Failure> {
         let Self { mut upserts, mut new, renewed, rejected, .. } = self;
         let all = upserts.len();
         upserts.retain(|member| !store.is_unopened(&member.endpoint.key()));
@@ -108,6 +108,9 @@ impl Joining {
             renewed => format!(" ({renewed} of them with another password)"),
         };
         tell(&format!("{new} added, {known} known already{renewed}, {rejected} rejected{left}"));
+        if is_in_use && new + known > 0 {
+            tell_in_use();
+        }
         Ok(if new + known == 0 { Exit::NoResult } else { Exit::Done })
     }
 }

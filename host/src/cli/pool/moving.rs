@@ -58,17 +58,17 @@ struct OverArgs {
 
 /// Carries out `pool backup`.
 pub(super) fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
-    carry(&args.db.url()?, &args.to.url()?, args.db.keys(), &args.over)
+    carry(&args.db.url()?, &args.to.url()?, args.db.keys()?, &args.over)
 }
 
 /// Carries out `pool restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
-    carry(&args.from.url()?, &args.db.url()?, args.db.keys(), &args.over)
+    carry(&args.from.url()?, &args.db.url()?, args.db.keys()?, &args.over)
 }
 
 /// Carries out `pool migrate`.
 pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Failure> {
-    carry(&args.from.url()?, &args.to.url()?, args.key.place(None), &args.over)
+    carry(&args.from.url()?, &args.to.url()?, args.key.place(None)?, &args.over)
 }
 
 fn carry(from: &StoreUrl, to: &StoreUrl, keys: Option<KeyPlace>, over: &OverArgs) -> Result<Exit, Failure> {

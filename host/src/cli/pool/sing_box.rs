@@ -3,10 +3,11 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Configuration {
-    outbounds: Vec<Outbound>,
+    outbounds: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -14,8 +15,9 @@ struct Outbound {
     r#type: String,
     #[serde(default)]
     server: Option<String>,
+    /// A number, if it is right.
     #[serde(default)]
-    server_port: Option<u16>,
+    server_port: Option<Value>,
     #[serde(default)]
     version: Option<String>,
     #[serde(default)]
@@ -36,7 +38,15 @@ struct Tls {
 /// is no such configuration.
 pub(super) fn lines(bytes: &[u8]) -> Option<String> {
     let Configuration { outbounds } = serde_json::from_slice(bytes).ok()?;
-    Some(outbounds.iter().filter_map(Outbound::line).map(|line| line + "\n").collect())
+    // One that makes no sense is no reason to take the others for something else, and for proxies without TLS.
+    if !outbounds.is_empty() && outbounds.iter().all(|outbound| !outbound.get("type").is_some_and(Value::is_string)) {
+        return None;
+    }
+    let line = |outbound: &Value| match serde_json::from_value::<Outbound>(outbound.clone()) {
+        Ok(outbound) => outbound.line(),
+        Err(_) => Some("an outbound that cannot be read".to_owned()),
+    };
+    Some(outbounds.iter().filter_map(line).map(|line| line + "\n").collect())
 }
 
 impl Outbound {
@@ -54,7 +64,11 @@ impl Outbound {
             (other, _, _) => other,
         };
         let host = if server.contains(':') { format!("[{server}]") } else { server.to_owned() };
-        let port = self.server_port.map_or_else(String::new, |port| format!(":{port}"));
+        let port = match &self.server_port {
+            None => String::new(),
+            Some(Value::String(port)) => format!(":{port}"),
+            Some(port) => format!(":{port}"),
+        };
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let login = self.username.as_deref().map_or_else(String::new, |username| {
             format!("{}:{}@", encoded(username), encoded(self.password.as_deref().unwrap_or_default()))
@@ -83,6 +97,22 @@ mod tests {
             lines,
             "https://me:a%20b%3Ac@gate.example:8443\nhttp://[2001:db8::1]:80\nsocks4a://192.0.2.1:1080\n\
              socks5://192.0.2.2:1080\nvmess://192.0.2.3:443\n"
+        );
+    }
+
+    #[test]
+    fn an_outbound_that_makes_no_sense_costs_no_other_its_tls() {
+        let text = r#"{"outbounds": [
+            {"type": "http", "server": "192.0.2.1", "server_port": 8080, "username": "a b", "password": "c:d", "tls": {"enabled": true}},
+            {"type": "socks", "server": "192.0.2.3", "server_port": "1080"},
+            {"type": "socks", "server": "192.0.2.4", "server_port": 70000},
+            {"type": "http", "server": 7, "password": "hunter2"},
+            7
+        ]}"#;
+        assert_eq!(
+            lines(text.as_bytes()).unwrap(),
+            "https://a%20b:c%3Ad@192.0.2.1:8080\nsocks5://192.0.2.3:1080\nsocks5://192.0.2.4:70000\n\
+             an outbound that cannot be read\nan outbound that cannot be read\n"
         );
     }
 

@@ -201,15 +201,14 @@ fn save(path: &Path, document: &DocumentMut) -> Result<(), Failure> {
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
-    if let Ok(metadata) = std::fs::metadata(&place) {
-        file.as_file().set_permissions(metadata.permissions()).map_err(failed)?;
-    }
+    proxywhirl_store::stay_with(&place, file.as_file()).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
     file.persist(&place).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
 fn check(text: &str, path: &Path) -> Result<(), Failure> {
-    let read = Layers::of_text(text, path).and_then(|layers| layers.settings());
+    let read = Layers::of_text(text, path).and_then(|layers| layers.settings_without_users());
     read.map(drop).map_err(|error| {
         let hint = error.hint.clone();
         Failure { hint, ..Failure::new(Exit::Usage, error) }

@@ -112,6 +112,12 @@ fn of(listener: &ListenerSettings) -> Result<Vec<Spot>, Failure> {
     })
 }
 
+/// Why a listener cannot speak TLS, if it is to.
+#[must_use]
+pub fn tls_refused(listener: &ListenerSettings) -> Option<Failure> {
+    acceptor(listener.tls.as_ref()?).err()
+}
+
 /// TLS with clients.
 fn acceptor(files: &TlsSection) -> Result<Tls, Failure> {
     let wrong = |file: &Path, why: &dyn std::fmt::Display| {

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::candidate::Country;
 use crate::endpoint::template::{Blank, Filling};
-use crate::endpoint::{Endpoint, EndpointKey, Scheme};
+use crate::endpoint::{EndpointKey, Scheme};
 use crate::member::Member;
 use crate::tag::{Tag, Tags};
 use crate::verdict::Anonymity;
@@ -137,7 +137,7 @@ impl Filter {
             && !member.country.is_some_and(|country| self.without.countries.contains(&country))
             && !self.without.tags.iter().any(|tag| member.tags().contains(tag.as_str()))
             && self.city.as_ref().is_none_or(|city| is_in(&city.squeezed, member.tags()) || fills(Blank::City))
-            && self.endpoint.as_ref().is_none_or(|key| is_same(key, &member.endpoint))
+            && self.endpoint.as_ref().is_none_or(|key| member.endpoint.has_key(key))
     }
 
     /// Its demands for people, one each.
@@ -232,12 +232,6 @@ fn is_in(city: &str, tags: &Tags) -> bool {
     tags.iter().filter_map(|tag| tag.as_str().strip_prefix(CITY)).any(|name| squeezed(name).eq(city.chars()))
 }
 
-fn is_same(key: &EndpointKey, endpoint: &Endpoint) -> bool {
-    let username = endpoint.credentials.as_deref().map(|credentials| &credentials.username);
-    (key.scheme, &key.host, key.port, key.username.as_ref())
-        == (endpoint.scheme, &endpoint.host, endpoint.port, username)
-}
-
 /// What is in both lists, of which an empty one stands for everything; none when that is nothing.
 fn common<T: Ord + Copy>(own: &[T], other: &[T]) -> Option<Vec<T>> {
     match (own, other) {
@@ -269,6 +263,7 @@ fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::endpoint::Endpoint;
     use crate::pool::tests::candidate;
     use crate::pool::{Admission, Pool};
     use crate::time::Timestamp;
@@ -341,9 +336,15 @@ mod tests {
 
     #[test]
     fn one_member_alone() {
-        let only = |url: &str| Filter::default().only(url.parse::<Endpoint>().unwrap().key());
+        let key = |url: &str| url.parse::<Endpoint>().unwrap().key();
+        let only = |url: &str| Filter::default().only(key(url));
         assert_eq!(admitted(&only("http://10.0.0.1:80")), 1);
-        assert_eq!(admitted(&only("http://10.0.0.1:81")) + admitted(&only("http://me@10.0.0.1:80")), 0);
+        let others = ["http://10.0.0.1:81", "http://me@10.0.0.1:80", "http://10.0.0.9:80 -> http://10.0.0.1:80"];
+        assert_eq!(
+            others.map(|url| admitted(&only(url))),
+            [0; 3],
+            "whoever is bound to a chain goes through all of it"
+        );
     }
 
     #[test]

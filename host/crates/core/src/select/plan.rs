@@ -92,8 +92,8 @@ pub struct Stick {
     pub strict: Option<bool>,
     /// Whether the session begins anew with this request, with another member if there is one.
     pub renew: bool,
-    /// Whether the session's own member is still being asked: who is drawn beside it is for this request alone, until it
-    /// has [served](super::Sessions::served) the session.
+    /// Whether the session's own member is still being asked, or has failed and may not be to blame: who is drawn beside it is for
+    /// this request alone, until it has [served](super::Sessions::served) the session.
     pub beside: bool,
 }
 

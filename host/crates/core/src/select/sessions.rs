@@ -193,9 +193,9 @@ impl Sessions {
         self.shard(session).bind(session, known, pin, now)
     }
 
-    /// A member has served a session in place of the one that it is bound to: it is bound to this one from now on.
-    pub fn served(&self, session: u64, member: &Member, now: Timestamp) {
-        self.shard(session).served(session, Pin { member: member.id, slot: member.slot }, now);
+    /// A member has served a session in place of another one: if it is still bound to that, it is bound to this one from now on.
+    pub fn served(&self, session: u64, before: MemberId, member: &Member, now: Timestamp) {
+        self.shard(session).served(session, before, Pin { member: member.id, slot: member.slot }, now);
     }
 
     /// Remembers where the member of a session was seen.

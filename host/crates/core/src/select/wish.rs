@@ -46,6 +46,12 @@ impl Wish<'_> {
         }
     }
 
+    /// Whether nothing but its open breaker keeps the member from being handed out.
+    #[must_use]
+    pub fn is_shut(&self, member: &Member) -> bool {
+        matches!(self.refusal(member), Some(Refusal::Breaker)) && member.live.opens_at().is_some()
+    }
+
     /// Whether nothing but its limit keeps the member from being handed out.
     #[must_use]
     pub fn waits_for(&self, member: &Member) -> bool {

@@ -194,7 +194,7 @@ impl Bans {
             let table = self.table(&ban.site);
             let lasts_longer = || table.find(&place, now).is_none_or(|known| known.until < ban.until);
             if !is_lifted && (!is_set || lasts_longer()) {
-                table.restore(&ban.site, Ban { member: ban.member, until: ban.until, rule: ban.rule });
+                table.restore(&ban.site, Ban { member: ban.member, until: ban.until, rule: ban.rule }, now);
             }
         }
     }
@@ -248,7 +248,7 @@ mod tests {
         let bans = kept();
         set(&bans, 1, 60);
         set(&bans, 2, 60);
-        assert_eq!(bans.lift(|_, member| member == MemberId(2)), 1);
+        assert_eq!(bans.lift(|_, member| member == MemberId(2), at(1)), 1);
         let expected = BanChanges { bans: vec![stored(1, 60)], lifted: vec![place(2)], ..BanChanges::default() };
         let changes = bans.changes(at(1));
         assert_eq!(changes, expected);
@@ -256,7 +256,7 @@ mod tests {
         bans.unsaved(changes);
         assert_eq!(bans.changes(at(1)), expected);
         // One that is set again is set after it was lifted.
-        assert_eq!(bans.lift(|_, _| true), 1);
+        assert_eq!(bans.lift(|_, _| true, at(1)), 1);
         set(&bans, 1, 30);
         let set_again = BanChanges { bans: vec![stored(1, 30)], lifted: vec![place(1)], ..BanChanges::default() };
         assert_eq!(bans.changes(at(1)), set_again);
@@ -289,7 +289,7 @@ mod tests {
         let bans = kept();
         (1..=4).for_each(|member| set(&bans, member, 60));
         bans.changes(at(1));
-        bans.lift(|_, member| member != MemberId(4));
+        bans.lift(|_, member| member != MemberId(4), at(1));
         assert_eq!(bans.changes(at(2)).lifted.len(), 3);
         // One is lifted elsewhere, one is set here again, and another one elsewhere.
         bans.hear(vec![stored(2, 90)], &[place(4)], at(3));
@@ -323,7 +323,7 @@ mod tests {
     fn without_a_store_nothing_is_written_down() {
         let bans = Bans::new(0.5);
         set(&bans, 1, 60);
-        bans.lift(|_, _| true);
+        bans.lift(|_, _| true, at(1));
         assert_eq!(bans.changes(at(1)), BanChanges::default());
     }
 
@@ -353,7 +353,7 @@ mod tests {
         bans.hear(vec![stored(1, 90)], &[], at(1));
         bans.hear(Vec::new(), &[place(1)], at(1));
         assert_eq!(bans.all(at(1)), [stored(1, 90)]);
-        bans.lift(|_, _| true);
+        bans.lift(|_, _| true, at(1));
         bans.hear(vec![stored(1, 95)], &[], at(1));
         assert!(banned(&bans).is_empty());
     }

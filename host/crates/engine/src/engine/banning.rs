@@ -82,9 +82,9 @@ impl Engine {
     }
 
     /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the
-    /// session moves there.
-    pub fn session_served(&self, session: u64, member: &Member) {
-        self.selector.sessions().served(session, member, self.clock.now());
+    /// session moves there, unless it has moved meanwhile.
+    pub fn session_served(&self, session: u64, before: MemberId, member: &Member) {
+        self.selector.sessions().served(session, before, member, self.clock.now());
     }
 
     /// The bans that are in force, those that end first before the others.
@@ -114,8 +114,9 @@ impl Engine {
     /// were.
     pub fn lift_bans(&self, site: Option<&str>, upstream: Option<&EndpointKey>) -> usize {
         let member = upstream.map(MemberId::of);
-        self.bans.lift(|at, banned| {
+        let is_meant = |at: &str, banned: MemberId| {
             site.is_none_or(|site| site.eq_ignore_ascii_case(at)) && member.is_none_or(|member| member == banned)
-        })
+        };
+        self.bans.lift(is_meant, self.now())
     }
 }

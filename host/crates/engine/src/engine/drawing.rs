@@ -6,7 +6,7 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Outlook, Refusals, Wish};
-use proxywhirl_core::{MemberId, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use super::waiting::Draw;
 use super::{Attempt, Engine, NoLease};
@@ -83,6 +83,17 @@ impl Engine {
             }
             Draw::Nobody
         })
+    }
+
+    /// Where only breakers keep an attempt from everybody: lets the next probe go before its time. So an outage of all ends with the
+    /// first request after it, and a pool that is down costs a request what its probes cost. False when there is none.
+    pub(super) fn relent(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
+        let snapshot = self.snapshot.load();
+        let next = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
+            let is_shut = |member: &&Arc<Member>| wish.is_shut(member);
+            snapshot.iter().filter(is_shut).min_by_key(|member| member.live.opens_at()).map(Arc::clone)
+        });
+        next.inspect(|member| member.live.relent(now)).is_some()
     }
 
     /// What an attempt wants of a pick that avoids these members, now and of so many.

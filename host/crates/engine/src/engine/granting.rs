@@ -9,17 +9,7 @@ use crate::limits::Shared;
 use crate::limits::shared::Asking;
 
 impl Engine {
-    /// As [`Engine::acquire`], and those who share the limits have granted it. Waits for their answer alone.
-    ///
-    /// # Errors
-    /// As [`Engine::acquire`].
-    pub async fn acquire_granted(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        let Some(others) = self.room.others() else { return self.acquire(attempt) };
-        let now = self.now();
-        Box::pin(self.draw_granted(others, attempt)).await.map_err(|why| self.turned_away(attempt, why, now))
-    }
-
-    /// As [`Engine::acquire_or_go_on`], and those who share the limits have granted it.
+    /// As [`Engine::acquire_or_go_on`], and those who share the limits have granted it. Waits for their answer alone.
     ///
     /// # Errors
     /// As [`Engine::acquire`].

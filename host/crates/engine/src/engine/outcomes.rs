@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::fault::{Fault, Hurt};
@@ -43,13 +44,7 @@ impl Engine {
     pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         let now = self.clock.now();
         match outcome {
-            Outcome::Success { latency } => {
-                self.measures.attempt_succeeded(*latency);
-                self.history.answered(attempt, *latency, now);
-                self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
-                    payload.latency_ms = Some(milliseconds(*latency));
-                });
-            }
+            Outcome::Success { latency } => self.answered(lease, *latency, attempt),
             Outcome::Failure(fault) => {
                 self.measures.attempt_failed();
                 self.history.failed(attempt, fault, true, now);
@@ -61,6 +56,20 @@ impl Engine {
             Outcome::Neutral => self.history.ended(attempt, now),
         }
         self.record(lease, outcome, Some(attempt), now);
+    }
+
+    /// Tells that an attempt was answered. What that says of its member is [concluded](Engine::conclude) when its body is through.
+    pub fn answered(&self, lease: &Lease, latency: Duration, attempt: &Attempt<'_>) {
+        self.measures.attempt_succeeded(latency);
+        self.history.answered(attempt, latency, self.clock.now());
+        self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
+            payload.latency_ms = Some(milliseconds(latency));
+        });
+    }
+
+    /// Gives the lease back of an attempt that was [answered](Engine::answered), and went well to its end.
+    pub fn conclude(&self, mut lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
+        self.record(&mut lease, &Outcome::Success { latency }, Some(attempt), self.clock.now());
     }
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
@@ -162,17 +171,19 @@ impl Engine {
         });
     }
 
-    /// Takes what came of a use: of a check, when it was for no attempt.
+    /// Takes what came of a use: of a check, when it was for no attempt. What was taken first counts.
     fn record(&self, lease: &mut Lease, outcome: &Outcome, attempt: Option<&Attempt<'_>>, now: Timestamp) {
+        if lease.is_reported() {
+            return;
+        }
         if lease.member().endpoint.is_direct() {
             return direct::record(lease, outcome, now);
         }
         self.observe(lease, outcome, attempt.map_or(Symbol::NONE, |attempt| attempt.site));
-        let is_news = !lease.is_reported();
         if lease.report(outcome, now) {
             self.breaker_changed(lease.member(), now);
         }
-        if let Some(attempt) = attempt.filter(|_| is_news)
+        if let Some(attempt) = attempt
             && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
         {
             self.room.stir();

@@ -256,7 +256,7 @@ impl Store for Shelf {
         let mut sessions = self.1.lock().unwrap();
         sessions.extend(changes.sessions.iter().map(|session| (session.session, *session)));
         sessions.retain(|session, _| !changes.forgotten.contains(session));
-        for member in &changes.upserts {
+        for member in changes.upserts.iter().chain(&changes.updates) {
             members.insert(member.endpoint.key().to_string(), member.clone());
         }
         Ok(())

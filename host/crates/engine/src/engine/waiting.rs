@@ -101,7 +101,7 @@ impl Engine {
                 return ControlFlow::Continue(situation);
             }
         }
-        let mut look = 1;
+        let (mut look, mut has_relented) = (1, false);
         loop {
             let now = self.now();
             match self.draw(attempt, now) {
@@ -116,6 +116,10 @@ impl Engine {
                     let limited = Limited::Members(refusals);
                     if refusals.limited > 0 {
                         return ControlFlow::Continue(Situation { limited, outlook, at: now });
+                    }
+                    if refusals.breaker > 0 && !has_relented && self.relent(attempt, now) {
+                        has_relented = true;
+                        continue;
                     }
                     // Somebody seems to be there: out of the plan, or given back since the draw.
                     if refusals.unplanned == 0 || !self.room.rules().is_on || look == LOOKS {

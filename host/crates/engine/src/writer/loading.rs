@@ -98,7 +98,8 @@ impl Desk {
                 }
                 Err(error) => {
                     self.rest = None;
-                    tracing::error!(%error, "the store has panicked while loading, and saves no more");
+                    let error = self.lose_store(&error);
+                    tracing::error!(%error, "the rest of the pool cannot be loaded");
                 }
             }
         }

@@ -7,7 +7,7 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_core::select::sessions::SessionChanges;
 use proxywhirl_core::store::{Changes, StoreError};
 
-use super::{Desk, Readers, panicked};
+use super::{Desk, Readers, broken};
 use crate::bans::BanChanges;
 use crate::events::StorePayload;
 use crate::trouble::Change;
@@ -61,7 +61,7 @@ impl Desk {
             let is_intact = store.is_intact();
             (store, is_intact)
         });
-        let (store, is_intact) = looked.await.map_err(|error| panicked(&error))?;
+        let (store, is_intact) = looked.await.map_err(|error| self.lose_store(&error))?;
         self.store = Some(store);
         if !is_intact? {
             self.note_loss();
@@ -73,6 +73,7 @@ impl Desk {
     pub(super) fn note_loss(&mut self) {
         tracing::warn!(pool.members = self.pool.len(), "the store has lost the pool, which is saved again");
         self.unsaved.extend(self.pool.iter().map(|member| member.joined));
+        self.unstored.extend(&self.unsaved);
         self.readers.selector.sessions().all_unsaved();
         self.readers.bans.all_unsaved(self.readers.clock.now());
     }
@@ -80,7 +81,7 @@ impl Desk {
     /// Saves what changed. When that fails, it stays to be saved.
     pub(super) async fn save(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
-            return Ok(());
+            return self.broken.as_deref().map_or(Ok(()), |reason| Err(broken(reason)));
         }
         self.catch_up().await?;
         let is_due = |member: &Member| {
@@ -88,13 +89,17 @@ impl Desk {
             is_used || (!self.unsaved.is_empty() && self.unsaved.contains(&member.joined))
         };
         let due: Vec<Arc<Member>> = self.pool.iter().filter(|member| is_due(member)).cloned().collect();
-        let upserts = due.iter().map(|member| member.to_stored()).collect();
-        let changes = Changes { upserts, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
+        let (new, known): (Vec<_>, Vec<_>) = due.iter().partition(|member| self.unstored.contains(&member.joined));
+        let stored = |members: Vec<&Arc<Member>>| members.iter().map(|member| member.to_stored()).collect();
+        let (upserts, updates) = (stored(new), stored(known));
+        let changes =
+            Changes { upserts, updates, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
         if let Err(error) = self.write(changes).await {
             due.iter().for_each(|member| member.live.leave_unsaved());
             return Err(error);
         }
         self.unsaved.clear();
+        self.unstored.clear();
         self.removed.clear();
         Ok(())
     }
@@ -114,7 +119,7 @@ impl Desk {
             let result = store.save(&changes);
             (store, result, changes)
         });
-        let (store, result, changes) = saved.await.map_err(|error| panicked(&error))?;
+        let (store, result, changes) = saved.await.map_err(|error| self.lose_store(&error))?;
         self.store = Some(store);
         if result.is_err() {
             let Changes { sessions: used, forgotten, bans, bans_again, lifted, lifted_again, .. } = changes;

@@ -13,7 +13,7 @@ use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Member, MemberId};
 
 use super::loading::PAGE;
-use super::{Desk, Readers, panicked};
+use super::{Desk, Readers};
 
 /// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
 /// within a second, however seldom statistics are saved.
@@ -69,7 +69,7 @@ impl Desk {
             let all = read_all(&mut *store);
             (store, all)
         });
-        let (store, all) = read.await.map_err(|error| panicked(&error))?;
+        let (store, all) = read.await.map_err(|error| self.lose_store(&error))?;
         if let Some(error) = store.unopened() {
             tracing::error!(%error, "some of the pool cannot be used");
         }
@@ -101,7 +101,10 @@ impl Desk {
                     Err(error) => self.note(Err(error)),
                 }
             }
-            Err(error) => self.note(Err(panicked(&error))),
+            Err(error) => {
+                let lost = self.lose_store(&error);
+                self.note(Err(lost));
+            }
         }
     }
 

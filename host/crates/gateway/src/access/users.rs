@@ -107,15 +107,10 @@ impl User {
         Self { name: name.into(), secret, verified: OnceLock::new(), salt, meter }
     }
 
-    /// The same user with other limits: what it has used stays used.
-    fn limited(&self, limits: UserLimits) -> Self {
-        Self {
-            name: self.name.clone(),
-            secret: self.secret.clone(),
-            verified: self.verified.clone(),
-            salt: self.salt,
-            meter: self.meter.limited(limits),
-        }
+    /// The same user with another password, which it has to prove, or other limits: what it has used stays used.
+    fn configured(&self, UserConfig { name, secret, limits }: UserConfig) -> Self {
+        let verified = if self.secret == secret { self.verified.clone() } else { OnceLock::new() };
+        Self { name: name.into(), secret, verified, salt: self.salt, meter: self.meter.limited(limits) }
     }
 
     /// Its name.
@@ -159,9 +154,8 @@ impl Users {
     /// These users, of whom those who were there go on as they are.
     pub(super) fn configured(&self, users: Vec<UserConfig>) -> Self {
         let of = |config: UserConfig| {
-            let before = self.by_name.get(config.name.as_str()).filter(|user| user.secret == config.secret);
-            by_name(match before {
-                Some(user) => user.limited(config.limits),
+            by_name(match self.by_name.get(config.name.as_str()) {
+                Some(user) => user.configured(config),
                 None => User::new(config),
             })
         };
@@ -413,6 +407,25 @@ mod tests {
         assert_eq!(users.verify("anna", "guess", client(1)).await.unwrap_err(), Denied::Wrong);
     }
 
+    #[tokio::test]
+    async fn many_who_fail_at_once_from_one_address_keep_nobody_from_a_turn() {
+        let users = Arc::new(users(Secret::hash(&hash_password("secret").unwrap()).unwrap()));
+        let turns = users.turns.clone().acquire_many_owned(2).await.unwrap();
+        let guess = |number: u32| {
+            let users = Arc::clone(&users);
+            async move { users.verify("anna", &number.to_string(), client(1)).await }
+        };
+        let mut guesses: tokio::task::JoinSet<_> = (0..200).map(guess).collect();
+        tokio::task::yield_now().await;
+        drop(turns);
+        let mut hashed = 0;
+        while let Some(denied) = guesses.join_next().await {
+            hashed += u32::from(denied.unwrap().unwrap_err() == Denied::Wrong);
+        }
+        assert!(hashed <= FAILURES + HASHING as u32, "{hashed}");
+        assert!(users.verify("anna", "secret", client(2)).await.is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn failures_of_many_addresses_take_bounded_memory() {
         let users = users(Secret::Password(proxywhirl_core::Secret::new("secret")));
@@ -448,9 +461,13 @@ mod tests {
         assert!(same.begin(None).await.is_ok());
         drop(turns);
 
+        let open = same.begin(None).await.unwrap();
         let other = stays.configured(vec![config(&hash("other"), 1)]);
         assert_eq!(other.verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
-        assert!(other.verify("anna", "other", client(1)).await.is_ok());
+        let anna = other.verify("anna", "other", client(1)).await.unwrap();
+        assert!(anna.begin(None).await.is_err(), "what was open under the password before counts");
+        drop(open);
+        assert!(anna.begin(None).await.is_ok());
         assert_eq!(stays.configured(Vec::new()).verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
     }
 

@@ -109,9 +109,10 @@ impl Escalation {
 impl Failover<'_> {
     /// A member for an attempt, from the tier whose turn it is. A hedge goes no tier up: slow is not refused. In the last
     /// tier, a request may wait for a limit; in one below, a limit that is reached is as good as nobody left.
-    pub(super) async fn acquire(&mut self, number: u32, hedge: bool, turn: Turn) -> Option<Lease> {
+    /// `hedge` and `beside`: what the attempt is.
+    pub(super) async fn acquire(&mut self, number: u32, (hedge, beside): (bool, bool), turn: Turn) -> Option<Lease> {
         let attempt = self.describe(number);
-        let stick = Stick { beside: turn == Turn::Now, ..attempt.stick };
+        let stick = Stick { beside, ..attempt.stick };
         let attempt = Attempt { hedge, stick, ..attempt };
         let Some(escalation) = self.escalation else {
             let found = self.lease(&attempt, turn).await;
@@ -171,8 +172,8 @@ impl Failover<'_> {
     /// A member; when it is its turn, where that is waited for.
     async fn lease(&self, attempt: &Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
         let lease = match turn {
-            Turn::Now => self.engine.acquire_granted(attempt).await,
-            Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
+            // That nobody is left to help is no news: another one is under way, or will be, in another tier.
+            Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
             Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
         };
         lease.map_err(|nobody| no_lease(&nobody))

@@ -122,12 +122,12 @@ impl Failover<'_> {
     {
         self.hedge = Hedge::Never;
         let number = self.number()?;
-        if !self.hedging.budget.withdraw(self.request, Instant::now()) {
+        if !self.hedging.budget.withdraw(self.request, self.target, Instant::now()) {
             self.engine.hedge_denied();
             return None;
         }
         let Some(running) = self.begin(number, true, attempt, Turn::Now).await else {
-            self.hedging.budget.give_back();
+            self.hedging.budget.give_back(self.target);
             return None;
         };
         self.hedge = Hedge::Begun;

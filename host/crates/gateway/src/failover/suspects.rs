@@ -14,11 +14,26 @@ pub(super) struct Suspect {
     charge: Charge,
 }
 
+impl Suspect {
+    /// Nobody has to wait for its place until then: the request itself may wait for one that another suspect has.
+    fn new(mut trial: Trial, charge: Charge) -> Self {
+        trial.lease.rest();
+        Self { trial, charge }
+    }
+}
+
 enum Charge {
     /// It failed, by its own fault or by the origin's.
     Failed(Fault),
     /// It was silent for so long when it was given up.
     Silent(Duration),
+}
+
+impl Charge {
+    /// Whether it has said that it will not, or cannot.
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::Failed(fault) if fault.kind == Kind::Denied)
+    }
 }
 
 impl Failover<'_> {
@@ -33,10 +48,41 @@ impl Failover<'_> {
         self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
     }
 
+    /// Says that an attempt was answered. Whether that went well shows at its [end](Self::conclude), unless others wait for it: then it
+    /// has gone well.
+    pub(crate) fn answered(&self, trial: &mut Trial, latency: Duration) {
+        if trial.is_probe() {
+            self.succeed(trial, latency);
+        } else {
+            self.engine.answered(&trial.lease, latency, &self.describe(trial.number));
+        }
+    }
+
+    /// Settles an attempt that was answered, when its answer is through, or was cut off.
+    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, end: Option<&Fault>) {
+        match end.filter(|fault| is_cut(fault)) {
+            Some(fault) => self.cut(trial, fault),
+            None => self.engine.conclude(trial.lease, latency, &self.describe(trial.number)),
+        }
+    }
+
     /// Settles an attempt that won and then failed: this request asks nobody else any more.
     pub(crate) fn settle_fault(&mut self, trial: Trial, fault: &Fault) {
+        if is_cut(fault) {
+            return self.cut(trial, fault);
+        }
         self.fail(trial, fault.clone());
-        self.judge(None);
+        self.judge_unserved();
+    }
+
+    /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
+    fn cut(&self, trial: Trial, fault: &Fault) {
+        let attempt = self.describe(trial.number);
+        self.engine.excuse(&trial.lease, fault, &attempt);
+        if trial.endpoint().is_direct() || trial.upstream.is_another_exit {
+            return self.settle(trial, &Outcome::Neutral);
+        }
+        self.engine.doubt(trial.lease, fault.clone(), &attempt);
     }
 
     /// Has the login read again that a member refuses; whether it does.
@@ -53,6 +99,13 @@ impl Failover<'_> {
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
         }
+        let is_unsaid = (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported);
+        if is_unsaid || (fault.side, fault.stage) == (Side::Origin, Stage::Resolve) {
+            self.unsaid += 1;
+            if trial.number > 1 && !trial.hedge {
+                self.budget.give_back(self.target);
+            }
+        }
         let is_of_exit = trial.upstream.is_another_exit && !is_of_gateway(&fault);
         if trial.upstream.is_another_exit && !is_of_exit {
             self.tried.push(trial.member().id);
@@ -60,6 +113,7 @@ impl Failover<'_> {
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
+            self.reached += 1;
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
         }
         self.note(fault.clone());
@@ -68,7 +122,7 @@ impl Failover<'_> {
             Hurt::No => self.settle(trial, &Outcome::Neutral),
             // That exit is to blame, if not the origin, and the next attempt may need its place.
             Hurt::IfOthersSucceed if is_of_exit => self.settle(trial, &Outcome::Neutral),
-            Hurt::IfOthersSucceed => self.suspects.push(Suspect { trial, charge: Charge::Failed(fault) }),
+            Hurt::IfOthersSucceed => self.suspects.push(Suspect::new(trial, Charge::Failed(fault))),
         }
     }
 
@@ -84,7 +138,7 @@ impl Failover<'_> {
         if trial.upstream.is_another_exit || silent < trial.patience(self.config.connect_timeout) {
             self.settle(trial, &Outcome::Neutral);
         } else {
-            self.suspects.push(Suspect { trial, charge: Charge::Silent(silent) });
+            self.suspects.push(Suspect::new(trial, Charge::Silent(silent)));
         }
     }
 
@@ -105,18 +159,41 @@ impl Failover<'_> {
         self.fail(trial, Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
     }
 
-    /// Settles who was held back, now that it is known whether another upstream was answered, and how soon. If none was, it is for
-    /// those requests to show that come after this one.
-    pub(crate) fn judge(&mut self, winner: Option<Duration>) {
-        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+    /// Settles who was held back when nobody was answered. If only one was asked who got to where the origin may be to blame, it is
+    /// for those requests to show whose fault it was that come after this one; several have confirmed each other.
+    pub(super) fn judge_unserved(&mut self) {
+        let is_alone = self.suspects.len() == 1 && self.reached == 1;
+        match self.suspects.pop_if(|suspect| is_alone && matches!(suspect.charge, Charge::Failed(_))) {
+            Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
+                self.engine.doubt(trial.lease, fault, &self.describe(trial.number));
+            }
+            Some(_) | None => self.judge(None),
+        }
+    }
+
+    /// Settles who was held back, now that it is known which upstream was answered, and how soon, or that none was.
+    ///
+    /// Where several have said that they do not reach the origin, and one has, that one may be lying: those of them who
+    /// serve others do not pay.
+    pub(crate) fn judge(&mut self, winner: Option<(&Trial, Duration)>) {
+        if let (Some((trial, _)), Some(session), Some(before)) = (winner, self.wanted.session, self.tried.first())
+            && trial.beside
+        {
+            self.engine.session_served(session, *before, trial.member());
+        }
+        let suspects = std::mem::take(&mut self.suspects);
+        let agree = suspects.iter().filter(|suspect| suspect.charge.is_denial()).count() > 1;
+        for Suspect { trial, charge } in suspects {
             match (charge, winner) {
-                (Charge::Silent(_), None) => self.settle(trial, &Outcome::Neutral),
-                (Charge::Failed(fault), None) => self.engine.doubt(trial.lease, fault, &self.describe(trial.number)),
+                (charge, Some(_)) if agree && charge.is_denial() && does_well(&trial) => {
+                    self.settle(trial, &Outcome::Neutral);
+                }
+                (_, None) => self.settle(trial, &Outcome::Neutral),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
                     self.engine.convict(trial.lease, fault, &self.describe(trial.number))
                 }
-                (Charge::Silent(silent), Some(latency)) => self.settle(trial, &verdict(silent, latency)),
+                (Charge::Silent(silent), Some((_, latency))) => self.settle(trial, &verdict(silent, latency)),
             }
         }
     }
@@ -127,6 +204,16 @@ impl Failover<'_> {
             self.fault = Some(Box::new(fault));
         }
     }
+}
+
+/// Whether an answer was broken off by whoever sent it.
+fn is_cut(fault: &Fault) -> bool {
+    (fault.side, fault.stage) == (Side::Upstream, Stage::Body)
+}
+
+/// Whether a member has served most of what it was asked for of late.
+fn does_well(trial: &Trial) -> bool {
+    trial.member().live.success_rate().is_some_and(|rate| rate >= 0.5)
 }
 
 /// Whether a fault is that of a vendor's gateway, so that all its exits have it.

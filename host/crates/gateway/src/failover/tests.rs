@@ -149,9 +149,40 @@ async fn there_are_no_more_attempts_than_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_fault_ends_the_request() {
-    let ours = Act::Fail(10, Side::Ours, Stage::Connect, Kind::Exhausted);
-    assert_eq!(ports(&run(Repeat::Overtake, &[ours, Act::Answer(5)]).await), [1]);
+async fn our_own_fault_ends_the_request_unless_it_is_on_the_way_to_one_of_them() {
+    let ours = |stage| Act::Fail(10, Side::Ours, stage, Kind::Exhausted);
+    assert_eq!(ports(&run(Repeat::Overtake, &[ours(Stage::Request), Act::Answer(5)]).await), [1]);
+    // No port of ours is left towards the first one.
+    let ran = run(Repeat::Unseen, &[ours(Stage::Connect), Act::Answer(5)]).await;
+    assert_eq!((ports(&ran), ran.failures), (vec![1, 2], vec![0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_who_deny_a_site_those_pay_who_serve_nobody_else() {
+    let engine = engine_of(3, LimitsConfig::default()).await;
+    let config = GatewayConfig::default();
+    let (budget, hedging) = (RetryBudget::new(RetryConfig::default()), Hedging::new(config.hedge));
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    // The members with the ports 1 and 2 deny what the third one serves.
+    let ask = async |request, denies: &'static [u16]| {
+        let mut failover = Failover::new(means, (request, Instant::now()), "origin.test:80", Wanted::default());
+        let attempt = |upstream: Upstream| async move {
+            let port = upstream.endpoint.port;
+            let denied = || Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, "");
+            if denies.contains(&port) { Err(denied()) } else { Ok(port) }
+        };
+        let Won { trial, latency, .. } = failover.run(Repeat::Dial, attempt).await.unwrap();
+        failover.settle(trial, &Outcome::Success { latency });
+    };
+    let failures = || engine.snapshot().iter().map(|member| member.live.statistics().failures).collect::<Vec<_>>();
+    ask(1, &[]).await;
+    // It begins with the second one, which is alone in what it says.
+    ask(2, &[1, 2]).await;
+    assert_eq!(failures(), [0, 1, 0]);
+    // It begins with the first one, which has served another one before.
+    ask(3, &[1, 2]).await;
+    assert_eq!(failures(), [0, 2, 0]);
+    engine.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,8 @@ pub(crate) struct Trial {
     pub(super) began: Instant,
     /// Whether it was begun because another one was slow.
     pub(super) hedge: bool,
-    /// Whether another one was under way when it was begun.
+    /// Whether a session's own member is not to be left for it before it has served: that one is under way, or may have failed by
+    /// the origin's fault.
     pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
     pub(super) tier: usize,

@@ -17,6 +17,7 @@ use super::asked::{Asked, is_of_connection, set};
 use crate::config::GatewayConfig;
 use crate::dechunk::Dechunk;
 use crate::explained::Explained;
+use crate::sparing::{self, READ};
 
 /// How many interim responses an answer may begin with.
 const MAX_INTERIM: usize = 16;
@@ -99,6 +100,18 @@ pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: 
         return Ok(Answer { head, length });
     }
     Err(protocol("an endless row of interim responses"))
+}
+
+/// Waits for the first byte of a body of a known length: a proxy may say that all is well, and then nothing more.
+pub(super) async fn body_begins<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, answer: &Answer) -> Result<(), Fault> {
+    if !inbound.buffer.is_empty() || !matches!(answer.length, BodyLength::Exact(_)) {
+        return Ok(());
+    }
+    match sparing::read(&mut inbound.reader, &mut inbound.buffer, READ).await {
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, "it ended before its body began")),
+        Err(error) => Err(fault::upstream(Stage::FirstByte, &error)),
+    }
 }
 
 /// An answer that goes to the client.

@@ -88,7 +88,11 @@ async fn exchange(
             return Box::pin(both(inbound, &bytes, rules, after)).await;
         }
         match send(&mut inbound.reader, &bytes).await {
-            Ok(()) => Ok((answer::read(inbound, rules).await?, after)),
+            Ok(()) => {
+                let answer = answer::read(inbound, rules).await?;
+                answer::body_begins(inbound, &answer).await?;
+                Ok((answer, after))
+            }
             // An upstream that closed its reading side may have said why.
             Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
         }

@@ -72,7 +72,7 @@ where
         // Not when it is over: it may last for hours.
         is_heard = true;
         let is_served = !gateway.config().retry_status.contains(&status);
-        failover.judge(is_served.then_some(latency));
+        failover.judge(is_served.then_some((&trial, latency)));
         failover.succeed(&mut trial, latency);
     };
     let part = (has_left, place);

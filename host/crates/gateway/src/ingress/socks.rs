@@ -211,6 +211,7 @@ pub(crate) fn code_of(fault: &Fault) -> u8 {
         (Side::Origin, Kind::Refused) => code::REFUSED,
         (Side::Origin, Kind::Unreachable | Kind::NotFound) => code::HOST_UNREACHABLE,
         (_, Kind::Timeout) => code::TTL_EXPIRED,
+        (Side::Client, Kind::Denied) => code::NOT_ALLOWED,
         _ => code::GENERAL,
     }
 }

@@ -37,8 +37,12 @@ const CLIENT_HELLO: u8 = 1;
 const SAFE: [&[u8]; 3] = [b"GET ", b"HEAD ", b"OPTIONS "];
 /// Fields with which a request has a body, or goes on in another way than with an answer.
 const GOES_ON: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"expect", b"upgrade"];
+/// What each request line has.
+const VERSION_1: &[u8] = b" HTTP/1.";
 /// How each answer to a request begins.
 const ANSWER: &[u8] = b"HTTP/1.";
+/// How that of a radio does (SHOUTcast).
+const RADIO: &[u8] = b"ICY ";
 
 impl Flight {
     /// Reads what a client has sent so far.
@@ -55,6 +59,12 @@ impl Flight {
     /// lenient reader would.
     fn of_http(bytes: &[u8]) -> Self {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        // RTSP and others have lines that look alike, and answers that do not.
+        match lines.next() {
+            Some(line) if !line.ends_with(b"\n") => return Self::Partial(Speech::Http),
+            Some(line) if !line.windows(VERSION_1.len()).any(|part| part == VERSION_1) => return Self::Other,
+            _ => {}
+        }
         while let Some(line) = lines.next() {
             let name =
                 line.split(|byte| matches!(byte, b':' | b' ' | b'\t' | b'\r' | b'\n')).next().unwrap_or_default();
@@ -138,7 +148,10 @@ impl Speech {
     pub(super) fn is_answered_by(self, said: &[u8]) -> bool {
         match self {
             Self::Tls => matches!(said, [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, VERSION, ..]),
-            Self::Http => !said.is_empty() && said.iter().zip(ANSWER).all(|(byte, expected)| byte == expected),
+            Self::Http => {
+                let begins = |like: &[u8]| said.iter().zip(like).all(|(byte, expected)| byte == expected);
+                !said.is_empty() && (begins(ANSWER) || begins(RADIO))
+            }
         }
     }
 
@@ -225,6 +238,8 @@ mod tests {
             b"\x16\x03\x01\0\0",
             b"\x16\x03\x01\0\x05\x02",
             b"\x80",
+            b"OPTIONS rtsp://x/ RTSP/1.0\r\n",
+            b"GET /\r\n",
         ] {
             assert_eq!(Flight::of(bytes), Flight::Other, "{bytes:?}");
         }
@@ -257,9 +272,14 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_request_begins_with_a_version() {
-        for (said, answers) in
-            [(&b"HTTP/1.1 200 OK"[..], true), (b"H", true), (b"", false), (b"\xde\xad", false), (b"Hello", false)]
-        {
+        for (said, answers) in [
+            (&b"HTTP/1.1 200 OK"[..], true),
+            (b"ICY 200 OK", true),
+            (b"H", true),
+            (b"", false),
+            (b"\xde\xad", false),
+            (b"Hello", false),
+        ] {
             assert_eq!(Speech::Http.is_answered_by(said), answers, "{said:?}");
         }
     }

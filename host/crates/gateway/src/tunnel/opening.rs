@@ -6,9 +6,9 @@
 //! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
 //! tunnel is overtaken, not ended.
 //!
-//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first is
-//! passed on at once too, if it greets like one that is known: otherwise the client has [`TURN`] to begin with something that
-//! can be sent elsewhere, and if it does not, it hears that as well.
+//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first may be none:
+//! the client has [`TURN`] to begin with something that can be sent elsewhere, and if it does not, it hears that. If it is a
+//! greeting like that of a server that is known, it has [`GREETED`], because a client that waits for one loses that time.
 
 use std::future::poll_fn;
 use std::io;
@@ -31,7 +31,10 @@ use crate::sparing::{READ, poll_read, read, within};
 
 /// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
 /// first begins as soon as it hears that its tunnel is open.
-const TURN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_secs(1);
+
+/// How long a client may take to begin when it has been greeted: a refusal in words may look like that.
+const GREETED: Duration = Duration::from_millis(100);
 
 /// A tunnel that can be relayed, and what was read from either side so far.
 pub(super) struct Spoken {
@@ -134,18 +137,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
                 self.send(limits.patience).await;
             }
             if let Flight::Whole(speech) = flight
-                && (self.ended.is_some() || !self.said.is_empty())
+                && self.has_spoken_first()
             {
                 return self.failed(speech);
             }
             match (self.hear(limits.keep).await, flight) {
                 // Who has left, or closes its half, is the relay's business.
                 (Event::Client(Ok(0) | Err(_)), _) => return self.clear(false),
+                // It has begun: as long as it goes on, it is waited for.
+                (Event::Client(Ok(_)), _) if self.has_spoken_first() => self.limit = Instant::now() + TURN,
                 (Event::Client(Ok(_)), _) => {}
                 (Event::Upstream(result), flight) => self.heard(flight, result),
                 (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
                 (Event::Limit, _) if self.is_untouched() => return First::Idle,
-                (Event::Limit, _) => return self.clear(false),
+                (Event::Limit, flight) => return self.clear(self.is_heard(flight)),
             }
         }
     }
@@ -154,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     fn is_clear(&self, flight: Flight, limits: &Limits) -> bool {
         match flight {
             Flight::Other => true,
-            Flight::Unclear => self.is_heard(flight),
+            Flight::Unclear => false,
             Flight::Partial(_) => self.flight.len() >= limits.keep || self.is_heard(flight),
             Flight::Whole(speech) => self.is_heard(flight) && !(limits.alerts && speech.is_refused_by(&self.said)),
         }
@@ -167,6 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Flight::Partial(speech) | Flight::Whole(speech) => speech.is_answered_by(&self.said),
             Flight::Other => false,
         }
+    }
+
+    /// Whether the upstream has ended, or said something, while it was the client's turn.
+    fn has_spoken_first(&self) -> bool {
+        self.ended.is_some() || !self.said.is_empty()
     }
 
     /// Whether neither side has said or done anything.
@@ -232,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Err(error) => self.ended = Some(fault::upstream(Stage::FirstByte, &error)),
         }
         if matches!(flight, Flight::Unclear | Flight::Partial(_)) {
-            self.limit = Instant::now() + TURN;
+            self.limit = Instant::now() + if is_greeting(&self.said) { GREETED } else { TURN };
         }
     }
 }

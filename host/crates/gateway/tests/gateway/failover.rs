@@ -1,13 +1,17 @@
 //! Another upstream is asked, and the right one pays.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use proxywhirl_core::limit::{Limit, MemberLimits};
+use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits};
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::clients::{Client, answer, body, exchange, status};
-use crate::scene::{PATIENCE, Scene, Then, origin, scripted, upstream};
-use tokio::io::AsyncWriteExt as _;
+use crate::clients::{Client, answer, body, exchange, rest, status};
+use crate::scene::{PATIENCE, Scene, Then, candidate, limits, origin, scripted, upstream};
 
 /// Twelve requests over two good upstreams and one that fails in this way.
 async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
@@ -300,4 +304,150 @@ async fn an_answer_that_can_be_read_in_two_ways_is_no_answer() {
         assert_eq!((status(&head), body.len()), (200, 7), "{head}");
     }
     assert!(scene.failures(&liar.url) > 0);
+}
+
+#[tokio::test]
+async fn upstreams_that_hang_up_when_the_origin_is_dead_serve_all_others() {
+    let origin = origin().await;
+    for client in [Client::Connect, Client::Socks5] {
+        // They close behind a CONNECT that they cannot serve, as many do.
+        let closers = [closer().await, closer().await, closer().await];
+        let scene = Scene::with(&closers.each_ref().map(|closer| &closer.0), limits()).await;
+        for number in 1..=8 {
+            let mut stream = scene.client().await;
+            let head = format!("CONNECT dead{number}.test:443 HTTP/1.1\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert_eq!(status(&rest(&mut stream).await), 502);
+        }
+        for _ in 0..4 {
+            assert_eq!(status(&client.ask(scene.addr, origin.http_addr(), "/").await), 200, "{client:?}");
+        }
+        assert_eq!(closers.each_ref().map(|closer| scene.failures(&closer.0)), [0; 3]);
+    }
+}
+
+/// A proxy that connects to addresses, and hangs up when it is asked for a name.
+async fn closer() -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            sessions.spawn(async move {
+                let head = crate::scene::read_head(&mut stream).await;
+                let target = head.split(' ').nth(1).and_then(|target| target.parse::<SocketAddr>().ok());
+                let Some(target) = target else { return };
+                let mut origin = TcpStream::connect(target).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                _ = tokio::io::copy_bidirectional(&mut stream, &mut origin).await;
+            });
+        }
+    });
+    (url, tasks)
+}
+
+#[tokio::test]
+async fn a_member_whose_protocol_cannot_say_the_target_costs_no_attempt() {
+    let dead = "socks4://127.0.0.1:1";
+    let http = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Then::Close).await;
+    let urls: Vec<String> =
+        (1..=7).map(|port| dead.replace(":1", &format!(":{port}"))).chain([http.url.clone()]).collect();
+    let scene = Scene::with(&urls, limits()).await;
+    for _ in 0..8 {
+        let mut client = scene.client().await;
+        let request = "GET http://[::1]:9/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        assert_eq!(status(&exchange(&mut client, request).await), 200);
+    }
+}
+
+#[tokio::test]
+async fn nobody_pays_for_what_is_broken_at_a_site_that_does_well_otherwise() {
+    let origin = origin().await;
+    let all = [
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+        upstream(Protocol::Socks5h, Behaviour::Healthy).await,
+    ];
+    let scene = Scene::new(&all.each_ref().map(Upstream::url)).await;
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+    for _ in 0..20 {
+        for path in ["/status/503", "/bytes/1"] {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), path).await;
+            assert_eq!(status(&reply), if path == "/bytes/1" { 200 } else { 503 }, "{reply}");
+        }
+        let mut stream = scene.client().await;
+        stream.write_all(format!("CONNECT {closed} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+        assert_eq!(status(&rest(&mut stream).await), 502);
+        assert_eq!(status(&Client::Connect.ask(scene.addr, origin.http_addr(), "/bytes/1").await), 200);
+    }
+    assert_eq!(all.each_ref().map(|upstream| scene.failures(&upstream.url())), [0; 3]);
+}
+
+#[tokio::test]
+async fn an_outage_of_all_ends_with_the_first_request_after_it() {
+    let origin = origin().await;
+    let all = [upstream(Protocol::Http, Behaviour::Dead).await, upstream(Protocol::Http, Behaviour::Dead).await];
+    let scene = Scene::new(&all.each_ref().map(Upstream::url)).await;
+    for _ in 0..20 {
+        assert_ne!(status(&Client::Get.ask(scene.addr, origin.http_addr(), "/").await), 200);
+    }
+    for upstream in &all {
+        upstream.set_behaviour(Behaviour::Healthy).await.unwrap();
+    }
+    for number in 1..=10 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
+        assert_eq!(status(&reply), 200, "{number}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_waits_for_a_place_that_it_holds_itself() {
+    let origin = origin().await;
+    let all = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let one = Limit { concurrency: Some(1), rate: None };
+    for (sites, members) in [
+        (SiteLimits { others: one, ..SiteLimits::default() }, MemberLimits::default()),
+        (SiteLimits::default(), MemberLimits { others: one, ..MemberLimits::default() }),
+    ] {
+        let (config, limits) = (limits(), LimitsConfig { sites, members, ..LimitsConfig::default() });
+        let candidates = all.iter().map(|upstream| candidate(&upstream.url())).collect();
+        let scene = Scene::of(candidates, Parts { limits, ..Parts::default() }, config).await;
+        let began = Instant::now();
+        let ask = || Client::Get.ask(scene.addr, origin.http_addr(), "/status/503");
+        let (one, other) = tokio::join!(ask(), ask());
+        assert_eq!((status(&one), status(&other)), (503, 503));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_the_body_that_it_promises_is_no_answer() {
+    let origin = origin().await;
+    for then in [Then::Hold, Then::Close] {
+        let bad = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"], then).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::new(&[bad.url.clone(), good.url()]).await;
+        for number in 1..=12 {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{number}: {reply}");
+        }
+        assert!(scene.failures(&bad.url) > 0);
+    }
+}
+
+#[tokio::test]
+async fn who_cuts_each_body_is_passed_over_and_who_serves_an_origin_that_does_is_not() {
+    let origin = origin().await;
+    let cuts = scripted(&[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"], Then::Close).await;
+    let good = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let scene = Scene::new(&[cuts.url.clone(), good[0].url(), good[1].url()]).await;
+    let mut whole = Vec::new();
+    for _ in 0..40 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        whole.push(body(&reply).len() == 10);
+    }
+    let cut = whole.iter().filter(|is_whole| !**is_whole).count();
+    assert!((2..=7).contains(&cut) && whole.ends_with(&[true; 15]), "{whole:?}");
+    assert_eq!(good.each_ref().map(|upstream| scene.failures(&upstream.url())), [0; 2]);
 }

@@ -133,7 +133,7 @@ async fn what_an_origin_may_act_upon_is_never_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_first_is_heard_at_once() {
+async fn a_server_that_speaks_first_is_heard_soon() {
     let eager = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-server\r\n"], Then::Echo).await;
     let scene = Scene::with(&[&eager.url], config()).await;
     let mut stream = scene.client().await;
@@ -150,10 +150,13 @@ async fn a_server_that_speaks_first_is_heard_at_once() {
 async fn what_a_proxy_says_in_place_of_the_origin_is_not_taken_for_a_greeting() {
     let ca = TestCa::new().unwrap();
     let origin = tls_origin(&ca).await;
-    let denials: [&[&[u8]]; 3] = [
+    let denials: [&[&[u8]]; 5] = [
         &[b"HTTP/1.1 200 OK\r\n\r\nAccess denied by policy\n"],
         &[b"HTTP/1.1 200 OK\r\n\r\n", b"{\"error\":\"blocked\"}"],
         &[b"HTTP/1.1 200 OK\r\n\r\n", b"\n<!doctype html>"],
+        // As servers begin that speak first.
+        &[b"HTTP/1.1 200 OK\r\n\r\n403 Forbidden by policy\n"],
+        &[b"HTTP/1.1 200 OK\r\n\r\n", b":blocked\n"],
     ];
     for says in denials {
         let denying = scripted(says, Then::Hold).await;

@@ -218,6 +218,37 @@ async fn a_session_stays_when_its_origin_is_slow_and_another_upstream_is_asked_t
 }
 
 #[tokio::test]
+async fn a_session_stays_when_an_origin_fails_and_moves_when_its_upstream_does() {
+    let origin = origin().await;
+    let (all, candidates) = upstreams(&["de", "de", "de", "de", "de", "de"]).await;
+    let scene = Scene::of(candidates, Native::parts(false), limits()).await;
+    let session = "ProxyWhirl-Session: a\r\nConnection: close\r\n";
+    let get = async |path: &str| {
+        let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n{session}\r\n", origin.http_url(path));
+        exchange(&mut scene.client().await, &request).await
+    };
+    let by = async || {
+        let before: Vec<u64> = all.iter().map(|upstream| upstream.counters().requests()).collect();
+        assert_eq!(status(&get("/").await), 200);
+        let has_served = |at: &usize| all[*at].counters().requests() > before[*at];
+        (0..all.len()).find(has_served).unwrap()
+    };
+    let own = by().await;
+    for _ in 0..5 {
+        assert_eq!(status(&get("/status/503").await), 503);
+        assert_eq!(by().await, own);
+        let connect = format!("CONNECT 127.0.0.1:1 HTTP/1.1\r\n{session}\r\n");
+        assert_eq!(status(&exchange(&mut scene.client().await, &connect).await), 502);
+        assert_eq!(by().await, own);
+    }
+    all[own].set_behaviour(Behaviour::CloseAfterHead).await.unwrap();
+    let other = by().await;
+    assert_ne!(other, own);
+    all[own].set_behaviour(Behaviour::Healthy).await.unwrap();
+    assert_eq!((by().await, by().await), (other, other));
+}
+
+#[tokio::test]
 async fn the_fault_of_a_strategy_that_rejects_is_named_to_the_client() {
     let origin = origin().await;
     let (all, candidates) = upstreams(&["de"]).await;

@@ -26,10 +26,7 @@ pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> i
 
 fn fill(path: &Path, temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let file = private().write(true).create(true).truncate(true).open(temporary)?;
-    // Who was let in to the one before by its owner stays let in.
-    if let Ok(before) = fs::metadata(path) {
-        file.set_permissions(before.permissions())?;
-    }
+    stay_with(path, &file)?;
     let mut out = BufWriter::new(file);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
@@ -76,11 +73,47 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When that cannot be; the other is then untouched.
 pub(super) fn put_in_place(complete: &Path, path: &Path) -> io::Result<()> {
-    if let Ok(before) = fs::metadata(path) {
-        fs::set_permissions(complete, before.permissions())?;
-    }
+    stay_with(path, &File::options().write(true).open(complete)?)?;
     fs::rename(complete, path)?;
     sync_folder(path)
+}
+
+/// Makes a file that is to take the place of another one as open to others as that is, and its owner's where one may give it away.
+///
+/// # Errors
+/// When that cannot be.
+pub fn stay_with(path: &Path, new: &File) -> io::Result<()> {
+    let Ok(before) = fs::metadata(path) else { return Ok(()) };
+    if let Err(error) = keep_owner(path, new)
+        && error.kind() != ErrorKind::PermissionDenied
+    {
+        return Err(error);
+    }
+    // Afterwards: a file that is given away loses some of them.
+    new.set_permissions(before.permissions())
+}
+
+/// Gives a file that is to take the place of another one to the owner of that: root changes files of the user that the gateway runs as.
+///
+/// # Errors
+/// When that cannot be.
+#[cfg(unix)]
+pub fn keep_owner(path: &Path, new: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let (old, own) = (fs::metadata(path)?, new.metadata()?);
+    if (old.uid(), old.gid()) != (own.uid(), own.gid()) {
+        fchown(new, Some(old.uid()), Some(old.gid()))?;
+    }
+    Ok(())
+}
+
+/// Elsewhere it is left to the folder.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub const fn keep_owner(_: &Path, _: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// For files that nobody else may read, because they hold passwords.
@@ -165,19 +198,26 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Takes a share; none where somebody has the lock, or where there can be no such file, which is no reason to do without the
-    /// database.
-    pub(crate) fn take(path: &Path) -> Option<Self> {
+    /// Takes a share; none where there can be no such file, which is no reason to do without the database.
+    ///
+    /// # Errors
+    /// When somebody has the lock; in words for people.
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>, String> {
         // Of a link, what it points to: others may know it by that.
-        let path = beside(&path.canonicalize().ok()?, "lock");
+        let Ok(path) = path.canonicalize().map(|path| beside(&path, "lock")) else { return Ok(None) };
         for _ in 0..TRIES {
-            let file = private().read(true).write(true).create(true).truncate(false).open(&path).ok()?;
-            file.try_lock_shared().ok()?;
-            if is_at(&file, &path) {
-                return Some(Self { file, path });
+            let opened = private().read(true).write(true).create(true).truncate(false).open(&path);
+            let Ok(file) = opened else { return Ok(None) };
+            match file.try_lock_shared() {
+                Ok(()) if is_at(&file, &path) => return Ok(Some(Self { file, path })),
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err("a copy is being put into it; try again when that is done".to_owned());
+                }
+                Err(TryLockError::Error(_)) => return Ok(None),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Whether anybody has one, or the lock.
@@ -260,5 +300,35 @@ pub(super) fn inspect(path: &Path) -> Result<(), String> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(refusal(&error)),
+    }
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn a_file_stays_its_owners_whoever_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.json");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        // Only the superuser can give a file away.
+        let is_root = chown(&path, Some(65_534), Some(65_534)).is_ok();
+        let before = fs::metadata(&path).unwrap();
+        let complete = folder.path().join("copy");
+        let is_same = |text: &str| {
+            let now = fs::metadata(&path).unwrap();
+            let of = |about: &fs::Metadata| (about.uid(), about.gid(), about.mode());
+            assert_eq!((fs::read_to_string(&path).unwrap().as_str(), of(&now)), (text, of(&before)), "{is_root}");
+        };
+        replace(&path, |out| out.write_all(b"new")).unwrap();
+        is_same("new");
+        fs::write(&complete, "copied").unwrap();
+        put_in_place(&complete, &path).unwrap();
+        is_same("copied");
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Contents;
 use super::disk;
-use super::form::{KeyRow, MemberRow, SessionRow, Time};
+use super::form::{self, KeyRow, MemberRow, SessionRow, Time};
 
 /// The version of the form that this program writes.
 const VERSION: u64 = 1;
@@ -84,7 +84,9 @@ pub(super) fn read(path: &Path, is_compressed: bool) -> Result<Contents, String>
         // Serde would take its elements for the fields in their order.
         return Err(disk::corrupt("a list, and not an object such as {\"proxies\": []}"));
     }
-    let found: Found = serde_json::from_slice(text).map_err(|error| disk::corrupt(&error.to_string()))?;
+    let found: Found = serde_json::from_slice(text).map_err(|error| {
+        disk::corrupt(&format!("{} at line {} column {}", form::reason(&error), error.line(), error.column()))
+    })?;
     meaning(found)
 }
 

@@ -115,10 +115,19 @@ impl TryFrom<MemberRow> for StoredMember {
     /// The member, or why it is none; the reason has no password in it.
     fn try_from(row: MemberRow) -> Result<Self, String> {
         let mut endpoint: Endpoint = Endpoint::kept(&row.url).map_err(text)?;
-        if let Some(username) = &row.username {
-            endpoint.credentials = Some(Box::new(
-                Credentials::kept(username, row.password.as_ref().map_or("", Secret::expose)).map_err(text)?,
-            ));
+        let password = row.password.as_ref().map(Secret::expose).filter(|password| !password.is_empty());
+        let of_url = endpoint.credentials.as_deref().filter(|own| password.is_some() && own.password.is_empty());
+        let username = row.username.as_deref().or_else(|| of_url.map(|own| &*own.username));
+        match (username, password) {
+            (Some(username), password) => {
+                let credentials = Credentials::kept(username, password.unwrap_or_default()).map_err(text)?;
+                endpoint.credentials = Some(Box::new(credentials));
+            }
+            // Nobody could log in with it.
+            (None, Some(_)) if endpoint.credentials.is_none() => {
+                return Err("a password without a username".to_owned());
+            }
+            (None, _) => {}
         }
         let mut tags: Tags = row.tags.iter().map(|tag| tag.parse::<Tag>()).collect::<Result<_, _>>().map_err(text)?;
         if let Some(source) = &row.source {
@@ -138,6 +147,17 @@ impl TryFrom<MemberRow> for StoredMember {
             },
             health: Health::from_word(row.health_status.as_deref().unwrap_or_default()),
         })
+    }
+}
+
+/// Why JSON is not what it is to be, without the value that stands there, which may be a password, and without the line.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
+    // `invalid type: integer 5, expected a string`
+    match text.split_once(", expected ").filter(|_| error.is_data()) {
+        Some((_, wanted)) => format!("a field is not {wanted}"),
+        None => text.to_owned(),
     }
 }
 

@@ -99,9 +99,7 @@ const fn is_zero(number: &u64) -> bool {
 fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let place = |error: serde_json::Error| {
         // The line is told by the one who counts them.
-        let (text, column) = (error.to_string(), error.column());
-        let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
-        format!("column {column}: {text}")
+        format!("column {}: {}", error.column(), form::reason(&error))
     };
     let kind: Kind = serde_json::from_slice(bytes).map_err(place)?;
     let line = if kind.url.is_some() {
@@ -266,7 +264,7 @@ fn lines(changes: &Changes, keys: Vec<KeyRecord>) -> serde_json::Result<(Vec<u8>
     for key in &changes.removed {
         lines.push(&serde_json::json!({ "removed": key.to_string() }))?;
     }
-    for member in &changes.upserts {
+    for member in changes.upserts.iter().chain(&changes.updates) {
         lines.push(&MemberRow::new(member))?;
     }
     for session in &changes.forgotten {

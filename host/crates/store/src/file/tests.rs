@@ -384,3 +384,30 @@ fn an_ordinary_save_that_was_cut_off_damages_nothing() {
     assert_eq!(urls(&mut store), all);
     assert!(!folder.path().join("pool.jsonl.damaged").exists());
 }
+
+#[test]
+fn what_cannot_be_read_shows_no_password() {
+    let row = r#"{"url":"http://1.1.1.1:1","username":"me","password":778899}"#;
+    for (name, text) in [("pool.json", format!("{{\"proxies\":[{row}]}}")), ("pool.jsonl", format!("{row}\n"))] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(name), text).unwrap();
+        let url = format!("file:{name}").parse::<crate::StoreUrl>().unwrap().within(folder.path());
+        let error = url.open().unwrap_err().to_string();
+        assert!(error.contains("a field is not a string") && !error.contains("778899"), "{error}");
+    }
+}
+
+#[test]
+fn a_password_goes_with_the_user_name_that_there_is_or_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = "file:pool.json".parse::<crate::StoreUrl>().unwrap().within(folder.path());
+    let of = |row: &str| {
+        fs::write(folder.path().join("pool.json"), format!("{{\"proxies\":[{row}]}}")).unwrap();
+        url.open_to_read().map(|mut opened| urls(&mut *opened.store)).map_err(|error| error.to_string())
+    };
+    assert_eq!(of(r#"{"url":"http://me@1.1.1.1:1","password":"p"}"#).unwrap(), ["http://me:p@1.1.1.1:1"]);
+    assert_eq!(of(r#"{"url":"http://me:own@1.1.1.1:1","password":"p"}"#).unwrap(), ["http://me:own@1.1.1.1:1"]);
+    assert_eq!(of(r#"{"url":"http://1.1.1.1:1","password":""}"#).unwrap(), ["http://1.1.1.1:1"]);
+    let error = of(r#"{"url":"http://1.1.1.1:1","password":"hunter2"}"#).unwrap_err();
+    assert!(error.contains("a password without a username") && !error.contains("hunter2"), "{error}");
+}

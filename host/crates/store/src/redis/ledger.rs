@@ -106,8 +106,9 @@ impl Ledger {
     }
 
     /// Enters what the server counts of members now, as its script answers.
-    pub(super) fn enter_sums(&mut self, members: &[StoredMember], sums: &[String]) {
-        for (member, sum) in members.iter().zip(sums.iter().flat_map(|batch| batch.lines())) {
+    pub(super) fn enter_sums(&mut self, changes: &Changes, sums: &[String]) {
+        let members = changes.upserts.iter().chain(&changes.updates);
+        for (member, sum) in members.zip(sums.iter().flat_map(|batch| batch.lines())) {
             if let (Some(held), Some(total)) = (self.members.get_mut(&id(member)), Counts::read(sum)) {
                 held.total = total;
             }
@@ -155,9 +156,10 @@ impl Ledger {
         }
         // Who leaves and comes back begins anew.
         let gone: HashMap<MemberId, Option<Held>> = written.held.iter().copied().collect();
-        for batch in changes.upserts.chunks(BATCH) {
+        let mut members = changes.upserts.iter().chain(&changes.updates).peekable();
+        while members.peek().is_some() {
             let mut text = String::new();
-            for member in batch {
+            for member in members.by_ref().take(BATCH) {
                 let id = id(member);
                 let before = self.members.get(&id).filter(|_| !gone.contains_key(&id));
                 let (line, held) = write_member(member, before);

@@ -1,11 +1,11 @@
--- The notices that follow one: `lost` when it is not the pool that is asked about; otherwise their numbers, by whom, about what, and
--- which.
+-- The notices that follow one: `lost` when it is not the pool that is asked about; otherwise how many there ever were, and their
+-- numbers, by whom, about what, and which.
 local layout, notices = KEYS[1], KEYS[2]
 local epoch, after = ARGV[1], ARGV[2]
 if redis.call('HGET', layout, 'epoch') ~= epoch then
     return { 'lost' }
 end
-local told = {}
+local told = { redis.call('HGET', layout, 'notices') or '0' }
 for _, notice in ipairs(redis.call('XRANGE', notices, '(' .. after .. '-0', '+', 'COUNT', 1000)) do
     local number, fields = string.match(notice[1], '^%d+'), notice[2]
     table.insert(told, number)

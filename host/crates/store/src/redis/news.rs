@@ -29,6 +29,14 @@ impl Redis {
         let [mut urls, mut names, mut places] = [const { BTreeSet::new() }; 3];
         let (mut heard, mut is_cut) = (self.heard, false);
         // A pool that is lost has no notices; that it is lost is found out by who looks for that.
+        let Some((told_ever, told)) = told.split_first().filter(|(first, _)| *first != "lost") else {
+            return Ok(News::default());
+        };
+        if told_ever.parse().is_ok_and(|told: u64| told < heard) {
+            // It went back to what it was before: what came since is lost, and others will tell under numbers that were heard already.
+            self.go_back()?;
+            return Ok(News { is_cut: true, ..News::default() });
+        }
         for notice in told.chunks_exact(4) {
             let [number, node, what, told] = notice else { continue };
             let number = number.parse().unwrap_or(heard);

@@ -35,9 +35,9 @@ impl Redis {
                 "lost" => self.begin_anew()?,
                 // It forgot who saved last; or it went back to what it was before, as a replica does that takes over.
                 _ => {
+                    self.go_back()?;
                     self.last = None;
-                    self.has_lost = true;
-                    self.ledger.forget_rows();
+                    self.has_missed = true;
                 }
             }
         }
@@ -50,6 +50,14 @@ impl Redis {
         self.ledger.lose();
         self.last = None;
         (self.has_lost, self.has_missed) = (true, true);
+        Ok(())
+    }
+
+    /// The server is at what it was before: what came since may be lost, and is to be saved and read again.
+    pub(super) fn go_back(&mut self) -> Result<(), Refusal> {
+        self.find()?;
+        self.ledger.forget_rows();
+        self.has_lost = true;
         Ok(())
     }
 
@@ -136,7 +144,7 @@ impl Redis {
                 if word == "done" {
                     self.last = Some(turn);
                     self.ledger.enter(written.held);
-                    self.ledger.enter_sums(&changes.upserts, sums);
+                    self.ledger.enter_sums(changes, sums);
                     self.ledger.enter_sessions(changes);
                 }
                 Ok(word.to_owned())

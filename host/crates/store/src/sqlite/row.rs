@@ -15,6 +15,15 @@ use rusqlite::types::FromSql;
 use rusqlite::{CachedStatement, Row, params};
 
 use super::counted::Counts;
+use super::members::fingerprint;
+
+/// The row of a key: scheme, host, port, user name, and the key of the hops before.
+macro_rules! of_key {
+    () => {
+        "WHERE scheme = ?1 AND host = ?2 AND port = ?3
+  AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5"
+    };
+}
 
 pub(super) const SELECT: &str = "
 SELECT joined, scheme, host, port, username, password, via, tags, country, anonymity,
@@ -32,10 +41,41 @@ ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL, via_key
     successes = max(0, successes + excluded.successes - ?17), failures = max(0, failures + excluded.failures - ?18),
     latency_us = excluded.latency_us, last_used = max(last_used, excluded.last_used), health = excluded.health";
 
-pub(super) const DELETE: &str = "
+/// The same of a row that is there, whose login stays. Tags are only ever added, so those that another process has given it stay, too,
+/// and a place that it has found out.
+pub(super) const UPDATE: &str = concat!(
+    "
+UPDATE members SET
+    tags = CASE WHEN tags = ?6 OR NOT json_valid(tags) THEN ?6 ELSE (
+        SELECT json_group_array(value) FROM (SELECT value FROM json_each(members.tags) UNION SELECT value FROM json_each(?6))
+    ) END,
+    country = ifnull(?7, country), anonymity = CASE ?8 WHEN 'unknown' THEN anonymity ELSE ?8 END, added = min(added, ?9),
+    successes = max(0, successes + ?10 - ?14), failures = max(0, failures + ?11 - ?15),
+    latency_us = ?12, last_used = max(last_used, ?13), health = ?16
+",
+    of_key!()
+);
+
+pub(super) const SELECT_LOGIN: &str = concat!(
+    "
+SELECT password, via FROM members
+",
+    of_key!()
+);
+
+pub(super) const UPDATE_LOGIN: &str = concat!(
+    "
+UPDATE members SET password = ?6, via = ?7
+",
+    of_key!()
+);
+
+pub(super) const DELETE: &str = concat!(
+    "
 DELETE FROM members
-WHERE scheme = ?1 AND host = ?2 AND port = ?3
-  AND ifnull(username, '') = ifnull(?4, '') AND (username IS NULL) = (?4 IS NULL) AND via_key = ?5";
+",
+    of_key!()
+);
 
 /// Writes a member, of which so much was counted when the row was read or written last.
 pub(super) fn upsert(
@@ -44,13 +84,12 @@ pub(super) fn upsert(
     before: Counts,
 ) -> rusqlite::Result<()> {
     let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
-    let credentials = endpoint.credentials.as_deref();
     statement.execute(params![
         endpoint.scheme.as_str(),
         host_text(&endpoint.host),
         endpoint.port,
-        credentials.map(|credentials| &*credentials.username),
-        credentials.map(|credentials| credentials.password.expose()),
+        username(endpoint),
+        endpoint.credentials.as_deref().map(|credentials| credentials.password.expose()),
         tags_json(tags),
         country.as_ref().map(Country::as_str),
         anonymity.as_str(),
@@ -60,12 +99,75 @@ pub(super) fn upsert(
         statistics.latency.map(|latency| integer(micros(latency))),
         integer(statistics.last_used.as_micros()),
         endpoint.via.as_deref().map(Endpoint::to_url),
-        via_key(endpoint.via.as_deref().map(Endpoint::key).as_ref()),
+        via_key_of(endpoint),
         health.as_str(),
         integer(before.successes),
         integer(before.failures),
     ])?;
     Ok(())
+}
+
+/// Changes the row of a member, of which so much was counted when it was read or written last; whether it is there.
+pub(super) fn update(
+    statement: &mut CachedStatement<'_>,
+    member: &StoredMember,
+    before: Counts,
+) -> rusqlite::Result<bool> {
+    let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
+    let changed = statement.execute(params![
+        endpoint.scheme.as_str(),
+        host_text(&endpoint.host),
+        endpoint.port,
+        username(endpoint),
+        via_key_of(endpoint),
+        tags_json(tags),
+        country.as_ref().map(Country::as_str),
+        anonymity.as_str(),
+        integer(added.as_micros()),
+        integer(statistics.successes),
+        integer(statistics.failures),
+        statistics.latency.map(|latency| integer(micros(latency))),
+        integer(statistics.last_used.as_micros()),
+        integer(before.successes),
+        integer(before.failures),
+        health.as_str(),
+    ])?;
+    Ok(changed > 0)
+}
+
+/// The fingerprint of the login in the row of a member.
+pub(super) fn login(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<Option<u64>> {
+    let Endpoint { scheme, host, port, .. } = &member.endpoint;
+    let (username, via) = (username(&member.endpoint), via_key_of(&member.endpoint));
+    statement.query_row(params![scheme.as_str(), host_text(host), port, username, via], |row| {
+        let password = row.get::<_, Option<String>>(0)?.map(Zeroizing::new);
+        let via = row.get::<_, Option<String>>(1)?.map(Zeroizing::new);
+        let password = password.as_deref().map_or("", String::as_str);
+        Ok(fingerprint(password, via.as_deref().map(String::as_str)))
+    })
+}
+
+/// Puts the login of a member into its row.
+pub(super) fn update_login(statement: &mut CachedStatement<'_>, member: &StoredMember) -> rusqlite::Result<()> {
+    let Endpoint { scheme, host, port, credentials, via } = &member.endpoint;
+    statement.execute(params![
+        scheme.as_str(),
+        host_text(host),
+        port,
+        username(&member.endpoint),
+        via_key_of(&member.endpoint),
+        credentials.as_deref().map(|credentials| credentials.password.expose()),
+        via.as_deref().map(Endpoint::to_url),
+    ])?;
+    Ok(())
+}
+
+fn username(endpoint: &Endpoint) -> Option<&str> {
+    endpoint.credentials.as_deref().map(|credentials| &*credentials.username)
+}
+
+fn via_key_of(endpoint: &Endpoint) -> String {
+    via_key(endpoint.via.as_deref().map(Endpoint::key).as_ref())
 }
 
 pub(super) fn delete(statement: &mut CachedStatement<'_>, key: &EndpointKey) -> rusqlite::Result<()> {

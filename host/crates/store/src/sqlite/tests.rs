@@ -339,7 +339,7 @@ fn it_is_known_whether_somebody_writes_a_database() {
     assert!(!is_in_use(&path) && fs::read_dir(&folder).unwrap().count() == 0);
     let reader = Sqlite::open(&path).unwrap();
     assert!(!is_in_use(&path), "whoever reads is in nobody's way");
-    let [one, other] = [(); 2].map(|()| Sqlite::open(&path).unwrap().to_write());
+    let [one, other] = [(); 2].map(|()| Sqlite::open_to_write(&path).unwrap());
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert!(is_in_use(&path) && is_in_use(&link));
@@ -348,6 +348,89 @@ fn it_is_known_whether_somebody_writes_a_database() {
     drop(other);
     assert!(!is_in_use(&path));
     drop(reader);
+    let copying = draft::Draft::begin(&path).unwrap();
+    let refused = Sqlite::open_to_write(&path).unwrap_err().to_string();
+    assert!(refused.ends_with("a copy is being put into it; try again when that is done"), "{refused}");
+    drop(copying);
+    drop(Sqlite::open_to_write(&path).unwrap());
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "pool.db" || name == "link.db"), "{left:?}");
+}
+
+/// A store with one member, which another process has open, too.
+fn shared_by_two(folder: &Path, url: &str) -> [Sqlite; 2] {
+    let path = folder.join("pool.db");
+    Sqlite::open(&path).unwrap().save(&upserts(&[url])).unwrap();
+    let mut two = [(); 2].map(|()| Sqlite::open(&path).unwrap());
+    two.iter_mut().for_each(|store| assert_eq!(urls(store), [url]));
+    two
+}
+
+fn updates(url: &str) -> Changes {
+    Changes { updates: vec![member(url)], ..Changes::default() }
+}
+
+#[test]
+fn who_was_taken_out_by_another_stays_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = "http://u:p@1.1.1.1:1";
+    let [mut gateway, mut command] = shared_by_two(folder.path(), url);
+    command.save(&Changes { removed: vec![member(url).endpoint.key()], ..Changes::default() }).unwrap();
+    gateway.save(&updates(url)).unwrap();
+    gateway.save(&updates("http://u:new@1.1.1.1:1")).unwrap();
+    assert_eq!(urls(&mut command), [""; 0]);
+    // Who joins anew is there.
+    gateway.save(&upserts(&[url])).unwrap();
+    assert_eq!(urls(&mut command), [url]);
+}
+
+#[test]
+fn a_login_that_another_has_changed_stays() {
+    for [url, theirs, own] in [
+        ["http://u:p@1.1.1.1:1", "http://u:theirs@1.1.1.1:1", "http://u:own@1.1.1.1:1"],
+        ["http://u:@1.1.1.1:1", "http://u:theirs@1.1.1.1:1", "http://u:own@1.1.1.1:1"],
+        [
+            "http://u:p@2.2.2.2:2 -> http://1.1.1.1:1",
+            "http://u:theirs@2.2.2.2:2 -> http://1.1.1.1:1",
+            "http://u:own@2.2.2.2:2 -> http://1.1.1.1:1",
+        ],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let [mut gateway, mut command] = shared_by_two(folder.path(), url);
+        gateway.save(&updates(own)).unwrap();
+        assert_eq!(urls(&mut command), [own], "what is new here is written");
+        command.save(&upserts(&[theirs])).unwrap();
+        for _ in 0..2 {
+            gateway.save(&updates(own)).unwrap();
+            assert_eq!(urls(&mut command), [theirs]);
+        }
+        gateway.save(&updates(url)).unwrap();
+        assert_eq!(urls(&mut command), [theirs], "who did it by hand goes first");
+        // Whoever reads it goes on from there.
+        assert_eq!(urls(&mut gateway), [theirs]);
+        gateway.save(&updates(own)).unwrap();
+        assert_eq!(urls(&mut command), [own]);
+    }
+}
+
+#[test]
+fn labels_of_several_come_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = "http://1.1.1.1:1";
+    let [mut gateway, mut command] = shared_by_two(folder.path(), url);
+    let tagged = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| tag.parse().unwrap()).collect();
+        proxywhirl_core::store::StoredMember { tags, ..member(url) }
+    };
+    command.save(&Changes { upserts: vec![tagged(&["a", "z"])], ..Changes::default() }).unwrap();
+    let mut own = tagged(&["b", "z"]);
+    (own.country, own.anonymity) = (None, proxywhirl_core::Anonymity::Unknown);
+    gateway.save(&Changes { updates: vec![own], ..Changes::default() }).unwrap();
+    let [kept] = &command.load().unwrap()[..] else { panic!() };
+    assert_eq!(kept.tags.to_string(), "a,b,z");
+    assert_eq!((kept.country, kept.anonymity), (member(url).country, member(url).anonymity));
+    // What somebody has written by hand, and is none, is no reason to save nothing.
+    command.connection.execute("UPDATE members SET tags = 'eu'", []).unwrap();
+    gateway.save(&updates(url)).unwrap();
+    assert_eq!(command.load().unwrap(), [member(url)]);
 }

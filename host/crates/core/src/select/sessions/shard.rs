@@ -193,9 +193,9 @@ impl Shard {
         pin
     }
 
-    pub(super) fn served(&mut self, session: u64, pin: Pin, now: Timestamp) {
+    pub(super) fn served(&mut self, session: u64, before: MemberId, pin: Pin, now: Timestamp) {
         let Some((place, entry)) = self.entry(session) else { return };
-        if entry.pin.member != pin.member {
+        if entry.pin.member == before && before != pin.member {
             self.moved(place, pin, now);
         }
     }

@@ -14,6 +14,7 @@ struct Rigged {
     shelf: Shelf,
     is_shared: bool,
     is_full: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
     is_away: Arc<AtomicBool>,
     /// Whether it comes back empty, which whoever comes next finds out.
     is_flushed: Arc<AtomicBool>,
@@ -56,6 +57,7 @@ impl Store for Rigged {
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.reached()?;
+        assert!(!self.panics.load(Relaxed), "as it is meant to");
         if self.is_full.load(Relaxed) {
             return Err(StoreError { place: "disk".to_owned(), reason: "is full".to_owned() });
         }
@@ -112,6 +114,21 @@ async fn a_full_disk_is_told_once_and_nothing_is_lost_when_there_is_room_again()
     assert_eq!(kept.keys().cloned().collect::<Vec<_>>(), keys);
     assert_eq!(kept.values().map(|member| member.statistics.successes).sum::<u64>(), 1);
     engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_has_panicked_is_told_for_good() {
+    let store = Rigged::default();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    store.panics.store(true, Relaxed);
+    engine.admit(vec![Admission::Vouched(Box::new(candidate(1)))]).await;
+    for _ in 0..3 {
+        assert!(engine.save().await.is_err());
+        let told = engine.store_trouble().expect("nothing can be saved any more");
+        assert!(told.error.contains("has panicked"), "{}", told.error);
+    }
+    assert!(engine.stop().await.is_err());
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn whom_others_have_used_up_is_passed_over() {
     members.sort_unstable();
     members.dedup();
     assert_eq!(members.len(), 3, "each is used once");
-    assert!(other.acquire_granted(&attempt(&[])).await.is_err());
+    assert!(other.acquire_granted_or_go_on(&attempt(&[])).await.is_err());
     let in_flight: u32 = other.snapshot().iter().map(|member| member.live.in_flight()).sum();
     assert_eq!(in_flight, 1, "who was refused holds nothing");
 }
@@ -137,7 +137,7 @@ async fn while_nobody_answers_each_has_its_own_and_says_so() {
     // Asked, and not answered: what is here decides.
     drop(ask(&one, 2).await.unwrap());
     drop((ask(&other, 1).await.unwrap(), ask(&other, 2).await.unwrap()));
-    assert!(one.acquire_granted(&attempt(&[])).await.is_err());
+    assert!(one.acquire_granted_or_go_on(&attempt(&[])).await.is_err());
     assert_eq!(one.limits_trouble().map(|trouble| trouble.error), Some("the shelf: is away".to_owned()));
     shelf.0.lock().unwrap().is_away = false;
     until(|| one.limits_trouble().is_none()).await;
@@ -166,7 +166,7 @@ async fn nobody_is_asked_for_what_has_no_rate() {
     let shelf = Shelf::default();
     for limits in [of_members(Limit { concurrency: Some(5), rate: None }), LimitsConfig::default()] {
         let engine = over(&shelf, &limits, 1).await;
-        drop((ask(&engine, 1).await.unwrap(), engine.acquire_granted(&attempt(&[])).await.unwrap()));
+        drop((ask(&engine, 1).await.unwrap(), engine.acquire_granted_or_go_on(&attempt(&[])).await.unwrap()));
     }
     assert_eq!(shelf.0.lock().unwrap().asked, 0);
 }
@@ -243,7 +243,7 @@ async fn when_asking_has_ended_for_good_each_has_its_own_and_says_so() {
     let told = engine.limits_trouble().unwrap().error;
     assert!(told.contains("has panicked"), "{told}");
     let began = Instant::now();
-    assert!(engine.acquire_granted(&attempt(&[])).await.is_err());
+    assert!(engine.acquire_granted_or_go_on(&attempt(&[])).await.is_err());
     assert_eq!(engine.user_token(&"anna".into(), Rate::new(1.0, 1)).await, None);
     assert!(began.elapsed() < Duration::from_millis(200), "nobody waits for it");
     engine.stop().await.unwrap();

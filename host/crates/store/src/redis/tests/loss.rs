@@ -25,6 +25,34 @@ fn a_row_that_a_server_has_gone_back_to_is_written_anew() {
 }
 
 #[test]
+fn a_server_that_is_back_at_what_it_was_is_noticed_by_who_saves_nothing() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    for port in 2..9 {
+        one.save(&upserts(&[&format!("http://1.1.1.1:{port}")])).unwrap();
+    }
+    assert_eq!(other.news().unwrap().members.len(), 8);
+    // As from a picture of before, with the same pool in it.
+    let name = |what: &str| one.names.name(what);
+    let [layout, members, joined, notices] = ["layout", "members", "joined", "notices"].map(name);
+    for port in 2..9 {
+        let url = format!("http://1.1.1.1:{port}");
+        server.ask(&["HDEL", &members, &url]);
+        server.ask(&["ZREM", &joined, &url]);
+    }
+    server.ask(&["HSET", &layout, "notices", "1"]);
+    server.ask(&["XTRIM", &notices, "MAXLEN", "1"]);
+    assert!(other.is_intact().unwrap(), "nobody has seen it yet");
+    assert!(other.news().unwrap().is_cut);
+    assert!(!other.is_intact().unwrap(), "all that is known here is to be saved again");
+    // What is told from then on is heard, under numbers that were heard before.
+    server.ask(&["DEL", &notices]);
+    one.save(&upserts(&["http://2.2.2.2:2"])).unwrap();
+    assert_eq!(other.news().unwrap().members, vec![member("http://2.2.2.2:2")]);
+}
+
+#[test]
 fn a_save_counts_once_though_its_answer_is_lost() {
     let server = RedisServer::start(PLAIN);
     let [connect, answer, bulk, pause] = [200, 2_000, 100, 0].map(Duration::from_millis);

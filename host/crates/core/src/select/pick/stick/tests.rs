@@ -331,9 +331,11 @@ fn who_is_drawn_beside_a_sessions_member_gets_the_session_when_it_has_served_it(
         assert!(beside(Stick { strict: Some(true), ..Stick::default() }).is_none());
         assert_eq!(beside(Stick { renew: true, ..Stick::default() }).map(|member| member.id == own), Some(false));
         assert_eq!(ask(&picker, &snapshot, &sessions, 7, 2), Some(own), "it stays where it is");
-        sessions.served(7, &other, at(3));
+        sessions.served(7, MemberId(0), &other, at(3));
+        assert_eq!(ask(&picker, &snapshot, &sessions, 7, 3), Some(own), "it has moved since, or begun anew");
+        sessions.served(7, own, &other, at(3));
         assert_eq!(ask(&picker, &snapshot, &sessions, 7, 4), Some(other.id));
-        sessions.served(8, &other, at(3));
+        sessions.served(8, own, &other, at(3));
         assert_eq!(sessions.len(), 1, "one that is bound to nobody stays so");
     }
 }
