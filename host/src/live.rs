@@ -156,8 +156,12 @@ impl Live {
             return Err(Failure::new(Exit::NoResult, format!("there is no listener {}", listener.unwrap_or_default()))
                 .hint(format!("there are {}", names.join(", "))));
         }
+        // As it was named: a port of a range by its place, and all of them by the name that they have together.
         let turned = meant.into_iter().filter(|(_, _, turns)| turns.turn());
-        Ok(Rotated { listeners: turned.map(|(_, place, _)| place.clone()).collect() })
+        let word = |(name, place, _): &(String, String, _)| if listener == Some(place) { place } else { name }.clone();
+        let mut listeners: Vec<String> = turned.map(word).collect();
+        listeners.dedup();
+        Ok(Rotated { listeners })
     }
 
     /// What a client wants that comes with this user name, in the default dialect.

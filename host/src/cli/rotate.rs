@@ -31,7 +31,8 @@ pub(super) async fn run(args: RotateArgs) -> Result<Exit, Failure> {
 
 fn in_words(rotated: &Rotated) -> String {
     if rotated.listeners.is_empty() {
-        return "each request gets another proxy anyhow".to_owned();
+        return "each request there gets another proxy anyhow, or has a session that only its client rotates"
+            .to_owned();
     }
     format!("the next request gets another proxy at {}", rotated.listeners.join(", "))
 }

@@ -166,12 +166,22 @@ impl ListenerSection {
             let endpoint: Endpoint = proxy.parse().map_err(|error| format!("proxy: {error}"))?;
             wanted = wanted.only(endpoint.key());
         }
+        let rotation = match (self.rotation.as_deref(), wanted.session, &address) {
+            (Some(_), Some(_), _) => {
+                let why = "rotation: `words` give each request here the same session, so that none is left that rotates: leave one out";
+                return Err(why.to_owned());
+            }
+            (Some(text), None, _) => rotation(text)?,
+            // What makes a range worth having: a port is a session.
+            (None, None, ListenAt::Ports(..)) => Rotation::Port,
+            (None, _, _) => Rotation::Request,
+        };
         Ok(ListenerSettings {
             name: self.name.clone().unwrap_or_else(|| self.address.clone()),
             address,
             grammar: self.grammar()?,
             wanted,
-            rotation: self.rotation.as_deref().map_or(Ok(Rotation::Request), rotation)?,
+            rotation,
             tls: self
                 .tls
                 .map(|tls| TlsSection { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),
@@ -252,7 +262,7 @@ fn rotation(text: &str) -> Result<Rotation, String> {
         "failure" => Ok(Rotation::Failure),
         "client" => Ok(Rotation::Client),
         "destination" => Ok(Rotation::Destination),
-        text => match text.strip_suffix(" requests") {
+        text => match text.strip_suffix(" requests").or_else(|| text.strip_suffix(" request")) {
             Some(number) => number.parse().ok().filter(|number| *number > 0).map(Rotation::Requests).ok_or_else(wrong),
             None => {
                 let pause = humantime::parse_duration(text).map_err(|_| wrong())?;
@@ -322,12 +332,24 @@ mod tests {
         let of =
             |text: &str| listeners(&format!("address = \"a:1\"\nrotation = \"{text}\"\n")).map(|all| all[0].rotation);
         assert_eq!(of("10 requests").unwrap(), Rotation::Requests(10));
+        assert_eq!(of("1 request").unwrap(), Rotation::Requests(1));
         assert_eq!(of("5m").unwrap(), Rotation::Every(Duration::from_mins(5)));
         assert_eq!(of("connection").unwrap(), Rotation::Connection);
         assert_eq!([of("client").unwrap(), of("destination").unwrap()], [Rotation::Client, Rotation::Destination]);
         for wrong in ["0 requests", "0s", "always", "-1 requests"] {
             assert!(of(wrong).unwrap_err().contains("rotation"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_port_of_a_range_is_a_session_unless_it_rotates_and_a_session_by_words_does_not() {
+        let of = |text: &str| listeners(&format!("address = \"a:1-3\"\n{text}\n")).map(|all| all[0].rotation);
+        assert_eq!(of("").unwrap(), Rotation::Port);
+        assert_eq!(of("rotation = \"request\"").unwrap(), Rotation::Request);
+        assert_eq!(of("rotation = \"3 requests\"").unwrap(), Rotation::Requests(3));
+        assert_eq!(of("words = { session = \"a\" }").unwrap(), Rotation::Request);
+        let wrong = of("words = { session = \"a\" }\nrotation = \"failure\"").unwrap_err();
+        assert!(wrong.contains("rotation") && wrong.contains("words"), "{wrong}");
     }
 
     #[test]

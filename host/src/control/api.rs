@@ -136,7 +136,8 @@ pub struct Rotate {
 /// What became of `POST /v1/rotate`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {
-    /// Where the next request gets another proxy: not where each one does anyhow.
+    /// The listeners where the next request gets another proxy, by their names, or by the port that was named: not those where each
+    /// one does anyhow.
     pub listeners: Vec<String>,
 }
 

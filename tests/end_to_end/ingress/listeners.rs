@@ -75,6 +75,36 @@ async fn a_range_of_ports_is_as_many_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ports_of_a_range_rotate_as_they_are_told() {
+    // An address that no other test has.
+    let control = proxywhirl_tests::folder();
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(control.path(), own).unwrap();
+    let socket = control.path().join("control.sock").to_string_lossy().into_owned();
+    let config = "[[listeners]]\nname = \"plain\"\naddress = \"127.9.0.8:24000-24002\"\n\
+                  [[listeners]]\nname = \"three\"\naddress = \"127.9.0.8:24100-24101\"\nrotation = \"3 requests\"\n";
+    let scene = Scene::new(&format!("control.socket = \"{socket}\"\n{config}")).await;
+    let exits = |port: u16, count: usize| -> Vec<usize> {
+        (0..count).map(|_| scene.exit(&format!("http://127.9.0.8:{port}"), &[])).collect()
+    };
+    let rotate = |name: &str| run(proxywhirl(["rotate", "--control", &socket]).arg(name)).stdout;
+    let before = [24_000, 24_001].map(|port| exits(port, 2));
+    assert!(rotate("plain").ends_with("at plain\n"), "the name, once");
+    let after = [24_000, 24_001].map(|port| exits(port, 2));
+    for (before, after) in before.iter().zip(&after) {
+        assert!(before[0] == before[1] && after[0] == after[1] && before[0] != after[0], "{before:?} {after:?}");
+    }
+    assert!(rotate("127.9.0.8:24001").ends_with("at 127.9.0.8:24001\n"), "one port");
+    assert_eq!(exits(24_000, 1)[0], after[0][0]);
+    assert_ne!(exits(24_001, 1)[0], after[1][0]);
+    for port in [24_100, 24_101] {
+        let exits = exits(port, 7);
+        let changes: Vec<usize> = (1..exits.len()).filter(|&n| exits[n] != exits[n - 1]).collect();
+        assert_eq!(changes, [3, 6], "{exits:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn listeners_over_ipv6_tls_and_a_unix_socket() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let files = proxywhirl_tests::folder();
@@ -125,7 +155,7 @@ async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_a
     assert!(changes(&first).is_empty(), "{first:?}");
     let rotate = |arguments: &[&str]| run(proxywhirl(["rotate", "--control", &socket]).args(arguments));
     let ran = rotate(&["failure"]);
-    assert_eq!((ran.code, ran.stdout.contains(&places[4])), (Some(0), true), "{ran:?}");
+    assert_eq!((ran.code, ran.stdout.contains("another proxy at failure\n")), (Some(0), true), "{ran:?}");
     let second = asked(&places[4], 5);
     assert!(changes(&second).is_empty() && second[0] != first[0], "{first:?} {second:?}");
 

@@ -39,6 +39,8 @@ pub enum Rotation {
     Client,
     /// So does each site, for all clients.
     Destination,
+    /// All who come in by this port stick to a member together, as sessions do.
+    Port,
 }
 
 /// Clients or sites whose turns are remembered. With more, some begin anew once more than they were told to.
@@ -127,6 +129,7 @@ impl Turns {
             Rotation::Destination => {
                 return self.stick(wanted, session_hash(registrable(&of.target.to_string())));
             }
+            Rotation::Port => return self.stick(wanted, 0),
             Rotation::Failure => 0,
         };
         wanted.session = Some(self.session);
@@ -197,6 +200,22 @@ mod tests {
         assert!(!is_new && clients.turn());
         assert_eq!([of(&clients, 7, &www), of(&clients, 7, &www)], [(session, true), (session, false)]);
         assert!(of(&clients, 8, &www).1, "each of them");
+    }
+
+    #[test]
+    fn a_port_is_one_session_until_told_otherwise() {
+        let (turns, other) = (Turns::new(Rotation::Port, "a:1"), Turns::new(Rotation::Port, "a:2"));
+        let of = |turns: &Turns, client| {
+            let mut wanted = Wanted::default();
+            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target: &shop() });
+            // It lasts as long as any other session.
+            assert_eq!(wanted.stick, Stick::default());
+            (wanted.session.unwrap(), is_new)
+        };
+        assert_eq!(of(&turns, 7), of(&turns, 8));
+        assert_ne!(of(&turns, 7), of(&other, 7));
+        assert!(turns.turn());
+        assert_eq!([of(&turns, 7).1, of(&turns, 8).1, of(&other, 7).1], [true, false, false]);
     }
 
     /// Which of so many requests begin the session anew.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proxywhirl_gateway::access::Access;
-use proxywhirl_gateway::wanted::{Grammar, Wanted, session_hash};
+use proxywhirl_gateway::wanted::{Grammar, Wanted};
 use proxywhirl_gateway::{Door, Rotation, Turns};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -105,10 +105,7 @@ fn of(listener: &ListenerSettings) -> Result<Vec<Spot>, Failure> {
         ListenAt::Ports(host, first, last) => {
             let of = |port: u16| {
                 let address = format!("{host}:{port}");
-                let mut wanted = wanted();
-                // What makes a range worth having: a port is a session.
-                wanted.session = wanted.session.or(Some(session_hash(&format!("port {address}"))));
-                spot(&address, At::Tcp(address.clone()), wanted)
+                spot(&address, At::Tcp(address.clone()), wanted())
             };
             (*first..=*last).map(of).collect()
         }
