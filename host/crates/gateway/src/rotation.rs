@@ -16,7 +16,7 @@ use proxywhirl_engine::registrable;
 use proxywhirl_net::Target;
 use tokio::time::Instant;
 
-use crate::wanted::{Wanted, session_hash};
+use crate::wanted::{Wanted, in_words, session_hash};
 
 /// A session that nothing but a turn ends.
 const FOR_GOOD: Duration = Duration::from_hours(100 * 365 * 24);
@@ -55,6 +55,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) client: u64,
     /// Host and port that it is for.
     pub(crate) target: &'a Target,
+    /// Hash of what it says of the members that it may have, 0 for nothing: with other words, its session is another one.
+    pub(crate) words: u64,
 }
 
 /// The turns of a door.
@@ -70,6 +72,8 @@ pub struct Turns {
     /// The turn of which a request has begun the session.
     begun: AtomicU64,
     connections: AtomicU64,
+    /// Of this process, and of no other: nobody has the session of one of its connections again.
+    own: u64,
     /// The turn of which each client or site has begun its session, once there was a command.
     turned: Mutex<HashMap<u64, u64>>,
 }
@@ -92,6 +96,7 @@ impl Turns {
             commanded: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            own: fastrand::u64(..),
             turned: Mutex::default(),
         }
     }
@@ -120,22 +125,22 @@ impl Turns {
                 u64::try_from(self.began.elapsed().as_nanos() / pause.as_nanos().max(1)).unwrap_or(u64::MAX)
             }
             Rotation::Connection => {
-                // Of this process, and of no other: nobody has such a session again.
-                let own = mix(self.session ^ mix(of.connection ^ mix(std::process::id().into())));
-                wanted.session = Some(own.max(1));
+                let own = mix(self.session ^ mix(of.connection ^ self.own));
+                wanted.session = Some(in_words(own.max(1), of.words));
                 return false;
             }
-            Rotation::Client => return self.stick(wanted, of.client),
+            Rotation::Client => return self.stick(wanted, of.client, of.words),
             Rotation::Destination => {
-                return self.stick(wanted, session_hash(registrable(&of.target.to_string())));
+                return self.stick(wanted, session_hash(registrable(&of.target.to_string())), of.words);
             }
-            Rotation::Port => return self.stick(wanted, 0),
+            Rotation::Port => return self.stick(wanted, 0, of.words),
             Rotation::Failure => 0,
         };
-        wanted.session = Some(self.session);
+        let session = in_words(self.session, of.words);
+        wanted.session = Some(session);
         let turn = turn.wrapping_add(self.commanded.load(Ordering::Relaxed));
         wanted.stick = Stick { lifetime: wanted.stick.lifetime.or(Some(FOR_GOOD)), ..wanted.stick };
-        self.begins(turn)
+        if session == self.session { self.begins(turn) } else { self.is_turned(session, turn) }
     }
 
     /// Whether a turn begins with this request. Of two that come at once at the edge, the later number may be there first.
@@ -144,23 +149,25 @@ impl Turns {
     }
 
     /// Gives a request the session of its client, site or port. True when that is to begin anew.
-    fn stick(&self, wanted: &mut Wanted, whose: u64) -> bool {
-        let session = mix(self.session ^ mix(whose)).max(1);
+    fn stick(&self, wanted: &mut Wanted, whose: u64, words: u64) -> bool {
+        let session = in_words(mix(self.session ^ mix(whose)).max(1), words);
         wanted.session = Some(session);
-        self.is_turned(session)
+        self.is_turned(session, self.commanded.load(Ordering::Relaxed))
     }
 
-    /// Whether there was a command since this session was asked for last.
-    fn is_turned(&self, session: u64) -> bool {
-        let commanded = self.commanded.load(Ordering::Relaxed);
-        if commanded == 0 {
+    /// Whether a session, one of several of this door, has not begun this turn yet. The first one begins by itself.
+    fn is_turned(&self, session: u64, turn: u64) -> bool {
+        if turn == 0 {
             return false;
         }
         let mut turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
         if turned.len() >= MAX_TURNED && !turned.contains_key(&session) {
             turned.clear();
         }
-        turned.insert(session, commanded) != Some(commanded)
+        let begun = turned.entry(session).or_default();
+        let is_new = *begun < turn;
+        *begun = turn.max(*begun);
+        is_new
     }
 }
 
@@ -178,7 +185,7 @@ mod tests {
     }
 
     fn by(connection: u64, target: &Target) -> Origin<'_> {
-        Origin { connection, client: 1, target }
+        Origin { connection, client: 1, target, words: 0 }
     }
 
     #[test]
@@ -186,7 +193,7 @@ mod tests {
         let (www, api, other) = (target("www.shop.test", 443), target("api.shop.test", 80), target("other.test", 443));
         let of = |turns: &Turns, client, target| {
             let mut wanted = Wanted::default();
-            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target });
+            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target, words: 0 });
             (wanted.session.unwrap(), is_new)
         };
         let clients = Turns::new(Rotation::Client, "a");
@@ -207,7 +214,7 @@ mod tests {
         let (turns, other) = (Turns::new(Rotation::Port, "a:1"), Turns::new(Rotation::Port, "a:2"));
         let of = |turns: &Turns, client| {
             let mut wanted = Wanted::default();
-            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target: &shop() });
+            let is_new = turns.assign(&mut wanted, Origin { connection: client, client, target: &shop(), words: 0 });
             // It lasts as long as any other session.
             assert_eq!(wanted.stick, Stick::default());
             (wanted.session.unwrap(), is_new)
@@ -252,6 +259,26 @@ mod tests {
         assert_eq!(renewals(&turns, 10), [0; 0]);
         turns.turn();
         assert_eq!(renewals(&turns, 10), [0]);
+    }
+
+    #[test]
+    fn who_says_other_words_about_members_has_another_session() {
+        let of = |turns: &Turns, words| {
+            let mut wanted = Wanted::default();
+            let is_new = turns.assign(&mut wanted, Origin { words, ..by(1, &shop()) });
+            (wanted.session.unwrap(), is_new)
+        };
+        for rotation in
+            [Rotation::Client, Rotation::Destination, Rotation::Port, Rotation::Failure, Rotation::Connection]
+        {
+            let turns = Turns::new(rotation, "a");
+            let [none, one, other] = [0, 3, 4].map(|words| of(&turns, words));
+            assert!(none.0 != one.0 && one.0 != other.0 && none.0 != other.0, "{rotation:?}");
+            assert_eq!([0, 3, 4].map(|words| of(&turns, words)), [none, one, other], "{rotation:?}");
+            turns.turn();
+            let is_new = [0, 3, 4, 3].map(|words| of(&turns, words).1);
+            assert_eq!(is_new, [true, true, true, false].map(|is_new| is_new && rotation != Rotation::Connection));
+        }
     }
 
     #[test]

@@ -183,6 +183,8 @@ struct Wish {
 struct Guest {
     wanted: Wanted,
     user: Option<Arc<User>>,
+    /// Hash of its words about members.
+    words: u64,
 }
 
 impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
@@ -355,7 +357,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// Finds out who a client is, and what it wants behind this door.
     async fn admit(&self, introduced: Introduced) -> Result<Guest, ErrorReply> {
         let session = introduced.session();
-        let Introduced { user, password, mut wanted, .. } = introduced;
+        let Introduced { user, password, mut wanted, words, .. } = introduced;
         let door = self.gateway.door();
         let known = door.access.identify(&user, password.expose(), self.peer.map(|peer| peer.ip())).await;
         let user = known.map_err(ErrorReply::denied)?;
@@ -373,7 +375,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             (None, Some(peer)) => number_of(peer.ip()),
             (None, None) => 0,
         };
-        Ok(Guest { wanted, user })
+        Ok(Guest { wanted, user, words })
     }
 
     /// The place of a request among those of its user, if it may be served at all; it has its session then.
@@ -394,8 +396,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         };
         // Not before: a request that is refused is nobody's turn.
         let client = self.peer.map_or(0, |peer| number_of(peer.ip()));
-        let wanted = &mut guest.wanted;
-        let is_turn = door.turns.assign(wanted, Origin { connection: self.connection, client, target });
+        let (wanted, words) = (&mut guest.wanted, guest.words);
+        let is_turn = door.turns.assign(wanted, Origin { connection: self.connection, client, target, words });
         // The engine keeps it until a member was drawn for the session, which may be for another request.
         if let Some(session) = wanted.session.filter(|_| is_turn) {
             wanted.stick.renew |= !engine.rotate_session(session);

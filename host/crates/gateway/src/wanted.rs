@@ -24,6 +24,7 @@ use proxywhirl_core::select::{Filter, Stick};
 
 use draft::Draft;
 pub(crate) use fields::{CREDENTIALS, take_fields};
+pub(crate) use grammar::in_words;
 pub use grammar::{Dialect, Grammar, Introduced, Place};
 
 /// What a request wants of its upstream.

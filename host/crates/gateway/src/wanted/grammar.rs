@@ -113,9 +113,13 @@ impl Introduced {
     /// Its session, if it names one: with other words about members, a session of the same name is another one.
     #[must_use]
     pub fn session(&self) -> Option<u64> {
-        let session = self.wanted.session?;
-        Some(if self.words == 0 { session } else { mix(session ^ self.words).max(1) })
+        self.wanted.session.map(|session| in_words(session, self.words))
     }
+}
+
+/// What a session is with these words about members: 0 for none.
+pub(crate) fn in_words(session: u64, words: u64) -> u64 {
+    if words == 0 { session } else { mix(session ^ words).max(1) }
 }
 
 impl Dialect {
