@@ -14,6 +14,7 @@ mod witness;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
@@ -29,7 +30,7 @@ use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
-use crate::session::presence::{self, AtEnd, Attended, Part};
+use crate::session::presence::{self, AtEnd, Attended, Part, Watched};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
@@ -230,10 +231,10 @@ where
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
     } else {
         let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
-        let (Inbound { reader, buffer }, Passed { status, end, idle }) =
-            pass(client, inbound, rules, answer, tell).await;
+        let (Inbound { reader, buffer: rest }, Passed { status, end, idle }) =
+            pass((client, buffer), inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (trial, after, idle) {
-            gateway.idle().put(trial.whom(), (reader, buffer), limit, gateway.config().upstream_idle);
+            gateway.idle().put(trial.whom(), (reader, rest), limit, gateway.config().upstream_idle);
         }
         Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
     }
@@ -257,7 +258,7 @@ fn abandoned<T>(failover: &mut Failover<'_>, won: Option<Result<Won<T>, Fault>>)
 
 /// Passes an answer on to the client, and gives the upstream's connection back. `tell` hears how the body begins.
 async fn pass<S>(
-    client: &mut S,
+    (client, ahead): (&mut S, &mut BytesMut),
     inbound: Inbound<Stream>,
     rules: Rules<'_>,
     answer: Answer,
@@ -267,24 +268,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = rules.config.stall_timeout;
+    let mut client = Stalling::new(Watched::new(client, ahead), limit);
     let Inbound { reader: mut stream, buffer } = inbound;
     if tell.is_some() {
         let (passed, buffer) = {
             let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
-            let (mut inbound, mut client) = (Inbound { reader: witness, buffer }, Stalling::new(client, limit));
+            let mut inbound = Inbound { reader: witness, buffer };
             let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await;
             (passed, inbound.buffer)
         };
         return (Inbound { reader: stream, buffer }, passed);
     }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
-    let mut client = Stalling::new(client, limit);
     let passed = match answer::begin(&mut inbound, rules, answer, rules.asked.keeps_alive) {
         Ok(mut begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
             Some(left) => {
-                let copied =
-                    relay::pass(*inbound.reader.get_mut(), *client.get_mut(), begun.take_beginning(), left, limit)
-                        .await;
+                let (from, (to, watch)) = (&mut **inbound.reader.get_mut(), client.get_mut().parts());
+                let look = |context: &mut Context<'_>, to: &mut S, moved| watch.poll_gone(context, to, moved);
+                let copied = relay::pass(from, to, begun.take_beginning(), left, limit, look).await;
                 begun.over(copied, &[])
             }
             None => answer::finish(&mut inbound, &mut client, begun).await,

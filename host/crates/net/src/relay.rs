@@ -109,7 +109,8 @@ where
     Relayed { up: up.moved, down: down.moved, end }
 }
 
-/// Passes on what is at hand already and so many bytes more, unless either side fails or nothing has moved for `idle`.
+/// Passes on what is at hand already and so many bytes more, unless either side fails or nothing has moved for `idle`. While nothing
+/// comes, `look` is asked whether the receiver is still there; it hears whether something has moved since it was asked last.
 ///
 /// # Errors
 /// [`CopyError`] says which side failed, or was waited for in vain.
@@ -119,6 +120,7 @@ pub async fn pass<R, W>(
     at_hand: Vec<u8>,
     length: u64,
     idle: Duration,
+    mut look: impl FnMut(&mut Context<'_>, &mut W, bool) -> Poll<io::Error>,
 ) -> Result<(), CopyError>
 where
     R: AsyncRead + Unpin + 'static,
@@ -140,6 +142,11 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Err(CopyError::Read(error.into()))),
             Poll::Pending => {
                 let moved = (direction.left, direction.moved) != left_before;
+                if !direction.holds()
+                    && let Poll::Ready(error) = look(context, to, moved)
+                {
+                    return Poll::Ready(Err(CopyError::Write(error)));
+                }
                 ready!(idleness.get_or_insert_with(|| Idleness::new(idle, None)).poll(context, moved));
                 let why = format!("no byte for {:.0} s", idle.as_secs_f64());
                 let stalled = io::Error::new(io::ErrorKind::TimedOut, why);

@@ -23,7 +23,7 @@ use crate::bans::Case;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
-use crate::session::presence::{self, AtEnd, Attended, Part};
+use crate::session::presence::{self, AtEnd, Attended, Part, Watched};
 use crate::stall::Stalling;
 
 /// Serves a request whose body is still with the client. It is tried elsewhere until an upstream was reached; then the
@@ -158,6 +158,7 @@ where
         Ok(answer) => answer::finally(&mut inbound, &mut client, rules, answer).await,
         fault => fault,
     };
+    let mut client = Stalling::new(Watched::new(&mut **client.get_mut(), buffer), config.stall_timeout);
     match answer {
         Ok(answer) => deliver(by, (inbound, answer), &mut client, (is_sent, since.elapsed()), hear).await,
         Err(fault) => Passed::failed(fault),

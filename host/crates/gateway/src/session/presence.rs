@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::access::Use;
 use crate::reply::CONTINUE;
@@ -118,6 +118,100 @@ where
     }
 }
 
+/// How long a client that sends no more may get nothing of an answer that has begun, until it is taken for one that has left:
+/// within an answer, it cannot be asked.
+const NOTHING: Duration = Duration::from_secs(30);
+
+/// What is known of a client while its answer passes.
+pub(crate) struct Watch<'b> {
+    /// What it sends meanwhile.
+    ahead: &'b mut BytesMut,
+    /// Rings when a client that sends no more has got nothing for too long.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'b> Watch<'b> {
+    pub(crate) const fn new(ahead: &'b mut BytesMut) -> Self {
+        Self { ahead, alarm: None }
+    }
+
+    /// Ready when the client has left; `moved` when it has got something since.
+    pub(crate) fn poll_gone<S: AsyncRead + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        client: &mut S,
+        moved: bool,
+    ) -> Poll<io::Error> {
+        while self.alarm.is_none() && self.ahead.len() < ROOM {
+            match ready!(poll_read(client, context, self.ahead, READ)) {
+                Ok(1..) => {}
+                Ok(0) => self.alarm = Some(Box::pin(sleep(NOTHING))),
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+        let Some(alarm) = &mut self.alarm else { return Poll::Pending };
+        if moved {
+            alarm.as_mut().reset(Instant::now() + NOTHING);
+        }
+        ready!(alarm.as_mut().poll(context));
+        let why = format!("it sends no more, and has got nothing for {} s", NOTHING.as_secs());
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, why))
+    }
+}
+
+/// A client that is written to, of which is noticed that it has left while there is nothing to write.
+pub(crate) struct Watched<'c, S> {
+    client: &'c mut S,
+    watch: Watch<'c>,
+    moved: bool,
+}
+
+impl<'c, S> Watched<'c, S> {
+    pub(crate) const fn new(client: &'c mut S, ahead: &'c mut BytesMut) -> Self {
+        Self { client, watch: Watch::new(ahead), moved: false }
+    }
+
+    /// The client itself, and what is known of it.
+    pub(crate) const fn parts(&mut self) -> (&mut S, &mut Watch<'c>) {
+        (self.client, &mut self.watch)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.moved = true;
+        Pin::new(&mut *this.client).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.moved = true;
+        Pin::new(&mut *this.client).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.client.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut *this.client).poll_flush(cx))?;
+        match this.watch.poll_gone(cx, this.client, std::mem::take(&mut this.moved)) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().client).poll_shutdown(cx)
+    }
+}
+
 /// A client that is looked at while its request is under way.
 struct Presence<'c, S> {
     client: &'c mut S,
@@ -206,5 +300,42 @@ impl Asked {
                 self.next = Box::pin(sleep(*pause));
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn within_an_answer_who_sends_no_more_and_gets_nothing_for_long_has_left() {
+        let (mut near, mut far) = tokio::io::duplex(64);
+        far.write_all(b"next").await.unwrap();
+        far.shutdown().await.unwrap();
+        let mut ahead = BytesMut::new();
+        let mut watched = Watched::new(&mut near, &mut ahead);
+        // As long as it gets something now and then, it may be waiting.
+        for _ in 0..4 {
+            watched.write_all(b"event").await.unwrap();
+            far.read_exact(&mut [0; 5]).await.unwrap();
+            let flushed = timeout(NOTHING * 2 / 3, flushed(&mut watched)).await;
+            assert!(flushed.is_err(), "{flushed:?}");
+        }
+        let began = Instant::now();
+        let error = flushed(&mut watched).await;
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::ConnectionAborted, NOTHING / 3));
+        assert_eq!(ahead, b"next"[..]);
+    }
+
+    /// Flushes whenever there is something new, until that fails.
+    async fn flushed<S: AsyncRead + AsyncWrite + Unpin>(watched: &mut Watched<'_, S>) -> io::Error {
+        poll_fn(|context| match Pin::new(&mut *watched).poll_flush(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 }

@@ -92,6 +92,37 @@ async fn who_has_left_keeps_no_place_and_soon_no_upstream() {
 }
 
 #[tokio::test]
+async fn who_breaks_off_an_answer_that_stalls_keeps_no_place() {
+    let one = UserLimits { concurrency: Some(1), ..UserLimits::default() };
+    let heads: [&'static [&'static [u8]]; 2] = [
+        &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"],
+        &[b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"hello"],
+    ];
+    for says in heads {
+        let stalls = scripted(says, Then::Hold).await;
+        let scene = Scene::behind(&[&stalls.url], door_of_anna(one)).await;
+        let request = format!("GET http://shop.test/ HTTP/1.1\r\n{ANNA}\r\n");
+        let mut client = scene.client().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        read_head(&mut client).await;
+        sleep(Duration::from_millis(50)).await;
+        // What it has not read makes a reset of its end.
+        drop(client);
+        let freed = async {
+            loop {
+                let mut other = scene.client().await;
+                other.write_all(request.as_bytes()).await.unwrap();
+                match status(&read_head(&mut other).await) {
+                    200 => return,
+                    _ => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        timeout(SOON, freed).await.expect("the place");
+    }
+}
+
+#[tokio::test]
 async fn who_sends_no_more_and_waits_is_answered() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;

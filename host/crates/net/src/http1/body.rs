@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use bytes::{Buf, BytesMut};
@@ -139,9 +139,16 @@ where
     let mut read = pin!(from.read_buf(buffer));
     let result = match poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await {
         Poll::Ready(result) => result,
+        // A receiver that has more to tell than that everything is sent may tell it while nothing comes.
         Poll::Pending => {
-            to.flush().await.map_err(CopyError::Write)?;
-            read.await
+            poll_fn(|context| match read.as_mut().poll(context) {
+                Poll::Pending => match Pin::new(&mut *to).poll_flush(context) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(CopyError::Write(error))),
+                    Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                },
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+            })
+            .await?
         }
     };
     result.map_err(|error: io::Error| CopyError::Read(error.into()))

@@ -111,10 +111,11 @@ async fn who_stalls_a_body_is_named() {
     let (mut from, mut peer) = duplex(1024);
     let (mut to, taker) = duplex(16);
     peer.write_all(&[1; 64]).await.unwrap();
-    let stalled = pass(&mut from, &mut to, Vec::new(), 100, limit).await;
+    let stalled = pass(&mut from, &mut to, Vec::new(), 100, limit, |_, _, _| std::task::Poll::Pending).await;
     assert!(matches!(stalled, Err(CopyError::Write(error)) if error.kind() == io::ErrorKind::TimedOut));
     drop((to, taker));
-    let stalled = pass(&mut from, &mut duplex(1024).0, Vec::new(), 100, limit).await;
+    let stalled =
+        pass(&mut from, &mut duplex(1024).0, Vec::new(), 100, limit, |_, _, _| std::task::Poll::Pending).await;
     assert!(matches!(stalled, Err(CopyError::Read(HeadError::Io(error))) if error.kind() == io::ErrorKind::TimedOut));
 }
 
@@ -130,7 +131,10 @@ async fn what_is_at_hand_goes_first_and_does_not_wait_for_what_does_not_come() {
             theirs.tcp().readable().await.unwrap();
         }
         let passing = tokio::spawn(async move {
-            pass(&mut theirs, &mut ours, b"head".to_vec(), BODY as u64, Duration::from_secs(20)).await
+            pass(&mut theirs, &mut ours, b"head".to_vec(), BODY as u64, Duration::from_secs(20), |_, _, _| {
+                std::task::Poll::Pending
+            })
+            .await
         });
         let mut head = [0; 4];
         client.read_exact(&mut head).await.unwrap();
@@ -152,7 +156,10 @@ async fn an_end_that_comes_too_early_is_told_behind_what_was_at_hand() {
     let mut theirs = Stream::Tcp(theirs);
     drop(upstream);
     theirs.tcp().readable().await.unwrap();
-    let passed = pass(&mut theirs, &mut ours, b"head".to_vec(), 300_000, Duration::from_secs(20)).await;
+    let passed = pass(&mut theirs, &mut ours, b"head".to_vec(), 300_000, Duration::from_secs(20), |_, _, _| {
+        std::task::Poll::Pending
+    })
+    .await;
     assert!(matches!(passed, Err(CopyError::Read(HeadError::Closed))), "{passed:?}");
     drop(ours);
     let mut head = String::new();
