@@ -135,6 +135,27 @@ async fn another_program_that_looks_into_the_database_of_a_gateway_loses_it_noth
 }
 
 #[test]
+fn a_list_that_is_not_there_is_an_error_and_costs_no_other() {
+    let folder = folder();
+    let (db, none) = (at(&folder, "sqlite:pool.db"), folder.path().join("none.txt").display().to_string());
+    let ran = pool(&["add", "--db", &db, "--from", &none]);
+    assert!(ran.code == Some(3) && ran.stderr.contains("none.txt") && !ran.stderr.contains("added"), "{ran:?}");
+    let ran = pool(&["add", "--db", &db, "--from", &none, "http://192.0.2.1:80"]);
+    assert!(ran.code == Some(3) && ran.stderr.contains("none.txt"), "{ran:?}");
+    assert!(ran.stderr.ends_with("1 added, 0 known already, 0 rejected\n"), "{ran:?}");
+    for store in ["sqlite:pool.db", "file:other.json.gz"] {
+        let store = at(&folder, store);
+        done(&["add", "--db", &store, "http://192.0.2.2:80"]);
+        let ran = pool(&["import", "--db", &db, store.split_once(':').unwrap().1]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("pool export --db {store} --format jsonl")), "{ran:?}");
+    }
+    let ran = run(&mut proxywhirl(["get", "-H", "Accept: text/html", "-H", "Bearer hunter2", "http://192.0.2.1/"]));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("header field 2 has no colon") && !ran.stderr.contains("hunter2"), "{ran:?}");
+}
+
+#[test]
 fn a_pool_goes_from_any_store_to_any_other_and_back() {
     let folder = folder();
     let first = at(&folder, "sqlite:first.db");

@@ -97,3 +97,23 @@ fn explain(error: &dotenvy::Error, text: &str, file: &Path) -> ConfigError {
     let hint = "a value with spaces, quotes or # in it has single quotes around it".to_owned();
     ConfigError { hint: Some(hint), ..ConfigError::at(&origin, "this line is no NAME=VALUE".to_owned()) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_has_its_line_and_shows_no_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(DOT_ENV);
+        for (text, line) in
+            [("A=1\nB=\"x y\"\nC=un\"hunter2\nD=3\n", 3), ("A=1\n\nhunter2 hunter2\n", 3), ("A='hunter2\n", 1)]
+        {
+            std::fs::write(&file, text).unwrap();
+            let error = Environment::of(std::iter::empty(), &file).unwrap_err();
+            assert!(error.place.ends_with(&format!(".env:{line}:1")), "{text}: {}", error.place);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -400,6 +400,7 @@ mod tests {
         };
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts: "many" is not a whole number from 0 to 4294967295"#);
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "0")]), @"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_REQUEST_DEADLINE", "500000000000years")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_REQUEST_DEADLINE: gateway.request_deadline: "500000000000years" is longer than ten years, the longest duration"#);
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT", "soon")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s""#);
         insta::assert_snapshot!(error(&[("PROXYWHIRL_SOURCES", "own.txt")]), @"configuration in environment variable PROXYWHIRL_SOURCES: sources: this is not a list of tables, written as JSON");
         let layers = Layers::read(

@@ -123,6 +123,12 @@ async fn a_command_gives_a_group_another_login_and_no_tunnel_notices() {
         (Some(0), "tag source:own: in force, for 1 proxy, until the gateway ends\n"),
         "{ran:?}"
     );
+    let two =
+        gateway.command(&["credentials", "set", "--source", "own", "--username", "new"], "hunter2-a\nhunter2-b\n");
+    assert!(
+        two.code == Some(2) && two.stderr.contains("more than a line") && !two.stderr.contains("hunter2"),
+        "{two:?}"
+    );
     assert!(gateway.is_served());
     assert_eq!(gateway.last_login(), pair("new", "hunter2-new"));
     write!(tunnel, "GET /ip HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n\r\n").unwrap();

@@ -84,6 +84,12 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
             .hint("a list from elsewhere is read by `proxywhirl pool add --from`, which takes no tags from it"));
     }
     let bytes = bytes(name)?;
+    if let Some(store) = store_of(&bytes) {
+        return Err(Failure::new(Exit::Input, format!("{name}: is {store}, and no list")).hint(format!(
+            "`proxywhirl pool export --db {store_url}{name} --format jsonl` writes what is in it as one that can be imported",
+            store_url = if store == DATABASE { "sqlite:" } else { "file:" }
+        )));
+    }
     if read.parser.is_none() {
         if let Some(form) = exchange::form_of(&bytes) {
             return Ok(Document::Rows(form, bytes));
@@ -102,6 +108,16 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
         Failure::new(Exit::Input, "standard input is not UTF-8").hint("a file may be in any of the usual encodings")
     })?;
     Ok(Document::List(Box::new(Source { location: Location::Inline(Secret::new(text)), ..source })))
+}
+
+const DATABASE: &str = "an SQLite database";
+
+/// What kind of store this is the file of, when it has to be opened as one.
+fn store_of(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"SQLite format 3\0") {
+        return Some(DATABASE);
+    }
+    bytes.starts_with(&[0x1f, 0x8b]).then_some("compressed with gzip")
 }
 
 /// What is in a file, or comes from standard input, if it is not too much.

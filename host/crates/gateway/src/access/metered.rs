@@ -125,3 +125,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::quota::{Exceeded, UserLimits};
+    use super::super::secret::Secret;
+    use super::super::users::{UserConfig, Users};
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_before_it_was_known_whose_it_is_counts() {
+        let limits = UserLimits { quota: Some(3_500), ..UserLimits::default() };
+        let secret = Secret::Password(proxywhirl_core::Secret::new("secret"));
+        let users = Users::new(vec![UserConfig { name: "anna".to_owned(), secret, limits }]).unwrap();
+        let user = users.verify("anna", "secret", None).await.unwrap();
+        // A request that comes in one piece, on a connection of its own.
+        for request in 0..3 {
+            let (mut client, server) = tokio::io::duplex(8_192);
+            let gauge = Gauge::default();
+            let mut server = Metered::new(server, gauge.clone());
+            client.write_all(&[b'x'; 2_000]).await.unwrap();
+            server.read_exact(&mut [0; 2_000]).await.unwrap();
+            gauge.assign(&user);
+            gauge.assign(&user);
+            let begun = user.begin(None).await.map(drop);
+            assert_eq!(matches!(begun, Err(Exceeded::Quota(_))), request > 0, "{request}: {begun:?}");
+        }
+    }
+}
