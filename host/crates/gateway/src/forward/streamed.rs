@@ -50,7 +50,8 @@ where
             let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
             stages::measured(Instant::now(), dialling, tell).await
         }));
-        let (at_end, grace) = (AtEnd::of(asked.version), gateway.config().connect_timeout);
+        // An end in the middle of the body is found when it is sent, and is the client's mistake.
+        let (at_end, grace) = (AtEnd::Waits, gateway.config().connect_timeout);
         presence::attend(client, buffer, at_end, (has_left, place), (running, grace)).await
     };
     let reached = match reached {
