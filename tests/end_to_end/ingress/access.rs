@@ -174,6 +174,10 @@ async fn a_name_that_the_gateway_looks_up_itself_is_under_the_rules_for_addresse
         let ran = curl(["--include", "--proxy", &served.proxy("http"), &url]);
         assert!(deny.is_empty() || ran.stdout.contains("which a rule forbids"), "{ran:?}");
         codes.push(ran.stdout.split(' ').nth(1).unwrap_or_default().to_owned());
+        let ran = curl(["--include", "--proxytunnel", "--proxy", &served.proxy("http"), &url]);
+        assert!(deny.is_empty() || ran.stdout.starts_with("HTTP/1.1 403 "), "{ran:?}");
+        let ran = curl(["--proxy", &served.proxy("socks5h"), &url]);
+        assert!(deny.is_empty() || ran.stderr.contains("(2)"), "{ran:?}");
     }
     assert_eq!(codes, ["200", "403"]);
 }

@@ -127,10 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
         let mut won = match Box::pin(dial(way, client, early, place, (&mut failover, request))).await {
             Ok(won) => won,
             Err(fault) => {
-                let reply = match fault.side {
+                let reply = match (fault.side, fault.kind) {
                     // It has left: nobody is there to be told.
-                    Side::Client => (Vec::new(), None),
-                    Side::Ours | Side::Upstream | Side::Origin => manner.refused(&fault, gateway, &failover),
+                    (Side::Client, Kind::Closed) => (Vec::new(), None),
+                    _ => manner.refused(&fault, gateway, &failover),
                 };
                 return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: Some(reply) }));
             }

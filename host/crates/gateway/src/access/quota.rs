@@ -461,17 +461,21 @@ mod tests {
         assert!(meter.count(600) && meter.enter(Instant::now(), None).await.is_ok());
         elsewhere.hear(&other).await;
         // It counts at once, or as soon as the other one was told.
-        let waits = async {
-            while *lock(&shelf.0) < 600 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let told = async |bytes| {
+            let waits = async {
+                while *lock(&shelf.0) < bytes {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap();
         };
-        tokio::time::timeout(Duration::from_secs(10), waits).await.unwrap();
+        told(600).await;
         lock(&elsewhere.used.period).heard = None;
         elsewhere.hear(&other).await;
         assert!(elsewhere.count(300) && !elsewhere.count(200));
         let refused = elsewhere.enter(Instant::now(), None).await.unwrap_err();
         assert!(matches!(refused, Exceeded::Quota(left) if left <= Duration::from_secs(40)), "{refused:?}");
+        told(1_100).await;
         lock(&meter.used.period).heard = None;
         meter.hear(&one).await;
         assert!(matches!(meter.enter(Instant::now(), None).await, Err(Exceeded::Quota(_))));
