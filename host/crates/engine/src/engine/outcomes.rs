@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// Gives the lease back of a use that failed, by the fault of the member or of the origin, when nobody else was asked. It was
-    /// [excused](Engine::excuse); it counts when the member has failed at this site before, and others have served it since.
+    /// [excused](Engine::excuse); it counts when the member has failed at this origin before, and others have served it since.
     pub fn doubt(&self, lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
         if self.sites.doubt(attempt.target, lease.member().id, self.clock.now()) {
             self.convict(lease, fault, attempt);

@@ -7,11 +7,13 @@ use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits};
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::clients::{Client, answer, body, exchange, rest, status};
-use crate::scene::{PATIENCE, Scene, Then, candidate, limits, origin, scripted, upstream};
+use crate::scene::{
+    PATIENCE, Scene, Scripted, Then, candidate, limits, origin, read_head, scripted, serving, upstream,
+};
 
 /// Twelve requests over two good upstreams and one that fails in this way.
 async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
@@ -279,7 +281,7 @@ async fn a_client_that_leaves_in_the_middle_hurts_nobody() {
     let mut client = scene.client().await;
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/100000000"));
     client.write_all(request.as_bytes()).await.unwrap();
-    crate::scene::read_head(&mut client).await;
+    read_head(&mut client).await;
     drop(client);
     let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
     assert_eq!(status(&reply), 200, "{reply}");
@@ -312,7 +314,7 @@ async fn upstreams_that_hang_up_when_the_origin_is_dead_serve_all_others() {
     for client in [Client::Connect, Client::Socks5] {
         // They close behind a CONNECT that they cannot serve, as many do.
         let closers = [closer().await, closer().await, closer().await];
-        let scene = Scene::with(&closers.each_ref().map(|closer| &closer.0), limits()).await;
+        let scene = Scene::with(&closers.each_ref().map(|closer| &closer.url), limits()).await;
         for number in 1..=8 {
             let mut stream = scene.client().await;
             let head = format!("CONNECT dead{number}.test:443 HTTP/1.1\r\n\r\n");
@@ -322,29 +324,21 @@ async fn upstreams_that_hang_up_when_the_origin_is_dead_serve_all_others() {
         for _ in 0..4 {
             assert_eq!(status(&client.ask(scene.addr, origin.http_addr(), "/").await), 200, "{client:?}");
         }
-        assert_eq!(closers.each_ref().map(|closer| scene.failures(&closer.0)), [0; 3]);
+        assert_eq!(closers.each_ref().map(|closer| scene.failures(&closer.url)), [0; 3]);
     }
 }
 
 /// A proxy that connects to addresses, and hangs up when it is asked for a name.
-async fn closer() -> (String, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut sessions = JoinSet::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            sessions.spawn(async move {
-                let head = crate::scene::read_head(&mut stream).await;
-                let target = head.split(' ').nth(1).and_then(|target| target.parse::<SocketAddr>().ok());
-                let Some(target) = target else { return };
-                let mut origin = TcpStream::connect(target).await.unwrap();
-                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-                _ = tokio::io::copy_bidirectional(&mut stream, &mut origin).await;
-            });
-        }
-    });
-    (url, tasks)
+async fn closer() -> Scripted {
+    serving(|mut stream| async move {
+        let head = read_head(&mut stream).await;
+        let target = head.split(' ').nth(1).and_then(|target| target.parse::<SocketAddr>().ok());
+        let Some(target) = target else { return };
+        let mut origin = TcpStream::connect(target).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        _ = tokio::io::copy_bidirectional(&mut stream, &mut origin).await;
+    })
+    .await
 }
 
 #[tokio::test]

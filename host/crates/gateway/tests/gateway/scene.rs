@@ -133,7 +133,7 @@ pub(crate) async fn upstream(protocol: Protocol, behaviour: Behaviour) -> Upstre
     Upstream::start(options).await.unwrap()
 }
 
-/// An HTTP upstream that reads a head and then says what it was told to, and nothing else.
+/// An HTTP upstream that does what it was told to, and nothing else.
 pub(crate) struct Scripted {
     pub(crate) url: String,
     _tasks: JoinSet<()>,
@@ -150,27 +150,36 @@ pub(crate) enum Then {
 }
 
 pub(crate) async fn scripted(says: &'static [&'static [u8]], then: Then) -> Scripted {
+    serving(move |mut stream| async move {
+        read_head(&mut stream).await;
+        for piece in says {
+            if stream.write_all(piece).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (mut reader, mut writer) = stream.split();
+        match then {
+            Then::Close => {}
+            Then::Echo => drop(tokio::io::copy(&mut reader, &mut writer).await),
+            Then::Hold => drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await),
+        }
+    })
+    .await
+}
+
+/// An HTTP upstream that does this with each connection.
+pub(crate) async fn serving<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Scripted
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut sessions = JoinSet::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            sessions.spawn(async move {
-                read_head(&mut stream).await;
-                for piece in says {
-                    if stream.write_all(piece).await.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                let (mut reader, mut writer) = stream.split();
-                match then {
-                    Then::Close => {}
-                    Then::Echo => drop(tokio::io::copy(&mut reader, &mut writer).await),
-                    Then::Hold => drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await),
-                }
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            sessions.spawn(serve(stream));
         }
     });
     Scripted { url, _tasks: tasks }

@@ -32,13 +32,13 @@ FROM members WHERE joined > ?1 ORDER BY joined LIMIT ?2";
 
 /// Of counts, what was added since this process has read or written the row: another one may have added its own.
 pub(super) const UPSERT: &str = "
-INSERT INTO members (scheme, host, port, username, password, tags, country, anonymity,
-                     added, successes, failures, latency_us, last_used, via, via_key, health)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+INSERT INTO members (scheme, host, port, username, via_key, tags, country, anonymity,
+                     added, successes, failures, latency_us, last_used, health, password, via)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?16, ?17, ?18)
 ON CONFLICT (scheme, host, port, ifnull(username, ''), username IS NULL, via_key) DO UPDATE SET
     password = excluded.password, via = excluded.via, tags = excluded.tags, country = excluded.country,
     anonymity = excluded.anonymity, added = excluded.added,
-    successes = max(0, successes + excluded.successes - ?17), failures = max(0, failures + excluded.failures - ?18),
+    successes = max(0, successes + excluded.successes - ?14), failures = max(0, failures + excluded.failures - ?15),
     latency_us = excluded.latency_us, last_used = max(last_used, excluded.last_used), health = excluded.health";
 
 /// The same of a row that is there, whose login stays. Tags are only ever added, so those that another process has given it stay, too,
@@ -83,28 +83,12 @@ pub(super) fn upsert(
     member: &StoredMember,
     before: Counts,
 ) -> rusqlite::Result<()> {
-    let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
-    statement.execute(params![
-        endpoint.scheme.as_str(),
-        host_text(&endpoint.host),
-        endpoint.port,
-        username(endpoint),
-        endpoint.credentials.as_deref().map(|credentials| credentials.password.expose()),
-        tags_json(tags),
-        country.as_ref().map(Country::as_str),
-        anonymity.as_str(),
-        integer(added.as_micros()),
-        integer(statistics.successes),
-        integer(statistics.failures),
-        statistics.latency.map(|latency| integer(micros(latency))),
-        integer(statistics.last_used.as_micros()),
-        endpoint.via.as_deref().map(Endpoint::to_url),
-        via_key_of(endpoint),
-        health.as_str(),
-        integer(before.successes),
-        integer(before.failures),
-    ])?;
-    Ok(())
+    bind(statement, member, before)?;
+    let endpoint = &member.endpoint;
+    let password = endpoint.credentials.as_deref().map(|credentials| credentials.password.expose());
+    statement.raw_bind_parameter(17, password)?;
+    statement.raw_bind_parameter(18, endpoint.via.as_deref().map(Endpoint::to_url))?;
+    statement.raw_execute().map(drop)
 }
 
 /// Changes the row of a member, of which so much was counted when it was read or written last; whether it is there.
@@ -113,8 +97,14 @@ pub(super) fn update(
     member: &StoredMember,
     before: Counts,
 ) -> rusqlite::Result<bool> {
+    bind(statement, member, before)?;
+    Ok(statement.raw_execute()? > 0)
+}
+
+/// What both of them write: a row but for its login.
+fn bind(statement: &mut CachedStatement<'_>, member: &StoredMember, before: Counts) -> rusqlite::Result<()> {
     let StoredMember { endpoint, tags, country, anonymity, added, statistics, health } = member;
-    let changed = statement.execute(params![
+    let values = params![
         endpoint.scheme.as_str(),
         host_text(&endpoint.host),
         endpoint.port,
@@ -131,8 +121,8 @@ pub(super) fn update(
         integer(before.successes),
         integer(before.failures),
         health.as_str(),
-    ])?;
-    Ok(changed > 0)
+    ];
+    values.iter().zip(1..).try_for_each(|(value, place)| statement.raw_bind_parameter(place, value))
 }
 
 /// The fingerprint of the login in the row of a member.
