@@ -131,6 +131,12 @@ impl Rate {
         (1e9 / self.per_second).round() as u64
     }
 
+    /// How long it is until a bucket has its next token that is full after so long; zero when it has one now.
+    #[must_use]
+    pub fn next(&self, full: Duration) -> Duration {
+        full.saturating_sub(Duration::from_nanos(self.slack()))
+    }
+
     /// How long before it is full a bucket has its first token.
     fn slack(&self) -> u64 {
         self.nanos().saturating_mul(u64::from(self.burst - 1))
@@ -150,6 +156,12 @@ impl Bucket {
         self.full = self.full.max(now.as_micros().saturating_mul(1_000)).saturating_add(rate.nanos());
     }
 
+    /// Leaves no more in debt than can be used at a rate.
+    pub fn fit(&mut self, rate: &Rate, now: Timestamp) {
+        let most = now.as_micros().saturating_mul(1_000).saturating_add(rate.slack()).saturating_add(rate.nanos());
+        self.full = self.full.min(most);
+    }
+
     /// Whether nothing of it is used up.
     #[must_use]
     pub const fn is_full(&self, now: Timestamp) -> bool {
@@ -166,14 +178,13 @@ impl Bucket {
         self.asked = self.asked.saturating_add(1);
     }
 
-    /// What those who share it say of a token that was asked for: when the next one is there. None when nobody has said
+    /// What those who share it say of a token that was asked for: when the bucket is full. None when nobody has said
     /// anything, and the token counts.
-    pub fn told(&mut self, rate: &Rate, next: Option<Timestamp>) {
+    pub fn told(&mut self, rate: &Rate, full: Option<Timestamp>) {
         self.asked = self.asked.saturating_sub(1);
-        if let Some(next) = next {
+        if let Some(full) = full {
             let asked = rate.nanos().saturating_mul(u64::from(self.asked));
-            let full = next.as_micros().saturating_mul(1_000).saturating_add(rate.slack());
-            self.full = full.saturating_add(asked);
+            self.full = full.as_micros().saturating_mul(1_000).saturating_add(asked);
         }
     }
 }
@@ -210,14 +221,29 @@ mod tests {
             bucket.ask();
         }
         // Others have used it up: the first one is refused, the second one is still asked about.
-        bucket.told(&rate, Some(at(300)));
+        bucket.told(&rate, Some(at(400)));
         assert_eq!(bucket.due(&rate), at(400));
-        bucket.told(&rate, Some(at(350)));
+        bucket.told(&rate, Some(at(450)));
         assert_eq!(bucket.due(&rate), at(350));
         bucket.take(&rate, at(350));
         bucket.ask();
         bucket.told(&rate, None);
         assert_eq!(bucket.due(&rate), at(450), "nobody answers, and it goes on by itself");
+    }
+
+    #[test]
+    fn what_a_shared_bucket_has_saved_up_is_there_after_somebody_has_said_so() {
+        let (rate, mut bucket) = (Rate::new(0.01, 4), Bucket::default());
+        bucket.take(&rate, at(0));
+        bucket.ask();
+        bucket.told(&rate, Some(at(100_000)));
+        for _ in 0..3 {
+            assert!(bucket.due(&rate) <= at(0), "{bucket:?}");
+            bucket.take(&rate, at(0));
+        }
+        assert_eq!(bucket.due(&rate), at(100_000));
+        let until_full = |seconds| rate.next(Duration::from_secs(seconds));
+        assert_eq!((until_full(300), until_full(301)), (Duration::ZERO, Duration::from_secs(1)));
     }
 
     #[test]

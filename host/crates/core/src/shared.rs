@@ -32,8 +32,9 @@ pub struct Token {
 pub struct Granted {
     /// Whether it has its tokens: all of them, or none.
     pub is_granted: bool,
-    /// For each of them, how long it is from now until its bucket has the next one; zero when it has one now.
-    pub next: Vec<Duration>,
+    /// For each of them, how long it is from now until its bucket is full; zero when it is full now. When it has the next one
+    /// follows from this ([`Rate::next`]), and how many it has now.
+    pub full: Vec<Duration>,
 }
 
 /// Token buckets that several gateways take from. Calls may block, on a network.

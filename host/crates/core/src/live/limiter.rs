@@ -73,11 +73,11 @@ impl Live {
         limit.rate.inspect(|_| bucket.ask())
     }
 
-    /// What those who share its rate say: when the next token is there; none when nobody has said anything.
-    pub fn told(&self, next: Option<Timestamp>) {
+    /// What those who share its rate say: when its bucket is full; none when nobody has said anything.
+    pub fn told(&self, full: Option<Timestamp>) {
         let mut guarded = self.guarded();
         if let Some(Limiter { limit: Limit { rate: Some(rate), .. }, bucket }) = guarded.limiter.as_deref_mut() {
-            bucket.told(rate, next);
+            bucket.told(rate, full);
         }
         self.publish(&guarded);
     }

@@ -156,8 +156,8 @@ impl Room {
     }
 
     /// Says what the limits are from now on, but for those of members.
-    pub(crate) fn limit(&self, config: &LimitsConfig) {
-        self.sites.limit(config.sites.clone());
+    pub(crate) fn limit(&self, config: &LimitsConfig, now: Timestamp) {
+        self.sites.limit(config.sites.clone(), now);
         self.rules.store(Arc::new(Rules::from(config)));
         self.stir();
     }

@@ -45,8 +45,8 @@ pub(crate) struct Asking {
     tokens: Vec<Token>,
     member: Option<Arc<Member>>,
     site: Option<(Arc<Sites>, Arc<str>)>,
-    /// When each of them has its next token; nothing when nobody has said it.
-    next: Vec<Timestamp>,
+    /// When the bucket of each of them is full; nothing when nobody has said it.
+    full: Vec<Timestamp>,
     answer: Option<oneshot::Sender<Answer>>,
 }
 
@@ -71,7 +71,7 @@ impl Asking {
             tokens: Vec::with_capacity(2),
             member: of_member.is_some().then(|| Arc::clone(member)),
             site: None,
-            next: Vec::new(),
+            full: Vec::new(),
             answer: None,
         };
         ask.tokens.extend(of_member);
@@ -84,11 +84,12 @@ impl Asking {
 
     /// Takes what was said.
     fn told(mut self, granted: &Granted, now: Timestamp) {
-        self.next = granted.next.iter().map(|next| now + *next).collect();
+        self.full = granted.full.iter().map(|full| now + *full).collect();
+        let next = self.tokens.iter().zip(&granted.full).map(|(token, full)| token.rate.next(*full));
+        let wait = next.max().unwrap_or_default();
         let answer = self.answer.take();
         // The buckets first: whoever hears of it looks at them.
         drop(self);
-        let wait = granted.next.iter().max().copied().unwrap_or_default();
         let said = Answer { is_granted: granted.is_granted, wait };
         if answer.is_some_and(|answer| answer.send(said).is_err()) {
             tracing::debug!("a request that asked for tokens has gone, and they with it");
@@ -98,12 +99,12 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let mut next = self.next.iter().copied();
+        let mut full = self.full.iter().copied();
         if let Some(member) = &self.member {
-            member.live.told(next.next());
+            member.live.told(full.next());
         }
         if let Some((sites, site)) = &self.site {
-            sites.told(site, next.next());
+            sites.told(site, full.next());
         }
     }
 }
@@ -133,7 +134,7 @@ impl Shared {
     /// Asks for a token of a user; how long it is until there is one, if there is none. None when nobody answers in time.
     pub(crate) async fn grants_user(&self, user: &Arc<str>, rate: Rate) -> Option<Result<(), Duration>> {
         let token = Token { of: BucketOf::User(Arc::clone(user)), rate };
-        let ask = Asking { tokens: vec![token], member: None, site: None, next: Vec::new(), answer: None };
+        let ask = Asking { tokens: vec![token], member: None, site: None, full: Vec::new(), answer: None };
         let answer = self.answer(ask).await?;
         Some(if answer.is_granted { Ok(()) } else { Err(answer.wait) })
     }
@@ -167,6 +168,7 @@ pub(crate) async fn carry(
     let mut batch = Vec::new();
     // The first question, without uses: so the connection is there before it is needed.
     loop {
+        let asked_at = clock.now();
         let uses: Vec<Vec<Token>> = batch.iter().map(|ask: &Asking| ask.tokens.clone()).collect();
         let taken = tokio::task::spawn_blocking(move || {
             let taken = buckets.take(&uses);
@@ -179,6 +181,8 @@ pub(crate) async fn carry(
         buckets = back;
         let now = clock.now();
         shared.note(taken.as_ref().err(), now);
+        // It was true when it was said: after a pause in between (of the process, of the machine), that is long ago.
+        let now = if now.since(asked_at) > PATIENCE { asked_at } else { now };
         // Where nobody has answered, their drop says so.
         for (ask, granted) in batch.drain(..).zip(taken.unwrap_or_default()) {
             ask.told(&granted, now);

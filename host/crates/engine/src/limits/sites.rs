@@ -57,9 +57,14 @@ impl Sites {
         Self { limits: ArcSwap::from_pointee(limits), accounts: Mutex::new(accounts) }
     }
 
-    /// Says what the limits are from now on. What is used counts.
-    pub(crate) fn limit(&self, limits: SiteLimits) {
+    /// Says what the limits are from now on. What is used counts, but no more than can be used at the new rate.
+    pub(crate) fn limit(&self, limits: SiteLimits, now: Timestamp) {
         self.limits.store(Arc::new(limits));
+        for (site, account) in &mut self.accounts().by_site {
+            if let Some(rate) = self.limit_of(site).rate {
+                account.bucket.fit(&rate, now);
+            }
+        }
     }
 
     /// Whether the site of a target has a limit.
@@ -108,11 +113,11 @@ impl Sites {
         Some((name, rate))
     }
 
-    /// What those who share the rate of a site say: when its next token is there; none when nobody has said anything.
-    pub(crate) fn told(&self, site: &str, next: Option<Timestamp>) {
+    /// What those who share the rate of a site say: when its bucket is full; none when nobody has said anything.
+    pub(crate) fn told(&self, site: &str, full: Option<Timestamp>) {
         let Some(rate) = self.limit_of(site).rate else { return };
         if let Some(account) = self.accounts().by_site.get_mut(site) {
-            account.bucket.told(&rate, next);
+            account.bucket.told(&rate, full);
         }
     }
 
@@ -215,6 +220,15 @@ mod tests {
         let (third, fourth) = (enter().unwrap().unwrap(), enter().unwrap().unwrap());
         drop((third, fourth));
         assert_eq!(enter().unwrap_err().wait(0, at(0)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn at_a_higher_rate_nobody_pays_the_debts_of_the_lower_one() {
+        let sites = sites(&[], rate(0.001, 1));
+        drop(sites.enter("a.example:80", at(0)).unwrap());
+        sites.limit(SiteLimits { others: rate(10.0, 1), ..SiteLimits::default() }, at(0));
+        assert_eq!(sites.enter("a.example:80", at(0)).unwrap_err().wait(0, at(0)), Some(Duration::from_millis(100)));
+        assert!(sites.enter("a.example:80", at(100)).unwrap().is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 -- Takes tokens from buckets, by GCRA: a bucket is one time, from which on it would be full, in microseconds of the server's
 -- clock. KEYS are the buckets of all uses; without any, one that is never kept, to see whether tokens could be given. ARGV: how late a token may be taken at no loss; then for each use how many tokens it
 -- asks for, and for each of them the interval between two and the burst. Answers for each use whether it has its tokens, and for
--- each of them how long it is until the next one.
+-- each of them how long it is until its bucket is full.
 local clock = redis.call('TIME')
 -- From a time not long ago, so that fractions of a microsecond are left.
 local now = (clock[1] - 1600000000) * 1000000 + clock[2]
@@ -20,7 +20,12 @@ local function look(name, interval, burst)
 end
 
 local function wait(bucket)
-    return math.max(0, math.ceil(bucket.full - bucket.slack - now))
+    return bucket.full - bucket.slack - now
+end
+
+-- As those who ask see it: they may come late.
+local function left(bucket)
+    return math.max(0, math.ceil(bucket.full - late - now))
 end
 
 while argument <= #ARGV do
@@ -41,7 +46,7 @@ while argument <= #ARGV do
             local left = math.max(1, math.ceil((bucket.full - now) / 1000))
             redis.call('SET', bucket.name, string.format('%.3f', bucket.full), 'PX', string.format('%.0f', left))
         end
-        table.insert(answers, wait(bucket))
+        table.insert(answers, left(bucket))
     end
 end
 return answers

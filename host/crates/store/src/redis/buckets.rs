@@ -56,8 +56,8 @@ impl RedisBuckets {
         let mut told = told.into_iter();
         let granted = uses.iter().map(|tokens| {
             let is_granted = told.next()? == 1;
-            let next = tokens.iter().map(|_| told.next().map(Duration::from_micros)).collect::<Option<_>>()?;
-            Some(Granted { is_granted, next })
+            let full = tokens.iter().map(|_| told.next().map(Duration::from_micros)).collect::<Option<_>>()?;
+            Some(Granted { is_granted, full })
         });
         granted.collect::<Option<_>>().ok_or_else(|| Refusal::new("answers with something else than tokens"))
     }
@@ -121,7 +121,8 @@ mod tests {
         assert_eq!(granted(&one.take(&uses).unwrap()), [true, true]);
         let told = other.take(&uses).unwrap();
         assert_eq!(granted(&told), [true, false]);
-        assert!(told.iter().all(|told| told.next[0] > Duration::from_millis(500)), "{told:?}");
+        let rate = uses[0][0].rate;
+        assert!(told.iter().all(|told| rate.next(told.full[0]) > Duration::from_millis(500)), "{told:?}");
         assert_eq!(granted(&other.take(&[vec![member(2, 1.0, 3)]]).unwrap()), [true], "another bucket is another one");
         assert!(other.take(&[]).unwrap().is_empty());
         // Another pool has its own.
@@ -148,10 +149,12 @@ mod tests {
         let server = RedisServer::start(PLAIN);
         let mut buckets = of(&server.url());
         let both = vec![member(1, 0.1, 5), site("shop.example", 0.1, 1)];
-        let told = buckets.take(&[both.clone(), both]).unwrap();
+        let told = buckets.take(&[both.clone(), both.clone()]).unwrap();
         assert_eq!(granted(&told), [true, false]);
-        assert!(told[1].next[0].is_zero() && told[1].next[1] > Duration::from_secs(9), "{told:?}");
+        let next = |token: usize| both[token].rate.next(told[1].full[token]);
+        assert!(next(0).is_zero() && next(1) > Duration::from_secs(9), "{told:?}");
         // Four of the member are left.
+        assert!((9..=10).contains(&told[1].full[0].as_secs()), "{told:?}");
         let alone = vec![vec![member(1, 0.1, 5)]; 5];
         assert_eq!(granted(&buckets.take(&alone).unwrap()), [true, true, true, true, false]);
     }
@@ -167,7 +170,7 @@ mod tests {
             let told = buckets[turn % 3].take(&[vec![site("a.example", 50.0, 1)]]).unwrap();
             count += u32::from(told[0].is_granted);
             if !told[0].is_granted {
-                std::thread::sleep(told[0].next[0].min(Duration::from_millis(10)));
+                std::thread::sleep(told[0].full[0].min(Duration::from_millis(10)));
             }
         }
         // A hundred, and one at the beginning, and what 20 ms of lateness let through.
@@ -180,7 +183,7 @@ mod tests {
         let mut buckets = of(&server.url());
         assert_eq!(granted(&buckets.take(&[vec![member(1, 0.001, 1)]]).unwrap()), [true]);
         let told = buckets.take(&[vec![member(1, 10.0, 1)]]).unwrap();
-        assert!(!told[0].is_granted && told[0].next[0] <= Duration::from_millis(100), "{told:?}");
+        assert!(!told[0].is_granted && told[0].full[0] <= Duration::from_millis(100), "{told:?}");
         // What nobody uses is not kept.
         assert!(server.ask(&["PTTL", "{proxywhirl:default}:bucket:proxy:0000000000000001"]).starts_with(':'));
     }

@@ -48,19 +48,21 @@ impl State {
     fn take(&mut self, tokens: &[Token], now: Timestamp) -> Granted {
         if self.refusals > 0 {
             self.refusals -= 1;
-            return Granted { is_granted: false, next: vec![Duration::from_millis(50); tokens.len()] };
+            return Granted { is_granted: false, full: vec![Duration::from_millis(50); tokens.len()] };
         }
         let mut each: Vec<&Token> = tokens.iter().collect();
         let due = |state: &mut Self, token: &Token| state.buckets.entry(token.of.clone()).or_default().due(&token.rate);
         let is_granted = each.iter().all(|token| due(self, token) <= now);
-        let next = each.iter_mut().map(|token| {
+        let full = each.iter_mut().map(|token| {
             if is_granted {
                 self.buckets.entry(token.of.clone()).or_default().take(&token.rate, now);
             }
-            due(self, token).since(now)
+            let bucket = self.buckets.entry(token.of.clone()).or_default();
+            // A rate without anything saved up has its next token when it is full.
+            bucket.due(&Rate::new(token.rate.per_second(), 1)).since(now)
         });
-        let next = next.collect();
-        Granted { is_granted, next }
+        let full = full.collect();
+        Granted { is_granted, full }
     }
 }
 
@@ -126,6 +128,26 @@ async fn whom_others_have_used_up_is_passed_over() {
     assert!(other.acquire_granted_or_go_on(&attempt(&[])).await.is_err());
     let in_flight: u32 = other.snapshot().iter().map(|member| member.live.in_flight()).sum();
     assert_eq!(in_flight, 1, "who was refused holds nothing");
+}
+
+#[tokio::test]
+async fn what_is_saved_up_is_there_for_several_at_once_after_an_answer_too() {
+    let shelf = Shelf::default();
+    let one = over(&shelf, &of_members(rate(0.01, 4)), 1).await;
+    drop(ask(&one, 1).await.unwrap());
+    shelf.0.lock().unwrap().is_held = true;
+    let leases = (2..5).map(|request| {
+        let one = Arc::clone(&one);
+        tokio::spawn(async move { ask(&one, request).await })
+    });
+    let leases: Vec<_> = leases.collect();
+    // Nobody stands in a line for a token of the far future.
+    until(|| one.snapshot().iter().any(|member| member.live.in_flight() == 3)).await;
+    shelf.0.lock().unwrap().is_held = false;
+    for lease in leases {
+        drop(lease.await.unwrap().unwrap());
+    }
+    assert!(one.acquire_granted_or_go_on(&attempt(&[])).await.is_err());
 }
 
 #[tokio::test]
