@@ -1,28 +1,40 @@
 //! Keys that are rotated while a gateway uses the store.
 
 use std::fs;
-use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use proxywhirl_tests::{RedisServer, Served, file, folder, proxywhirl, run, wait_until};
 
-/// A way to a server, on which something is done before each connection. It ends with the process of the test.
-fn way(port: u16, before: impl Fn() + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// A way to a server, on which something is done before members are asked for: whoever asks has more time for the answer than for a
+/// connection. It ends with the process of the test.
+fn way(port: u16, before: impl Fn() + Send + Sync + 'static) -> SocketAddr {
+    let (listener, before) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(before));
     let place = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            before();
-            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
-            for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
-                thread::spawn(move || {
-                    drop(io::copy(&mut from, &mut to));
-                    drop(to.shutdown(std::net::Shutdown::Both));
-                });
-            }
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let before = Arc::clone(&before);
+            thread::spawn(move || {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(count @ 1..) = asks.read(&mut buffer) {
+                    if buffer[..count].windows(13).any(|word| word == b"ZRANGEBYSCORE") {
+                        before();
+                    }
+                    if asked.write_all(&buffer[..count]).is_err() {
+                        break;
+                    }
+                }
+                drop(asked.shutdown(Shutdown::Both));
+            });
+            thread::spawn(move || {
+                drop(io::copy(&mut server, &mut client));
+                drop(client.shutdown(Shutdown::Both));
+            });
         }
     });
     place
