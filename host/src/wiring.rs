@@ -17,7 +17,7 @@ mod weights;
 
 pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
 pub use crew::work;
-pub use fetching::{Fetching, source};
+pub use fetching::{Fetching, shown, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
 pub use service::{Filled, Service};

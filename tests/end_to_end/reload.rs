@@ -153,6 +153,43 @@ async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_come_is_read_at_once_and_one_that_is_gone_is_a_source_no_more() {
+    let folder = folder();
+    let [config, one, other] = ["proxywhirl.toml", "one.txt", "other.txt"].map(|name| folder.path().join(name));
+    fs::write(&one, "192.0.2.1:80\n").unwrap();
+    fs::write(&other, "192.0.2.2:80\n192.0.2.3:80\n").unwrap();
+    fs::write(&config, "").unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", config.to_str().unwrap(), "--no-watch"]).await;
+    let source = |name: &str, list: &Path| {
+        format!("[[sources]]\nname = \"{name}\"\nlocation = \"{}\"\ntrust = true\n", list.display())
+    };
+    let members = || gateway.get("/v1/status")["members"].as_u64().unwrap();
+    let before = members();
+    let reload = |text: String| {
+        fs::write(&config, text).unwrap();
+        let ran = gateway.command(&["reload"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stdout
+    };
+    let told = reload(source("new", &one));
+    assert!(told.contains("source new has come") && !told.contains("needs a restart"), "{told}");
+    wait_until("it is read", || members() == before + 1);
+    assert_eq!(gateway.command(&["refresh", "new"]).code, Some(0));
+    // The same name for another list.
+    assert!(reload(source("new", &other)).contains("source new"));
+    wait_until("that is read", || members() == before + 3);
+    assert!(reload(String::new()).contains("source new is gone"));
+    let ran = gateway.command(&["refresh", "new"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("there is no source \"new\""), "{ran:?}");
+    assert_eq!(members(), before + 3, "who is a member stays one");
+    // One that would have to be proven, and there is nothing to prove it with.
+    fs::write(&config, source("free", &one).replace("trust = true", "")).unwrap();
+    let ran = gateway.command(&["reload"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("no judge"), "{ran:?}");
+    assert_eq!(gateway.request().code, Some(0), "{}", gateway.served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_has_the_configuration_read_again() {
     let folder = folder();
     let config = folder.path().join("proxywhirl.toml");

@@ -156,9 +156,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let service = Service::start(&settings)?;
     let entrances = Entrances::new(service.gateway().clone(), opened);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
-    if !unproven.is_empty() {
-        service.can_prove()?;
-    }
+    service.can_read(&unproven)?;
     let (checked, listed) = (if unproven.is_empty() { "" } else { ", more are being checked" }, trusted.len());
     // Before anything is dialled.
     service.credentials().configure(settings.credentials.clone()).await;
@@ -188,11 +186,11 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     announce(&entrances, &format!("{}{more}, strategy {strategy}", count(members, "proxy", "proxies")))?;
     operating.tell();
     let keeping = service.keep(shutdown.clone());
-    let refreshing = service.refresh_at_intervals(&shutdown);
+    service.read_at_intervals(&shutdown);
     let drained = entrances.serve(&shutdown).await;
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
-    refreshing.abort();
+    service.read_no_more();
     if let Some(keeping) = keeping {
         keeping.abort();
     }

@@ -1,11 +1,13 @@
 //! What has changed between two readings of a configuration, and which of it can change while the gateway runs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_gateway::access::{Destinations, Login};
 
 use crate::config::{AccessSettings, CredentialsSettings, PluginUse, Settings};
+use crate::wiring::{self, Weights};
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,6 +26,8 @@ pub(super) struct Difference {
     pub(super) added: Vec<PluginUse>,
     /// Hooks whose options have changed.
     pub(super) changed: Vec<PluginUse>,
+    /// Whether sources weigh something else.
+    pub(super) weights: bool,
     /// Plugins whose own settings have changed.
     pub(super) settings: Vec<String>,
 }
@@ -34,6 +38,7 @@ impl Difference {
         let mut difference = Self {
             live: live(old, new),
             trust: (old.verify_upstream, &old.upstream_ca) != (new.verify_upstream, &new.upstream_ca),
+            weights: Weights::of(&old.sources) != Weights::of(&new.sources),
             needs_restart: needs_restart(old, new),
             ..Self::default()
         };
@@ -84,7 +89,6 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("control", old.control != new.control),
         ("fetch", old.fetch != new.fetch),
         ("browser", old.browser != new.browser),
-        ("sources", old.sources != new.sources),
     ];
     is_other.into_iter().filter_map(|(section, is_other)| is_other.then_some(section)).collect()
 }
@@ -108,9 +112,10 @@ fn live(old: &Settings, new: &Settings) -> Vec<String> {
         ("sites", old.sites != new.sites),
         ("history", old.history != new.history),
     ];
-    let mut words = named("listener", &old.listeners, &new.listeners, |listener| &listener.name);
-    words.extend(named("user", &old.access.users, &new.access.users, |user| &user.name));
-    words.extend(named("credentials", &old.credentials, &new.credentials, |one| &one.name));
+    let mut words = named("listener", &old.listeners, &new.listeners, |listener| listener.name.as_str().into());
+    words.extend(named("user", &old.access.users, &new.access.users, |user| user.name.as_str().into()));
+    words.extend(named("credentials", &old.credentials, &new.credentials, |one| one.name.as_str().into()));
+    words.extend(named("source", &old.sources, &new.sources, |source| wiring::shown(source).into()));
     words.extend(is_other.into_iter().filter(|(_, is_other)| *is_other).map(|(section, _)| section.to_owned()));
     words
 }
@@ -131,7 +136,7 @@ fn is_reordered(old: &[CredentialsSettings], new: &[CredentialsSettings]) -> boo
 }
 
 /// What came, went and changed of what has names.
-fn named<T: PartialEq>(what: &str, old: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Vec<String> {
+fn named<T: PartialEq>(what: &str, old: &[T], new: &[T], name: impl Fn(&T) -> Cow<'_, str>) -> Vec<String> {
     let find = |all: &[T], wanted: &T| all.iter().position(|other| name(other) == name(wanted));
     let gone = old.iter().filter(|item| find(new, item).is_none());
     let gone = gone.map(|item| format!("{what} {} is gone", name(item)));

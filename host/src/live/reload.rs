@@ -13,8 +13,8 @@ use super::{InForce, Live, blocking};
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{Reloaded, SetBy};
 use crate::exit::{Exit, Failure};
-use crate::wiring;
 use crate::wiring::listeners::Change;
+use crate::wiring::{self, Weights};
 
 /// What is ready to be put in force.
 struct Ready {
@@ -52,6 +52,7 @@ impl Live {
             difference.live.push("certificates in upstream.ca_file".to_owned());
         }
         let before = self.apply_settings(&difference.settings, &new);
+        let weighed = self.registry().weigh(Weights::of(&new.sources));
         let reloaded = self.put_in_force(&difference, &new).await;
         match reloaded {
             Ok(mut reloaded) => {
@@ -68,6 +69,7 @@ impl Live {
                 for (name, settings) in before {
                     self.registry().plugins().set_settings(&name, settings);
                 }
+                self.registry().weigh(weighed);
                 Err(failure)
             }
         }
@@ -132,6 +134,7 @@ impl Live {
             self.entrances.close_idle();
         }
         self.service.credentials().configure(new.credentials.clone()).await;
+        self.service.read(new.sources.clone()).await;
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
         let tuning = Tuning {
             breaker: new.breaker,
@@ -150,8 +153,9 @@ impl Live {
             let in_force = self.in_force();
             (in_force.strategy.used.clone(), in_force.settings.hooks.clone())
         };
-        // New limits are for new instances.
-        let strategy = difference.strategy.clone().or_else(|| has_changed(&current.name).then_some(current));
+        // New limits, and weights, are for new instances.
+        let is_stale = difference.weights || has_changed(&current.name);
+        let strategy = difference.strategy.clone().or_else(|| is_stale.then_some(current));
         let is_new = |hook: &PluginUse| {
             difference.changed.iter().chain(&difference.added).any(|other| other.name == hook.name)
                 || difference.removed.contains(&hook.name)
@@ -159,6 +163,7 @@ impl Live {
         let again = hooks.into_iter().filter(|hook| has_changed(&hook.name) && !is_new(hook));
         let changed: Vec<_> = difference.changed.iter().cloned().chain(again).collect();
         let added = difference.added.clone();
+        self.service.can_read(&new.sources)?;
         let trust = difference.trust.then(|| trust(new)).transpose()?;
         let places = self.entrances.prepare(new).await?;
         let registry = Arc::clone(self.registry());
@@ -193,7 +198,6 @@ impl Live {
             control: old.control,
             fetch: old.fetch,
             browser: old.browser,
-            sources: old.sources,
             ..new
         };
         in_force.needs_restart.clone_from(&difference.needs_restart);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proxywhirl_engine::source::Location;
 use proxywhirl_engine::work::TERM;
 
+use super::fetching::shown;
 use super::refresh::{LEAST_INTERVAL, can_be_read_again};
 use super::service::Service;
 use crate::config::SourceSettings;
@@ -51,7 +52,7 @@ impl Service {
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for source in sources {
             let is_own = work(&source).is_none_or(|work| crew.claims(&work));
-            if is_own { own.push(source) } else { others.push(source.name) }
+            if is_own { own.push(source) } else { others.push(shown(&source)) }
         }
         if !others.is_empty() {
             tracing::info!(sources = others.join(", "), "another gateway of the pool reads these, or has read them");
@@ -67,6 +68,18 @@ impl Service {
             Some((crew, work)) => crew.turn(&work, spread(interval)).await,
             None => tokio::time::sleep(spread(interval)).await,
         }
+    }
+
+    /// Returns when this gateway has to read a source that has come.
+    pub(super) async fn turn_at_once(&self, source: &SourceSettings) {
+        if let Some((crew, work)) = self.engine().crew().zip(work(source)) {
+            crew.turn(&work, Duration::ZERO).await;
+        }
+    }
+
+    /// Whether it is this gateway that reads a source.
+    pub(super) fn is_own(&self, source: &SourceSettings) -> bool {
+        self.engine().crew().zip(work(source)).is_none_or(|(crew, work)| crew.has(&work))
     }
 
     /// Returns when a source without an interval is left to this gateway, which seemed to be read by another one that had died; false

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proxywhirl_browser::{Chromium, ChromiumConfig};
 use proxywhirl_core::Credentials;
+use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::source::drift::Drift;
 use proxywhirl_engine::source::{
     BadLocation, Cache, Fetcher, FetcherConfig, Limits, Location, Manners, Renderer, Source,
@@ -71,6 +72,16 @@ fn directory(cache: &CacheAt) -> Option<PathBuf> {
         CacheAt::Own => cache_directory().map(|cache| cache.join("lists")),
         CacheAt::At(path) => Some(path.clone()),
         CacheAt::Off => None,
+    }
+}
+
+/// The name of a source as people are shown it: one that has no other is named after its location, in which there may be a password.
+#[must_use]
+pub fn shown(settings: &SourceSettings) -> String {
+    match settings.location.parse::<Location>() {
+        Ok(location) if settings.name == settings.location => location.name(),
+        Ok(_) => settings.name.clone(),
+        Err(_) => mask(&settings.name),
     }
 }
 

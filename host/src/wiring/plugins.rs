@@ -38,7 +38,7 @@ pub struct Registry {
     plugins: Plugins,
     directory: Option<PathBuf>,
     lock: ArcSwap<Lock>,
-    weights: Weights,
+    weights: ArcSwap<Weights>,
 }
 
 /// A plugin and how it stands to the lock.
@@ -92,7 +92,7 @@ impl Registry {
         config.cache = settings.cache.clone().or_else(cache_directory);
         config.settings.clone_from(&settings.each);
         config.key_values = surroundings.key_values;
-        let weights = surroundings.weights;
+        let weights = ArcSwap::from_pointee(surroundings.weights);
         config.seed = fastrand::u64(..);
         // What is wrong with single files is a warning of the loader.
         let plugins = Plugins::load(config).map_err(|error| match &error {
@@ -135,6 +135,11 @@ impl Registry {
         self.directory.as_deref()
     }
 
+    /// Says what sources weigh, for strategies that are started from now on; what they weighed before.
+    pub fn weigh(&self, weights: Weights) -> Weights {
+        Arc::unwrap_or_clone(self.weights.swap(Arc::new(weights)))
+    }
+
     /// A strategy, started once to see that it takes its options. Blocks.
     ///
     /// # Errors
@@ -147,7 +152,7 @@ impl Registry {
     /// A strategy that knows what sources weigh.
     fn factory(&self, used: &PluginUse) -> Result<Arc<dyn StrategyFactory>, PluginError> {
         let schema = || self.find(&used.name).map(|known| known.info.options_schema).unwrap_or_default();
-        self.plugins.strategy(&used.name, &self.weights.told_to(used, schema).options_json())
+        self.plugins.strategy(&used.name, &self.weights.load().told_to(used, schema).options_json())
     }
 
     /// A strategy for a gateway that starts. One that is there but cannot be used now, because its file is no plugin for

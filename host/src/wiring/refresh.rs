@@ -1,14 +1,18 @@
 //! Reads sources again: at their intervals, and when somebody asks.
 //!
 //! One refresh at a time. What a source names anew is proven and let in; of what is fresh nothing is asked; who is a member
-//! stays one, whether its source still names it or not: checks and traffic say how it is.
+//! stays one, whether its source still names it, or is still there, or not: checks and traffic say how it is.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use proxywhirl_engine::events::milliseconds;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::crew;
+use super::fetching::shown;
 use super::service::{Filled, Service};
 use crate::config::SourceSettings;
 use crate::control::api::RefreshReport;
@@ -17,82 +21,163 @@ use crate::exit::{Exit, Failure};
 /// No source is read more often by itself, whatever its interval is: lists change by the minute at most.
 pub(super) const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The sources that there are, and a task for each that is read by itself.
+#[derive(Debug)]
+pub(super) struct Reading {
+    sources: ArcSwap<Vec<SourceSettings>>,
+    /// Held while sources are read again.
+    one_at_a_time: tokio::sync::Mutex<()>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    /// Until when sources are read; none before they are, and after.
+    until: Option<CancellationToken>,
+    /// Those that came before.
+    unread: Vec<SourceSettings>,
+    running: Vec<(SourceSettings, AbortOnDropHandle<()>)>,
+}
+
+/// What a task begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// The source was read before it, at the start.
+    Wait,
+    /// It has come.
+    Read,
+    /// It was another one before: whoever shares the pool may have read that one, but not this one.
+    ReadAnew,
+}
+
+impl Reading {
+    pub(super) fn of(sources: Vec<SourceSettings>) -> Self {
+        let sources = ArcSwap::from_pointee(sources);
+        Self { sources, one_at_a_time: tokio::sync::Mutex::default(), tasks: Mutex::default() }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Service {
+    /// Says which sources there are from now on. What has come, or changed, is read now; who is a member by one that is gone stays one.
+    pub async fn read(&self, sources: Vec<SourceSettings>) {
+        if let Some(crew) = self.engine().crew() {
+            crew.share(&sources.iter().filter_map(crew::work).collect::<Vec<_>>()).await;
+        }
+        self.forget_troubles(&sources);
+        let mut tasks = self.reading().tasks();
+        let sources = Arc::new(sources);
+        let before = self.reading().sources.swap(Arc::clone(&sources));
+        tasks.running.retain(|(source, _)| sources.contains(source));
+        tasks.unread.retain(|source| sources.contains(source));
+        for source in sources.iter().filter(|source| !before.contains(source)) {
+            let is_known = before.iter().any(|other| other.name == source.name);
+            match tasks.until.clone() {
+                Some(until) => {
+                    let first = if is_known { First::ReadAnew } else { First::Read };
+                    tasks.running.push((source.clone(), self.task(source, first, until)));
+                }
+                None => tasks.unread.push(source.clone()),
+            }
+        }
+    }
+
     /// Reads sources again, all of them when none is named.
     ///
     /// # Errors
     /// When there is no source of a name, or no judge answers that is needed.
     pub async fn refresh(&self, names: &[String]) -> Result<RefreshReport, Failure> {
         let chosen = self.chosen(names)?;
-        let _one_at_a_time = self.refreshing().lock().await;
+        let _one_at_a_time = self.reading().one_at_a_time.lock().await;
         let began = Instant::now();
         let filled = self.fill(&chosen).await?;
         Ok(report(&filled, began.elapsed()))
     }
 
-    /// Reads each source again at its interval, until the token is cancelled; and once what a gateway that died has left.
-    pub fn refresh_at_intervals(&self, shutdown: &CancellationToken) -> JoinHandle<()> {
-        let mut tasks = JoinSet::new();
-        for source in self.sources() {
-            let (service, source, shutdown) = (self.clone(), source.clone(), shutdown.clone());
-            match source.interval {
-                Some(interval) if can_be_read_again(&source) => {
-                    tasks.spawn(async move { service.read_again_and_again(source, interval, shutdown).await });
-                }
-                None => {
-                    tasks.spawn(async move {
-                        if service.is_left(&source).await {
-                            service.read_again(&source, &shutdown).await;
-                        }
-                    });
-                }
-                Some(_) => {}
-            }
+    /// Reads each source again at its interval, until the token is cancelled; and once what a gateway that died has left. All of them
+    /// were read that were there at the start.
+    pub fn read_at_intervals(&self, shutdown: &CancellationToken) {
+        let mut tasks = self.reading().tasks();
+        for source in self.reading().sources.load().iter() {
+            let first = if tasks.unread.contains(source) { First::Read } else { First::Wait };
+            tasks.running.push((source.clone(), self.task(source, first, shutdown.clone())));
         }
-        tokio::spawn(async move { while tasks.join_next().await.is_some() {} })
+        tasks.unread.clear();
+        tasks.until = Some(shutdown.clone());
     }
 
-    async fn read_again_and_again(&self, source: SourceSettings, interval: Duration, shutdown: CancellationToken) {
-        loop {
+    /// Ends that sources are read, whatever has begun.
+    pub fn read_no_more(&self) {
+        *self.reading().tasks() = Tasks::default();
+    }
+
+    fn task(&self, source: &SourceSettings, first: First, shutdown: CancellationToken) -> AbortOnDropHandle<()> {
+        let (service, source) = (self.clone(), source.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = self.turn(&source, interval) => {}
+                () = shutdown.cancelled() => {}
+                () = service.tend(&source, first) => {}
             }
-            self.read_again(&source, &shutdown).await;
+        }))
+    }
+
+    async fn tend(&self, source: &SourceSettings, first: First) {
+        match first {
+            First::Wait => {
+                if source.interval.is_none() && self.is_left(source).await {
+                    self.read_again(source).await;
+                }
+            }
+            First::Read => {
+                self.turn_at_once(source).await;
+                self.read_again(source).await;
+            }
+            First::ReadAnew => {
+                if self.is_own(source) {
+                    self.read_again(source).await;
+                }
+            }
+        }
+        let Some(interval) = source.interval.filter(|_| can_be_read_again(source)) else { return };
+        loop {
+            self.turn(source, interval).await;
+            self.read_again(source).await;
         }
     }
 
-    async fn read_again(&self, source: &SourceSettings, shutdown: &CancellationToken) {
-        let refresh = async {
-            let _one_at_a_time = self.refreshing().lock().await;
-            let began = Instant::now();
-            self.refill(source).await.map(|filled| report(&filled, began.elapsed()))
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            refreshed = refresh => match refreshed {
-                Ok(report) => tracing::info!(
-                    source.name = source.name,
-                    source.found = report.found,
-                    check.alive = report.alive,
-                    check.dead = report.dead,
-                    pool.new = report.new,
-                    refresh.ms = report.time_ms,
-                    "source read again"
-                ),
-                Err(failure) => tracing::warn!(source.name = source.name, error = %failure.message, "source not read again"),
-            },
+    async fn read_again(&self, source: &SourceSettings) {
+        let _one_at_a_time = self.reading().one_at_a_time.lock().await;
+        let began = Instant::now();
+        let name = shown(source);
+        let filled = self.refill(source).await;
+        let error = |filled: &Filled| filled.sources.iter().find_map(|source| source.error.clone());
+        match filled.map(|filled| (error(&filled), report(&filled, began.elapsed()))) {
+            Ok((None, report)) => tracing::info!(
+                source.name = name,
+                source.found = report.found,
+                check.alive = report.alive,
+                check.dead = report.dead,
+                pool.new = report.new,
+                refresh.ms = report.time_ms,
+                "source read"
+            ),
+            Ok((Some(error), _)) => tracing::warn!(source.name = name, error, "source not read"),
+            Err(failure) => tracing::warn!(source.name = name, error = %failure.message, "source not read"),
         }
     }
 
     fn chosen(&self, names: &[String]) -> Result<Vec<SourceSettings>, Failure> {
-        let known = || self.sources().iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
-        if let Some(unknown) = names.iter().find(|name| !self.sources().iter().any(|source| source.name == **name)) {
+        let sources = self.reading().sources.load();
+        let known = || sources.iter().map(shown).collect::<Vec<_>>().join(", ");
+        if let Some(unknown) = names.iter().find(|name| !sources.iter().any(|source| source.name == **name)) {
             return Err(Failure::new(Exit::Usage, format!("there is no source {unknown:?}"))
                 .hint(format!("the sources are {}", known())));
         }
         let is_wanted = |source: &&SourceSettings| names.is_empty() || names.contains(&source.name);
-        Ok(self.sources().iter().filter(is_wanted).filter(|source| can_be_read_again(source)).cloned().collect())
+        Ok(sources.iter().filter(is_wanted).filter(|source| can_be_read_again(source)).cloned().collect())
     }
 }
 

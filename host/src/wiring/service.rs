@@ -14,7 +14,6 @@ use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
-use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::{
     Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, Remembering, SupervisionConfig,
 };
@@ -25,9 +24,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::crew;
-use super::fetching::{Fetching, source};
+use super::fetching::{Fetching, shown, source};
 use super::net;
 use super::plugins::{Registry, Surroundings};
+use super::refresh::Reading;
 use super::starting::{self, Started};
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
@@ -51,9 +51,7 @@ pub struct Service {
     credentials: Arc<Keeping>,
     key_values: Arc<dyn KeyValues>,
     geo: Option<Arc<Geo>>,
-    sources: Arc<[SourceSettings]>,
-    /// Held while sources are read again.
-    refreshing: Arc<tokio::sync::Mutex<()>>,
+    reading: Arc<Reading>,
     /// Sources that could not be read when it was tried last, by their names. Written after each reading.
     troubles: Arc<Mutex<BTreeMap<String, SourceTrouble>>>,
 }
@@ -145,8 +143,7 @@ impl Service {
             credentials,
             key_values,
             geo,
-            sources: settings.sources.clone().into(),
-            refreshing: Arc::default(),
+            reading: Arc::new(Reading::of(settings.sources.clone())),
             troubles: Arc::default(),
         })
     }
@@ -217,9 +214,9 @@ impl Service {
         Ok(filled)
     }
 
-    /// The sources of the configuration.
-    pub(super) fn sources(&self) -> &[SourceSettings] {
-        &self.sources
+    /// The sources of the configuration, and who reads them again.
+    pub(super) const fn reading(&self) -> &Arc<Reading> {
+        &self.reading
     }
 
     /// The sources that could not be read when it was tried last.
@@ -228,16 +225,19 @@ impl Service {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Held while sources are read again.
-    pub(super) fn refreshing(&self) -> &tokio::sync::Mutex<()> {
-        &self.refreshing
+    /// Whether there is what sources need that are not trusted.
+    ///
+    /// # Errors
+    /// When one of them needs a judge, and there is none.
+    pub fn can_read(&self, sources: &[SourceSettings]) -> Result<(), Failure> {
+        if sources.iter().all(|source| source.trust) { Ok(()) } else { self.can_prove() }
     }
 
     /// Whether sources that are not trusted can be proven.
     ///
     /// # Errors
     /// When they need a judge and there is none.
-    pub fn can_prove(&self) -> Result<(), Failure> {
+    fn can_prove(&self) -> Result<(), Failure> {
         let Err(missing) = self.check.is_complete() else { return Ok(()) };
         Err(Failure::new(
             Exit::Usage,
@@ -333,13 +333,18 @@ impl Service {
 
     /// Tells that a source can be none.
     fn unusable(&self, settings: &SourceSettings, failure: Failure) -> SourceReport {
-        // One that has no other name is named after its location, in which there may be a password.
-        let name = mask(&settings.name);
+        let name = shown(settings);
         tracing::error!(source.name = name, error = %failure.message, "source cannot be used");
         self.note_trouble(&name, Some(failure.message.clone()), true);
         let report = SourceReport { name, error: Some(failure.message), ..SourceReport::default() };
         self.tell_fetched(&report);
         report
+    }
+
+    /// Forgets what is known of sources that are no longer there.
+    pub(super) fn forget_troubles(&self, sources: &[SourceSettings]) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.retain(|name, _| sources.iter().any(|source| shown(source) == *name));
     }
 
     /// Notes why a source could not be read, or that it could.

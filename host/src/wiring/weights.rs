@@ -13,7 +13,7 @@ use crate::config::{PluginUse, SourceSettings};
 const OPTION: &str = "by_tag";
 
 /// Factors by tag.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights(BTreeMap<String, f64>);
 
 impl Weights {

@@ -164,6 +164,23 @@ impl Crew {
         }
     }
 
+    /// Says which sources are part of the work from now on. What this gateway has of others is somebody else's within a [`TERM`].
+    pub async fn share(&self, sources: &[Arc<str>]) {
+        self.view.send_modify(|view| {
+            view.sources.retain(|name, _| sources.contains(name));
+            for source in sources {
+                view.sources.entry(Arc::clone(source)).or_default();
+            }
+        });
+        self.tell(Told::Changed).await;
+    }
+
+    /// Whether this gateway is the one that reads a source: for all, or because each reads it.
+    pub fn has(&self, source: &str) -> bool {
+        let view = self.view.borrow();
+        view.is_alone() || view.sources.get(source).is_none_or(|turn| turn.is_own)
+    }
+
     /// Checks members from now on, those of the shards that fall to it.
     pub async fn check(&self) {
         self.is_checker.store(true, Ordering::Relaxed);

@@ -128,7 +128,7 @@ fn is_proxy_in_fields(text: &str) -> bool {
 
 impl Location {
     /// What to call a source that has no other name.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::Stdin => "stdin".to_owned(),
             Self::Inline(_) => "inline".to_owned(),

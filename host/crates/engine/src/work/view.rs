@@ -55,7 +55,8 @@ impl View {
             match work {
                 Work::Checks(shard) => self.shards |= u64::from(is_own) << shard,
                 Work::Source(source) => {
-                    let turn = self.sources.entry(Arc::clone(source)).or_default();
+                    // Of one that is no longer read nobody wants to know.
+                    let Some(turn) = self.sources.get_mut(source) else { continue };
                     (turn.holder, turn.is_own) = (holder, is_own);
                     turn.due = (!fresh.is_zero()).then(|| told + fresh);
                 }
