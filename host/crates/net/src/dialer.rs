@@ -48,6 +48,8 @@ struct Shared {
     /// Replaced when others are trusted.
     tls: ArcSwap<TlsConnector>,
     resolver: Resolver,
+    /// Where we listen ourselves.
+    own: ArcSwap<Vec<SocketAddr>>,
 }
 
 /// Whom to trust in TLS to upstreams, ready to be put in force.
@@ -102,6 +104,17 @@ impl RequestForm {
     }
 }
 
+/// Whether we listen at an address: at that one, or at all of this machine, of which it is one.
+fn is_own(own: &[SocketAddr], address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    // Nobody can be bound to what is another machine's.
+    let is_here = || ip.is_loopback() || ip.is_unspecified() || std::net::UdpSocket::bind((ip, 0)).is_ok();
+    own.iter().filter(|own| own.port() == address.port()).any(|own| {
+        let own = own.ip().to_canonical();
+        own == ip || (own.is_unspecified() && is_here()) || (ip.is_unspecified() && own.is_loopback())
+    })
+}
+
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialer").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
@@ -118,10 +131,16 @@ impl Dialer {
             shared: Arc::new(Shared {
                 tls: ArcSwap::from_pointee(tls::connector(&config.tls)?),
                 resolver: Resolver::new(),
+                own: ArcSwap::default(),
             }),
             connect_timeout: config.connect_timeout.min(MAX_CONNECT_TIMEOUT),
             public_only: false,
         })
+    }
+
+    /// Says where we listen ourselves: nobody is dialled there from now on, by all that were made from this one either.
+    pub fn listens_at(&self, own: Vec<SocketAddr>) {
+        self.shared.own.store(Arc::new(own));
     }
 
     /// Trusts others from now on; so do all that were made from this one.
@@ -248,6 +267,10 @@ impl Dialer {
     /// Connects to an upstream without another one between.
     pub(crate) async fn dial(&self, upstream: &Endpoint, deadline: Instant) -> Result<Stream, Fault> {
         let addresses = dial::addresses(&self.shared.resolver, upstream, self.public_only, deadline).await?;
+        if addresses.iter().any(|address| is_own(&self.shared.own.load(), *address)) {
+            let why = "it is this gateway itself";
+            return Err(Fault::new(Side::Upstream, Stage::Connect, Kind::Denied, why));
+        }
         let tcp = dial::tcp(addresses, deadline).await?;
         stages::dialled();
         if upstream.scheme != Scheme::Https {

@@ -85,6 +85,7 @@ impl Entrances {
             let open = state.begin(entrance);
             state.open.push(open);
         }
+        state.tell_dialer();
         Arc::new(Self { state: Mutex::new(state), news: Notify::new() })
     }
 
@@ -171,6 +172,7 @@ impl Entrances {
             };
             state.open.push(open);
         }
+        state.tell_dialer();
         for gone in before {
             gone.closed.cancel();
             state.leaving.push(gone);
@@ -233,6 +235,11 @@ impl State {
         let is_exposed = listener.is_exposed();
         self.waiting.push(Waiting { id, listener, doorway: doorway.clone(), closed: closed.clone() });
         Open { id, spot, place, is_exposed, turns, doorway, closed }
+    }
+
+    /// Whoever a list names where we listen would be asked through ourselves, round and round.
+    fn tell_dialer(&self) {
+        self.gateway.dialer().listens_at(self.open.iter().filter_map(|open| open.place.parse().ok()).collect());
     }
 
     fn renew(&self, open: &Open) {
