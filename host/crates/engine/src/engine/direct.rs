@@ -1,15 +1,24 @@
 //! The way straight to the origin, as requests lease it: a member that is in no pool, so that attempts are told, remembered and
 //! banned as those through members are.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Anonymity, Endpoint, Member, MemberId, Outcome, Timestamp};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Attempt, Engine};
-use crate::strategy::Way;
+use crate::limits::room::Holding;
+use crate::limits::sites::Permit;
+use crate::limits::{Limited, NoWait, Shed};
+use crate::strategy::{Way, registrable};
+
+/// How often it is looked whether a site has room again.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What stands for it.
 pub(super) fn member() -> Member {
@@ -38,17 +47,54 @@ pub(super) fn record(lease: &mut Lease, outcome: &Outcome, now: Timestamp) {
 }
 
 impl Engine {
-    /// The way straight to the origin, for an attempt; none when the request has tried it, or it is banned at this site.
-    pub fn acquire_direct(&self, attempt: &Attempt<'_>) -> Option<Lease> {
-        let (now, id) = (self.clock.now(), self.direct.id);
-        // It is no member: the share of those that may be banned does not protect it.
-        let is_banned = || self.bans.of(attempt.target, attempt.session, (now, usize::MAX)).contains(&id);
-        if attempt.tried.contains(&id) || is_banned() {
-            return None;
+    /// The way straight to the origin, for an attempt; none when the request has tried it, or it is banned at this site. While the
+    /// site is at its limit, that is waited for, until then or as long as requests may wait; whoever waits in the line for a
+    /// member has its turn by itself.
+    ///
+    /// # Errors
+    /// When the site is at its limit for longer.
+    pub async fn acquire_direct(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Option<Lease>, Shed> {
+        let began = Instant::now();
+        let until = until.min(began + self.room.rules().wait);
+        loop {
+            let (now, id) = (self.clock.now(), self.direct.id);
+            // It is no member: the share of those that may be banned does not protect it.
+            let is_banned = || self.bans.of(attempt.target, attempt.session, (now, usize::MAX)).contains(&id);
+            if attempt.tried.contains(&id) || is_banned() {
+                return Ok(None);
+            }
+            let turn = match self.straight(attempt, now).await {
+                ControlFlow::Break(lease) => return Ok(lease),
+                ControlFlow::Continue(turn) => turn,
+            };
+            if Instant::now() >= until {
+                let limited = Limited::Site(registrable(attempt.target).into());
+                return Err(Shed { limited, why: NoWait::Waited(began.elapsed()), retry_after: turn.max(LOOK) });
+            }
+            sleep_until(until.min(Instant::now() + turn.clamp(LOOK / 10, LOOK))).await;
         }
-        let lease = Lease::take(Arc::clone(&self.direct), &self.breaker.load(), now)?;
+    }
+
+    /// Takes the way straight to the origin now, or says how long it may be until the site has room.
+    async fn straight(&self, attempt: &Attempt<'_>, now: Timestamp) -> ControlFlow<Option<Lease>, Duration> {
+        let is_limited = self.room.rules().is_on;
+        let permit = match is_limited.then(|| self.room.sites.enter(attempt.target, now)).transpose() {
+            Ok(permit) => permit.flatten(),
+            Err(outlook) => return ControlFlow::Continue(outlook.wait(0, now).unwrap_or(LOOK)),
+        };
+        let Some(lease) = Lease::take(Arc::clone(&self.direct), &self.breaker.load(), now) else {
+            permit.into_iter().for_each(Permit::unused);
+            return ControlFlow::Break(None);
+        };
+        let room = Arc::clone(&self.room);
+        let lease = if is_limited { lease.holding(Box::new(Holding { permit, room })) } else { lease };
+        if let Some(others) = self.room.others()
+            && !self.is_granted(others, &lease, attempt).await
+        {
+            return ControlFlow::Continue(LOOK);
+        }
         self.history.picked(attempt, &self.direct.endpoint, Way::Direct, now, self.clock.now());
         self.tell(Topic::ProxySelected, &lease, attempt, |_| {});
-        Some(lease)
+        ControlFlow::Break(Some(lease))
     }
 }

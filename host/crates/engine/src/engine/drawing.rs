@@ -134,7 +134,9 @@ impl Engine {
         let (mut refusals, outlook) = self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
             self.selector.refusals(&snapshot, wish, &ask_of(attempt))
         });
-        refusals.banned = refusals.tried.saturating_sub(attempt.tried.len());
+        // Not the way straight to the origin, which is no member, nor who has left meanwhile.
+        let tried = snapshot.iter().filter(|member| attempt.tried.contains(&member.id)).count();
+        refusals.banned = refusals.tried.saturating_sub(tried);
         refusals.tried -= refusals.banned;
         (refusals, outlook)
     }

@@ -97,7 +97,10 @@ impl Engine {
             if self.room.has_news(self.now()) {
                 self.serve_waiting();
             }
-            if let Some(situation) = self.known_situation(attempt) {
+            // One that has tried some looks itself: it may have nobody left whom others wait for.
+            if attempt.tried.is_empty()
+                && let Some(situation) = self.known_situation(attempt)
+            {
                 return ControlFlow::Continue(situation);
             }
         }
@@ -108,6 +111,9 @@ impl Engine {
                 Draw::Lease(lease, way) => return ControlFlow::Break(Ok((lease, way))),
                 Draw::Rejected(why) => return ControlFlow::Break(Err(self.turned_away(attempt, why, now))),
                 Draw::Site(outlook) => {
+                    if let Some(nobody) = self.nobody_left(attempt, now) {
+                        return ControlFlow::Break(Err(self.turned_away(attempt, nobody, now)));
+                    }
                     let limited = Limited::Site(registrable(attempt.target).into());
                     return ControlFlow::Continue(Situation { limited, outlook, at: now });
                 }
@@ -132,9 +138,18 @@ impl Engine {
         }
     }
 
+    /// Why there would be nobody for an attempt that has tried some, however much room its site had; none when there is somebody.
+    fn nobody_left(&self, attempt: &Attempt<'_>, now: Timestamp) -> Option<NoLease> {
+        if attempt.tried.is_empty() {
+            return None;
+        }
+        let refusals = self.refusals(attempt, now).0;
+        (refusals.limited + refusals.unplanned == 0).then_some(NoLease::Nobody(refusals))
+    }
+
     /// Says how much may be asked of whom from now on.
     pub async fn limit(&self, limits: LimitsConfig) {
-        self.room.limit(&limits);
+        self.room.limit(&limits, self.now());
         self.writer.limit(limits.members).await;
         self.room.stir();
     }
