@@ -169,9 +169,11 @@ impl Fault {
             (Side::Origin, Stage::Resolve, _) => Hurt::No,
             // A refusal or a silence may be the origin's: a proxy says 503 for an origin that is down, or hangs up.
             (Side::Origin, _, _) => Hurt::IfOthersSucceed,
-            (Side::Upstream, Stage::Handshake, Kind::Denied | Kind::Timeout | Kind::Closed | Kind::Reset) => {
-                Hurt::IfOthersSucceed
-            }
+            (
+                Side::Upstream,
+                Stage::Handshake,
+                Kind::Denied | Kind::Unauthorized | Kind::Timeout | Kind::Closed | Kind::Reset,
+            ) => Hurt::IfOthersSucceed,
             (Side::Upstream, Stage::Request | Stage::FirstByte, _) => Hurt::IfOthersSucceed,
             // What was cut in the middle may have been cut by either.
             (Side::Upstream, Stage::Body, _) => Hurt::No,

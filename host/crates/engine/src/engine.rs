@@ -175,6 +175,11 @@ impl Engine {
         shared.grants_user(user, rate).await
     }
 
+    /// The number of the newest request.
+    pub fn last_request(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// A number for a request.
     pub fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1

@@ -23,6 +23,7 @@ mod doubts;
 mod passed;
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ use passed::Register;
 
 /// Rows in a set: with so many, it hardly happens that a set is full while others have room.
 const WAYS: usize = 8;
+
+/// Places in which it is kept when a site was served last.
+const SERVED: usize = 1_024;
+
+/// For how long a site that somebody was served at is thought to be well.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// The longest host name (RFC 1035): what is longer is no site.
 const LONGEST: usize = 253;
@@ -84,6 +91,8 @@ pub(crate) struct Sites {
     sets: ArcSwap<Sets>,
     passed: Register,
     doubts: Doubts,
+    /// When somebody has served a request at a site last, in microseconds; sites whose hashes collide share a place.
+    served: Box<[AtomicU64]>,
     /// Of its own, so that no client can choose names that share a row.
     hasher: RandomState,
 }
@@ -127,6 +136,7 @@ impl Sites {
             sets: ArcSwap::from_pointee(empty(config.remember)),
             passed: Register::default(),
             doubts: Doubts::default(),
+            served: (0..SERVED).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -196,6 +206,7 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
+                self.served_at(site).store(now.as_micros(), Ordering::Relaxed);
                 self.doubts.served(|| self.hasher.hash_one(target), member.id, admitted);
                 (Input::Success, config.breaker)
             }
@@ -211,6 +222,22 @@ impl Sites {
     /// of another one.
     pub(crate) fn doubt(&self, target: &str, member: MemberId, now: Timestamp) -> bool {
         self.config.load().remember > 0 && self.doubts.failed(self.hasher.hash_one(target), member, now)
+    }
+
+    /// Whether it is the origin's when a member brings an answer that proxies make up as well, and another one has brought such an
+    /// answer to the same request: the member has served something at this site; or nobody has for a while, and it has elsewhere.
+    pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
+        let site = self.hasher.hash_one(registrable(target));
+        let last = Timestamp::from_micros(self.served_at(site).load(Ordering::Relaxed));
+        if now.since(last) > LATELY {
+            return member.live.statistics().successes > 0;
+        }
+        self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share > 0.0)
+    }
+
+    #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]
+    fn served_at(&self, site: u64) -> &AtomicU64 {
+        &self.served[(site % SERVED as u64) as usize]
     }
 
     fn make_room(&self, rows: &mut Vec<Row>) {

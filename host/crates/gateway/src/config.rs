@@ -105,7 +105,7 @@ pub struct RetryConfig {
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { share: 0.2, minimum: 100, window: Duration::from_secs(10) }
+        Self { share: 0.2, minimum: 1_000, window: Duration::from_secs(10) }
     }
 }
 

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use proxywhirl_core::fault::Retry;
 use proxywhirl_core::live::Until;
+use proxywhirl_core::select::Stick;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, MemberId, Side, Stage};
 use proxywhirl_engine::{Attempt, Engine, NoLease};
@@ -47,6 +48,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::bans::Case;
 use crate::config::GatewayConfig;
 use crate::explained::Explained;
+use crate::session::presence::{self, Leaving};
 use crate::wanted::Wanted;
 use budget::RetryBudget;
 use escalation::{Climb, Escalation};
@@ -59,6 +61,12 @@ pub(crate) use upstream::{Alike, Filled, Upstream};
 /// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6, and with SOCKS 5 the gateway may not
 /// know the name.
 const MOST_UNSAID: usize = 32;
+
+/// What part of a request's time an attempt may be silent for at the most, until another one may begin.
+const SHARE: u32 = 3;
+
+/// When a request that is silent, and found nobody else to ask, looks again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether a request may be sent again once an upstream has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +114,8 @@ pub(crate) struct Failover<'g> {
     site: Symbol,
     wanted: Wanted,
     deadline: Instant,
+    /// Whether its client is there.
+    leaving: &'g Leaving,
     /// What its attempts wait for, where that is measured.
     waits: Option<Until>,
     hedge: Hedge,
@@ -121,6 +131,10 @@ pub(crate) struct Failover<'g> {
     suspects: Vec<Suspect>,
     /// Who has refused a login.
     refusals: Vec<Refusal>,
+    /// Whether an attempt was not made because the budget was used up.
+    is_denied: bool,
+    /// Whether its session has begun with it: there is nothing yet to stay with.
+    begins_session: bool,
     /// The one that went furthest.
     fault: Option<Box<Fault>>,
 }
@@ -167,6 +181,8 @@ enum Event<T> {
     Silence,
     /// The current attempt takes longer than its member nearly always does.
     Slow,
+    /// The client has left.
+    Left,
     /// The request has used up its time.
     Deadline,
 }
@@ -185,14 +201,20 @@ impl<T> Event<T> {
 }
 
 impl<'g> Failover<'g> {
-    /// The request that began then.
-    pub(crate) fn new(means: Means<'g>, (request, began): (u64, Instant), target: &'g str, wanted: Wanted) -> Self {
+    /// The request that began then, of a client that may leave.
+    pub(crate) fn new(
+        means: Means<'g>,
+        (request, began, leaving): (u64, Instant, &'g Leaving),
+        target: &'g str,
+        wanted: Wanted,
+    ) -> Self {
         let Means { engine, config, budget, hedging, escalation } = means;
         let deadline = began + wanted.deadline.unwrap_or(config.request_deadline);
         let site = engine.site(target);
         let (tried, suspects, refusals) = (Vec::new(), Vec::new(), Vec::new());
         let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
         let (waits, hedge, fault) = (None, Hedge::Never, None);
+        let begins_session = wanted.session.is_some_and(|session| !engine.knows_session(session));
         Self {
             engine,
             config,
@@ -205,6 +227,7 @@ impl<'g> Failover<'g> {
             site,
             wanted,
             deadline,
+            leaving,
             waits,
             hedge,
             attempts: 0,
@@ -213,6 +236,8 @@ impl<'g> Failover<'g> {
             tried,
             suspects,
             refusals,
+            is_denied: false,
+            begins_session,
             fault,
         }
     }
@@ -235,6 +260,16 @@ impl<'g> Failover<'g> {
     /// The request's number.
     pub(crate) const fn request(&self) -> u64 {
         self.request
+    }
+
+    /// Whether its client is there.
+    pub(crate) const fn leaving(&self) -> &'g Leaving {
+        self.leaving
+    }
+
+    /// The number of the newest request, whichever it is: budgets count those of now.
+    fn newest_request(&self) -> u64 {
+        self.request.max(self.engine.last_request())
     }
 
     /// Host and port of the origin.
@@ -299,7 +334,10 @@ impl<'g> Failover<'g> {
         let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         match result.as_ref().map(|won| (won.answer.verdict(), won)) {
-            Ok((Verdict::Served, won)) => self.judge(Some((&won.trial, won.latency))),
+            Ok((Verdict::Served, won)) => {
+                self.judge(Some((&won.trial, won.latency)));
+                self.tier_served(&won.trial);
+            }
             Ok((Verdict::Doubtful, _)) => self.judge(None),
             Err(_) => self.judge_unserved(),
             Ok((Verdict::Unheard, _)) => {}
@@ -319,26 +357,38 @@ impl<'g> Failover<'g> {
         A: Future<Output = Result<T, Fault>>,
     {
         let mut patience = self.patience(repeat, current.as_ref());
+        let (mut deadline, mut is_attended) = (self.deadline, true);
         while current.is_some() || overtaken.is_some() {
             let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
             // One timer for all: each costs as much as a pick.
-            let alarm = [patience, slow].into_iter().flatten().fold(self.deadline, Instant::min);
+            let alarm = [patience, slow].into_iter().flatten().fold(deadline, Instant::min);
             let event = tokio::select! {
                 // The oldest has waited longest.
                 biased;
                 answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
                 answer = Running::answer(&mut current) => Event::Current(answer),
-                () = sleep_until(alarm) => Event::at(alarm, self.deadline, patience),
+                () = self.leaving.left(), if is_attended => Event::Left,
+                () = sleep_until(alarm) => Event::at(alarm, deadline, patience),
             };
             let (ended, answer) = match event {
+                Event::Left => {
+                    // What is under way may show that its member is dead, and has the time of a dial for that.
+                    is_attended = false;
+                    deadline = deadline.min(Instant::now() + self.config.connect_timeout);
+                    continue;
+                }
                 Event::Deadline => {
                     self.time_out(overtaken);
                     self.time_out(current);
-                    return Err(self.nobody_in_time());
+                    return Err(if is_attended { self.nobody_in_time() } else { presence::left() });
                 }
                 Event::Silence => {
                     let next = self.next(attempt, Turn::Now).await;
-                    patience = self.patience(repeat, next.as_ref());
+                    patience = match &next {
+                        // At their limits now, or out of the budget: that passes.
+                        None => self.number().map(|_| Instant::now() + AGAIN),
+                        next => self.patience(repeat, next.as_ref()),
+                    };
                     if next.is_some() {
                         let silent = std::mem::replace(&mut current, next);
                         match overtaken {
@@ -377,7 +427,11 @@ impl<'g> Failover<'g> {
             }
         }
         let nobody_asked = || Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts");
-        Err(self.fault.take().map_or_else(nobody_asked, |fault| *fault))
+        let mut fault = self.fault.take().map_or_else(nobody_asked, |fault| *fault);
+        if std::mem::take(&mut self.is_denied) {
+            fault.detail = format!("{}; the retry budget is used up (gateway.retry)", fault.detail).into();
+        }
+        Err(fault)
     }
 
     fn nobody_in_time(&self) -> Fault {
@@ -395,9 +449,6 @@ impl<'g> Failover<'g> {
         if let Some(until) = self.waits {
             self.hedging.answered(trial, until, latency);
         }
-        if let Some(escalation) = self.escalation {
-            escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
-        }
         latency
     }
 
@@ -407,8 +458,9 @@ impl<'g> Failover<'g> {
         F: Fn(Upstream) -> A,
     {
         let number = self.number()?;
-        if number > 1 && !self.budget.withdraw(self.request, self.target, Instant::now()) {
+        if number > 1 && !self.budget.withdraw(self.newest_request(), self.target, Instant::now()) {
             self.engine.retry_denied();
+            self.is_denied = true;
             return None;
         }
         let running = self.begin(number, false, attempt, turn).await;
@@ -431,8 +483,12 @@ impl<'g> Failover<'g> {
     where
         F: Fn(Upstream) -> A,
     {
-        // As long as it may be the origin that fails, a session stays where it is.
-        let beside = turn == Turn::Now || self.reached > 0;
+        if self.leaving.has_left() {
+            self.note(presence::left());
+            return None;
+        }
+        // As long as it may be the origin that fails, or what was asked for, a session stays where it is.
+        let beside = turn == Turn::Now || self.reached > 0 || self.unsaid > 0;
         let lease = self.acquire(number, (hedge, beside), turn).await?;
         let upstream = self.upstream(lease.member());
         self.attempts += 1;
@@ -452,7 +508,11 @@ impl<'g> Failover<'g> {
             target: self.target,
             site: self.site,
             session: self.wanted.session,
-            stick: self.wanted.stick,
+            stick: if number > 1 && self.begins_session {
+                Stick { strict: Some(false), ..self.wanted.stick }
+            } else {
+                self.wanted.stick
+            },
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
             hedge: false,
@@ -460,11 +520,23 @@ impl<'g> Failover<'g> {
         }
     }
 
-    /// When the attempt has been silent for long enough that another one may begin.
+    /// When the attempt has been silent for long enough that another one may begin. A dial has a limit of its own, unless the request
+    /// has less time than that.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
-        let running = running.filter(|_| repeat == Repeat::Overtake)?;
-        let patience = running.trial.patience(self.config.connect_timeout);
-        Some(running.trial.began + patience)
+        let running = running?;
+        let patience = self.patience_with(&running.trial);
+        let is_overtaken = match repeat {
+            Repeat::Overtake => true,
+            Repeat::Dial => patience < running.trial.patience(self.config.connect_timeout),
+            Repeat::Unseen | Repeat::AfterFault => false,
+        };
+        is_overtaken.then(|| running.trial.began + patience)
+    }
+
+    /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
+    fn patience_with(&self, trial: &Trial) -> Duration {
+        let whole = self.wanted.deadline.unwrap_or(self.config.request_deadline);
+        trial.patience(self.config.connect_timeout).min(whole / SHARE)
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::Gateway;
+use crate::access::Use;
 use crate::bans::Case;
 use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Won};
@@ -30,7 +31,7 @@ use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
-use crate::session::presence::{self, AtEnd, Attended, Part, Watched};
+use crate::session::presence::{self, AtEnd, Attended, Leaving, Watched};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
@@ -51,26 +52,28 @@ pub(crate) async fn serve<S>(
     request: Request,
     wanted: Wanted,
     record: Record,
-    mut part: Part,
+    mut place: Option<Use>,
 ) -> Next
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let target = &record.target;
-    let mut failover = Failover::new(gateway.means(), (record.request, record.began), target, wanted);
+    let leaving = Leaving::default();
+    let mut failover = Failover::new(gateway.means(), (record.request, record.began, &leaving), target, wanted);
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
-        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover, &mut part).await,
+        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover, &mut place).await,
         Err(fault) => Served::failed(fault),
     };
-    let Served { mut status, upstream, end } = served;
+    let Served { mut status, upstream, end, is_open } = served;
     let attempts = failover.attempts();
     let (next, fault) = match end {
         Ok(next) => (next, None),
         // Who has the head of an answer cannot be told otherwise.
+        Err(fault) if status.is_some() && is_open => (Next::Abort, Some(fault)),
         Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
         Err(fault) => {
-            let reply = match &part.place {
+            let reply = match &place {
                 Some(place) if is_too_much(&fault) => {
                     let (exceeded, user) = place.exceeded();
                     ErrorReply::exceeded(exceeded, user)
@@ -103,11 +106,13 @@ struct Served {
     status: Option<u16>,
     upstream: Option<Arc<Endpoint>>,
     end: Result<Next, Fault>,
+    /// Whether nothing but the end of the client's connection says where the answer ends.
+    is_open: bool,
 }
 
 impl Served {
     const fn failed(fault: Fault) -> Self {
-        Self { status: None, upstream: None, end: Err(fault) }
+        Self { status: None, upstream: None, end: Err(fault), is_open: false }
     }
 }
 
@@ -117,16 +122,16 @@ async fn exchange<S>(
     buffer: &mut BytesMut,
     asked: &Asked,
     failover: &mut Failover<'_>,
-    part: &mut Part,
+    place: &mut Option<Use>,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match Payload::take(client, buffer, asked).await {
-        Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover, part).await,
+    match Payload::take(client, buffer, asked, gateway.config().stall_timeout).await {
+        Ok(Payload::Whole(body)) => whole(gateway, client, buffer, asked, &body, failover, place).await,
         Ok(Payload::Streamed { continued }) => {
             // On the heap, since few requests have such a body, and all are moved with the room for one.
-            Box::pin(streamed::serve(gateway, client, buffer, asked, continued, failover, part)).await
+            Box::pin(streamed::serve(gateway, client, buffer, asked, continued, failover, place)).await
         }
         Err(fault) => Served::failed(fault),
     }
@@ -140,7 +145,7 @@ async fn whole<S>(
     asked: &Asked,
     body: &Bytes,
     failover: &mut Failover<'_>,
-    part: &mut Part,
+    place: &mut Option<Use>,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,50 +157,63 @@ where
     };
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
-    let Part { left: has_left, place } = part;
+    let leaving = failover.leaving();
     let won = {
         let running = pin!(failover.run(repeat, |upstream| {
-            let (doubt, has_left) = (&doubt, &*has_left);
+            let doubt = &doubt;
             async move {
-                presence::begin(has_left)?;
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body), tell).await;
-                let (mut answered, endpoint) = (answered?, upstream.endpoint);
+                let (mut answered, endpoint, slot) = (answered?, upstream.endpoint, upstream.slot);
+                let confirms = |by: &Endpoint| {
+                    let snapshot = gateway.engine().snapshot();
+                    let member = snapshot.get(slot).filter(|member| *member.endpoint == *by);
+                    member.is_none_or(|member| gateway.engine().confirms(case.target, member))
+                };
                 if !case.has_rules() {
-                    return doubt.weigh(endpoint, answered, false);
+                    return doubt.weigh(endpoint, answered, false, confirms);
                 }
                 let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
                 // On the heap, since it may read the body, and few have rules.
                 let judged = Box::pin(case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer)).await;
                 answered.waiting = judged.waiting;
-                doubt.weigh(endpoint, answered, judged.retry)
+                doubt.weigh(endpoint, answered, judged.retry, confirms)
             }
         }));
         let at_end = AtEnd::of(asked.version);
         let grace = gateway.config().connect_timeout;
-        presence::attend(client, buffer, at_end, (has_left, place), (running, grace)).await
+        presence::attend(client, buffer, at_end, (leaving, place), (running, grace)).await
     };
     let won = match won {
         Attended::Served(won) => won,
         Attended::Left(won) => return abandoned(failover, won),
     };
-    let (trial, upstream, answered) = match (won, doubt.rest()) {
-        (Ok(Won { mut trial, latency, answer: Weighed { answered, .. } }), _) => {
-            failover.answered(&mut trial, latency);
+    let (mut trial, upstream, answered) = match (won, doubt.rest()) {
+        (Ok(Won { mut trial, latency, answer: Weighed { answered, is_doubted, .. } }), _) => {
+            if !is_doubted {
+                failover.answered(&mut trial, latency);
+            }
             let upstream = Arc::clone(trial.endpoint());
-            (Some((trial, latency)), upstream, answered)
+            (Some((trial, latency, is_doubted)), upstream, answered)
         }
         (Err(_), Some((upstream, answered))) => (None, upstream, answered),
         (Err(fault), None) => return Served::failed(fault),
     };
+    // What goes on in another protocol has been served with that, as a tunnel is; how it ends, possibly days later, says nothing.
+    let upgrades = answered.answer.head.status == 101;
+    if let (true, Some((trial, latency, _))) = (upgrades, &mut trial) {
+        failover.succeed(trial, *latency);
+    }
     let explained = failover.explained(Some(&*upstream));
-    let by = (trial.as_ref().map(|(trial, _)| trial), &upstream);
+    let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
     let served = deliver(gateway, (client, buffer), asked, by, case, answered, explained).await;
     // The trial is kept until the end: as long is the member in use.
-    if let Some((trial, latency)) = trial {
-        failover.conclude(trial, latency, served.end.as_ref().err());
+    match trial.filter(|_| !upgrades) {
+        Some((trial, latency, true)) => failover.conclude_doubtful(trial, latency),
+        Some((trial, latency, false)) => failover.conclude(trial, latency, served.end.as_ref().err()),
+        None => {}
     }
     served
 }
@@ -228,15 +246,15 @@ where
             Ok(bytes) => upgrade(gateway, client, buffer, inbound, bytes).await,
             Err(fault) => Err(fault),
         };
-        Served { status: Some(101), upstream, end: end.map(|()| Next::Close) }
+        Served { status: Some(101), upstream, end: end.map(|()| Next::Close), is_open: false }
     } else {
         let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
-        let (Inbound { reader, buffer: rest }, Passed { status, end, idle }) =
+        let (Inbound { reader, buffer: rest }, Passed { status, end, idle, is_open }) =
             pass((client, buffer), inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (trial, after, idle) {
             gateway.idle().put(trial.whom(), (reader, rest), limit, gateway.config().upstream_idle);
         }
-        Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Close }) }
+        Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Linger }), is_open }
     }
 }
 

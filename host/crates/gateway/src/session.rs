@@ -6,6 +6,7 @@ pub(crate) mod presence;
 mod rest;
 mod socks;
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
 use proxywhirl_net::http1::{Headers, RequestHead, read_request};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +34,6 @@ use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
-use presence::Part;
 use rest::Rest;
 
 /// How long a client may take to read the last reply.
@@ -47,6 +48,8 @@ pub(crate) enum Next {
     Another,
     /// It ends.
     Close,
+    /// It breaks off, so that what was sent does not look whole.
+    Abort,
     /// It ends, although the client may still be sending.
     Linger,
     /// It ends with these bytes.
@@ -262,7 +265,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             match asked {
                 Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
                 Asked::Answered(Next::Another) => {}
-                Asked::Answered(end @ (Next::Close | Next::Linger | Next::Last(_))) => return Err(end),
+                Asked::Answered(end @ (Next::Close | Next::Abort | Next::Linger | Next::Last(_))) => return Err(end),
                 Asked::Tunnel(wish) => return Ok(wish),
             }
             if !self.arrives(self.gateway.config().idle_timeout).await || !self.renew() {
@@ -346,9 +349,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer, part) = (&mut self.client, &mut self.buffer, Part::new(place));
+                let (client, buffer) = (&mut self.client, &mut self.buffer);
                 // On the heap while it lasts: clients wait for long between two requests.
-                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
+                let next =
+                    Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, place)).await;
                 Ok(Asked::Answered(next))
             }
         }
@@ -436,9 +440,10 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
 
 /// Ends the connection so that the client can read what was said last: closing while it is still sending would reset
 /// the connection, and throw the reply away.
-pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, end: Next) {
+pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin + 'static>(client: &mut S, end: Next) {
     let last = match end {
         Next::Another | Next::Close => return,
+        Next::Abort => return abort(client),
         Next::Linger => Vec::new(),
         Next::Last(bytes) => bytes,
     };
@@ -460,6 +465,17 @@ pub(crate) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, en
     // Whether the client heard it is its own affair.
     let ended: Result<std::io::Result<()>, _> = timeout(LINGER, Box::pin(ending)).await;
     drop(ended);
+}
+
+/// Has a client's connection end with a reset; one in TLS ends without the alert that says that all was said (RFC 8446 §6.1).
+fn abort<S: 'static>(client: &S) {
+    let client: &dyn Any = client;
+    let metered = || client.downcast_ref::<Metered<TcpStream>>().map(Metered::inner);
+    if let Some(client) = client.downcast_ref::<TcpStream>().or_else(metered)
+        && let Err(error) = client.set_zero_linger()
+    {
+        tracing::debug!(%error, "a connection cannot be broken off, and is closed");
+    }
 }
 
 /// Gives a request without credentials those that its connection began with. Wrong ones end the connection, so that what

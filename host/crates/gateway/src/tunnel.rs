@@ -9,7 +9,6 @@ mod flight;
 mod opening;
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +27,17 @@ use crate::failover::{Failover, Repeat, Trial, Upstream, Won};
 use crate::ingress::socks;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply, established};
-use crate::session::presence::{self, AtEnd, Attended};
+use crate::session::presence::{self, AtEnd, Attended, Leaving};
 use crate::session::{self, Next};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
-use opening::{Again, Answered, First, Limits, Spoken, Words};
+use opening::{Again, Answered, First, Heard, Limits, Spoken, Words};
 
 /// How long the client of a probe may be silent, until that its tunnel was opened is all that is known of the upstream.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// How long an upstream that has what a client begins with must be silent to be in doubt, when the client leaves.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// How the client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
         let Self { gateway, client, early, manner, target, record, place } = self;
         let way = Way { gateway, target, manner: *manner };
         let (request, wants) = (record.request, std::mem::take(&mut *wanted));
-        let mut failover = Failover::new(gateway.means(), (request, record.began), &record.target, wants);
+        // On the heap, with what comes before the client has begun.
+        let leaving = Box::<Leaving>::default();
+        let begins = (request, record.began, &*leaving);
+        let mut failover = Failover::new(gateway.means(), begins, &record.target, wants);
         drop(wanted);
         // On the heap: the client may be silent from the start, and then it is what comes after it that lasts.
         let mut won = match Box::pin(dial(way, client, early, place, (&mut failover, request))).await {
@@ -149,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
     async fn go_through(&mut self, attempts: usize, mut begun: Box<Begun>) {
         let Self { gateway, client, .. } = self;
         let relayed = match &mut begun.spoken {
-            Some(Spoken { stream, said, ahead }) => match say(client, said).await {
+            Some(Spoken { stream, said, ahead }) => match say(gateway, client, said).await {
                 Ok(()) => {
                     *said = BytesMut::new();
                     relay(gateway, client, ahead, stream).await
@@ -214,14 +219,13 @@ async fn dial<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let has_left = &AtomicBool::new(false);
+    let leaving = failover.leaving();
     let attended = {
-        let serving = pin!(failover.run(Repeat::Dial, |upstream: Upstream| async move {
-            presence::begin(has_left)?;
-            through(way, request, &upstream).await
-        }));
+        let serving = pin!(
+            failover.run(Repeat::Dial, |upstream: Upstream| async move { through(way, request, &upstream).await })
+        );
         let grace = way.gateway.config().connect_timeout;
-        presence::attend(client, early, AtEnd::HasLeft, (has_left, place), (serving, grace)).await
+        presence::attend(client, early, AtEnd::HasLeft, (leaving, place), (serving, grace)).await
     };
     match attended {
         Attended::Served(won) => return won.map(Box::new),
@@ -283,6 +287,7 @@ where
     match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
         Conclusion::Begun(begun) => Ok(begun),
         Conclusion::GoOn(going_on) => going_on.await,
+        Conclusion::Left => Err(presence::left()),
     }
 }
 
@@ -291,6 +296,8 @@ enum Conclusion<F> {
     Begun(Box<Begun>),
     /// Others have to be tried.
     GoOn(Pin<Box<F>>),
+    /// There is nobody to go on for.
+    Left,
 }
 
 /// Judges the first upstream. A function, and no part of the future that waits for it, which would have room for all this.
@@ -309,17 +316,33 @@ where
     let upstream = Arc::clone(trial.endpoint());
     let case = failover.case(&way.target.host);
     let (waiting, pause, again) = match first {
-        First::Clear { said, ahead, is_heard } => {
-            failover.judge(is_heard.then_some((&trial, latency)));
+        First::Clear { said, ahead, heard } => {
+            failover.judge((heard == Heard::Origin).then_some((&trial, latency)));
             if let Some(end @ TunnelEnd::Alert) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
-            failover.succeed(&mut trial, latency);
+            if heard != Heard::Nobody {
+                failover.tier_served(&trial);
+                failover.succeed(&mut trial, latency);
+            }
             let spoken = Some(Spoken { stream, said, ahead });
             return Conclusion::Begun(Box::new(Begun { trial: Some(trial), upstream, spoken }));
         }
+        First::Left => {
+            // An upstream that says yes to everything would have a success from each client that is impatient.
+            let silent = granted.elapsed();
+            if silent < TELLING {
+                failover.judge(None);
+                failover.settle(trial, &Outcome::Neutral);
+            } else {
+                let detail = format!("silent for {:.1} s, until its client left", silent.as_secs_f64());
+                failover.settle_fault(trial, &Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
+            }
+            return Conclusion::Left;
+        }
         First::Idle => {
             failover.judge(None);
+            failover.tier_served(&trial);
             failover.succeed(&mut trial, latency);
             return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
         }
@@ -331,10 +354,10 @@ where
             let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
             (None, granted.elapsed(), Again { target: way.target, kept, words: Mutex::new(words), case })
         }
-        First::Silent { kept } => {
+        First::Silent { kept, said } => {
             let pause = granted.elapsed().saturating_sub(patience);
             let again = Again { target: way.target, kept, words: Mutex::default(), case };
-            (Some((trial.since(patience), stream)), pause, again)
+            (Some((trial.since(patience), stream, said)), pause, again)
         }
     };
     Conclusion::GoOn(Box::pin(go_on(way.gateway, client, failover, waiting, pause, again)))
@@ -349,7 +372,7 @@ async fn grant<S: AsyncWrite + Unpin>(
 ) -> Result<(), Fault> {
     let explained = failover.explained(Some(trial.endpoint()));
     let granted = way.manner.granted(way.gateway.config().pseudonym, explained.as_ref());
-    say(client, &granted).await
+    say(way.gateway, client, &granted).await
 }
 
 /// Sends what a client has begun with through other upstreams until one is answered. If none is, the client gets the words
@@ -358,7 +381,7 @@ async fn go_on<S>(
     gateway: &Gateway,
     client: &mut S,
     failover: &mut Failover<'_>,
-    waiting: Option<(Trial, Stream)>,
+    waiting: Option<(Trial, Stream, BytesMut)>,
     pause: Duration,
     again: Again<'_>,
 ) -> Result<Box<Begun>, Fault>
@@ -367,9 +390,9 @@ where
 {
     let mut ahead = BytesMut::new();
     let room = gateway.config().first_flight;
-    let waiting = waiting.map(|(trial, stream)| {
+    let waiting = waiting.map(|(trial, stream, said)| {
         let upstream = trial.upstream().clone();
-        (trial, opening::attempt(gateway, upstream, Some(stream), &again))
+        (trial, opening::attempt(gateway, upstream, Some((stream, said)), &again))
     });
     let answered = tokio::select! {
         biased;
@@ -393,7 +416,9 @@ where
     }
 }
 
-async fn say<S: AsyncWrite + Unpin>(client: &mut S, bytes: &[u8]) -> Result<(), Fault> {
+/// A client that does not read would keep its place, and that of its upstream, for ever.
+async fn say<S: AsyncWrite + Unpin>(gateway: &Gateway, client: &mut S, bytes: &[u8]) -> Result<(), Fault> {
+    let mut client = Stalling::new(client, gateway.config().stall_timeout);
     let fault = |error: std::io::Error| Fault::new(Side::Client, Stage::Handshake, Kind::Io, error.to_string());
     client.write_all(bytes).await.map_err(fault)?;
     client.flush().await.map_err(fault)

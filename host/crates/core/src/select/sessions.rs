@@ -178,6 +178,12 @@ impl Sessions {
         in_life(session, self.shard(session).get(session).map_or(0, |(life, _)| life))
     }
 
+    /// Whether a session is bound to a member, or was.
+    #[must_use]
+    pub fn knows(&self, session: u64) -> bool {
+        self.shard(session).get(session).is_some()
+    }
+
     /// What is known of a session; it counts as used now.
     pub(super) fn find(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {
         self.shard(session).find(session, stickiness, now)

@@ -81,6 +81,12 @@ impl Engine {
         self.selector.sessions().in_life(session)
     }
 
+    /// Whether a session is bound to a member, or was.
+    #[must_use]
+    pub fn knows_session(&self, session: u64) -> bool {
+        self.selector.sessions().knows(session)
+    }
+
     /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the
     /// session moves there, unless it has moved meanwhile.
     pub fn session_served(&self, session: u64, before: MemberId, member: &Member) {

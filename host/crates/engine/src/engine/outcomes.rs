@@ -67,6 +67,18 @@ impl Engine {
         });
     }
 
+    /// Whether an answer that proxies make up, and that comes a second time, now from this member, is the origin's.
+    pub fn confirms(&self, target: &str, member: &Member) -> bool {
+        self.sites.confirms(target, member, self.clock.now())
+    }
+
+    /// Gives the lease back of an attempt that was answered by nobody knows whom. It says nothing of its member.
+    pub fn conclude_doubtful(&self, lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
+        self.measures.attempt_excused();
+        self.history.answered(attempt, latency, self.clock.now());
+        self.settle(lease, &Outcome::Neutral, attempt);
+    }
+
     /// Gives the lease back of an attempt that was [answered](Engine::answered), and went well to its end.
     pub fn conclude(&self, mut lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
         self.record(&mut lease, &Outcome::Success { latency }, Some(attempt), self.clock.now());

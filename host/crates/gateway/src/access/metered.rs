@@ -80,6 +80,11 @@ impl<S> Metered<S> {
         Self { inner, gauge }
     }
 
+    /// The connection itself.
+    pub(crate) const fn inner(&self) -> &S {
+        &self.inner
+    }
+
     fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let bytes = ready!(written)?;
         self.gauge.count(bytes)?;

@@ -14,11 +14,12 @@ use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_engine::{Attempt, AttemptTier, registrable};
+use proxywhirl_engine::{Attempt, AttemptTier, NoLease, registrable};
 use tokio::time::Instant;
 
-use super::{Failover, Turn, no_lease};
+use super::{Failover, Trial, Turn, no_lease};
 use crate::config::{EscalationConfig, Tier, Way};
+use crate::session::presence;
 use crate::wanted::{Wanted, session_hash};
 
 /// Sites and sessions that are remembered: one takes the place of another when their hashes collide.
@@ -145,6 +146,13 @@ impl Failover<'_> {
         }
     }
 
+    /// Remembers that the tier of an attempt has served the request.
+    pub(crate) fn tier_served(&self, trial: &Trial) {
+        if let Some(escalation) = self.escalation {
+            escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
+        }
+    }
+
     /// A member of a tier, or why there is none.
     async fn of_tier(&self, tier: &Tier, attempt: Attempt<'_>, turn: Turn) -> Result<Lease, Fault> {
         let of = |filter| AttemptTier { name: &tier.name, filter };
@@ -153,8 +161,10 @@ impl Failover<'_> {
         match &tier.way {
             Way::Direct if own.is_some() => Err(exhausted("direct is no proxy as is wanted".to_owned())),
             Way::Direct => {
+                let until = if turn == Turn::Wait { self.deadline } else { Instant::now() };
                 let nobody = || exhausted("direct was tried, or is banned".to_owned());
-                self.engine.acquire_direct(&attempt).ok_or_else(nobody)
+                let lease = self.unless_left(self.engine.acquire_direct(&attempt, until)).await?;
+                lease.map_err(|shed| no_lease(&NoLease::Shed(shed)))?.ok_or_else(nobody)
             }
             Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
@@ -174,9 +184,18 @@ impl Failover<'_> {
         let lease = match turn {
             // That nobody is left to help is no news: another one is under way, or will be, in another tier.
             Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
-            Turn::Wait => self.engine.acquire_in_turn(attempt, self.deadline).await,
+            Turn::Wait => self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?,
         };
         lease.map_err(|nobody| no_lease(&nobody))
+    }
+
+    /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
+    async fn unless_left<T>(&self, turn: impl Future<Output = T>) -> Result<T, Fault> {
+        tokio::select! {
+            biased;
+            turn = turn => Ok(turn),
+            () = self.leaving.left() => Err(presence::left()),
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl Failover<'_> {
     {
         self.hedge = Hedge::Never;
         let number = self.number()?;
-        if !self.hedging.budget.withdraw(self.request, self.target, Instant::now()) {
+        if !self.hedging.budget.withdraw(self.newest_request(), self.target, Instant::now()) {
             self.engine.hedge_denied();
             return None;
         }

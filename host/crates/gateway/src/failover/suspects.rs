@@ -66,6 +66,11 @@ impl Failover<'_> {
         }
     }
 
+    /// Settles an attempt that was answered by nobody knows whom.
+    pub(crate) fn conclude_doubtful(&self, trial: Trial, latency: Duration) {
+        self.engine.conclude_doubtful(trial.lease, latency, &self.describe(trial.number));
+    }
+
     /// Settles an attempt that won and then failed: this request asks nobody else any more.
     pub(crate) fn settle_fault(&mut self, trial: Trial, fault: &Fault) {
         if is_cut(fault) {
@@ -99,8 +104,9 @@ impl Failover<'_> {
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
         }
-        let is_unsaid = (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported);
-        if is_unsaid || (fault.side, fault.stage) == (Side::Origin, Stage::Resolve) {
+        let is_unsaid = (fault.stage, fault.kind) == (Stage::Handshake, Kind::Unsupported)
+            || (fault.side, fault.stage) == (Side::Origin, Stage::Resolve);
+        if is_unsaid {
             self.unsaid += 1;
             if trial.number > 1 && !trial.hedge {
                 self.budget.give_back(self.target);
@@ -113,7 +119,7 @@ impl Failover<'_> {
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
-            self.reached += 1;
+            self.reached += usize::from(!is_unsaid);
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
         }
         self.note(fault.clone());
@@ -135,7 +141,7 @@ impl Failover<'_> {
         if let Some(until) = self.waits {
             self.hedging.outlasted(&trial, until, silent);
         }
-        if trial.upstream.is_another_exit || silent < trial.patience(self.config.connect_timeout) {
+        if trial.upstream.is_another_exit || silent < self.patience_with(&trial) {
             self.settle(trial, &Outcome::Neutral);
         } else {
             self.suspects.push(Suspect::new(trial, Charge::Silent(silent)));
@@ -152,7 +158,7 @@ impl Failover<'_> {
         let Some(Running { trial, future }) = running else { return };
         drop(future);
         let silent = trial.began.elapsed();
-        if silent < trial.patience(self.config.connect_timeout) {
+        if silent < self.patience_with(&trial) {
             return self.settle(trial, &Outcome::Neutral);
         }
         let detail = format!("silent for {:.1} s", silent.as_secs_f64());

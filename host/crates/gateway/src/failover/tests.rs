@@ -62,7 +62,7 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     let asked = Mutex::new(Vec::new());
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
-    let mut failover = Failover::new(means, (1, Instant::now()), "origin.test:80", Wanted::default());
+    let mut failover = Failover::new(means, (1, Instant::now(), Leaving::never()), "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |upstream| {
             let (asked, endpoint) = (&asked, upstream.endpoint);
@@ -165,7 +165,8 @@ async fn of_several_who_deny_a_site_those_pay_who_serve_nobody_else() {
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
     // The members with the ports 1 and 2 deny what the third one serves.
     let ask = async |request, denies: &'static [u16]| {
-        let mut failover = Failover::new(means, (request, Instant::now()), "origin.test:80", Wanted::default());
+        let mut failover =
+            Failover::new(means, (request, Instant::now(), Leaving::never()), "origin.test:80", Wanted::default());
         let attempt = |upstream: Upstream| async move {
             let port = upstream.endpoint.port;
             let denied = || Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, "");
@@ -278,7 +279,9 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
-    let hold = |request| Failover::new(means, (request, Instant::now()), "origin.test:80", Wanted::default());
+    let hold = |request| {
+        Failover::new(means, (request, Instant::now(), Leaving::never()), "origin.test:80", Wanted::default())
+    };
     let (mut first, mut second) = (hold(1), hold(2));
     let answers = |upstream: Upstream| async move { Ok(upstream.endpoint.port) };
     let (one, two) = (first.run(Repeat::Unseen, answers).await, second.run(Repeat::Unseen, answers).await);
@@ -306,7 +309,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
 
     let mut impatient = Failover::new(
         means,
-        (4, Instant::now()),
+        (4, Instant::now(), Leaving::never()),
         "origin.test:80",
         Wanted { deadline: Some(wait / 2), ..Wanted::default() },
     );
@@ -315,6 +318,21 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let fault = impatient.run(Repeat::Unseen, answers).await.map(|_| ()).unwrap_err();
     let told = (fault.kind, fault.consequence().status, fault.retry_after, began.elapsed());
     assert_eq!(told, (Kind::Limited, 503, Some(Duration::from_secs(1)), wait / 2));
+    // One more whose client leaves while it waits.
+    let leaving = Leaving::default();
+    let mut left = Failover::new(means, (5, Instant::now(), &leaving), "origin.test:80", Wanted::default());
+    (left.attempts, left.tried) = (1, vec![engine.snapshot().get(0).unwrap().id]);
+    let began = Instant::now();
+    let leaves = async {
+        sleep(Duration::from_secs(1)).await;
+        leaving.leave();
+    };
+    let (result, ()) = tokio::join!(left.run(Repeat::Unseen, answers), leaves);
+    let fault = result.map(|_| ()).unwrap_err();
+    assert_eq!((fault.side, fault.kind, began.elapsed()), (Side::Client, Kind::Closed, Duration::from_secs(1)));
     drop(won.trial);
+    // Nobody has had a turn that was its.
+    let mut last = hold(6);
+    assert!(last.run(Repeat::Unseen, answers).await.is_ok());
     engine.stop().await.unwrap();
 }

@@ -48,12 +48,15 @@ pub(super) struct Passed {
     pub(super) end: Result<bool, Fault>,
     /// How long the upstream's connection may wait for another request; none when it has to be closed.
     pub(super) idle: Option<Duration>,
+    /// Whether nothing but the end of the client's connection says where the answer ends: one that was cut must not look like one
+    /// that is whole.
+    pub(super) is_open: bool,
 }
 
 impl Passed {
     /// The client got nothing.
     pub(super) const fn failed(fault: Fault) -> Self {
-        Self { status: None, end: Err(fault), idle: None }
+        Self { status: None, end: Err(fault), idle: None, is_open: false }
     }
 }
 
@@ -87,7 +90,10 @@ pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: 
             // HTTP/1.0 has no interim responses.
             (102..200, _) if asked.version == 0 => continue,
             (407, RequestForm::Absolute { .. }) => {
-                let fault = Fault::new(Side::Upstream, Stage::Auth, Kind::Unauthorized, "it wants other credentials");
+                // A proxy says which it wants (RFC 9110, 15.5.8). Without that it may be the origin's, of which proxies pass on the status.
+                let stage =
+                    if head.headers.get("proxy-authenticate").is_some() { Stage::Auth } else { Stage::Handshake };
+                let fault = Fault::new(Side::Upstream, stage, Kind::Unauthorized, "it wants other credentials");
                 return Err(fault.with_code(407));
             }
             // The client would send its credentials, which are for the gateway.
@@ -126,6 +132,7 @@ pub(super) struct Begun {
     /// Whether the client's connection can go on.
     keep: bool,
     idle: Option<Duration>,
+    is_open: bool,
 }
 
 impl Begun {
@@ -151,7 +158,7 @@ impl Begun {
         };
         // What follows an answer that is over was asked for by nobody.
         let idle = self.idle.filter(|_| end.is_ok() && behind.is_empty());
-        Passed { status: Some(self.status), end, idle }
+        Passed { status: Some(self.status), end, idle, is_open: self.is_open }
     }
 }
 
@@ -256,15 +263,16 @@ pub(super) fn begin<R>(
     let version = rules.asked.version;
     let Answer { mut head, length } = answer;
     let status = head.status;
-    let failed = |fault| Passed { status: Some(status), end: Err(fault), idle: None };
+    let failed = |fault| Passed { status: Some(status), ..Passed::failed(fault) };
     let dechunks = version == 0 && length == BodyLength::Chunked;
-    let keep = keep && length != BodyLength::UntilClose && !dechunks;
+    let is_open = length == BodyLength::UntilClose || dechunks;
+    let keep = keep && !is_open;
     dress(&mut head, version, keep).map_err(failed)?;
     explain(&mut head.headers, rules.explained).map_err(failed)?;
     let mut beginning = Vec::with_capacity(HEAD + inbound.buffer.len().min(TOGETHER));
     head.write_to(&mut beginning);
     let left = take_along(&mut beginning, &mut inbound.buffer, length);
-    Ok(Begun { status, beginning, left, dechunks, keep, idle })
+    Ok(Begun { status, beginning, left, dechunks, keep, idle, is_open })
 }
 
 /// Passes on what is ready, and what is left of the body.
@@ -274,7 +282,7 @@ where
     W: AsyncWrite + Unpin,
 {
     if let Err(fault) = write(writer, &begun.take_beginning()).await {
-        return Passed { status: Some(begun.status), end: Err(fault), idle: None };
+        return Passed { status: Some(begun.status), ..Passed::failed(fault) };
     }
     let Inbound { reader, buffer } = inbound;
     let copied = if begun.dechunks {

@@ -82,11 +82,11 @@ async fn exchange(
     let mut bytes = asked.render(form, after);
     bytes.extend_from_slice(body);
     let rules = Rules { asked, form, config: gateway.config(), explained: None };
+    if !body.is_empty() {
+        // On the heap, since few requests have one.
+        return Box::pin(both(inbound, &bytes, rules, after)).await;
+    }
     let sent_and_read = async {
-        if !body.is_empty() {
-            // On the heap, since few requests have one.
-            return Box::pin(both(inbound, &bytes, rules, after)).await;
-        }
         match send(&mut inbound.reader, &bytes).await {
             Ok(()) => {
                 let answer = answer::read(inbound, rules).await?;
@@ -108,18 +108,23 @@ async fn exchange(
 }
 
 /// Sends a request with its body and reads the answer at the same time: an upstream that refuses the body may not read
-/// it, and would never be heard if it had to be sent first.
+/// it, and would never be heard if it had to be sent first. Interim responses say nothing of that.
 async fn both(
     inbound: &mut Inbound<Stream>,
     bytes: &[u8],
     rules: Rules<'_>,
     after: After,
-) -> Result<(Answer, After), Fault> {
+) -> Result<(Heads, After), Fault> {
     let Inbound { reader: stream, buffer } = inbound;
     let (reader, mut writer) = tokio::io::split(stream);
     let mut half = Inbound { reader, buffer: std::mem::take(buffer) };
+    let mut interim = Vec::new();
     let result = {
-        let mut reading = pin!(answer::read(&mut half, rules));
+        let reading = async {
+            let answer = answer::timed(rules.config.response_timeout, answer::read(&mut half, rules)).await?;
+            answer::finally(&mut half, &mut interim, rules, answer).await
+        };
+        let mut reading = pin!(reading);
         tokio::select! {
             biased;
             answer = &mut reading => answer.map(|answer| (answer, After::Close)),
@@ -130,7 +135,7 @@ async fn both(
         }
     };
     *buffer = half.buffer;
-    result
+    result.map(|(answer, after)| ((answer, interim), after))
 }
 
 pub(super) async fn send<W: AsyncWrite + Unpin>(writer: &mut W, bytes: &[u8]) -> Result<(), Fault> {

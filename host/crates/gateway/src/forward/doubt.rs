@@ -1,7 +1,8 @@
 //! Answers of which nobody can say whose they are: an HTTP proxy that is out of order answers 503, and so does an origin.
 //!
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
-//! asked, the origin means it, and the client gets it. An answer that a rule is about is kept back as well, until there is
+//! asked, the origin means it, and the client gets it. While others serve the site, the second one must have served there too to be
+//! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
 //! one that no rule is about.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,39 +41,44 @@ struct Doubted {
 /// An answer that the client gets.
 pub(super) struct Weighed {
     pub(super) answered: Answered,
-    is_doubted: bool,
+    /// Whether nobody knows whose it is.
+    pub(super) is_doubted: bool,
+    /// Whether it says that the origin is out of order, whoever says so.
+    is_no_better: bool,
 }
 
 impl Evidence for Weighed {
     fn verdict(&self) -> Verdict {
-        if self.is_doubted { Verdict::Doubtful } else { Verdict::Served }
+        if self.is_no_better { Verdict::Doubtful } else { Verdict::Served }
     }
 }
 
 impl<'a> Doubt<'a> {
-    /// Doubts about these statuses; what may not be sent again gets the answer that there is.
+    /// Doubts about these statuses; what may not be sent again gets the answer that there is, of which it is not known whose it is.
     pub(super) fn of(statuses: &'a [u16], repeat: Repeat) -> Self {
         Self { statuses, repeats: repeat != Repeat::Unseen, kept: Mutex::default() }
     }
 
-    /// Lets an answer through, or keeps it back as the first of its kind.
+    /// Lets an answer through, or keeps it back as the first of its kind, or as one that does not [confirm](Engine::confirms) it.
     pub(super) fn weigh(
         &self,
         upstream: Arc<Endpoint>,
         answered: Answered,
         is_refused: bool,
+        confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
         // Through any other upstream, it is the origin who speaks HTTP.
         let is_http = matches!(answered.form, RequestForm::Absolute { .. });
-        let is_doubted = self.repeats && is_http && self.statuses.contains(&status);
+        let is_no_better = self.statuses.contains(&status);
+        let is_doubted = is_http && is_no_better;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if is_refused && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });
             return Err(bans::refused(Some(status)));
         }
-        if !is_doubted || kept.is_doubted {
-            return Ok(Weighed { answered, is_doubted });
+        if !self.repeats || !is_doubted || (kept.is_doubted && confirms(&upstream)) {
+            return Ok(Weighed { answered, is_doubted, is_no_better });
         }
         kept.is_doubted = true;
         kept.answer.get_or_insert(Doubted { upstream, answered });

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::answer::{client_fault, write};
 use super::asked::Asked;
 use crate::reply::CONTINUE;
+use crate::stall::Stalling;
 
 /// The largest body that is kept.
 const MAX_KEPT: usize = 64 * 1024;
@@ -31,8 +32,13 @@ pub(super) enum Payload {
 }
 
 impl Payload {
-    /// Takes the body of a request.
-    pub(super) async fn take<S>(client: &mut S, buffer: &mut BytesMut, asked: &Asked) -> Result<Self, Fault>
+    /// Takes the body of a request from a client that takes what it is told within `stall`.
+    pub(super) async fn take<S>(
+        client: &mut S,
+        buffer: &mut BytesMut,
+        asked: &Asked,
+        stall: Duration,
+    ) -> Result<Self, Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -46,7 +52,7 @@ impl Payload {
         }
         let continued = asked.expects && buffer.len() < length;
         if continued {
-            write(client, CONTINUE).await?;
+            write(&mut Stalling::new(&mut *client, stall), CONTINUE).await?;
         }
         match timeout(GRACE, fill(client, buffer, length)).await {
             Ok(Ok(())) => Ok(Self::Whole(buffer.split_to(length).freeze())),

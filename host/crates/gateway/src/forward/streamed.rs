@@ -2,7 +2,6 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,7 +22,7 @@ use crate::bans::Case;
 use crate::failover::{Failover, Repeat, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
-use crate::session::presence::{self, AtEnd, Attended, Part, Watched};
+use crate::session::presence::{self, AtEnd, Attended, Leaving, Watched};
 use crate::stall::Stalling;
 
 /// Serves a request whose body is still with the client. It is tried elsewhere until an upstream was reached; then the
@@ -35,24 +34,22 @@ pub(super) async fn serve<S>(
     asked: &Asked,
     continued: bool,
     failover: &mut Failover<'_>,
-    part: &mut Part,
+    place: &mut Option<Use>,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let request = failover.request();
-    let Part { left, place } = part;
-    let has_left = &*left;
+    let leaving = failover.leaving();
     let reached = {
         let running = pin!(failover.run(Repeat::Unseen, |upstream| async move {
-            presence::begin(has_left)?;
             let dialling = async { gateway.forward(&upstream, &asked.target).await.inspect(|_| stages::ready()) };
             let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
             stages::measured(Instant::now(), dialling, tell).await
         }));
         // An end in the middle of the body is found when it is sent, and is the client's mistake.
         let (at_end, grace) = (AtEnd::Waits, gateway.config().connect_timeout);
-        presence::attend(client, buffer, at_end, (has_left, place), (running, grace)).await
+        presence::attend(client, buffer, at_end, (leaving, place), (running, grace)).await
     };
     let reached = match reached {
         Attended::Served(reached) => reached,
@@ -74,10 +71,13 @@ where
         is_heard = true;
         let is_served = !gateway.config().retry_status.contains(&status);
         failover.judge(is_served.then_some((&trial, latency)));
+        if is_served {
+            failover.tier_served(&trial);
+        }
         failover.succeed(&mut trial, latency);
     };
-    let part = (has_left, place);
-    let Passed { status, end, .. } = relay(by, (client, buffer), continued, stream, hear, part).await;
+    let part = (leaving, place);
+    let Passed { status, end, is_open, .. } = relay(by, (client, buffer), continued, stream, hear, part).await;
     match &end {
         _ if is_heard => drop(trial),
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
@@ -87,7 +87,7 @@ where
             failover.settle(trial, &Outcome::Neutral);
         }
     }
-    Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Linger }) }
+    Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Linger }), is_open }
 }
 
 /// What the answer is read and judged by.
@@ -104,7 +104,7 @@ async fn relay<S>(
     continued: bool,
     stream: Stream,
     hear: impl FnOnce(u16),
-    (has_left, place): (&AtomicBool, &mut Option<Use>),
+    (leaving, place): (&Leaving, &mut Option<Use>),
 ) -> Passed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -140,7 +140,7 @@ where
             Ok(_) => {
                 let (at_end, grace) = (AtEnd::of(asked.version), config.connect_timeout);
                 let client = &mut **client.get_mut();
-                match presence::attend(client, buffer, at_end, (has_left, place), (reading, grace)).await {
+                match presence::attend(client, buffer, at_end, (leaving, place), (reading, grace)).await {
                     Attended::Served(answer) => answer,
                     Attended::Left(answer) => {
                         if let Some(Ok(answer)) = answer {

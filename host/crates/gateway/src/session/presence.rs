@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::access::Use;
@@ -31,6 +32,9 @@ const ROOM: usize = 2 * READ;
 /// When a client that sends no more is asked whether it is there. The first time brings the reset, which takes as long as the way
 /// there and back, and a later time meets it. No more of them: there are clients that count interim responses.
 const ASKED: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(2)];
+
+/// How much longer than its time a request is waited for whose client has left.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// How long it may take until the rest of what a client was asked with is written.
 const WRITING: Duration = Duration::from_secs(2);
@@ -53,13 +57,38 @@ impl AtEnd {
     }
 }
 
-/// The part of a client in its request: a place, for as long as it is there.
+/// Whether the client of a request has left, so that nothing is begun for it.
 #[derive(Debug, Default)]
-pub(crate) struct Part {
-    /// Whether it is not there any more, so that nothing is begun for it.
-    pub(crate) left: AtomicBool,
-    /// Its place among the requests of its user.
-    pub(crate) place: Option<Use>,
+pub(crate) struct Leaving {
+    has_left: AtomicBool,
+    told: Notify,
+}
+
+impl Leaving {
+    pub(crate) fn has_left(&self) -> bool {
+        // Relaxed: it stands for itself.
+        self.has_left.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it has left.
+    pub(crate) async fn left(&self) {
+        let told = self.told.notified();
+        if !self.has_left() {
+            told.await;
+        }
+    }
+
+    /// Of a client that never leaves.
+    #[cfg(test)]
+    pub(crate) fn never() -> &'static Self {
+        static STAYS: std::sync::LazyLock<Leaving> = std::sync::LazyLock::new(Leaving::default);
+        &STAYS
+    }
+
+    pub(crate) fn leave(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
 }
 
 /// What came of a request.
@@ -69,29 +98,18 @@ pub(crate) enum Attended<T> {
     Left(Option<T>),
 }
 
-impl Part {
-    pub(crate) fn new(place: Option<Use>) -> Self {
-        Self { place, ..Self::default() }
-    }
-}
-
-/// Lets an attempt begin, unless the client has left.
-pub(crate) fn begin(has_left: &AtomicBool) -> Result<(), Fault> {
-    // Relaxed: it stands for itself.
-    if has_left.load(Ordering::Relaxed) { Err(left()) } else { Ok(()) }
-}
-
 /// Why a request ends whose client has left.
 pub(crate) fn left() -> Fault {
     Fault::new(Side::Client, Stage::FirstByte, Kind::Closed, "it left before it was answered")
 }
 
-/// Serves a request as long as its client is there, and then for so long that an attempt can fail.
+/// Serves a request as long as its client is there, and then for so long that an attempt can fail. When it leaves, it gives its
+/// place back among the requests of its user.
 pub(crate) async fn attend<S, F>(
     client: &mut S,
     ahead: &mut BytesMut,
     at_end: AtEnd,
-    (has_left, place): (&AtomicBool, &mut Option<Use>),
+    (leaving, place): (&Leaving, &mut Option<Use>),
     (mut serving, grace): (F, Duration),
 ) -> Attended<F::Output>
 where
@@ -110,10 +128,11 @@ where
             Attended::Served(served)
         }
         None => {
-            has_left.store(true, Ordering::Relaxed);
+            leaving.leave();
             drop(place.take());
             // On the heap: most clients stay.
-            Attended::Left(Box::pin(timeout(grace, serving)).await.ok())
+            // It ends by itself within this time, and has told then what it has found out.
+            Attended::Left(Box::pin(timeout(grace + SPARE, serving)).await.ok())
         }
     }
 }

@@ -18,6 +18,17 @@ pub(super) enum Flight {
     Other,
 }
 
+/// What the first bytes that come back are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The beginning of an answer.
+    Answer,
+    /// Too few bytes to say.
+    Unclear,
+    /// No answer.
+    Other,
+}
+
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speech {
@@ -32,6 +43,13 @@ const ALERT: u8 = 0x15;
 /// The high byte of all versions from SSL 3.0 to TLS 1.3.
 const VERSION: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+/// The largest record: what fits a plaintext one (RFC 8446 §5.1).
+const MOST_RECORD: usize = 1 << 14;
+/// The smallest body of a ServerHello: version, random, an empty session, suite and compression (RFC 5246 §7.4.1.3).
+const LEAST_HELLO: usize = 38;
+/// The bytes of an alert: level and description.
+const ALERT_LENGTH: usize = 2;
 
 /// How safe requests begin.
 const SAFE: [&[u8]; 3] = [b"GET ", b"HEAD ", b"OPTIONS "];
@@ -144,15 +162,25 @@ impl Message {
 }
 
 impl Speech {
-    /// Whether the answer can begin like this: to a hello with a handshake or an alert, to a request with a version.
-    pub(super) fn is_answered_by(self, said: &[u8]) -> bool {
+    /// What came back: the answer to a hello is a whole ServerHello, or what one record holds of it, or an alert; that to a request
+    /// begins with a version. A server that ends in the middle of that has not answered.
+    pub(super) fn reply(self, said: &[u8]) -> Reply {
         match self {
-            Self::Tls => matches!(said, [HANDSHAKE | ALERT] | [HANDSHAKE | ALERT, VERSION, ..]),
+            Self::Tls => reply_in_tls(said),
             Self::Http => {
                 let begins = |like: &[u8]| said.iter().zip(like).all(|(byte, expected)| byte == expected);
-                !said.is_empty() && (begins(ANSWER) || begins(RADIO))
+                match [ANSWER, RADIO].into_iter().find(|like| begins(like)) {
+                    None => Reply::Other,
+                    Some(like) if said.len() < like.len() => Reply::Unclear,
+                    Some(_) => Reply::Answer,
+                }
             }
         }
+    }
+
+    /// Whether the answer has begun.
+    pub(super) fn is_answered_by(self, said: &[u8]) -> bool {
+        self.reply(said) == Reply::Answer
     }
 
     /// Whether the answer is a refusal: to a hello an alert.
@@ -167,6 +195,32 @@ impl Speech {
             Self::Http => "HTTP",
         }
     }
+}
+
+/// Reads the record with which a server answers a hello (RFC 8446 §5.1).
+fn reply_in_tls(said: &[u8]) -> Reply {
+    let (kind, length, fragment) = match said {
+        [] | [HANDSHAKE | ALERT] => return Reply::Unclear,
+        [HANDSHAKE | ALERT, VERSION, ..] if said.len() < 5 => return Reply::Unclear,
+        [kind @ (HANDSHAKE | ALERT), VERSION, _, high, low, fragment @ ..] => {
+            (*kind, usize::from(u16::from_be_bytes([*high, *low])), fragment)
+        }
+        _ => return Reply::Other,
+    };
+    let needed = match (kind, fragment) {
+        (ALERT, _) if length == ALERT_LENGTH => length,
+        (HANDSHAKE, _) if !(1..=MOST_RECORD).contains(&length) => return Reply::Other,
+        (HANDSHAKE, [SERVER_HELLO, high, middle, low, body @ ..]) => {
+            let hello = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+            if hello < LEAST_HELLO || body.first().is_some_and(|version| *version != VERSION) {
+                return Reply::Other;
+            }
+            length.min(4 + hello)
+        }
+        (HANDSHAKE, [] | [SERVER_HELLO, ..]) => length.min(4),
+        _ => return Reply::Other,
+    };
+    if fragment.len() < needed { Reply::Unclear } else { Reply::Answer }
 }
 
 /// Whether an answer to a ClientHello is an alert: the origin does not want the client.
@@ -273,31 +327,51 @@ mod tests {
     #[test]
     fn an_answer_to_a_request_begins_with_a_version() {
         for (said, answers) in [
-            (&b"HTTP/1.1 200 OK"[..], true),
-            (b"ICY 200 OK", true),
-            (b"H", true),
-            (b"", false),
-            (b"\xde\xad", false),
-            (b"Hello", false),
+            (&b"HTTP/1.1 200 OK"[..], Reply::Answer),
+            (b"ICY 200 OK", Reply::Answer),
+            (b"H", Reply::Unclear),
+            (b"HTTP/1", Reply::Unclear),
+            (b"", Reply::Unclear),
+            (b"\xde\xad", Reply::Other),
+            (b"Hello", Reply::Other),
         ] {
-            assert_eq!(Speech::Http.is_answered_by(said), answers, "{said:?}");
+            assert_eq!(Speech::Http.reply(said), answers, "{said:?}");
         }
     }
 
     #[test]
-    fn an_answer_to_tls_is_a_handshake_or_an_alert() {
-        for (said, answers) in [
-            (&b"\x16\x03\x03"[..], true),
-            (b"\x15\x03", true),
-            (b"\x16", true),
-            (b"\x17\x03", false),
-            (b"\x16G", false),
-            (b"HTTP/1.1 400 Bad Request", false),
-            (b"\xde\xad", false),
-            (b"", false),
+    fn an_answer_to_tls_is_a_hello_or_an_alert() {
+        let alert = b"\x15\x03\x03\0\x02\x02\x28";
+        let body: Vec<u8> = [VERSION, 3].into_iter().chain(0..70).collect();
+        let server = [&b"\x16\x03\x03\0\x4c\x02\0\0\x48"[..], &body].concat();
+        // Older servers say more in the same record, and one may cut its hello into several.
+        let more = [&b"\x16\x03\x01\x03\xe8\x02\0\0\x48"[..], &body, b"\x0b"].concat();
+        let part = b"\x16\x03\x03\0\x01\x02\x16";
+        for answer in [&alert[..], &server, &more, part] {
+            let first = (0..=answer.len()).find(|length| Speech::Tls.reply(&answer[..*length]) != Reply::Unclear);
+            let needed = first.unwrap();
+            assert_eq!(Speech::Tls.reply(answer), Reply::Answer, "{answer:?}");
+            assert!(
+                needed + 1 >= answer.len() && Speech::Tls.is_answered_by(&answer[..needed]),
+                "{answer:?}: {needed}"
+            );
+            assert_eq!(is_alert(answer), answer == alert);
+        }
+        for other in [
+            &b"\x17\x03"[..],
+            b"\x16G",
+            b"HTTP/1.1 400 Bad Request",
+            b"\xde\xad",
+            // What came is sent back; another message; a record or a hello that cannot be.
+            b"\x16\x03\x01\x02\0\x01",
+            b"\x16\x03\x03\0\x7a\xa5",
+            b"\x16\x03\x03\xff\xff\x02",
+            b"\x16\x03\x03\0\0",
+            b"\x16\x03\x03\0\x7a\x02\0\0\x10",
+            b"\x16\x03\x03\0\x7a\x02\0\0\x76\x07",
+            b"\x15\x03\x03\0\x40",
         ] {
-            assert_eq!(Speech::Tls.is_answered_by(said), answers, "{said:?}");
-            assert_eq!(is_alert(said), answers && said[0] == ALERT, "{said:?}");
+            assert_eq!(Speech::Tls.reply(other), Reply::Other, "{other:?}");
         }
     }
 

@@ -23,7 +23,7 @@ use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use super::flight::{Flight, Speech, is_alert, is_greeting};
+use super::flight::{Flight, Reply, Speech, is_alert, is_greeting};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
 use crate::failover::{Evidence, Trial, Upstream};
@@ -48,15 +48,33 @@ pub(super) struct Spoken {
 /// What came of the first upstream.
 pub(super) enum First {
     /// It can be relayed: the origin has spoken, or what the client begins with can not be sent twice. What it said is for
-    /// the client, and what the client is ahead with for the upstream. Whether it was the origin who spoke is known only of
-    /// answers and greetings.
-    Clear { said: BytesMut, ahead: BytesMut, is_heard: bool },
+    /// the client, and what the client is ahead with for the upstream.
+    Clear { said: BytesMut, ahead: BytesMut, heard: Heard },
+    /// The client has left before it was answered.
+    Left,
     /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer.
     Failed { kept: Kept, fault: Fault, said: BytesMut },
     /// Nobody has said anything for as long as a tunnel may be silent.
     Idle,
-    /// It has been silent for too long.
-    Silent { kept: Kept },
+    /// It has been silent for too long, or in the middle of what may become an answer.
+    Silent { kept: Kept, said: BytesMut },
+}
+
+/// Whether the origin was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It has answered, or greeted.
+    Origin,
+    /// Nobody can tell.
+    Unknown,
+    /// What the client has begun with has no answer so far, and the client says no more.
+    Nobody,
+}
+
+impl Heard {
+    const fn origin_if(is_heard: bool) -> Self {
+        if is_heard { Self::Origin } else { Self::Unknown }
+    }
 }
 
 /// What a client has begun with, and may be sent again.
@@ -119,7 +137,7 @@ where
 {
     let (flight, said) = (std::mem::take(early), BytesMut::new());
     if limits.keep == 0 {
-        return First::Clear { said, ahead: flight, is_heard: false };
+        return First::Clear { said, ahead: flight, heard: Heard::Unknown };
     }
     let limit = Instant::now() + limits.idle;
     let mut opening = Opening { client, stream, flight, sent: 0, said, ended: None, limit };
@@ -131,26 +149,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         loop {
             let flight = Flight::of(&self.flight);
             if self.is_clear(flight, limits) {
-                return self.clear(self.is_heard(flight));
+                return self.clear(Heard::origin_if(self.is_heard(flight)));
             }
             if self.sent < self.flight.len() && self.ended.is_none() && self.said.is_empty() {
                 self.send(limits.patience).await;
             }
             if let Flight::Whole(speech) = flight
                 && self.has_spoken_first()
+                && !self.may_go_on(flight)
             {
                 return self.failed(speech);
             }
-            match (self.hear(limits.keep).await, flight) {
-                // Who has left, or closes its half, is the relay's business.
-                (Event::Client(Ok(0) | Err(_)), _) => return self.clear(false),
+            match (self.hear(limits.keep, self.may_go_on(flight)).await, flight) {
+                (Event::Client(Ok(0)), flight) => return self.ends(flight, false),
+                (Event::Client(Err(_)), flight) => return self.ends(flight, true),
                 // It has begun: as long as it goes on, it is waited for.
                 (Event::Client(Ok(_)), _) if self.has_spoken_first() => self.limit = Instant::now() + TURN,
                 (Event::Client(Ok(_)), _) => {}
                 (Event::Upstream(result), flight) => self.heard(flight, result),
-                (Event::Limit, Flight::Whole(speech)) => return First::Silent { kept: self.kept(speech) },
+                (Event::Limit, Flight::Whole(speech)) => {
+                    return First::Silent { said: std::mem::take(&mut self.said), kept: self.kept(speech) };
+                }
                 (Event::Limit, _) if self.is_untouched() => return First::Idle,
-                (Event::Limit, flight) => return self.clear(self.is_heard(flight)),
+                (Event::Limit, flight) => return self.clear(Heard::origin_if(self.is_heard(flight))),
             }
         }
     }
@@ -174,6 +195,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         }
     }
 
+    /// Whether what was said may become an answer.
+    fn may_go_on(&self, flight: Flight) -> bool {
+        let (Flight::Partial(speech) | Flight::Whole(speech)) = flight else { return false };
+        self.ended.is_none() && speech.reply(&self.said) == Reply::Unclear
+    }
+
     /// Whether the upstream has ended, or said something, while it was the client's turn.
     fn has_spoken_first(&self) -> bool {
         self.ended.is_some() || !self.said.is_empty()
@@ -184,8 +211,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         self.flight.is_empty() && self.said.is_empty() && self.ended.is_none()
     }
 
-    fn clear(&mut self, is_heard: bool) -> First {
-        First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent), is_heard }
+    fn clear(&mut self, heard: Heard) -> First {
+        First::Clear { said: std::mem::take(&mut self.said), ahead: self.flight.split_off(self.sent), heard }
+    }
+
+    /// What follows when the client sends no more. In clear text it may wait for its answer all the same, which is the relay's
+    /// business, as is whoever has begun nothing; in TLS it has left.
+    fn ends(&mut self, flight: Flight, is_broken: bool) -> First {
+        let is_unanswered = !self.flight.is_empty() && (self.said.is_empty() || self.may_go_on(flight));
+        let is_tls = matches!(flight, Flight::Partial(Speech::Tls) | Flight::Whole(Speech::Tls));
+        if is_unanswered && (is_broken || is_tls) {
+            return First::Left;
+        }
+        self.clear(if is_unanswered { Heard::Nobody } else { Heard::Unknown })
     }
 
     fn kept(&mut self, speech: Speech) -> Kept {
@@ -212,23 +250,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         self.limit = Instant::now() + patience;
     }
 
-    /// Waits for whoever speaks first. Somebody who has said enough is not asked for more.
-    async fn hear(&mut self, keep: usize) -> Event {
+    /// Waits for whoever speaks first. Somebody who has said enough is not asked for more; an upstream whose answer has begun is.
+    async fn hear(&mut self, keep: usize, goes_on: bool) -> Event {
         let mut alarm = pin!(sleep_until(self.limit));
         // By hand: what waits in idle tunnels is there many times.
-        poll_fn(|context| match self.poll_hear(context, keep) {
+        poll_fn(|context| match self.poll_hear(context, keep, goes_on) {
             Poll::Ready(event) => Poll::Ready(event),
             Poll::Pending => alarm.as_mut().poll(context).map(|()| Event::Limit),
         })
         .await
     }
 
-    fn poll_hear(&mut self, context: &mut Context<'_>, keep: usize) -> Poll<Event> {
+    fn poll_hear(&mut self, context: &mut Context<'_>, keep: usize, goes_on: bool) -> Poll<Event> {
         let room = keep.saturating_sub(self.flight.len()).clamp(1, READ);
         if let Poll::Ready(read) = poll_read(self.client, context, &mut self.flight, room) {
             return Poll::Ready(Event::Client(read));
         }
-        if self.said.is_empty() && self.ended.is_none() {
+        if (self.said.is_empty() || goes_on) && self.ended.is_none() {
             return poll_read(self.stream, context, &mut self.said, READ).map(Event::Upstream);
         }
         Poll::Pending
@@ -263,26 +301,32 @@ pub(super) struct Answered {
 
 impl Evidence for Answered {}
 
-/// Sends a flight through an upstream, unless it has it already and is silent, and waits for the first bytes of the answer.
+/// Sends a flight through an upstream, unless it has it already and is silent, or has begun to say something, and waits for the first
+/// bytes of the answer.
 pub(super) async fn attempt(
     gateway: &Gateway,
     upstream: Upstream,
-    waiting: Option<Stream>,
+    waiting: Option<(Stream, BytesMut)>,
     again: &Again<'_>,
 ) -> Result<Answered, Fault> {
-    let mut stream = match waiting {
-        Some(stream) => stream,
+    let (mut stream, mut said) = match waiting {
+        Some(waiting) => waiting,
         None => {
             let mut stream = Box::pin(gateway.tunnel(&upstream, again.target)).await?;
             write(&mut stream, &again.kept.flight, gateway.config().first_byte_timeout).await?;
-            stream
+            (stream, BytesMut::new())
         }
     };
-    let mut said = BytesMut::new();
-    let ended = match read(&mut stream, &mut said, READ).await {
-        Ok(1..) => None,
-        Ok(0) => Some(closed()),
-        Err(error) => Some(fault::upstream(Stage::FirstByte, &error)),
+    let speech = again.kept.speech;
+    let ended = loop {
+        if speech.reply(&said) != Reply::Unclear {
+            break None;
+        }
+        match read(&mut stream, &mut said, READ).await {
+            Ok(1..) => {}
+            Ok(0) => break Some(closed()),
+            Err(error) => break Some(fault::upstream(Stage::FirstByte, &error)),
+        }
     };
     if let Some(end) = end_of(&said) {
         again.case.judge_tunnel(&upstream.endpoint, end);
@@ -290,7 +334,6 @@ pub(super) async fn attempt(
     if let Some(fault) = ended {
         return Err(fault);
     }
-    let speech = again.kept.speech;
     let is_refused = speech.is_refused_by(&said) && again.case.retries_alerts();
     if speech.is_answered_by(&said) && !is_refused {
         return Ok(Answered { stream, said });

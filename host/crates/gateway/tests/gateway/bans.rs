@@ -9,7 +9,7 @@ use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::clients::{Client, body, hello, status};
+use crate::clients::{Client, SERVER_HELLO, body, hello, status};
 use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -142,11 +142,11 @@ async fn greeted(scene: &Scene) -> Vec<u8> {
 #[tokio::test]
 async fn an_alert_leads_elsewhere_and_bans() {
     let refusing = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"\x15\x03\x03\0\x02\x02\x28"], Then::Echo).await;
-    let echo = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n"], Then::Echo).await;
-    let scene = Scene::with(&[&refusing.url, &echo.url], obeying(rule(Trigger::Tunnel(vec![TunnelEnd::Alert])))).await;
+    let good = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", SERVER_HELLO], Then::Echo).await;
+    let scene = Scene::with(&[&refusing.url, &good.url], obeying(rule(Trigger::Tunnel(vec![TunnelEnd::Alert])))).await;
     let mut told = scene.engine.subscribe(&[Topic::ProxyBanned], 10);
     for _ in 0..4 {
-        assert_eq!(greeted(&scene).await, hello(b"")[..7]);
+        assert_eq!(greeted(&scene).await, SERVER_HELLO[..7]);
     }
     let event = timeout(LIMIT, told.next()).await.unwrap().unwrap();
     assert!(event.payload.contains(&refusing.url), "{event:?}");

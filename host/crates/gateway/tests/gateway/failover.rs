@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits};
+use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::clients::{Client, answer, body, exchange, rest, status};
+use crate::clients::{Client, SERVER_HELLO, answer, body, exchange, hello, rest, status};
 use crate::scene::{
     PATIENCE, Scene, Scripted, Then, candidate, limits, origin, read_head, scripted, serving, upstream,
 };
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Twelve requests over two good upstreams and one that fails in this way.
 async fn twelve(client: Client, protocol: Protocol, behaviour: Behaviour) {
@@ -182,7 +186,11 @@ async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
     ];
     let urls = upstreams.each_ref().map(proxywhirl_world::Upstream::url);
     let scene = Scene::new(&urls).await;
-    for asked in [2, 4] {
+    // Each of them has served there.
+    for _ in 0..3 {
+        assert_eq!(status(&Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/1").await), 200);
+    }
+    for asked in [5, 7] {
         let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/status/503").await;
         assert_eq!((status(&reply), origin.requests()), (503, asked), "{reply}");
     }
@@ -191,8 +199,115 @@ async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
         "POST http://{addr}/status/503 HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     assert_eq!(status(&exchange(&mut scene.client().await, &post).await), 503);
-    assert_eq!(origin.requests(), 5, "a POST is not sent twice");
+    assert_eq!(origin.requests(), 8, "a POST is not sent twice");
     assert_eq!(urls.map(|url| scene.failures(&url)), [0; 3]);
+}
+
+#[tokio::test]
+async fn those_who_say_503_to_everything_do_not_confirm_each_other() {
+    let origin = origin().await;
+    let mut upstreams = vec![upstream(Protocol::Http, Behaviour::Healthy).await];
+    for status in [502, 503, 503, 504] {
+        upstreams.push(upstream(Protocol::Http, Behaviour::AnswerStatus(status)).await);
+    }
+    let urls: Vec<_> = upstreams.iter().map(proxywhirl_world::Upstream::url).collect();
+    let scene = Scene::new(&urls).await;
+    for number in 1..=12 {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+        assert_eq!(status(&reply), 200, "{number}: {reply}");
+    }
+    let served: Vec<_> = scene.engine.snapshot().iter().map(|member| member.live.statistics().successes).collect();
+    assert_eq!(served, [12, 0, 0, 0, 0], "nobody is praised for a 503");
+    assert!(urls[1..].iter().all(|url| scene.failures(url) > 0));
+}
+
+#[tokio::test]
+async fn what_only_looks_like_an_answer_in_tls_leads_elsewhere() {
+    const GRANTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+    let good = scripted(&[GRANTED, SERVER_HELLO], Then::Hold).await;
+    for (said, then) in [
+        (&hello(b"")[..], Then::Hold),
+        (b"\x16\x03\x03\0\x7a\xa5\xa5\xa5", Then::Hold),
+        (b"\x16\x03\x03\xff\xff\x02\0\0\x26", Then::Hold),
+        (b"\x16", Then::Close),
+        (b"\x16\x03\x03\0\x7a", Then::Close),
+        (&SERVER_HELLO[..12], Then::Close),
+        (b"\x16", Then::Hold),
+        (&SERVER_HELLO[..12], Then::Hold),
+    ] {
+        let said: &'static [u8] = said.to_vec().leak();
+        let bad = scripted(vec![GRANTED, said].leak(), then).await;
+        let scene = Scene::new(&[&bad.url, &good.url]).await;
+        for _ in 0..2 {
+            let mut client = scene.client().await;
+            client.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+            read_head(&mut client).await;
+            client.write_all(&hello(b"")).await.unwrap();
+            let mut answer = vec![0; SERVER_HELLO.len()];
+            timeout(LIMIT, client.read_exact(&mut answer)).await.expect("an answer").unwrap();
+            assert_eq!(answer, SERVER_HELLO, "{said:?}");
+        }
+        let live = |url: &str| {
+            scene.engine.snapshot().iter().find(|m| m.endpoint.to_string() == url).unwrap().live.statistics()
+        };
+        assert_eq!(live(&bad.url).successes, 0, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_opens_tunnels_and_says_nothing_has_no_success_from_clients_that_are_impatient() {
+    let silent = upstream(Protocol::Http, Behaviour::StallAfterConnect).await;
+    let scene = Scene::new(&[silent.url()]).await;
+    for _ in 0..3 {
+        let mut client = scene.client().await;
+        client.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+        read_head(&mut client).await;
+        client.write_all(&hello(b"")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(client);
+    }
+    let live = || scene.engine.snapshot().iter().next().unwrap().live.clone();
+    timeout(LIMIT, async {
+        while live().in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("their places are free at once");
+    assert_eq!(live().statistics().successes, 0);
+}
+
+#[tokio::test]
+async fn who_is_silent_for_longer_than_a_request_has_time_is_overtaken_within_it_and_pays() {
+    let origin = origin().await;
+    let silent = upstream(Protocol::Http, Behaviour::Silent).await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    for client in [Client::Get, Client::Connect] {
+        let config = GatewayConfig { request_deadline: Duration::from_secs(2), ..limits() };
+        let scene = Scene::with(&[silent.url(), good.url()], config).await;
+        for number in 1..=6 {
+            let reply = client.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!(status(&reply), 200, "{number}: {reply}");
+        }
+        assert!(scene.failures(&silent.url()) > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_strict_session_that_nobody_has_served_yet_goes_elsewhere() {
+    let origin = origin().await;
+    let closed = proxywhirl_world::closed_port().unwrap();
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[format!("http://{}", closed.addr()), good.url()]).await;
+    let ask = async |session: usize| {
+        let addr = origin.http_addr();
+        let fields = format!("ProxyWhirl-Session: new{session}\r\nProxyWhirl-Strict: 1\r\nConnection: close\r\n");
+        let request = format!("GET http://{addr}/bytes/1 HTTP/1.1\r\nHost: {addr}\r\n{fields}\r\n");
+        status(&exchange(&mut scene.client().await, &request).await)
+    };
+    for session in 0..6 {
+        assert_eq!((ask(session).await, ask(session).await), (200, 200), "{session}");
+    }
 }
 
 #[tokio::test]
@@ -204,6 +319,25 @@ async fn a_503_that_nobody_can_be_asked_about_is_passed_on_as_it_came() {
     let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/").await;
     assert_eq!((status(&reply), body(&reply)), (503, "out of order\n"), "{reply}");
     assert_eq!((scene.failures(&alone.url()), scene.failures(&dead.url())), (0, 1));
+}
+
+#[tokio::test]
+async fn who_refuses_does_not_pay_because_of_a_post_that_the_next_one_refuses_in_its_own_way() {
+    let origin = origin().await;
+    // The origin is down: so says the one in SOCKS, and the other one in HTTP.
+    let socks = upstream(Protocol::Socks5, Behaviour::AnswerStatus(503)).await;
+    let http = upstream(Protocol::Http, Behaviour::AnswerStatus(503)).await;
+    let scene = Scene::new(&[socks.url(), http.url()]).await;
+    let addr = origin.http_addr();
+    for body in ["hi".to_owned(), "x".repeat(200_000)] {
+        let head = format!("POST http://{addr}/ HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {}\r\n", body.len());
+        for _ in 0..4 {
+            let reply = exchange(&mut scene.client().await, &format!("{head}Connection: close\r\n\r\n{body}")).await;
+            assert_eq!(status(&reply), 503, "{reply}");
+        }
+    }
+    assert!(!socks.seen().is_empty());
+    assert_eq!(scene.failures(&socks.url()), 0);
 }
 
 #[tokio::test]

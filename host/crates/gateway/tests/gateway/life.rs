@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Client, answer, get, hello, rest, status};
+use crate::clients::{Client, SERVER_HELLO, answer, get, hello, rest, status};
 use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
 
 #[tokio::test]
@@ -113,11 +113,11 @@ async fn a_client_that_opens_a_tunnel_and_says_nothing_does_not_keep_its_upstrea
 #[tokio::test]
 async fn an_upstream_on_probation_that_opens_tunnels_and_stalls_is_not_let_back_in() {
     let stalls = upstream(Protocol::Http, Behaviour::StallAfterConnect).await;
-    let echo = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n"], Then::Echo).await;
+    let good = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", SERVER_HELLO], Then::Echo).await;
     // Longer than a client may be silent until that its tunnel is open is all that is asked of a probe.
     let patience = Duration::from_millis(2_500);
     let config = GatewayConfig { first_byte_timeout: patience, ..limits() };
-    let scene = Scene::with(&[stalls.url(), echo.url.clone()], config).await;
+    let scene = Scene::with(&[stalls.url(), good.url.clone()], config).await;
     let member = open_breaker(&scene).await;
     // One of them is the probe.
     for _ in 0..2 {
@@ -125,7 +125,7 @@ async fn an_upstream_on_probation_that_opens_tunnels_and_stalls_is_not_let_back_
         client.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
         read_head(&mut client).await;
         client.write_all(&hello(b"")).await.unwrap();
-        assert_eq!(client.read_u8().await.unwrap(), hello(b"")[0], "what comes back from the other one");
+        assert_eq!(client.read_u8().await.unwrap(), SERVER_HELLO[0], "what comes back from the other one");
     }
     is_soon("open again", &member, |state| matches!(state, State::Open { .. })).await;
     assert!(stalls.counters().connections > 0);

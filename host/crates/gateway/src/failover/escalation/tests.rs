@@ -16,7 +16,7 @@ use super::*;
 use crate::config::{GatewayConfig, HedgeConfig};
 use crate::failover::budget::RetryBudget;
 use crate::failover::hedge::Hedging;
-use crate::failover::{Means, Repeat, Upstream, Won};
+use crate::failover::{Leaving, Means, Repeat, Upstream, Won};
 use crate::wanted::Limits;
 
 struct Stairs {
@@ -67,7 +67,8 @@ impl Stairs {
         let Self { engine, config, budget, hedging, escalation } = self;
         let means = Means { engine, config, budget, hedging, escalation: Some(escalation) };
         let asked = Mutex::new(Vec::new());
-        let mut failover = Failover::new(means, (engine.next_request(), Instant::now()), target, wanted.clone());
+        let mut failover =
+            Failover::new(means, (engine.next_request(), Instant::now(), Leaving::never()), target, wanted.clone());
         let result = failover
             .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let port = endpoint.port;
