@@ -129,7 +129,7 @@ pub struct News {
     pub members: Vec<StoredMember>,
     /// Members that left.
     pub left: Vec<EndpointKey>,
-    /// Sessions that began, moved, or began anew.
+    /// Sessions that began, moved, began anew, or were used.
     pub sessions: Vec<StoredSession>,
     /// Bans that were set, or last longer.
     pub bans: Vec<StoredBan>,

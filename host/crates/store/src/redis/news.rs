@@ -1,8 +1,9 @@
 //! What others have changed, as the notices in the server say.
 //!
-//! Each save that changes rows leaves a notice with the URLs of their members, one with the names of
-//! sessions that are bound to another one than before, and one with what bans are about that were set or lifted. What became of them is read where it is kept, so that the newest counts. Notices are numbered without gaps, and only some
-//! of them stay: whoever misses one, because it was away for long, reads everything again.
+//! Each save that changes rows leaves a notice with the URLs of their members, one with the names of sessions that are bound to another
+//! one than before or were used, and one with what bans are about that were set or lifted. What became of them is read where it is
+//! kept, so that the newest counts. Notices are numbered without gaps, and only some of them stay: whoever misses one, because it was
+//! away for long, reads everything again.
 
 use std::collections::BTreeSet;
 
