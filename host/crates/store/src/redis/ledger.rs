@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
-use proxywhirl_core::{EndpointKey, MemberId};
+use proxywhirl_core::MemberId;
+use proxywhirl_core::store::{Changes, Everything, News, StoredMember, StoredSession};
 
 use super::row::{self, Fingerprint};
 
@@ -77,9 +77,17 @@ impl Ledger {
         self.members.entry(id(member)).and_modify(known).or_insert(met);
     }
 
-    /// Forgets a member that another process has removed.
-    pub(super) fn part(&mut self, key: &EndpointKey) {
-        self.members.remove(&MemberId::of(key));
+    /// Notes everything that the server was found to hold.
+    pub(super) fn meet_all(&mut self, all: &Everything) {
+        all.members.iter().for_each(|member| self.meet(member));
+        all.sessions.iter().for_each(|session| self.meet_session(session));
+    }
+
+    /// Notes what other processes have changed.
+    pub(super) fn hear(&mut self, news: &News) {
+        news.members.iter().for_each(|member| self.meet(member));
+        news.left.iter().for_each(|key| drop(self.members.remove(&MemberId::of(key))));
+        news.sessions.iter().for_each(|session| self.meet_session(session));
     }
 
     /// Enters what a save has brought about.

@@ -140,6 +140,43 @@ fn who_saves_nothing_for_long_is_not_forgotten() {
 }
 
 #[test]
+fn what_was_read_in_vain_undoes_nothing_that_others_have_saved() {
+    let server = RedisServer::start(PLAIN);
+    let (old, new) = ("http://u:old@1.1.1.1:1", "http://u:new@1.1.1.1:1");
+    let session = StoredSession { session: 1, member: MemberId(5), began: at(1), used: at(1), life: 0 };
+    let break_sessions = || {
+        let sessions = "{proxywhirl:default}:sessions";
+        server.ask_all(&[&["DEL", sessions][..], &["SET", sessions, "x"]]);
+    };
+    for what in ["news", "everything", "lost"] {
+        server.ask(&["FLUSHALL"]);
+        let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+        one.save(&upserts(&[old])).unwrap();
+        assert_eq!(other.load_all().unwrap().unwrap().members, upserts(&[old]).upserts);
+        if what == "lost" {
+            server.ask(&["FLUSHALL"]);
+            assert!(!one.is_intact().unwrap());
+        }
+        one.save(&Changes { sessions: vec![session], ..upserts(&[new]) }).unwrap();
+        // Rows are read, and what comes after them cannot be; or it turns out that they are not all.
+        match what {
+            "news" => {
+                break_sessions();
+                other.news().unwrap_err();
+            }
+            "everything" => {
+                break_sessions();
+                other.load_all().unwrap_err();
+            }
+            _ => assert_eq!(other.load_all().unwrap(), None),
+        }
+        // It goes on with what it knew before, and uses it.
+        other.save(&used(old, 8, 1)).unwrap();
+        assert_eq!(urls(&mut one), [new], "{what}");
+    }
+}
+
+#[test]
 fn who_was_removed_and_comes_back_counts_anew() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));
