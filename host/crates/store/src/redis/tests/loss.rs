@@ -67,10 +67,10 @@ fn a_save_counts_once_though_its_answer_is_lost() {
         server.stand_still(false);
         lost += u64::from(store.doubtful.is_some());
         if round % 2 == 0 {
-            store.save(&used("http://1.1.1.1:1", round, round)).unwrap();
+            wait_until("it is saved", || store.save(&used("http://1.1.1.1:1", round, round)).is_ok());
         }
     }
-    store.save(&used("http://1.1.1.1:1", 21, 21)).unwrap();
+    wait_until("it is saved", || store.save(&used("http://1.1.1.1:1", 21, 21)).is_ok());
     assert_eq!(successes(&mut store), [21]);
     assert!(lost > 0);
 }
@@ -184,16 +184,37 @@ fn who_was_removed_and_comes_back_counts_anew() {
     let removed = vec![member("http://1.1.1.1:1").endpoint.key()];
     other.save(&Changes { removed, ..Changes::default() }).unwrap();
     // Of which the first one hears nothing but that it was missing from all that is kept.
-    assert_eq!(urls(&mut one), [""; 0]);
-    let again = |successes, second| {
-        let mut again = used("http://1.1.1.1:1", successes, second);
-        again.upserts[0].added = at(2);
-        again
-    };
+    assert_eq!(one.load_all().unwrap().unwrap().members, []);
     other.save(&again(2, 2)).unwrap();
     assert_eq!(successes(&mut one), [2]);
     one.save(&again(5, 3)).unwrap();
     assert_eq!(successes(&mut one), [5]);
+}
+
+/// A use of one that was removed and has come back, at a later time than it was there first.
+fn again(successes: u64, second: u64) -> Changes {
+    let mut again = used("http://1.1.1.1:1", successes, second);
+    again.upserts[0].added = at(2);
+    again
+}
+
+#[test]
+fn whoever_has_not_heard_that_one_left_and_came_back_counts_what_comes_and_nothing_of_before() {
+    let server = RedisServer::start(PLAIN);
+    for is_lost in [false, true] {
+        server.ask(&["FLUSHALL"]);
+        let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+        one.save(&used("http://1.1.1.1:1", 1_000, 1)).unwrap();
+        assert_eq!(successes(&mut other), [1_000]);
+        one.save(&Changes { removed: vec![member("http://1.1.1.1:1").endpoint.key()], ..Changes::default() }).unwrap();
+        one.save(&again(3, 2)).unwrap();
+        assert_eq!(other.news().unwrap().members, again(3, 2).upserts, "to whom it has only changed");
+        if is_lost {
+            server.ask(&["FLUSHALL"]);
+        }
+        other.save(&used("http://1.1.1.1:1", 1_001, 3)).unwrap();
+        assert_eq!(successes(&mut one), [4], "{is_lost}");
+    }
 }
 
 #[test]
