@@ -122,6 +122,17 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
+/// Everything that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Everything {
+    /// The members, in the order of joining.
+    pub members: Vec<StoredMember>,
+    /// The sessions, the longest unused first.
+    pub sessions: Vec<StoredSession>,
+    /// The bans. Some of them may be over.
+    pub bans: Vec<StoredBan>,
+}
+
 /// What others have changed in a store that several share, since it was asked last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct News {
@@ -129,7 +140,7 @@ pub struct News {
     pub members: Vec<StoredMember>,
     /// Members that left.
     pub left: Vec<EndpointKey>,
-    /// Sessions that began, moved, or began anew.
+    /// Sessions that began, moved, began anew, or were used.
     pub sessions: Vec<StoredSession>,
     /// Bans that were set, or last longer.
     pub bans: Vec<StoredBan>,
@@ -191,6 +202,16 @@ pub trait Store: Send {
     /// When they cannot be read.
     fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// Everything that is kept, or nothing, and what was read in vain counts as not read: none when some of it was lost before it was
+    /// read to its end, of which [`Store::is_intact`] does not tell then.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn load_all(&mut self) -> Result<Option<Everything>, StoreError> {
+        let all = Everything { members: self.load()?, sessions: self.load_sessions()?, bans: self.load_bans()? };
+        Ok(self.is_intact()?.then_some(all))
     }
 
     /// Keeps the changes, all or none.

@@ -184,10 +184,17 @@ impl Shared {
         if self.form == FileForm::JsonLines && !desk.is_ahead {
             let keys: Vec<KeyRecord> =
                 touched.iter().filter_map(|(owner, key)| self.keys.record(owner, key.as_deref())).collect();
-            if !journal::is_to_be_written_anew(&self.path, &desk.extent) {
+            let is_ours = desk.extent.is_of(&self.path);
+            if is_ours && !desk.extent.is_past() {
                 journal::append(&self.path, &mut desk.extent, changes, keys)?;
                 desk.contents.members.apply(changes);
                 return Ok(());
+            }
+            if !is_ours {
+                tracing::warn!(
+                    store.path = %self.path.display(),
+                    "another program has changed the file or taken it away: it is written anew, without what that program has made of it"
+                );
             }
         }
         // Whoever could not be told keeps the changes, and comes with them again.

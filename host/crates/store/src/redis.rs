@@ -17,7 +17,9 @@ mod row;
 mod saving;
 mod url;
 
-use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
+use proxywhirl_core::store::{
+    Changes, Everything, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession,
+};
 use redis::{Cmd, cmd};
 
 pub use buckets::RedisBuckets;
@@ -188,10 +190,39 @@ impl Redis {
                 members.push(*member);
             }
         }
-        if self.access == Access::Write {
-            members.iter().for_each(|member| self.ledger.meet(member));
-        }
         Ok(Page { members, next })
+    }
+
+    fn read_sessions(&mut self) -> Result<Vec<StoredSession>, Refusal> {
+        let held = self.all("sessions")?;
+        let mut sessions: Vec<_> = held.iter().filter_map(|(name, held)| row::read_session(name, held)).collect();
+        sessions.sort_by_key(|session| (session.used, session.session));
+        Ok(sessions)
+    }
+
+    fn read_bans(&mut self) -> Result<Vec<StoredBan>, Refusal> {
+        let held = self.all("bans")?;
+        Ok(held.iter().filter_map(|(place, held)| row::read_ban(place, held)).collect())
+    }
+
+    /// Reads everything, and takes note of it when it is all there still: a save goes by what is known to be handed over.
+    fn read_all(&mut self) -> Result<Option<Everything>, Refusal> {
+        let mut all = Everything::default();
+        let mut after = None;
+        loop {
+            let Page { members, next } = self.read(after, PAGE)?;
+            all.members.extend(members);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        (all.sessions, all.bans) = (self.read_sessions()?, self.read_bans()?);
+        if !self.look()? {
+            return Ok(None);
+        }
+        self.ledger.meet_all(&all);
+        Ok(Some(all))
     }
 
     /// What is kept under several URLs.
@@ -229,22 +260,27 @@ impl Redis {
 
 impl Store for Redis {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
-        self.read(after, limit).map_err(|refusal| self.link.error(refusal))
+        let page = self.read(after, limit).map_err(|refusal| self.link.error(refusal))?;
+        if self.access == Access::Write {
+            page.members.iter().for_each(|member| self.ledger.meet(member));
+        }
+        Ok(page)
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
-        let held = self.all("sessions").map_err(|refusal| self.link.error(refusal))?;
-        let mut sessions: Vec<_> = held.iter().filter_map(|(name, held)| row::read_session(name, held)).collect();
+        let sessions = self.read_sessions().map_err(|refusal| self.link.error(refusal))?;
         if self.access == Access::Write {
             sessions.iter().for_each(|session| self.ledger.meet_session(session));
         }
-        sessions.sort_by_key(|session| (session.used, session.session));
         Ok(sessions)
     }
 
     fn load_bans(&mut self) -> Result<Vec<StoredBan>, StoreError> {
-        let held = self.all("bans").map_err(|refusal| self.link.error(refusal))?;
-        Ok(held.iter().filter_map(|(place, held)| row::read_ban(place, held)).collect())
+        self.read_bans().map_err(|refusal| self.link.error(refusal))
+    }
+
+    fn load_all(&mut self) -> Result<Option<Everything>, StoreError> {
+        self.read_all().map_err(|refusal| self.link.error(refusal))
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
 use proxywhirl_core::secret::SEALED;
-use proxywhirl_core::store::{Changes, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession};
+use proxywhirl_core::store::{
+    Changes, Everything, News, Page, Store, StoreError, StoredBan, StoredMember, StoredSession,
+};
 
 use crate::keyring::{self, Keyring};
 
@@ -95,6 +97,10 @@ impl Sealing {
         }
     }
 
+    fn all_opened(&mut self, members: Vec<StoredMember>) -> Vec<StoredMember> {
+        members.into_iter().filter_map(|member| self.opened(member)).collect()
+    }
+
     /// The changes without those of members that are here and cannot be opened; none when there are no such.
     fn without_closed(&self, changes: &Changes) -> Option<Changes> {
         let Self { closed, .. } = self;
@@ -165,7 +171,12 @@ fn each_hop(
 impl Store for Sealing {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         let Page { members, next } = self.below.page(after, limit)?;
-        Ok(Page { members: members.into_iter().filter_map(|member| self.opened(member)).collect(), next })
+        Ok(Page { members: self.all_opened(members), next })
+    }
+
+    fn load_all(&mut self) -> Result<Option<Everything>, StoreError> {
+        let all = self.below.load_all()?;
+        Ok(all.map(|all| Everything { members: self.all_opened(all.members), ..all }))
     }
 
     fn load_sessions(&mut self) -> Result<Vec<StoredSession>, StoreError> {
@@ -221,7 +232,7 @@ impl Store for Sealing {
         // One that another gateway has sealed with a key that is not here is no reason to miss the others.
         let members = std::mem::take(&mut news.members);
         let (before, number) = (self.closed.len(), members.len());
-        news.members = members.into_iter().filter_map(|member| self.opened(member)).collect();
+        news.members = self.all_opened(members);
         let is_new = news.members.len() < number && self.closed.len() > before;
         if let Some(error) = self.unopened().filter(|_| is_new) {
             tracing::warn!(%error, "what others say of proxies cannot be read");

@@ -137,7 +137,8 @@ impl Sessions {
         }
     }
 
-    /// What changed since this was asked last, to be saved. That a session was used is told ten seconds late at the most.
+    /// What changed since this was asked last, to be saved. That a session was used is told an eighth of its idle time late at the most,
+    /// and never more than a minute.
     #[must_use]
     pub fn changes(&self) -> SessionChanges {
         let mut changes = SessionChanges::default();

@@ -8,12 +8,12 @@ use std::time::Duration;
 use proxywhirl_core::endpoint::{Endpoint, EndpointKey};
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
-use proxywhirl_core::store::{Changes, News, Store, StoreError, StoredBan, StoredMember, StoredSession};
+use proxywhirl_core::store::{Changes, Everything, News, Store, StoreError, StoredMember, StoredSession};
 use proxywhirl_core::verdict::Anonymity;
 use proxywhirl_core::{Member, MemberId};
 
 use super::loading::PAGE;
-use super::{Desk, Readers};
+use super::{Desk, Readers, broken};
 
 /// How often one tells a store that several share what is new, and asks it: what one of them changes is to be known everywhere
 /// within a second, however seldom statistics are saved.
@@ -66,7 +66,7 @@ impl Desk {
         }
         let Some(mut store) = self.store.take() else { return Ok(()) };
         let read = tokio::task::spawn_blocking(move || {
-            let all = read_all(&mut *store);
+            let all = store.load_all();
             (store, all)
         });
         let (store, all) = read.await.map_err(|error| self.lose_store(&error))?;
@@ -74,7 +74,8 @@ impl Desk {
             tracing::error!(%error, "some of the pool cannot be used");
         }
         self.store = Some(store);
-        self.take_over_all(all?).await;
+        let all = all?.ok_or_else(|| broken("was emptied while it was read, and is read again"))?;
+        self.take_over_all(all).await;
         tracing::info!(
             pool.members = self.pool.len(),
             "the store is there, and the pool that is kept there has come in"
@@ -109,7 +110,7 @@ impl Desk {
     }
 
     /// Everything that is stored, and nothing else but what is not saved yet.
-    async fn take_over_all(&mut self, all: All) {
+    async fn take_over_all(&mut self, all: Everything) {
         self.is_behind = false;
         let is_first = std::mem::take(&mut self.is_unread);
         let stored: HashSet<MemberId> = all.members.iter().map(|member| MemberId::of(&member.endpoint.key())).collect();
@@ -205,32 +206,19 @@ fn keep_unsaved(stored: &mut StoredMember, known: &Member) {
 enum Heard {
     News(News),
     /// Everything, because more had changed than could be told.
-    All(All),
+    All(Everything),
     /// More than can be told.
     TooMuch,
     /// The store has lost the pool, so that what it holds is not all.
     Lost,
 }
 
-/// Everything that is stored.
-struct All {
-    members: Vec<StoredMember>,
-    sessions: Vec<StoredSession>,
-    bans: Vec<StoredBan>,
-}
-
 /// Asks a store for news, or for everything.
 fn hear(store: &mut dyn Store, is_behind: bool) -> Result<Heard, StoreError> {
     if is_behind {
-        // What comes while it is read is told afterwards.
-        let all = read_all(store)?;
-        // Afterwards, too, because it may be lost while it is read: who is not there then has not left.
-        return Ok(if store.is_intact()? { Heard::All(all) } else { Heard::Lost });
+        // What comes while it is read is told afterwards. Where something was lost, who is not there has not left.
+        let all = if store.is_intact()? { store.load_all()? } else { None };
+        return Ok(all.map_or(Heard::Lost, Heard::All));
     }
     store.news().map(|news| if news.is_cut { Heard::TooMuch } else { Heard::News(news) })
-}
-
-fn read_all(store: &mut dyn Store) -> Result<All, StoreError> {
-    let (sessions, bans) = (store.load_sessions()?, store.load_bans()?);
-    Ok(All { members: store.load()?, sessions, bans })
 }

@@ -20,7 +20,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::Contents;
-use super::disk;
+use super::disk::{self, FileId};
 use super::form::{self, Hexadecimal, KeyRow, MemberRow, SessionRow};
 
 /// The version of the form that this program writes.
@@ -43,6 +43,10 @@ const LARGE: u64 = 100;
 pub(super) struct Extent {
     /// Bytes that count; behind them may be what was cut off.
     bytes: u64,
+    /// Bytes that there are with that.
+    length: u64,
+    /// Which file it is, where files can be told apart.
+    id: Option<FileId>,
     /// Lines in them.
     lines: u64,
     /// Whether the last line has no end yet.
@@ -124,6 +128,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, String> {
 
 /// Reads a file as far as it is good.
 pub(super) fn read(path: &Path) -> Result<(Contents, Extent), String> {
+    // Before it is read: whoever replaces it meanwhile is found out by that.
+    let id = disk::id(path);
     let file = File::open(path).map_err(|error| disk::refusal(&error))?;
     let mut reading = Reading::default();
     let mut lines = BufReader::with_capacity(256 * 1024, file);
@@ -141,7 +147,8 @@ pub(super) fn read(path: &Path) -> Result<(Contents, Extent), String> {
             break;
         }
     }
-    reading.finish(path)
+    let (contents, extent) = reading.finish(path)?;
+    Ok((contents, Extent { id, ..extent }))
 }
 
 /// A file as far as it is read.
@@ -249,6 +256,7 @@ impl Reading {
                 "the last save was cut off, and its lines are dropped"
             );
         }
+        self.extent.length = self.bytes;
         self.extent.limit = limit(&self.contents);
         Ok((self.contents, self.extent))
     }
@@ -311,18 +319,26 @@ pub(super) fn append(path: &Path, extent: &mut Extent, changes: &Changes, keys: 
     if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
         // If that fails too, the next save does it.
         drop(file.set_len(extent.bytes));
+        extent.length = file.metadata().map_or(extent.bytes, |about| about.len());
         return Err(error);
     }
     extent.bytes += bytes.len() as u64;
+    extent.length = extent.bytes;
     extent.lines += count;
     extent.is_open = false;
     Ok(())
 }
 
-/// Whether the file is no longer the one that was written, or is mostly past.
-pub(super) fn is_to_be_written_anew(path: &Path, extent: &Extent) -> bool {
-    let is_whole = fs::metadata(path).is_ok_and(|about| about.len() >= extent.bytes);
-    !is_whole || extent.lines > extent.limit
+impl Extent {
+    /// Whether the file is still the one that was read or written last, and nobody else has written to it.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        self.id == disk::id(path) && fs::metadata(path).is_ok_and(|about| about.len() == self.length)
+    }
+
+    /// Whether most of the file is past.
+    pub(super) const fn is_past(&self) -> bool {
+        self.lines > self.limit
+    }
 }
 
 /// Writes the file anew, with what it holds now.
@@ -350,7 +366,7 @@ pub(super) fn write(path: &Path, extent: &mut Extent, contents: &Contents) -> io
         }
         Ok(())
     })?;
-    let bytes = fs::metadata(path)?.len();
-    *extent = Extent { bytes, lines: lines - 1, limit: limit(contents), ..Extent::default() };
+    let (bytes, id) = (fs::metadata(path)?.len(), disk::id(path));
+    *extent = Extent { bytes, length: bytes, id, lines: lines - 1, limit: limit(contents), ..Extent::default() };
     Ok(())
 }

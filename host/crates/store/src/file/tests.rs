@@ -269,6 +269,41 @@ fn a_file_that_was_taken_away_is_there_again_after_the_next_save() {
 }
 
 #[test]
+fn json_lines_that_somebody_has_changed_are_written_anew() {
+    let other = |port: u32| format!("{{\"url\":\"http://9.9.9.9:{port}\",\"source\":\"somebody\"}}\n");
+    let others = (1..100).map(other).collect::<String>();
+    let changes: [(&str, fn(&Path, &str)); 4] = [
+        ("another file", |path, others| {
+            let new = path.with_file_name("new");
+            fs::write(&new, others).unwrap();
+            fs::rename(new, path).unwrap();
+        }),
+        ("another one that is as long", |path, others| {
+            let (new, length) = (path.with_file_name("new"), fs::metadata(path).unwrap().len());
+            fs::write(&new, &others.as_bytes()[..usize::try_from(length).unwrap()]).unwrap();
+            fs::rename(new, path).unwrap();
+        }),
+        ("the same with other lines", |path, others| fs::write(path, others).unwrap()),
+        ("more lines", |path, others| {
+            fs::OpenOptions::new().append(true).open(path).unwrap().write_all(others.as_bytes()).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.jsonl");
+        let (mut store, _keys) = open(&path, FileForm::JsonLines, Access::Write).unwrap();
+        store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+        change(&path, &others);
+        store.save(&upserts(&["http://2.2.2.2:2"])).unwrap();
+        store.save(&upserts(&["http://3.3.3.3:3"])).unwrap();
+        drop((store, _keys));
+        let mut store =
+            open(&path, FileForm::JsonLines, Access::Write).map_err(|error| format!("{what}: {error}")).unwrap().0;
+        assert_eq!(urls(&mut store), ["http://1.1.1.1:1", "http://2.2.2.2:2", "http://3.3.3.3:3"], "{what}");
+    }
+}
+
+#[test]
 fn what_could_not_be_saved_is_saved_later_and_until_then_the_file_is_as_it_was() {
     for (folder, name, path, form) in files() {
         let (mut store, keys) = open(&path, form, Access::Write).unwrap();

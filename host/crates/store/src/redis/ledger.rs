@@ -1,9 +1,9 @@
 //! What the server holds of members and sessions, as far as this process has read or written it: so that a save carries what came since.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use proxywhirl_core::store::{Changes, StoredMember, StoredSession};
-use proxywhirl_core::{EndpointKey, MemberId};
+use proxywhirl_core::MemberId;
+use proxywhirl_core::store::{Changes, Everything, News, StoredMember, StoredSession};
 
 use super::row::{self, Fingerprint};
 
@@ -57,29 +57,36 @@ pub(super) struct Written {
 
 impl Ledger {
     /// Notes a member that the server was found to hold. Of one that is known it is the row alone: others may have counted uses
-    /// that this process does not know of. When less is counted than was before, and its row is another, it has left and come back, and
-    /// begins anew; but not when the server went back to what it was.
+    /// that this process does not know of. When less is counted than was before, and its row is another, it has left and come back, of which
+    /// this process has not heard: what it has counted before is of no use to anybody, and not counted again; unless the server went back
+    /// to what it was.
     pub(super) fn meet(&mut self, member: &StoredMember) {
         let met = Held::of(member, &row::write(member));
         let known = |held: &mut Held| {
             let is_another = held.is_there && held.row != met.row;
-            let is_anew = is_another && !held.is_lost && met.total.is_below(held.total);
-            if is_anew {
-                *held = met;
-                return;
-            }
+            let is_anew = is_another && met.total.is_below(held.total);
             (held.row, held.is_there) = (met.row, true);
             // What is counted since a loss is not of what was lost: this process would bring it back once more.
             if !held.is_lost {
-                held.total = held.total.most(met.total);
+                held.total = if is_anew { met.total } else { held.total.most(met.total) };
             }
         };
         self.members.entry(id(member)).and_modify(known).or_insert(met);
     }
 
-    /// Forgets a member that another process has removed.
-    pub(super) fn part(&mut self, key: &EndpointKey) {
-        self.members.remove(&MemberId::of(key));
+    /// Notes everything that the server was found to hold. Who was there, and is not among it, has left: should it come back, it is a stranger.
+    pub(super) fn meet_all(&mut self, all: &Everything) {
+        let there: HashSet<MemberId> = all.members.iter().map(id).collect();
+        self.members.retain(|id, held| !held.is_there || there.contains(id));
+        all.members.iter().for_each(|member| self.meet(member));
+        all.sessions.iter().for_each(|session| self.meet_session(session));
+    }
+
+    /// Notes what other processes have changed.
+    pub(super) fn hear(&mut self, news: &News) {
+        news.members.iter().for_each(|member| self.meet(member));
+        news.left.iter().for_each(|key| drop(self.members.remove(&MemberId::of(key))));
+        news.sessions.iter().for_each(|session| self.meet_session(session));
     }
 
     /// Enters what a save has brought about.

@@ -1,8 +1,9 @@
 //! What others have changed, as the notices in the server say.
 //!
-//! Each save that changes rows leaves a notice with the URLs of their members, one with the names of
-//! sessions that are bound to another one than before, and one with what bans are about that were set or lifted. What became of them is read where it is kept, so that the newest counts. Notices are numbered without gaps, and only some
-//! of them stay: whoever misses one, because it was away for long, reads everything again.
+//! Each save that changes rows leaves a notice with the URLs of their members, one with the names of sessions that are bound to another
+//! one than before or were used, and one with what bans are about that were set or lifted. What became of them is read where it is
+//! kept, so that the newest counts. Notices are numbered without gaps, and only some of them stay: whoever misses one, because it was
+//! away for long, reads everything again.
 
 use std::collections::BTreeSet;
 
@@ -59,37 +60,34 @@ impl Redis {
         let news = if is_cut {
             News { is_cut, ..News::default() }
         } else {
-            let mut news = self.news_of(urls)?;
+            let mut news = News::default();
+            self.news_of(urls, &mut news)?;
             self.news_of_sessions(names, &mut news)?;
             self.news_of_bans(places, &mut news)?;
+            // Not before all of it is there to be handed over: whoever is told of nothing knows what it knew.
+            self.ledger.hear(&news);
             news
         };
         self.heard = heard;
         Ok(news)
     }
 
-    fn news_of(&mut self, urls: BTreeSet<&str>) -> Result<News, Refusal> {
-        let mut news = News::default();
+    fn news_of(&mut self, urls: BTreeSet<&str>, news: &mut News) -> Result<(), Refusal> {
         let urls: Vec<&str> = urls.into_iter().collect();
         for urls in urls.chunks(PAGE) {
             let bytes: Vec<&[u8]> = urls.iter().map(|url| url.as_bytes()).collect();
             for (found, url) in self.find_members(&bytes)?.into_iter().zip(urls) {
                 match found {
-                    Found::Member(member) => {
-                        self.ledger.meet(&member);
-                        news.members.push(*member);
-                    }
+                    Found::Member(member) => news.members.push(*member),
                     Found::Nobody => {
                         // What is no URL names nobody who could leave.
-                        let Ok(endpoint) = url.parse::<Endpoint>() else { continue };
-                        self.ledger.part(&endpoint.key());
-                        news.left.push(endpoint.key());
+                        news.left.extend(url.parse::<Endpoint>().map(|endpoint| endpoint.key()));
                     }
                     Found::Nonsense => {}
                 }
             }
         }
-        Ok(news)
+        Ok(())
     }
 
     fn news_of_sessions(&mut self, names: BTreeSet<&str>, news: &mut News) -> Result<(), Refusal> {
@@ -99,9 +97,7 @@ impl Redis {
             let held: Vec<Option<Vec<u8>>> = self.link.query(&many(&self.names.name("sessions"), &bytes))?;
             for (name, held) in bytes.iter().zip(held) {
                 // One that is forgotten there may be remembered here.
-                let Some(session) = held.and_then(|held| row::read_session(name, &held)) else { continue };
-                self.ledger.meet_session(&session);
-                news.sessions.push(session);
+                news.sessions.extend(held.and_then(|held| row::read_session(name, &held)));
             }
         }
         Ok(())

@@ -45,13 +45,17 @@ for name, member, began, used, life, known in string.gmatch(ARGV[10], session) d
     local held = redis.call('HGET', sessions, name) or ''
     local held_member, held_began, held_used, held_life = string.match(held, '^(%x+) (%d+) (%d+) (%d+)$')
     local is_known = not held_member or known == held_member .. ':' .. held_life
+    -- It may be used at several gateways.
+    if held_member and tonumber(held_used) > tonumber(used) then
+        used = held_used
+    end
     if held_member == member and held_life == life then
-        -- It was used, maybe at another gateway too.
-        if tonumber(held_used) > tonumber(used) then
-            used = held_used
-        end
         if tonumber(held_began) < tonumber(began) then
             began = held_began
+        end
+        -- Or it would be over at those where nobody uses it.
+        if used ~= held_used then
+            table.insert(changed_sessions, name)
         end
     elseif is_known or wins(member, began, life, held_member, held_began, held_life) then
         table.insert(changed_sessions, name)

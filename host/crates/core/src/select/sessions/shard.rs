@@ -10,8 +10,11 @@ use crate::select::plan::Stickiness;
 use crate::store::StoredSession;
 use crate::time::Timestamp;
 
-/// How much older than the truth the stored time of the last use may be: a busy session is written six times a minute.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How much older than the truth the stored time of the last use may be: a busy session is written once a minute.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// The same as a share of the idle time: whoever hears of the use elsewhere may take a session for unused by so much too early.
+const TOLD_SHARE: u32 = 8;
 
 /// Forgotten sessions that are remembered to be told, besides two for each that there is room for.
 const FORGOTTEN_MIN: usize = 16_384;
@@ -47,7 +50,7 @@ pub(super) struct Entry {
     life: u32,
     began: Timestamp,
     used: Timestamp,
-    /// The last use that was told for saving.
+    /// The last use that a store was told of, by whomever.
     told: Timestamp,
     /// Whether it is on the list of changes.
     is_changed: bool,
@@ -84,6 +87,11 @@ impl Entry {
         stickiness.idle.is_some_and(|idle| now.since(self.used) > idle)
             || stickiness.lifetime.is_some_and(|lifetime| now.since(self.began) > lifetime)
     }
+}
+
+/// How often a session that is used all the time is told.
+fn told_every(stickiness: &Stickiness) -> Duration {
+    stickiness.idle.map_or(TOLD_EVERY, |idle| TOLD_EVERY.min(idle / TOLD_SHARE))
 }
 
 /// A part of the table. Entries are never taken out, only replaced by others.
@@ -152,7 +160,7 @@ impl Shard {
         let is_due = entry.used.as_secs() < now.as_secs();
         entry.used = entry.used.max(now);
         let found = Known { pin: Some(entry.pin), life: entry.life, entry: known };
-        let is_news = now.since(entry.told) >= SAVE_EVERY;
+        let is_news = now.since(entry.told) >= told_every(stickiness);
         if is_due {
             self.renew(place);
         }
@@ -243,19 +251,23 @@ impl Shard {
         if self.capacity == 0 {
             return;
         }
-        let Some((_, entry)) = self.entry(heard.session) else { return self.load(heard) };
+        let Some((place, entry)) = self.entry(heard.session) else { return self.load(heard) };
+        let is_used_since = heard.used > entry.used;
         entry.used = entry.used.max(heard.used);
+        entry.told = entry.told.max(heard.used);
         entry.is_stored = true;
         if entry.pin.member == heard.member && entry.life == heard.life {
             entry.began = entry.began.min(heard.began);
-            return;
+        } else {
+            let is_ours = entry.is_moved && entry.stored().wins_over(heard);
+            if !is_ours && (is_there(heard.member) || !is_there(entry.pin.member)) {
+                entry.pin = Pin { member: heard.member, slot: Pin::ANYWHERE };
+                (entry.life, entry.began, entry.is_moved) = (heard.life, heard.began, false);
+            }
         }
-        let is_ours = entry.is_moved && entry.stored().wins_over(heard);
-        if is_ours || (!is_there(heard.member) && is_there(entry.pin.member)) {
-            return;
+        if is_used_since {
+            self.renew(place);
         }
-        entry.pin = Pin { member: heard.member, slot: Pin::ANYWHERE };
-        (entry.life, entry.began, entry.is_moved) = (heard.life, heard.began, false);
     }
 
     /// Takes an entry of another table over.

@@ -84,16 +84,44 @@ fn what_changed_is_told_once() {
     }
     assert_eq!(told(&sessions).len(), 1_000);
     assert_eq!(sessions.changes(), SessionChanges::default());
-    request(&sessions, 5, 7, 9);
-    assert_eq!(told(&sessions), BTreeSet::new(), "a use is told when ten seconds are over");
-    request(&sessions, 5, 7, 10);
-    request(&sessions, 6, 7, 11);
-    request(&sessions, 6, 7, 12);
+    request(&sessions, 5, 7, 59);
+    assert_eq!(told(&sessions), BTreeSet::new(), "a use is told when a minute is over");
+    request(&sessions, 5, 7, 60);
+    request(&sessions, 6, 7, 61);
+    request(&sessions, 6, 7, 62);
     let changes = sessions.changes();
     assert_eq!(changes.sessions.len(), 2);
-    assert!(changes.sessions.iter().all(|session| session.used == at(if session.session == 5 { 10 } else { 12 })));
+    assert!(changes.sessions.iter().all(|session| session.used == at(if session.session == 5 { 60 } else { 62 })));
     sessions.unsaved(changes);
     assert_eq!(told(&sessions), [5, 6].into());
+}
+
+#[test]
+fn a_session_that_is_used_at_another_process_is_used_here_too() {
+    let idle = Stickiness { idle: Some(Duration::from_secs(16)), ..FOREVER };
+    let both = [Sessions::new(2), Sessions::new(2)];
+    let mut told_times = 0;
+    let known = both[0].find(1, &idle, at(0));
+    both[0].bind(1, &known, pin(5), at(0));
+    for second in 0..100 {
+        assert_eq!(both[0].find(1, &idle, at(second)).pin, Some(pin(5)));
+        let told = both[0].changes().sessions;
+        told_times += told.len();
+        both[1].hear(&told, &|_| true);
+    }
+    let known = both[1].find(1, &idle, at(113));
+    assert_eq!((known.life, known.pin.map(|pin| pin.member)), (0, Some(MemberId(5))), "it is not over there");
+    assert_eq!(told_times, 50, "each eighth of its time");
+    assert_eq!(both[1].changes().sessions.len(), 1);
+    // Of what somebody else has told, nothing is told again.
+    both[1].hear(&[StoredSession { used: at(120), ..heard(1, 5, 0, 0) }], &|_| true);
+    assert!(both[1].find(1, &idle, at(121)).pin.is_some());
+    assert_eq!(both[1].changes(), SessionChanges::default());
+    // And others are forgotten before it.
+    request(&both[1], 2, 6, 122);
+    both[1].hear(&[StoredSession { used: at(123), ..heard(1, 5, 0, 0) }], &|_| true);
+    request(&both[1], 3, 7, 124);
+    assert_eq!([1, 2, 3].map(|session| both[1].member_of(session).is_some()), [true, false, true]);
 }
 
 #[test]

@@ -67,10 +67,10 @@ fn a_save_counts_once_though_its_answer_is_lost() {
         server.stand_still(false);
         lost += u64::from(store.doubtful.is_some());
         if round % 2 == 0 {
-            store.save(&used("http://1.1.1.1:1", round, round)).unwrap();
+            wait_until("it is saved", || store.save(&used("http://1.1.1.1:1", round, round)).is_ok());
         }
     }
-    store.save(&used("http://1.1.1.1:1", 21, 21)).unwrap();
+    wait_until("it is saved", || store.save(&used("http://1.1.1.1:1", 21, 21)).is_ok());
     assert_eq!(successes(&mut store), [21]);
     assert!(lost > 0);
 }
@@ -140,6 +140,43 @@ fn who_saves_nothing_for_long_is_not_forgotten() {
 }
 
 #[test]
+fn what_was_read_in_vain_undoes_nothing_that_others_have_saved() {
+    let server = RedisServer::start(PLAIN);
+    let (old, new) = ("http://u:old@1.1.1.1:1", "http://u:new@1.1.1.1:1");
+    let session = StoredSession { session: 1, member: MemberId(5), began: at(1), used: at(1), life: 0 };
+    let break_sessions = || {
+        let sessions = "{proxywhirl:default}:sessions";
+        server.ask_all(&[&["DEL", sessions][..], &["SET", sessions, "x"]]);
+    };
+    for what in ["news", "everything", "lost"] {
+        server.ask(&["FLUSHALL"]);
+        let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+        one.save(&upserts(&[old])).unwrap();
+        assert_eq!(other.load_all().unwrap().unwrap().members, upserts(&[old]).upserts);
+        if what == "lost" {
+            server.ask(&["FLUSHALL"]);
+            assert!(!one.is_intact().unwrap());
+        }
+        one.save(&Changes { sessions: vec![session], ..upserts(&[new]) }).unwrap();
+        // Rows are read, and what comes after them cannot be; or it turns out that they are not all.
+        match what {
+            "news" => {
+                break_sessions();
+                other.news().unwrap_err();
+            }
+            "everything" => {
+                break_sessions();
+                other.load_all().unwrap_err();
+            }
+            _ => assert_eq!(other.load_all().unwrap(), None),
+        }
+        // It goes on with what it knew before, and uses it.
+        other.save(&used(old, 8, 1)).unwrap();
+        assert_eq!(urls(&mut one), [new], "{what}");
+    }
+}
+
+#[test]
 fn who_was_removed_and_comes_back_counts_anew() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));
@@ -147,16 +184,37 @@ fn who_was_removed_and_comes_back_counts_anew() {
     let removed = vec![member("http://1.1.1.1:1").endpoint.key()];
     other.save(&Changes { removed, ..Changes::default() }).unwrap();
     // Of which the first one hears nothing but that it was missing from all that is kept.
-    assert_eq!(urls(&mut one), [""; 0]);
-    let again = |successes, second| {
-        let mut again = used("http://1.1.1.1:1", successes, second);
-        again.upserts[0].added = at(2);
-        again
-    };
+    assert_eq!(one.load_all().unwrap().unwrap().members, []);
     other.save(&again(2, 2)).unwrap();
     assert_eq!(successes(&mut one), [2]);
     one.save(&again(5, 3)).unwrap();
     assert_eq!(successes(&mut one), [5]);
+}
+
+/// A use of one that was removed and has come back, at a later time than it was there first.
+fn again(successes: u64, second: u64) -> Changes {
+    let mut again = used("http://1.1.1.1:1", successes, second);
+    again.upserts[0].added = at(2);
+    again
+}
+
+#[test]
+fn whoever_has_not_heard_that_one_left_and_came_back_counts_what_comes_and_nothing_of_before() {
+    let server = RedisServer::start(PLAIN);
+    for is_lost in [false, true] {
+        server.ask(&["FLUSHALL"]);
+        let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+        one.save(&used("http://1.1.1.1:1", 1_000, 1)).unwrap();
+        assert_eq!(successes(&mut other), [1_000]);
+        one.save(&Changes { removed: vec![member("http://1.1.1.1:1").endpoint.key()], ..Changes::default() }).unwrap();
+        one.save(&again(3, 2)).unwrap();
+        assert_eq!(other.news().unwrap().members, again(3, 2).upserts, "to whom it has only changed");
+        if is_lost {
+            server.ask(&["FLUSHALL"]);
+        }
+        other.save(&used("http://1.1.1.1:1", 1_001, 3)).unwrap();
+        assert_eq!(successes(&mut one), [4], "{is_lost}");
+    }
 }
 
 #[test]

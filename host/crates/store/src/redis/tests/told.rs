@@ -178,7 +178,7 @@ fn of_two_who_make_something_of_a_session_at_once_the_same_one_counts_whoever_co
 }
 
 #[test]
-fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_no_news() {
+fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_news() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));
     one.save(&bound(vec![session(5, 10, 0)])).unwrap();
@@ -191,9 +191,14 @@ fn whoever_knows_what_a_session_is_may_move_it_and_uses_are_no_news() {
     assert_eq!(one.load_sessions().unwrap(), [moved]);
     assert_eq!(one.news().unwrap().sessions, [moved]);
     assert_eq!(other.news().unwrap(), News::default());
-    one.save(&bound(vec![StoredSession { used: at(30), ..moved }])).unwrap();
-    assert_eq!(other.news().unwrap(), News::default(), "a use is no news");
-    assert_eq!(other.load_sessions().unwrap()[0].used, at(30));
+    let used = StoredSession { used: at(30), ..moved };
+    one.save(&bound(vec![used])).unwrap();
+    assert_eq!(other.news().unwrap().sessions, [used]);
+    // An older use is none, whoever tells of it.
+    other.save(&bound(vec![moved])).unwrap();
+    other.save(&bound(vec![StoredSession { used: at(25), ..session(9, 40, 0) }])).unwrap();
+    let held = StoredSession { used: at(30), ..session(9, 40, 0) };
+    assert_eq!((one.news().unwrap().sessions, one.load_sessions().unwrap()), (vec![held], vec![held]));
     one.save(&bound((0..2_500).map(|number| StoredSession { session: number, ..session(7, 40, 2) }).collect()))
         .unwrap();
     assert_eq!(other.news().unwrap().sessions.len(), 2_500, "very many are told, all the same");
