@@ -70,6 +70,8 @@ struct InForce {
     /// The strategy before: it comes back when the new one faults on probation.
     before: Option<Chosen>,
     needs_restart: Vec<&'static str>,
+    /// Why the configuration was not taken over when it was read last.
+    rejected: Option<String>,
     /// What was in `upstream.ca_file` when it was taken over last.
     certificates: Option<Vec<u8>>,
     /// Plugins that the lock has refused: when it accepts them, they count as changed.
@@ -99,8 +101,8 @@ impl Live {
     ) -> Arc<Self> {
         let strategy = Chosen { used: settings.strategy.clone(), by: SetBy::Configuration };
         let certificates = reload::certificates(&settings);
-        let (before, needs_restart, refused) = (None, Vec::new(), Vec::new());
-        let in_force = InForce { settings, strategy, before, needs_restart, certificates, refused };
+        let (before, rejected, needs_restart, refused) = (None, None, Vec::new(), Vec::new());
+        let in_force = InForce { settings, strategy, before, needs_restart, rejected, certificates, refused };
         let started = service.engine().now().as_micros();
         let live = Self {
             service,
@@ -203,6 +205,7 @@ impl Live {
             plugins: self.registry().directory().map(absolute),
             watch: in_force.settings.plugins.watch,
             needs_restart: in_force.needs_restart.iter().map(|&section| section.to_owned()).collect(),
+            refused: in_force.rejected.clone(),
             strategy: self.strategy(),
             store: in_force
                 .settings

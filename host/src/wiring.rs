@@ -15,7 +15,7 @@ mod starting;
 mod watched;
 mod weights;
 
-pub use check::{checker, judge, judge_url, meet_judges, serve_judge};
+pub use check::{can_read, checker, judge, judge_url, meet_judges, serve_judge};
 pub use crew::work;
 pub use fetching::{Fetching, shown, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};

@@ -136,9 +136,11 @@ async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
     replace(&config, "[strategy]\nname = \"nobody\"\n");
     gateway.served.wait_for_log("no strategy named nobody");
     assert_eq!(name(), "round-robin");
+    wait_until("it is told", || gateway.get("/v1/status")["refused"].as_str().is_some_and(|why| why.contains("nobody")));
 
     replace(&config, "[fetch]\npages = 2\n[strategy]\nname = \"random\"\n[[hooks]]\nname = \"log-events\"\n");
     wait_until("the strategy of the file", || name() == "random");
+    assert!(gateway.get("/v1/status")["refused"].is_null());
     wait_until("what needs a restart", || gateway.get("/v1/status")["needs_restart"] == json!(["fetch"]));
     assert_eq!(gateway.request().code, Some(0));
     gateway.served.wait_for_log("request-complete");

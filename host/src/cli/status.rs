@@ -64,6 +64,10 @@ impl Told {
         if let Some(sharing) = &status.sharing {
             told.sharing(sharing, now);
         }
+        if let Some(refused) = &status.refused {
+            // What is in force serves; it is the next start that would fail.
+            told.fact("refused", format!("the configuration as it is now: {refused}"));
+        }
         if !status.needs_restart.is_empty() {
             told.fact("restart", format!("needed for {}", status.needs_restart.join(", ")));
         }
@@ -152,6 +156,7 @@ mod tests {
             plugins: None,
             watch: true,
             needs_restart: vec!["store".to_owned()],
+            refused: Some("unknown key speed".to_owned()),
             strategy: Strategy {
                 name: "round-robin".to_owned(),
                 options: serde_json::Value::Null,
@@ -183,6 +188,7 @@ mod tests {
         store       redis://127.0.0.1
         limits      those of all gateways of the pool
         work        me-1: reads 1 of 2 shared sources, checks 22/64 of the proxies, as one of 2
+        refused     the configuration as it is now: unknown key speed
         restart     needed for store
         ");
     }

@@ -30,6 +30,9 @@ pub struct Status {
     pub watch: bool,
     /// Sections of the configuration that have changed and are in force only after a restart.
     pub needs_restart: Vec<String>,
+    /// Why what the configuration says now is not in force: it was refused when it was read last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// How members are chosen.
     pub strategy: Strategy,
     /// Where the pool is kept; none when it is not.

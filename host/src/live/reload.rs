@@ -35,7 +35,9 @@ impl Live {
         let _one = self.changing.lock().await;
         // First what is in the directory: the configuration may name a plugin that has just come.
         let plugins = self.look_at_plugins().await?;
-        let configured = self.reconfigure().await.inspect_err(|failure| {
+        let configured = self.reconfigure().await;
+        self.in_force().rejected = configured.as_ref().err().map(|failure| failure.message.clone());
+        let configured = configured.inspect_err(|failure| {
             tracing::error!(error = %failure.message, "configuration not taken over, all stays as it was");
         })?;
         Ok(configured.and(plugins))

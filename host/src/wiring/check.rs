@@ -9,7 +9,7 @@ use proxywhirl_net::{Dialer, TlsConfig, tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::CheckSettings;
+use crate::config::{CheckSettings, SourceSettings};
 use crate::exit::{Exit, Failure};
 
 /// Reads a judge's URL.
@@ -46,6 +46,23 @@ pub fn checker(
         per_host: settings.per_host,
         ..CheckerConfig::new(dialer, judges, Arc::clone(&trusted), clock)
     }))
+}
+
+/// Whether there is what sources need that are not trusted.
+///
+/// # Errors
+/// When what one of them names has to be checked, and there is nothing to check it with.
+pub fn can_read(check: &CheckSettings, sources: &[SourceSettings]) -> Result<(), Failure> {
+    let Some((missing, _)) = check.is_complete().err().zip(sources.iter().find(|source| !source.trust)) else {
+        return Ok(());
+    };
+    let remedy = if missing == "no target" {
+        "set check.target.url, or a lower check.level, or trust = true"
+    } else {
+        "set check.judge to a `proxywhirl judge` that the proxies reach, or check.level = \"tcp\", or trust = true"
+    };
+    let why = format!("there are sources that are not trusted, and {missing} to check what they name");
+    Err(Failure::new(Exit::Usage, why).hint(remedy))
 }
 
 /// Asks the judges without a proxy: for the address of ours that they see, from which the anonymity follows, and because

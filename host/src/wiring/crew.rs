@@ -19,6 +19,9 @@ const LONGEST: usize = 63;
 /// When a source without an interval is due again, or near enough to never.
 const FOR_GOOD: Duration = Duration::from_hours(10 * 365 * 24);
 
+/// For how long it is known of a source without an interval that it was read: for who takes over from who has read it.
+const ONCE: Duration = Duration::from_mins(10);
+
 /// A name for this gateway: the machine, the process, and something by which a process is told from one before it.
 pub(super) fn node() -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
@@ -51,7 +54,9 @@ impl Service {
         crew.is_divided().await;
         let (mut own, mut others) = (Vec::new(), Vec::new());
         for source in sources {
-            let is_own = work(&source).is_none_or(|work| crew.claims(&work));
+            // One without an interval is read at each start of whoever has it.
+            let claims = |work: &str| if source.interval.is_some() { crew.claims(work) } else { crew.has(work) };
+            let is_own = work(&source).is_none_or(|work| claims(&work));
             if is_own { own.push(source) } else { others.push(shown(&source)) }
         }
         if !others.is_empty() {
@@ -103,9 +108,10 @@ impl Service {
     /// Tells the others which sources this gateway has read.
     pub(super) async fn note_read(&self, sources: &[&SourceSettings]) {
         let Some(crew) = self.engine().crew() else { return };
-        for (source, interval) in sources.iter().filter_map(|source| Some((source, source.interval?))) {
-            if let Some(work) = work(source) {
-                crew.read(&work, spread(interval)).await;
+        for (source, work) in sources.iter().filter_map(|source| Some((source, work(source)?))) {
+            crew.read(&work, source.interval.map_or(ONCE, spread)).await;
+            if source.interval.is_none() {
+                crew.begin(&work, FOR_GOOD);
             }
         }
     }

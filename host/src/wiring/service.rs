@@ -197,7 +197,7 @@ impl Service {
         let admissions = candidates.into_iter().map(|candidate| Admission::Vouched(Box::new(candidate))).collect();
         filled.admissions.add(self.engine.admit(admissions).await);
         if !unproven.is_empty() {
-            self.can_prove()?;
+            self.can_read(sources)?;
             super::meet_judges(&self.check, self.keeper.checker()).await?;
             self.prove(&unproven, &mut filled).await;
         }
@@ -230,22 +230,7 @@ impl Service {
     /// # Errors
     /// When one of them needs a judge, and there is none.
     pub fn can_read(&self, sources: &[SourceSettings]) -> Result<(), Failure> {
-        if sources.iter().all(|source| source.trust) { Ok(()) } else { self.can_prove() }
-    }
-
-    /// Whether sources that are not trusted can be proven.
-    ///
-    /// # Errors
-    /// When they need a judge and there is none.
-    fn can_prove(&self) -> Result<(), Failure> {
-        let Err(missing) = self.check.is_complete() else { return Ok(()) };
-        Err(Failure::new(
-            Exit::Usage,
-            format!("there are sources that are not trusted, and {missing} to check what they name"),
-        )
-        .hint(
-            "set check.judge to a `proxywhirl judge` that the proxies reach, or check.level = \"tcp\", or trust = true",
-        ))
+        super::can_read(&self.check, sources)
     }
 
     /// Checks members, and those who were turned away, as they become due, until the token is cancelled; nothing when there

@@ -21,6 +21,7 @@ use proxywhirl_core::{Endpoint, Fault, Kind, Side};
 use proxywhirl_net::{Stream, relay, stages};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
 use crate::access::Use;
@@ -52,7 +53,7 @@ pub(crate) async fn serve<S>(
     request: Request,
     wanted: Wanted,
     record: Record,
-    mut place: Option<Use>,
+    (mut place, stop): (Option<Use>, &CancellationToken),
 ) -> Next
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -62,7 +63,7 @@ where
     let mut failover = Failover::new(gateway.means(), (record.request, record.began, &leaving), target, wanted);
     let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
     let served = match Asked::new(request) {
-        Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover, &mut place).await,
+        Ok(asked) => exchange(gateway, client, buffer, &asked.until(stop), &mut failover, &mut place).await,
         Err(fault) => Served::failed(fault),
     };
     let Served { mut status, upstream, end, is_open } = served;
@@ -292,13 +293,13 @@ where
         let (passed, buffer) = {
             let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
             let mut inbound = Inbound { reader: witness, buffer };
-            let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive).await;
+            let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive()).await;
             (passed, inbound.buffer)
         };
         return (Inbound { reader: stream, buffer }, passed);
     }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
-    let passed = match answer::begin(&mut inbound, rules, answer, rules.asked.keeps_alive) {
+    let passed = match answer::begin(&mut inbound, rules, answer, rules.asked.keeps_alive()) {
         Ok(mut begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
             Some(left) => {
                 let (from, (to, watch)) = (&mut **inbound.reader.get_mut(), client.get_mut().parts());

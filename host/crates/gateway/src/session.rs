@@ -352,7 +352,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 let (client, buffer) = (&mut self.client, &mut self.buffer);
                 // On the heap while it lasts: clients wait for long between two requests.
                 let next =
-                    Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, place)).await;
+                    Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, (place, self.stop))).await;
                 Ok(Asked::Answered(next))
             }
         }

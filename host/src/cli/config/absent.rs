@@ -1,16 +1,30 @@
-//! What a configuration names that is not there: no mistake where it is written, perhaps one where it is used.
+//! What a configuration names that is not there, or lets others in: no mistake where it is written, perhaps one where it is used.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
-use crate::config::{KeyPlace, Settings};
+use crate::config::{KeyPlace, ListenerSettings, Settings};
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
     let files = files(settings).filter(|(_, path)| !path.exists());
     let files = files.map(|(key, path)| format!("{key}: {} is not there", path.display()));
-    files.chain(keys(settings)).chain(plugins(settings)).collect()
+    files.chain(keys(settings)).chain(plugins(settings)).chain(exposed(settings)).collect()
+}
+
+/// Where other machines come in, and nobody has to log in: `serve` wants to be told that this is meant.
+fn exposed(settings: &Settings) -> Option<String> {
+    let listener = |listener: &ListenerSettings| (format!("listener {:?}", listener.name), listener.address.to_string());
+    let listen = settings.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
+    let mut places = listen.chain(settings.listeners.iter().map(listener));
+    let is_exposed = |address: &str| {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+        host.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback())
+    };
+    let (key, place) = places.find(|(_, address)| is_exposed(address)).filter(|_| settings.access.users.is_empty())?;
+    Some(format!("{key}: other machines can reach {place}, and nobody has to log in: `serve` starts with --insecure only"))
 }
 
 /// A file of keys is made by a command, and not by who needs it.
@@ -65,6 +79,17 @@ fn plugins(settings: &Settings) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::config::EventLogSettings;
+
+    #[test]
+    fn where_everybody_comes_in_is_told() {
+        let told = |listen: &str| absent(&Settings { listen: Some(listen.to_owned()), ..Settings::default() });
+        for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"] {
+            assert!(told(open)[0].contains("--insecure"), "{open}");
+        }
+        for closed in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
+            assert_eq!(told(closed), Vec::<String>::new(), "{closed}");
+        }
+    }
 
     #[test]
     fn a_file_of_keys_and_a_folder_that_are_not_there_are_told() {

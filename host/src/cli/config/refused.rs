@@ -8,7 +8,7 @@ use proxywhirl_store::MemoryKeyValues;
 use crate::config::{KeyPlace, ListenerSettings, PluginUse, Settings};
 use crate::secrets;
 use crate::wiring::listeners::tls_refused;
-use crate::wiring::{Registry, Surroundings, source};
+use crate::wiring::{Registry, Surroundings, can_read, source};
 
 /// What cannot be used, each beginning with its key.
 pub(super) fn refused(settings: &Settings) -> Vec<String> {
@@ -16,7 +16,15 @@ pub(super) fn refused(settings: &Settings) -> Vec<String> {
         let failure = source(settings).err()?;
         Some(format!("source {:?}: location: {}", settings.name, failure.message))
     });
-    sources.chain(keys(settings)).chain(tls(settings)).chain(plugins(settings)).collect()
+    sources.chain(unproven(settings)).chain(keys(settings)).chain(tls(settings)).chain(plugins(settings)).collect()
+}
+
+/// Why what a source names cannot be proven.
+fn unproven(settings: &Settings) -> Option<String> {
+    let failure = can_read(&settings.check, &settings.sources).err()?;
+    let first = settings.sources.iter().find(|source| !source.trust)?;
+    let remedy = failure.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
+    Some(format!("source {:?}: trust: {}{remedy}", first.name, failure.message))
 }
 
 /// Why passwords cannot be sealed. A file that is not there is told as absent.
@@ -71,7 +79,7 @@ mod tests {
         let settings = Settings {
             strategy: PluginUse { options: serde_json::json!({ "buy": "success" }), ..PluginUse::of("weighted") },
             sources: ["ftp://lists.example/a", "https://lists.example/a", "https://"]
-                .map(|location| SourceSettings { name: "own".to_owned(), ..SourceSettings::at(location) })
+                .map(|location| SourceSettings { name: "own".to_owned(), trust: true, ..SourceSettings::at(location) })
                 .into(),
             ..Settings::default()
         };
@@ -80,6 +88,16 @@ mod tests {
         assert!(ftp.starts_with("source \"own\": location: \"ftp://lists.example/a\" is no source"), "{ftp}");
         assert!(nowhere.starts_with("source \"own\": location: \"https://\" is no source"), "{nowhere}");
         assert!(options.starts_with("strategy.options: ") && options.contains("buy"), "{options}");
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_proven_is_told() {
+        let free = "[[sources]]\nname = \"free\"\nlocation = \"list.txt\"\n";
+        let told = |check: &str| refused(&settings(&format!("{free}{check}")).unwrap());
+        let [judge] = &told("")[..] else { unreachable!() };
+        assert!(judge.starts_with("source \"free\": trust: ") && judge.contains("no judge"), "{judge}");
+        assert!(told("[check]\nlevel = \"target\"\n")[0].contains("set check.target.url"));
+        assert_eq!(told("[check]\nlevel = \"tcp\"\n"), Vec::<String>::new());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{BodyLength, Headers, RequestHead, strip_hop_by_hop};
 use proxywhirl_net::{RequestForm, Target};
+use tokio_util::sync::CancellationToken;
 
 use crate::ingress::http::{Request, authority};
 
@@ -30,7 +31,9 @@ pub(crate) struct Asked {
     /// The digit behind `HTTP/1.` of the client.
     pub(super) version: u8,
     /// Whether the client wants to send another request.
-    pub(super) keeps_alive: bool,
+    keeps_alive: bool,
+    /// Until when it may.
+    stop: Option<CancellationToken>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects: bool,
     /// Whether the client asks for another protocol.
@@ -64,7 +67,17 @@ impl Asked {
         }
         head.target = path;
         head.minor_version = 1;
-        Ok(Self { head, name, target, body, version, keeps_alive, expects, upgrades })
+        Ok(Self { head, name, target, body, version, keeps_alive, stop: None, expects, upgrades })
+    }
+
+    /// The same of a client that is told with its answer when the gateway stops.
+    pub(super) fn until(self, stop: &CancellationToken) -> Self {
+        Self { stop: Some(stop.clone()), ..self }
+    }
+
+    /// Whether the client may send another request.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.keeps_alive && !self.stop.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
     pub(super) fn method(&self) -> &str {

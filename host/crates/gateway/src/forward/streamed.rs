@@ -228,7 +228,7 @@ where
     let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(upstream, &waiting, body));
     let reader = Witness::new(reader, &buffer, tell);
     let mut inbound = Inbound { reader, buffer };
-    let keep = rules.asked.keeps_alive && is_sent;
+    let keep = rules.asked.keeps_alive() && is_sent;
     answer::pass(&mut inbound, client, rules, answer, keep).await
 }
 
