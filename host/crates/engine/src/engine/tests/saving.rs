@@ -401,12 +401,28 @@ async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
 async fn whoever_a_session_is_bound_to_is_there_before_anybody_is_served() {
     let (go, go_on) = std::sync::mpsc::sync_channel(1);
     let member = pool_member(MANY - 1).id;
-    let at = Timestamp::from_micros(1);
+    let at = Clock::default().now();
     let session = StoredSession { session: 1, member, began: at, used: at, life: 0 };
     go.send(()).unwrap();
     let store = Pages { members: MANY, sessions: vec![session], go_on };
     let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     assert!(engine.snapshot().iter().any(|found| found.id == member));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_whom_a_session_was_bound_to_long_ago() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let used = Clock::default().now() - Duration::from_hours(25);
+    // One that has left.
+    let session = StoredSession { session: 1, member: MemberId(1), began: used, used, life: 0 };
+    let store = Pages { members: MANY, sessions: vec![session], go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let starting = tokio::task::spawn_blocking(|| Engine::start(EngineConfig::default(), parts).unwrap());
+    let engine = tokio::time::timeout(Duration::from_secs(10), starting).await;
+    go.send(()).unwrap();
+    let engine = engine.expect("it serves with the first page").unwrap();
+    assert_eq!(engine.selector.sessions().member_of(1), Some(MemberId(1)), "and the session is there");
     engine.stop().await.unwrap();
 }
