@@ -67,6 +67,7 @@ impl Store for Rigged {
     }
 
     fn is_intact(&mut self) -> Result<bool, StoreError> {
+        self.reached()?;
         self.flush();
         Ok(!self.has_lost.swap(false, Relaxed))
     }
@@ -318,6 +319,23 @@ async fn a_store_that_is_away_at_the_start_is_read_before_anything_is_saved() {
     assert_eq!(kept.values().map(|member| member.statistics.successes).sum::<u64>(), 10 + 2 + 2);
     let of = |number: u32| kept[&pool_member(number).endpoint.key().to_string()].clone();
     assert_eq!((of(1).statistics.successes, of(1).added), (11, stored(1).added), "before and meanwhile are one");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_was_put_out_while_the_store_was_away_leaves_it_before_others_are_heard() {
+    let store = Rigged::shared();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    engine.admit((0..2).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    // The save at the start is over, and the next one far away.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    store.is_away.store(true, Relaxed);
+    assert_eq!(engine.remove(vec![candidate(0).endpoint.key()]).await, 1);
+    assert_eq!(store.shelf.0.lock().unwrap().len(), 2, "it could not be told");
+    store.is_away.store(false, Relaxed);
+    until(|| store.shelf.0.lock().unwrap().len() == 1).await;
     engine.stop().await.unwrap();
 }
 
