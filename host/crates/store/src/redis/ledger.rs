@@ -85,7 +85,9 @@ impl Ledger {
     /// Notes what other processes have changed.
     pub(super) fn hear(&mut self, news: &News) {
         news.members.iter().for_each(|member| self.meet(member));
-        news.left.iter().for_each(|key| drop(self.members.remove(&MemberId::of(key))));
+        for key in &news.left {
+            self.members.remove(&MemberId::of(key));
+        }
         news.sessions.iter().for_each(|session| self.meet_session(session));
     }
 
