@@ -2,8 +2,9 @@
 //! that is shared is taken over.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use proxywhirl_core::Credentials;
+use proxywhirl_core::{Credentials, Timestamp};
 use proxywhirl_engine::LoginSet;
 use proxywhirl_engine::logins::Covered;
 use proxywhirl_store::{StoredLogin, UnreadLogin};
@@ -46,7 +47,11 @@ impl Keeping {
         supply: Option<String>,
     ) -> Result<CredentialsSet, Failure> {
         let _turn = self.turn.lock().await;
-        let login = kept::stored(name, covered.as_ref(), &credentials, self.engine.now());
+        let at = {
+            let state = self.state();
+            after_all(state.stored.iter().flatten().chain(&state.unkept), self.engine.now())
+        };
+        let login = kept::stored(name, covered.as_ref(), &credentials, at);
         if let Some(covered) = covered {
             let mut state = self.state();
             state.ad_hoc.retain(|(own, _)| *own != name);
@@ -258,6 +263,11 @@ impl Keeping {
     }
 }
 
+/// When a login is set that goes before all that are known, whatever the clocks of those say who have set them.
+fn after_all<'a>(known: impl Iterator<Item = &'a StoredLogin>, now: Timestamp) -> Timestamp {
+    known.fold(now, |at, login| at.max(login.at + Duration::from_micros(1)))
+}
+
 /// Whether two logins that are kept are the one of a name.
 fn is_same(one: &StoredLogin, other: &StoredLogin) -> bool {
     one.name == other.name && one.covers.is_some() == other.covers.is_some()
@@ -266,4 +276,21 @@ fn is_same(one: &StoredLogin, other: &StoredLogin) -> bool {
 /// The login of a command that goes before another one for the same proxies.
 pub(super) fn hiding<'a>(ad_hoc: &'a [(String, Covered)], covered: &Covered) -> Option<&'a str> {
     ad_hoc.iter().find(|(_, own)| own == covered).map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use proxywhirl_core::Secret;
+
+    use super::*;
+
+    #[test]
+    fn what_is_set_last_goes_first_though_the_clock_is_behind() {
+        let at = Timestamp::from_micros;
+        let known =
+            |at| kept::stored("gate", None, &Credentials { username: "me".into(), password: Secret::new("p") }, at);
+        let (old, ahead) = (known(at(5)), known(at(90)));
+        assert_eq!(after_all([&old].into_iter(), at(10)), at(10));
+        assert_eq!(after_all([&ahead, &old].into_iter(), at(10)), at(91));
+    }
 }

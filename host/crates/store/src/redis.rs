@@ -69,6 +69,8 @@ pub struct Redis {
     heard: u64,
     /// Whether there were others that were not.
     has_missed: bool,
+    /// Whether it is to be told when the server does not keep what it has.
+    warns: bool,
 }
 
 /// Names and texts.
@@ -108,12 +110,12 @@ impl Redis {
         Self::open_within(url, access, Limits::default())
     }
 
-    /// The same to write, and though the server cannot be reached now: then it is connected to when it is asked for.
+    /// The same to write for long, and though the server cannot be reached now: then it is connected to when it is asked for.
     ///
     /// # Errors
     /// When the server is there and refuses, or the pool comes of a later version.
     pub fn open_though_away(url: &RedisUrl) -> Result<Self, StoreError> {
-        let mut store = Self::at(url, Access::Write, Limits::default());
+        let mut store = Self { warns: true, ..Self::at(url, Access::Write, Limits::default()) };
         match store.found() {
             Err(refusal) if !refusal.is_away => Err(store.link.error(refusal)),
             Ok(()) | Err(_) => Ok(store),
@@ -141,6 +143,7 @@ impl Redis {
             has_lost: false,
             heard: 0,
             has_missed: false,
+            warns: false,
         }
     }
 
@@ -170,7 +173,22 @@ impl Redis {
         self.epoch = epoch.unwrap_or_default();
         self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);
         self.is_found = true;
+        if std::mem::take(&mut self.warns) && self.forgets() {
+            tracing::warn!(
+                store.pool = %self.names.prefix,
+                "the server keeps no append-only file: after a crash it goes on with what it had some time before, and what was \
+                 changed since may be undone; set `appendonly yes` there"
+            );
+        }
         Ok(())
+    }
+
+    /// Whether the server loses more than a moment when it crashes, as far as it may be asked.
+    fn forgets(&mut self) -> bool {
+        // In a script, which goes to the server that has the pool: a cluster has several.
+        let layout = self.names.name("layout");
+        let ask = script("return redis.call('INFO', 'persistence')", &[&layout], &[]);
+        self.link.query::<String>(&ask).is_ok_and(|told| told.contains("aof_enabled:0"))
     }
 
     fn read(&mut self, after: Option<u64>, limit: usize) -> Result<Page, Refusal> {

@@ -229,12 +229,7 @@ impl Store for Sqlite {
     }
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        // What is saved into a file that has lost its name is lost with the process.
-        if self.file != disk::id(&self.path) {
-            let reason =
-                "is not there any more: it was moved, removed or replaced; put it back, or start what uses it again";
-            return Err(StoreError { place: place(&self.path), reason: reason.to_owned() });
-        }
+        see_that_it_is_there(&self.path, self.file)?;
         self.write(changes).map_err(|error| self.explain(&error))
     }
 
@@ -243,6 +238,15 @@ impl Store for Sqlite {
         let purged = self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
         purged.map_err(|error| self.explain(&error))
     }
+}
+
+/// What is written into a file that has lost its name is lost with the process.
+fn see_that_it_is_there(path: &Path, file: Option<disk::FileId>) -> Result<(), StoreError> {
+    if file == disk::id(path) {
+        return Ok(());
+    }
+    let reason = "is not there any more: it was moved, removed or replaced; put it back, or start what uses it again";
+    Err(StoreError { place: place(path), reason: reason.to_owned() })
 }
 
 fn place(path: &Path) -> String {

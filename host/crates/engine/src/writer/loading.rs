@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::pool::{Admission, Admitted};
@@ -15,6 +16,13 @@ const FIRST_PAGE: usize = 5_000;
 
 /// Stored members that come in at once after that. Each page is a snapshot, of which the strategy makes a plan.
 pub(super) const PAGE: usize = 25_000;
+
+/// Stored members that are loaded at the most before anybody is served: a second, from a server.
+const MOST_AWAITED: usize = 100_000;
+
+/// Whom a session was bound to that nobody has used for so long is not waited for: most of these sessions are over, and some members of
+/// theirs may have left, and would be waited for to the end.
+const RECENT: Duration = Duration::from_hours(24);
 
 impl Desk {
     /// Begins with what is stored; without it, when the store cannot be reached yet. Not with a part of it: whose password cannot
@@ -34,12 +42,14 @@ impl Desk {
         Ok(())
     }
 
-    /// Loads what has to be there before anybody is served: a first page, and whom sessions are bound to, because a session
+    /// Loads what has to be there before anybody is served: a first page, and whom sessions of late are bound to, because a session
     /// whose member is not there would get another. The rest comes in while the pool serves.
     fn load_first(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
         let sessions = store.load_sessions()?;
         let bans = store.load_bans()?;
-        let mut awaited: HashSet<MemberId> = sessions.iter().map(|session| session.member).collect();
+        let now = self.readers.clock.now();
+        let recent = sessions.iter().filter(|session| now.since(session.used) < RECENT);
+        let mut awaited: HashSet<MemberId> = recent.map(|session| session.member).collect();
         let mut limit = FIRST_PAGE;
         loop {
             let page = store.page(self.rest, limit)?;
@@ -49,14 +59,14 @@ impl Desk {
                 }
             }
             self.restore(page);
-            if self.rest.is_none() || awaited.is_empty() {
+            if self.rest.is_none() || awaited.is_empty() || self.pool.len() >= MOST_AWAITED {
                 break;
             }
             limit = PAGE;
         }
         // Before the strategy hears of the pool: its first plan says how many sessions are remembered.
         self.readers.selector.restore(sessions);
-        self.readers.bans.restore(bans, self.readers.clock.now());
+        self.readers.bans.restore(bans, now);
         Ok(())
     }
 

@@ -20,10 +20,10 @@ use super::{Desk, Readers, broken};
 pub(super) const LISTEN: Duration = Duration::from_millis(250);
 
 impl Desk {
-    /// Tells others of sessions and bans, and takes over what they have changed. Members that could not be saved go first: what others
-    /// have made of one counts less than what is new here, and until that is saved nobody could tell which is which.
+    /// Tells others of sessions and bans, and takes over what they have changed. Members that could not be saved, or taken out, go first:
+    /// what others have made of one counts less than what is new here, and until that is saved nobody could tell which is which.
     pub(super) async fn share(&mut self) {
-        let is_clean = self.unsaved.is_empty();
+        let is_clean = self.unsaved.is_empty() && self.removed.is_empty();
         if !is_clean && self.readers.clock.now() < self.again_at {
             return;
         }

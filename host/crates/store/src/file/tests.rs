@@ -270,9 +270,11 @@ fn a_file_that_was_taken_away_is_there_again_after_the_next_save() {
 
 #[test]
 fn json_lines_that_somebody_has_changed_are_written_anew() {
+    /// What somebody makes of a file, with these lines.
+    type Change = fn(&Path, &str);
     let other = |port: u32| format!("{{\"url\":\"http://9.9.9.9:{port}\",\"source\":\"somebody\"}}\n");
     let others = (1..100).map(other).collect::<String>();
-    let changes: [(&str, fn(&Path, &str)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("another file", |path, others| {
             let new = path.with_file_name("new");
             fs::write(&new, others).unwrap();

@@ -131,6 +131,21 @@ fn a_user_who_may_do_what_the_documentation_says_may_do_enough() {
 }
 
 #[test]
+fn a_server_that_does_not_keep_what_it_has_is_found_out() {
+    let (server, nodes) = (RedisServer::start(PLAIN), RedisServer::cluster());
+    let forgets = |url: &str| Redis::open_though_away(&of(url)).unwrap().forgets();
+    assert!(!forgets(&server.url()) && !forgets(&nodes[0].url()));
+    for server in [&server].into_iter().chain(&nodes) {
+        server.ask(&["CONFIG", "SET", "appendonly", "no"]);
+    }
+    assert!(forgets(&server.url()) && forgets(&nodes[0].url()));
+    server.ask(&["ACL", "SETUSER", "shy", "on", ">secret", "~*", "+@all", "-info"]);
+    let shy = server.url().replace("redis://", "redis://shy:secret@");
+    assert!(!forgets(&shy), "of one that may not be asked nothing is said");
+    open(&shy).save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
+}
+
+#[test]
 fn uses_that_several_count_add_up() {
     let server = RedisServer::start(PLAIN);
     let (mut one, mut other) = (open(&server.url()), open(&server.url()));

@@ -15,8 +15,9 @@ use proxywhirl_core::store::StoreError;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::row::{integer, natural};
-use super::{BUSY_TIMEOUT, connect, explain};
+use super::{BUSY_TIMEOUT, connect, explain, see_that_it_is_there};
 use crate::file::Access;
+use crate::file::disk::{self, FileId};
 
 /// Keys and values in an SQLite file.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct SqliteKeyValues {
     /// Held for one transaction.
     connection: Mutex<Connection>,
     path: PathBuf,
+    /// Which file it was when it was opened, where files can be told apart.
+    file: Option<FileId>,
     busy_timeout: Duration,
 }
 
@@ -46,7 +49,7 @@ impl SqliteKeyValues {
 
     pub(super) fn open_for(path: &Path, busy_timeout: Duration, access: Access) -> Result<Self, StoreError> {
         let connection = Mutex::new(connect(path, busy_timeout, access)?);
-        Ok(Self { connection, path: path.to_owned(), busy_timeout })
+        Ok(Self { connection, file: disk::id(path), path: path.to_owned(), busy_timeout })
     }
 
     pub(super) fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -59,6 +62,7 @@ impl SqliteKeyValues {
 
     /// Does a change in a transaction that is committed when it says that it did something.
     fn write<T>(&self, change: impl FnOnce(&Change<'_>) -> Result<Option<T>, Refusal>) -> Result<Option<T>, KvError> {
+        see_that_it_is_there(&self.path, self.file).map_err(|error| KvError::Unavailable(error.to_string()))?;
         let mut connection = self.connection();
         let transacted = || {
             // Immediate: what is read for a decision is still true when it is written.

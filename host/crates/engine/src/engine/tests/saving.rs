@@ -67,6 +67,7 @@ impl Store for Rigged {
     }
 
     fn is_intact(&mut self) -> Result<bool, StoreError> {
+        self.reached()?;
         self.flush();
         Ok(!self.has_lost.swap(false, Relaxed))
     }
@@ -321,6 +322,23 @@ async fn a_store_that_is_away_at_the_start_is_read_before_anything_is_saved() {
     engine.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn who_was_put_out_while_the_store_was_away_leaves_it_before_others_are_heard() {
+    let store = Rigged::shared();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let config = EngineConfig { save_interval: Duration::from_secs(3_600), ..EngineConfig::default() };
+    let engine = Engine::start(config, parts).unwrap();
+    engine.admit((0..2).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    // The save at the start is over, and the next one far away.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    store.is_away.store(true, Relaxed);
+    assert_eq!(engine.remove(vec![candidate(0).endpoint.key()]).await, 1);
+    assert_eq!(store.shelf.0.lock().unwrap().len(), 2, "it could not be told");
+    store.is_away.store(false, Relaxed);
+    until(|| store.shelf.0.lock().unwrap().len() == 1).await;
+    engine.stop().await.unwrap();
+}
+
 fn of_session(session: u64) -> Attempt<'static> {
     Attempt { session: Some(session), ..attempt(&[]) }
 }
@@ -401,12 +419,28 @@ async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
 async fn whoever_a_session_is_bound_to_is_there_before_anybody_is_served() {
     let (go, go_on) = std::sync::mpsc::sync_channel(1);
     let member = pool_member(MANY - 1).id;
-    let at = Timestamp::from_micros(1);
+    let at = Clock::default().now();
     let session = StoredSession { session: 1, member, began: at, used: at, life: 0 };
     go.send(()).unwrap();
     let store = Pages { members: MANY, sessions: vec![session], go_on };
     let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     assert!(engine.snapshot().iter().any(|found| found.id == member));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_whom_a_session_was_bound_to_long_ago() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let used = Clock::default().now() - Duration::from_hours(25);
+    // One that has left.
+    let session = StoredSession { session: 1, member: MemberId(1), began: used, used, life: 0 };
+    let store = Pages { members: MANY, sessions: vec![session], go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let starting = tokio::task::spawn_blocking(|| Engine::start(EngineConfig::default(), parts).unwrap());
+    let engine = tokio::time::timeout(Duration::from_secs(10), starting).await;
+    go.send(()).unwrap();
+    let engine = engine.expect("it serves with the first page").unwrap();
+    assert_eq!(engine.selector.sessions().member_of(1), Some(MemberId(1)), "and the session is there");
     engine.stop().await.unwrap();
 }
