@@ -26,6 +26,15 @@ pub struct Copied {
     pub logins: u64,
 }
 
+impl Copied {
+    fn count_keys<'a>(&mut self, records: impl Iterator<Item = &'a KeyRecord>) {
+        for record in records.filter(|record| record.key.is_some()) {
+            let is_login = logins::are_logins(&record.owner);
+            *(if is_login { &mut self.logins } else { &mut self.keys }) += 1;
+        }
+    }
+}
+
 impl fmt::Display for Copied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
@@ -98,7 +107,7 @@ pub fn replace(
             let before = Before::of(&mut there)?;
             copy_into(from, &mut sealed(to.open()?), keys, &before)?;
             prune(from, &mut there, &before)?;
-            verified(from, &mut there).map(Some)
+            verified_among_others(from, &mut there).map(Some)
         }
     }
 }
@@ -166,14 +175,39 @@ fn is_whole(from: &Opened) -> Result<(), StoreError> {
 
 /// How much was copied, if that is what is there.
 fn verified(from: &mut Opened, to: &mut Opened) -> Result<Copied, StoreError> {
-    // Of one time: bans that are over by then may be gone from one of them.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::default() + now;
-    let (expected, found) = (count(from, now)?, count(to, now)?);
+    let now = now();
+    let expected = count(from, now)?;
+    complete(count(to, now)?, expected)
+}
+
+/// How much was copied, if all of it is there, whatever else is: those who use a server go on with it.
+fn verified_among_others(from: &mut Opened, there: &mut Opened) -> Result<Copied, StoreError> {
+    let now = now();
+    let Before { members, sessions, bans } = Before::of(there)?;
+    let (sessions, bans): (HashSet<_>, HashSet<_>) = (sessions.into_iter().collect(), bans.into_iter().collect());
+    let keys: HashSet<_> = records(there)?.into_iter().map(|record| (record.owner, record.key)).collect();
+    let is_there = |record: &&KeyRecord| keys.contains(&(record.owner.clone(), record.key.clone()));
+    let lasting = from.store.load_bans()?.into_iter().filter(|own| own.until > now);
+    let mut found = Copied {
+        members: from.store.load()?.iter().filter(|own| members.contains(&own.endpoint.key())).count() as u64,
+        sessions: from.store.load_sessions()?.iter().filter(|own| sessions.contains(&own.session)).count() as u64,
+        bans: lasting.filter(|own| bans.contains(&own.place())).count() as u64,
+        ..Copied::default()
+    };
+    found.count_keys(records(from)?.iter().filter(is_there));
+    complete(found, count(from, now)?)
+}
+
+fn complete(found: Copied, expected: Copied) -> Result<Copied, StoreError> {
     if found == expected {
         return Ok(found);
     }
     Err(StoreError { place: "the copy".to_owned(), reason: format!("holds {found}, and not {expected}") })
+}
+
+/// For all stores the same: bans that are over by then may be gone from one of them.
+fn now() -> Timestamp {
+    Timestamp::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Forgets who was in one store and is not in the other, and keys of which that is so.
@@ -211,10 +245,7 @@ fn count(opened: &mut Opened, now: Timestamp) -> Result<Copied, StoreError> {
     }
     count.sessions = opened.store.load_sessions()?.len() as u64;
     count.bans = opened.store.load_bans()?.iter().filter(|ban| ban.until > now).count() as u64;
-    for record in records(opened)?.iter().filter(|record| record.key.is_some()) {
-        let is_login = logins::are_logins(&record.owner);
-        *(if is_login { &mut count.logins } else { &mut count.keys }) += 1;
-    }
+    count.count_keys(records(opened)?.iter());
     Ok(count)
 }
 
@@ -301,6 +332,29 @@ mod tests {
                 assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_those_who_use_a_server_add_meanwhile_is_no_reason_to_refuse_a_copy_and_what_is_missing_is() {
+        let (server, folder) = (RedisServer::start([""; 0]), tempfile::tempdir().unwrap());
+        let first = "file:pool.json".parse::<StoreUrl>().unwrap().within(folder.path());
+        let there = server.url().parse::<StoreUrl>().unwrap();
+        something_else(&first);
+        let (mut from, mut there) = (first.open_to_read().unwrap(), there.open().unwrap());
+        copy_into(&mut from, &mut there, None, &Before::default()).unwrap();
+        let session = StoredSession { session: 6, member: MemberId(7), began: at(1), used: at(2), life: 0 };
+        let bans = vec![ban("c.example", 8, 1)];
+        let added = Changes { sessions: vec![session], bans, ..upserts(&["http://8.8.8.8:8"]) };
+        there.store.save(&added).unwrap();
+        there.keys.set("s", "new", &write(b"n"), at(0)).unwrap();
+        let expected = Copied { members: 2, sessions: 1, bans: 1, keys: 1, logins: 0 };
+        assert_eq!(verified_among_others(&mut from, &mut there).unwrap(), expected);
+        there
+            .store
+            .save(&Changes { removed: vec![member("http://9.9.9.9:9").endpoint.key()], ..Changes::default() })
+            .unwrap();
+        let told = verified_among_others(&mut from, &mut there).unwrap_err().to_string();
+        assert!(told.contains("holds 1 proxy, 1 session,") && told.contains("and not 2 proxies"), "{told}");
     }
 
     #[test]
