@@ -136,7 +136,9 @@ async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
     replace(&config, "[strategy]\nname = \"nobody\"\n");
     gateway.served.wait_for_log("no strategy named nobody");
     assert_eq!(name(), "round-robin");
-    wait_until("it is told", || gateway.get("/v1/status")["refused"].as_str().is_some_and(|why| why.contains("nobody")));
+    wait_until("it is told", || {
+        gateway.get("/v1/status")["refused"].as_str().is_some_and(|why| why.contains("nobody"))
+    });
 
     replace(&config, "[fetch]\npages = 2\n[strategy]\nname = \"random\"\n[[hooks]]\nname = \"log-events\"\n");
     wait_until("the strategy of the file", || name() == "random");

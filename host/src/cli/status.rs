@@ -156,7 +156,7 @@ mod tests {
             plugins: None,
             watch: true,
             needs_restart: vec!["store".to_owned()],
-            refused: Some("unknown key speed".to_owned()),
+            refused: None,
             strategy: Strategy {
                 name: "round-robin".to_owned(),
                 options: serde_json::Value::Null,
@@ -178,7 +178,8 @@ mod tests {
     #[test]
     fn it_is_told_how_a_gateway_is() {
         let sharing = Sharing { has_limits: true, limits_trouble: None, work: Some(work(false, None)) };
-        let told = Told::of(&status(None, Some(sharing)), Duration::from_secs(62));
+        let refused = Some("unknown key speed".to_owned());
+        let told = Told::of(&Status { refused, ..status(None, Some(sharing)) }, Duration::from_secs(62));
         assert!(told.is_well);
         insta::assert_snapshot!(told, @r"
         gateway     0.1.0, process 4711, for 1m 1s

@@ -170,9 +170,9 @@ fn secrets_are_not_shown() {
     let variables = [("PROXYWHIRL_USERS", users), ("PROXYWHIRL_BOB", "s3cret")];
     for words in [&["show", "--origin"][..], &["show", "--origin", "--json"], &["check"], &["check", "--json"]] {
         let ran = config(&folder, words, &variables);
-        // No strategy has such an option, which is told without its value.
+        // No strategy has such an option, which is told without its value, and there is nothing to prove the source with.
         let told = match words {
-            ["check"] => (Some(2), "error: 1 mistake\n"),
+            ["check"] => (Some(2), "error: 2 mistakes\n"),
             ["check", ..] => (Some(2), ""),
             _ => (Some(0), ""),
         };
@@ -285,7 +285,7 @@ fn what_is_named_and_not_there_is_a_warning() {
         &folder,
         "proxywhirl.toml",
         "[strategy]\nname = \"round-robbin\"\n[upstream]\nca_file = \"ca.pem\"\n[geo]\ndatabases = [\"proxywhirl.toml\"]\n\
-         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\nparser = \"text\"\n\
+         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\nparser = \"text\"\ntrust = true\n\
          [[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"a.pem\", key = \"proxywhirl.toml\" }\n",
     );
     insta::assert_snapshot!(transcript(&config(&folder, &["check"], &[])), @r#"

@@ -383,19 +383,7 @@ impl<'g> Failover<'g> {
                     return Err(if is_attended { self.nobody_in_time() } else { presence::left() });
                 }
                 Event::Silence => {
-                    let next = self.next(attempt, Turn::Now).await;
-                    patience = match &next {
-                        // At their limits now, or out of the budget: that passes.
-                        None => self.number().map(|_| Instant::now() + AGAIN),
-                        next => self.patience(repeat, next.as_ref()),
-                    };
-                    if next.is_some() {
-                        let silent = std::mem::replace(&mut current, next);
-                        match overtaken {
-                            None => overtaken = silent,
-                            Some(_) => self.give_up(silent),
-                        }
-                    }
+                    patience = self.overtake((&mut overtaken, &mut current), repeat, attempt).await;
                     continue;
                 }
                 Event::Slow => {
@@ -426,12 +414,40 @@ impl<'g> Failover<'g> {
                 }
             }
         }
+        Err(self.furthest_fault())
+    }
+
+    /// Begins another attempt beside one that is silent for too long; until when that one may be silent, or when to look again.
+    async fn overtake<F, A>(
+        &mut self,
+        (overtaken, current): (&mut Option<Running<A>>, &mut Option<Running<A>>),
+        repeat: Repeat,
+        attempt: &F,
+    ) -> Option<Instant>
+    where
+        F: Fn(Upstream) -> A,
+    {
+        let Some(next) = self.next(attempt, Turn::Now).await else {
+            // At their limits now, or out of the budget: that passes.
+            return self.number().map(|_| Instant::now() + AGAIN);
+        };
+        let patience = self.patience(repeat, Some(&next));
+        let silent = current.replace(next);
+        match overtaken {
+            None => *overtaken = silent,
+            Some(_) => self.give_up(silent),
+        }
+        patience
+    }
+
+    /// The fault that went furthest, and whether that was all.
+    fn furthest_fault(&mut self) -> Fault {
         let nobody_asked = || Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, "no attempts");
         let mut fault = self.fault.take().map_or_else(nobody_asked, |fault| *fault);
         if std::mem::take(&mut self.is_denied) {
             fault.detail = format!("{}; the retry budget is used up (gateway.retry)", fault.detail).into();
         }
-        Err(fault)
+        fault
     }
 
     fn nobody_in_time(&self) -> Fault {

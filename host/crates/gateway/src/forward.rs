@@ -167,11 +167,7 @@ where
                 let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body), tell).await;
                 let (mut answered, endpoint, slot) = (answered?, upstream.endpoint, upstream.slot);
-                let confirms = |by: &Endpoint| {
-                    let snapshot = gateway.engine().snapshot();
-                    let member = snapshot.get(slot).filter(|member| *member.endpoint == *by);
-                    member.is_none_or(|member| gateway.engine().confirms(case.target, member))
-                };
+                let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
                 if !case.has_rules() {
                     return doubt.weigh(endpoint, answered, false, confirms);
                 }
@@ -211,12 +207,17 @@ where
     let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
     let served = deliver(gateway, (client, buffer), asked, by, case, answered, explained).await;
     // The trial is kept until the end: as long is the member in use.
-    match trial.filter(|_| !upgrades) {
-        Some((trial, latency, true)) => failover.conclude_doubtful(trial, latency),
-        Some((trial, latency, false)) => failover.conclude(trial, latency, served.end.as_ref().err()),
-        None => {}
+    if let Some((trial, latency, is_doubted)) = trial.filter(|_| !upgrades) {
+        failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
     }
     served
+}
+
+/// Whether a member confirms what another one has answered to the same request: see [`doubt`].
+fn confirms(gateway: &Gateway, target: &str, slot: u32, by: &Endpoint) -> bool {
+    let snapshot = gateway.engine().snapshot();
+    let member = snapshot.get(slot).filter(|member| *member.endpoint == *by);
+    member.is_none_or(|member| gateway.engine().confirms(target, member))
 }
 
 /// Gives an answer to the client.

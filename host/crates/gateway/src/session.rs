@@ -349,10 +349,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer) = (&mut self.client, &mut self.buffer);
+                let (client, buffer, part) = (&mut self.client, &mut self.buffer, (place, self.stop));
                 // On the heap while it lasts: clients wait for long between two requests.
-                let next =
-                    Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, (place, self.stop))).await;
+                let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
                 Ok(Asked::Answered(next))
             }
         }

@@ -16,7 +16,8 @@ pub(super) fn absent(settings: &Settings) -> Vec<String> {
 
 /// Where other machines come in, and nobody has to log in: `serve` wants to be told that this is meant.
 fn exposed(settings: &Settings) -> Option<String> {
-    let listener = |listener: &ListenerSettings| (format!("listener {:?}", listener.name), listener.address.to_string());
+    let listener =
+        |listener: &ListenerSettings| (format!("listener {:?}", listener.name), listener.address.to_string());
     let listen = settings.listen.iter().map(|listen| ("listen".to_owned(), listen.clone()));
     let mut places = listen.chain(settings.listeners.iter().map(listener));
     let is_exposed = |address: &str| {
@@ -24,7 +25,9 @@ fn exposed(settings: &Settings) -> Option<String> {
         host.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback())
     };
     let (key, place) = places.find(|(_, address)| is_exposed(address)).filter(|_| settings.access.users.is_empty())?;
-    Some(format!("{key}: other machines can reach {place}, and nobody has to log in: `serve` starts with --insecure only"))
+    Some(format!(
+        "{key}: other machines can reach {place}, and nobody has to log in: `serve` starts with --insecure only"
+    ))
 }
 
 /// A file of keys is made by a command, and not by who needs it.

@@ -58,17 +58,14 @@ impl Failover<'_> {
         }
     }
 
-    /// Settles an attempt that was answered, when its answer is through, or was cut off.
-    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, end: Option<&Fault>) {
+    /// Settles an attempt that was answered, by nobody knows whom if it is doubted, when its answer is through, or was cut off.
+    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, is_doubted: bool, end: Option<&Fault>) {
+        let attempt = self.describe(trial.number);
         match end.filter(|fault| is_cut(fault)) {
+            _ if is_doubted => self.engine.conclude_doubtful(trial.lease, latency, &attempt),
             Some(fault) => self.cut(trial, fault),
-            None => self.engine.conclude(trial.lease, latency, &self.describe(trial.number)),
+            None => self.engine.conclude(trial.lease, latency, &attempt),
         }
-    }
-
-    /// Settles an attempt that was answered by nobody knows whom.
-    pub(crate) fn conclude_doubtful(&self, trial: Trial, latency: Duration) {
-        self.engine.conclude_doubtful(trial.lease, latency, &self.describe(trial.number));
     }
 
     /// Settles an attempt that won and then failed: this request asks nobody else any more.
