@@ -551,8 +551,12 @@ impl<'g> Failover<'g> {
 
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     fn patience_with(&self, trial: &Trial) -> Duration {
-        let whole = self.wanted.deadline.unwrap_or(self.config.request_deadline);
-        trial.patience(self.config.connect_timeout).min(whole / SHARE)
+        self.hurried(trial.patience(self.config.connect_timeout))
+    }
+
+    /// A patience that is no more than a share of the time that the request has.
+    pub(crate) fn hurried(&self, patience: Duration) -> Duration {
+        patience.min(self.wanted.deadline.unwrap_or(self.config.request_deadline) / SHARE)
     }
 }
 

@@ -266,7 +266,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let granted = Instant::now();
-    let limits = Limits::of(way.gateway, failover.case(&way.target.host).retries_alerts(), &won.trial);
+    let limits = Limits::of(way.gateway, failover, &way.target.host, &won.trial);
     let first = 'first: {
         // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
         // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)

@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
 use proxywhirl_net::{Stream, Target, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use super::flight::{Flight, Reply, Speech, is_alert, is_greeting};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
-use crate::failover::{Evidence, Trial, Upstream};
+use crate::failover::{Evidence, Failover, Trial, Upstream};
 use crate::sparing::{READ, poll_read, read, within};
 
 /// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
@@ -116,9 +116,9 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of(gateway: &Gateway, alerts: bool, trial: &Trial) -> Self {
-        let config = gateway.config();
-        let patience = trial.patience(config.first_byte_timeout);
+    pub(super) fn of(gateway: &Gateway, failover: &Failover<'_>, host: &Host, trial: &Trial) -> Self {
+        let (config, alerts) = (gateway.config(), failover.case(host).retries_alerts());
+        let patience = failover.hurried(trial.patience(config.first_byte_timeout));
         Self { keep: config.first_flight, patience, idle: config.stall_timeout, alerts }
     }
 }

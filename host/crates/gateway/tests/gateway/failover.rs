@@ -281,8 +281,9 @@ async fn who_opens_tunnels_and_says_nothing_has_no_success_from_clients_that_are
 async fn who_is_silent_for_longer_than_a_request_has_time_is_overtaken_within_it_and_pays() {
     let origin = origin().await;
     let silent = upstream(Protocol::Http, Behaviour::Silent).await;
+    let stalls = upstream(Protocol::Http, Behaviour::StallAfterConnect).await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;
-    for client in [Client::Get, Client::Connect] {
+    for (client, silent) in [(Client::Get, &silent), (Client::Connect, &silent), (Client::Connect, &stalls)] {
         let config = GatewayConfig { request_deadline: Duration::from_secs(2), ..limits() };
         let scene = Scene::with(&[silent.url(), good.url()], config).await;
         for number in 1..=6 {
