@@ -217,8 +217,9 @@ fn large_pool(it: &Examined<'_>) -> Answer {
         memory(it.loaded).map_or_else(|| "unknown".to_owned(), kib),
         kib(limits.memory_for(usize::try_from(count).unwrap_or(usize::MAX)) as u64),
     );
-    // A machine that is half as fast must not bring it over the limit.
-    if change * 2 > limits.call { Err(format!("near its limit: {told}")) } else { Ok(told) }
+    // Whoever is over it has failed. How near it is depends on the machine, and on what else it does.
+    let near = if change * 2 > limits.call { "; half as fast a machine would bring it over its limit" } else { "" };
+    Ok(told + near)
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
