@@ -11,10 +11,9 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Anonymity, Endpoint, Member, MemberId, Outcome, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Attempt, Engine};
-use crate::limits::room::Holding;
-use crate::limits::sites::Permit;
-use crate::limits::{Limited, NoWait, Shed};
+use super::waiting::Draw;
+use super::{Attempt, Engine, NoLease};
+use crate::limits::{Limited, NoWait};
 use crate::strategy::{Way, registrable};
 
 /// How often it is looked whether a site has room again.
@@ -48,14 +47,18 @@ pub(super) fn record(lease: &mut Lease, outcome: &Outcome, now: Timestamp) {
 
 impl Engine {
     /// The way straight to the origin, for an attempt; none when the request has tried it, or it is banned at this site. While the
-    /// site is at its limit, that is waited for, until then or as long as requests may wait; whoever waits in the line for a
-    /// member has its turn by itself.
+    /// site is at its limit, that is waited for, until then or as long as requests may wait, or not at all without a time; whoever
+    /// waits in the line for a member has its turn by itself.
     ///
     /// # Errors
     /// When the site is at its limit for longer.
-    pub async fn acquire_direct(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Option<Lease>, Shed> {
+    pub async fn acquire_direct(
+        &self,
+        attempt: &Attempt<'_>,
+        until: Option<Instant>,
+    ) -> Result<Option<Lease>, NoLease> {
         let began = Instant::now();
-        let until = until.min(began + self.room.rules().wait);
+        let until = until.map(|until| until.min(began + self.room.rules().wait));
         loop {
             let (now, id) = (self.clock.now(), self.direct.id);
             // It is no member: the share of those that may be banned does not protect it.
@@ -67,9 +70,11 @@ impl Engine {
                 ControlFlow::Break(lease) => return Ok(lease),
                 ControlFlow::Continue(turn) => turn,
             };
+            // In a tier below the last one, that is nobody, and not told.
+            let Some(until) = until else { return Ok(None) };
             if Instant::now() >= until {
                 let limited = Limited::Site(registrable(attempt.target).into());
-                return Err(Shed { limited, why: NoWait::Waited(began.elapsed()), retry_after: turn.max(LOOK) });
+                return Err(self.shed(attempt, limited, NoWait::Waited(began.elapsed()), Some(turn)));
             }
             sleep_until(until.min(Instant::now() + turn.clamp(LOOK / 10, LOOK))).await;
         }
@@ -77,17 +82,14 @@ impl Engine {
 
     /// Takes the way straight to the origin now, or says how long it may be until the site has room.
     async fn straight(&self, attempt: &Attempt<'_>, now: Timestamp) -> ControlFlow<Option<Lease>, Duration> {
-        let is_limited = self.room.rules().is_on;
-        let permit = match is_limited.then(|| self.room.sites.enter(attempt.target, now)).transpose() {
-            Ok(permit) => permit.flatten(),
-            Err(outlook) => return ControlFlow::Continue(outlook.wait(0, now).unwrap_or(LOOK)),
+        let lease = || Lease::take(Arc::clone(&self.direct), &self.breaker.load(), now);
+        let drawn =
+            self.within_site(attempt, now, || lease().map_or(Draw::Nobody, |lease| Draw::Lease(lease, Way::Direct)));
+        let lease = match drawn {
+            Draw::Lease(lease, _) => lease,
+            Draw::Site(outlook) => return ControlFlow::Continue(outlook.wait(0, now).unwrap_or(LOOK)),
+            Draw::Nobody | Draw::Rejected(_) => return ControlFlow::Break(None),
         };
-        let Some(lease) = Lease::take(Arc::clone(&self.direct), &self.breaker.load(), now) else {
-            permit.into_iter().for_each(Permit::unused);
-            return ControlFlow::Break(None);
-        };
-        let room = Arc::clone(&self.room);
-        let lease = if is_limited { lease.holding(Box::new(Holding { permit, room })) } else { lease };
         if let Some(others) = self.room.others()
             && !self.is_granted(others, &lease, attempt).await
         {

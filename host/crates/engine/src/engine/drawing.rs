@@ -45,13 +45,17 @@ impl Engine {
 
     /// Takes a member for an attempt, if there is one now. Tells nobody.
     pub(super) fn draw(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+        self.within_site(attempt, now, || self.draw_at_site(attempt, now))
+    }
+
+    /// Takes what a draw takes together with a place at the site, and a token of it, where that has a limit.
+    pub(super) fn within_site(&self, attempt: &Attempt<'_>, now: Timestamp, draw: impl FnOnce() -> Draw) -> Draw {
         let is_limited = self.room.rules().is_on;
         let permit = match is_limited.then(|| self.room.sites.enter(attempt.target, now)).transpose() {
             Ok(permit) => permit.flatten(),
             Err(outlook) => return Draw::Site(outlook),
         };
-        let draw = self.draw_at_site(attempt, now);
-        match (draw, permit) {
+        match (draw(), permit) {
             (Draw::Lease(lease, way), permit) if is_limited => {
                 let room = Arc::clone(&self.room);
                 Draw::Lease(lease.holding(Box::new(Holding { permit, room })), way)

@@ -249,7 +249,7 @@ impl Engine {
         self.shed(attempt, limited, NoWait::Waited(wait), outlook.wait(0, now))
     }
 
-    fn shed(&self, attempt: &Attempt<'_>, limited: Limited, why: NoWait, turn: Option<Duration>) -> NoLease {
+    pub(super) fn shed(&self, attempt: &Attempt<'_>, limited: Limited, why: NoWait, turn: Option<Duration>) -> NoLease {
         self.room.shed(why);
         let shed = NoLease::Shed(Shed { limited, why, retry_after: turn.unwrap_or(SOON) });
         self.history.nobody(attempt, &shed, self.now());

@@ -14,7 +14,7 @@ use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_engine::{Attempt, AttemptTier, NoLease, registrable};
+use proxywhirl_engine::{Attempt, AttemptTier, registrable};
 use tokio::time::Instant;
 
 use super::{Failover, Trial, Turn, no_lease};
@@ -161,10 +161,10 @@ impl Failover<'_> {
         match &tier.way {
             Way::Direct if own.is_some() => Err(exhausted("direct is no proxy as is wanted".to_owned())),
             Way::Direct => {
-                let until = if turn == Turn::Wait { self.deadline } else { Instant::now() };
+                let until = (turn == Turn::Wait).then_some(self.deadline);
                 let nobody = || exhausted("direct was tried, or is banned".to_owned());
                 let lease = self.unless_left(self.engine.acquire_direct(&attempt, until)).await?;
-                lease.map_err(|shed| no_lease(&NoLease::Shed(shed)))?.ok_or_else(nobody)
+                lease.map_err(|shed| no_lease(&shed))?.ok_or_else(nobody)
             }
             Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
