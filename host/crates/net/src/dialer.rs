@@ -323,3 +323,26 @@ impl Dialer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_we_listen_ourselves_is_known_by_each_address_of_this_machine() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|error| panic!("{error}"));
+        for (own, address, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "127.0.0.2:80", true),
+            ("0.0.0.0:80", "192.0.2.1:80", false),
+            ("[::]:80", "[::1]:80", true),
+        ] {
+            assert_eq!(is_own(&[at(own)], at(address)), expected, "{own} {address}");
+        }
+        assert!(!is_own(&[], at("127.0.0.1:80")));
+    }
+}

@@ -341,3 +341,18 @@ async fn a_line_that_one_user_has_filled_has_room_for_another_one() {
         timeout(LONG, task).await.unwrap().unwrap().unwrap();
     }
 }
+
+#[tokio::test]
+async fn the_way_straight_to_an_origin_has_the_limit_of_its_site() {
+    let engine = limited(of_sites(concurrency(1)), 1).await;
+    let straight = async |until| engine.acquire_direct(&numbered(1), until).await;
+    let first = straight(None).await.unwrap().unwrap();
+    assert!(straight(None).await.unwrap().is_none(), "a tier below the last one goes on");
+    let refused = straight(Some(Instant::now() + Duration::from_millis(30))).await.unwrap_err();
+    assert!(matches!(refused, NoLease::Shed(Shed { limited: Limited::Site(_), why: NoWait::Waited(_), .. })));
+    let (second, ()) = tokio::join!(straight(Some(Instant::now() + LONG)), async {
+        sleep(Duration::from_millis(30)).await;
+        drop(first);
+    });
+    assert!(second.unwrap().is_some());
+}
