@@ -371,3 +371,33 @@ async fn an_upstream_over_tls_serves_as_well() {
         assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{client:?} {reply}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_was_cut_does_not_look_whole_to_a_client_that_waits_for_the_end_of_the_connection() {
+    const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for (says, is_whole) in [(&[CHUNKED, b"0\r\n\r\n"][..], true), (&[CHUNKED][..], false)] {
+        let upstream = scripted(says, Then::Close).await;
+        let scene = Scene::new(&[&upstream.url]).await;
+        let mut client = scene.client().await;
+        client.write_all(b"GET http://shop.test/ HTTP/1.0\r\n\r\n").await.unwrap();
+        assert!(read_head(&mut client).await.starts_with("HTTP/1.1 200 "));
+        let mut body = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut body)).await.unwrap();
+        assert_eq!(end.is_ok(), is_whole, "{end:?} {body:?}");
+        assert!(!is_whole || body == b"hello", "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_407_is_the_proxys_when_it_says_what_it_wants_and_may_be_the_origins_otherwise() {
+    const BARE: &[u8] = b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n";
+    const ASKS: &[u8] = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n";
+    for (says, failures) in [(&[BARE][..], 0), (&[ASKS][..], 1)] {
+        let proxies = [scripted(says, Then::Hold).await, scripted(says, Then::Hold).await];
+        let scene = Scene::new(&proxies.each_ref().map(|proxy| &proxy.url)).await;
+        let reply =
+            exchange(&mut scene.client().await, "GET http://shop.test/ HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+        assert_eq!(status(&reply), 502, "{reply}");
+        assert_eq!(proxies.each_ref().map(|proxy| scene.failures(&proxy.url)), [failures; 2]);
+    }
+}
