@@ -295,23 +295,6 @@ async fn who_is_silent_for_longer_than_a_request_has_time_is_overtaken_within_it
 }
 
 #[tokio::test]
-async fn a_strict_session_that_nobody_has_served_yet_goes_elsewhere() {
-    let origin = origin().await;
-    let closed = proxywhirl_world::closed_port().unwrap();
-    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
-    let scene = Scene::new(&[format!("http://{}", closed.addr()), good.url()]).await;
-    let ask = async |session: usize| {
-        let addr = origin.http_addr();
-        let fields = format!("ProxyWhirl-Session: new{session}\r\nProxyWhirl-Strict: 1\r\nConnection: close\r\n");
-        let request = format!("GET http://{addr}/bytes/1 HTTP/1.1\r\nHost: {addr}\r\n{fields}\r\n");
-        status(&exchange(&mut scene.client().await, &request).await)
-    };
-    for session in 0..6 {
-        assert_eq!((ask(session).await, ask(session).await), (200, 200), "{session}");
-    }
-}
-
-#[tokio::test]
 async fn a_503_that_nobody_can_be_asked_about_is_passed_on_as_it_came() {
     let origin = origin().await;
     let alone = upstream(Protocol::Http, Behaviour::AnswerStatus(503)).await;

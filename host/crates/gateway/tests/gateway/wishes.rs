@@ -259,3 +259,26 @@ async fn the_fault_of_a_strategy_that_rejects_is_named_to_the_client() {
     assert!(told.contains("plugin native") && told.contains("trap in make-plan"), "{told}");
     assert_eq!(used(&all), Vec::<usize>::new());
 }
+
+#[tokio::test]
+async fn a_strict_session_that_nobody_has_served_yet_goes_elsewhere_and_stays_from_then_on() {
+    let origin = origin().await;
+    let (upstreams, candidates) = upstreams(&["de", "de", "de"]).await;
+    upstreams[0].set_behaviour(Behaviour::CloseAfterHead).await.unwrap();
+    let scene = Scene::of(candidates, Native::parts(false), limits()).await;
+    let ask = async |session: usize| {
+        let fields = format!("ProxyWhirl-Session: new{session}\r\nProxyWhirl-Strict: 1\r\n");
+        status(&exchange(&mut scene.client().await, &request(&origin, &fields)).await)
+    };
+    for session in 0..16 {
+        assert_eq!((ask(session).await, ask(session).await), (200, 200), "{session}");
+    }
+    assert!(upstreams[0].counters().connections > 0, "some have begun with it");
+    // Now each of them has somebody to stay with.
+    upstreams[1].set_behaviour(Behaviour::CloseAfterHead).await.unwrap();
+    let mut statuses = Vec::new();
+    for session in 0..16 {
+        statuses.push(ask(session).await);
+    }
+    assert!(statuses.contains(&200) && statuses.contains(&502), "{statuses:?}");
+}
