@@ -119,7 +119,7 @@ async fn a_page_that_is_never_idle_is_taken_as_it_is_and_a_selector_that_never_c
     let never = Page { wait_for: Some("#never".to_owned()), timeout: Duration::from_secs(5), ..page(addr, "/") };
     let error = chromium.render(&never).await.unwrap_err().to_string();
     assert!(error.starts_with("the page was not ready within 5s (screenshot: "), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(9));
+    assert!(started.elapsed() < Duration::from_secs(25), "not when its time is up");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let wrong = Page { wait_for: Some("<<".to_owned()), ..page(addr, "/") };
     let error = chromium.render(&wrong).await.unwrap_err().to_string();
@@ -174,19 +174,22 @@ async fn a_tab_that_crashes_costs_its_page_and_a_browser_that_ends_is_started_ag
     let addr = pages("<p>1.1.1.1:80</p><script>setInterval(() => fetch('/tick'), 50)</script>").await;
     let chromium = Arc::new(chromium());
     chromium.render(&page(addr, "/")).await.unwrap();
-    let waits = Page { wait_for: Some("#never".to_owned()), timeout: Duration::from_secs(20), ..page(addr, "/") };
+    let waits = Page { wait_for: Some("#never".to_owned()), timeout: Duration::from_secs(60), ..page(addr, "/") };
     let (renderer, started) = (Arc::clone(&chromium), Clock::now());
     let rendering = tokio::spawn(async move { renderer.render(&waits).await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let running = chromium.state.lock().await.running.clone().unwrap();
-    for target in running.browser.pages().await.unwrap() {
-        if target.url().await.unwrap().is_some_and(|url| url.starts_with("http")) {
-            drop(tokio::time::timeout(Duration::from_secs(1), target.execute(CrashParams::default())).await);
+    while !rendering.is_finished() {
+        // The tab may not have got to its page yet.
+        for target in running.browser.pages().await.unwrap() {
+            if target.url().await.is_ok_and(|url| url.is_some_and(|url| url.starts_with("http"))) {
+                drop(tokio::time::timeout(Duration::from_secs(1), target.execute(CrashParams::default())).await);
+            }
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let error = rendering.await.unwrap().unwrap_err().to_string();
     assert_eq!(error, "the page crashed its tab");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(45), "not when its time is up");
     drop(running);
 
     let before = group(&chromium).await;
