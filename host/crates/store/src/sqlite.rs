@@ -19,6 +19,7 @@ mod members;
 mod row;
 mod schema;
 mod session;
+mod settling;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use crate::file::{Access, disk};
 use members::Known;
 use schema::Problem;
+use settling::Settling;
 
 /// How long to wait for another process that writes: much longer than any save takes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ const READ_ONLY: &str = "it or its folder cannot be written; change its owner or
 /// A pool in an SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
+    /// Before the connection; none where nothing can be written.
+    settling: Option<Settling>,
     connection: Connection,
     path: PathBuf,
     busy_timeout: Duration,
@@ -73,9 +77,15 @@ impl Sqlite {
     }
 
     fn open_for(path: &Path, busy_timeout: Duration, access: Access) -> Result<Self, StoreError> {
-        let connection = connect(path, busy_timeout, access)?;
+        let mut connection = connect(path, busy_timeout, access)?;
+        let file = disk::id(path);
+        let settling = match connection.is_readonly("main") {
+            Ok(false) => Some(Settling::of(&mut connection, path.to_owned(), file)),
+            _ => None,
+        };
         Ok(Self {
-            file: disk::id(path),
+            settling: settling.transpose().map_err(|error| explain(path, busy_timeout, &error))?,
+            file,
             connection,
             path: path.to_owned(),
             busy_timeout,
@@ -235,6 +245,9 @@ impl Store for Sqlite {
 
     fn purge(&mut self) -> Result<(), StoreError> {
         // Pages that are free are left out, and the log of what was written ends.
+        if let Some(settling) = &self.settling {
+            settling.wait();
+        }
         let purged = self.connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
         purged.map_err(|error| self.explain(&error))
     }

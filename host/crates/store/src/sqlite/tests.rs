@@ -487,3 +487,27 @@ fn a_file_that_cannot_be_written_can_be_read() {
     let mut copy = copy;
     assert_eq!(urls(&mut copy), ["http://u:p@1.1.1.1:1"], "as where nobody can write");
 }
+
+#[test]
+fn the_log_is_brought_into_the_database_beside_the_saves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    let mut store = Sqlite::open(&path).unwrap();
+    let all: Vec<_> =
+        (0..40_000_u32).map(|number| member(&format!("http://1.{}.{}.1:1", number >> 8, number & 255))).collect();
+    store.save(&Changes { upserts: all.clone(), ..Changes::default() }).unwrap();
+    let log = folder.path().join("pool.db-wal");
+    for uses in 1..=12 {
+        let mut updates: Vec<_> = all.iter().step_by(40).cloned().collect();
+        updates.iter_mut().for_each(|member| member.statistics.successes = uses);
+        store.save(&Changes { updates, ..Changes::default() }).unwrap();
+        store.settling.as_ref().unwrap().wait();
+    }
+    // Each save is three megabytes and more, all over the file; begun anew is a log of which all is in the database.
+    let length = fs::metadata(&log).unwrap().len();
+    assert!(length < 20 << 20, "{length}");
+    drop(store);
+    assert!(!log.exists(), "who closes it last puts it away");
+    let members = Sqlite::open(&path).unwrap().load().unwrap();
+    assert_eq!(members.iter().filter(|member| member.statistics.successes == 12).count(), 1_000);
+}
