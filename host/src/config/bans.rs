@@ -96,6 +96,11 @@ impl BanSection {
             larger: self.larger.map(|size| size.0),
             slower: self.slower.map(|span| span.0),
         };
+        if let (Some(below), Some(above)) = (self.smaller, self.larger)
+            && below.0 <= above.0.saturating_add(1)
+        {
+            return Err(format!("no body is both smaller than {below} and larger than {above}: make two rules"));
+        }
         match (test == AnswerTest::default(), self.tunnel.as_slice()) {
             (true, []) => Err("no condition: set status, headers, body, smaller, larger, slower or tunnel".to_owned()),
             (false, []) => Ok(Trigger::Answer(Box::new(test))),
@@ -107,6 +112,7 @@ impl BanSection {
 
 fn span(key: &str, written: Option<Span>) -> Result<Option<Duration>, String> {
     match written {
+        Some(Span(Duration::ZERO)) => Err(format!("{key} must be longer than nothing")),
         Some(Span(span)) if span > LONGEST => Err(format!("{key} is longer than 30 days")),
         written => Ok(written.map(|span| span.0)),
     }
@@ -181,6 +187,8 @@ mod tests {
         insta::assert_snapshot!(error("ban = \"1m\""), @r#"bans "x": no condition: set status, headers, body, smaller, larger, slower or tunnel"#);
         insta::assert_snapshot!(error("status = \"9\"\nban = \"1m\""), @r#"bans "x": status "9" is no list of statuses such as 200-299,304"#);
         insta::assert_snapshot!(error("status = \"403\"\nban = \"60d\""), @r#"bans "x": ban is longer than 30 days"#);
+        insta::assert_snapshot!(error("status = \"403\"\nban = \"0s\""), @r#"bans "x": ban must be longer than nothing"#);
+        insta::assert_snapshot!(error("smaller = \"1KiB\"\nlarger = \"2KiB\"\nretry = true"), @r#"bans "x": no body is both smaller than 1 KiB and larger than 2 KiB: make two rules"#);
         insta::assert_snapshot!(error("tunnel = [\"open\"]\nban = \"1m\""), @r#"bans "x": tunnel "open" is none of alert, close"#);
         insta::assert_snapshot!(error("tunnel = [\"alert\"]\nstatus = \"403\"\nban = \"1m\""), @r#"bans "x": tunnel stands alone: nobody sees an answer in a tunnel"#);
         assert!(error("body = \"(\"\nban = \"1m\"").starts_with("bans \"x\": \"(\" is no regular expression: "));

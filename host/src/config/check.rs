@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
-use super::settings::at_least_one;
+use super::settings::{at_least_one, in_order, lasting};
 
 /// `[check]`, as it was written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -185,7 +185,7 @@ impl CheckSection {
                 .map_or(Ok(default.level), level)
                 .map_err(|error| format!("check.level {error}"))?,
             judges: self.judges()?,
-            timeout: self.timeout.map_or(default.timeout, |span| span.0),
+            timeout: lasting("check.timeout", self.timeout, default.timeout)?,
             concurrency: at_least_one("check.concurrency", self.concurrency, default.concurrency)?,
             per_host: at_least_one("check.per_host", self.per_host, default.per_host)?,
             anonymity: match self.anonymity.as_deref() {
@@ -214,19 +214,17 @@ impl CheckSection {
 
     fn again(&self) -> Result<AgainSettings, String> {
         let default = AgainSettings::default();
-        let span = |key: &str, written: Option<Span>, default: Duration| match written {
-            Some(Span(Duration::ZERO)) => Err(format!("check.{key} must be longer than nothing")),
-            Some(Span(span)) => Ok(span),
-            None => Ok(default),
+        let schedule = ScheduleConfig {
+            fresh: lasting("check.fresh", self.fresh, default.schedule.fresh)?,
+            fresh_max: lasting("check.fresh_max", self.fresh_max, default.schedule.fresh_max)?,
+            retry: lasting("check.retry", self.retry, default.schedule.retry)?,
+            retry_max: lasting("check.retry_max", self.retry_max, default.schedule.retry_max)?,
         };
+        in_order(("check.fresh", schedule.fresh), ("check.fresh_max", schedule.fresh_max))?;
+        in_order(("check.retry", schedule.retry), ("check.retry_max", schedule.retry_max))?;
         Ok(AgainSettings {
             is_on: self.recheck.unwrap_or(default.is_on),
-            schedule: ScheduleConfig {
-                fresh: span("fresh", self.fresh, default.schedule.fresh)?,
-                fresh_max: span("fresh_max", self.fresh_max, default.schedule.fresh_max)?,
-                retry: span("retry", self.retry, default.schedule.retry)?,
-                retry_max: span("retry_max", self.retry_max, default.schedule.retry_max)?,
-            },
+            schedule,
             give_up: match at_least_one("check.give_up", self.give_up, default.give_up)? {
                 // Longer streaks are not told apart.
                 count if count > MOST_FAILURES => return Err(format!("check.give_up must be at most {MOST_FAILURES}")),
@@ -333,6 +331,9 @@ mod tests {
             ),
             ("anonymity = \"high\"", "check.anonymity \"high\" is none of"),
             ("fresh = \"0s\"", "check.fresh must be longer than nothing"),
+            ("fresh = \"2h\"\nfresh_max = \"1h\"", "check.fresh 2h is longer than check.fresh_max, 1h"),
+            ("retry = \"3d\"", "check.retry 3days is longer than check.retry_max, "),
+            ("timeout = \"0s\"", "check.timeout must be longer than nothing"),
             ("give_up = 0", "check.give_up must be at least 1"),
             ("give_up = 3000", "check.give_up must be at most 2047"),
             ("per_host = 0", "check.per_host must be at least 1"),

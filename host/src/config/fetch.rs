@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxywhirl_browser::ChromiumConfig;
-use proxywhirl_core::Endpoint;
+use proxywhirl_core::{Endpoint, Scheme};
 use proxywhirl_engine::source::drift::Drift;
 use proxywhirl_engine::source::{Limits, Manners};
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::control::WrittenSocket as PathOrSwitch;
 use super::file::Span;
+use super::settings::{at_least_one, lasting};
 use super::size::Size;
 
 /// `[fetch]`, as it was written.
@@ -132,16 +133,12 @@ impl FetchSection {
     /// When a value is out of its range.
     pub fn meaning(self, folder: &Path) -> Result<FetchSettings, String> {
         let default = FetchSettings::default();
-        let timeout = self.timeout.map_or(default.timeout, |span| span.0);
-        if timeout.is_zero() {
-            return Err("fetch.timeout must be longer than nothing".to_owned());
-        }
         Ok(FetchSettings {
-            timeout,
+            timeout: lasting("fetch.timeout", self.timeout, default.timeout)?,
             max_size: self.max_size.map_or(default.max_size, |size| size.0),
-            pages: positive("fetch.pages", self.pages, default.pages)?,
+            pages: at_least_one("fetch.pages", self.pages, default.pages)?,
             retries: self.retries.unwrap_or(default.retries),
-            per_host: positive("fetch.per_host", self.per_host, default.per_host)?,
+            per_host: at_least_one("fetch.per_host", self.per_host, default.per_host)?,
             pause: self.pause.map_or(default.pause, |span| span.0),
             cache: match self.cache {
                 None | Some(PathOrSwitch::Switch(true)) => CacheAt::Own,
@@ -165,7 +162,7 @@ impl BrowserSection {
         let default = BrowserSettings::default();
         Ok(BrowserSettings {
             executable: self.executable.map(|path| folder.join(path)),
-            pages: positive("browser.pages", self.pages, default.pages)?,
+            pages: at_least_one("browser.pages", self.pages, default.pages)?,
             proxy: self.proxy.map(browsers_proxy).transpose()?,
             screenshots: self.screenshots.map(|path| folder.join(path)),
             linger: self.linger.map_or(default.linger, |span| span.0),
@@ -179,15 +176,14 @@ fn browsers_proxy(text: String) -> Result<String, String> {
         Ok(endpoint) if endpoint.via.is_some() => {
             Err("browser.proxy: a browser goes through one proxy, and no chain".to_owned())
         }
+        Ok(endpoint) if matches!(endpoint.scheme, Scheme::Socks4 | Scheme::Socks4a) => {
+            Err(format!("browser.proxy: a browser goes through http, https or socks5, and not {}", endpoint.scheme))
+        }
+        Ok(endpoint) if !endpoint.scheme.is_http() && endpoint.credentials.is_some() => {
+            Err("browser.proxy: a browser cannot log in at a SOCKS proxy; use http or https".to_owned())
+        }
         Ok(_) => Ok(text),
         Err(error) => Err(format!("browser.proxy: {error}")),
-    }
-}
-
-fn positive(key: &str, written: Option<usize>, default: usize) -> Result<usize, String> {
-    match written {
-        Some(0) => Err(format!("{key} must be at least 1")),
-        written => Ok(written.unwrap_or(default)),
     }
 }
 
@@ -207,6 +203,8 @@ mod tests {
             ("h.example:8080", "browser.proxy: unknown scheme"),
             ("http://u:hunter2@h:x", "browser.proxy: port ***"),
             ("ftp://u:hunter2@h:1", "browser.proxy: unknown scheme ftp"),
+            ("socks4a://h:1", "browser.proxy: a browser goes through http, https or socks5, and not socks4a"),
+            ("socks5://u:hunter2@h:1", "browser.proxy: a browser cannot log in at a SOCKS proxy"),
             ("http://a:1 -> http://b:1", "browser.proxy: a browser goes through one proxy"),
         ] {
             let error = proxy(text).unwrap_err();

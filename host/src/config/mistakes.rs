@@ -167,7 +167,7 @@ fn of_value(path: &[Step], message: &str, said: &Said) -> Mistake {
 fn meant(value: &Said, origin: &Origin, described: &serde_json::Value) -> Option<String> {
     let Held::One(value) = &value.held else { return None };
     match value {
-        Value::Integer(number) if is_duration(described) => Some(format!("did you mean \"{number}s\"?")),
+        Value::Integer(number) if *number > 0 && is_duration(described) => Some(format!("did you mean \"{number}s\"?")),
         Value::String(text) if matches!(origin, Origin::File(..)) => {
             let is_it = match expected(described).as_str() {
                 "true or false" => matches!(text.as_str(), "true" | "false"),

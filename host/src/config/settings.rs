@@ -267,6 +267,23 @@ pub(super) fn at_least_one<T: PartialOrd + From<u8>>(key: &str, written: Option<
     }
 }
 
+/// A time in which something can happen.
+pub(super) fn lasting(key: &str, written: Option<Span>, default: Duration) -> Result<Duration, String> {
+    match written {
+        Some(Span(Duration::ZERO)) => Err(format!("{key} must be longer than nothing")),
+        written => Ok(span(written, default)),
+    }
+}
+
+/// What grows, and where it ends: `(first, most)`, each with its key.
+pub(super) fn in_order((first_key, first): (&str, Duration), (most_key, most): (&str, Duration)) -> Result<(), String> {
+    if first <= most {
+        return Ok(());
+    }
+    let written = humantime::format_duration;
+    Err(format!("{first_key} {} is longer than {most_key}, {}", written(first), written(most)))
+}
+
 fn capacity(written: Option<usize>) -> Result<usize, String> {
     match written {
         Some(more) if more > Pool::MAX_CAPACITY => {
@@ -303,31 +320,44 @@ fn history(written: Option<usize>) -> Result<usize, String> {
 
 fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
     let default = GatewayConfig::default();
-    let max_head = at_least_one("gateway.max_head", written.max_head, default.max_head)?;
     let attempts = at_least_one("gateway.attempts", written.attempts, default.attempts)?;
-    let limits = Limits { attempts, deadline: span(written.request_deadline, default.request_deadline) };
+    let deadline = lasting("gateway.request_deadline", written.request_deadline, default.request_deadline)?;
+    let limits = Limits { attempts, deadline };
     Ok(GatewayConfig {
         attempts,
-        connect_timeout: span(written.connect_timeout, default.connect_timeout),
-        response_timeout: span(written.response_timeout, default.response_timeout),
-        request_deadline: limits.deadline,
+        connect_timeout: lasting("gateway.connect_timeout", written.connect_timeout, default.connect_timeout)?,
+        response_timeout: lasting("gateway.response_timeout", written.response_timeout, default.response_timeout)?,
+        request_deadline: deadline,
         first_flight: first_flight(written.first_flight, default.first_flight)?,
-        first_byte_timeout: span(written.first_byte_timeout, default.first_byte_timeout),
+        first_byte_timeout: lasting(
+            "gateway.first_byte_timeout",
+            written.first_byte_timeout,
+            default.first_byte_timeout,
+        )?,
         retry_status: retry::statuses(written.retry_status.as_deref(), default.retry_status)?,
         retry: written.retry.meaning()?,
         hedge: written.hedge.meaning()?,
         escalation: written.escalation.meaning(limits)?,
-        head_timeout: span(written.head_timeout, default.head_timeout),
+        head_timeout: lasting("gateway.head_timeout", written.head_timeout, default.head_timeout)?,
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
-        stall_timeout: span(written.tunnel_idle_timeout, default.stall_timeout),
+        stall_timeout: lasting("gateway.tunnel_idle_timeout", written.tunnel_idle_timeout, default.stall_timeout)?,
         drain: span(written.drain, default.drain),
         max_connections: at_least_one("gateway.max_connections", written.max_connections, default.max_connections)?,
-        max_head,
+        max_head: max_head(written.max_head, default.max_head)?,
         explain: written.explain.unwrap_or(default.explain),
         bans: default.bans,
         upstream_idle: default.upstream_idle,
         pseudonym: default.pseudonym,
     })
+}
+
+/// Ordinary clients send some hundred bytes, and more with cookies.
+fn max_head(written: Option<usize>, default: usize) -> Result<usize, String> {
+    const LEAST: usize = 1 << 10;
+    match written {
+        Some(less) if less < LEAST => Err(format!("gateway.max_head {less} is less than {LEAST} bytes")),
+        written => Ok(written.unwrap_or(default)),
+    }
 }
 
 /// Every tunnel that waits for its origin may keep so much.
@@ -359,12 +389,15 @@ fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
     if !(1..=100).contains(&samples) {
         return Err(format!("health.samples {samples} is not in 1 to 100"));
     }
+    let cooldown = lasting("health.cooldown", written.cooldown, default.cooldown)?;
+    let cooldown_max = span(written.cooldown_max, default.cooldown_max);
+    in_order(("health.cooldown", cooldown), ("health.cooldown_max", cooldown_max))?;
     Ok(BreakerConfig {
         failures: at_least_one("health.failures", written.failures, default.failures)?,
         min_success,
         samples,
-        cooldown: span(written.cooldown, default.cooldown),
-        cooldown_max: span(written.cooldown_max, default.cooldown_max),
+        cooldown,
+        cooldown_max,
         successes: at_least_one("health.successes", written.successes, default.successes)?,
     })
 }
@@ -432,6 +465,9 @@ pub(crate) mod tests {
     fn values_out_of_range_are_told_with_their_key() {
         let error = |text: &str| settings(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("[gateway]\nattempts = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.attempts must be at least 1");
+        insta::assert_snapshot!(error("[gateway]\nmax_head = 1\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.max_head 1 is less than 1024 bytes");
+        insta::assert_snapshot!(error("[gateway]\nconnect_timeout = \"0ms\"\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: gateway.connect_timeout must be longer than nothing");
+        insta::assert_snapshot!(error("[health]\ncooldown = \"2m\"\ncooldown_max = \"1m\"\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.cooldown 2m is longer than health.cooldown_max, 1m");
         insta::assert_snapshot!(error("[health]\nmin_success = 30\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.min_success 30 is not in 0 to 1");
         insta::assert_snapshot!(error("[health]\nsamples = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.samples 0 is not in 1 to 100");
         insta::assert_snapshot!(error("[pool]\ncapacity = 20000000\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: pool.capacity 20000000 is more than a pool can have, 16777216");

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::Span;
-use super::settings::at_least_one;
+use super::settings::{at_least_one, in_order, lasting};
 
 /// More pairs than this would be some hundred megabytes.
 const MOST: usize = 1_000_000;
@@ -43,10 +43,11 @@ impl SitesSection {
             failures: at_least_one("sites.failures", self.failures, default.breaker.failures)?,
             min_success: self.min_success.unwrap_or(default.breaker.min_success),
             samples: self.samples.unwrap_or(default.breaker.samples),
-            cooldown: self.cooldown.map_or(default.breaker.cooldown, |span| span.0),
+            cooldown: lasting("sites.cooldown", self.cooldown, default.breaker.cooldown)?,
             cooldown_max: self.cooldown_max.map_or(default.breaker.cooldown_max, |span| span.0),
             ..default.breaker
         };
+        in_order(("sites.cooldown", breaker.cooldown), ("sites.cooldown_max", breaker.cooldown_max))?;
         if !(0.0..=1.0).contains(&breaker.min_success) {
             return Err(format!("sites.min_success {} is not in 0 to 1", breaker.min_success));
         }

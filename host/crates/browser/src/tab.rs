@@ -178,5 +178,7 @@ fn proxy(text: &str) -> Result<(String, Option<Credentials>), RenderError> {
         username: url.username().to_owned(),
         password: url.password().unwrap_or_default().to_owned(),
     });
-    Ok((format!("{}://{host}:{port}", url.scheme()), credentials))
+    // Its own word for a SOCKS5 proxy that looks names up is the one without the letter.
+    let scheme = if url.scheme() == "socks5h" { "socks5" } else { url.scheme() };
+    Ok((format!("{scheme}://{host}:{port}"), credentials))
 }
