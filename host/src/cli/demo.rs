@@ -121,7 +121,7 @@ async fn keep_serving(world: &World, gateway: std::net::SocketAddr, shutdown: &C
     let origin = world.origin().http_url("/ip");
     tell(&format!("\nthe gateway keeps serving; try, several times:\n\n    curl -x http://{gateway} {origin}\n"));
     tell(&format!("or by SOCKS:\n\n    curl -x socks5h://{gateway} {origin}\n\nCtrl-C ends it."));
-    let stop = wiring::stop_on_signal(shutdown.clone());
+    let stop = wiring::stop_on_signal(shutdown.clone(), || {});
     shutdown.cancelled().await;
     stop.abort();
 }

@@ -45,7 +45,8 @@ pub(super) async fn run(args: JudgeArgs) -> Result<Exit, Failure> {
     let level = if args.no_tls { "http" } else { "tls" };
     tell(&format!("check proxies against it: proxywhirl check LIST --level {level} --judge http://{address}/"));
     let shutdown = CancellationToken::new();
-    let stop = wiring::stop_on_signal(shutdown.clone());
+    // It has nothing to save.
+    let stop = wiring::stop_on_signal(shutdown.clone(), || std::process::exit(Exit::Done.code().into()));
     wiring::serve_judge(judge, listener, shutdown).await;
     stop.abort();
     Ok(Exit::Done)

@@ -40,43 +40,61 @@ pub fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::new(Exit::Environment, error))
 }
 
-/// Cancels the token at SIGINT and SIGTERM. A second signal ends the program at once, as if nobody listened.
-pub fn stop_on_signal(token: CancellationToken) -> JoinHandle<()> {
+/// Cancels the token at SIGINT and SIGTERM. What a second signal does, for whom stopping takes too long, is said by `again`.
+pub fn stop_on_signal(token: CancellationToken, again: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     // Now, and not when the task has its turn: whoever is told that this listens may send one at once.
-    let signalled = signalled();
+    let signals = Signals::new();
     tokio::spawn(async move {
-        let heard = match signalled {
-            Ok(signalled) => signalled.await,
-            Err(error) => Err(error),
+        let mut signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::warn!(error = %error, "signals cannot be heard: end the program by killing it");
+                return;
+            }
         };
-        if let Err(error) = heard {
-            tracing::warn!(error = %error, "signals cannot be heard: end the program by killing it");
-            return;
-        }
-        tracing::info!("stopping: open connections may finish");
+        signals.next().await;
+        tracing::info!("stopping: open connections may finish; a second signal ends them");
         token.cancel();
+        signals.next().await;
+        again();
     })
 }
 
-/// What ends with the first signal that comes from now on.
+/// SIGINT and SIGTERM that come from now on.
 #[cfg(unix)]
-fn signalled() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-C from now on.
+#[cfg(not(unix))]
+struct Signals(tokio::signal::windows::CtrlC);
 
 #[cfg(not(unix))]
-fn signalled() -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move { interrupt.recv().await.ok_or_else(|| std::io::Error::other("no signal can come any more")) })
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 /// Whom to believe in TLS to proxies.

@@ -72,6 +72,8 @@ struct Lasting {
     budget: RetryBudget,
     hedging: Hedging,
     places: Places,
+    /// Cancelled when who is still there at the end is given no more time.
+    hurry: CancellationToken,
 }
 
 impl Gateway {
@@ -85,6 +87,7 @@ impl Gateway {
             budget: RetryBudget::new(config.retry),
             hedging: Hedging::new(config.hedge),
             places: Places::new(config.max_connections),
+            hurry: CancellationToken::new(),
         };
         let parts = Parts { lasting: Arc::new(lasting), dialer, config, escalation };
         Self { parts: Arc::new(parts), door: Arc::default() }
@@ -116,6 +119,11 @@ impl Gateway {
     #[must_use]
     pub fn behind(&self, door: Door) -> Self {
         Self { parts: Arc::clone(&self.parts), door: Arc::new(door) }
+    }
+
+    /// From now on, who is still there when the gateway stops is cut at once, and has no [`GatewayConfig::drain`] any more.
+    pub fn hurry(&self) {
+        self.parts.lasting.hurry.cancel();
     }
 
     /// Accepts clients until `shutdown` is cancelled. Then idle clients are let go at once, the others may end their
@@ -164,6 +172,10 @@ impl Gateway {
     #[must_use]
     pub fn dialer(&self) -> &Dialer {
         &self.parts.dialer
+    }
+
+    pub(crate) fn hurried(&self) -> &CancellationToken {
+        &self.parts.lasting.hurry
     }
 
     pub(crate) fn places(&self) -> &Places {

@@ -130,7 +130,11 @@ async fn drain(mut sessions: JoinSet<()>, doorway: &Doorway, stop: &Cancellation
         () = all(&mut sessions) => {}
     }
     let before = sessions.len();
-    let in_time = timeout(doorway.gateway().config().drain, all(&mut sessions)).await.is_ok();
+    let gateway = doorway.gateway();
+    let in_time = tokio::select! {
+        () = gateway.hurried().cancelled() => false,
+        ended = timeout(gateway.config().drain, all(&mut sessions)) => ended.is_ok(),
+    };
     let cut = if in_time { 0 } else { sessions.len() };
     sessions.shutdown().await;
     Drained { ended: before - cut, cut }

@@ -73,10 +73,11 @@ impl Prepared {
         let event_log = settings.events.as_ref().map(|events| EventLog::start(events, service.engine())).transpose()?;
         let metrics = self.metrics.clone();
         let about = About { config: self.config, lines: logging.plugin_lines.clone(), metrics };
+        let gateway = service.gateway().clone();
         let live = Live::new((service, entrances), settings, reader, about);
         let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        wiring::stop_on_signal(shutdown.clone());
+        wiring::stop_on_signal(shutdown.clone(), move || gateway.hurry());
         if let Err(error) = live::reload_on_signal(live.clone(), shutdown.clone()) {
             tracing::warn!(error = %error, "SIGHUP cannot be heard: use `proxywhirl reload`");
         }
