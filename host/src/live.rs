@@ -20,6 +20,7 @@ use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Engine, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
+use proxywhirl_net::Target;
 
 pub use watch::{Watched, reload_on_signal};
 
@@ -174,9 +175,18 @@ impl Live {
         if user.is_empty() {
             return Ok(Wanted::default());
         }
-        let gateway = &self.in_force().settings.gateway;
-        let limits = Limits { attempts: gateway.attempts, deadline: gateway.request_deadline };
-        Ok(Grammar::default().introduce(user, "", limits)?.wanted)
+        let limits = {
+            let gateway = &self.in_force().settings.gateway;
+            Limits { attempts: gateway.attempts, deadline: gateway.request_deadline }
+        };
+        let introduced = Grammar::default().introduce(user, "", limits)?;
+        Ok(Wanted { session: self.entrances.access().session_of(&introduced), ..introduced.wanted })
+    }
+
+    /// Whether clients may reach a destination.
+    #[must_use]
+    pub fn permits(&self, target: &Target) -> bool {
+        self.entrances.access().permits(target)
     }
 
     /// The tiers that attempts go through, by their names.

@@ -50,6 +50,8 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
     let explanation: Explanation = client.get(&format!("/v1/explain?{query}")).await?;
     if args.json {
         print(&to_json(&explanation)?)?;
+    } else if let Some(reason) = &explanation.refused {
+        print(&format!("{} (site {})\nrefused: {reason}", explanation.target, explanation.site))?;
     } else {
         print(&as_it_would_go(&explanation))?;
         if !explanation.candidates.is_empty() {
@@ -60,7 +62,8 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
             print(&format!("\nthe last requests there:\n{}", requests::in_rows(&before)))?;
         }
     }
-    Ok(if explanation.eligible == 0 { Exit::NoResult } else { Exit::Done })
+    let is_served = explanation.eligible > 0 && explanation.refused.is_none();
+    Ok(if is_served { Exit::Done } else { Exit::NoResult })
 }
 
 /// Where a URL leads, or `HOST:PORT`.
@@ -121,8 +124,10 @@ fn as_it_would_go(it: &Explanation) -> String {
     if !it.escalation.is_empty() {
         lines.push(format!("  attempts go through tiers of their own: {}", it.escalation.join(", ")));
     }
-    if it.sticky {
-        lines.push("  a session stays with its member".to_owned());
+    match &it.bound_to {
+        Some(member) => lines.push(format!("  its session has {member}")),
+        None if it.sticky => lines.push("  a session stays with its member".to_owned()),
+        None => {}
     }
     lines.join("\n")
 }

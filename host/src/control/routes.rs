@@ -217,9 +217,8 @@ struct Explained {
 
 /// What would be done for a request now.
 async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<Explained>) -> Routed<Explanation> {
-    if let Err(error) = target.parse::<Target>() {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()));
-    }
+    let destination =
+        target.parse::<Target>().map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let wanted = live.wanted(&user).map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
     let engine = live.engine();
     let Wanted { session, stick, filter, .. } = wanted;
@@ -237,7 +236,8 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         hedge: false,
         tier: None,
     };
-    Ok(Json(Explanation { escalation: live.tiers(), ..engine.explain(&attempt) }))
+    let refused = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
+    Ok(Json(Explanation { escalation: live.tiers(), refused, ..engine.explain(&attempt) }))
 }
 
 async fn metrics(State(live): Gateway) -> Response {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proxywhirl_net::Target;
 
+use crate::wanted::Introduced;
 pub(crate) use metered::{Gauge, Metered};
 pub use quota::UserLimits;
 pub(crate) use quota::{Exceeded, Use};
@@ -105,8 +106,20 @@ impl Access {
         self.clients.is_empty() || self.clients.iter().any(|network| network.contains(&client))
     }
 
+    /// The session that a client has which introduces itself like this: each user has sessions of their own. None when it names none, or
+    /// is nobody's.
+    #[must_use]
+    pub fn session_of(&self, introduced: &Introduced) -> Option<u64> {
+        let session = introduced.session()?;
+        match &self.users {
+            Some(users) => Some(users.named(&introduced.user)?.session(session)),
+            None => Some(session),
+        }
+    }
+
     /// Whether the destination may be reached.
-    pub(crate) fn permits(&self, target: &Target) -> bool {
+    #[must_use]
+    pub fn permits(&self, target: &Target) -> bool {
         self.destinations.permits(target)
     }
 

@@ -104,6 +104,12 @@ impl Entrances {
         self.state().open.iter().map(told).collect()
     }
 
+    /// Who may come in, and where clients may go.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.state().access)
+    }
+
     /// Where a client that knows nothing of this gateway can use it: without TLS and without a password.
     #[must_use]
     pub fn plain_address(&self) -> Option<String> {

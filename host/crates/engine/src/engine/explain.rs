@@ -56,6 +56,12 @@ pub struct Explanation {
     pub tiers: Vec<TierWords>,
     /// Whether sessions stick to the members that they were given.
     pub sticky: bool,
+    /// The member that the request's session is bound to, its password masked; none when it has no session, or its session nobody.
+    #[serde(default)]
+    pub bound_to: Option<String>,
+    /// Why it would be refused whoever might serve it: the engine does not know, who asked adds it.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// The tiers that attempts go through, where they escalate: the engine does not know them, who asked adds them.
     #[serde(default)]
     pub escalation: Vec<String>,
@@ -127,8 +133,15 @@ impl Engine {
             candidates,
             tiers: tiers.collect(),
             sticky,
+            bound_to: attempt.session.and_then(|session| self.bound_to(session, &snapshot)),
+            refused: None,
             escalation: Vec::new(),
         }
+    }
+
+    fn bound_to(&self, session: u64, snapshot: &Snapshot) -> Option<String> {
+        let bound = self.selector.sessions().member_of(session)?;
+        snapshot.iter().find(|member| member.id == bound).map(|member| member.endpoint.to_string())
     }
 
     /// How many members that are eligible are passed over at the site, and who there is.

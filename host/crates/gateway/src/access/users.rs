@@ -141,6 +141,10 @@ impl User {
 }
 
 impl Users {
+    pub(super) fn named(&self, name: &str) -> Option<&User> {
+        self.by_name.get(name).map(|user| &**user)
+    }
+
     pub(super) fn new(users: Vec<UserConfig>) -> Result<Self, String> {
         Ok(Self {
             by_name: users.into_iter().map(User::new).map(by_name).collect(),
