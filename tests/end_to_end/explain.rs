@@ -1,8 +1,10 @@
 //! `proxywhirl requests` and `proxywhirl explain`: how requests went, and how one would go.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 
-use proxywhirl_tests::{curl, folder};
+use proxywhirl_tests::{curl, folder, wait_until};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
@@ -51,6 +53,64 @@ async fn a_request_is_explained_attempt_by_attempt() {
     assert_eq!(would.code, Some(0), "{would:?}");
     assert!(would.stdout.contains("2 in the pool") && would.stdout.contains("tier 1: cycle over 2 members"));
     assert!(would.stdout.contains("the last requests there:"), "{}", would.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_session_goes_and_where_nobody_may_go_is_said() {
+    let world =
+        World::start(WorldPlan::new([(); 3].map(|()| UpstreamOptions::new(Protocol::Http)).into())).await.unwrap();
+    let folder = folder();
+    let config = folder.path().join("proxywhirl.toml");
+    let users = "[[users]]\nname = \"anna\"\npassword = \"hunter2\"\n[access]\ndeny = [\"denied.example\"]\n";
+    fs::write(&config, format!("{users}[strategy]\nname = \"session\"\n")).unwrap();
+    let gateway = Commanded::start_over(world, &["--config", config.to_str().unwrap()]);
+    let origin = gateway.world.origin().http_url("/ip");
+    let explained = |user: &str| {
+        let told = gateway.command(&["explain", &origin, "--user", user, "--json"]);
+        serde_json::from_str::<Value>(&told.stdout).unwrap()["bound_to"].clone()
+    };
+    assert_eq!(explained("anna-session-7"), Value::Null);
+    let proxy = format!("http://anna-session-7:hunter2@{}", gateway.served.address);
+    let ran = curl(["--fail", "--proxy", &proxy, "--proxy-header", "ProxyWhirl-Explain: 1", "--include", &origin]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let upstream =
+        ran.stdout.lines().find_map(|line| line.strip_prefix("ProxyWhirl-Upstream: ")).unwrap().trim().to_owned();
+    assert_eq!(explained("anna-session-7"), Value::from(upstream.clone()));
+    assert_eq!((explained("anna-session-8"), explained("bert-session-7")), (Value::Null, Value::Null));
+    let told = gateway.command(&["explain", &origin, "--user", "anna-session-7"]);
+    assert!(told.stdout.contains(&format!("its session has {upstream}")), "{}", told.stdout);
+
+    let denied = gateway.command(&["explain", "https://www.denied.example/"]);
+    assert_eq!(denied.code, Some(1), "{denied:?}");
+    assert!(denied.stdout.ends_with("refused: a rule of [access] forbids it\n"), "{}", denied.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_breaks_off_is_remembered_and_what_it_used_is_counted() {
+    let gateway = Commanded::start(&[]).await;
+    let mut client = TcpStream::connect(&gateway.served.address).unwrap();
+    let origin = gateway.world.origin().http_url("/upload");
+    write!(client, "POST {origin} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc").unwrap();
+    drop(client);
+    let failed = || gateway.command(&["requests", "--failed", "--json"]);
+    wait_until("it is remembered", || failed().code == Some(0));
+    let records: Value = serde_json::from_str(&failed().stdout).unwrap();
+    let record = &records[0];
+    assert_eq!((&record["method"], &record["fault"]["side"]), (&"POST".into(), &"client".into()), "{record}");
+    assert!(
+        origin.contains(record["target"].as_str().unwrap()) && record["attempts"] == Value::Array(vec![]),
+        "{record}"
+    );
+
+    // Larger than what is kept, so that it was on its way through a proxy.
+    let mut client = TcpStream::connect(&gateway.served.address).unwrap();
+    write!(client, "POST {origin} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n").unwrap();
+    client.write_all(&[b'x'; 300_000]).unwrap();
+    let picks = || gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_picks_total 1\n");
+    wait_until("it is under way", picks);
+    drop(client);
+    let ended = "proxywhirl_attempts_total{outcome=\"ended\"} 1\n";
+    wait_until("it is counted", || gateway.ask(&[], "/metrics").stdout.contains(ended));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use proxywhirl_core::select::Filter;
+use proxywhirl_core::time::micros;
 use proxywhirl_core::{Endpoint, Fault, Timestamp};
 use proxywhirl_net::stages::Stages;
 
@@ -201,8 +202,13 @@ impl History {
     }
 
     /// A request is over.
-    pub(crate) fn over(&self, completion: &Completion<'_>) {
-        self.with(completion.request, |place| {
+    pub(crate) fn over(&self, completion: &Completion<'_>, now: Timestamp) {
+        // Its client may have broken it off before anybody was asked for.
+        let begin = |place: &mut Place| {
+            let began = now.as_micros().saturating_sub(micros(completion.duration));
+            place.clear(completion.request, Timestamp::from_micros(began), completion.target);
+        };
+        self.tell(completion.request, begin, |place| {
             place.protocol = completion.protocol;
             place.method.push_str(cut(completion.method));
             place.status = completion.status;
@@ -237,13 +243,18 @@ impl History {
 
     /// Tells the place of a request that asks for a member; made anew when it asks for the first time.
     fn begun(&self, attempt: &Attempt<'_>, began: Timestamp, tell: impl FnOnce(&mut Place)) {
+        self.tell(attempt.request, |place| place.begin(attempt, began), tell);
+    }
+
+    /// Tells of a request in its place, which is begun when nothing was told of it before.
+    fn tell(&self, request: u64, begin: impl FnOnce(&mut Place), tell: impl FnOnce(&mut Place)) {
         let places = self.served.load();
-        let Some(mut place) = place_in(&places, attempt.request).map(lock) else { return };
-        if place.request < attempt.request {
-            place.begin(attempt, began);
+        let Some(mut place) = place_in(&places, request).map(lock) else { return };
+        if place.request < request {
+            begin(&mut place);
         }
         // A request that is longer under way than all that are remembered has lost its place.
-        if place.request == attempt.request {
+        if place.request == request {
             tell(&mut place);
         }
     }

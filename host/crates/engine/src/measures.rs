@@ -29,6 +29,8 @@ pub(crate) struct Measures {
     succeeded: Counter,
     failed: Counter,
     excused: Counter,
+    ended: Counter,
+    convicted: Counter,
     latency: Histogram,
     members: Gauge,
     sessions: Gauge,
@@ -67,6 +69,8 @@ impl Measures {
             succeeded: attempts("success"),
             failed: attempts("failure"),
             excused: attempts("excused"),
+            ended: attempts("ended"),
+            convicted: metrics::counter!("proxywhirl_convictions_total"),
             latency: metrics::histogram!("proxywhirl_attempt_latency_seconds"),
             members: metrics::gauge!("proxywhirl_pool_members"),
             sessions: metrics::gauge!("proxywhirl_sessions"),
@@ -114,6 +118,14 @@ impl Measures {
 
     pub(crate) fn attempt_failed(&self) {
         self.failed.increment(1);
+    }
+
+    pub(crate) fn attempt_ended(&self) {
+        self.ended.increment(1);
+    }
+
+    pub(crate) fn attempt_convicted(&self) {
+        self.convicted.increment(1);
     }
 
     pub(crate) fn attempt_excused(&self) {

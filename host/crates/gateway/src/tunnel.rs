@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::relay::{self, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -230,7 +230,7 @@ where
     match attended {
         Attended::Served(won) => return won.map(Box::new),
         // Whether anything would have come through it, nobody knows.
-        Attended::Left(Some(Ok(won))) => failover.settle(won.trial, &Outcome::Neutral),
+        Attended::Left(Some(Ok(won))) => failover.let_go(won.trial),
         Attended::Left(Some(Err(_))) => {}
         Attended::Left(None) => failover.judge(None),
     }
@@ -333,7 +333,7 @@ where
             let silent = granted.elapsed();
             if silent < TELLING {
                 failover.judge(None);
-                failover.settle(trial, &Outcome::Neutral);
+                failover.let_go(trial);
             } else {
                 let detail = format!("silent for {:.1} s, until its client left", silent.as_secs_f64());
                 failover.settle_fault(trial, &Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
@@ -450,6 +450,8 @@ where
     match relay_both(client, upstream, Some(idle)).await.end {
         // A tunnel that both sides forgot ends as well as one that they closed.
         relay::End::Closed | relay::End::Idle => Ok(()),
+        // Whoever opened it ends it, in whichever way: browsers and TLS libraries do not wait for the origin's last words.
+        relay::End::Client(error) if fault::io_kind(&error) == Kind::Reset => Ok(()),
         relay::End::Client(error) => broken(Side::Client, error),
         relay::End::Upstream(error) => broken(Side::Upstream, error),
     }

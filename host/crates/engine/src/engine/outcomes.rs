@@ -40,6 +40,12 @@ impl Engine {
         self.report(&mut lease, outcome, attempt);
     }
 
+    /// Gives the lease back of an attempt that came to nothing, and says nothing of its member.
+    pub fn let_go(&self, lease: Lease, attempt: &Attempt<'_>) {
+        self.measures.attempt_ended();
+        self.settle(lease, &Outcome::Neutral, attempt);
+    }
+
     /// Says what came of a lease that is still in use.
     pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         let now = self.clock.now();
@@ -86,6 +92,7 @@ impl Engine {
 
     /// Counts a failure against the member that was [excused](Engine::excuse) at first, and gives the lease back.
     pub fn convict(&self, mut lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        self.measures.attempt_convicted();
         self.history.convicted(attempt);
         self.record(&mut lease, &Outcome::Failure(fault), Some(attempt), self.clock.now());
     }
@@ -114,7 +121,7 @@ impl Engine {
     /// Tells that a request is over.
     pub fn complete(&self, completion: &Completion<'_>) {
         self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
-        self.history.over(completion);
+        self.history.over(completion, self.clock.now());
         if !self.bus.hears(Topic::RequestComplete) {
             return;
         }

@@ -43,6 +43,12 @@ impl Failover<'_> {
         self.engine.settle(lease, outcome, &self.describe(number));
     }
 
+    /// Gives the lease of an attempt back that ended before it came to anything: its client has left, or another one was quicker.
+    pub(crate) fn let_go(&self, trial: Trial) {
+        let Trial { lease, number, .. } = trial;
+        self.engine.let_go(lease, &self.describe(number));
+    }
+
     /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
     pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
         self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
@@ -139,7 +145,7 @@ impl Failover<'_> {
             self.hedging.outlasted(&trial, until, silent);
         }
         if trial.upstream.is_another_exit || silent < self.patience_with(&trial) {
-            self.settle(trial, &Outcome::Neutral);
+            self.let_go(trial);
         } else {
             self.suspects.push(Suspect::new(trial, Charge::Silent(silent)));
         }
@@ -156,7 +162,7 @@ impl Failover<'_> {
         drop(future);
         let silent = trial.began.elapsed();
         if silent < self.patience_with(&trial) {
-            return self.settle(trial, &Outcome::Neutral);
+            return self.let_go(trial);
         }
         let detail = format!("silent for {:.1} s", silent.as_secs_f64());
         self.fail(trial, Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
@@ -191,12 +197,16 @@ impl Failover<'_> {
                 (charge, Some(_)) if agree && charge.is_denial() && does_well(&trial) => {
                     self.settle(trial, &Outcome::Neutral);
                 }
-                (_, None) => self.settle(trial, &Outcome::Neutral),
+                (Charge::Failed(_), None) => self.settle(trial, &Outcome::Neutral),
+                (Charge::Silent(_), None) => self.let_go(trial),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
                     self.engine.convict(trial.lease, fault, &self.describe(trial.number))
                 }
-                (Charge::Silent(silent), Some((_, latency))) => self.settle(trial, &verdict(silent, latency)),
+                (Charge::Silent(silent), Some((_, latency))) => match verdict(silent, latency) {
+                    Some(fault) => self.settle(trial, &Outcome::Failure(fault)),
+                    None => self.let_go(trial),
+                },
             }
         }
     }
@@ -227,11 +237,11 @@ fn is_of_gateway(fault: &Fault) -> bool {
 
 /// What a member's silence comes to when another one was answered: a fault when that took less than half of the time,
 /// because then the origin was not slow.
-fn verdict(silent: Duration, latency: Duration) -> Outcome {
+fn verdict(silent: Duration, latency: Duration) -> Option<Fault> {
     if latency.saturating_mul(2) >= silent {
-        return Outcome::Neutral;
+        return None;
     }
     let detail =
         format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
-    Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
+    Some(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault, Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
 use proxywhirl_net::{Forward, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
@@ -84,7 +84,7 @@ where
         _ => {
             failover.judge(None);
             // Its client has left, or broke it off: nothing is known of the upstream.
-            failover.settle(trial, &Outcome::Neutral);
+            failover.let_go(trial);
         }
     }
     Served { status, upstream, end: end.map(|keep| if keep { Next::Another } else { Next::Linger }), is_open }

@@ -7,6 +7,7 @@ use proxywhirl_core::breaker::{BreakerConfig, State};
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Fault, Kind, Lease, Member, Outcome, Side, Stage};
+use proxywhirl_engine::history::Query;
 use proxywhirl_engine::{Attempt, SitesConfig, Tuning};
 use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
@@ -49,6 +50,37 @@ async fn a_tunnel_that_does_not_end_is_cut_when_the_time_is_up() {
     let mut end = Vec::new();
     tunnel.read_to_end(&mut end).await.ok();
     assert_eq!(end, b"");
+}
+
+#[tokio::test]
+async fn who_is_still_there_is_cut_at_once_when_it_has_to_be_quick() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], GatewayConfig { drain: Duration::from_hours(1), ..limits() }).await;
+    let mut tunnel = scene.client().await;
+    Client::Connect.open(&mut tunnel, origin.http_addr()).await.unwrap();
+    scene.stop();
+    tokio::time::timeout(Duration::from_millis(300), tunnel.read_u8()).await.expect_err("it has its time");
+    scene.gateway.hurry();
+    assert_eq!(scene.drained().await, Drained { ended: 0, cut: 1 });
+}
+
+#[tokio::test]
+async fn a_tunnel_that_its_client_resets_has_been_served() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::with(&[good.url()], limits()).await;
+    let mut tunnel = scene.client().await;
+    Client::Connect.open(&mut tunnel, origin.http_addr()).await.unwrap();
+    tunnel.write_all(b"GET /bytes/3 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(answer(&mut tunnel).await.1.len(), 3);
+    tunnel.set_zero_linger().unwrap();
+    drop(tunnel);
+    let told = || scene.engine.requests(&Query { limit: 1, ..Query::default() });
+    while told()[0].duration_ms.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(told()[0].fault.is_none(), "{:?}", told()[0].fault);
 }
 
 #[tokio::test]
