@@ -560,10 +560,14 @@ impl<'g> Failover<'g> {
     }
 }
 
+/// When to ask again for what a ban, a session or the members that there are do not allow: that takes a while to change.
+const LASTING: Duration = Duration::from_mins(1);
+
 /// What it comes to for the client that there is no member.
 fn no_lease(nobody: &NoLease) -> Fault {
     let fault = |kind| Fault::new(Side::Ours, Stage::Select, kind, nobody.to_string());
     match nobody {
+        NoLease::Nobody(refusals) if refusals.will_last() => fault(Kind::Exhausted).with_retry_after(LASTING),
         NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
         NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
     }

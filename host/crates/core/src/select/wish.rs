@@ -105,6 +105,12 @@ impl Refusals {
         }
         refusals
     }
+
+    /// Whether nobody will be free soon: who is there is banned, not what is demanded, or not the session's.
+    #[must_use]
+    pub const fn will_last(&self) -> bool {
+        self.members > 0 && self.banned + self.filter + self.session == self.members
+    }
 }
 
 /// When somebody who is at a limit can be used again.

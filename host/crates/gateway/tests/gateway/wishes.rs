@@ -165,6 +165,7 @@ async fn a_country_and_a_tag_are_obeyed_from_the_first_request_on() {
     assert!(!used(&all).contains(&0), "{:?}", used(&all));
     let reply = exchange(&mut scene.client().await, &request(&origin, "ProxyWhirl-Country: jp\r\n")).await;
     assert_eq!(status(&reply), 503, "{reply}");
+    assert!(reply.contains("\r\nRetry-After: 60\r\n"), "{reply}");
 }
 
 #[tokio::test]
