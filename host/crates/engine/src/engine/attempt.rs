@@ -50,7 +50,8 @@ pub struct AttemptTier<'a> {
 
 impl<'a> Attempt<'a> {
     /// The members that it may use, if not all.
-    pub(crate) fn admitted(&self) -> Option<&'a Arc<Filter>> {
+    #[must_use]
+    pub fn admitted(&self) -> Option<&'a Arc<Filter>> {
         self.tier.map_or(self.filter, |tier| tier.filter)
     }
 }

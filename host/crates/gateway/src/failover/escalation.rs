@@ -9,15 +9,17 @@
 //! been served goes up no more, it fails.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_engine::{Attempt, AttemptTier, registrable};
+use proxywhirl_engine::{Attempt, AttemptTier, NoLease, registrable};
 use tokio::time::Instant;
 
-use super::{Failover, Trial, Turn, no_lease};
+use super::race::Turn;
+use super::{Failover, Trial};
 use crate::config::{EscalationConfig, Tier, Way};
 use crate::session::presence;
 use crate::wanted::{Wanted, session_hash};
@@ -164,7 +166,7 @@ impl Failover<'_> {
                 let until = (turn == Turn::Wait).then_some(self.deadline);
                 let nobody = || exhausted("direct was tried, or is banned".to_owned());
                 let lease = self.unless_left(self.engine.acquire_direct(&attempt, until)).await?;
-                lease.map_err(|shed| no_lease(&shed))?.ok_or_else(nobody)
+                lease.map_err(|shed| no_lease(&shed, None))?.ok_or_else(nobody)
             }
             Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
@@ -186,7 +188,7 @@ impl Failover<'_> {
             Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
             Turn::Wait => self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?,
         };
-        lease.map_err(|nobody| no_lease(&nobody))
+        lease.map_err(|nobody| no_lease(&nobody, attempt.admitted().map(|filter| &**filter)))
     }
 
     /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
@@ -201,6 +203,29 @@ impl Failover<'_> {
 
 fn exhausted(why: String) -> Fault {
     Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why)
+}
+
+/// When to ask again for what a ban, a session or the members that there are do not allow: that takes a while to change.
+const LASTING: Duration = Duration::from_mins(1);
+
+/// What it comes to for the client that there is no member that is as this filter demands.
+fn no_lease(nobody: &NoLease, filter: Option<&Filter>) -> Fault {
+    let told = match (nobody, filter) {
+        (NoLease::Nobody(refusals), Some(filter)) if refusals.filter > 0 => {
+            // Who comes in by a port that is bound to a proxy need not know to which.
+            let shown =
+                |word: String| if word.starts_with("proxy ") { "the one proxy of this port".into() } else { word };
+            let demands: Vec<String> = filter.in_words().into_iter().map(shown).collect();
+            format!("{nobody} (demanded: {})", demands.join(", "))
+        }
+        _ => nobody.to_string(),
+    };
+    let fault = |kind| Fault::new(Side::Ours, Stage::Select, kind, told);
+    match nobody {
+        NoLease::Nobody(refusals) if refusals.will_last() => fault(Kind::Exhausted).with_retry_after(LASTING),
+        NoLease::Nobody(_) | NoLease::Plugin { .. } => fault(Kind::Exhausted),
+        NoLease::Shed(shed) => fault(Kind::Limited).with_retry_after(shed.retry_after),
+    }
 }
 
 #[cfg(test)]

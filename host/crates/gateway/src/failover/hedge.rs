@@ -19,7 +19,8 @@ use proxywhirl_core::tail::Tail;
 use tokio::time::Instant;
 
 use super::budget::RetryBudget;
-use super::{Failover, Repeat, Running, Trial, Turn, Upstream};
+use super::race::{Running, Turn};
+use super::{Failover, Repeat, Trial, Upstream};
 use crate::config::HedgeConfig;
 
 /// No member is given less: the timers of the runtime are as coarse.

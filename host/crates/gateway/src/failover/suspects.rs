@@ -5,8 +5,9 @@ use std::time::Duration;
 use proxywhirl_core::fault::Hurt;
 use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 
+use super::race::Running;
 use super::renewal::Refusal;
-use super::{Failover, Running, Trial};
+use super::{Failover, Trial};
 
 /// A use whose blame depends on how the request ends.
 pub(super) struct Suspect {

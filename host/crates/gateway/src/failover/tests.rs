@@ -1,10 +1,12 @@
 //! The policy under a paused clock, with attempts that do as their port says.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use proxywhirl_core::Outcome;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
+use proxywhirl_core::{Kind, Outcome, Side, Stage};
 use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
 

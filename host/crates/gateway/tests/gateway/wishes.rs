@@ -165,7 +165,8 @@ async fn a_country_and_a_tag_are_obeyed_from_the_first_request_on() {
     assert!(!used(&all).contains(&0), "{:?}", used(&all));
     let reply = exchange(&mut scene.client().await, &request(&origin, "ProxyWhirl-Country: jp\r\n")).await;
     assert_eq!(status(&reply), 503, "{reply}");
-    assert!(reply.contains("\r\nRetry-After: 60\r\n"), "{reply}");
+    let told = "3 not what the request demands, 0 with an open breaker, 0 not in the plan (demanded: country JP)";
+    assert!(reply.contains("\r\nRetry-After: 60\r\n") && reply.contains(told), "{reply}");
 }
 
 #[tokio::test]
