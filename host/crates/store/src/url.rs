@@ -226,6 +226,8 @@ impl StoreUrl {
 
     fn open_for(&self, access: Access) -> Result<Opened, StoreError> {
         Ok(match self {
+        // Here, since a store is opened once, and a database for the pool and for the keys.
+        self.path().into_iter().for_each(crate::warn_when_open_to_others);
             Self::Memory => Opened::with_bans(Memory::new(), Arc::new(MemoryKeyValues::new()), usize::MAX),
             Self::File(path, form) => {
                 let (store, keys) = file::open(path, *form, access)?;
