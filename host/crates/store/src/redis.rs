@@ -155,14 +155,14 @@ impl Redis {
     /// Finds out which pool it is, and makes it when there is none.
     fn find(&mut self) -> Result<(), Refusal> {
         let layout = self.names.name("layout");
-        let command = match self.access {
+        let find = match self.access {
             Access::Read => command("HMGET", [layout.as_str(), "version", "epoch", "notices"]),
             Access::Write => {
                 let epoch = format!("{:016x}", fastrand::u64(..));
                 script(include_str!("redis/open.lua"), &[&layout], &[&LAYOUT.to_string(), &epoch])
             }
         };
-        let mut found = self.link.query::<Vec<Option<String>>>(&command)?.into_iter();
+        let mut found = self.link.query::<Vec<Option<String>>>(&find)?.into_iter();
         let mut next = || found.next().flatten();
         let (version, epoch, notices) = (next().unwrap_or_default(), next(), next());
         if version.parse::<u32>().is_ok_and(|version| version > LAYOUT) {
@@ -176,6 +176,10 @@ impl Redis {
         if std::mem::take(&mut self.warns) && self.forgets() {
             tracing::warn!(
                 store.pool = %self.names.prefix,
+        if epoch.is_none() {
+            // There is no pool, or what has its names is another program's.
+            self.link.query::<u64>(&command("HLEN", [self.names.name("members").as_str()]))?;
+        }
                 "the server keeps no append-only file: after a crash it goes on with what it had some time before, and what was \
                  changed since may be undone; set `appendonly yes` there"
             );

@@ -246,6 +246,9 @@ fn what_a_server_refuses_is_told_and_leaves_what_was_kept() {
     let pool = |name: &str| format!("{}?pool={name}", server.url());
     server.ask(&["SET", "{proxywhirl:other}:layout", "x"]);
     assert!(error(&pool("other")).contains("has keys of another program"), "{}", error(&pool("other")));
+    server.ask(&["SET", "{proxywhirl:alien}:members", "x"]);
+    let told = Redis::open(&of(&pool("alien")), Access::Read).unwrap_err().to_string();
+    assert!(told.contains("has keys of another program"), "{told}");
     server.ask(&["HSET", "{proxywhirl:later}:layout", "version", "2"]);
     assert!(error(&pool("later")).contains("later version of proxywhirl (layout 2, this one knows up to 1)"));
     assert!(
