@@ -139,8 +139,9 @@ impl Link {
         let addresses = self.url.addresses();
         if self.is_cluster != Some(true) {
             let mut connection =
-                first_that_answers(&addresses, self.limits.connect).map_err(|error| Refusal::of(&error))?;
-            let is_cluster = is_cluster(&mut connection).unwrap_or(addresses.len() > 1);
+                first_that_answers(&addresses, self.limits.connect).map_err(|error| self.unconnected(&error))?;
+            let is_cluster = is_cluster(&mut connection).map_err(|error| self.unconnected(&error))?;
+            let is_cluster = is_cluster.unwrap_or(addresses.len() > 1);
             self.is_cluster = Some(is_cluster);
             if !is_cluster && addresses.len() > 1 {
                 return Err(Refusal::new("is no cluster; name one host, that of the primary"));
@@ -161,7 +162,20 @@ impl Link {
             .max_retry_wait(most)
             .build();
         let connection = client.and_then(|client| client.get_connection());
-        connection.map(|connection| Connected::Cluster(Box::new(connection))).map_err(|error| Refusal::of(&error))
+        connection.map(|connection| Connected::Cluster(Box::new(connection))).map_err(|error| self.unconnected(&error))
+    }
+
+    /// Why there is no connection: also because one of both speaks TLS alone, of which each of them only notices that the other makes no sense.
+    fn unconnected(&self, error: &RedisError) -> Refusal {
+        let refusal = Refusal::of(error);
+        let is_cut =
+            error.kind() == ErrorKind::Parse || (error.is_connection_dropped() && !error.is_connection_refusal());
+        let advice = match self.url.is_encrypted() {
+            true if error.is_timeout() => "; where it speaks no TLS, the URL begins with redis://",
+            false if is_cut => "; where it speaks TLS, the URL begins with rediss://",
+            true | false => return refusal,
+        };
+        Refusal { reason: refusal.reason + advice, ..refusal }
     }
 }
 
@@ -213,9 +227,12 @@ fn first_that_answers(addresses: &[String], within: Duration) -> RedisResult<Con
 }
 
 /// Whether a server is part of a cluster; none when the user may not ask that.
-fn is_cluster(connection: &mut Connection) -> Option<bool> {
-    let told: String = cmd("INFO").arg("cluster").query(connection).ok()?;
-    Some(told.contains("cluster_enabled:1"))
+fn is_cluster(connection: &mut Connection) -> RedisResult<Option<bool>> {
+    match cmd("INFO").arg("cluster").query::<String>(connection) {
+        Ok(told) => Ok(Some(told.contains("cluster_enabled:1"))),
+        Err(error) if error.code().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether time alone may mend it: the server is not there, or not ready. A certificate that is not trusted is for somebody to mend.
@@ -225,7 +242,8 @@ fn is_away(error: &RedisError) -> bool {
         Some(code) => matches!(code, "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
         None => {
             !matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
-                && !told.contains("ertificate")
+                && untrusted(&told).is_none()
+                && !speaks_no_tls(&told)
         }
     }
 }
@@ -270,3 +288,33 @@ const ONE_DATABASE: &str = "is a cluster, which has database 0 alone; use ?pool=
 
 const LOGIN: &str = "does not accept the user name and password; \
                      name them in the URL, redis://USER:PASSWORD@HOST, or redis://:PASSWORD@HOST for a password alone";
+    } else if let Some(reason) = untrusted(&told) {
+        reason
+    } else if speaks_no_tls(&told) {
+        "speaks no TLS; its URL begins with redis://".to_owned()
+/// What is wrong with a certificate, and what to do; none when it is something else. The library's names say nothing to who has no
+/// source of it at hand.
+fn untrusted(told: &str) -> Option<String> {
+    let (_, fault) = told.split_once("invalid peer certificate: ")?;
+    Some(if fault.contains("CaUsedAsEndEntity") {
+        "shows a certificate that is an authority's, with which others are signed, and no server's; make one with CA:FALSE \
+         (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
+            .to_owned()
+    } else if fault.contains("UnknownIssuer") || fault.contains("BadSignature") {
+        "shows a certificate that nobody has signed who is trusted here; name the certificate of who has in SSL_CERT_FILE".to_owned()
+    } else if fault.contains("not valid for name") || fault.contains("NotValidForName") {
+        format!("shows a certificate of another host ({fault}); name the host in the URL as the certificate does")
+    } else if fault.contains("expired") || fault.contains("Expired") {
+        format!("shows a certificate whose time is over ({fault}); renew it, and see that the clock here is right")
+    } else if fault.contains("not valid yet") || fault.contains("NotValidYet") {
+        format!("shows a certificate whose time has not begun ({fault}); see that the clocks are right")
+    } else {
+        format!("shows a certificate that does not verify ({fault})")
+    })
+}
+
+/// Whether what answers in a handshake is no message of TLS.
+fn speaks_no_tls(told: &str) -> bool {
+    told.contains("InvalidContentType") || told.contains("InvalidMessage")
+}
+
