@@ -128,6 +128,12 @@ impl Redis {
         Ok(store)
     }
 
+    /// The keys and values in the same pool. When either finds that the server is away, the other need not wait for that too.
+    #[must_use]
+    pub fn key_values(&self) -> RedisKeyValues {
+        RedisKeyValues::over(self.link.beside(), self.names.clone())
+    }
+
     fn at(url: &RedisUrl, access: Access, limits: Limits) -> Self {
         Self {
             link: Link::new(url.clone(), limits),
@@ -170,16 +176,16 @@ impl Redis {
                 "was written by a later version of proxywhirl (layout {version}, this one knows up to {LAYOUT}); upgrade it"
             )));
         }
+        if epoch.is_none() {
+            // There is no pool, or what has its names is another program's.
+            self.link.query::<u64>(&command("HLEN", [self.names.name("members").as_str()]))?;
+        }
         self.epoch = epoch.unwrap_or_default();
         self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);
         self.is_found = true;
         if std::mem::take(&mut self.warns) && self.forgets() {
             tracing::warn!(
                 store.pool = %self.names.prefix,
-        if epoch.is_none() {
-            // There is no pool, or what has its names is another program's.
-            self.link.query::<u64>(&command("HLEN", [self.names.name("members").as_str()]))?;
-        }
                 "the server keeps no append-only file: after a crash it goes on with what it had some time before, and what was \
                  changed since may be undone; set `appendonly yes` there"
             );

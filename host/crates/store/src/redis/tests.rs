@@ -272,7 +272,24 @@ fn what_is_no_server_is_told_within_its_time() {
     // One that speaks something else.
     let server = RedisServer::start(PLAIN);
     let told = error(&server.url().replace("redis:", "rediss:"));
-    assert!(told.starts_with("rediss://127.0.0.1:") && told.contains("does not answer in time"), "{told}");
+    assert!(told.starts_with("rediss://127.0.0.1:"), "{told}");
+    assert!(told.ends_with("does not answer in time; where it speaks no TLS, the URL begins with redis://"), "{told}");
+}
+
+#[test]
+fn a_server_that_stands_still_costs_all_that_ask_it_at_the_start_one_wait() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let asked = Instant::now();
+    let mut store = Redis::open_though_away(&of(&format!("redis://{}", silent.local_addr().unwrap()))).unwrap();
+    let wait = asked.elapsed();
+    let keys = store.key_values();
+    assert!(store.load_sessions().is_err() && keys.get("p", "k", at(0)).is_err() && store.news().is_err());
+    std::thread::sleep(wait);
+    assert!(keys.get("p", "k", at(0)).is_err() && store.load_bans().is_err());
+    // That it waits again is for later: twice as long as the wait was.
+    assert!(asked.elapsed() < wait * 3, "{:?} after {wait:?}", asked.elapsed());
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_ok() && silent.accept().is_err(), "it was asked once");
 }
 
 #[test]
