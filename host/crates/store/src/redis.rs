@@ -32,7 +32,7 @@ pub use url::RedisUrl;
 use crate::file::Access;
 use ledger::Ledger;
 use link::{Limits, Link, Refusal};
-use saving::{Doubtful, REMEMBERED};
+use saving::{Doubtful, REMEMBERED, Steps};
 
 /// The version of the layout that this program writes.
 const LAYOUT: u32 = 1;
@@ -61,6 +61,8 @@ pub struct Redis {
     last: Option<String>,
     /// The save of which nobody knows whether it was done.
     doubtful: Option<Doubtful>,
+    /// What saves that were in doubt have done, until one is done that is known to be.
+    done: Steps,
     /// What the server holds, as far as this process has read or written it.
     ledger: Ledger,
     /// Whether it has lost something since that was told last.
@@ -145,6 +147,7 @@ impl Redis {
             turns: 0,
             last: None,
             doubtful: None,
+            done: Steps::default(),
             ledger: Ledger::default(),
             has_lost: false,
             heard: 0,
