@@ -89,6 +89,31 @@ fn sealed_it_keeps_it_too_holds_no_password_and_tells_nobody_of_a_row_that_stays
 }
 
 #[test]
+fn who_was_sealed_with_a_key_that_is_not_there_is_counted_and_stays_as_it_is() {
+    let server = RedisServer::start(PLAIN);
+    let [old, new] = [Keyring::generate().unwrap(), Keyring::generate().unwrap()];
+    let open = |keys: &str| {
+        let url = server.url().parse::<StoreUrl>().unwrap();
+        url.open().unwrap().sealed(Some(Arc::new(Keyring::parse(keys).unwrap())), &url, ClearText::Expected).store
+    };
+    let url = "http://me:hunter2@1.1.1.1:1";
+    let (mut one, mut rotated) = (open(&old), open(&format!("{}\n{}", new.as_str(), old.as_str())));
+    one.save(&used(url, 5, 1)).unwrap();
+    let again = rotated.load().unwrap();
+    rotated.save(&Changes { upserts: again, ..Changes::default() }).unwrap();
+    assert_eq!(one.news().unwrap().members, [], "it cannot be opened any more");
+    rotated.news().unwrap();
+    for (successes, password) in [(9, "hunter2"), (10, "hunter2-own")] {
+        let own = used(&url.replace("hunter2", password), successes, successes);
+        one.save(&Changes { updates: own.upserts, ..Changes::default() }).unwrap();
+        let kept = rotated.load().unwrap().remove(0);
+        assert_eq!((kept.endpoint.to_url().as_str(), kept.statistics.successes), (url, successes));
+        assert_eq!(kept.statistics.last_used, at(successes));
+    }
+    assert_eq!(rotated.news().unwrap().members, [], "nothing of its row was written");
+}
+
+#[test]
 fn a_cluster_keeps_it_too() {
     let nodes = RedisServer::cluster();
     // The pools are spread over the nodes, wherever one asks first.
