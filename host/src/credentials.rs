@@ -20,6 +20,7 @@ use proxywhirl_engine::Engine;
 use proxywhirl_engine::logins::{Covered, Login};
 use proxywhirl_store::{StoredLogin, UnreadLogin};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::CredentialsSettings;
 use crate::control::api::{CredentialsRead, CredentialsRow};
@@ -28,7 +29,7 @@ use commanded::hiding;
 pub use kept::Kept;
 pub use supply::Reader;
 
-/// However often they are refused, they are not read more often.
+/// For so long after a reading it is not heard that they are refused.
 const LEAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often a store that others share is asked for logins, what one gateway is told is to be known everywhere within a second; and one
@@ -190,30 +191,40 @@ impl Keeping {
     /// Reads credentials when they are due, until it is configured anew.
     async fn keep_up(&self, settings: CredentialsSettings) {
         let Some(login) = self.engine.logins().get(&settings.name) else { return };
+        // Spread by a tenth, so that gateways do not ask together for ever.
+        let next = |begun: Instant| settings.interval.map(|it| begun + it.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let (mut due_at, mut hears_from) = (next(Instant::now()), Instant::now());
         loop {
-            let due = async {
-                match settings.interval {
-                    // Spread by a tenth, so that gateways do not ask together for ever.
-                    Some(interval) => tokio::time::sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await,
+            let due = async move {
+                match due_at {
+                    Some(due_at) => tokio::time::sleep_until(due_at).await,
                     None => std::future::pending().await,
                 }
+            };
+            tokio::pin!(due);
+            let is_due = tokio::select! {
+                () = &mut due => true,
+                () = tokio::time::sleep_until(hears_from) => false,
             };
             let listening = settings.on_407.then(|| login.listen());
-            let refused = async {
-                match &listening {
-                    Some(listening) => listening.refused().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {}
-                () = refused => {
-                    tracing::info!(credentials.name = settings.name, "a proxy refuses its credentials: they are read again");
+            if !is_due {
+                let refused = async {
+                    match &listening {
+                        Some(listening) => listening.refused().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = due => {}
+                    () = refused => {
+                        tracing::info!(credentials.name = settings.name, "a proxy refuses its credentials: they are read again");
+                    }
                 }
             }
+            due_at = next(Instant::now());
             self.read(&settings).await;
             drop(listening);
-            tokio::time::sleep(LEAST_PAUSE).await;
+            hears_from = Instant::now() + LEAST_PAUSE;
         }
     }
 

@@ -187,9 +187,21 @@ fn a_server_is_spoken_to_in_tls_and_its_certificate_is_verified() {
     assert_eq!(rows(&plain).len(), 1, "it is the same pool");
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = file(&folder, "other.pem", other.cert.pem());
-    for (url, trusted) in [(&url, &other), (&format!("rediss://127.0.0.1:{port}"), &certificate)] {
+    let mut authority = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&certified.signing_key).unwrap();
+    let authority = file(&folder, "authority.pem", authority.pem());
+    let own = ["--tls-port", "PORT", "--tls-cert-file", &authority, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+    let own_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let _own = RedisServer::start(own.map(|word| if word == "PORT" { own_port.as_str() } else { word }));
+    for (url, trusted, reason) in [
+        (&url, &other, "shows a certificate that nobody has signed who is trusted here"),
+        (&format!("rediss://127.0.0.1:{port}"), &certificate, "shows a certificate of another host ("),
+        (&format!("rediss://localhost:{own_port}"), &authority, "shows a certificate that is an authority's"),
+        (&format!("redis://localhost:{port}"), &certificate, "; where it speaks TLS, the URL begins with rediss://"),
+    ] {
         let ran = add(url, trusted);
-        assert!(ran.stderr.contains("ertificate"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
         assert_eq!(ran.code, Some(4));
     }
     fs::remove_file(certificate).unwrap();

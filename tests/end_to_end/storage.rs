@@ -462,6 +462,23 @@ fn a_row_that_cannot_be_imported_is_told_with_its_line_and_costs_no_other() {
     assert!(ran.stderr.contains("is no file") && ran.stderr.contains("pool add --from"), "{}", ran.stderr);
 }
 
+#[cfg(unix)]
+#[test]
+fn that_others_may_read_a_pool_is_told_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for store in STORES {
+        let folder = folder();
+        let store = at(&folder, store);
+        assert!(!done(&["add", "--db", &store, "192.0.2.1:80"]).stderr.contains("chmod"));
+        let path = store.split_once(':').unwrap().1;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        for arguments in [&["list", "--db", &store][..], &["add", "--db", &store, "192.0.2.2:80"]] {
+            let ran = done(arguments);
+            assert_eq!(ran.stderr.matches("others may read the pool").count(), 1, "{arguments:?}: {}", ran.stderr);
+        }
+    }
+}
+
 #[test]
 fn logins_with_blanks_are_left_out_where_nobody_fills_them_in() {
     let folder = folder();

@@ -7,6 +7,7 @@ use proxywhirl_core::{Anonymity, Candidate, Level, Verdict};
 use proxywhirl_engine::events::milliseconds;
 
 use super::checking::{self, Checked};
+use super::config::configured;
 use super::output::{Row, print, table, tell, to_json};
 use super::sources::{self, Input};
 use super::{CheckingArgs, LevelArg, PluginDirArgs, ReadArgs, UpstreamArgs};
@@ -38,7 +39,9 @@ pub(super) struct CheckArgs {
 /// Carries out `check`: the living first, the quickest at the top.
 pub(super) async fn run(args: CheckArgs, logging: &Logging) -> Result<Exit, Failure> {
     let inputs: Vec<_> = args.list.into_iter().map(Input::Named).collect();
-    let found = sources::read(&inputs, &args.read, &args.plugins, Some(logging)).await?;
+    // A check needs no configuration.
+    let plugins = configured(None).map(|settings| settings.plugins).unwrap_or_default();
+    let found = sources::read(&inputs, &args.read, &args.plugins, plugins, Some(logging)).await?;
     if let Some(failure) = found.failure() {
         return Err(failure);
     }

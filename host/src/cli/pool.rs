@@ -25,7 +25,7 @@ use super::config::configured;
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
 use super::{PluginDirArgs, ReadArgs, StoreArg};
-use crate::config::KeyPlace;
+use crate::config::{KeyPlace, PluginsSettings};
 use crate::exit::{Exit, Failure};
 use crate::secrets;
 use joining::Joining;
@@ -180,6 +180,11 @@ impl DbArgs {
     /// When the configuration, which may say so, cannot be read.
     pub(super) fn keys(&self) -> Result<Option<KeyPlace>, Failure> {
         self.key.place(self.config.as_deref())
+    }
+
+    /// What the configuration says of plugins, such as how much memory one may have. Who names the key does without one that can be read.
+    fn plugins(&self) -> PluginsSettings {
+        configured(self.config.as_deref()).map(|settings| settings.plugins).unwrap_or_default()
     }
 
     /// The members in a store that must exist, for whoever shows no password: those may stay sealed, and no key is needed.
@@ -340,7 +345,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
         let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
         inputs.push(sources::Input::Inline(entries.join("\n")));
     }
-    let found = sources::read(&inputs, &args.read, &args.plugins, None).await?;
+    let found = sources::read(&inputs, &args.read, &args.plugins, args.db.plugins(), None).await?;
     if let Some(failure) = found.failure() {
         return Err(failure);
     }

@@ -102,10 +102,11 @@ pub(super) async fn read(
     inputs: &[Input],
     read: &ReadArgs,
     plugins: &PluginDirArgs,
+    configured: PluginsSettings,
     logging: Option<&Logging>,
 ) -> Result<Found, Failure> {
     let sources = inputs.iter().map(|input| source(input, read)).collect::<Result<Vec<_>, _>>()?;
-    let mut settings = Settings::default();
+    let mut settings = Settings { plugins: configured, ..Settings::default() };
     // Whoever names a list wants that one.
     settings.fetch.drift = Drift::Warn;
     read_sources(&sources, &settings, plugins, logging).await

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run, run_with_input, wait_until};
 use proxywhirl_world::{Protocol, Upstream, UpstreamOptions, World, WorldPlan};
@@ -206,6 +206,11 @@ async fn an_endpoint_is_asked_at_every_interval() {
     *said.lock().unwrap() = "{\"data\": {\"username\": \"two\", \"password\": \"hunter2-two\"}}".to_owned();
     wait_until("the second login", || gateway.is_served() && gateway.last_login() == pair("two", "hunter2-two"));
     assert!(heads.lock().unwrap().to_lowercase().contains("x-vault-token: s3cret-token"));
+    // As often as is said, and not with a pause on top of it.
+    let count = || heads.lock().unwrap().matches("GET /login").count();
+    let (before, began) = (count(), Instant::now());
+    wait_until("four more readings", || count() >= before + 4);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     *said.lock().unwrap() = "nothing".to_owned();
     wait_until("the problem", || !gateway.listed()[0]["problem"].is_null());
     assert!(gateway.is_served() && gateway.last_login() == pair("two", "hunter2-two"), "those before stay");

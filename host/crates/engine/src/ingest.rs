@@ -98,11 +98,25 @@ pub enum IngestError {
         asked: String,
     },
     /// The parsers that know the format failed; this is what the first of them said.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = more_memory(.0))]
     Parser(PluginFault),
     /// A parser's host panicked.
     #[error("the parser crashed")]
     Crashed,
+}
+
+/// Where a limit of memory that was too low can be raised; empty for what else a parser can fail by.
+fn more_memory(fault: &PluginFault) -> String {
+    match fault.cause {
+        FaultCause::Memory => {
+            format!("; `[plugins.settings.{}] memory = \"1GiB\"` in the configuration raises that", fault.plugin.name)
+        }
+        FaultCause::Deadline
+        | FaultCause::Trap
+        | FaultCause::InvalidAnswer
+        | FaultCause::Refused
+        | FaultCause::Instantiate => String::new(),
+    }
 }
 
 /// Reads a document that was fetched from `source`. Parsing runs on a thread that may block.

@@ -138,6 +138,10 @@ impl Shared {
             Access::Read => None,
         };
         let is_new = !path.exists();
+        if !is_new && access == Access::Write {
+            // Now, and not in the middle of serving, one learns that nothing can be written here.
+            try_out(&path, form).map_err(|error| disk::refusal(&error))?;
+        }
         let (contents, extent) = if is_new { Default::default() } else { read(&path, form)? };
         if extent.is_damaged && access == Access::Write {
             let kept = disk::keep_aside(&path).map_err(|error| {
@@ -149,7 +153,7 @@ impl Shared {
         let desk = Desk { contents, extent, is_ahead: false, lock };
         let shared = Self { path, form, keys, touched: Mutex::default(), desk: Mutex::new(desk) };
         if is_new && access == Access::Write {
-            // Now, and not in the middle of serving, one learns that nothing can be written here.
+            // As above.
             shared.rewrite(&mut shared.desk()).map_err(|error| disk::refusal(&error))?;
         }
         Ok(shared)
@@ -228,6 +232,15 @@ impl Shared {
 
     fn touch(&self, owner: &str, key: Option<&str>) {
         self.touched().insert((owner.to_owned(), key.map(str::to_owned)));
+    }
+}
+
+/// Sees that a file can be saved, as it is saved.
+fn try_out(path: &Path, form: FileForm) -> io::Result<()> {
+    disk::try_out(path)?;
+    match form {
+        FileForm::Json | FileForm::JsonGzip => Ok(()),
+        FileForm::JsonLines => journal::try_out(path),
     }
 }
 

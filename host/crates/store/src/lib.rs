@@ -20,6 +20,7 @@ mod sealing;
 mod sqlite;
 mod url;
 
+#[cfg(unix)]
 use std::fs;
 use std::path::Path;
 
@@ -36,10 +37,12 @@ pub use sqlite::Sqlite;
 pub use sqlite::key_values::SqliteKeyValues;
 pub use url::{NotAStore, Opened, StoreUrl};
 
+/// Tells of a file that others may read.
 #[cfg(unix)]
-fn warn_when_open_to_others(path: &Path, metadata: &fs::Metadata) {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-    if mode & 0o077 != 0 {
+fn warn_when_open_to_others(path: &Path) {
+    let Ok(about) = fs::metadata(path) else { return };
+    let mode = std::os::unix::fs::PermissionsExt::mode(&about.permissions());
+    if about.is_file() && mode & 0o077 != 0 {
         tracing::warn!(
             store.path = %path.display(), store.mode = %format_args!("{:o}", mode & 0o777),
             "others may read the pool, which holds passwords; `chmod 600` it"
@@ -48,4 +51,4 @@ fn warn_when_open_to_others(path: &Path, metadata: &fs::Metadata) {
 }
 
 #[cfg(not(unix))]
-const fn warn_when_open_to_others(_: &Path, _: &fs::Metadata) {}
+const fn warn_when_open_to_others(_: &Path) {}

@@ -32,7 +32,7 @@ pub use url::RedisUrl;
 use crate::file::Access;
 use ledger::Ledger;
 use link::{Limits, Link, Refusal};
-use saving::{Doubtful, REMEMBERED};
+use saving::{Doubtful, REMEMBERED, Steps};
 
 /// The version of the layout that this program writes.
 const LAYOUT: u32 = 1;
@@ -61,6 +61,8 @@ pub struct Redis {
     last: Option<String>,
     /// The save of which nobody knows whether it was done.
     doubtful: Option<Doubtful>,
+    /// What saves that were in doubt have done, until one is done that is known to be.
+    done: Steps,
     /// What the server holds, as far as this process has read or written it.
     ledger: Ledger,
     /// Whether it has lost something since that was told last.
@@ -128,6 +130,12 @@ impl Redis {
         Ok(store)
     }
 
+    /// The keys and values in the same pool. When either finds that the server is away, the other need not wait for that too.
+    #[must_use]
+    pub fn key_values(&self) -> RedisKeyValues {
+        RedisKeyValues::over(self.link.beside(), self.names.clone())
+    }
+
     fn at(url: &RedisUrl, access: Access, limits: Limits) -> Self {
         Self {
             link: Link::new(url.clone(), limits),
@@ -139,6 +147,7 @@ impl Redis {
             turns: 0,
             last: None,
             doubtful: None,
+            done: Steps::default(),
             ledger: Ledger::default(),
             has_lost: false,
             heard: 0,
@@ -155,20 +164,24 @@ impl Redis {
     /// Finds out which pool it is, and makes it when there is none.
     fn find(&mut self) -> Result<(), Refusal> {
         let layout = self.names.name("layout");
-        let command = match self.access {
+        let find = match self.access {
             Access::Read => command("HMGET", [layout.as_str(), "version", "epoch", "notices"]),
             Access::Write => {
                 let epoch = format!("{:016x}", fastrand::u64(..));
                 script(include_str!("redis/open.lua"), &[&layout], &[&LAYOUT.to_string(), &epoch])
             }
         };
-        let mut found = self.link.query::<Vec<Option<String>>>(&command)?.into_iter();
+        let mut found = self.link.query::<Vec<Option<String>>>(&find)?.into_iter();
         let mut next = || found.next().flatten();
         let (version, epoch, notices) = (next().unwrap_or_default(), next(), next());
         if version.parse::<u32>().is_ok_and(|version| version > LAYOUT) {
             return Err(Refusal::new(format!(
                 "was written by a later version of proxywhirl (layout {version}, this one knows up to {LAYOUT}); upgrade it"
             )));
+        }
+        if epoch.is_none() {
+            // There is no pool, or what has its names is another program's.
+            self.link.query::<u64>(&command("HLEN", [self.names.name("members").as_str()]))?;
         }
         self.epoch = epoch.unwrap_or_default();
         self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);

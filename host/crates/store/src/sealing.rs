@@ -7,7 +7,8 @@
 //! Each hop of a chain is sealed for itself, under the name of that hop.
 //!
 //! A member whose password cannot be opened hides no other: it is left out, [told](Store::unopened), and left as it is, whatever is
-//! saved of a member that is known by the same. Whoever has its key finds it again.
+//! saved of a member that is known by the same. Whoever has its key finds it again. Where several share a store, one may have sealed anew
+//! whom another one has in use: the uses of that one count all the same.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,8 +38,18 @@ pub struct Sealing {
     place: String,
     /// Whether it was said that there are passwords in clear text.
     is_told: bool,
-    /// Members that were read and could not be opened, and why.
-    closed: HashMap<EndpointKey, Arc<str>>,
+    /// Members that were read and could not be opened.
+    closed: HashMap<EndpointKey, Closed>,
+    /// Whether it was said that what is new of those is not saved, since there is another one.
+    is_left_told: bool,
+}
+
+/// A member that cannot be opened.
+struct Closed {
+    /// Why.
+    reason: Arc<str>,
+    /// As it was read.
+    member: StoredMember,
 }
 
 /// What to do about passwords that cannot be opened.
@@ -49,7 +60,7 @@ impl Sealing {
     /// Seals what is kept in `below` with the first of these keys, and opens it with any.
     #[must_use]
     pub fn new(below: Box<dyn Store>, keys: Option<Arc<Keyring>>, place: String, clear: ClearText) -> Self {
-        Self { below, keys, place, is_told: clear == ClearText::Expected, closed: HashMap::new() }
+        Self { below, keys, place, is_told: clear == ClearText::Expected, closed: HashMap::new(), is_left_told: false }
     }
 
     fn sealed(&self, member: &StoredMember) -> Result<StoredMember, StoreError> {
@@ -90,8 +101,10 @@ impl Sealing {
             }
             Err(reason) => {
                 // The same text for all that have the same reason: there may be many.
-                let known = self.closed.values().find(|known| ***known == *reason).cloned();
-                self.closed.insert(member.endpoint.key(), known.unwrap_or_else(|| reason.into()));
+                let known = self.closed.values().find(|known| *known.reason == *reason);
+                let reason = known.map_or_else(|| reason.into(), |known| Arc::clone(&known.reason));
+                let before = self.closed.insert(member.endpoint.key(), Closed { reason, member });
+                self.is_left_told &= before.is_some();
                 None
             }
         }
@@ -101,26 +114,33 @@ impl Sealing {
         members.into_iter().filter_map(|member| self.opened(member)).collect()
     }
 
-    /// The changes without those of members that are here and cannot be opened; none when there are no such.
-    fn without_closed(&self, changes: &Changes) -> Option<Changes> {
-        let Self { closed, .. } = self;
+    /// The changes without those of members that are here and cannot be opened, and the latter as they were read, with the uses that
+    /// are new; none when there are no such.
+    fn without_closed(&mut self, changes: &Changes) -> Option<(Changes, Vec<StoredMember>)> {
+        let closed = &self.closed;
         let is_closed = |member: &StoredMember| closed.contains_key(&member.endpoint.key());
-        let count = |changes: &Changes| changes.upserts.len() + changes.updates.len() + changes.removed.len();
         let is_member_closed = || changes.upserts.iter().chain(&changes.updates).any(is_closed);
         if closed.is_empty() || !(is_member_closed() || changes.removed.iter().any(|key| closed.contains_key(key))) {
             return None;
         }
+        let used = |member: &StoredMember| {
+            let (statistics, health) = (member.statistics, member.health);
+            closed.get(&member.endpoint.key()).map(|it| StoredMember { statistics, health, ..it.member.clone() })
+        };
+        // Elsewhere the counts that are there were another's, whom one knows by its name alone.
+        let used = if self.below.is_shared() { changes.updates.iter().filter_map(used).collect() } else { Vec::new() };
         let mut kept = changes.clone();
         kept.upserts.retain(|member| !is_closed(member));
         kept.updates.retain(|member| !is_closed(member));
         kept.removed.retain(|key| !closed.contains_key(key));
-        let left = count(changes) - count(&kept);
-        tracing::warn!(
-            store = self.place,
-            store.left = left,
-            "what is new of proxies whose passwords cannot be opened is not saved; {FIND_THE_KEY}"
-        );
-        Some(kept)
+        if !std::mem::replace(&mut self.is_left_told, true) {
+            tracing::warn!(
+                store = self.place,
+                store.closed = self.closed.len(),
+                "what is new of proxies whose passwords cannot be opened is not saved, but for their uses; {FIND_THE_KEY}"
+            );
+        }
+        Some((kept, used))
     }
 
     /// Says once that there is a password in clear text.
@@ -189,14 +209,17 @@ impl Store for Sealing {
 
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let without = self.without_closed(changes);
-        let changes = without.as_ref().unwrap_or(changes);
+        let (changes, used) = without.as_ref().map_or((changes, &[][..]), |(kept, used)| (kept, used.as_slice()));
         if self.keys.is_none() {
             changes.upserts.iter().chain(&changes.updates).for_each(|member| self.look_at(&member.endpoint));
-            return self.below.save(changes);
+            if used.is_empty() {
+                return self.below.save(changes);
+            }
         }
         let sealed =
-            |members: &[StoredMember]| members.iter().map(|member| self.sealed(member)).collect::<Result<_, _>>();
-        let (upserts, updates) = (sealed(&changes.upserts)?, sealed(&changes.updates)?);
+            |members: &[StoredMember]| members.iter().map(|member| self.sealed(member)).collect::<Result<Vec<_>, _>>();
+        let (upserts, mut updates) = (sealed(&changes.upserts)?, sealed(&changes.updates)?);
+        updates.extend_from_slice(used);
         // All but the members is passed on as it is: they are many, and not copied twice.
         let Changes { upserts: _, updates: _, removed, sessions, forgotten, bans, bans_again, lifted, lifted_again } =
             changes;
@@ -246,7 +269,7 @@ impl Store for Sealing {
 
     fn unopened(&self) -> Option<StoreError> {
         let mut reasons: BTreeMap<&str, (usize, &EndpointKey)> = BTreeMap::new();
-        for (key, reason) in &self.closed {
+        for (key, Closed { reason, .. }) in &self.closed {
             let (number, first) = reasons.entry(reason).or_insert((0, key));
             // The same one each time that it is told.
             (*number, *first) = (*number + 1, key.min(*first));

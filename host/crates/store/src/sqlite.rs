@@ -172,6 +172,9 @@ fn connect(path: &Path, busy_timeout: Duration, access: Access) -> Result<Connec
         opened => opened,
     };
     let (mut connection, version) = opened.map_err(|problem| problem.into_error(path, busy_timeout))?;
+    if !is_whole(&connection, path).map_err(explain)? {
+        return Err(failed(corrupt("breaks off before its end, as one that was not copied whole")));
+    }
     if connection.is_readonly("main").map_err(explain)? {
         return match access {
             Access::Write => Err(failed(READ_ONLY.to_owned())),
@@ -195,6 +198,17 @@ fn inspected(path: &Path, flags: OpenFlags, busy_timeout: Duration) -> Result<(C
     connection.busy_timeout(busy_timeout)?;
     let version = schema::inspect(&connection)?;
     Ok((connection, version))
+}
+
+/// Whether the file has all pages that it should have, or a log beside it that may hold the rest. SQLite itself takes a last page that is there in
+/// part for a whole one.
+fn is_whole(connection: &Connection, path: &Path) -> rusqlite::Result<bool> {
+    // Within one transaction: as long as it reads, nobody makes the file shorter, or puts a log away that it needs.
+    let reading = connection.unchecked_transaction()?;
+    let number = |name| reading.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let should_be = number("page_count")? * number("page_size")?;
+    // In this order: what is not in the log by now is in the file.
+    Ok(file::has_log(path) || std::fs::metadata(path).is_ok_and(|file| file.len() >= should_be.cast_unsigned()))
 }
 
 fn is_refused(error: &rusqlite::Error) -> bool {

@@ -13,8 +13,8 @@ use crate::bans::WithBans;
 use crate::file::{self, Access, FileForm};
 use crate::sqlite;
 use crate::{
-    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisKeyValues, RedisLeases, RedisPlaces,
-    RedisQuotas, RedisUrl, Sealing, Sqlite, SqliteKeyValues,
+    ClearText, Keyring, Memory, MemoryKeyValues, Redis, RedisBuckets, RedisLeases, RedisPlaces, RedisQuotas, RedisUrl,
+    Sealing, Sqlite, SqliteKeyValues,
 };
 
 /// Which store, and where.
@@ -60,8 +60,9 @@ pub struct Opened {
 }
 
 impl Opened {
-    fn of_server(store: Redis, url: &RedisUrl) -> Self {
-        Self { store: Box::new(store), keys: Arc::new(RedisKeyValues::new(url)), batch: 10_000 }
+    fn of_server(store: Redis) -> Self {
+        let keys = Arc::new(store.key_values());
+        Self { store: Box::new(store), keys, batch: 10_000 }
     }
 
     pub(crate) fn with_bans(store: impl Store + 'static, keys: Arc<dyn KeyArchive>, batch: usize) -> Self {
@@ -201,7 +202,7 @@ impl StoreUrl {
     /// As for [`open`](Self::open), but for a server that is away.
     pub fn open_though_away(&self) -> Result<Opened, StoreError> {
         match self {
-            Self::Redis(url) => Ok(Opened::of_server(Redis::open_though_away(url)?, url)),
+            Self::Redis(url) => Ok(Opened::of_server(Redis::open_though_away(url)?)),
             Self::Memory | Self::File(..) | Self::Sqlite(_) => self.open(),
         }
     }
@@ -225,6 +226,8 @@ impl StoreUrl {
     }
 
     fn open_for(&self, access: Access) -> Result<Opened, StoreError> {
+        // Here, since a store is opened once, and a database for the pool and for the keys.
+        self.path().into_iter().for_each(crate::warn_when_open_to_others);
         Ok(match self {
             Self::Memory => Opened::with_bans(Memory::new(), Arc::new(MemoryKeyValues::new()), usize::MAX),
             Self::File(path, form) => {
@@ -239,7 +242,7 @@ impl StoreUrl {
                 };
                 Opened::with_bans(store, Arc::new(keys), 10_000)
             }
-            Self::Redis(url) => Opened::of_server(Redis::open(url, access)?, url),
+            Self::Redis(url) => Opened::of_server(Redis::open(url, access)?),
         })
     }
 }

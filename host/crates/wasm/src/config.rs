@@ -37,6 +37,9 @@ pub struct Limits {
     /// So many more for each member that it was told of: of strategies, which may keep a table of them. None where the user
     /// has said how much memory there is.
     pub memory_per_member: usize,
+    /// So many more for each byte of the document: of parsers, whose answer is as long as that. None where the user has said how
+    /// much memory there is.
+    pub memory_per_byte: usize,
     /// Time for one call, instantiation included.
     pub call: Duration,
     /// Time for one call of what has to be quick: `select` of a strategy, `sniff` of a parser. Hooks have none.
@@ -52,12 +55,19 @@ impl Limits {
         self.memory.saturating_add(self.memory_per_member.saturating_mul(members))
     }
 
+    /// Bytes of memory of a plugin that is given a document of so many bytes.
+    #[must_use]
+    pub const fn memory_for_document(&self, bytes: usize) -> usize {
+        self.memory.saturating_add(self.memory_per_byte.saturating_mul(bytes))
+    }
+
     /// These limits, but for what is overridden.
     #[must_use]
     pub fn overridden(self, by: &LimitOverrides) -> Self {
         Self {
             memory: by.memory.unwrap_or(self.memory),
             memory_per_member: if by.memory.is_some() { 0 } else { self.memory_per_member },
+            memory_per_byte: if by.memory.is_some() { 0 } else { self.memory_per_byte },
             call: by.call.unwrap_or(self.call),
             select: by.select.unwrap_or(self.select),
             answer: by.answer.unwrap_or(self.answer),
@@ -84,8 +94,8 @@ pub struct KindLimits {
     /// Of strategies. Default: 64 MiB and 256 bytes for each member, 1 s, 10 ms for `select`, answers of 40 MiB (a plan of four
     /// million members).
     pub strategy: Limits,
-    /// Of parsers. Default: 256 MiB, the document included, 30 s, 1 s for `sniff`, answers of 256
-    /// MiB.
+    /// Of parsers. Default: 256 MiB, the document included, and 4 bytes for each of its bytes, 30 s, 1 s for `sniff`, answers of
+    /// 256 MiB.
     pub parser: Limits,
     /// Of hooks. Default: 64 MiB, 5 s, which is time for a request over the network, answers of 4 MiB.
     pub hook: Limits,
@@ -110,6 +120,7 @@ impl Default for KindLimits {
             strategy: Limits {
                 memory: 64 * MIB,
                 memory_per_member: 256,
+                memory_per_byte: 0,
                 call: second,
                 select: Duration::from_millis(10),
                 answer: 40 * MIB,
@@ -117,11 +128,19 @@ impl Default for KindLimits {
             parser: Limits {
                 memory: 256 * MIB,
                 memory_per_member: 0,
+                memory_per_byte: 4,
                 call: 30 * second,
                 select: second,
                 answer: 256 * MIB,
             },
-            hook: Limits { memory: 64 * MIB, memory_per_member: 0, call: 5 * second, select: second, answer: 4 * MIB },
+            hook: Limits {
+                memory: 64 * MIB,
+                memory_per_member: 0,
+                memory_per_byte: 0,
+                call: 5 * second,
+                select: second,
+                answer: 4 * MIB,
+            },
         }
     }
 }

@@ -83,7 +83,10 @@ impl Parser for Sandboxed {
     }
 
     fn parse(&self, document: &Document) -> Result<Parsed, PluginFault> {
-        let answer = self.guest().call("parse", Pace::Patient, |exports, store| {
+        let mut guest = self.guest();
+        let memory = guest.limits().memory_for_document(document.body.len());
+        let answer = guest.call("parse", Pace::Patient, |exports, store| {
+            store.data_mut().ceiling.raise(memory);
             exports.proxywhirl_plugin_parser().call_parse(store, lower(document, &document.body))
         })?;
         let parsed = answer.map_err(|reason| self.plugin.refused("parse", &reason))?;

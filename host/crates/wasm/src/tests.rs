@@ -31,6 +31,7 @@ fn config() -> PluginsConfig {
     config.limits.strategy.call = Duration::from_millis(300);
     config.limits.strategy.select = Duration::from_millis(100);
     config.limits.parser.memory = 8 * 1024 * 1024;
+    config.limits.parser.memory_per_byte = 0;
     config.limits.parser.call = Duration::from_millis(300);
     config.limits.parser.select = Duration::from_millis(100);
     config.limits.hook.call = Duration::from_millis(300);

@@ -66,6 +66,7 @@ struct Capability {
 struct ToldLimits {
     memory: usize,
     memory_per_member: usize,
+    memory_per_byte: usize,
     call_ms: u64,
     select_ms: u64,
     answer: usize,
@@ -77,6 +78,7 @@ impl From<&Limits> for ToldLimits {
         Self {
             memory: limits.memory,
             memory_per_member: limits.memory_per_member,
+            memory_per_byte: limits.memory_per_byte,
             call_ms: milliseconds(limits.call),
             select_ms: milliseconds(limits.select),
             answer: limits.answer,
@@ -159,12 +161,13 @@ fn in_words(info: &Info) -> String {
     ];
     if let Some(limits) = &info.limits {
         let memory = Size(limits.memory as u64);
-        let members = match limits.memory_per_member {
-            0 => String::new(),
-            bytes => format!(" and {bytes} B for each proxy"),
+        let more = match (limits.memory_per_member, limits.memory_per_byte) {
+            (0, 0) => String::new(),
+            (bytes, 0) => format!(" and {bytes} B for each proxy"),
+            (_, bytes) => format!(" and {bytes} B for each byte of the document"),
         };
         let text = format!(
-            "{memory} of memory{members}, {} ms a call, {} ms a select or sniff",
+            "{memory} of memory{more}, {} ms a call, {} ms a select or sniff",
             limits.call_ms, limits.select_ms
         );
         rows.push(("limits", text));

@@ -62,7 +62,8 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
                 members.into_iter().for_each(|member| joining.member(member));
             }
             Document::List(source) => {
-                let found = sources::read_sources(&[*source], &Settings::default(), &args.plugins, None).await?;
+                let settings = Settings { plugins: args.db.plugins(), ..Settings::default() };
+                let found = sources::read_sources(&[*source], &settings, &args.plugins, None).await?;
                 if let Some(failure) = found.failure() {
                     return Err(failure);
                 }

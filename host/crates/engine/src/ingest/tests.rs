@@ -255,3 +255,17 @@ async fn a_chain_that_cannot_be_costs_no_other_and_shows_no_password() {
     let vouched = ingest(document(body), &source("list.txt"), &[], true).await.unwrap();
     assert_eq!(vouched.candidates.len(), 2);
 }
+
+#[test]
+fn that_a_parser_has_too_little_memory_says_what_gives_it_more() {
+    let told = |cause| {
+        let fault =
+            PluginFault::new(PluginIdentity::named("mine"), "parse", cause, "wanted 5 bytes of memory, the limit is 4");
+        IngestError::Parser(fault).to_string()
+    };
+    assert!(
+        told(FaultCause::Memory)
+            .ends_with("the limit is 4; `[plugins.settings.mine] memory = \"1GiB\"` in the configuration raises that")
+    );
+    assert!(told(FaultCause::Trap).ends_with("the limit is 4"));
+}

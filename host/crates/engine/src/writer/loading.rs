@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proxywhirl_core::MemberId;
+use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::store::{Page, Store, StoreError};
 use tokio::sync::mpsc;
 
-use super::{Command, Desk};
+use super::{Command, Desk, Readers};
+use crate::events::StorePayload;
+use crate::trouble::Change;
 
 /// Stored members that are there before anybody is served: some ten milliseconds.
 const FIRST_PAGE: usize = 5_000;
@@ -19,6 +22,11 @@ pub(super) const PAGE: usize = 25_000;
 
 /// Stored members that are loaded at the most before anybody is served: a second, from a server.
 const MOST_AWAITED: usize = 100_000;
+
+/// A page that could not be loaded is tried again after so long, and so often: what is in the way of a database, such as a checkpoint, is over by
+/// then. Those who want to change the pool wait for that.
+const AGAIN: Duration = Duration::from_secs(1);
+const TRIES: u32 = 60;
 
 /// Whom a session was bound to that nobody has used for so long is not waited for: most of these sessions are over, and some members of
 /// theirs may have left, and would be waited for to the end.
@@ -87,6 +95,7 @@ impl Desk {
     /// Loads the rest, page by page. Until that is done nobody joins or leaves: who is stored has to be known first, or it
     /// would join as a stranger, without its statistics.
     pub(super) async fn load_rest(&mut self, queue: &mpsc::Receiver<Command>) {
+        let mut failures = 0;
         while self.rest.is_some() && !queue.is_closed() {
             let (Some(mut store), after) = (self.store.take(), self.rest) else { return };
             let loaded = tokio::task::spawn_blocking(move || {
@@ -96,8 +105,18 @@ impl Desk {
             match loaded.await {
                 Ok((store, Ok(page))) => {
                     self.store = Some(store);
+                    if failures > 0 {
+                        failures = 0;
+                        self.note_unloaded(None);
+                    }
                     self.restore(page);
                     self.publish();
+                }
+                Ok((store, Err(error))) if !store.is_shared() && failures < TRIES => {
+                    self.store = Some(store);
+                    failures += 1;
+                    self.note_unloaded(Some(&error));
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Ok((store, Err(error))) => {
                     // What others have changed is read again anyhow, and with it what is missing now.
@@ -118,5 +137,18 @@ impl Desk {
             tracing::error!(%error, "some of the pool cannot be used");
         }
         self.readers.is_loading.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes why the rest cannot be loaded now, or that it can again.
+    fn note_unloaded(&self, error: Option<&StoreError>) {
+        let Readers { trouble, bus, clock, .. } = &self.readers;
+        let (error, now) = (error.map(ToString::to_string), clock.now());
+        if trouble.note(error.clone(), now) != Change::Same {
+            match &error {
+                Some(error) => tracing::warn!(%error, "the rest of the pool could not be loaded, will try again"),
+                None => tracing::info!("the rest of the pool can be loaded again"),
+            }
+            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
+        }
     }
 }

@@ -32,6 +32,16 @@ fn fill(path: &Path, temporary: &Path, write: impl FnOnce(&mut BufWriter<File>) 
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
+/// Sees that a file can be replaced: makes the temporary file of that, and takes it away again.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn try_out(path: &Path) -> io::Result<()> {
+    let temporary = beside(path, "tmp");
+    let made = fill(path, &temporary, |_| Ok(()));
+    made.and(fs::remove_file(&temporary))
+}
+
 /// Copies a file that is damaged before it is written: to `pool.jsonl.damaged`, or with a number where there is one already. The copy.
 ///
 /// # Errors
@@ -311,10 +321,7 @@ pub(super) fn inspect(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Ok(about) if about.is_dir() => Err("is a folder; name a file in it".to_owned()),
         Ok(about) if !about.is_file() => Err("is not a regular file".to_owned()),
-        Ok(about) => {
-            crate::warn_when_open_to_others(path, &about);
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(refusal(&error)),
     }

@@ -306,13 +306,22 @@ impl Lines {
     }
 }
 
+/// Sees that a save can be appended.
+pub(super) fn try_out(path: &Path) -> io::Result<()> {
+    open_to_append(path).map(drop)
+}
+
+fn open_to_append(path: &Path) -> io::Result<File> {
+    disk::private().write(true).create(true).truncate(false).open(path)
+}
+
 /// Appends a save, all of it or nothing that counts.
 pub(super) fn append(path: &Path, extent: &mut Extent, changes: &Changes, keys: Vec<KeyRecord>) -> io::Result<()> {
     let (mut bytes, count) = lines(changes, keys)?;
     if extent.is_open {
         bytes.insert(0, b'\n');
     }
-    let mut file = disk::private().write(true).create(true).truncate(false).open(path)?;
+    let mut file = open_to_append(path)?;
     // What was cut off before goes now.
     file.set_len(extent.bytes)?;
     file.seek(SeekFrom::Start(extent.bytes))?;

@@ -448,3 +448,21 @@ fn a_password_goes_with_the_user_name_that_there_is_or_is_told() {
     let error = of(r#"{"url":"http://1.1.1.1:1","password":"hunter2"}"#).unwrap_err();
     assert!(error.contains("a password without a username") && !error.contains("hunter2"), "{error}");
 }
+
+#[test]
+fn a_file_that_cannot_be_saved_is_an_error_at_the_start() {
+    for (folder, name, path, form) in files() {
+        let (mut store, _) = open(&path, form, Access::Write).unwrap();
+        store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+        drop(store);
+        let before = fs::read(&path).unwrap();
+        // Where the temporary file would be, nothing can be written: a folder is in its place, for the superuser too.
+        let temporary = disk::beside(&path, "tmp");
+        fs::create_dir(&temporary).unwrap();
+        assert!(error(&path, form).contains("cannot be read or written"), "{name}: {}", error(&path, form));
+        assert_eq!(open(&path, form, Access::Read).unwrap().0.load().unwrap().len(), 1, "{name}");
+        fs::remove_dir(&temporary).unwrap();
+        drop(open(&path, form, Access::Write).unwrap());
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(folder.path()).unwrap().count()), (before, 1), "{name}");
+    }
+}

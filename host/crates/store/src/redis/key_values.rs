@@ -54,8 +54,13 @@ impl RedisKeyValues {
     }
 
     pub(super) fn within(url: &RedisUrl, limits: Limits) -> Self {
-        let server = Server { link: Link::new(url.clone(), limits), absence: Absence::default(), epoch: String::new() };
-        Self { server: Mutex::new(server), names: Names::of(url) }
+        Self::over(Link::new(url.clone(), limits), Names::of(url))
+    }
+
+    /// Those over a connection of their own.
+    pub(super) fn over(link: Link, names: Names) -> Self {
+        let server = Server { link, absence: Absence::default(), epoch: String::new() };
+        Self { server: Mutex::new(server), names }
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {

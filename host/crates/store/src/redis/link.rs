@@ -4,11 +4,15 @@
 //! after none.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use proxywhirl_core::store::StoreError;
 use redis::cluster::{ClusterClientBuilder, ClusterConnection};
-use redis::{Client, Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, RedisError, RedisResult, cmd};
+use redis::{
+    Client, Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, RedisResult,
+    cmd,
+};
 
 use super::url::RedisUrl;
 
@@ -21,7 +25,7 @@ pub(super) struct Limits {
     pub(super) answer: Duration,
     /// For that of a save, or of everything that is kept: with a million members these take some seconds.
     pub(super) bulk: Duration,
-    /// After a failure nobody tries again for so long: many may ask at once.
+    /// After a failure nobody tries again for so long, and longer when it took long: many may ask at once.
     pub(super) pause: Duration,
 }
 
@@ -34,6 +38,10 @@ impl Default for Limits {
 
 /// After so long without use, a connection is asked whether it still is one: the server or what is between may have closed it.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Nobody tries again for as many times as long as the failure took; and for so many pauses at the most.
+const PATIENCE: u32 = 2;
+const LONGEST: u32 = 5;
 
 /// How often a command is sent again when the cluster changes under it, or a node does not answer in time, with waits between of so
 /// many milliseconds. The tries share the time that there is.
@@ -48,7 +56,26 @@ pub(super) struct Link {
     /// Whether the server is part of a cluster; none until it was asked.
     is_cluster: Option<bool>,
     used: Instant,
-    failed: Option<(Instant, Refusal)>,
+    failure: Failure,
+}
+
+/// That there was no connection when it was tried last. Those that wait for each other share one, so that a server which stands still costs
+/// all of them one wait.
+#[derive(Debug, Clone, Default)]
+struct Failure(Arc<Mutex<Option<Failed>>>);
+
+#[derive(Debug)]
+struct Failed {
+    /// When it may be tried again.
+    again: Instant,
+    refusal: Refusal,
+}
+
+impl Failure {
+    /// Held for an instruction.
+    fn last(&self) -> MutexGuard<'_, Option<Failed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Connected {
@@ -78,7 +105,12 @@ impl Refusal {
 
 impl Link {
     pub(super) fn new(url: RedisUrl, limits: Limits) -> Self {
-        Self { url, limits, connection: None, is_cluster: None, used: Instant::now(), failed: None }
+        Self { url, limits, connection: None, is_cluster: None, used: Instant::now(), failure: Failure::default() }
+    }
+
+    /// Another one to the same server, for which it holds too that there is no connection now.
+    pub(super) fn beside(&self) -> Self {
+        Self { failure: self.failure.clone(), ..Self::new(self.url.clone(), self.limits) }
     }
 
     /// Why the store could not do it.
@@ -125,13 +157,16 @@ impl Link {
     }
 
     fn connect(&mut self) -> Result<Connected, Refusal> {
-        if let Some((at, refusal)) = &self.failed
-            && at.elapsed() < self.limits.pause
+        if let Some(failed) = &*self.failure.last()
+            && Instant::now() < failed.again
         {
-            return Err(refusal.clone());
+            return Err(failed.refusal.clone());
         }
+        let began = Instant::now();
         let connected = self.try_to_connect();
-        self.failed = connected.as_ref().err().map(|refusal| (Instant::now(), refusal.clone()));
+        let pause = (began.elapsed() * PATIENCE).clamp(self.limits.pause, self.limits.pause * LONGEST);
+        let failed = |refusal: &Refusal| Failed { again: Instant::now() + pause, refusal: refusal.clone() };
+        *self.failure.last() = connected.as_ref().err().map(failed);
         connected
     }
 
@@ -139,8 +174,9 @@ impl Link {
         let addresses = self.url.addresses();
         if self.is_cluster != Some(true) {
             let mut connection =
-                first_that_answers(&addresses, self.limits.connect).map_err(|error| Refusal::of(&error))?;
-            let is_cluster = is_cluster(&mut connection).unwrap_or(addresses.len() > 1);
+                first_that_answers(&addresses, self.limits.connect).map_err(|error| self.unconnected(&error))?;
+            let is_cluster = is_cluster(&mut connection).map_err(|error| self.unconnected(&error))?;
+            let is_cluster = is_cluster.unwrap_or(addresses.len() > 1);
             self.is_cluster = Some(is_cluster);
             if !is_cluster && addresses.len() > 1 {
                 return Err(Refusal::new("is no cluster; name one host, that of the primary"));
@@ -161,7 +197,20 @@ impl Link {
             .max_retry_wait(most)
             .build();
         let connection = client.and_then(|client| client.get_connection());
-        connection.map(|connection| Connected::Cluster(Box::new(connection))).map_err(|error| Refusal::of(&error))
+        connection.map(|connection| Connected::Cluster(Box::new(connection))).map_err(|error| self.unconnected(&error))
+    }
+
+    /// Why there is no connection: also because one of both speaks TLS alone, of which each of them only notices that the other makes no sense.
+    fn unconnected(&self, error: &RedisError) -> Refusal {
+        let refusal = Refusal::of(error);
+        let is_cut =
+            error.kind() == ErrorKind::Parse || (error.is_connection_dropped() && !error.is_connection_refusal());
+        let advice = match self.url.is_encrypted() {
+            true if error.is_timeout() => "; where it speaks no TLS, the URL begins with redis://",
+            false if is_cut => "; where it speaks TLS, the URL begins with rediss://",
+            true | false => return refusal,
+        };
+        Refusal { reason: refusal.reason + advice, ..refusal }
     }
 }
 
@@ -201,7 +250,7 @@ impl Connected {
 fn first_that_answers(addresses: &[String], within: Duration) -> RedisResult<Connection> {
     let mut last = None;
     for address in addresses {
-        match Client::open(address.as_str()).and_then(|client| client.get_connection_with_timeout(within)) {
+        match connect_to(address, within) {
             Ok(connection) => {
                 connection.set_read_timeout(Some(within))?;
                 return Ok(connection);
@@ -212,10 +261,20 @@ fn first_that_answers(addresses: &[String], within: Duration) -> RedisResult<Con
     Err(last.unwrap_or_else(|| RedisError::from((ErrorKind::InvalidClientConfig, "no host is named"))))
 }
 
+fn connect_to(address: &str, within: Duration) -> RedisResult<Connection> {
+    let info = address.into_connection_info()?;
+    // The server need not know which library it is: each question costs who is not answered a wait.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    Client::open(info.set_redis_settings(settings))?.get_connection_with_timeout(within)
+}
+
 /// Whether a server is part of a cluster; none when the user may not ask that.
-fn is_cluster(connection: &mut Connection) -> Option<bool> {
-    let told: String = cmd("INFO").arg("cluster").query(connection).ok()?;
-    Some(told.contains("cluster_enabled:1"))
+fn is_cluster(connection: &mut Connection) -> RedisResult<Option<bool>> {
+    match cmd("INFO").arg("cluster").query::<String>(connection) {
+        Ok(told) => Ok(Some(told.contains("cluster_enabled:1"))),
+        Err(error) if error.code().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether time alone may mend it: the server is not there, or not ready. A certificate that is not trusted is for somebody to mend.
@@ -225,7 +284,8 @@ fn is_away(error: &RedisError) -> bool {
         Some(code) => matches!(code, "LOADING" | "BUSY" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN"),
         None => {
             !matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig)
-                && !told.contains("ertificate")
+                && untrusted(&told).is_none()
+                && !speaks_no_tls(&told)
         }
     }
 }
@@ -261,9 +321,39 @@ fn explain(error: &RedisError) -> String {
         format!("refuses it ({told})")
     } else if error.is_timeout() {
         "does not answer in time".to_owned()
+    } else if let Some(reason) = untrusted(&told) {
+        reason
+    } else if speaks_no_tls(&told) {
+        "speaks no TLS; its URL begins with redis://".to_owned()
     } else {
         format!("cannot be reached ({told}); see that it runs, and that host and port are right")
     }
+}
+
+/// What is wrong with a certificate, and what to do; none when it is something else. The library's names say nothing to who has no
+/// source of it at hand.
+fn untrusted(told: &str) -> Option<String> {
+    let (_, fault) = told.split_once("invalid peer certificate: ")?;
+    Some(if fault.contains("CaUsedAsEndEntity") {
+        "shows a certificate that is an authority's, with which others are signed, and no server's; make one with CA:FALSE \
+         (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
+            .to_owned()
+    } else if fault.contains("UnknownIssuer") || fault.contains("BadSignature") {
+        "shows a certificate that nobody has signed who is trusted here; name the certificate of who has in SSL_CERT_FILE".to_owned()
+    } else if fault.contains("not valid for name") || fault.contains("NotValidForName") {
+        format!("shows a certificate of another host ({fault}); name the host in the URL as the certificate does")
+    } else if fault.contains("expired") || fault.contains("Expired") {
+        format!("shows a certificate whose time is over ({fault}); renew it, and see that the clock here is right")
+    } else if fault.contains("not valid yet") || fault.contains("NotValidYet") {
+        format!("shows a certificate whose time has not begun ({fault}); see that the clocks are right")
+    } else {
+        format!("shows a certificate that does not verify ({fault})")
+    })
+}
+
+/// Whether what answers in a handshake is no message of TLS.
+fn speaks_no_tls(told: &str) -> bool {
+    told.contains("InvalidContentType") || told.contains("InvalidMessage")
 }
 
 const ONE_DATABASE: &str = "is a cluster, which has database 0 alone; use ?pool=NAME to tell pools apart";

@@ -1,9 +1,12 @@
 //! How the pool is saved: each save in one script, which finds its place among those before.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use proxywhirl_core::MemberId;
-use proxywhirl_core::store::Changes;
+use proxywhirl_core::endpoint::EndpointKey;
+use proxywhirl_core::store::{BanPlace, Changes, StoredBan};
 
 use super::ledger::Held;
 use super::link::Refusal;
@@ -19,6 +22,43 @@ pub(super) const REMEMBERED: u64 = 24 * 60 * 60;
 pub(super) struct Doubtful {
     pub(super) turn: String,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
+    pub(super) steps: Steps,
+}
+
+/// What a save does that must not be done a second time: others may have put a member in again since, have set a ban anew, or lifted it.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    removed: HashSet<EndpointKey>,
+    lifted: HashSet<BanPlace>,
+    bans: Vec<StoredBan>,
+}
+
+impl Steps {
+    fn of(changes: &Changes) -> Self {
+        Self {
+            removed: changes.removed.iter().cloned().collect(),
+            lifted: changes.lifted.iter().cloned().collect(),
+            bans: changes.bans.clone(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.lifted.extend(other.lifted);
+        self.bans.extend(other.bans);
+    }
+
+    /// The changes without those that are done.
+    fn left_of<'a>(&self, changes: &'a Changes) -> Cow<'a, Changes> {
+        if self.removed.is_empty() && self.lifted.is_empty() && self.bans.is_empty() {
+            return Cow::Borrowed(changes);
+        }
+        let mut left = changes.clone();
+        left.removed.retain(|key| !self.removed.contains(key));
+        left.lifted.retain(|place| !self.lifted.contains(place));
+        left.bans.retain(|ban| !self.bans.contains(ban));
+        Cow::Owned(left)
+    }
 }
 
 impl Redis {
@@ -30,7 +70,12 @@ impl Redis {
         self.found()?;
         for _ in 0..TURNS {
             self.settle()?;
-            match self.try_to_write(changes)?.as_str() {
+            let done = std::mem::take(&mut self.done);
+            let answer = self.try_to_write(&done.left_of(changes));
+            if !answer.as_deref().is_ok_and(|word| word == "done") {
+                self.done = done;
+            }
+            match answer?.as_str() {
                 "done" => return Ok(()),
                 "lost" => self.begin_anew()?,
                 // It forgot who saved last; or it went back to what it was before, as a replica does that takes over.
@@ -48,6 +93,7 @@ impl Redis {
     fn begin_anew(&mut self) -> Result<(), Refusal> {
         self.find()?;
         self.ledger.lose();
+        self.done = Steps::default();
         self.last = None;
         (self.has_lost, self.has_missed) = (true, true);
         Ok(())
@@ -57,6 +103,7 @@ impl Redis {
     pub(super) fn go_back(&mut self) -> Result<(), Refusal> {
         self.find()?;
         self.ledger.forget_rows();
+        self.done = Steps::default();
         self.has_lost = true;
         Ok(())
     }
@@ -90,6 +137,7 @@ impl Redis {
             Some(doubtful) if was_done => {
                 self.last = Some(doubtful.turn);
                 self.ledger.enter(doubtful.held);
+                self.done.add(doubtful.steps);
             }
             _ => self.last = Some(turn),
         }
@@ -151,7 +199,7 @@ impl Redis {
             }
             Err(refusal) => {
                 if refusal.is_in_doubt {
-                    self.doubtful = Some(Doubtful { turn, held: written.held });
+                    self.doubtful = Some(Doubtful { turn, held: written.held, steps: Steps::of(changes) });
                 }
                 Err(refusal)
             }

@@ -89,6 +89,31 @@ fn sealed_it_keeps_it_too_holds_no_password_and_tells_nobody_of_a_row_that_stays
 }
 
 #[test]
+fn who_was_sealed_with_a_key_that_is_not_there_is_counted_and_stays_as_it_is() {
+    let server = RedisServer::start(PLAIN);
+    let [old, new] = [Keyring::generate().unwrap(), Keyring::generate().unwrap()];
+    let open = |keys: &str| {
+        let url = server.url().parse::<StoreUrl>().unwrap();
+        url.open().unwrap().sealed(Some(Arc::new(Keyring::parse(keys).unwrap())), &url, ClearText::Expected).store
+    };
+    let url = "http://me:hunter2@1.1.1.1:1";
+    let (mut one, mut rotated) = (open(&old), open(&format!("{}\n{}", new.as_str(), old.as_str())));
+    one.save(&used(url, 5, 1)).unwrap();
+    let again = rotated.load().unwrap();
+    rotated.save(&Changes { upserts: again, ..Changes::default() }).unwrap();
+    assert_eq!(one.news().unwrap().members, [], "it cannot be opened any more");
+    rotated.news().unwrap();
+    for (successes, password) in [(9, "hunter2"), (10, "hunter2-own")] {
+        let own = used(&url.replace("hunter2", password), successes, successes);
+        one.save(&Changes { updates: own.upserts, ..Changes::default() }).unwrap();
+        let kept = rotated.load().unwrap().remove(0);
+        assert_eq!((kept.endpoint.to_url().as_str(), kept.statistics.successes), (url, successes));
+        assert_eq!(kept.statistics.last_used, at(successes));
+    }
+    assert_eq!(rotated.news().unwrap().members, [], "nothing of its row was written");
+}
+
+#[test]
 fn a_cluster_keeps_it_too() {
     let nodes = RedisServer::cluster();
     // The pools are spread over the nodes, wherever one asks first.
@@ -246,6 +271,9 @@ fn what_a_server_refuses_is_told_and_leaves_what_was_kept() {
     let pool = |name: &str| format!("{}?pool={name}", server.url());
     server.ask(&["SET", "{proxywhirl:other}:layout", "x"]);
     assert!(error(&pool("other")).contains("has keys of another program"), "{}", error(&pool("other")));
+    server.ask(&["SET", "{proxywhirl:alien}:members", "x"]);
+    let told = Redis::open(&of(&pool("alien")), Access::Read).unwrap_err().to_string();
+    assert!(told.contains("has keys of another program"), "{told}");
     server.ask(&["HSET", "{proxywhirl:later}:layout", "version", "2"]);
     assert!(error(&pool("later")).contains("later version of proxywhirl (layout 2, this one knows up to 1)"));
     assert!(
@@ -269,7 +297,24 @@ fn what_is_no_server_is_told_within_its_time() {
     // One that speaks something else.
     let server = RedisServer::start(PLAIN);
     let told = error(&server.url().replace("redis:", "rediss:"));
-    assert!(told.starts_with("rediss://127.0.0.1:") && told.contains("does not answer in time"), "{told}");
+    assert!(told.starts_with("rediss://127.0.0.1:"), "{told}");
+    assert!(told.ends_with("does not answer in time; where it speaks no TLS, the URL begins with redis://"), "{told}");
+}
+
+#[test]
+fn a_server_that_stands_still_costs_all_that_ask_it_at_the_start_one_wait() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let asked = Instant::now();
+    let mut store = Redis::open_though_away(&of(&format!("redis://{}", silent.local_addr().unwrap()))).unwrap();
+    let wait = asked.elapsed();
+    let keys = store.key_values();
+    assert!(store.load_sessions().is_err() && keys.get("p", "k", at(0)).is_err() && store.news().is_err());
+    std::thread::sleep(wait);
+    assert!(keys.get("p", "k", at(0)).is_err() && store.load_bans().is_err());
+    // That it waits again is for later: twice as long as the wait was.
+    assert!(asked.elapsed() < wait * 3, "{:?} after {wait:?}", asked.elapsed());
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_ok() && silent.accept().is_err(), "it was asked once");
 }
 
 #[test]

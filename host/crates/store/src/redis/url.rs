@@ -67,6 +67,11 @@ impl RedisUrl {
         self.database
     }
 
+    /// Whether it is spoken to in TLS.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
+    }
+
     /// Whether it is the same pool, whoever asks for it.
     #[must_use]
     pub fn is_same_pool(&self, other: &Self) -> bool {

@@ -17,10 +17,7 @@ pub(super) fn prepare(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Err("is a folder; name a file in it".to_owned()),
         Ok(metadata) if !metadata.is_file() => Err("is not a regular file".to_owned()),
-        Ok(metadata) => {
-            crate::warn_when_open_to_others(path, &metadata);
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => create(path),
         Err(error) => Err(refusal(&error)),
     }

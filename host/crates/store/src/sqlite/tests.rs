@@ -209,6 +209,55 @@ fn a_database_with_broken_pages_is_corrupt() {
     assert!(error(&path).contains("pool.db: corrupt ("), "{}", error(&path));
 }
 
+/// A database with some hundred members, none of them in its log.
+fn with_many(path: &Path) {
+    let many: Vec<_> = (0..500).map(|n| format!("http://1.1.{}.{}:1", n / 250, n % 250)).collect();
+    let mut store = Sqlite::open(path).unwrap();
+    store.save(&upserts(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+}
+
+#[test]
+fn a_database_that_breaks_off_is_corrupt_however_little_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.db");
+    with_many(&path);
+    let whole = fs::read(&path).unwrap();
+    for missing in [1, 10, 100, 4_095, 4_096, 5_000, 40_000] {
+        fs::write(&path, &whole[..whole.len() - missing]).unwrap();
+        assert!(error(&path).contains("pool.db: corrupt ("), "{missing}: {}", error(&path));
+        let read = Sqlite::open_to_read(&path).unwrap_err().to_string();
+        assert!(read.contains("pool.db: corrupt ("), "{missing}: {read}");
+        assert_eq!(fs::read(&path).unwrap(), whole[..whole.len() - missing], "it was left as it is");
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(urls(&mut Sqlite::open(&path).unwrap()).len(), 500);
+}
+
+#[test]
+fn a_database_whose_log_was_being_put_into_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("pool.db"), folder.path().join("copy.db"));
+    let log = |path: &Path| path.with_extension("db-wal");
+    let mut store = Sqlite::open(&path).unwrap();
+    store.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    store.purge().unwrap();
+    let short = fs::read(&path).unwrap();
+    let many: Vec<_> = (2..500).map(|n| format!("http://1.1.1.1:{n}")).collect();
+    store.save(&upserts(&many.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    let frames = fs::read(log(&path)).unwrap();
+    store.purge().unwrap();
+    let whole = fs::read(&path).unwrap();
+    // As after a crash at any moment of it.
+    for length in [short.len(), short.len() + 100, whole.len() - 4_096, whole.len() - 10, whole.len()] {
+        let mut begun = whole[..length].to_vec();
+        // The first page may be written last.
+        begun[..4_096].copy_from_slice(&short[..4_096]);
+        fs::write(&copy, &begun).unwrap();
+        fs::write(log(&copy), &frames).unwrap();
+        assert_eq!(urls(&mut Sqlite::open(&copy).unwrap()).len(), 499, "{length}");
+    }
+}
+
 #[test]
 fn a_database_of_another_program_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

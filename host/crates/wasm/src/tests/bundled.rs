@@ -148,6 +148,30 @@ fn a_table_has_memory_for_each_member_unless_the_user_says_how_much() {
 }
 
 #[test]
+fn a_parser_has_memory_for_each_byte_of_the_document_unless_the_user_says_how_much() {
+    let lines: Vec<String> = (0..60_000)
+        .map(|n| format!("http://user{n}:p%40{n}@10.0.{}.{}:{}", n >> 8 & 255, n & 255, 1_024 + n % 60_000))
+        .collect();
+    let document = Document {
+        url: "list.txt".to_owned(),
+        content_type: String::new(),
+        body: lines.join("\r\n").into_bytes().into(),
+        options: "{}".to_owned(),
+        default_scheme: Scheme::Http,
+    };
+    let text = |memory: Option<usize>| {
+        let mut config = PluginsConfig { directory: Some(plugins().join("dist")), ..config() };
+        config.limits.parser = crate::Limits { memory: 16 << 20, ..crate::KindLimits::default().parser };
+        let limits = LimitOverrides { memory, ..LimitOverrides::default() };
+        config.settings.insert("text".to_owned(), PluginSettings { limits, ..PluginSettings::default() });
+        let parsed = Plugins::load(config).unwrap().parser("text").unwrap().parse(&document);
+        parsed.map(|parsed| parsed.entries.len()).map_err(|fault| fault.cause)
+    };
+    assert_eq!(text(None), Ok(lines.len()));
+    assert_eq!(text(Some(16 << 20)), Err(FaultCause::Memory));
+}
+
+#[test]
 fn a_plan_for_everybody_takes_no_memory_for_members() {
     let library = bundle();
     let all = members(100_000);

@@ -351,7 +351,7 @@ async fn until_saved(store: &Rigged, is_meant: impl Fn(&Changes) -> bool) {
 struct Pages {
     members: u32,
     sessions: Vec<StoredSession>,
-    go_on: std::sync::mpsc::Receiver<()>,
+    go_on: std::sync::mpsc::Receiver<bool>,
 }
 
 fn stored(number: u32) -> StoredMember {
@@ -371,7 +371,8 @@ fn pool_member(number: u32) -> Arc<Member> {
 impl Store for Pages {
     fn page(&mut self, after: Option<u64>, limit: usize) -> Result<Page, StoreError> {
         if after.is_some() {
-            self.go_on.recv().unwrap();
+            let refused = StoreError { place: "database".to_owned(), reason: "is locked".to_owned() };
+            self.go_on.recv().unwrap().then_some(()).ok_or(refused)?;
         }
         let begin = after.map_or(0, |after| u32::try_from(after).unwrap());
         let end = (begin + u32::try_from(limit).unwrap()).min(self.members);
@@ -405,7 +406,7 @@ async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
     let mut named = candidate(0);
     named.endpoint = last.endpoint.as_ref().clone();
     let admission = engine.admit(vec![Admission::Vouched(Box::new(named))]);
-    go.send(()).unwrap();
+    go.send(true).unwrap();
     assert_eq!(admission.await.new, 0);
     assert!(!engine.is_loading());
     let snapshot = engine.snapshot();
@@ -416,12 +417,33 @@ async fn a_large_pool_serves_while_the_rest_of_it_comes_in() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_loaded_now_is_loaded_later_and_told_until_then() {
+    let (go, go_on) = std::sync::mpsc::sync_channel(1);
+    let store = Pages { members: MANY, sessions: Vec::new(), go_on };
+    let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    let mut told = engine.subscribe(&[Topic::StoreChanged], 100);
+    go.send(false).unwrap();
+    assert_eq!(&*told.next().await.unwrap().payload, r#"{"error":"database: is locked"}"#);
+    assert!(engine.is_loading() && engine.store_trouble().is_some());
+    assert!(engine.acquire(&attempt(&[])).is_ok(), "who is there serves");
+    let mut named = candidate(0);
+    named.endpoint = pool_member(MANY - 1).endpoint.as_ref().clone();
+    let admission = engine.admit(vec![Admission::Vouched(Box::new(named))]);
+    go.send(true).unwrap();
+    assert_eq!(admission.await.new, 0, "it is no stranger");
+    assert_eq!(&*told.next().await.unwrap().payload, r#"{"error":null}"#);
+    assert_eq!((engine.snapshot().len(), engine.store_trouble()), (MANY as usize, None));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn whoever_a_session_is_bound_to_is_there_before_anybody_is_served() {
     let (go, go_on) = std::sync::mpsc::sync_channel(1);
     let member = pool_member(MANY - 1).id;
     let at = Clock::default().now();
     let session = StoredSession { session: 1, member, began: at, used: at, life: 0 };
-    go.send(()).unwrap();
+    go.send(true).unwrap();
     let store = Pages { members: MANY, sessions: vec![session], go_on };
     let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
     let engine = Engine::start(EngineConfig::default(), parts).unwrap();
@@ -439,7 +461,7 @@ async fn nobody_waits_for_whom_a_session_was_bound_to_long_ago() {
     let parts = Parts { store: Some(Box::new(store)), ..Parts::default() };
     let starting = tokio::task::spawn_blocking(|| Engine::start(EngineConfig::default(), parts).unwrap());
     let engine = tokio::time::timeout(Duration::from_secs(10), starting).await;
-    go.send(()).unwrap();
+    go.send(true).unwrap();
     let engine = engine.expect("it serves with the first page").unwrap();
     assert_eq!(engine.selector.sessions().member_of(1), Some(MemberId(1)), "and the session is there");
     engine.stop().await.unwrap();

@@ -76,13 +76,46 @@ fn a_save_counts_once_though_its_answer_is_lost() {
 }
 
 #[test]
+fn what_a_save_has_done_whose_answer_is_lost_is_not_done_again() {
+    let server = RedisServer::start(PLAIN);
+    let [connect, answer, bulk, pause] = [200, 2_000, 300, 0].map(Duration::from_millis);
+    let mut one =
+        Redis::open_within(&of(&server.url()), Access::Write, Limits { connect, answer, bulk, pause }).unwrap();
+    let mut other = open(&server.url());
+    let (lifted, set) = (ban("lifted.example", 1, 5), ban("set.example", 2, 5));
+    let url = "http://1.1.1.1:1";
+    one.save(&Changes { bans: vec![lifted.clone()], ..upserts(&[url, "http://2.2.2.2:2"]) }).unwrap();
+    let key = member(url).endpoint.key();
+    let changes = Changes {
+        removed: vec![key.clone()],
+        lifted: vec![lifted.place()],
+        bans: vec![set.clone()],
+        ..Changes::default()
+    };
+    server.stand_still(true);
+    one.save(&changes).unwrap_err();
+    server.stand_still(false);
+    assert!(one.doubtful.is_some());
+    wait_until("it is done", || urls(&mut other) == ["http://2.2.2.2:2"]);
+    // Others go on from there: one is in again, one is banned anew, one is banned no more.
+    let anew = Changes { bans: vec![lifted.clone()], lifted: vec![set.place()], ..upserts(&[url]) };
+    other.save(&anew).unwrap();
+    wait_until("it is saved", || one.save(&changes).is_ok());
+    assert_eq!(urls(&mut other), ["http://2.2.2.2:2", url]);
+    assert_eq!(other.load_bans().unwrap(), vec![lifted]);
+    // Until it is heard of that, and done once more.
+    one.save(&changes).unwrap();
+    assert_eq!((urls(&mut other), other.load_bans().unwrap()), (vec!["http://2.2.2.2:2".to_owned()], vec![set]));
+}
+
+#[test]
 fn a_save_that_comes_too_late_is_not_done() {
     let server = RedisServer::start(PLAIN);
     let mut store = open(&server.url());
     store.save(&used("http://1.1.1.1:1", 1, 1)).unwrap();
     let before = store.last.clone().unwrap();
     // One that is still on its way when the next one is tried.
-    store.doubtful = Some(Doubtful { turn: "late".to_owned(), held: Vec::new() });
+    store.doubtful = Some(Doubtful { turn: "late".to_owned(), held: Vec::new(), steps: Steps::default() });
     store.save(&used("http://1.1.1.1:1", 2, 2)).unwrap();
     store.last = Some(before);
     let late = store.try_to_write(&used("http://1.1.1.1:1", 50, 50)).unwrap();
