@@ -1,13 +1,14 @@
 //! Keys and values of plugins in the server. Each change is one script.
 //!
 //! While the server is away, what is known answers, and what is set waits (`absence`). When it has lost everything, as the epoch of
-//! the pool tells with each command, what is known is brought back before anything else is done.
+//! the pool tells with each command, or has gone back to what it held before, as versions tell that were newer, what is known is
+//! brought back before anything else is done.
 //!
 //! A connection of its own, so that a plugin does not wait for a save of the pool.
 
 mod catching_up;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -29,6 +30,9 @@ const PAGE: usize = 1_000;
 /// What a script says when the server has lost everything.
 const LOST: i64 = -2;
 
+/// What it says when the server has gone back to what it held before.
+const BACK: i64 = -3;
+
 /// Keys and values in a Redis or Valkey server.
 #[derive(Debug)]
 pub struct RedisKeyValues {
@@ -42,8 +46,10 @@ pub struct RedisKeyValues {
 struct Server {
     link: Link,
     absence: Absence,
-    /// Which pool the keys are in; empty when that is not known, or there is none.
+    /// Which pool the keys are in, and in which of its lives; empty when that is not known, or there is none.
     epoch: String,
+    /// The newest version of any key of an owner, as far as it was heard.
+    newest: HashMap<String, u64>,
 }
 
 impl RedisKeyValues {
@@ -59,7 +65,7 @@ impl RedisKeyValues {
 
     /// Those over a connection of their own.
     pub(super) fn over(link: Link, names: Names) -> Self {
-        let server = Server { link, absence: Absence::default(), epoch: String::new() };
+        let server = Server { link, absence: Absence::default(), epoch: String::new(), newest: HashMap::new() };
         Self { server: Mutex::new(server), names }
     }
 
@@ -72,8 +78,8 @@ impl RedisKeyValues {
         server.link.query(command).map_err(|refusal| server.unavailable(refusal))
     }
 
-    /// The script that changes keys of an owner.
-    fn script(&self, text: &str, (owner, epoch): (&str, &str), now: Timestamp, arguments: &[&[u8]]) -> Cmd {
+    /// The script that changes keys of an owner, of whose keys this is the newest version that was heard of in this life of the pool.
+    fn script(&self, text: &str, (owner, life): (&str, (&str, u64)), now: Timestamp, arguments: &[&[u8]]) -> Cmd {
         let kinds = ["owners", "keys", "order", "expiry", "layout", "brought"];
         let name = |kind: &&str| match *kind {
             "owners" | "layout" => self.names.name(kind),
@@ -82,7 +88,8 @@ impl RedisKeyValues {
         let keys: Vec<String> = kinds.iter().map(name).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let text = format!("{}\n{text}", include_str!("keys.lua"));
-        let mut change = script(&text, &keys, &[owner, &now.as_micros().to_string(), epoch]);
+        let known = format!("{} {}", life.0, life.1);
+        let mut change = script(&text, &keys, &[owner, &now.as_micros().to_string(), &known]);
         change.arg(arguments);
         change
     }
@@ -97,13 +104,17 @@ impl RedisKeyValues {
         arguments: &[&[u8]],
     ) -> Result<(i64, u64), Refusal> {
         for _ in 0..TURNS {
-            let change = self.script(text, (owner, &server.epoch), now, arguments);
+            let change = self.script(text, (owner, (&server.epoch, server.heard_of(owner))), now, arguments);
             let (said, version, epoch): (i64, u64, String) = server.link.query(&change)?;
-            if said != LOST {
-                server.epoch = epoch;
-                return Ok((said, version));
+            match said {
+                LOST => self.see(server, epoch, now).map(drop)?,
+                BACK => self.begin_another_life(server, &epoch, now)?,
+                said => {
+                    server.epoch = epoch;
+                    server.hear_of(owner, version);
+                    return Ok((said, version));
+                }
             }
-            self.bring_back(server, epoch, now)?;
         }
         Err(Refusal::new("has lost everything several times while keys were written"))
     }
@@ -124,13 +135,19 @@ impl RedisKeyValues {
 
     /// What a key holds in the server.
     fn read(&self, server: &mut Server, (owner, key): (&str, &str), now: Timestamp) -> Result<Option<Held>, Refusal> {
-        let names = [self.names.name("layout"), self.names.name(&of("keys", owner))];
-        let get = script(include_str!("get.lua"), &names.each_ref().map(String::as_str), &[key]);
+        let names = ["layout", &of("keys", owner), "owners"].map(|name| self.names.name(name));
+        let get = script(include_str!("get.lua"), &names.each_ref().map(String::as_str), &[key, owner]);
         for _ in 0..TURNS {
-            let (epoch, held): (String, Option<Vec<u8>>) = server.link.query(&get)?;
-            if self.see(server, epoch, now)? {
+            let (epoch, held, owned): (String, Option<Vec<u8>>, Option<String>) = server.link.query(&get)?;
+            if !self.see(server, epoch.clone(), now)? {
+                continue;
+            }
+            let newest = owned.and_then(|owned| owned.split(' ').next()?.parse().ok()).unwrap_or(0);
+            if newest >= server.heard_of(owner) {
+                server.hear_of(owner, newest);
                 return Ok(held.as_deref().and_then(Held::read));
             }
+            self.begin_another_life(server, &epoch, now)?;
         }
         Err(Refusal::new("has lost everything several times while a key was read"))
     }
@@ -143,6 +160,18 @@ impl RedisKeyValues {
 }
 
 impl Server {
+    /// The newest version of any key of an owner that was heard of; 0 for none.
+    fn heard_of(&self, owner: &str) -> u64 {
+        self.newest.get(owner).copied().unwrap_or(0)
+    }
+
+    fn hear_of(&mut self, owner: &str, version: u64) {
+        match self.newest.get_mut(owner) {
+            Some(newest) => *newest = version,
+            None => drop(self.newest.insert(owner.to_owned(), version)),
+        }
+    }
+
     /// A key was written, after whatever waited, and whatever was there before.
     fn has_written(&mut self, (owner, key): (&str, &str), known: Known) {
         let name = (owner.to_owned(), key.to_owned());

@@ -1,11 +1,14 @@
 -- The keys of one plugin: what the scripts that change them have in common. It stands before each of them. They answer with what
--- they have to say, the newest version of any key, and which pool it is; `LOST` when that is another than the caller knows.
+-- they have to say, the newest version of any key, and in which life of which pool; `LOST` when that is another than the caller knows,
+-- and `BACK` when the newest version is older than the caller has heard of: then the server has gone back to what it held before.
 local owners, keys, order, expiry, layout, brought = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local owner, now, expected_epoch = ARGV[1], ARGV[2], ARGV[3]
+local owner, now = ARGV[1], ARGV[2]
+local expected, newest_heard = string.match(ARGV[3], '^(%S*) (%d+)$')
 
-local LOST = -2
-local epoch = redis.call('HGET', layout, 'epoch') or ''
-if expected_epoch ~= '' and epoch ~= expected_epoch then
+local LOST, BACK = -2, -3
+local life = redis.call('HMGET', layout, 'epoch', 'returned')
+local epoch = (life[1] or '') .. (life[2] or '')
+if expected ~= '' and epoch ~= expected then
     return { LOST, 0, epoch }
 end
 
@@ -15,6 +18,9 @@ local known = redis.call('HGET', owners, owner)
 if known then
     local version_held, bytes_held = string.match(known, '^(%d+) (%d+)$')
     version, bytes = tonumber(version_held or 0), tonumber(bytes_held or 0)
+end
+if version < tonumber(newest_heard) then
+    return { BACK, version, epoch }
 end
 
 -- Before a value there are its version and when it expires, in 20 digits each.

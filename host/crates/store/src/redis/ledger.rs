@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     members: HashMap<MemberId, Held>,
     /// Who a session was bound to, and in which of its lives, when it was read or written last.
     sessions: HashMap<u64, (MemberId, u32)>,
+    /// Whether what the server has lost since is what came after a time to which it went back.
+    went_back: bool,
 }
 
 /// What the server holds of a member.
@@ -51,6 +53,8 @@ pub(super) struct Written {
     pub(super) lifted_again: String,
     pub(super) bans: String,
     pub(super) bans_again: String,
+    /// How the server takes what it has lost of counts: `bring` what was there before, or `raise` what is there to it.
+    pub(super) lost: &'static str,
     pub(super) members: Vec<String>,
     pub(super) held: Vec<(MemberId, Option<Held>)>,
 }
@@ -126,19 +130,21 @@ impl Ledger {
 
     /// The server has lost everything. What it counted is brought back by all who know of it, and whoever knows most is right.
     pub(super) fn lose(&mut self) {
-        self.forget_rows();
-        self.members.values_mut().for_each(|held| held.is_lost = true);
+        self.went_back = false;
+        self.members.values_mut().for_each(|held| (held.is_there, held.is_lost) = (false, true));
+        self.sessions.clear();
     }
 
-    /// What is known of members may not be there any more; what was counted need not be brought.
-    pub(super) fn forget_rows(&mut self) {
-        self.members.values_mut().for_each(|held| held.is_there = false);
-        self.sessions.clear();
+    /// The server went back to what it held before. What it counted is at least what anybody knows of.
+    pub(super) fn go_back(&mut self) {
+        self.lose();
+        self.went_back = true;
     }
 
     /// What the server is to be told of changes.
     pub(super) fn write(&self, changes: &Changes) -> Written {
-        let mut written = Written::default();
+        let lost = if self.went_back { "raise" } else { "bring" };
+        let mut written = Written { lost, ..Written::default() };
         for key in &changes.removed {
             written.removed.push_str(&format!("{key}\n"));
             written.held.push((MemberId::of(key), None));
@@ -171,7 +177,7 @@ impl Ledger {
             for member in members.by_ref().take(BATCH) {
                 let id = id(member);
                 let before = self.members.get(&id).filter(|_| !gone.contains_key(&id));
-                let (line, held) = write_member(member, before);
+                let (line, held) = write_member(member, before, self.went_back);
                 text.push_str(&line);
                 written.held.push((id, Some(held)));
             }
@@ -224,7 +230,7 @@ impl Counts {
 
 /// A member that changed: its row when it is another one than the server holds, and what of it this process has not changed, so that
 /// what another one has made of it stays; what came to its statistics since, and what the server has lost of them.
-fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) {
+fn write_member(member: &StoredMember, before: Option<&Held>, went_back: bool) -> (String, Held) {
     let row = row::write(member);
     let mut held = Held::of(member, &row);
     let (mut row, mut stays, mut new, mut lost) = (row.as_str(), "", held.counted, Counts::default());
@@ -233,7 +239,8 @@ fn write_member(member: &StoredMember, before: Option<&Held>) -> (String, Held) 
             row = "";
         }
         // Of a row that the server may have gone back to, nothing stays: this process is the one that knows.
-        stays = if before.is_there || before.is_lost { before.row.what_stays(held.row) } else { "" };
+        let may_stay = before.is_there || before.is_lost && !went_back;
+        stays = if may_stay { before.row.what_stays(held.row) } else { "" };
         new = held.counted.since(before.counted);
         held.total = before.total.and(new);
         if before.is_lost {

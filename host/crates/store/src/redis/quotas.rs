@@ -1,7 +1,8 @@
 //! What users have used of their quotas, in the server: several gateways count into the same counters.
 //!
 //! Invariants: what is counted goes in turns, and the server does each of them once, though its answer may be late or lost: one in
-//! doubt is told again as it was before anything else is. What the server has lost is brought back, as far as it was heard.
+//! doubt is told again as it was before anything else is. What the server has lost, or has gone back behind, is brought back, as far as
+//! it was heard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ const BATCH: usize = 1_000;
 
 /// Periods that end so soon are not brought back: they may just be over in the server.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Two answers about the end of a period differ by so much at the most.
+const ABOUT: Duration = Duration::from_millis(5);
 
 /// Counters in a Redis or Valkey server.
 #[derive(Debug)]
@@ -141,10 +145,44 @@ impl RedisQuotas {
             if told.len() != 2 * turn.spent.len() {
                 return Err(Refusal::new("answers with something else than bytes"));
             }
+            if self.has_raised(&turn.spent, &told)? {
+                continue;
+            }
             self.note(trouble);
             return Ok(self.hear(&turn.spent, &told));
         }
         Err(Refusal::new("has lost everything several times while bytes were counted"))
+    }
+
+    /// Within a period bytes only become more. Where they are less than was heard, the server has gone back to what it held before: it is
+    /// told what it was; whether there was any such user.
+    fn has_raised(&mut self, spent: &[Spent], told: &[i64]) -> Result<bool, Refusal> {
+        let now = Instant::now();
+        let (mut names, mut known) = (Vec::new(), Vec::new());
+        for (Spent { user, .. }, [bytes, left]) in spent.iter().zip(told.as_chunks().0) {
+            let (Some((heard, ends)), Ok(bytes), Ok(left)) =
+                (self.heard.get(user), u64::try_from(*bytes), u64::try_from(*left))
+            else {
+                continue;
+            };
+            // One that ends later is another one: somebody has taken the counter away.
+            let is_same_period = left > 0 && now + Duration::from_millis(left) <= *ends + ABOUT;
+            if is_same_period && bytes < *heard {
+                names.push(self.counter(user));
+                known.extend([heard.to_string(), ends.saturating_duration_since(now).as_millis().to_string()]);
+            }
+        }
+        if names.is_empty() {
+            return Ok(false);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        self.link.query::<u64>(&script(include_str!("quotas_raised.lua"), &names, &known))?;
+        tracing::warn!(
+            users = names.len(),
+            "the store has gone back to what users had used before, and is told what they have"
+        );
+        Ok(true)
     }
 
     fn hear(&mut self, spent: &[Spent], told: &[i64]) -> Vec<Option<Spending>> {
@@ -318,6 +356,25 @@ mod tests {
         // A counter that somebody takes away is not brought back.
         server.ask(&["DEL", "{proxywhirl:default}:quota:anna"]);
         assert_eq!(tell(&mut one, &[spent("anna", 4, minute)])[0].bytes, 4);
+    }
+
+    #[test]
+    fn a_server_that_went_back_is_told_what_users_have_used_since() {
+        let mut server = RedisServer::start(["--appendonly", "no"]);
+        let (mut one, mut other) = (of(&server.url()), of(&server.url()));
+        let (minute, anna) = (Duration::from_mins(1), |bytes| [spent("anna", bytes, Duration::from_mins(1))]);
+        tell(&mut one, &anna(600));
+        server.ask(&["SAVE"]);
+        tell(&mut one, &anna(100));
+        tell(&mut other, &anna(50));
+        server.kill();
+        server.start_again();
+        wait_until("it is there again", || one.spend(&anna(0)).is_ok());
+        assert_eq!(tell(&mut one, &anna(0))[0].bytes, 700, "as much as this one had heard");
+        wait_until("it is reached by the other one", || other.spend(&anna(0)).is_ok());
+        let told = tell(&mut other, &anna(0));
+        assert!(told[0].bytes == 750 && told[0].left < minute, "who knows most is right: {told:?}");
+        assert_eq!(tell(&mut one, &anna(3))[0].bytes, 753);
     }
 
     #[test]

@@ -128,6 +128,13 @@ if #changed_bans > 0 then
     end
 end
 
+-- Of a server that went back, what it counts now is of before, and with it whatever came since from those who did not notice.
+local function raise(url, successes, failures)
+    local held = redis.call('HGET', statistics, url) or ''
+    local successes_held, failures_held = string.match(held, '^(%d+) (%d+) ')
+    return math.max(successes - (successes_held or 0), 0), math.max(failures - (failures_held or 0), 0)
+end
+
 -- What is brought back of counts that the server has lost: several know some of them, and who knows most is right.
 local function bring(url, successes, failures)
     local before = redis.call('HGET', restored, url) or '0 0'
@@ -177,7 +184,7 @@ end
 
 local answer = { 'done' }
 local member = '([^\n]+)\n(%a*)\n([^\n]*)\n(%d+) (%d+) (%d+) (%d+) (%S+) (%d+) (%a+)\n'
-for batch = 15, #ARGV do
+for batch = 16, #ARGV do
     local sums = {}
     for url, stays, row, successes, failures, most, most_failures, latency, used, health in string.gmatch(ARGV[batch], member) do
         local is_there = redis.call('ZSCORE', joined, url)
@@ -197,7 +204,8 @@ for batch = 15, #ARGV do
         local sum = '-'
         if is_there then
             if most ~= '0' or most_failures ~= '0' then
-                most, most_failures = bring(url, most, most_failures)
+                local lost = ARGV[15] == 'raise' and raise or bring
+                most, most_failures = lost(url, most, most_failures)
             end
             sum = count(url, successes + most, failures + most_failures, latency, used, health)
         end

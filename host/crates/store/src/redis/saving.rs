@@ -102,7 +102,7 @@ impl Redis {
     /// The server is at what it was before: what came since may be lost, and is to be saved and read again.
     pub(super) fn go_back(&mut self) -> Result<(), Refusal> {
         self.find()?;
-        self.ledger.forget_rows();
+        self.ledger.go_back();
         self.done = Steps::default();
         self.has_lost = true;
         Ok(())
@@ -131,10 +131,15 @@ impl Redis {
         let turn = self.turn();
         let in_doubt = self.doubtful.as_ref().map_or("", |doubtful| doubtful.turn.as_str());
         let saved = self.names.name(&format!("saved:{}", self.node));
-        let fence = script(include_str!("fence.lua"), &[&saved], &[in_doubt, &turn, &REMEMBERED.to_string()]);
-        let was_done: bool = self.link.query(&fence)?;
+        let last = self.last.as_deref().unwrap_or_default();
+        let fence = script(include_str!("fence.lua"), &[&saved], &[in_doubt, &turn, &REMEMBERED.to_string(), last]);
+        let word: String = self.link.query(&fence)?;
+        if word == "back" {
+            self.go_back()?;
+            self.has_missed = true;
+        }
         match self.doubtful.take() {
-            Some(doubtful) if was_done => {
+            Some(doubtful) if word == "done" => {
                 self.last = Some(doubtful.turn);
                 self.ledger.enter(doubtful.held);
                 self.done.add(doubtful.steps);
@@ -183,6 +188,7 @@ impl Redis {
                 &written.bans,
                 &written.bans_again,
                 &written.lifted_again,
+                written.lost,
             ],
         );
         save.arg(&written.members);

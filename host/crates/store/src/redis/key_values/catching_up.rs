@@ -8,7 +8,7 @@ use proxywhirl_core::kv::{KvEntry, KvWrite};
 
 use super::super::absence::{Known, Name, Waiting};
 use super::super::link::Refusal;
-use super::super::{REMEMBERED, command};
+use super::super::{REMEMBERED, command, script};
 use super::{Held, RedisKeyValues, Server, expires};
 
 /// Keys that are brought back with one command.
@@ -21,6 +21,7 @@ impl RedisKeyValues {
     /// The server has lost everything, and holds another pool now, or none: brings back what is known. Others may bring it too.
     pub(super) fn bring_back(&self, server: &mut Server, epoch: String, now: Timestamp) -> Result<(), Refusal> {
         server.absence.owe_all();
+        server.newest.clear();
         server.epoch = epoch;
         self.bring_owed(server, now)
     }
@@ -73,7 +74,7 @@ impl RedisKeyValues {
     }
 
     fn bring_batch(&self, server: &mut Server, owner: &str, names: &[Name], now: Timestamp) -> Result<(), Refusal> {
-        let mut again = self.script(include_str!("../again.lua"), (owner, ""), now, &[]);
+        let mut again = self.script(include_str!("../again.lua"), (owner, ("", 0)), now, &[]);
         again.arg(REMEMBERED);
         // Others were forgotten meanwhile.
         let known = names.iter().filter_map(|name| Some((name, server.absence.known(name)?)));
@@ -108,8 +109,8 @@ impl RedisKeyValues {
     /// Brings back what the server has lost, if it has.
     pub(super) fn look(&self, server: &mut Server, now: Timestamp) -> Result<(), Refusal> {
         let layout = self.names.name("layout");
-        let epoch: Option<String> = server.link.query(&command("HGET", [layout.as_str(), "epoch"]))?;
-        self.see(server, epoch.unwrap_or_default(), now).map(drop)
+        let life: Vec<Option<String>> = server.link.query(&command("HMGET", [layout.as_str(), "epoch", "returned"]))?;
+        self.see(server, life.into_iter().flatten().collect(), now).map(drop)
     }
 
     /// Whether the server still holds what it held, now that it has told which pool it is. What it has lost is brought back.
@@ -117,10 +118,23 @@ impl RedisKeyValues {
         let is_intact = server.epoch.is_empty() || server.epoch == epoch;
         if is_intact {
             server.epoch = epoch;
+        } else if is_earlier(&epoch, &server.epoch) {
+            // It has gone back to before it went back.
+            self.begin_another_life(server, &epoch, now)?;
         } else {
             self.bring_back(server, epoch, now)?;
         }
         Ok(is_intact)
+    }
+
+    /// The server has gone back to what it held before in this life of the pool: another one begins, unless somebody else has begun it.
+    pub(super) fn begin_another_life(&self, server: &mut Server, epoch: &str, now: Timestamp) -> Result<(), Refusal> {
+        let names = ["layout", "owners"].map(|name| self.names.name(name));
+        let name = format!("{:016x}", fastrand::u64(..));
+        let begin =
+            script(include_str!("../returned.lua"), &names.each_ref().map(String::as_str), &[epoch, name.as_str()]);
+        let epoch = server.link.query(&begin)?;
+        self.bring_back(server, epoch, now)
     }
 
     /// Brings back what was lost, and writes what was put off while the server was away. That goes before whatever else is asked for;
@@ -203,4 +217,13 @@ impl RedisKeyValues {
         let names = server.absence.names(true);
         self.write_waiting(server, names, now)?.and(result)
     }
+}
+
+/// Whether one life of a pool was before another one of the same pool: how often it had gone back stands behind its epoch.
+fn is_earlier(one: &str, other: &str) -> bool {
+    let parts = |life: &str| -> Option<(String, u64)> {
+        let (pool, returned) = life.split_once('+').unwrap_or((life, "0"));
+        Some((pool.to_owned(), returned.split(':').next()?.parse().ok()?))
+    };
+    parts(one).zip(parts(other)).is_some_and(|(one, other)| one.0 == other.0 && one.1 < other.1)
 }

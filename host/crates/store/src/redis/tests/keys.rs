@@ -106,6 +106,48 @@ fn keys_that_a_server_has_lost_are_brought_back_and_the_newest_counts() {
 }
 
 #[test]
+fn keys_that_a_server_had_before_it_went_back_are_brought_and_the_newest_counts() {
+    let mut server = RedisServer::start(["--appendonly", "no"]);
+    let open_keys = || RedisKeyValues::new(&of(&server.url()));
+    let value = |keys: &RedisKeyValues, key: &str| keys.get("p", key, at(1)).unwrap().map(|entry| entry.value);
+    drop(open(&server.url()));
+    let [one, other, newcomer] = [(); 3].map(|()| open_keys());
+    for key in ["login", "deleted", "stays"] {
+        one.set("p", key, &write(b"1"), at(0)).unwrap();
+    }
+    other.set("q", "k", &write(b"1"), at(0)).unwrap();
+    server.ask(&["SAVE"]);
+    one.set("p", "login", &write(b"2"), at(0)).unwrap();
+    one.set("p", "new", &write(b"2"), at(0)).unwrap();
+    assert!(one.delete("p", "deleted", at(0)).unwrap());
+    other.set("p", "of the other", &write(b"2"), at(0)).unwrap();
+    // Its owner has no other key since, which nobody could tell from one that was there.
+    other.set("q", "k", &write(b"2"), at(0)).unwrap();
+    server.kill();
+    server.start_again();
+    let told = server.ask(&["HGET", "{proxywhirl:default}:owners", "p"]);
+    assert!(told.contains("\r\n3 "), "it went back: {told}");
+    wait_until("it is there again", || one.get("p", "stays", at(1)).is_ok_and(|entry| entry.is_some()));
+    assert_eq!(value(&one, "login").unwrap(), b"2");
+    // In the new life this counts more than whatever was before.
+    newcomer.set("p", "of the other", &write(b"3"), at(1)).unwrap();
+    assert_eq!(other.get("q", "k", at(1)).unwrap().unwrap().value, b"2");
+    for keys in [&other, &one, &newcomer] {
+        let held = ["login", "new", "stays", "of the other"].map(|key| value(keys, key).unwrap());
+        assert_eq!(held, [b"2", b"2", b"1", b"3"].map(Vec::from));
+        assert_eq!(value(keys, "deleted"), None);
+    }
+    // It does so once more, to before it had gone back.
+    server.kill();
+    server.start_again();
+    wait_until("it is there again", || other.get("p", "stays", at(1)).is_ok_and(|entry| entry.is_some()));
+    assert_eq!(
+        (value(&other, "login").unwrap(), value(&newcomer, "of the other").unwrap()),
+        (b"2".into(), b"3".into())
+    );
+}
+
+#[test]
 fn a_write_that_waits_and_is_refused_holds_nothing_up() {
     let mut server = RedisServer::start(PLAIN);
     let [connect, answer, bulk, pause] = [2_000, 2_000, 2_000, 10].map(Duration::from_millis);

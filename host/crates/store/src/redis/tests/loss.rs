@@ -123,8 +123,8 @@ fn a_save_that_comes_too_late_is_not_done() {
     // A fence that comes late takes no turn from the saves after it.
     let saved = store.names.name(&format!("saved:{}", store.node));
     let held = server.ask(&["GET", &saved]);
-    let fence = script(include_str!("../fence.lua"), &[&saved], &["late", "1", "60"]);
-    assert!(!store.link.query::<bool>(&fence).unwrap());
+    let fence = script(include_str!("../fence.lua"), &[&saved], &["late", "1", "60", ""]);
+    assert_eq!(store.link.query::<String>(&fence).unwrap(), "undone");
     assert_eq!(server.ask(&["GET", &saved]), held);
     // One that comes twice is done once.
     store.last = None;
@@ -291,4 +291,27 @@ fn a_server_that_was_away_is_saved_to_when_it_is_back() {
     assert_eq!(successes(&mut store), [3]);
     proxywhirl_tests::wait_until("keys are there again", || keys.get("p", "k", at(0)).is_ok());
     assert_eq!(keys.get("p", "k", at(0)).unwrap().unwrap().value, b"v");
+}
+
+#[test]
+fn a_server_that_went_back_counts_what_those_know_who_have_heard_of_most() {
+    let mut server = RedisServer::start(["--appendonly", "no"]);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    let url = "http://1.1.1.1:1";
+    one.save(&used(url, 100, 1)).unwrap();
+    assert_eq!(successes(&mut other), [100]);
+    server.ask(&["SAVE"]);
+    one.save(&used(url, 130, 2)).unwrap();
+    other.save(&used(url, 120, 3)).unwrap();
+    assert_eq!(successes(&mut one), [150]);
+    server.kill();
+    server.start_again();
+    wait_until("it is saved again", || one.save(&used(url, 131, 4)).is_ok());
+    assert!(!one.is_intact().unwrap(), "so that whoever saves there saves everything");
+    assert_eq!(successes(&mut one), [151], "as much as this one had heard, and one more");
+    wait_until("the other one saves again", || other.save(&used(url, 121, 5)).is_ok());
+    assert_eq!(successes(&mut one), [152]);
+    // From then on it is added as ever.
+    one.save(&used(url, 134, 6)).unwrap();
+    assert_eq!(successes(&mut other), [155]);
 }
