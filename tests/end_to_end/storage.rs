@@ -462,6 +462,41 @@ fn a_row_that_cannot_be_imported_is_told_with_its_line_and_costs_no_other() {
     assert!(ran.stderr.contains("is no file") && ran.stderr.contains("pool add --from"), "{}", ran.stderr);
 }
 
+#[test]
+fn what_is_left_out_is_counted_whoever_names_it() {
+    let folder = folder();
+    let store = at(&folder, "file:pool.json");
+    let list = "192.0.2.1:80\nhttp://me:one@192.0.2.2:80\nhttp://me:two@192.0.2.2:80\n192.0.2.1:80\n192.0.2.1:80\n";
+    let list = file(&folder, "list.txt", list);
+    let told = "2 added, 0 known already, 0 rejected, 3 named before\n";
+    assert!(done(&["add", "--db", &store, "--from", &list]).stderr.ends_with(told));
+    assert_eq!(rows(&store)[1]["url"], "http://me:one@192.0.2.2:80", "the first one counts");
+    let ran = done(&["import", "--db", &store, &list, &list]);
+    assert!(ran.stderr.ends_with("0 added, 2 known already, 0 rejected, 8 named before\n"), "{}", ran.stderr);
+    let bad = file(&folder, "bad.txt", format!("192.0.2.3:80\nbücher.example:80\n{}", "nonsense\n".repeat(7)));
+    for verb in [&["add", "--from"][..], &["import"]] {
+        let ran = done(&[verb, &[&bad, "--db", &store]].concat());
+        assert!(ran.stderr.contains("\n  and 3 more\n"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("bücher.example; a name beyond ASCII is written in punycode (xn--…)"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let row = |port: u32| format!("{{\"url\": \"http://192.0.2.4:{port}\", \"tags\": []}}");
+    let rest = "7, {\"url\": \"nonsense\"}, 7, 7, 7, 7";
+    let one_line = file(&folder, "one.json", format!("[{}, {}, {}, {rest}]", row(80), row(80), row(70_000)));
+    let ran = done(&["import", "--db", &store, &one_line]);
+    for told in [
+        "  row 3, line 1: port 70000 is not in 1..65535\n",
+        "  row 4, line 1: not an object\n",
+        "  row 5, line 1: no scheme: http, https, socks4, socks4a, socks5 or socks5h, with :// behind it\n",
+        "  and 2 more\n1 added, 0 known already, 7 rejected, 1 named before\n",
+    ] {
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn that_others_may_read_a_pool_is_told_once() {

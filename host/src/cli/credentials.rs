@@ -167,6 +167,10 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
         password: &password,
     };
     let set: CredentialsSet = client.post("/v1/credentials", &sent).await?;
+    if args.username.contains(':') {
+        // RFC 7617 §2: what is before the first colon is the user name.
+        tell("warning: an HTTP proxy takes what follows the colon in the user name for the password; SOCKS5 does not");
+    }
     if args.json {
         print(&to_json(&set)?)?;
     } else {

@@ -354,6 +354,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     let mut joining = Joining::new(members, &args.tag);
     found.sources.iter().for_each(sources::tell_rejections);
     joining.rejected = found.rejected();
+    joining.again = found.duplicates;
     found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
     let exit = joining.save(&mut *store, is_in_use)?;
     Ok(if is_whole { exit } else { Exit::Input })

@@ -1,7 +1,7 @@
 //! `proxywhirl secrets`: the keys that passwords in a store are sealed with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -40,7 +40,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct InitArgs {
-    /// The file, which must not be there
+    /// The file, which must not be there; - writes the key to standard output
     #[arg(value_name = "FILE", default_value = "proxywhirl.key")]
     file: PathBuf,
 }
@@ -87,6 +87,10 @@ pub(super) fn run(args: &SecretsArgs) -> Result<Exit, Failure> {
 }
 
 fn init(args: &InitArgs) -> Result<Exit, Failure> {
+    if args.file == Path::new("-") {
+        print(&secrets::generate()?)?;
+        return Ok(Exit::Done);
+    }
     secrets::init(&args.file)?;
     let file = args.file.display();
     tell(&format!("a key is in {file}: keep a copy, without it no sealed password can be read"));

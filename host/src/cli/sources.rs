@@ -207,7 +207,17 @@ pub(super) fn tell_rejections(source: &SourceReport) {
     for (reason, count) in reasons.into_iter().take(EXAMPLES) {
         tell(&format!("  {count} × {reason}"));
     }
-    for rejection in source.rejections.iter().take(EXAMPLES) {
+    let shown = source.rejections.iter().take(EXAMPLES);
+    let more = source.rejected.saturating_sub(shown.len() as u64);
+    for rejection in shown {
         tell(&format!("  {rejection}"));
+    }
+    tell_more(more);
+}
+
+/// Tells that there are more rejected entries than were shown.
+pub(super) fn tell_more(more: u64) {
+    if more > 0 {
+        tell(&format!("  and {more} more"));
     }
 }

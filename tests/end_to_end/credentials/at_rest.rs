@@ -167,6 +167,17 @@ fn no_password_is_written_when_it_is_not_known_whether_there_is_a_key() {
 }
 
 #[test]
+fn a_key_goes_to_standard_output_where_that_is_named() {
+    let folder = folder();
+    let made = command(&folder, None, &["secrets", "init", "-"]);
+    assert_eq!((made.code, made.stdout.lines().count(), made.stderr.as_str()), (Some(0), 1, ""));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "and into no file");
+    file(&folder, "a.key", &made.stdout);
+    let sealed = command(&folder, Some("a.key"), &["pool", "add", "--db", "pool.db", "http://me:hunter2@192.0.2.1:80"]);
+    assert!(sealed.code == Some(0) && !holds_password(folder.path()), "{sealed:?}");
+}
+
+#[test]
 fn whose_key_is_missing_hides_no_other_and_is_found_again_with_it() {
     for store in STORES {
         let folder = folder();

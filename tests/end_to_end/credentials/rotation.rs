@@ -147,6 +147,8 @@ async fn a_command_gives_a_group_another_login_and_no_tunnel_notices() {
     );
     let again = gateway.command(&["credentials", "set", "--source", "own", "--username", "new"], "hunter2-new\n");
     assert!(again.stderr.contains("as before"), "{again:?}");
+    let odd = gateway.command(&["credentials", "set", "--source", "own", "--username", "a:b"], "hunter2-odd\n");
+    assert!(odd.code == Some(0) && odd.stderr.contains("takes what follows the colon in the user name"), "{odd:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,9 @@ pub enum EndpointError {
     /// The text before `://` is no scheme of a proxy.
     #[error("unknown scheme {0}: expected http, https, socks4, socks4a, socks5 or socks5h")]
     Scheme(Box<str>),
+    /// There is no `://`.
+    #[error("no scheme: http, https, socks4, socks4a, socks5 or socks5h, with :// behind it")]
+    NoScheme,
     /// There is no host, or it cannot be one.
     #[error(transparent)]
     Host(#[from] NotAHost),
@@ -194,7 +197,7 @@ impl Endpoint {
     }
 
     fn parse_hop(text: &str, login: Login) -> Result<Self, EndpointError> {
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| EndpointError::Scheme(Box::from("(none)")))?;
+        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::NoScheme)?;
         let scheme: Scheme = scheme.parse()?;
         // An unencoded `@` in a password is common: the host never holds one, so the last divides.
         let (credentials, address) = match rest.rsplit_once('@') {

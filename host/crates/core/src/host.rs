@@ -121,6 +121,9 @@ fn name(text: &str) -> Result<Host, NotAHost> {
         if label.is_empty() || label.len() > 63 {
             return Err(NotAHost("a label that is empty or has more than 63 characters"));
         }
+        if !label.is_ascii() {
+            return Err(NotAHost("a letter beyond ASCII; such a name is written in punycode (xn--…)"));
+        }
         if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
             return Err(NotAHost("a character that no host name has"));
         }

@@ -14,7 +14,7 @@ use proxywhirl_core::store::StoredMember;
 use serde::Serialize;
 
 use crate::file::form::MemberRow;
-pub use read::{MAX_BYTES, NotRead, Rejected, Rows, form_of, read};
+pub use read::{MAX_BYTES, NotRead, Rejected, RejectedRow, Rows, form_of, read};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::Args;
 use proxywhirl_core::{Secret, Tag};
 use proxywhirl_engine::source::{Location, Source};
-use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RowForm, Rows};
+use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RejectedRow, RowForm, Rows};
 
 use super::super::output::{count, tell};
 use super::super::{PluginDirArgs, ReadArgs, sources};
@@ -54,11 +54,12 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
     for (name, document) in args.files.iter().zip(documents) {
         match document {
             Document::Rows(form, bytes) => {
-                let Rows { members, rejected, others } = exchange::read(&bytes, form, now())
+                let Rows { members, rejected, others, again } = exchange::read(&bytes, form, now())
                     .map_err(|error| Failure::new(Exit::Input, format!("{name}: {error}")))?;
                 drop(bytes);
                 tell_rows(name, form, members.len(), others, &rejected);
                 joining.rejected += rejected.count;
+                joining.again += again;
                 members.into_iter().for_each(|member| joining.member(member));
             }
             Document::List(source) => {
@@ -69,6 +70,7 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
                 }
                 found.sources.iter().for_each(sources::tell_source);
                 joining.rejected += found.rejected();
+                joining.again += found.duplicates;
                 found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
             }
         }
@@ -154,7 +156,11 @@ fn tell_rows(name: &str, form: RowForm, members: usize, others: u64, rejected: &
     for (reason, count) in reasons.into_iter().take(EXAMPLES) {
         tell(&format!("  {count} × {reason}"));
     }
-    for (line, reason) in rejected.lines.iter().take(EXAMPLES) {
-        tell(&format!("  line {line}: {reason}"));
+    let shown = rejected.first.iter().take(EXAMPLES);
+    let more = rejected.count.saturating_sub(shown.len() as u64);
+    for RejectedRow { line, row, reason } in shown {
+        let row = row.map_or_else(String::new, |row| format!("row {row}, "));
+        tell(&format!("  {row}line {line}: {reason}"));
     }
+    sources::tell_more(more);
 }

@@ -26,6 +26,8 @@ pub(super) struct Joining {
     renewed: usize,
     /// Entries that were none.
     pub(super) rejected: u64,
+    /// Entries that others name before them.
+    pub(super) again: u64,
 }
 
 impl Joining {
@@ -38,6 +40,7 @@ impl Joining {
             new: 0,
             renewed: 0,
             rejected: 0,
+            again: 0,
         }
     }
 
@@ -79,7 +82,10 @@ impl Joining {
     /// The one of this key: that of before, that of the pool, or the one that is said.
     fn own(&mut self, key: EndpointKey, said: &StoredMember) -> &mut StoredMember {
         let place = match self.places.get(&key) {
-            Some(place) => *place,
+            Some(place) => {
+                self.again += 1;
+                *place
+            }
             None => {
                 let known = self.pool.remove(&key);
                 self.new += usize::from(known.is_none());
@@ -94,7 +100,7 @@ impl Joining {
 
     /// Keeps them, and tells what became of them.
     pub(super) fn save(self, store: &mut dyn Store, is_in_use: bool) -> Result<Exit, Failure> {
-        let Self { mut upserts, mut new, renewed, rejected, .. } = self;
+        let Self { mut upserts, mut new, renewed, rejected, again, .. } = self;
         let all = upserts.len();
         upserts.retain(|member| !store.is_unopened(&member.endpoint.key()));
         let closed = all - upserts.len();
@@ -107,7 +113,8 @@ impl Joining {
             0 => String::new(),
             renewed => format!(" ({renewed} of them with another password)"),
         };
-        tell(&format!("{new} added, {known} known already{renewed}, {rejected} rejected{left}"));
+        let again = if again == 0 { String::new() } else { format!(", {again} named before") };
+        tell(&format!("{new} added, {known} known already{renewed}, {rejected} rejected{again}{left}"));
         if is_in_use && new + known > 0 {
             tell_in_use();
         }

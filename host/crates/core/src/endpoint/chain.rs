@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(error("http://a.example -> http://b.example:0"), "hop 2: port 0 is not in 1..65535");
         assert_eq!(
             error("http://a.example -> b.example:80"),
-            "hop 2: unknown scheme (none): expected http, https, socks4, socks4a, socks5 or socks5h"
+            "hop 2: no scheme: http, https, socks4, socks4a, socks5 or socks5h, with :// behind it"
         );
         assert_eq!(error(&["http://a.example"; 5].join(" -> ")), "a chain of 5 hops: there may be 4");
         assert!(error("http://a.example -> ").starts_with("hop 2: "));

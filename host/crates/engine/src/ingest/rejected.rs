@@ -23,7 +23,11 @@ impl Rejected {
     pub(super) fn new(examples: Vec<Rejection>, count: u64) -> Self {
         let mut rejected = Self::default();
         for example in examples {
-            rejected.add(example.line, cut(&mask(&example.excerpt)), example.reason.into());
+            rejected.add(
+                example.line,
+                cut(&mask(&example.excerpt)),
+                reason(example.excerpt.as_ref(), example.reason.as_ref()),
+            );
         }
         let unlisted = count.saturating_sub(rejected.count);
         if unlisted > 0 {
@@ -47,6 +51,12 @@ impl Rejected {
         self.listed.truncate(MAX_LISTED);
         (self.listed, self.count, self.reasons)
     }
+}
+
+/// A parser's reason; of a name beyond ASCII with how it is to be written, which no parser can know to say.
+fn reason(excerpt: &str, reason: &str) -> String {
+    let is_name = reason.starts_with("not a host") && !(excerpt.is_ascii() && reason.is_ascii());
+    if is_name { format!("{reason}; a name beyond ASCII is written in punycode (xn--…)") } else { reason.to_owned() }
 }
 
 /// Counts a reason, as itself or, when there are too many, among the others.
@@ -86,6 +96,18 @@ mod tests {
         assert_eq!(count, 6);
         let expected = [("not listed", 3), ("port N is not in 1..65535", 2), ("private address", 1)];
         assert_eq!(reasons.iter().map(|(class, count)| (class.as_str(), *count)).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_name_beyond_ascii_is_told_how_to_be_written() {
+        let examples = vec![
+            rejection(1, "bücher.example:80", "not a host: bücher.example"),
+            rejection(2, "a..b:80", "not a host"),
+        ];
+        let (listed, _, reasons) = Rejected::new(examples, 2).finish();
+        let told: Vec<_> = listed.iter().map(|rejection| &*rejection.reason).collect();
+        let punycode = "not a host: bücher.example; a name beyond ASCII is written in punycode (xn--…)";
+        assert_eq!((told, reasons["not a host"]), (vec![punycode, "not a host"], 2));
     }
 
     #[test]

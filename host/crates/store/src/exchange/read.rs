@@ -35,6 +35,8 @@ pub struct Rows {
     pub rejected: Rejected,
     /// Lines of a store that say something else: sessions, keys of plugins.
     pub others: u64,
+    /// Rows of members that others name before them, but of JSON Lines. The last one counts.
+    pub again: u64,
 }
 
 /// Rows that were no members.
@@ -44,18 +46,36 @@ pub struct Rejected {
     pub count: u64,
     /// Why: how often each reason was. Without the lines, and without the text.
     pub reasons: BTreeMap<String, u64>,
-    /// The lines of the first ones, from 1, and why.
-    pub lines: Vec<(u64, String)>,
+    /// The first ones.
+    pub first: Vec<RejectedRow>,
+}
+
+/// A row that was no member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// Its line, from 1.
+    pub line: u64,
+    /// Which row of a JSON document it is, from 1: many may stand in one line.
+    pub row: Option<u64>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where a row is.
+#[derive(Clone, Copy)]
+struct Place {
+    line: u64,
+    row: Option<u64>,
 }
 
 impl Rejected {
-    fn add(&mut self, line: u64, reason: String) {
+    fn add(&mut self, Place { line, row }: Place, reason: String) {
         self.count += 1;
         let is_room = self.reasons.len() < EXAMPLES || self.reasons.contains_key(&reason);
         let counted = if is_room { reason.clone() } else { "another reason".to_owned() };
         *self.reasons.entry(counted).or_default() += 1;
-        if self.lines.len() < EXAMPLES {
-            self.lines.push((line, reason));
+        if self.first.len() < EXAMPLES {
+            self.first.push(RejectedRow { line, row, reason });
         }
     }
 }
@@ -137,15 +157,17 @@ pub fn form_of(bytes: &[u8]) -> Option<RowForm> {
 /// # Errors
 /// When a JSON document has no end, or something else in it than rows.
 pub fn read(bytes: &[u8], form: RowForm, now: Timestamp) -> Result<Rows, NotRead> {
-    let mut reading = Reading { members: Memory::new(), rejected: Rejected::default(), others: 0, now };
+    let mut reading = Reading { members: Memory::new(), rejected: Rejected::default(), others: 0, again: 0, now };
     let bytes = without_mark(bytes);
     match form {
         RowForm::Json => reading.document(bytes)?,
         RowForm::JsonLines => reading.lines(bytes),
         RowForm::Csv => reading.table(bytes),
     }
-    let Reading { members, rejected, others, .. } = reading;
-    Ok(Rows { members: members.into_members().collect(), rejected, others })
+    let Reading { members, rejected, others, again, .. } = reading;
+    // Lines are what was saved one after the other.
+    let again = if form == RowForm::JsonLines { 0 } else { again };
+    Ok(Rows { members: members.into_members().collect(), rejected, others, again })
 }
 
 /// What some programs put before UTF-8.
@@ -157,6 +179,7 @@ struct Reading {
     members: Memory,
     rejected: Rejected,
     others: u64,
+    again: u64,
     now: Timestamp,
 }
 
@@ -171,11 +194,11 @@ impl Reading {
         if walk.step(b']') {
             return Ok(());
         }
-        loop {
+        for number in 1.. {
             walk.next();
-            let line = walk.line;
+            let place = Place { line: walk.line, row: Some(number) };
             let row = walk.value()?;
-            self.member(line, parsed(row));
+            self.member(place, parsed(row));
             if walk.step(b']') {
                 return Ok(());
             }
@@ -183,6 +206,7 @@ impl Reading {
                 return Err(walk.failed("the list of proxies has no end"));
             }
         }
+        Ok(())
     }
 
     fn lines(&mut self, bytes: &[u8]) {
@@ -191,22 +215,23 @@ impl Reading {
             if line.is_empty() {
                 continue;
             }
+            let place = Place { line: number, row: None };
             match serde_json::from_slice::<Kind>(line) {
-                Err(error) => self.rejected.add(number, reason(&error)),
-                Ok(kind) if kind.url.is_some() => self.member(number, parsed(line)),
-                Ok(Kind { removed: Some(text), .. }) => self.removed(number, &text),
+                Err(error) => self.rejected.add(place, reason(&error)),
+                Ok(kind) if kind.url.is_some() => self.member(place, parsed(line)),
+                Ok(Kind { removed: Some(text), .. }) => self.removed(place, &text),
                 Ok(kind) if kind.is_of_a_store() => {
                     self.others += u64::from(kind.session.is_some() || kind.owner.is_some());
                 }
-                Ok(_) => self.rejected.add(number, "no url".to_owned()),
+                Ok(_) => self.rejected.add(place, "no url".to_owned()),
             }
         }
     }
 
-    fn removed(&mut self, line: u64, text: &str) {
+    fn removed(&mut self, place: Place, text: &str) {
         match form::key(text) {
             Ok(key) => self.members.apply(&Changes { removed: vec![key], ..Changes::default() }),
-            Err(_) => self.rejected.add(line, "what is removed is no proxy".to_owned()),
+            Err(_) => self.rejected.add(place, "what is removed is no proxy".to_owned()),
         }
     }
 
@@ -218,18 +243,22 @@ impl Reading {
         let mut record = csv::ByteRecord::new();
         // From memory, and of any length: nothing can fail that is not an end.
         while table.read_byte_record(&mut record).unwrap_or(false) {
-            let line = record.position().map_or(0, csv::Position::line);
+            let place = Place { line: record.position().map_or(0, csv::Position::line), row: None };
             let row = csv::StringRecord::from_byte_record(record.clone())
                 .map_err(|_| "not UTF-8".to_owned())
                 .and_then(|record| of_cells(names.iter().map(String::as_str).zip(record.iter())));
-            self.member(line, row);
+            self.member(place, row);
         }
     }
 
-    fn member(&mut self, line: u64, row: Result<MemberRow, String>) {
+    fn member(&mut self, place: Place, row: Result<MemberRow, String>) {
         match row.and_then(|row| self.believed(row)) {
-            Ok(member) => self.members.apply(&Changes { upserts: vec![member], ..Changes::default() }),
-            Err(reason) => self.rejected.add(line, reason),
+            Ok(member) => {
+                let before = self.members.count();
+                self.members.apply(&Changes { upserts: vec![member], ..Changes::default() });
+                self.again += u64::from(self.members.count() == before);
+            }
+            Err(reason) => self.rejected.add(place, reason),
         }
     }
 
@@ -262,7 +291,7 @@ fn reason(error: &serde_json::Error) -> String {
     if error.is_data() {
         // `invalid type: integer 5, expected a string`, and what a field says of its own text.
         return match (text.split_once(", expected "), text.starts_with("missing field")) {
-            (Some((_, wanted)), _) => format!("a field is not {wanted}"),
+            (Some((_, wanted)), _) => form::unlike(wanted),
             (None, true) => text.to_owned(),
             (None, false) => "a field has a text that it cannot have".to_owned(),
         };
@@ -429,7 +458,7 @@ mod tests {
         assert_eq!(urls(&found), ["http://1.2.3.4:80"]);
         assert!(found.members[0].tags.contains("source:own"));
         assert_eq!(found.members[0].added, NOW);
-        assert_eq!(found.rejected.lines.first().unwrap().0, 6, "{:?}", found.rejected);
+        assert_eq!((found.rejected.first[0].line, found.rejected.first[0].row), (6, Some(2)), "{:?}", found.rejected);
         let lines = "{\"pool\":\"default\",\"version\":1}\n{\"batch\":2}\n{\"url\":\"http://1.2.3.4:80\"}\n{\"url\":\"http://1.2.3.5:80\"}\n\
                      {\"removed\":\"http://1.2.3.4:80\"}\n{\"session\":\"0\",\"member\":\"0\"}\n{\"owner\":\"p\",\"version\":1}\n";
         let found = rows(lines);
@@ -444,26 +473,34 @@ mod tests {
                     {\"url\":\"http://1.2.3.7:80\",\"created_at\":\"hunter2\"},\n{\"url\":\"http://1.2.3.8:80\",\"total_failures\":99999999999999999},\n\
                     {\"url\":\"http://1.2.3.9:80\",\"average_response_time_ms\":-1}, 7,\n{\"url\":\"http://1.2.4.1:80\"}]";
         let found = rows(text);
-        assert_eq!(urls(&found), ["http://1.2.3.4:80", "http://1.2.4.1:80"]);
-        let told: Vec<String> =
-            found.rejected.lines.iter().map(|(line, reason)| format!("line {line}: {reason}")).collect();
+        assert_eq!(
+            (urls(&found), found.again),
+            (vec!["http://1.2.3.4:80".to_owned(), "http://1.2.4.1:80".to_owned()], 0)
+        );
+        assert_eq!(rows("[{\"url\":\"http://1.2.3.4:80\",\"tags\":[]},{\"url\":\"http://1.2.3.4:80\"}]").again, 1);
+        let told: Vec<String> = found
+            .rejected
+            .first
+            .iter()
+            .map(|it| format!("{}, line {}: {}", it.row.unwrap(), it.line, it.reason))
+            .collect();
         assert_eq!(
             told,
             [
-                "line 3: a field is not a string",
-                "line 4: missing field `url`",
-                "line 5: its password is sealed: `pool migrate` takes it over, with the key",
-                "line 6: a field has a text that it cannot have",
-                "line 7: more uses than can be counted",
-                "line 8: average_response_time_ms: cannot convert float seconds to Duration: value is negative",
-                "line 8: a field is not struct MemberRow",
+                "2, line 3: a field is not a string",
+                "3, line 4: missing field `url`",
+                "4, line 5: its password is sealed: `pool migrate` takes it over, with the key",
+                "5, line 6: a field has a text that it cannot have",
+                "6, line 7: more uses than can be counted",
+                "7, line 8: average_response_time_ms is no time that can be",
+                "8, line 8: not an object",
             ]
         );
         let csv = "scheme,host,port,tags,total_failures\nhttp,1.2.3.4,80,a b,7\nhttp,1.2.3.5,,x\n,,\nhttp,1.2.3.6,80,,x\nhttp,1.2.3.7,80\n";
         let found = rows(csv);
         assert_eq!(urls(&found), ["http://1.2.3.4:80", "http://1.2.3.7:80"]);
         assert_eq!(found.members[0].tags.to_string(), "a,b");
-        assert_eq!(found.rejected.lines.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(found.rejected.first.iter().map(|it| it.line).collect::<Vec<_>>(), [3, 4, 5]);
     }
 
     #[test]
@@ -482,7 +519,7 @@ mod tests {
         let bad: String = (0..10_000).map(|n| format!("{{\"url\":\"x{n}://1.2.3.4\",\"tags\":[]}}\n")).collect();
         let found = rows(&bad);
         assert_eq!(found.rejected.count, 10_000);
-        assert!(found.rejected.reasons.len() <= EXAMPLES + 1 && found.rejected.lines.len() == EXAMPLES);
+        assert!(found.rejected.reasons.len() <= EXAMPLES + 1 && found.rejected.first.len() == EXAMPLES);
         assert_eq!(found.rejected.reasons.values().sum::<u64>(), 10_000);
     }
 

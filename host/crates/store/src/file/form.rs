@@ -156,9 +156,14 @@ pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
     // `invalid type: integer 5, expected a string`
     match text.split_once(", expected ").filter(|_| error.is_data()) {
-        Some((_, wanted)) => format!("a field is not {wanted}"),
+        Some((_, wanted)) => unlike(wanted),
         None => text.to_owned(),
     }
+}
+
+/// That something is not what is wanted, as the deserialiser names that: of an object it names our type.
+pub(crate) fn unlike(wanted: &str) -> String {
+    if wanted.starts_with("struct ") { "not an object".to_owned() } else { format!("a field is not {wanted}") }
 }
 
 /// A password as the file holds it.
@@ -182,7 +187,7 @@ fn latency(milliseconds: f64) -> Result<Duration, String> {
     let micros = (milliseconds * 1_000.0).round();
     Duration::try_from_secs_f64(micros / 1_000_000.0)
         .map(|latency| Duration::from_micros(micros_rounded(latency)))
-        .map_err(|error| format!("average_response_time_ms: {error}"))
+        .map_err(|_| "average_response_time_ms is no time that can be".to_owned())
 }
 
 /// What is left of the way through a double: whole microseconds again.
