@@ -45,9 +45,15 @@ pub(super) async fn run(args: JudgeArgs) -> Result<Exit, Failure> {
     let level = if args.no_tls { "http" } else { "tls" };
     tell(&format!("check proxies against it: proxywhirl check LIST --level {level} --judge http://{address}/"));
     let shutdown = CancellationToken::new();
-    // It has nothing to save.
-    let stop = wiring::stop_on_signal(shutdown.clone(), || std::process::exit(Exit::Done.code().into()));
-    wiring::serve_judge(judge, listener, shutdown).await;
+    let hurry = CancellationToken::new();
+    let stop = wiring::stop_on_signal(shutdown.clone(), {
+        let hurry = hurry.clone();
+        move || hurry.cancel()
+    });
+    tokio::select! {
+        () = wiring::serve_judge(judge, listener, shutdown) => {}
+        () = hurry.cancelled() => {}
+    }
     stop.abort();
     Ok(Exit::Done)
 }
