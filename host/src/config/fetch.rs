@@ -200,7 +200,7 @@ mod tests {
         };
         assert_eq!(proxy("http://u:p@h.example:8080").unwrap(), "http://u:p@h.example:8080");
         for (text, told) in [
-            ("h.example:8080", "browser.proxy: unknown scheme"),
+            ("h.example:8080", "browser.proxy: no scheme: http, "),
             ("http://u:hunter2@h:x", "browser.proxy: port ***"),
             ("ftp://u:hunter2@h:1", "browser.proxy: unknown scheme ftp"),
             ("socks4a://h:1", "browser.proxy: a browser goes through http, https or socks5, and not socks4a"),
