@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 
-use proxywhirl_tests::{curl, folder, wait_until};
+use proxywhirl_tests::{curl, folder, password_hash, wait_until};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
@@ -61,8 +61,9 @@ async fn where_a_session_goes_and_where_nobody_may_go_is_said() {
         World::start(WorldPlan::new([(); 3].map(|()| UpstreamOptions::new(Protocol::Http)).into())).await.unwrap();
     let folder = folder();
     let config = folder.path().join("proxywhirl.toml");
-    let users = "[[users]]\nname = \"anna\"\npassword = \"hunter2\"\n[access]\ndeny = [\"denied.example\"]\n";
-    fs::write(&config, format!("{users}[strategy]\nname = \"session\"\n")).unwrap();
+    let users = format!("[[users]]\nname = \"anna\"\npassword_hash = \"{}\"\n", password_hash("hunter2"));
+    let access = "[access]\ndeny = [\"denied.example\"]\n";
+    fs::write(&config, format!("{users}{access}[strategy]\nname = \"session\"\n")).unwrap();
     let gateway = Commanded::start_over(world, &["--config", config.to_str().unwrap()]);
     let origin = gateway.world.origin().http_url("/ip");
     let explained = |user: &str| {

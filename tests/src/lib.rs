@@ -141,6 +141,17 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Ran {
     }
 }
 
+/// The hash of a user's password, as `[[users]]` has it.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn password_hash(password: &str) -> String {
+    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), &format!("{password}\n"));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran.stdout.trim().to_owned()
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,19 +1,13 @@
 //! Users with passwords and limits, destinations, and what keeps a gateway from being everybody's.
 
-use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run, run_with_input};
+use proxywhirl_tests::{Served, curl, file, folder, password_hash, proxywhirl, run};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::{Scene, exit_in, python};
 
-fn hash(password: &str) -> String {
-    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), &format!("{password}\n"));
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    ran.stdout.trim().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
-    let hash = hash("hunter2");
+    let hash = password_hash("hunter2");
     let scene = Scene::new(&format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n")).await;
     let address = scene.served.address.clone();
     let ran = scene.curl(&scene.served.proxy("http"), &["--include"]);
@@ -55,7 +49,7 @@ for _ in range(100):
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_logged_in_has_done_so_for_the_connection_unless_each_request_has_to() {
-    let hash = hash("hunter2");
+    let hash = password_hash("hunter2");
     let users = format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\n");
     // With credentials, without, with the session's name alone, without, with wrong ones, on a connection of its own without.
     let program = "
@@ -90,7 +84,7 @@ ask(http.client.HTTPConnection(host, int(port), timeout=20), None)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_has_a_rate_a_number_of_requests_at_once_and_bytes() {
-    let hash = hash("hunter2");
+    let hash = password_hash("hunter2");
     let user =
         |name: &str, limits: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n{limits}\n");
     let config = [

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use proxywhirl_tests::{Load, Ran, curl, folder, proxywhirl, run_with_input, wait_until};
+use proxywhirl_tests::{Load, Ran, curl, folder, password_hash, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::replace;
@@ -19,12 +19,6 @@ use crate::control::Commanded;
 const ANNA: &str = "Proxy-Authorization: Basic YW5uYTpodW50ZXIy\r\n";
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn hash(password: &str) -> String {
-    let ran = run_with_input(&mut proxywhirl(["user", "hash"]), &format!("{password}\n"));
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    ran.stdout.trim().to_owned()
-}
 
 fn user(name: &str, hash: &str, more: &str) -> String {
     format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n{more}\n")
@@ -136,7 +130,7 @@ impl Tunnel {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_reloads_under_load_fail_no_request_and_end_no_tunnel() {
-    let (anna, bert) = (hash("hunter2"), hash("other"));
+    let (anna, bert) = (password_hash("hunter2"), password_hash("other"));
     let config = |round: u32| {
         let mut text = format!(
             "[gateway]\nattempts = {}\nidle_timeout = \"{}s\"\nconnect_timeout = \"{}s\"\n\
@@ -189,7 +183,7 @@ async fn twenty_reloads_under_load_fail_no_request_and_end_no_tunnel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_the_file_has_no_further_request_and_keeps_the_tunnel() {
-    let (anna, bert) = (hash("hunter2"), hash("other"));
+    let (anna, bert) = (password_hash("hunter2"), password_hash("other"));
     let scene = Scene::new(&(user("anna", &anna, "") + &user("bert", &bert, ""))).await;
     let (place, get) = (scene.places()[0].clone(), format!("GET {}", scene.origin()));
     let mut client = Client::new(&place);
@@ -217,7 +211,7 @@ async fn who_leaves_the_file_has_no_further_request_and_keeps_the_tunnel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_user_has_used_counts_on_and_nobody_logs_in_anew() {
-    let anna = hash("hunter2");
+    let anna = password_hash("hunter2");
     let scene = Scene::new(&user("anna", &anna, "rate = 0.001\nburst = 3")).await;
     let (place, get) = (scene.places()[0].clone(), format!("GET {}", scene.origin()));
     let mut client = Client::new(&place);
