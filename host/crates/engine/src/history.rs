@@ -201,11 +201,11 @@ impl History {
         });
     }
 
-    /// A request is over.
-    pub(crate) fn over(&self, completion: &Completion<'_>, now: Timestamp) {
+    /// A request is over. Of most the beginning is known, and nobody asks what time it is.
+    pub(crate) fn over(&self, completion: &Completion<'_>, now: impl FnOnce() -> Timestamp) {
         // Its client may have broken it off before anybody was asked for.
         let begin = |place: &mut Place| {
-            let began = now.as_micros().saturating_sub(micros(completion.duration));
+            let began = now().as_micros().saturating_sub(micros(completion.duration));
             place.clear(completion.request, Timestamp::from_micros(began), completion.target);
         };
         self.tell(completion.request, begin, |place| {

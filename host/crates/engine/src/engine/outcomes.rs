@@ -121,7 +121,7 @@ impl Engine {
     /// Tells that a request is over.
     pub fn complete(&self, completion: &Completion<'_>) {
         self.measures.request_over(completion.protocol, completion.fault.is_none(), completion.duration);
-        self.history.over(completion, self.clock.now());
+        self.history.over(completion, || self.clock.now());
         if !self.bus.hears(Topic::RequestComplete) {
             return;
         }

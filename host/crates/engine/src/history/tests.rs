@@ -60,7 +60,7 @@ fn a_request_is_told_with_its_attempts_and_without_passwords() {
     history.convicted(&attempt(1, 1));
     let open = history.get(1).unwrap();
     assert_eq!((open.duration_ms, open.protocol.as_str(), open.attempts.len()), (None, "", 2));
-    history.over(&completion(1, None), at(9_000));
+    history.over(&completion(1, None), || at(9_000));
 
     let record = history.get(1).unwrap();
     assert_eq!((record.method.as_str(), record.status, record.duration_ms), ("GET", Some(200), Some(9.0)));
@@ -126,13 +126,13 @@ fn the_last_are_remembered_the_newest_first_and_none_is_mistaken_for_another() {
     // Long under way, and its place is another's.
     history.failed(&attempt(3, 1), &fault(), true, at(100));
     history.picked(&attempt(3, 2), &endpoint(2), Way::Plan, at(100), at(100));
-    history.over(&completion(3, Some(&fault())), at(9_000));
+    history.over(&completion(3, Some(&fault())), || at(9_000));
     let numbers = |query: Query| history.last(10, &query).iter().map(|it| it.request).collect::<Vec<_>>();
     let all = Query { limit: 100, ..Query::default() };
     assert_eq!(numbers(all.clone()), [10, 9, 8, 7]);
     assert_eq!(numbers(Query { limit: 2, ..all.clone() }), [10, 9]);
     assert!(history.last(10, &all).iter().all(|it| it.attempts.len() == 1 && it.fault.is_none()));
-    history.over(&completion(8, Some(&fault())), at(9_000));
+    history.over(&completion(8, Some(&fault())), || at(9_000));
     assert_eq!(numbers(Query { failed: true, ..all.clone() }), [8]);
     let to = |host: &str| numbers(Query { host: Some(host.to_owned()), ..all.clone() }).len();
     assert_eq!((to("Origin.Example"), to("example")), (4, 0));
@@ -153,7 +153,7 @@ fn who_was_given_up_has_an_end_and_who_has_one_keeps_it() {
 #[test]
 fn who_was_asked_for_nobody_is_remembered_with_the_end() {
     let history = History::new(4);
-    history.over(&completion(1, Some(&fault())), at(9_000));
+    history.over(&completion(1, Some(&fault())), || at(9_000));
     let record = history.get(1).unwrap();
     assert_eq!(
         (record.target.as_str(), record.began, record.attempts.len()),
@@ -167,7 +167,7 @@ fn nothing_is_remembered_if_that_is_what_is_wanted() {
     let history = History::new(0);
     history.picked(&attempt(1, 1), &endpoint(1), Way::Plan, at(0), at(0));
     history.failed(&attempt(1, 1), &fault(), true, at(1));
-    history.over(&completion(1, None), at(9_000));
+    history.over(&completion(1, None), || at(9_000));
     assert!(history.get(1).is_none() && history.last(1, &Query { limit: 9, ..Query::default() }).is_empty());
 }
 

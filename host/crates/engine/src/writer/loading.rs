@@ -5,14 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proxywhirl_core::MemberId;
-use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::{Admission, Admitted};
 use proxywhirl_core::store::{Page, Store, StoreError};
 use tokio::sync::mpsc;
 
-use super::{Command, Desk, Readers};
-use crate::events::StorePayload;
-use crate::trouble::Change;
+use super::{Command, Desk};
 
 /// Stored members that are there before anybody is served: some ten milliseconds.
 const FIRST_PAGE: usize = 5_000;
@@ -27,6 +24,10 @@ const MOST_AWAITED: usize = 100_000;
 /// then. Those who want to change the pool wait for that.
 const AGAIN: Duration = Duration::from_secs(1);
 const TRIES: u32 = 60;
+
+/// What is told of it.
+const UNLOADED: (&str, &str) =
+    ("the rest of the pool could not be loaded, will try again", "the rest of the pool can be loaded again");
 
 /// Whom a session was bound to that nobody has used for so long is not waited for: most of these sessions are over, and some members of
 /// theirs may have left, and would be waited for to the end.
@@ -107,7 +108,7 @@ impl Desk {
                     self.store = Some(store);
                     if failures > 0 {
                         failures = 0;
-                        self.note_unloaded(None);
+                        self.note_trouble(None, UNLOADED);
                     }
                     self.restore(page);
                     self.publish();
@@ -115,7 +116,7 @@ impl Desk {
                 Ok((store, Err(error))) if !store.is_shared() && failures < TRIES => {
                     self.store = Some(store);
                     failures += 1;
-                    self.note_unloaded(Some(&error));
+                    self.note_trouble(Some(&error), UNLOADED);
                     tokio::time::sleep(AGAIN).await;
                 }
                 Ok((store, Err(error))) => {
@@ -137,18 +138,5 @@ impl Desk {
             tracing::error!(%error, "some of the pool cannot be used");
         }
         self.readers.is_loading.store(false, Ordering::Relaxed);
-    }
-
-    /// Notes why the rest cannot be loaded now, or that it can again.
-    fn note_unloaded(&self, error: Option<&StoreError>) {
-        let Readers { trouble, bus, clock, .. } = &self.readers;
-        let (error, now) = (error.map(ToString::to_string), clock.now());
-        if trouble.note(error.clone(), now) != Change::Same {
-            match &error {
-                Some(error) => tracing::warn!(%error, "the rest of the pool could not be loaded, will try again"),
-                None => tracing::info!("the rest of the pool can be loaded again"),
-            }
-            bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
-        }
     }
 }

@@ -24,15 +24,20 @@ impl Desk {
 
     /// Writes down whether the pool can be saved.
     pub(super) fn note(&self, saved: Result<(), StoreError>) {
-        let Readers { trouble, bus, clock, measures, .. } = &self.readers;
-        measures.saved(saved.is_ok());
-        let error = saved.err().map(|error| error.to_string());
-        let now = clock.now();
-        // Told when it changes: a full disk would fill the log too.
+        self.readers.measures.saved(saved.is_ok());
+        let words = ("the pool could not be saved, will try again until it can", "the pool is saved again");
+        self.note_trouble(saved.err().as_ref(), words);
+    }
+
+    /// Notes what is wrong with the store, or that nothing is, and tells it in words for either when it changes: a full disk would fill
+    /// the log too.
+    pub(super) fn note_trouble(&self, error: Option<&StoreError>, (begins, ends): (&str, &str)) {
+        let Readers { trouble, bus, clock, .. } = &self.readers;
+        let (error, now) = (error.map(ToString::to_string), clock.now());
         if trouble.note(error.clone(), now) != Change::Same {
             match &error {
-                Some(error) => tracing::warn!(%error, "the pool could not be saved, will try again until it can"),
-                None => tracing::info!("the pool is saved again"),
+                Some(error) => tracing::warn!(%error, "{begins}"),
+                None => tracing::info!("{ends}"),
             }
             bus.publish(Topic::StoreChanged, now, || StorePayload { error: error.as_deref() });
         }
