@@ -112,8 +112,9 @@ fn new_ones_work(language: &str) {
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         let project = place.path().join(&name);
         build(&project, &project.join("dist"));
-        for command in ["check", "test"] {
-            let ran: Ran = proxywhirl(["plugin", command]).arg(&project).output().unwrap().into();
+        // A million calls of an interpreter take minutes, and say no more here than some thousands.
+        for (command, options) in [("check", &["--calls", "20000", "--patience", "10s"][..]), ("test", &[])] {
+            let ran: Ran = proxywhirl(["plugin", command]).args(options).arg(&project).output().unwrap().into();
             assert_eq!(ran.code, Some(0), "{command} {name}: {}{}", ran.stdout, ran.stderr);
         }
     }
