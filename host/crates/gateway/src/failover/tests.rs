@@ -329,7 +329,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
         sleep(Duration::from_secs(1)).await;
         leaving.leave();
     };
-    let (result, ()) = tokio::join!(left.run(Repeat::Unseen, answers), leaves);
+    let ((), result) = tokio::join!(biased; leaves, left.run(Repeat::Unseen, answers));
     let fault = result.map(|_| ()).unwrap_err();
     assert_eq!((fault.side, fault.kind, began.elapsed()), (Side::Client, Kind::Closed, Duration::from_secs(1)));
     drop(won.trial);

@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::access::Use;
@@ -61,7 +60,6 @@ impl AtEnd {
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
     has_left: AtomicBool,
-    told: Notify,
 }
 
 impl Leaving {
@@ -70,12 +68,9 @@ impl Leaving {
         self.has_left.load(Ordering::Relaxed)
     }
 
-    /// Returns when it has left.
+    /// Ready when it has left. Nobody is woken by that: whoever finds it out is in the same task as the request, and polls it then.
     pub(crate) async fn left(&self) {
-        let told = self.told.notified();
-        if !self.has_left() {
-            told.await;
-        }
+        poll_fn(|_| if self.has_left() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Of a client that never leaves.
@@ -87,7 +82,6 @@ impl Leaving {
 
     pub(crate) fn leave(&self) {
         self.has_left.store(true, Ordering::Relaxed);
-        self.told.notify_waiters();
     }
 }
 
