@@ -140,7 +140,8 @@ fn connect(authority: &str) -> Result<Target, ErrorReply> {
 /// Reads the absolute form (RFC 9112 §3.2.2): target, and path with query.
 fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
     let uri = head.target.as_str();
-    let Some((scheme, rest)) = uri.split_once("://").filter(|_| !uri.starts_with('/')) else {
+    let split = uri.split_once(':').and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("//")?)));
+    let Some((scheme, rest)) = split.filter(|_| !uri.starts_with('/')) else {
         // To forward it to what the Host field names would make loops, and an open door for web pages.
         return Err(refuse(HELP));
     };
