@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -47,17 +48,24 @@ impl Doorway {
     /// Accepts clients until `closed` is cancelled; those who are there stay until they leave. When `stop` is cancelled,
     /// and `closed` with it, idle clients are let go at once, and the others may end their request or tunnel within
     /// [`GatewayConfig::drain`](crate::GatewayConfig::drain). Returns when every session has ended.
-    pub async fn serve(&self, listener: TcpListener, closed: &CancellationToken, stop: &CancellationToken) -> Drained {
-        serve::serve(self, listener, closed, stop).await
+    // Behind a pointer to what can be called: so the whole road of a request is compiled here, in one piece, and not in the crate that
+    // waits for this future, in as many as that one has.
+    pub fn serve<'a>(
+        &'a self,
+        listener: TcpListener,
+        closed: &'a CancellationToken,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Drained> {
+        Box::pin(serve::serve(self, listener, closed, stop))
     }
 
     /// The same for clients of this machine, who come in by a Unix socket.
-    pub async fn serve_unix(
-        &self,
+    pub fn serve_unix<'a>(
+        &'a self,
         listener: UnixListener,
-        closed: &CancellationToken,
-        stop: &CancellationToken,
-    ) -> Drained {
-        serve::serve(self, listener, closed, stop).await
+        closed: &'a CancellationToken,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Drained> {
+        Box::pin(serve::serve(self, listener, closed, stop))
     }
 }
