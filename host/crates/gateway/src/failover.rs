@@ -30,6 +30,7 @@ pub(crate) mod escalation;
 pub(crate) mod hedge;
 mod race;
 mod renewal;
+mod running;
 mod suspects;
 mod trial;
 mod upstream;

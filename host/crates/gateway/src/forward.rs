@@ -46,7 +46,8 @@ use witness::Witness;
 const LARGE: u64 = 16 * 1024;
 
 /// Serves one request of a client.
-pub(crate) async fn serve<S>(
+#[expect(clippy::manual_async_fn, reason = "a function would have what it is given twice, and all of it is moved")]
+pub(crate) fn serve<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
@@ -54,41 +55,43 @@ pub(crate) async fn serve<S>(
     wanted: Wanted,
     record: Record,
     (mut place, stop): (Option<Use>, &CancellationToken),
-) -> Next
+) -> impl Future<Output = Next>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let target = &record.target;
-    let leaving = Leaving::default();
-    let mut failover = Failover::new(gateway.means(), (record.request, record.began, &leaving), target, wanted);
-    let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
-    let served = match Asked::new(request) {
-        Ok(asked) => exchange(gateway, client, buffer, &asked.until(stop), &mut failover, &mut place).await,
-        Err(fault) => Served::failed(fault),
-    };
-    let Served { mut status, upstream, end, is_open } = served;
-    let attempts = failover.attempts();
-    let (next, fault) = match end {
-        Ok(next) => (next, None),
-        // Who has the head of an answer cannot be told otherwise.
-        Err(fault) if status.is_some() && is_open => (Next::Abort, Some(fault)),
-        Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
-        Err(fault) => {
-            let reply = match &place {
-                Some(place) if is_too_much(&fault) => {
-                    let (exceeded, user) = place.exceeded();
-                    ErrorReply::exceeded(exceeded, user)
-                }
-                Some(_) | None => ErrorReply::of(&fault, target, attempts),
-            };
-            let reply = reply.explained(failover.explained(None));
-            status = Some(reply.status);
-            (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
-        }
-    };
-    let end = End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() };
-    record.close(gateway.engine(), &end);
-    next
+    async move {
+        let target = &record.target;
+        let leaving = Leaving::default();
+        let mut failover = Failover::new(gateway.means(), (record.request, record.began, &leaving), target, wanted);
+        let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
+        let served = match Asked::new(request) {
+            Ok(asked) => exchange(gateway, client, buffer, &asked.until(stop), &mut failover, &mut place).await,
+            Err(fault) => Served::failed(fault),
+        };
+        let Served { mut status, upstream, end, is_open } = served;
+        let attempts = failover.attempts();
+        let (next, fault) = match end {
+            Ok(next) => (next, None),
+            // Who has the head of an answer cannot be told otherwise.
+            Err(fault) if status.is_some() && is_open => (Next::Abort, Some(fault)),
+            Err(fault) if status.is_some() || is_gone(&fault) => (Next::Close, Some(fault)),
+            Err(fault) => {
+                let reply = match &place {
+                    Some(place) if is_too_much(&fault) => {
+                        let (exceeded, user) = place.exceeded();
+                        ErrorReply::exceeded(exceeded, user)
+                    }
+                    Some(_) | None => ErrorReply::of(&fault, target, attempts),
+                };
+                let reply = reply.explained(failover.explained(None));
+                status = Some(reply.status);
+                (Next::Last(reply.to_bytes(gateway.config().pseudonym, body)), Some(fault))
+            }
+        };
+        let end = End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() };
+        record.close(gateway.engine(), &end);
+        next
+    }
 }
 
 /// Whether the fault is that the client is gone, so that nobody is there to be told.
@@ -171,7 +174,7 @@ where
                 if !case.has_rules() {
                     return doubt.weigh(endpoint, answered, false, confirms);
                 }
-                let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut answered;
+                let Answered { inbound: Inbound { reader, buffer }, answer, .. } = &mut *answered;
                 let seen = (&answer.head, answer.length, began.elapsed());
                 // On the heap, since it may read the body, and few have rules.
                 let judged = Box::pin(case.judge(&endpoint, seen, repeat != Repeat::Unseen, reader, buffer)).await;
@@ -227,13 +230,13 @@ async fn deliver<S>(
     asked: &Asked,
     (trial, by): (Option<&Trial>, &Arc<Endpoint>),
     case: Case<'_>,
-    answered: Answered,
+    answered: Box<Answered>,
     explained: Option<Explained>,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Answered { inbound, form, answer, interim, after, waiting } = answered;
+    let Answered { inbound, form, answer, interim, after, waiting } = *answered;
     let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(by, &waiting, body));
     let upstream = Some(Arc::clone(by));
     if !interim.is_empty() {
@@ -245,7 +248,8 @@ where
     if answer.head.status == 101 {
         let bytes = answer::upgraded(answer, explained.as_ref());
         let end = match bytes {
-            Ok(bytes) => upgrade(gateway, client, buffer, inbound, bytes).await,
+            // On the heap, as what follows is not what nearly all answers are.
+            Ok(bytes) => Box::pin(upgrade(gateway, client, buffer, inbound, bytes)).await,
             Err(fault) => Err(fault),
         };
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close), is_open: false }
@@ -294,7 +298,9 @@ where
         let (passed, buffer) = {
             let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
             let mut inbound = Inbound { reader: witness, buffer };
-            let passed = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive()).await;
+            let passing = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive());
+            // On the heap, since few have rules.
+            let passed = Box::pin(passing).await;
             (passed, inbound.buffer)
         };
         return (Inbound { reader: stream, buffer }, passed);

@@ -19,7 +19,8 @@ use proxywhirl_core::tail::Tail;
 use tokio::time::Instant;
 
 use super::budget::RetryBudget;
-use super::race::{Running, Turn};
+use super::race::Turn;
+use super::running::Running;
 use super::{Failover, Repeat, Trial, Upstream};
 use crate::config::HedgeConfig;
 
@@ -111,8 +112,9 @@ impl Failover<'_> {
     /// When another member is asked as well.
     pub(super) fn hedge_at<A>(&self, overtaken: Option<&Running<A>>, current: Option<&Running<A>>) -> Option<Instant> {
         let running = current.filter(|_| self.hedge == Hedge::Open && overtaken.is_none())?;
-        let delay = self.hedging.delay(running.trial.member(), self.waits?)?;
-        Some(running.trial.began + delay)
+        let trial = running.trial()?;
+        let delay = self.hedging.delay(trial.member(), self.waits?)?;
+        Some(trial.began + delay)
     }
 
     /// Begins the hedge, within the budget.

@@ -1,7 +1,6 @@
 //! Attempts of a request beside and after each other: who is asked next, who is overtaken, and who is answered first.
 
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::Future;
 use std::time::Duration;
 
 use proxywhirl_core::select::Stick;
@@ -10,6 +9,7 @@ use proxywhirl_engine::Attempt;
 use tokio::time::{Instant, sleep_until};
 
 use super::hedge::Hedge;
+use super::running::Running;
 use super::trial::Evidence;
 use super::{Failover, Repeat, Trial, Upstream, Verdict, Won};
 use crate::session::presence;
@@ -23,22 +23,6 @@ const SHARE: u32 = 3;
 
 /// When a request that is silent, and found nobody else to ask, looks again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// An attempt that is under way.
-pub(super) struct Running<A> {
-    pub(super) trial: Trial,
-    pub(super) future: Pin<Box<A>>,
-}
-
-impl<A: Future> Running<A> {
-    /// Waits for the answer; for ever when there is nobody to wait for.
-    async fn answer(slot: &mut Option<Self>) -> A::Output {
-        match slot {
-            Some(running) => running.future.as_mut().await,
-            None => pending().await,
-        }
-    }
-}
 
 /// Whether an attempt may wait when those that it could use are at their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +42,8 @@ impl Turn {
 }
 
 enum Event<T> {
-    /// The attempt that is the first choice now came to an end.
-    Current(Result<T, Fault>),
-    /// The attempt that was overtaken came to an end.
-    Overtaken(Result<T, Fault>),
+    /// An attempt came to an end, which was the first choice or was overtaken.
+    Ended((Trial, Result<T, Fault>)),
     /// The current attempt has been silent for too long.
     Silence,
     /// The current attempt takes longer than its member nearly always does.
@@ -112,7 +94,7 @@ impl Failover<'_> {
     {
         self.deadline += pause;
         (self.waits, self.hedge) = (None, Hedge::Never);
-        let waiting = waiting.map(|(trial, future)| Running { trial, future: Box::pin(future) });
+        let waiting = waiting.map(|(trial, future)| Running::new(trial, future));
         let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
         self.race_and_judge(waiting, next, Repeat::Overtake, &attempt).await
     }
@@ -160,15 +142,16 @@ impl Failover<'_> {
             let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
             // One timer for all: each costs as much as a pick.
             let alarm = [patience, slow].into_iter().flatten().fold(deadline, Instant::min);
+            // What follows is on the heap where it waits: most requests are answered by the first who is asked.
             let event = tokio::select! {
                 // The oldest has waited longest.
                 biased;
-                answer = Running::answer(&mut overtaken) => Event::Overtaken(answer),
-                answer = Running::answer(&mut current) => Event::Current(answer),
+                ended = Running::answer(&mut overtaken) => Event::Ended(ended),
+                ended = Running::answer(&mut current) => Event::Ended(ended),
                 () = self.leaving.left(), if is_attended => Event::Left,
                 () = sleep_until(alarm) => Event::at(alarm, deadline, patience),
             };
-            let (ended, answer) = match event {
+            let (trial, answer) = match event {
                 Event::Left => {
                     // What is under way may show that its member is dead, and has the time of a dial for that.
                     is_attended = false;
@@ -181,20 +164,18 @@ impl Failover<'_> {
                     return Err(if is_attended { self.nobody_in_time() } else { presence::left() });
                 }
                 Event::Silence => {
-                    patience = self.overtake((&mut overtaken, &mut current), repeat, attempt).await;
+                    patience = Box::pin(self.overtake((&mut overtaken, &mut current), repeat, attempt)).await;
                     continue;
                 }
                 Event::Slow => {
-                    if let Some(hedge) = self.begin_hedge(attempt).await {
+                    if let Some(hedge) = Box::pin(self.begin_hedge(attempt)).await {
                         patience = self.patience(repeat, Some(&hedge));
                         overtaken = current.replace(hedge);
                     }
                     continue;
                 }
-                Event::Overtaken(answer) => (overtaken.take(), answer),
-                Event::Current(answer) => (current.take(), answer),
+                Event::Ended(ended) => ended,
             };
-            let Some(Running { trial, .. }) = ended else { continue };
             match answer {
                 Ok(answer) => {
                     self.give_up(overtaken);
@@ -206,7 +187,8 @@ impl Failover<'_> {
                     let again = repeat.allows(fault.consequence().retry);
                     self.fail(trial, fault);
                     if current.is_none() && again {
-                        current = self.after_fault(attempt, Turn::unless(overtaken.is_some())).await;
+                        let turn = Turn::unless(overtaken.is_some());
+                        current = Box::pin(self.after_fault(attempt, turn)).await;
                         patience = self.patience(repeat, current.as_ref());
                     }
                 }
@@ -309,9 +291,9 @@ impl Failover<'_> {
         if !upstream.is_another_exit {
             self.tried.push(lease.member().id);
         }
-        let future = Box::pin(attempt(upstream.clone()));
+        let future = attempt(upstream.clone());
         let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, beside, tier: self.climb.tier };
-        Some(Running { trial, future })
+        Some(Running::new(trial, future))
     }
 
     pub(super) fn describe(&self, number: u32) -> Attempt<'_> {
@@ -337,14 +319,14 @@ impl Failover<'_> {
     /// When the attempt has been silent for long enough that another one may begin. A dial has a limit of its own, unless the request
     /// has less time than that.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
-        let running = running?;
-        let patience = self.patience_with(&running.trial);
+        let trial = running?.trial()?;
+        let patience = self.patience_with(trial);
         let is_overtaken = match repeat {
             Repeat::Overtake => true,
-            Repeat::Dial => patience < running.trial.patience(self.config.connect_timeout),
+            Repeat::Dial => patience < trial.patience(self.config.connect_timeout),
             Repeat::Unseen | Repeat::AfterFault => false,
         };
-        is_overtaken.then(|| running.trial.began + patience)
+        is_overtaken.then(|| trial.began + patience)
     }
 
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.

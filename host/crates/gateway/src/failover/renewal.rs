@@ -10,7 +10,8 @@ use std::time::Duration;
 use proxywhirl_core::{Credentials, Member, MemberId};
 use tokio::time::{Instant, timeout_at};
 
-use super::race::{Running, Turn};
+use super::race::Turn;
+use super::running::Running;
 use super::{Failover, Trial, Upstream};
 
 /// As long as a request waits for a login at the most: it is read from a file, from the environment, or by one HTTP request.

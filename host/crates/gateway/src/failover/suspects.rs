@@ -5,8 +5,8 @@ use std::time::Duration;
 use proxywhirl_core::fault::Hurt;
 use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 
-use super::race::Running;
 use super::renewal::Refusal;
+use super::running::Running;
 use super::{Failover, Trial};
 
 /// A use whose blame depends on how the request ends.
@@ -139,8 +139,7 @@ impl Failover<'_> {
     /// Ends an attempt that was not answered while another one was, or that has to make room. It is suspected only when it
     /// has used up its time.
     pub(super) fn give_up<A>(&mut self, running: Option<Running<A>>) {
-        let Some(Running { trial, future }) = running else { return };
-        drop(future);
+        let Some(trial) = running.and_then(Running::end) else { return };
         let silent = trial.began.elapsed();
         if let Some(until) = self.waits {
             self.hedging.outlasted(&trial, until, silent);
@@ -159,8 +158,7 @@ impl Failover<'_> {
 
     /// Ends an attempt that was under way when the request had used up its time. It has failed when its member had its time too.
     pub(super) fn time_out<A>(&mut self, running: Option<Running<A>>) {
-        let Some(Running { trial, future }) = running else { return };
-        drop(future);
+        let Some(trial) = running.and_then(Running::end) else { return };
         let silent = trial.began.elapsed();
         if silent < self.patience_with(&trial) {
             return self.let_go(trial);

@@ -29,8 +29,9 @@ pub(super) struct Answered {
 type Heads = (Answer, Vec<u8>);
 
 impl Answered {
-    fn new(inbound: Inbound<Stream>, form: RequestForm, (answer, interim): Heads, after: After) -> Self {
-        Self { inbound, form, answer, interim, after, waiting: Vec::new() }
+    /// On the heap: it is handed from one to the next a dozen times until its client gets it.
+    fn new(inbound: Inbound<Stream>, form: RequestForm, (answer, interim): Heads, after: After) -> Box<Self> {
+        Box::new(Self { inbound, form, answer, interim, after, waiting: Vec::new() })
     }
 }
 
@@ -44,7 +45,7 @@ pub(super) async fn attempt(
     upstream: &Upstream,
     asked: &Asked,
     body: &[u8],
-) -> Result<Answered, Fault> {
+) -> Result<Box<Answered>, Fault> {
     let form = RequestForm::of(upstream.dialled());
     let after = if gateway.config().upstream_idle.keeps_any() { asked.after(&form) } else { After::Close };
     if after == After::Keep

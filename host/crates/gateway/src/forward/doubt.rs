@@ -35,12 +35,12 @@ struct Kept {
 /// An answer that is kept until it is known whether there is a better one.
 struct Doubted {
     upstream: Arc<Endpoint>,
-    answered: Answered,
+    answered: Box<Answered>,
 }
 
 /// An answer that the client gets.
 pub(super) struct Weighed {
-    pub(super) answered: Answered,
+    pub(super) answered: Box<Answered>,
     /// Whether nobody knows whose it is.
     pub(super) is_doubted: bool,
     /// Whether it says that the origin is out of order, whoever says so.
@@ -63,7 +63,7 @@ impl<'a> Doubt<'a> {
     pub(super) fn weigh(
         &self,
         upstream: Arc<Endpoint>,
-        answered: Answered,
+        answered: Box<Answered>,
         is_refused: bool,
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
@@ -87,7 +87,7 @@ impl<'a> Doubt<'a> {
     }
 
     /// The answer that was kept back, for a client that would get none otherwise.
-    pub(super) fn rest(self) -> Option<(Arc<Endpoint>, Answered)> {
+    pub(super) fn rest(self) -> Option<(Arc<Endpoint>, Box<Answered>)> {
         let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         kept.answer.map(|Doubted { upstream, answered }| (upstream, answered))
     }
