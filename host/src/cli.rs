@@ -32,7 +32,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use futures_util::future::LocalBoxFuture;
 use proxywhirl_core::{Anonymity, Level, Scheme};
 use proxywhirl_store::{NotAStore, StoreUrl};
 
@@ -109,12 +108,7 @@ impl Cli {
     ///
     /// # Errors
     /// Why it could not be done, with the exit code.
-    // Boxed, so that all of it is compiled in the library and not in the binary.
-    pub fn run(self) -> LocalBoxFuture<'static, Result<Exit, Failure>> {
-        Box::pin(self.carry_out())
-    }
-
-    async fn carry_out(self) -> Result<Exit, Failure> {
+    pub async fn run(self) -> Result<Exit, Failure> {
         let watching_service = matches!(self.command, Command::Serve(_) | Command::Judge(_));
         let logging = Logging::start(&self.log, watching_service)?;
         match self.command {

@@ -291,9 +291,9 @@ impl Failover<'_> {
         if !upstream.is_another_exit {
             self.tried.push(lease.member().id);
         }
-        let future = attempt(upstream.clone());
+        let own = upstream.clone();
         let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, beside, tier: self.climb.tier };
-        Some(Running::new(trial, future))
+        Some(Running::new(trial, attempt(own)))
     }
 
     pub(super) fn describe(&self, number: u32) -> Attempt<'_> {

@@ -1,17 +1,19 @@
 //! An answer on its way from an upstream to the client.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use futures_util::FutureExt as _;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{
     BodyLength, CopyError, HeadError, Headers, ResponseHead, copy_body, read_response, strip_hop_by_hop,
 };
 use proxywhirl_net::{RequestForm, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::asked::{Asked, is_of_connection, set};
 use crate::config::GatewayConfig;
@@ -198,7 +200,7 @@ where
             return Err(protocol("an endless row of interim responses"));
         }
         send_interim(writer, &mut answer.head).await?;
-        answer = timed(rules.config.response_timeout, read(inbound, rules)).await?;
+        answer = timed(rules.config.response_timeout, pin!(read(inbound, rules))).await?;
     }
     Ok(answer)
 }
@@ -224,18 +226,21 @@ fn promised(headers: &Headers) -> Duration {
     seconds.map_or(Duration::MAX, |seconds: u64| Duration::from_secs(seconds.saturating_sub(1)))
 }
 
-/// Limits the wait for a head.
-pub(super) fn timed<T>(
+/// Limits the wait for a head. It stays where it is, and is not moved for that.
+pub(super) async fn timed<T>(
     limit: Duration,
-    wait: impl Future<Output = Result<T, Fault>>,
-) -> impl Future<Output = Result<T, Fault>> {
-    // No `async` block: it would hold what it was given, and the same again as what it waits for, and is moved with it.
-    timeout(limit, wait).map(move |waited| {
-        waited.unwrap_or_else(|_| {
-            let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
-            Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
-        })
+    mut wait: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+) -> Result<T, Fault> {
+    let mut alarm = pin!(sleep(limit));
+    poll_fn(|context| {
+        if let Poll::Ready(read) = wait.as_mut().poll(context) {
+            return Poll::Ready(read);
+        }
+        ready!(alarm.as_mut().poll(context));
+        let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
+        Poll::Ready(Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail)))
     })
+    .await
 }
 
 async fn send_interim<W: AsyncWrite + Unpin>(writer: &mut W, head: &mut ResponseHead) -> Result<(), Fault> {

@@ -87,18 +87,20 @@ async fn exchange(
         // On the heap, since few requests have one.
         return Box::pin(both(inbound, &bytes, rules, after)).await;
     }
-    let sent_and_read = async {
-        match send(&mut inbound.reader, &bytes).await {
-            Ok(()) => {
-                let answer = answer::read(inbound, rules).await?;
-                answer::body_begins(inbound, &answer).await?;
-                Ok((answer, after))
+    let (answer, after) = {
+        let sent_and_read = pin!(async {
+            match send(&mut inbound.reader, &bytes).await {
+                Ok(()) => {
+                    let answer = answer::read(inbound, rules).await?;
+                    answer::body_begins(inbound, &answer).await?;
+                    Ok((answer, after))
+                }
+                // An upstream that closed its reading side may have said why.
+                Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
             }
-            // An upstream that closed its reading side may have said why.
-            Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
-        }
+        });
+        answer::timed(gateway.config().response_timeout, sent_and_read).await?
     };
-    let (answer, after) = answer::timed(gateway.config().response_timeout, sent_and_read).await?;
     let mut interim = Vec::new();
     if !answer.is_interim() {
         return Ok(((answer, interim), after));
@@ -122,7 +124,7 @@ async fn both(
     let mut interim = Vec::new();
     let result = {
         let reading = async {
-            let answer = answer::timed(rules.config.response_timeout, answer::read(&mut half, rules)).await?;
+            let answer = answer::timed(rules.config.response_timeout, pin!(answer::read(&mut half, rules))).await?;
             answer::finally(&mut half, &mut interim, rules, answer).await
         };
         let mut reading = pin!(reading);

@@ -135,7 +135,8 @@ where
     let (since, is_sent) = (Instant::now(), sent.is_ok());
     let mut client = client_reader.unsplit(client_writer);
     let answer = {
-        let reading = pin!(answer::timed(config.response_timeout, answer::read(&mut inbound, rules)));
+        let reading = pin!(answer::read(&mut inbound, rules));
+        let reading = pin!(answer::timed(config.response_timeout, reading));
         match sent {
             Ok(_) => {
                 let (at_end, grace) = (AtEnd::of(asked.version), config.connect_timeout);
