@@ -6,6 +6,7 @@
 
 mod difference;
 mod failures;
+mod lost;
 mod refresh;
 mod reload;
 mod watch;
@@ -21,6 +22,7 @@ use proxywhirl_engine::{Engine, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 use proxywhirl_net::Target;
+use tokio::sync::Notify;
 
 pub use watch::{Watched, reload_on_signal};
 
@@ -56,6 +58,8 @@ pub struct Live {
     about: About,
     reader: Arc<Reader>,
     started: u64,
+    /// Wakes who looks whether all listeners have their proxies.
+    filled: Notify,
     /// Held through a change, so that there is one at a time.
     changing: tokio::sync::Mutex<()>,
     /// Written by whoever holds `changing`, and when the engine takes a strategy back. Held for a few instructions.
@@ -111,6 +115,7 @@ impl Live {
             about,
             reader: Arc::new(reader),
             started,
+            filled: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
             in_force: Mutex::new(in_force),
         };
@@ -228,6 +233,7 @@ impl Live {
                 work: self.engine().crew().map(|crew| crew.status()),
             }),
             source_troubles: self.service.source_troubles(),
+            listener_troubles: self.listener_troubles(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proxywhirl_core::{EndpointKey, Snapshot};
 use proxywhirl_gateway::access::Access;
 use proxywhirl_gateway::{Doorway, Drained, Gateway, GatewayConfig, Turns};
 use tokio::sync::Notify;
@@ -98,6 +99,19 @@ impl Entrances {
     }
 
     /// Their names and addresses, and when requests there get another proxy.
+    /// Those that go through one proxy which is not in the pool, by their names, and that.
+    #[must_use]
+    pub fn lost(&self, pool: &Snapshot) -> Vec<(String, EndpointKey)> {
+        let state = self.state();
+        let bound = state.open.iter().filter_map(|open| Some((&open.spot.name, open.spot.proxy()?)));
+        let mut lost: Vec<_> = bound.map(|(name, proxy)| (name.clone(), proxy.clone())).collect();
+        drop(state);
+        // Each port of a range has the same name.
+        lost.dedup();
+        lost.retain(|(_, proxy)| !pool.holds(proxy));
+        lost
+    }
+
     #[must_use]
     pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
         let told = |open: &Open| (open.spot.name.clone(), open.place.clone(), Arc::clone(&open.turns));

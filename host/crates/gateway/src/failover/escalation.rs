@@ -166,7 +166,7 @@ impl Failover<'_> {
                 let until = (turn == Turn::Wait).then_some(self.deadline);
                 let nobody = || exhausted("direct was tried, or is banned".to_owned());
                 let lease = self.unless_left(self.engine.acquire_direct(&attempt, until)).await?;
-                lease.map_err(|shed| no_lease(&shed, None))?.ok_or_else(nobody)
+                lease.map_err(|shed| no_lease(&shed, None, false))?.ok_or_else(nobody)
             }
             Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
@@ -188,7 +188,11 @@ impl Failover<'_> {
             Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
             Turn::Wait => self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?,
         };
-        lease.map_err(|nobody| no_lease(&nobody, attempt.admitted().map(|filter| &**filter)))
+        lease.map_err(|nobody| {
+            let filter = attempt.admitted().map(|filter| &**filter);
+            let only = filter.and_then(Filter::endpoint);
+            no_lease(&nobody, filter, only.is_some_and(|only| !self.engine.snapshot().holds(only)))
+        })
     }
 
     /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
@@ -208,13 +212,18 @@ fn exhausted(why: String) -> Fault {
 /// When to ask again for what a ban, a session or the members that there are do not allow: that takes a while to change.
 const LASTING: Duration = Duration::from_mins(1);
 
-/// What it comes to for the client that there is no member that is as this filter demands.
-fn no_lease(nobody: &NoLease, filter: Option<&Filter>) -> Fault {
+/// What it comes to for the client that there is no member that is as this filter demands; `is_absent` if it demands one that
+/// is not in the pool.
+fn no_lease(nobody: &NoLease, filter: Option<&Filter>, is_absent: bool) -> Fault {
     let told = match (nobody, filter) {
         (NoLease::Nobody(refusals), Some(filter)) if refusals.filter > 0 => {
             // Who comes in by a port that is bound to a proxy need not know to which.
-            let shown =
-                |word: String| if word.starts_with("proxy ") { "the one proxy of this port".into() } else { word };
+            let one = if is_absent {
+                "the one proxy of this port, which is not in the pool"
+            } else {
+                "the one proxy of this port"
+            };
+            let shown = |word: String| if word.starts_with("proxy ") { one.to_owned() } else { word };
             let demands: Vec<String> = filter.in_words().into_iter().map(shown).collect();
             format!("{nobody} (demanded: {})", demands.join(", "))
         }
