@@ -18,7 +18,7 @@ use std::time::Instant;
 use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
-use proxywhirl_engine::{Engine, PluginStatus};
+use proxywhirl_engine::{Attempt, Engine, EscalationWords, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 use proxywhirl_net::Target;
@@ -194,10 +194,10 @@ impl Live {
         self.entrances.access().permits(target)
     }
 
-    /// The tiers that attempts go through, by their names.
+    /// How the tiers that attempts go through would be for a request now.
     #[must_use]
-    pub fn tiers(&self) -> Vec<String> {
-        self.in_force().settings.gateway.escalation.tiers.iter().map(|tier| tier.name.to_string()).collect()
+    pub fn tiers(&self, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        self.entrances.tiers(attempt, wanted)
     }
 
     /// The metrics in Prometheus' text format.

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::{EndpointKey, Snapshot};
+use proxywhirl_engine::{Attempt, EscalationWords};
 use proxywhirl_gateway::access::Access;
+use proxywhirl_gateway::wanted::Wanted;
 use proxywhirl_gateway::{Doorway, Drained, Gateway, GatewayConfig, Turns};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -98,7 +100,6 @@ impl Entrances {
         in_one_line(&places.collect::<Vec<_>>())
     }
 
-    /// Their names and addresses, and when requests there get another proxy.
     /// Those that go through one proxy which is not in the pool, by their names, and that.
     #[must_use]
     pub fn lost(&self, pool: &Snapshot) -> Vec<(String, EndpointKey)> {
@@ -112,6 +113,7 @@ impl Entrances {
         lost
     }
 
+    /// Their names and addresses, and when requests there get another proxy.
     #[must_use]
     pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
         let told = |open: &Open| (open.spot.name.clone(), open.place.clone(), Arc::clone(&open.turns));
@@ -201,6 +203,13 @@ impl Entrances {
         state.leaving.iter().for_each(|open| state.renew(open));
         drop(state);
         self.news.notify_one();
+    }
+
+    /// How the tiers that attempts go through would be for a request now.
+    #[must_use]
+    pub fn tiers(&self, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        let gateway = self.state().gateway.clone();
+        gateway.tiers(attempt, wanted)
     }
 
     /// Closes the connections to proxies that wait.
