@@ -33,6 +33,7 @@ pub mod sources;
 mod syntax;
 pub mod users;
 mod variables;
+mod words;
 
 pub use check::{AgainSettings, CheckSettings, TargetSettings};
 pub use control::Socket;

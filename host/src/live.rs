@@ -6,6 +6,7 @@
 
 mod difference;
 mod failures;
+mod lost;
 mod refresh;
 mod reload;
 mod watch;
@@ -17,10 +18,11 @@ use std::time::Instant;
 use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
 use proxywhirl_engine::events::milliseconds;
-use proxywhirl_engine::{Engine, PluginStatus};
+use proxywhirl_engine::{Attempt, Engine, EscalationWords, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 use proxywhirl_net::Target;
+use tokio::sync::Notify;
 
 pub use watch::{Watched, reload_on_signal};
 
@@ -56,6 +58,8 @@ pub struct Live {
     about: About,
     reader: Arc<Reader>,
     started: u64,
+    /// Wakes who looks whether all listeners have their proxies.
+    filled: Notify,
     /// Held through a change, so that there is one at a time.
     changing: tokio::sync::Mutex<()>,
     /// Written by whoever holds `changing`, and when the engine takes a strategy back. Held for a few instructions.
@@ -111,6 +115,7 @@ impl Live {
             about,
             reader: Arc::new(reader),
             started,
+            filled: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
             in_force: Mutex::new(in_force),
         };
@@ -189,10 +194,10 @@ impl Live {
         self.entrances.access().permits(target)
     }
 
-    /// The tiers that attempts go through, by their names.
+    /// How the tiers that attempts go through would be for a request now.
     #[must_use]
-    pub fn tiers(&self) -> Vec<String> {
-        self.in_force().settings.gateway.escalation.tiers.iter().map(|tier| tier.name.to_string()).collect()
+    pub fn tiers(&self, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        self.entrances.tiers(attempt, wanted)
     }
 
     /// The metrics in Prometheus' text format.
@@ -228,6 +233,7 @@ impl Live {
                 work: self.engine().crew().map(|crew| crew.status()),
             }),
             source_troubles: self.service.source_troubles(),
+            listener_troubles: self.listener_troubles(),
         }
     }
 

@@ -98,7 +98,15 @@ async fn a_site_that_refuses_gets_the_next_tier_and_begins_there() {
     assert!(explained.contains("attempt 2, tier tag:dear, by "), "{explained}");
     assert!(!explained.contains("wants tag"), "it is the tier that wants it: {explained}");
     let would = gateway.command(&["explain", &http]).stdout;
-    assert!(would.contains("tiers of their own: direct, tag:cheap, tag:dear"), "{would}");
+    let begins = "\n    direct, 1 eligible\n    tag:cheap, 1 eligible\n    tag:dear, 1 eligible; a request begins here for another 9m 5";
+    assert!(would.contains(begins), "{would}");
+    let elsewhere = gateway.command(&["explain", "https://elsewhere.example/"]).stdout;
+    assert!(
+        elsewhere.contains("\n    direct, 1 eligible; a request begins here\n    tag:cheap, 1 eligible\n"),
+        "{elsewhere}"
+    );
+    let wanting = gateway.command(&["explain", &http, "--user", "x-tag-dear"]).stdout;
+    assert!(wanting.contains("\n    direct, 0 eligible: it is no proxy as is wanted\n"), "{wanting}");
     assert_eq!(exit(&gateway, "http", &http, &[]), "127.3.0.2");
     assert_eq!(tiers(&gateway), ["tag:dear"]);
 }

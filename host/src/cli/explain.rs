@@ -1,5 +1,7 @@
 //! `proxywhirl explain`: why a request got whom it got, or would get.
 
+use std::time::Duration;
+
 use clap::Args;
 use proxywhirl_engine::history::{AttemptRecord, RequestRecord};
 use proxywhirl_engine::{CandidateWords, Explanation};
@@ -62,7 +64,11 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
             print(&format!("\nthe last requests there:\n{}", requests::in_rows(&before)))?;
         }
     }
-    let is_served = explanation.eligible > 0 && explanation.refused.is_none();
+    let is_somebody = match explanation.escalation.as_slice() {
+        [] => explanation.eligible > 0,
+        tiers => tiers.iter().any(|tier| tier.eligible > 0),
+    };
+    let is_served = is_somebody && explanation.refused.is_none();
     Ok(if is_served { Exit::Done } else { Exit::NoResult })
 }
 
@@ -122,8 +128,20 @@ fn as_it_would_go(it: &Explanation) -> String {
         format!("  tier {}: {} over {members}, {} eligible", place + 1, tier.mode, tier.eligible)
     }));
     if !it.escalation.is_empty() {
-        lines.push(format!("  attempts go through tiers of their own: {}", it.escalation.join(", ")));
+        lines.push("  attempts go through tiers of their own:".to_owned());
     }
+    lines.extend(it.escalation.iter().map(|it| {
+        let barred = it.barred.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let begins = match it.remembered_s {
+            _ if !it.begins => String::new(),
+            None => "; a request begins here".to_owned(),
+            Some(left) => {
+                let left = humantime::format_duration(Duration::from_secs(left));
+                format!("; a request begins here for another {left}, as this tier has served one")
+            }
+        };
+        format!("    {}, {} eligible{barred}{begins}", it.tier, it.eligible)
+    }));
     match &it.bound_to {
         Some(member) => lines.push(format!("  its session has {member}")),
         None if it.sticky => lines.push("  a session stays with its member".to_owned()),

@@ -4,6 +4,7 @@ mod files;
 mod operating;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
@@ -182,12 +183,20 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     report(&filled);
     let more = if service.engine().is_loading() { ", more are being loaded" } else { checked };
-    let filling = service.prove_in_background(unproven);
+    let mut filling = service.prove_in_background(unproven);
     announce(&entrances, &format!("{}{more}, strategy {strategy}", count(members, "proxy", "proxies")))?;
     operating.tell();
     let keeping = service.keep(shutdown.clone());
     service.read_at_intervals(&shutdown);
-    let drained = entrances.serve(&shutdown).await;
+    let mut serving = pin!(entrances.serve(&shutdown));
+    let drained = tokio::select! {
+        biased;
+        drained = &mut serving => drained,
+        _ = &mut filling => {
+            operating.filled();
+            serving.await
+        }
+    };
     tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
     filling.abort();
     service.read_no_more();

@@ -8,7 +8,7 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 use super::ControlArgs;
 use super::output::{count, print, to_json};
 use crate::control::Client;
-use crate::control::api::{Sharing, SourceTrouble, Status};
+use crate::control::api::{ListenerTrouble, Sharing, SourceTrouble, Status};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `status`.
@@ -53,6 +53,10 @@ impl Told {
             let text = format!("{name}: {error}");
             // A list that is away for an hour is no reason to end a gateway that serves.
             if *is_unusable { told.bad("source", text) } else { told.fact("source", text) }
+        }
+        for ListenerTrouble { name, proxy } in &status.listener_troubles {
+            // Its proxy may come with the next list, and the other listeners serve.
+            told.fact("listener", format!("{name}: its proxy {proxy} is not in the pool"));
         }
         told.strategy(status);
         if let Some(store) = &status.store {
@@ -166,6 +170,7 @@ mod tests {
             store: Some(StoreStatus { url: "redis://127.0.0.1".to_owned(), trouble }),
             sharing,
             source_troubles: Vec::new(),
+            listener_troubles: Vec::new(),
         }
     }
 
@@ -219,6 +224,15 @@ mod tests {
         };
         assert!(of(false).is_well && !of(true).is_well);
         assert!(of(true).to_string().contains("source      own: it is away"), "{}", of(true));
+    }
+
+    #[test]
+    fn a_listener_whose_proxy_is_not_in_the_pool_is_told() {
+        let trouble = ListenerTrouble { name: "germany".to_owned(), proxy: "http://203.0.113.7:3128".to_owned() };
+        let told =
+            Told::of(&Status { listener_troubles: vec![trouble], ..status(None, None) }, Duration::from_secs(62));
+        let line = "listener    germany: its proxy http://203.0.113.7:3128 is not in the pool";
+        assert!(told.is_well && told.to_string().contains(line), "{told}");
     }
 
     #[test]

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use proxywhirl_gateway::{AnswerTest, BanRule, HostPattern, Pattern, Trigger, TunnelEnd};
 use regex::bytes::Regex;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
-use super::check::no_pattern;
-use super::file::Span;
+use super::check::{STATUSES, no_pattern};
+use super::file::{LASTING, Span};
 use super::size::Size;
+use super::words;
 
 /// The largest share of the members that may be banned at one site, if nothing else is said.
 pub const MAX_BANNED: f32 = 0.5;
 
 /// The longest ban.
 const LONGEST: Duration = Duration::from_hours(24 * 30);
+
+/// How a tunnel begins that is refused.
+const ENDS: [(&str, TunnelEnd); 2] = [("alert", TunnelEnd::Alert), ("close", TunnelEnd::Close)];
 
 /// `[[bans]]`, as it was written.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -28,6 +32,7 @@ pub struct BanSection {
     #[serde(default)]
     pub sites: Vec<String>,
     /// Statuses: `403`, `400-499,503`.
+    #[schemars(extend("pattern" = STATUSES))]
     pub status: Option<String>,
     /// Fields, and regular expressions for their values.
     #[serde(default)]
@@ -42,18 +47,22 @@ pub struct BanSection {
     pub slower: Option<Span>,
     /// How a tunnel began.
     #[serde(default)]
+    #[schemars(transform = ends)]
     pub tunnel: Vec<String>,
     /// Whether another proxy is asked.
     #[serde(default)]
     pub retry: bool,
     /// For how long the proxy is not used for the site.
+    #[schemars(extend("pattern" = LASTING))]
     pub ban: Option<Span>,
     /// For how long it is not used at all.
+    #[schemars(extend("pattern" = LASTING))]
     pub eject: Option<Span>,
     /// Whether the session of the request begins anew.
     #[serde(default)]
     pub rotate: bool,
     /// For how long the proxy is not used for the session of the request.
+    #[schemars(extend("pattern" = LASTING))]
     pub mark: Option<Span>,
 }
 
@@ -73,17 +82,24 @@ pub(super) fn share(written: Option<f32>) -> Result<f32, String> {
 impl BanSection {
     fn meaning(&self) -> Result<BanRule, String> {
         let Self { name, sites, retry, rotate, .. } = self;
-        let hosts = sites.iter().map(|site| HostPattern::parse(site)).collect::<Result<_, _>>()?;
-        let (trigger, retry, rotate) = (self.trigger()?, *retry, *rotate);
+        let host = |site: &String| HostPattern::parse(site).map_err(|why| format!("sites: {why}"));
+        let hosts = sites.iter().map(host).collect::<Result<_, _>>()?;
+        let (retry, rotate) = (*retry, *rotate);
         let (ban, eject, mark) = (span("ban", self.ban)?, span("eject", self.eject)?, span("mark", self.mark)?);
-        if !retry && !rotate && ban.is_none() && eject.is_none() && mark.is_none() {
+        let trigger = self.trigger()?;
+        let is_vain = !retry && !rotate && ban.is_none() && eject.is_none() && mark.is_none();
+        // Last, since each is about the whole of a rule.
+        if is_vain {
             return Err("nothing follows: set retry, ban, eject, rotate or mark".to_owned());
         }
+        let no_condition = || "no condition: set status, headers, body, smaller, larger, slower or tunnel".to_owned();
+        let trigger = trigger.ok_or_else(no_condition)?;
         Ok(BanRule { name: name.clone(), hosts, trigger, retry, ban, eject, rotate, mark })
     }
 
-    fn trigger(&self) -> Result<Trigger, String> {
-        let headers = self.headers.iter().map(|(name, value)| Ok((name.clone(), pattern(value)?)));
+    /// When it holds; none when that is not said.
+    fn trigger(&self) -> Result<Option<Trigger>, String> {
+        let headers = self.headers.iter().map(|(name, value)| Ok((name.clone(), pattern("headers", value)?)));
         let test = AnswerTest {
             status: self
                 .status
@@ -91,7 +107,7 @@ impl BanSection {
                 .map(|text| text.parse().map_err(|error| format!("status {error}")))
                 .transpose()?,
             headers: headers.collect::<Result<_, String>>()?,
-            body: self.body.as_deref().map(pattern).transpose()?,
+            body: self.body.as_deref().map(|body| pattern("body", body)).transpose()?,
             smaller: self.smaller.map(|size| size.0),
             larger: self.larger.map(|size| size.0),
             slower: self.slower.map(|span| span.0),
@@ -99,12 +115,13 @@ impl BanSection {
         if let (Some(below), Some(above)) = (self.smaller, self.larger)
             && below.0 <= above.0.saturating_add(1)
         {
-            return Err(format!("no body is both smaller than {below} and larger than {above}: make two rules"));
+            return Err(format!("smaller {below} and larger {above} never hold at once: make two rules"));
         }
-        match (test == AnswerTest::default(), self.tunnel.as_slice()) {
-            (true, []) => Err("no condition: set status, headers, body, smaller, larger, slower or tunnel".to_owned()),
-            (false, []) => Ok(Trigger::Answer(Box::new(test))),
-            (true, ends) => ends.iter().map(|word| end(word)).collect::<Result<_, _>>().map(Trigger::Tunnel),
+        let ends = self.tunnel.iter().map(|word| end(word)).collect::<Result<Vec<_>, _>>()?;
+        match (test == AnswerTest::default(), ends.as_slice()) {
+            (true, []) => Ok(None),
+            (false, []) => Ok(Some(Trigger::Answer(Box::new(test)))),
+            (true, ends) => Ok(Some(Trigger::Tunnel(ends.to_vec()))),
             (false, _) => Err("tunnel stands alone: nobody sees an answer in a tunnel".to_owned()),
         }
     }
@@ -118,16 +135,17 @@ fn span(key: &str, written: Option<Span>) -> Result<Option<Duration>, String> {
     }
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Regex::new(text).map(Pattern).map_err(|error| no_pattern(text, &error))
+fn pattern(key: &str, text: &str) -> Result<Pattern, String> {
+    Regex::new(text).map(Pattern).map_err(|error| format!("{key}: {}", no_pattern(text, &error)))
 }
 
 fn end(word: &str) -> Result<TunnelEnd, String> {
-    match word {
-        "alert" => Ok(TunnelEnd::Alert),
-        "close" => Ok(TunnelEnd::Close),
-        word => Err(format!("tunnel {word:?} is none of alert, close")),
-    }
+    words::chosen(word, &ENDS).map_err(|why| format!("tunnel {why}"))
+}
+
+/// The words of `tunnel`, in the schema.
+fn ends(schema: &mut Schema) {
+    words::each(schema, words::of(&ENDS));
 }
 
 #[cfg(test)]
@@ -151,7 +169,7 @@ mod tests {
         let settings = settings(text).unwrap();
         let test = AnswerTest {
             status: Some("403".parse().unwrap()),
-            headers: vec![("Server".to_owned(), pattern("guard").unwrap())],
+            headers: vec![("Server".to_owned(), pattern("headers", "guard").unwrap())],
             smaller: Some(2048),
             slower: Some(Duration::from_secs(3)),
             ..AnswerTest::default()
@@ -188,12 +206,13 @@ mod tests {
         insta::assert_snapshot!(error("status = \"9\"\nban = \"1m\""), @r#"bans "x": status "9" is no list of statuses such as 200-299,304"#);
         insta::assert_snapshot!(error("status = \"403\"\nban = \"60d\""), @r#"bans "x": ban is longer than 30 days"#);
         insta::assert_snapshot!(error("status = \"403\"\nban = \"0s\""), @r#"bans "x": ban must be longer than nothing"#);
-        insta::assert_snapshot!(error("smaller = \"1KiB\"\nlarger = \"2KiB\"\nretry = true"), @r#"bans "x": no body is both smaller than 1 KiB and larger than 2 KiB: make two rules"#);
+        insta::assert_snapshot!(error("smaller = \"1KiB\"\nlarger = \"2KiB\"\nretry = true"), @r#"bans "x": smaller 1 KiB and larger 2 KiB never hold at once: make two rules"#);
         insta::assert_snapshot!(error("tunnel = [\"open\"]\nban = \"1m\""), @r#"bans "x": tunnel "open" is none of alert, close"#);
         insta::assert_snapshot!(error("tunnel = [\"alert\"]\nstatus = \"403\"\nban = \"1m\""), @r#"bans "x": tunnel stands alone: nobody sees an answer in a tunnel"#);
-        assert!(error("body = \"(\"\nban = \"1m\"").starts_with("bans \"x\": \"(\" is no regular expression: "));
+        assert!(error("body = \"(\"\nban = \"1m\"").starts_with("bans \"x\": body: \"(\" is no regular expression: "));
         assert!(
-            error("sites = [\"a b\"]\nstatus = \"403\"\nban = \"1m\"").starts_with("bans \"x\": \"a b\" is no host")
+            error("sites = [\"a b\"]\nstatus = \"403\"\nban = \"1m\"")
+                .starts_with("bans \"x\": sites: \"a b\" is no host")
         );
         assert!(settings("[pool]\nmax_banned = 1.5\n").unwrap_err().reason.contains("max_banned 1.5 is not in 0 to 1"));
     }

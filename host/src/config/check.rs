@@ -14,24 +14,35 @@ use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::file::Span;
+use super::file::{LASTING, Span};
 use super::settings::{at_least_one, in_order, lasting};
+
+/// All that `check.anonymity` may be.
+const ANONYMITY: [Anonymity; 4] = [Anonymity::Unknown, Anonymity::Transparent, Anonymity::Anonymous, Anonymity::Elite];
+
+/// What every list of statuses is, though not all that is this is one.
+pub(super) const STATUSES: &str = r"^[0-9\s,/+-]+$";
 
 /// `[check]`, as it was written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckSection {
     /// How far a check goes.
+    #[schemars(extend("enum" = Level::ALL.map(Level::as_str)))]
     pub level: Option<String>,
     /// The judge's URL, or several.
     pub judge: Option<OneOrMore>,
     /// For one connection of a check.
+    #[schemars(extend("pattern" = LASTING))]
     pub timeout: Option<Span>,
     /// Checks at once.
+    #[schemars(range(min = 1))]
     pub concurrency: Option<usize>,
     /// Checks of one host at once.
+    #[schemars(range(min = 1))]
     pub per_host: Option<usize>,
     /// The least anonymity.
+    #[schemars(extend("enum" = ANONYMITY.map(Anonymity::as_str)))]
     pub anonymity: Option<String>,
     /// Whether a guessed protocol is found out.
     pub detect: Option<bool>,
@@ -40,18 +51,24 @@ pub struct CheckSection {
     /// Whether members and those who failed are checked again.
     pub recheck: Option<bool>,
     /// How long the first good verdict is believed.
+    #[schemars(extend("pattern" = LASTING))]
     pub fresh: Option<Span>,
     /// How long a verdict is believed at the most.
+    #[schemars(extend("pattern" = LASTING))]
     pub fresh_max: Option<Span>,
     /// The pause after the first failure.
+    #[schemars(extend("pattern" = LASTING))]
     pub retry: Option<Span>,
     /// The longest pause between two failures.
+    #[schemars(extend("pattern" = LASTING))]
     pub retry_max: Option<Span>,
     /// Failures in a row after which a proxy is given up.
+    #[schemars(range(min = 1, max = MOST_FAILURES))]
     pub give_up: Option<u32>,
     /// Whether members that were given up leave the pool.
     pub remove_dead: Option<bool>,
     /// Checks of members at once.
+    #[schemars(range(min = 1))]
     pub background: Option<usize>,
 }
 
@@ -72,6 +89,7 @@ pub struct TargetSection {
     /// The URL.
     pub url: String,
     /// Statuses, such as `200-299,304`.
+    #[schemars(extend("pattern" = STATUSES))]
     pub status: Option<String>,
     /// What the body must match.
     pub body: Option<String>,
@@ -252,16 +270,17 @@ impl TargetSettings {
     /// # Errors
     /// What of it cannot be meant.
     pub fn to_check(&self) -> Result<TargetCheck, String> {
-        let pattern = |text: &str| Regex::new(text).map_err(|error| no_pattern(text, &error));
+        let pattern =
+            |key: &str, text: &str| Regex::new(text).map_err(|error| format!("{key}: {}", no_pattern(text, &error)));
         let mut expected = Expected::default();
         if let Some(status) = &self.status {
             expected.status = status.parse().map_err(|error| format!("status {error}"))?;
         }
-        expected.body = self.body.as_deref().map(pattern).transpose()?;
+        expected.body = self.body.as_deref().map(|body| pattern("body", body)).transpose()?;
         for (name, value) in &self.headers {
-            expected.headers.push((name.clone(), pattern(value)?));
+            expected.headers.push((name.clone(), pattern("headers", value)?));
         }
-        TargetCheck::new(&self.url, expected).map_err(|error| error.to_string())
+        TargetCheck::new(&self.url, expected).map_err(|error| format!("url: {error}"))
     }
 }
 
@@ -286,11 +305,9 @@ pub fn level(word: &str) -> Result<Level, String> {
 /// # Errors
 /// When it is none, with those that there are.
 pub fn anonymity(word: &str) -> Result<Anonymity, String> {
-    let anonymity = Anonymity::from_word(word);
-    if anonymity == Anonymity::Unknown && word != "unknown" {
-        return Err(format!("{word:?} is none of unknown, transparent, anonymous, elite"));
-    }
-    Ok(anonymity)
+    let known = || ANONYMITY.map(Anonymity::as_str).join(", ");
+    let found = ANONYMITY.into_iter().find(|anonymity| anonymity.as_str() == word);
+    found.ok_or_else(|| format!("{word:?} is none of {}", known()))
 }
 
 #[cfg(test)]
@@ -337,8 +354,8 @@ mod tests {
             ("give_up = 0", "check.give_up must be at least 1"),
             ("give_up = 3000", "check.give_up must be at most 2047"),
             ("per_host = 0", "check.per_host must be at least 1"),
-            ("[target]\nurl = \"shop.example\"", "check.target: \"shop.example\" is no URL"),
-            ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: \"(\" is no regular expression"),
+            ("[target]\nurl = \"shop.example\"", "check.target: url: \"shop.example\" is no URL"),
+            ("[target]\nurl = \"http://a/\"\nbody = \"(\"", "check.target: body: \"(\" is no regular expression"),
             ("[target]\nurl = \"http://a/\"\nstatus = \"ok\"", "check.target: status \"ok\" is no list"),
             ("judge = \"notaurl\"", "check.judge: \"notaurl\": "),
             ("judge = [\"http://a/\", \"https://b/\"]", "check.judge: \"https://b/\": "),

@@ -64,7 +64,7 @@ impl JsonSchema for WrittenSocket {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["boolean", "string"], "format": "path", "description": "a path, or false for none" })
+        json_schema!({ "type": ["boolean", "string"], "minLength": 1, "format": "path", "description": "a path, or false for none" })
     }
 }
 

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::file::Span;
+use super::file::{LASTING, Span};
 
 /// What is read more often is a load for who keeps it.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,6 +21,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 pub struct CredentialsSection {
     /// Its name, for commands and messages.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Whose: the proxies with this tag.
     pub tag: Option<String>,
@@ -44,6 +45,7 @@ pub struct CredentialsSection {
     /// The user name, where only a password comes.
     pub username: Option<String>,
     /// How often they are read again.
+    #[schemars(extend("pattern" = LASTING))]
     pub interval: Option<Span>,
     /// Whether they are read again when a proxy refuses them.
     pub on_407: Option<bool>,
@@ -92,8 +94,11 @@ pub(super) fn meaning(
     let mut all = Vec::with_capacity(written.len());
     for section in written {
         let name = section.name.clone();
-        if name.is_empty() || !names.insert(name.clone()) {
-            return Err(format!("each of [[credentials]] has a name of its own, and {name:?} is none"));
+        if name.is_empty() {
+            return Err("credentials \"\": name: it is empty".to_owned());
+        }
+        if !names.insert(name.clone()) {
+            return Err(format!("credentials {name:?}: name: there are two of this name"));
         }
         all.push(section.meaning(sources, folder).map_err(|why| format!("credentials {name:?}: {why}"))?);
     }
@@ -102,11 +107,12 @@ pub(super) fn meaning(
 
 impl CredentialsSection {
     fn meaning(self, sources: &[&str], folder: &Path) -> Result<CredentialsSettings, String> {
-        let covered = self.covered(sources)?;
+        let (tag, host) = (self.tag(sources)?, self.host()?);
+        let url = self.url.as_deref().map(endpoint).transpose()?;
         let has_headers = !self.headers.is_empty();
-        let supply = match (self.file, self.url, self.password_env) {
+        let supply = match (self.file, url, self.password_env) {
             (Some(file), None, None) => Some(Supply::File(folder.join(file))),
-            (None, Some(url), None) => Some(Supply::Url(endpoint(&url)?, self.headers.into_iter().collect())),
+            (None, Some(url), None) => Some(Supply::Url(url, self.headers.into_iter().collect())),
             (None, None, Some(password)) => Some(Supply::Environment { password, username: self.username_env.clone() }),
             (None, None, None) => None,
             _ => return Err("file, url and password_env are three places, and there is one".to_owned()),
@@ -123,36 +129,44 @@ impl CredentialsSection {
         if self.username_env.is_some() && !is_environment {
             return Err("username_env means nothing without password_env".to_owned());
         }
-        if supply.is_none() && (self.interval.is_some() || self.on_407.is_some()) {
-            return Err("there is nothing to read again: set file, url or password_env".to_owned());
-        }
         let interval = self.interval.map(|span| span.0);
         if interval.is_some_and(|interval| interval < SHORTEST_INTERVAL) {
-            return Err(format!("an interval is {} at the least", humantime::format_duration(SHORTEST_INTERVAL)));
+            return Err(format!("interval must be {} at the least", humantime::format_duration(SHORTEST_INTERVAL)));
         }
+        if supply.is_none() && self.interval.is_some() {
+            return Err("interval means nothing without file, url or password_env".to_owned());
+        }
+        if supply.is_none() && self.on_407.is_some() {
+            return Err("on_407 means nothing without file, url or password_env".to_owned());
+        }
+        // Last, since it is about the whole of an entry.
+        if tag.is_none() && host.is_none() {
+            return Err("it says not whose they are: set tag, source or host".to_owned());
+        }
+        let covered = Covered { tag, host, proxy: None };
         let (username, on_407) = (self.username, self.on_407.unwrap_or(true));
         Ok(CredentialsSettings { name: self.name, covered, supply, username, interval, on_407 })
     }
 
-    fn covered(&self, sources: &[&str]) -> Result<Covered, String> {
-        let tag = match (&self.tag, &self.source) {
-            (Some(_), Some(_)) => return Err("tag and source are two tags, and there is one".to_owned()),
-            (Some(tag), None) => Some(tag.parse::<Tag>().map_err(|error| error.to_string())?),
-            (None, Some(source)) if sources.contains(&source.as_str()) => Some(
-                tag_of(source).ok_or_else(|| format!("the proxies of a source {source:?} have no tag of its own"))?,
-            ),
-            (None, Some(source)) => {
+    fn tag(&self, sources: &[&str]) -> Result<Option<Tag>, String> {
+        let tag = self.tag.as_ref().map(|tag| tag.parse::<Tag>()).transpose();
+        let tag = tag.map_err(|error| format!("tag: {error}"))?;
+        let of_source = |source: &String| {
+            if !sources.contains(&source.as_str()) {
                 let known = if sources.is_empty() { "none at all".to_owned() } else { sources.join(", ") };
-                return Err(format!("there is no source {source:?}: there is {known}"));
+                return Err(format!("source: there is no source {source:?}: there is {known}"));
             }
-            (None, None) => None,
+            tag_of(source).ok_or_else(|| format!("source: the proxies of a source {source:?} have no tag of its own"))
         };
-        let host = self.host.as_ref().map(|host| host.parse::<Host>()).transpose();
-        let host = host.map_err(|error| format!("host: {error}"))?;
-        if tag.is_none() && host.is_none() {
-            return Err("it says not whose they are: set tag, source or host".to_owned());
+        match (tag, self.source.as_ref().map(of_source).transpose()?) {
+            (Some(_), Some(_)) => Err("tag and source are two tags, and there is one".to_owned()),
+            (tag, of_source) => Ok(tag.or(of_source)),
         }
-        Ok(Covered { tag, host, proxy: None })
+    }
+
+    fn host(&self) -> Result<Option<Host>, String> {
+        let host = self.host.as_ref().map(|host| host.parse::<Host>()).transpose();
+        host.map_err(|error| format!("host: {error}"))
     }
 }
 
@@ -208,7 +222,7 @@ mod tests {
         assert_eq!(of(&"x".repeat(80)).unwrap().len(), "tag ".len() + 64);
         assert_eq!(
             of("fetched").unwrap_err(),
-            "credentials \"v\": the proxies of a source \"fetched\" have no tag of its own"
+            "credentials \"v\": source: the proxies of a source \"fetched\" have no tag of its own"
         );
     }
 
@@ -216,14 +230,14 @@ mod tests {
     fn what_cannot_be_is_told() {
         assert!(error("tag = \"x\"\nfile = \"x\"\nusername = \"me-{sesion}\"").contains("username: "));
         insta::assert_snapshot!(error("file = \"x\""), @r#"credentials "v": it says not whose they are: set tag, source or host"#);
-        insta::assert_snapshot!(error("source = \"x\""), @r#"credentials "v": there is no source "x": there is none at all"#);
-        insta::assert_snapshot!(error("tag = \"x\"\nsource = \"x\""), @r#"credentials "v": tag and source are two tags, and there is one"#);
+        insta::assert_snapshot!(error("source = \"x\""), @r#"credentials "v": source: there is no source "x": there is none at all"#);
+        insta::assert_snapshot!(error("tag = \"x\"\nsource = \"v\"\n[[sources]]\nname = \"v\"\nlocation = \"l\""), @r#"credentials "v": tag and source are two tags, and there is one"#);
         insta::assert_snapshot!(error("tag = \"x\"\nfile = \"x\"\nurl = \"http://h/\""), @r#"credentials "v": file, url and password_env are three places, and there is one"#);
         insta::assert_snapshot!(error("tag = \"x\"\nurl = \"ftp://me:hunter2@h/\""), @r#"credentials "v": url: ftp: is neither http nor https"#);
-        insta::assert_snapshot!(error("tag = \"x\"\ninterval = \"1m\""), @r#"credentials "v": there is nothing to read again: set file, url or password_env"#);
-        insta::assert_snapshot!(error("tag = \"x\"\nfile = \"x\"\ninterval = \"1ms\""), @r#"credentials "v": an interval is 1s at the least"#);
+        insta::assert_snapshot!(error("tag = \"x\"\ninterval = \"1m\""), @r#"credentials "v": interval means nothing without file, url or password_env"#);
+        insta::assert_snapshot!(error("tag = \"x\"\nfile = \"x\"\ninterval = \"1ms\""), @r#"credentials "v": interval must be 1s at the least"#);
         insta::assert_snapshot!(error("tag = \"x\"\nfile = \"x\"\nusername_env = \"U\""), @r#"credentials "v": username_env means nothing without password_env"#);
         insta::assert_snapshot!(error("tag = \"x\"\nfile = \"x\"\nheaders = { a = \"b\" }"), @r#"credentials "v": headers mean nothing without url"#);
-        insta::assert_snapshot!(error("tag = \"x\"\n[[credentials]]\nname = \"v\"\ntag = \"y\""), @r#"each of [[credentials]] has a name of its own, and "v" is none"#);
+        insta::assert_snapshot!(error("tag = \"x\"\n[[credentials]]\nname = \"v\"\ntag = \"y\""), @r#"credentials "v": name: there are two of this name"#);
     }
 }

@@ -19,8 +19,10 @@ const MOST: usize = 8;
 pub struct EscalationSection {
     /// `direct`, `any`, or what a proxy must be: `tag:cheap`, `country:de tag:dear`.
     #[serde(default)]
+    #[schemars(length(max = MOST))]
     pub tiers: Vec<String>,
     /// Attempts in a tier before the next one is asked.
+    #[schemars(range(min = 1))]
     pub attempts: Option<u32>,
     /// How long a site begins at the tier that it needed.
     pub remember: Option<Span>,

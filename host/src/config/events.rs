@@ -3,10 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use proxywhirl_core::event::Topic;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::size::Size;
+use super::words;
+
+/// The smallest file that is worth one.
+const LEAST_SIZE: Size = Size(4 << 10);
+
+/// The topics, in the schema.
+fn topics(schema: &mut Schema) {
+    words::each(schema, Topic::ALL.iter().map(|topic| topic.as_str()).collect());
+}
 
 /// `[events]`, as it was written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -17,8 +26,10 @@ pub struct EventsSection {
     pub file: Option<PathBuf>,
     /// The topics that are written; all when none is named.
     #[serde(default)]
+    #[schemars(transform = topics)]
     pub topics: Vec<String>,
     /// How large the file grows before another one is begun.
+    #[schemars(extend("minimum" = LEAST_SIZE.0))]
     pub max_size: Option<Size>,
     /// How many full files are kept.
     pub keep: Option<u8>,
@@ -58,12 +69,12 @@ impl EventsSection {
             })
         };
         let topics = self.topics.iter().map(topic).collect::<Result<_, _>>()?;
+        if self.max_size.is_some_and(|size| size.0 < LEAST_SIZE.0) {
+            return Err("events.max_size must be at least 4KiB".to_owned());
+        }
         let Some(file) = self.file else { return Ok(None) };
         let default = EventLogSettings::new(folder.join(file));
         let max_size = self.max_size.map_or(default.max_size, |size| size.0);
-        if max_size < 4_096 {
-            return Err("events.max_size must be at least 4KiB".to_owned());
-        }
         Ok(Some(EventLogSettings { topics, max_size, keep: self.keep.unwrap_or(default.keep), ..default }))
     }
 }

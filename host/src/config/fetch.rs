@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::control::WrittenSocket as PathOrSwitch;
-use super::file::Span;
+use super::file::{LASTING, Span};
 use super::settings::{at_least_one, lasting};
 use super::size::Size;
 
@@ -20,20 +20,24 @@ use super::size::Size;
 #[serde(deny_unknown_fields)]
 pub struct FetchSection {
     /// For one page, with redirects and further attempts.
+    #[schemars(extend("pattern" = LASTING))]
     pub timeout: Option<Span>,
     /// The most that is read of a source.
     pub max_size: Option<Size>,
     /// Pages of one source.
+    #[schemars(range(min = 1))]
     pub pages: Option<usize>,
     /// Attempts after the first one.
     pub retries: Option<usize>,
     /// Requests to one host at the same time.
+    #[schemars(range(min = 1))]
     pub per_host: Option<usize>,
     /// From one request to a host to the start of the next.
     pub pause: Option<Span>,
     /// Where lists are kept that have not changed; false for nowhere.
     pub cache: Option<PathOrSwitch>,
     /// What follows when a source is not as usual: `off`, `warn` or `keep`.
+    #[schemars(extend("enum" = Drift::ALL.map(Drift::as_str)))]
     pub drift: Option<String>,
 }
 
@@ -45,6 +49,7 @@ pub struct BrowserSection {
     #[schemars(extend("format" = "path"))]
     pub executable: Option<PathBuf>,
     /// Pages at the same time.
+    #[schemars(range(min = 1))]
     pub pages: Option<usize>,
     /// A proxy that pages are fetched through.
     pub proxy: Option<String>,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proxywhirl_core::pool::Pool;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
@@ -21,8 +22,9 @@ use super::layers::Layers;
 use super::limits::LimitsSection;
 use super::listeners::ListenerSection;
 use super::plugins::PluginsSection;
-use super::retry::{HedgeSection, RetrySection};
+use super::retry::{HedgeSection, RetrySection, STATUSES};
 use super::said::Origin;
+use super::settings::{LEAST_HEAD, MOST_FIRST_FLIGHT, MOST_REMEMBERED, MOST_SAMPLES};
 use super::sites::SitesSection;
 use super::size::Size;
 use super::sources::SourceSection;
@@ -117,18 +119,25 @@ pub struct GatewaySection {
     /// Whether answers say through whom they came.
     pub explain: Option<bool>,
     /// How many proxies a request tries at the most.
+    #[schemars(range(min = 1))]
     pub attempts: Option<u32>,
     /// For dial, TLS and handshake together.
+    #[schemars(extend("pattern" = LASTING))]
     pub connect_timeout: Option<Span>,
     /// Until the first byte of the answer.
+    #[schemars(extend("pattern" = LASTING))]
     pub response_timeout: Option<Span>,
     /// Until the head of the answer, over all attempts.
+    #[schemars(extend("pattern" = LASTING))]
     pub request_deadline: Option<Span>,
     /// How much of what a client begins a tunnel with is kept for another proxy.
+    #[schemars(extend("maximum" = MOST_FIRST_FLIGHT.0))]
     pub first_flight: Option<Size>,
     /// How long a tunnel may be silent once its client has begun with TLS, until another proxy is tried as well.
+    #[schemars(extend("pattern" = LASTING))]
     pub first_byte_timeout: Option<Span>,
     /// Answers to idempotent requests that a proxy may have made up.
+    #[schemars(inner(range(min = *STATUSES.start(), max = *STATUSES.end())))]
     pub retry_status: Option<Vec<u16>>,
     /// How many attempts there may be beyond the first ones.
     #[serde(default)]
@@ -140,16 +149,20 @@ pub struct GatewaySection {
     #[serde(default)]
     pub escalation: EscalationSection,
     /// For a client to send its request's head.
+    #[schemars(extend("pattern" = LASTING))]
     pub head_timeout: Option<Span>,
     /// How long a connection may be silent.
     pub idle_timeout: Option<Span>,
     /// How long a tunnel may be silent.
+    #[schemars(extend("pattern" = LASTING))]
     pub tunnel_idle_timeout: Option<Span>,
     /// How long open connections may go on when the gateway stops.
     pub drain: Option<Span>,
     /// Clients that are connected at once.
+    #[schemars(range(min = 1))]
     pub max_connections: Option<usize>,
     /// Bytes in a request's or answer's head.
+    #[schemars(range(min = LEAST_HEAD))]
     pub max_head: Option<usize>,
 }
 
@@ -175,10 +188,12 @@ pub struct UpstreamSection {
 #[serde(deny_unknown_fields)]
 pub struct PoolSection {
     /// How many members there may be.
+    #[schemars(range(min = 1, max = Pool::MAX_CAPACITY))]
     pub capacity: Option<usize>,
     /// Whether sources that are not trusted may name addresses of private networks.
     pub allow_private: Option<bool>,
     /// The largest share of the members that may be banned at one site.
+    #[schemars(range(min = 0, max = 1))]
     pub max_banned: Option<f32>,
 }
 
@@ -187,16 +202,21 @@ pub struct PoolSection {
 #[serde(deny_unknown_fields)]
 pub struct HealthSection {
     /// Faults in a row that open a breaker.
+    #[schemars(range(min = 1))]
     pub failures: Option<u32>,
     /// The share of the last outcomes that must have gone well.
+    #[schemars(range(min = 0, max = 1))]
     pub min_success: Option<f32>,
     /// Outcomes from which that share is told.
+    #[schemars(range(min = 1, max = MOST_SAMPLES))]
     pub samples: Option<u32>,
     /// How long it stays open the first time.
+    #[schemars(extend("pattern" = LASTING))]
     pub cooldown: Option<Span>,
     /// How long it stays open at the most.
     pub cooldown_max: Option<Span>,
     /// Successes in a row that close it.
+    #[schemars(range(min = 1))]
     pub successes: Option<u32>,
 }
 
@@ -233,6 +253,7 @@ pub struct StrategySection {
 #[serde(deny_unknown_fields)]
 pub struct HistorySection {
     /// How many requests are remembered.
+    #[schemars(range(max = MOST_REMEMBERED))]
     pub requests: Option<usize>,
 }
 
@@ -261,6 +282,17 @@ pub struct HookSection {
 /// Ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
+/// What a duration that is longer than nothing has in it.
+pub(super) const LASTING: &str = "[1-9]";
+
+/// What every duration is, though not all that is this is one: numbers, each with its unit.
+pub(super) const DURATION: &str = concat!(
+    r"^\s*(0|([0-9][0-9\s]*(\.[0-9\s]*)?",
+    "(nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds|second|secs|sec|s|minutes|minute|mins|min|m|",
+    "hours|hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)",
+    r"\s*)+)$",
+);
+
 /// A duration as people write it: `5s`, `1m 30s`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -271,7 +303,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "a duration such as \"5s\" or \"1m 30s\"", "examples": ["250ms", "1m 30s"] })
+        json_schema!({ "type": "string", "pattern": DURATION, "description": "a duration such as \"5s\" or \"1m 30s\"", "examples": ["250ms", "1m 30s"] })
     }
 }
 
@@ -366,7 +398,7 @@ mod tests {
         hint: for example connect_timeout = "5s"  # dial, TLS and handshake with a proxy; then the next is tried
         "#);
         insta::assert_snapshot!(error("[gateway]\nattempts = \"three\"\n"), @r#"
-        configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 0 to 4294967295
+        configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 1 to 4294967295
         hint: for example attempts = 5  # proxies that a request tries at the most
         "#);
         insta::assert_snapshot!(error("[gateway\n"), @"configuration proxywhirl.toml:1:9: unclosed table, expected `]`");

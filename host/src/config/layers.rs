@@ -12,10 +12,10 @@ use toml::Value;
 use super::environment::{Environment, Place};
 use super::file::{ConfigError, ConfigFile};
 use super::meaning;
-use super::mistakes::{self, Mistake};
+use super::mistakes::{self, Mistake, dotted};
 use super::nearest::nearest;
 use super::said::{Origin, Said, Step};
-use super::schema::Key;
+use super::schema::{Key, names};
 use super::settings::Settings;
 use super::{syntax, variables};
 
@@ -173,7 +173,7 @@ impl Layers {
     fn meaning(&self) -> Result<Settings, Vec<Mistake>> {
         let mut mistakes = self.unread.clone();
         let mut said = self.said.clone();
-        let mut stand_ins = Vec::new();
+        let (mut stand_ins, mut taken) = (Vec::new(), Vec::new());
         let file = self.file.as_deref().unwrap_or(Path::new(""));
         while mistakes.len() < MOST_MISTAKES {
             let settings = self.shaped(&said).and_then(|written| {
@@ -190,8 +190,18 @@ impl Layers {
                 Ok(_) => break,
                 Err(wrong) => wrong,
             };
-            if !follows(&mistake.reason, &path, &said) {
-                mistakes.push(renamed(mistake, &path, &stand_ins));
+            // What is wrong with a stand-in, nobody has said.
+            if is_stand_in(&path, &said) {
+                let table = path.get(..path.len().saturating_sub(1)).unwrap_or_default();
+                if !said.take(table) {
+                    break;
+                }
+                taken.push(table.to_owned());
+                continue;
+            }
+            let reason = mistake.reason.clone();
+            if !follows(&reason, &path, &said) {
+                mistakes.push(renumbered(renamed(mistake, &path, &stand_ins), &path, &taken));
             }
             let stand_in = mistakes::stand_in(&path);
             if let (Some(Value::String(new)), Some((_, table))) = (&stand_in, path.split_last()) {
@@ -199,9 +209,14 @@ impl Layers {
                 let old = old.as_ref().and_then(Value::as_str).unwrap_or("?");
                 stand_ins.push((table.to_owned(), format!("{new:?}"), format!("{old:?}")));
             }
-            let replaced = stand_in.is_some_and(|value| said.stand_in(&path, value));
+            let stand_in = stand_in.map(|value| (path.clone(), value));
+            let stand_in = stand_in.or_else(|| mistakes::lacking(&path, &reason));
+            let replaced = stand_in.is_some_and(|(path, value)| said.stand_in(&path, value));
             if !replaced && !said.take(&path) {
                 break;
+            }
+            if !replaced {
+                taken.push(path);
             }
         }
         mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -229,6 +244,27 @@ fn renamed(mistake: Mistake, path: &[Step], stand_ins: &[(Vec<Step>, String, Str
     Mistake { reason, ..mistake }
 }
 
+/// With the numbers that elements of lists had before others were taken out of these.
+fn renumbered(mistake: Mistake, path: &[Step], taken: &[Vec<Step>]) -> Mistake {
+    let mut before = path.to_vec();
+    for gone in taken.iter().rev() {
+        let Some((Step::Index(gone), list)) = gone.split_last() else { continue };
+        if before.starts_with(list)
+            && let Some(Step::Index(index)) = before.get_mut(list.len())
+            && *index >= *gone
+        {
+            *index += 1;
+        }
+    }
+    let ends = path.iter().zip(&before).rposition(|(now, before)| now != before);
+    let element = |path: &[Step]| ends.and_then(|end| path.get(..=end)).map(dotted).unwrap_or_default();
+    let (now, before) = (element(path), element(&before));
+    if now.is_empty() {
+        return mistake;
+    }
+    Mistake { reason: mistake.reason.replacen(&now, &before, 1), ..mistake }
+}
+
 /// Whether this is wrong only because something else was, and has been taken out: it says the name of that, or one that was
 /// meant by it.
 fn follows(reason: &str, path: &[Step], said: &Said) -> bool {
@@ -239,7 +275,21 @@ fn follows(reason: &str, path: &[Step], said: &Said) -> bool {
         let words = reason.split(|c: char| !c.is_alphanumeric() && c != '_');
         words.filter(|word| !word.is_empty() && !is_itself(word))
     };
-    gaps(path).iter().chain(gaps(parent)).any(|gap| nearest(gap, words()).is_some())
+    // What was put in place of something wrong is not lacking, and of a table with free keys nobody knows what is.
+    let lacks = |table: &[Step], gap: &str| {
+        let known = names(table);
+        let meant = nearest(gap, known.iter().map(String::as_str));
+        let is_there = said.at(table).is_some_and(|table| table.step(&Step::Key(gap.to_owned())).is_some());
+        meant.filter(|_| !is_there).is_some_and(|meant| words().any(|word| word == meant))
+    };
+    let is_told = |table: &[Step]| gaps(table).iter().any(|gap| lacks(table, gap));
+    is_told(path) || is_told(parent)
+}
+
+/// Whether this was put in place of something wrong.
+fn is_stand_in(path: &[Step], said: &Said) -> bool {
+    let Some((Step::Key(name), parent)) = path.split_last() else { return false };
+    said.at(path).is_some() && said.at(parent).is_some_and(|table| table.gaps.contains(name))
 }
 
 /// The folders in which a configuration file may be, the first first.
@@ -398,7 +448,7 @@ mod tests {
             let layers = Layers::read(Some(Path::new("/dev/null")), &environment(variables)).unwrap();
             layers.settings().unwrap_err().to_string()
         };
-        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts: "many" is not a whole number from 0 to 4294967295"#);
+        insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "many")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts: "many" is not a whole number from 1 to 4294967295"#);
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_ATTEMPTS", "0")]), @"configuration in environment variable PROXYWHIRL_GATEWAY_ATTEMPTS: gateway.attempts must be at least 1");
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_REQUEST_DEADLINE", "500000000000years")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_REQUEST_DEADLINE: gateway.request_deadline: "500000000000years" is longer than ten years, the longest duration"#);
         insta::assert_snapshot!(error(&[("PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT", "soon")]), @r#"configuration in environment variable PROXYWHIRL_GATEWAY_CONNECT_TIMEOUT: gateway.connect_timeout: "soon" is not a duration such as "5s" or "1m 30s""#);

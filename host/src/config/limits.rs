@@ -25,6 +25,7 @@ pub struct LimitsSection {
     /// How long a request waits at the most.
     pub wait: Option<Span>,
     /// How many requests wait at the most.
+    #[schemars(range(max = MOST_WAITING))]
     pub queue: Option<usize>,
     /// Of each proxy.
     pub per_proxy: Option<LimitSection>,
@@ -43,10 +44,13 @@ pub struct LimitsSection {
 #[serde(deny_unknown_fields)]
 pub struct LimitSection {
     /// Requests and tunnels at the same time.
+    #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
     /// Requests in a second.
+    #[schemars(range(min = *Rate::RANGE.start(), max = *Rate::RANGE.end()))]
     pub rate: Option<f64>,
     /// Requests at once after a pause.
+    #[schemars(range(min = 1, max = Rate::MOST_BURST))]
     pub burst: Option<u32>,
 }
 
@@ -60,10 +64,13 @@ pub struct ProxiesSection {
     #[serde(default)]
     pub tags: Vec<String>,
     /// As in [`LimitSection`].
+    #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
     /// As in [`LimitSection`].
+    #[schemars(range(min = *Rate::RANGE.start(), max = *Rate::RANGE.end()))]
     pub rate: Option<f64>,
     /// As in [`LimitSection`].
+    #[schemars(range(min = 1, max = Rate::MOST_BURST))]
     pub burst: Option<u32>,
 }
 
@@ -74,10 +81,13 @@ pub struct SiteSection {
     /// The registrable domain, or the address.
     pub site: String,
     /// As in [`LimitSection`].
+    #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
     /// As in [`LimitSection`].
+    #[schemars(range(min = *Rate::RANGE.start(), max = *Rate::RANGE.end()))]
     pub rate: Option<f64>,
     /// As in [`LimitSection`].
+    #[schemars(range(min = 1, max = Rate::MOST_BURST))]
     pub burst: Option<u32>,
 }
 
@@ -100,12 +110,15 @@ impl LimitsSection {
             None => Ok(Limit::NONE),
             Some(limit) => limit.meaning().map_err(|why| format!("limits.{key}: {why}")),
         };
-        let tagged = self.proxies.iter().map(|proxies| proxies.meaning(sources));
+        let tagged =
+            self.proxies.iter().enumerate().map(|(index, proxies)| {
+                proxies.meaning(sources).map_err(|why| format!("limits.proxies[{index}]: {why}"))
+            });
         let mut named = HashMap::new();
         for site in &self.sites {
             let limit = site.meaning()?;
             if named.insert(site.site.to_ascii_lowercase().into_boxed_str(), limit).is_some() {
-                return Err(format!("limits.sites: {:?} is there twice", site.site));
+                return Err(format!("limits.sites {:?}: site: it is there twice", site.site));
             }
         }
         Ok(LimitsConfig {
@@ -147,17 +160,19 @@ impl LimitSection {
 impl ProxiesSection {
     fn meaning(&self, sources: &[&str]) -> Result<(Vec<Tag>, Limit), String> {
         let Self { source, tags, concurrency, rate, burst } = self;
-        if source.is_none() && tags.is_empty() {
-            return Err("limits.proxies: it says of no proxies: set source or tags, or use limits.per_proxy".to_owned());
-        }
         let of_source = |source: &str| {
             let tag = tag_of(source).filter(|_| sources.contains(&source));
-            tag.ok_or_else(|| format!("limits.proxies: there is no source {source:?}"))
+            tag.ok_or_else(|| format!("source: there is no source {source:?}"))
         };
-        let tag = |tag: &String| tag.parse::<Tag>().map_err(|error| format!("limits.proxies: {error}"));
-        let tags = tags.iter().map(tag).chain(source.as_deref().map(of_source)).collect::<Result<_, _>>()?;
+        let tag = |tag: &String| tag.parse::<Tag>().map_err(|error| format!("tags: {error}"));
+        let tags: Vec<_> = tags.iter().map(tag).chain(source.as_deref().map(of_source)).collect::<Result<_, _>>()?;
         let limit = LimitSection { concurrency: *concurrency, rate: *rate, burst: *burst };
-        limit.meaning().map(|limit| (tags, limit)).map_err(|why| format!("limits.proxies: {why}"))
+        let limit = limit.meaning()?;
+        // Last, since it is about the whole of an entry.
+        if tags.is_empty() {
+            return Err("it says of no proxies: set source or tags, or use limits.per_proxy".to_owned());
+        }
+        Ok((tags, limit))
     }
 }
 
@@ -167,7 +182,7 @@ impl SiteSection {
         let registrable = proxywhirl_engine::registrable(site);
         if registrable.is_empty() || registrable != site || site.contains(|c: char| c.is_whitespace() || c == '/') {
             return Err(format!(
-                "limits.sites: {site:?} is no site: write a domain as it is registered{}",
+                "limits.sites {site:?}: site is none: write a domain as it is registered{}",
                 if registrable.is_empty() || registrable == site {
                     String::new()
                 } else {
@@ -219,10 +234,10 @@ mod tests {
         insta::assert_snapshot!(error("[limits]\nper_site = { rate = 0 }\n"), @"limits.per_site: rate 0 is not between one a day and 1000000 a second");
         insta::assert_snapshot!(error("[limits]\nwait = \"2h\"\n"), @"limits.wait is longer than 1h");
         insta::assert_snapshot!(error("[limits]\nqueue = 1000000\n"), @"limits.queue 1000000 is more than 100000");
-        insta::assert_snapshot!(error("[[limits.proxies]]\nrate = 1\n"), @"limits.proxies: it says of no proxies: set source or tags, or use limits.per_proxy");
-        insta::assert_snapshot!(error("[[limits.proxies]]\nsource = \"payd\"\nrate = 1\n"), @r#"limits.proxies: there is no source "payd""#);
-        insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"www.shop.example.com\"\nrate = 1\n"), @r#"limits.sites: "www.shop.example.com" is no site: write a domain as it is registered, "example.com""#);
-        insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"a.com\"\nrate = 1\n[[limits.sites]]\nsite = \"a.com\"\nrate = 2\n"), @r#"limits.sites: "a.com" is there twice"#);
+        insta::assert_snapshot!(error("[[limits.proxies]]\nrate = 1\n"), @"limits.proxies[0]: it says of no proxies: set source or tags, or use limits.per_proxy");
+        insta::assert_snapshot!(error("[[limits.proxies]]\nsource = \"payd\"\nrate = 1\n"), @r#"limits.proxies[0]: source: there is no source "payd""#);
+        insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"www.shop.example.com\"\nrate = 1\n"), @r#"limits.sites "www.shop.example.com": site is none: write a domain as it is registered, "example.com""#);
+        insta::assert_snapshot!(error("[[limits.sites]]\nsite = \"a.com\"\nrate = 1\n[[limits.sites]]\nsite = \"a.com\"\nrate = 2\n"), @r#"limits.sites "a.com": site: it is there twice"#);
         let unknown = settings("[limits]\nper_proxies = { rate = 1 }\n").unwrap_err();
         assert_eq!(unknown.hint.as_deref(), Some("did you mean per_proxy?"));
     }

@@ -10,24 +10,37 @@ use proxywhirl_gateway::wanted::{Dialect, Grammar, Limits, Place, Wanted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::words;
+
 /// Ports in one range.
 const MAX_PORTS: u16 = 10_000;
+
+/// What every address is, though not all that is this is one.
+pub(super) const ADDRESS: &str = r"^(unix:[\s\S]+|[\s\S]+:\+?[0-9]+(-\+?[0-9]+)?)$";
+
+/// Where words may be.
+const WORDS_IN: [(&str, Place); 2] = [("user", Place::User), ("password", Place::Password)];
 
 /// `[[listeners]]`, as it was written.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSection {
     /// `HOST:PORT`, `HOST:FIRST-LAST` or `unix:PATH`.
+    #[schemars(extend("pattern" = ADDRESS))]
     pub address: String,
     /// What commands call it.
     pub name: Option<String>,
     /// The vendor's grammar of user names.
+    #[schemars(extend("enum" = dialects()))]
     pub dialect: Option<String>,
     /// Between words.
+    #[schemars(extend("enum" = Grammar::SEPARATORS))]
     pub separator: Option<char>,
     /// Between a key and its value.
+    #[schemars(extend("enum" = assignments()))]
     pub assignment: Option<char>,
     /// Where the words are: `user` or `password`.
+    #[schemars(extend("enum" = words::of(&WORDS_IN)))]
     pub words_in: Option<String>,
     /// What every request here wants.
     #[serde(default)]
@@ -197,29 +210,36 @@ impl ListenerSection {
         if !Grammar::SEPARATORS.contains(&signs.0) && self.separator.is_some() {
             return Err(format!("separator: {:?} is none of {}", signs.0, listed(&Grammar::SEPARATORS)));
         }
-        let assignments = [&Grammar::SEPARATORS[..], &Grammar::ASSIGNMENTS[..]].concat();
+        let assignments = assignments();
         if !assignments.contains(&signs.1) {
             return Err(format!("assignment: {:?} is none of {}", signs.1, listed(&assignments)));
         }
         grammar = grammar.with_signs(signs.0, signs.1);
-        match self.words_in.as_deref() {
-            None => Ok(grammar),
-            Some("user") => Ok(grammar.at(Place::User)),
-            Some("password") => Ok(grammar.at(Place::Password)),
-            Some(other) => Err(format!("words_in: {other:?} is neither user nor password")),
-        }
+        let place = self.words_in.as_deref().map(|word| words::chosen(word, &WORDS_IN)).transpose();
+        let place = place.map_err(|why| format!("words_in: {why}"))?;
+        Ok(place.map_or(grammar, |place| grammar.at(place)))
     }
 }
 
+/// The names of dialects.
+fn dialects() -> Vec<&'static str> {
+    Dialect::named().map(|(name, _)| name).collect()
+}
+
+/// The signs that may stand between a key and its value.
+fn assignments() -> Vec<char> {
+    [&Grammar::SEPARATORS[..], &Grammar::ASSIGNMENTS[..]].concat()
+}
+
 /// Reads an address.
-fn address(text: &str, folder: &Path) -> Result<ListenAt, String> {
+pub(super) fn address(text: &str, folder: &Path) -> Result<ListenAt, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
-            return Err("the path of a socket is not empty".to_owned());
+            return Err("address must have the path of a socket behind unix:".to_owned());
         }
         return Ok(ListenAt::Unix(folder.join(path)));
     }
-    let whole = "an address is HOST:PORT, HOST:FIRST-LAST or unix:PATH, such as 127.0.0.1:8080, [::1]:8080 or \
+    let whole = "address must be HOST:PORT, HOST:FIRST-LAST or unix:PATH, such as 127.0.0.1:8080, [::1]:8080 or \
                  127.0.0.1:24000-24099";
     let (host, ports) = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or(whole)?;
     let port = |text: &str| text.parse::<u16>().map_err(|_| whole.to_owned());
@@ -229,7 +249,7 @@ fn address(text: &str, folder: &Path) -> Result<ListenAt, String> {
     };
     let (first, last) = (port(first)?, port(last)?);
     if first == 0 || last < first || last - first >= MAX_PORTS {
-        return Err(format!("{ports} is no range of 1 to {MAX_PORTS} ports"));
+        return Err(format!("address: {ports} is no range of 1 to {MAX_PORTS} ports"));
     }
     Ok(ListenAt::Ports(host.to_owned(), first, last))
 }

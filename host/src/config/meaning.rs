@@ -1,14 +1,15 @@
 //! Where it was said what a section's own check says is wrong.
 //!
-//! Sections tell their mistakes as people read them: `gateway.attempts must be …`, `source "own": weight …`, `limits.sites:
-//! "a.com" is there twice`. All begin with a key, or with what is named and its name; this finds what is meant by that.
+//! Sections tell their mistakes as people read them: `gateway.attempts must be …`, `source "own": weight …`, `limits.sites
+//! "a.com": site: it is there twice`. All begin with a key, or with what is named and its name, and of one of several tables the key
+//! in it comes next; this finds what is meant by that.
 
 use toml::Value;
 
 use super::said::{Held, Said, Step};
 
 /// Lists whose elements have names, by what an element is called in messages.
-const NAMED: [(&str, &str); 8] = [
+const NAMED: [(&str, &str); 9] = [
     ("source", "sources"),
     ("sources", "sources"),
     ("listener", "listeners"),
@@ -16,30 +17,29 @@ const NAMED: [(&str, &str); 8] = [
     ("user", "users"),
     ("users", "users"),
     ("bans", "bans"),
+    ("credentials", "credentials"),
     ("hook", "hooks"),
 ];
 
 /// The steps to what a message is about, as deep as can be told; none when it tells nothing.
 pub(super) fn place_of(message: &str, said: &Said) -> Vec<Step> {
     let word = message.split([' ', ':']).next().unwrap_or_default();
-    let (mut path, rest) = match keys(word, said) {
-        path if !path.is_empty() => (path, message.get(word.len()..).unwrap_or_default()),
-        _ => match named(message, said) {
-            Some(found) => found,
-            None => return Vec::new(),
-        },
-    };
+    let is_named = message.get(word.len()..).is_some_and(|rest| rest.starts_with(" \""));
+    let found = if is_named { named(message, said) } else { None };
+    let by_key = || Some((keys(word, said), message.get(word.len()..)?)).filter(|(path, _)| !path.is_empty());
+    let Some((mut path, rest)) = found.or_else(by_key).or_else(|| named(message, said)) else { return Vec::new() };
     deepen(&mut path, rest, said);
     path
 }
 
-/// A key with dots, as far as it is there. A name may have dots in it.
+/// A key with dots, as far as it is there, and the number of an element. A name may have dots in it.
 fn keys(dotted: &str, said: &Said) -> Vec<Step> {
     let mut path = Vec::new();
     let (mut here, mut rest) = (said, dotted);
     while let Held::Table(table) = &here.held {
         let after = |name: &str| match rest.strip_prefix(name)? {
             "" => Some(""),
+            rest if rest.starts_with('[') => Some(rest),
             rest => rest.strip_prefix('.'),
         };
         let found = table.iter().filter_map(|(name, inner)| Some((name, inner, after(name)?)));
@@ -47,6 +47,8 @@ fn keys(dotted: &str, said: &Said) -> Vec<Step> {
         path.push(Step::Key(name.clone()));
         (here, rest) = (inner, after);
     }
+    let number = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')?.parse().ok());
+    path.extend(number.map(Step::Index).filter(|step| here.step(step).is_some()));
     path
 }
 
@@ -57,9 +59,18 @@ fn named<'m>(message: &'m str, said: &Said) -> Option<(Vec<Step>, &'m str)> {
     let (_, list) = NAMED.iter().find(|(word, _)| is_word(word))?;
     let mut path = vec![Step::Key((*list).to_owned())];
     let Held::List(elements) = &said.at(&path)?.held else { return None };
-    // Of two with the same name, the second one is too much.
     let is_it = |element: &Said| ["name", "address"].iter().any(|key| text_of(element, key) == Some(&*name));
-    path.push(Step::Index(elements.iter().rposition(is_it)?));
+    let places = elements.iter().enumerate().rev().filter(|(_, element)| is_it(element));
+    let mut places = places.map(|(index, _)| [&path[..], &[Step::Index(index)]].concat());
+    // Of two with the same name it is the second one, unless what is said of it is in the other one alone.
+    let second = places.next()?;
+    let depth = |place: &Vec<Step>| {
+        let mut place = place.clone();
+        deepen(&mut place, rest, said);
+        place.len()
+    };
+    let least = depth(&second);
+    path = places.find(|place| depth(place) > least).unwrap_or(second);
     Some((path, rest))
 }
 
@@ -77,9 +88,10 @@ fn deepen(path: &mut Vec<Step>, rest: &str, said: &Said) {
             }
         }
         Held::Table(table) => {
-            let mut words =
-                rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').filter(|it| !it.is_empty());
-            if let Some(name) = words.find(|word| table.contains_key(*word)) {
+            let words = rest.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').filter(|it| !it.is_empty());
+            // Of a section another key of it may be meant, which the message names somewhere.
+            let most = if matches!(path.last(), Some(Step::Index(_))) { 1 } else { usize::MAX };
+            if let Some(name) = words.take(most).find(|word| table.contains_key(*word)) {
                 path.push(Step::Key(name.to_owned()));
                 let rest = rest.split_once(name).map_or("", |(_, rest)| rest);
                 deepen(path, rest, said);

@@ -5,12 +5,14 @@ use std::path::Path;
 use toml::Value;
 
 use super::environment::Place;
-use super::file::ConfigError;
+use super::file::{ConfigError, ConfigFile};
 use super::masked::{is_secret, without_secrets};
+use super::meaning::place_of;
 use super::nearest::nearest;
 use super::reference;
-use super::said::{Held, Origin, Said, Step};
+use super::said::{Held, Origin, Said, Spot, Step};
 use super::schema::{Key, described, expected, is_duration, keys, names, needed};
+use super::settings::Settings;
 use super::syntax::Syntax;
 use super::variables;
 
@@ -158,22 +160,24 @@ fn of_value(path: &[Step], message: &str, said: &Said) -> Mistake {
         return Mistake { hint: origin.as_ref().and_then(|origin| example(path, origin)), origin, reason };
     };
     let reason = format!("{key}: {} is not {}", shown(path, value), expected(described));
-    let meant = origin.as_ref().and_then(|origin| meant(value, origin, described));
+    let meant = origin.as_ref().and_then(|origin| meant(path, value, origin));
     let hint = meant.or_else(|| origin.as_ref().and_then(|origin| example(path, origin)));
     Mistake { origin, reason, hint }
 }
 
 /// What was meant, where that can be told from the value: a number in quotes, or a duration without its unit.
-fn meant(value: &Said, origin: &Origin, described: &serde_json::Value) -> Option<String> {
+fn meant(path: &[Step], value: &Said, origin: &Origin) -> Option<String> {
     let Held::One(value) = &value.held else { return None };
     match value {
-        Value::Integer(number) if *number > 0 && is_duration(described) => Some(format!("did you mean \"{number}s\"?")),
+        Value::Integer(number) if described(path).is_some_and(is_duration) => {
+            let text = format!("{}s", number.unsigned_abs());
+            let hint = format!("did you mean {text:?}?");
+            may_be(path, Value::String(text)).then_some(hint)
+        }
         Value::String(text) if matches!(origin, Origin::File(..)) => {
-            let is_it = match expected(described).as_str() {
-                "true or false" => matches!(text.as_str(), "true" | "false"),
-                other => other.contains("number") && text.parse::<f64>().is_ok_and(f64::is_finite),
-            };
-            is_it.then(|| format!("write it without quotes: {text}"))
+            let bare = toml::from_str::<toml::Table>(&format!("it = {text}")).ok()?.remove("it")?;
+            let is_bare = matches!(bare, Value::Integer(_) | Value::Float(_) | Value::Boolean(_));
+            (is_bare && may_be(path, bare)).then(|| format!("write it without quotes: {text}"))
         }
         Value::Integer(_)
         | Value::String(_)
@@ -183,6 +187,36 @@ fn meant(value: &Said, origin: &Origin, described: &serde_json::Value) -> Option
         | Value::Array(_)
         | Value::Table(_) => None,
     }
+}
+
+/// Whether a key may have this value, by itself.
+pub(super) fn may_be(path: &[Step], value: Value) -> bool {
+    let alone = alone(path, value);
+    let first = |step: &Step| if let Step::Index(_) = step { Step::Index(0) } else { step.clone() };
+    let path: Vec<Step> = path.iter().map(first).collect();
+    let Ok(file) = alone.clone().try_into::<ConfigFile>() else { return false };
+    let said = Said::of(alone, &Origin::File(Path::new("").into(), Spot::default()));
+    let Err(error) = Settings::from_file(file, Path::new("")) else { return true };
+    // Something else may be wrong with it, as nothing else is said.
+    let list = path.split_last().filter(|(last, _)| matches!(last, Step::Index(_))).map(|(_, list)| list);
+    let place = place_of(&error.reason, &said);
+    let is_it = place == path || list.is_some_and(|list| place == list);
+    !is_it || error.reason.contains(" means nothing without ")
+}
+
+/// A configuration that says this, and what the tables that it is in cannot be without.
+pub(super) fn alone(path: &[Step], value: Value) -> Value {
+    (0..path.len()).rev().fold(value, |value, depth| match path.get(depth) {
+        Some(Step::Key(name)) => {
+            let table = path.get(..depth).unwrap_or_default();
+            let in_place = |key: String| Some((key.clone(), stand_in(&[table, &[Step::Key(key)]].concat())?));
+            let mut keys: toml::Table = needed(table).into_iter().filter_map(in_place).collect();
+            keys.insert(name.clone(), value);
+            Value::Table(keys)
+        }
+        Some(Step::Index(_)) => Value::Array(vec![value]),
+        None => value,
+    })
 }
 
 /// What is wrong with the text of a variable that cannot be read as the value of a key.
@@ -275,14 +309,25 @@ fn short(value: Value, path: &[Step]) -> Value {
     Value::Array(vec![Value::Table(kept.map(|(name, value)| (name.clone(), value.clone())).collect())])
 }
 
+/// What one of several tables lacks, when this is wrong with it, and what can stand there.
+pub(super) fn lacking(path: &[Step], reason: &str) -> Option<(Vec<Step>, Value)> {
+    path.last().filter(|last| matches!(last, Step::Index(_)))?;
+    let (_, keys) = reason.split_once(": set ")?;
+    let key = [path, &[Step::Key(keys.split([',', ' ']).next()?.to_owned())]].concat();
+    let (value, _) = reference::shown(&key)?;
+    Some((key, value))
+}
+
 /// What can stand in place of something wrong that cannot be left out, so that the rest of its table can be looked at.
 pub(super) fn stand_in(path: &[Step]) -> Option<Value> {
     let (Step::Key(name), parent) = path.split_last()? else { return None };
     let (value, _) = reference::shown(path)?;
-    let value = match (value, parent.last()) {
-        // No two have the same name.
-        (Value::String(text), Some(Step::Index(index))) if name == "name" => Value::String(format!("{text}{index}")),
-        (value, _) => value,
+    let value = match (value, name.as_str(), parent.last()) {
+        // No two have the same.
+        (Value::String(text), "name", Some(Step::Index(index))) => Value::String(format!("{text}{index}")),
+        (_, "address", Some(Step::Index(index))) => Value::String(format!("unix:{index}")),
+        (Value::String(text), "site", Some(Step::Index(index))) => Value::String(format!("a{index}-{text}")),
+        (value, ..) => value,
     };
     needed(parent).contains(name).then_some(value)
 }

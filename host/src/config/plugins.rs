@@ -9,8 +9,16 @@ use proxywhirl_wasm::{Grant, LimitOverrides, PluginSettings};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::file::Span;
+use super::file::{LASTING, Span};
 use super::size::Size;
+use super::words;
+
+/// The least memory.
+const PAGE: Size = Size(64 << 10);
+
+/// What follows when a plugin faults.
+const ON_FAULT: [(&str, OnFault); 3] =
+    [("fallback", OnFault::Fallback), ("reload", OnFault::Reload), ("reject", OnFault::Reject)];
 
 /// `[plugins]`, as it was written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -37,12 +45,16 @@ pub struct PluginsSection {
 #[serde(deny_unknown_fields)]
 pub struct PluginSection {
     /// Bytes of memory for each instance.
+    #[schemars(extend("minimum" = PAGE.0))]
     pub memory: Option<Size>,
     /// For one call.
+    #[schemars(extend("pattern" = LASTING))]
     pub call_timeout: Option<Span>,
     /// For one `select` of a strategy, one `sniff` of a parser.
+    #[schemars(extend("pattern" = LASTING))]
     pub select_timeout: Option<Span>,
     /// `fallback`, `reload` or `reject`.
+    #[schemars(extend("enum" = words::of(&ON_FAULT)))]
     pub on_fault: Option<String>,
     /// Capabilities that it gets, of those that it asks for.
     #[serde(default)]
@@ -56,6 +68,7 @@ pub struct SupervisionSection {
     /// Restarts within the window, before a plugin is quarantined.
     pub restarts: Option<u32>,
     /// The window.
+    #[schemars(extend("pattern" = LASTING))]
     pub window: Option<Span>,
     /// How long the first quarantine lasts.
     pub quarantine: Option<Span>,
@@ -137,7 +150,7 @@ impl PluginSection {
             span => Ok(span.map(|span| span.0)),
         };
         let memory = match self.memory {
-            Some(Size(bytes @ 0..65_536)) => return Err(format!("memory {bytes} is less than a page, 64KiB")),
+            Some(Size(bytes)) if bytes < PAGE.0 => return Err(format!("memory {bytes} is less than a page, 64KiB")),
             Some(Size(bytes)) => Some(usize::try_from(bytes).map_err(|_| format!("memory {bytes} is too much"))?),
             None => None,
         };
@@ -147,12 +160,8 @@ impl PluginSection {
             select: positive("select_timeout", self.select_timeout)?,
             answer: None,
         };
-        let on_fault = match self.on_fault.as_deref() {
-            None | Some("fallback") => OnFault::Fallback,
-            Some("reload") => OnFault::Reload,
-            Some("reject") => OnFault::Reject,
-            Some(word) => return Err(format!("on_fault {word:?} is none of fallback, reload, reject")),
-        };
+        let on_fault = self.on_fault.as_deref().map_or(Ok(OnFault::default()), |word| words::chosen(word, &ON_FAULT));
+        let on_fault = on_fault.map_err(|why| format!("on_fault {why}"))?;
         let grant = |text: &String| text.parse::<Grant>().map_err(|error| format!("grant: {error}"));
         Ok(PluginSettings { limits, on_fault, grants: self.grant.iter().map(grant).collect::<Result<_, _>>()? })
     }

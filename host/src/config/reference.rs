@@ -140,13 +140,13 @@ pub fn defaults() -> &'static [(Key, Value)] {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::super::mistakes::dotted;
     use super::super::schema::names;
     use super::*;
 
     /// Every key, those of tables in lists too.
-    fn every_key() -> impl Iterator<Item = Vec<Step>> {
+    pub(in super::super) fn every_key() -> impl Iterator<Item = Vec<Step>> {
         fn walk(path: &[Step], all: &mut Vec<Vec<Step>>) {
             for name in names(path) {
                 let key = [path, &[Step::Key(name)]].concat();

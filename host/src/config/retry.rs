@@ -1,30 +1,39 @@
 //! `[gateway.retry]` and `[gateway.hedge]`: how many attempts there may be beyond the first of each request, because one
 //! failed or because it is slow.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use proxywhirl_gateway::{HedgeConfig, RetryConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::file::Span;
+use super::file::{LASTING, Span};
+
+/// The most attempts for each request.
+const MOST_SHARE: f32 = 100.0;
+
+/// Statuses that may be asked about twice.
+pub(super) const STATUSES: RangeInclusive<u16> = 400..=599;
 
 /// `[gateway.retry]`, as it was written.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetrySection {
     /// So many of each request.
+    #[schemars(range(min = 0, max = MOST_SHARE))]
     pub share: Option<f32>,
     /// So many in a window in any case.
     pub minimum: Option<u32>,
     /// How long an attempt is counted.
+    #[schemars(extend("pattern" = LASTING))]
     pub window: Option<Span>,
 }
 
 impl RetrySection {
     /// What it means.
     pub(super) fn meaning(self) -> Result<RetryConfig, String> {
-        self.budget("gateway.retry", 100.0, RetryConfig::default())
+        self.budget("gateway.retry", MOST_SHARE, RetryConfig::default())
     }
 
     fn budget(self, section: &str, most: f32, default: RetryConfig) -> Result<RetryConfig, String> {
@@ -47,10 +56,12 @@ pub struct HedgeSection {
     /// Whether requests that say nothing of it are hedged.
     pub always: Option<bool>,
     /// So many hedges for each request.
+    #[schemars(range(min = 0, max = 1))]
     pub share: Option<f32>,
     /// So many in a window in any case.
     pub minimum: Option<u32>,
     /// How long a hedge is counted.
+    #[schemars(extend("pattern" = LASTING))]
     pub window: Option<Span>,
 }
 
@@ -68,8 +79,10 @@ impl HedgeSection {
 /// Statuses that are asked about twice.
 pub(super) fn statuses(written: Option<&[u16]>, default: Vec<u16>) -> Result<Vec<u16>, String> {
     let Some(written) = written else { return Ok(default) };
-    match written.iter().find(|status| !(400..=599).contains(*status)) {
-        Some(status) => Err(format!("gateway.retry_status {status} is not in 400 to 599")),
+    match written.iter().find(|status| !STATUSES.contains(*status)) {
+        Some(status) => {
+            Err(format!("gateway.retry_status {status} is not in {} to {}", STATUSES.start(), STATUSES.end()))
+        }
         None => Ok(written.to_vec()),
     }
 }

@@ -89,7 +89,44 @@ pub fn schema() -> Value {
             described.insert("default".to_owned(), value.clone());
         }
     }
+    let Some(tables) = schema.get("$defs").and_then(Value::as_object).cloned() else { return schema };
+    let is_table = |reference: &str| tables.get(reference.trim_start_matches("#/$defs/")).is_some_and(is_table);
+    if let Some(all) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        for described in all.values_mut() {
+            allow_null(described, &is_table);
+            if self::is_table(described) {
+                let described = described.as_object_mut();
+                described.map(|described| described.insert("type".to_owned(), serde_json::json!(["object", "null"])));
+            }
+        }
+    }
+    allow_null(&mut schema, &is_table);
     schema
+}
+
+fn is_table(described: &Value) -> bool {
+    described.get("type").is_some_and(|own| own == "object")
+}
+
+/// What is null is not there, in YAML and JSON, and so it may be null wherever it may be missing. A table says by itself that it may.
+fn allow_null(table: &mut Value, is_table: &impl Fn(&str) -> bool) {
+    let needed = table.get("required").cloned().unwrap_or_default();
+    let is_needed = |name: &str| needed.as_array().is_some_and(|needed| needed.iter().any(|other| other == name));
+    let properties = table.get_mut("properties").and_then(Value::as_object_mut);
+    for (_, described) in properties.into_iter().flatten().filter(|(name, _)| !is_needed(name)) {
+        let Some(described) = described.as_object_mut() else { continue };
+        if let Some(Value::String(own)) = described.get("type").cloned() {
+            described.insert("type".to_owned(), serde_json::json!([own, "null"]));
+        }
+        let reference = described.get("$ref").and_then(Value::as_str).filter(|reference| !is_table(reference));
+        if let Some(own) = reference.map(str::to_owned) {
+            described.remove("$ref");
+            described.insert("anyOf".to_owned(), serde_json::json!([{ "$ref": own }, { "type": "null" }]));
+        }
+        if let Some(Value::Array(words)) = described.get_mut("enum") {
+            words.push(Value::Null);
+        }
+    }
 }
 
 /// All keys that hold a value, in the order of the schema. Lists of tables, such as `sources`, are one key each.
@@ -165,9 +202,14 @@ pub(super) fn expected(described: &Value) -> String {
     if described.get("properties").is_some() {
         return "a table of keys".to_owned();
     }
-    if let Some(choices) = described.get("oneOf").and_then(Value::as_array) {
-        let words = choices.iter().filter_map(|choice| choice.get("const")).filter_map(Value::as_str);
-        return format!("one of {}", words.collect::<Vec<_>>().join(", "));
+    let choices = described
+        .get("oneOf")
+        .and_then(Value::as_array)
+        .map(|all| all.iter().filter_map(|choice| choice.get("const")).filter_map(Value::as_str).collect::<Vec<_>>());
+    let words = described.get("enum").and_then(Value::as_array);
+    let words = words.map(|words| words.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+    if let Some(words) = choices.or(words) {
+        return format!("one of {}", words.join(", "));
     }
     // Types of our own say what they are.
     if let (true, Some(_), Some(words)) = (has_name, described.get("type"), described.get("description")) {
@@ -190,16 +232,21 @@ pub(super) fn expected(described: &Value) -> String {
 }
 
 fn number(described: &Value) -> String {
-    if format_of(described).is_some_and(|format| matches!(format, "float" | "double")) {
-        return "a number".to_owned();
-    }
-    let most = match format_of(described) {
-        Some("uint8") => Some(u64::from(u8::MAX)),
-        Some("uint16") => Some(u64::from(u16::MAX)),
-        Some("uint32") => Some(u64::from(u32::MAX)),
-        Some(_) | None => None,
+    let bound = |name: &str| described.get(name).and_then(Value::as_f64);
+    let what = match format_of(described) {
+        Some("float" | "double") => "a number",
+        Some(_) | None => "a whole number",
     };
-    most.map_or_else(|| "a whole number, 0 or more".to_owned(), |most| format!("a whole number from 0 to {most}"))
+    let most = bound("maximum").or(match format_of(described) {
+        Some("uint32") => Some(u32::MAX.into()),
+        Some(_) | None => None,
+    });
+    match (bound("minimum"), bound("exclusiveMinimum"), most) {
+        (Some(least), _, Some(most)) => format!("{what} from {least} to {most}"),
+        (Some(least), _, None) => format!("{what}, {least} or more"),
+        (None, Some(least), _) => format!("{what}, more than {least}"),
+        (None, None, _) => what.to_owned(),
+    }
 }
 
 fn resolved<'s>(root: &'s Value, described: &'s Value) -> &'s Value {
@@ -250,5 +297,175 @@ fn kind(described: &Value) -> Kind {
         Kind::Texts
     } else {
         Kind::Other
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use proxywhirl_core::Scheme;
+    use proxywhirl_engine::check::target::StatusRanges;
+
+    use super::super::mistakes::{alone, dotted, may_be};
+    use super::super::reference::tests::every_key;
+    use super::super::{Layers, Size, check, file, listeners, size, sources};
+    use super::*;
+
+    /// Of what texts are made that may be durations, sizes, statuses, addresses or schemes.
+    const PIECES: &[&str] = &[
+        "0", "1", "05", "24", "200", "404", "s", "ms", "min", "h", "M", "\u{b5}s", " ", "\u{a0}", ".", ",", "-", "/",
+        "+", ":", "KiB", "B", "unix:", "socks", "5h", "HTTP",
+    ];
+
+    /// The forms of those in the schema.
+    static FORMS: LazyLock<[regex::Regex; 5]> = LazyLock::new(|| {
+        let forms = [file::DURATION, &size::pattern(), check::STATUSES, listeners::ADDRESS, &sources::any_scheme()];
+        forms.map(|form| regex::Regex::new(form).unwrap())
+    });
+
+    /// What a validator that knows the schema alone says.
+    struct Validator(boon::Schemas, boon::SchemaIndex);
+
+    impl Validator {
+        fn new() -> Self {
+            let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+            compiler.add_resource("config.json", schema()).unwrap();
+            let index = compiler.compile("config.json", &mut schemas).unwrap();
+            Self(schemas, index)
+        }
+
+        fn takes(&self, value: &Value) -> bool {
+            self.0.validate(value, self.1).is_ok()
+        }
+
+        /// Whether a key may have a value, by itself.
+        fn lets(&self, path: &[Step], value: &toml::Value) -> bool {
+            self.takes(&serde_json::to_value(alone(path, value.clone())).unwrap())
+        }
+    }
+
+    /// Values at the bounds and words, which are right, and those beyond, which are wrong.
+    fn tried(described: &Value) -> (Vec<toml::Value>, Vec<toml::Value>) {
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
+        for word in described.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            right.push(word.into());
+            wrong.push(format!("{word}x").into());
+        }
+        let is_whole = !format_of(described).is_some_and(|format| matches!(format, "float" | "double"));
+        let number = |value: f64| match is_whole {
+            #[allow(clippy::cast_possible_truncation, reason = "bounds are small")]
+            true => toml::Value::Integer(value as i64),
+            false => toml::Value::Float(value),
+        };
+        let bound = |name: &str| described.get(name).and_then(Value::as_f64);
+        for (bound, beyond) in [(bound("minimum"), -1.0), (bound("maximum"), 1.0)] {
+            if let Some(bound) = bound {
+                right.push(number(bound));
+                wrong.push(number(bound + beyond));
+            }
+        }
+        if described.get("pattern").and_then(Value::as_str) == Some(file::LASTING) {
+            wrong.extend(["0s", "0h 0ms"].map(toml::Value::from));
+        }
+        (right, wrong)
+    }
+
+    #[test]
+    fn the_schema_refuses_nothing_that_a_check_takes_and_knows_its_words_and_bounds() {
+        let validator = Validator::new();
+        let mut told = Vec::new();
+        for path in every_key() {
+            let one = [&path[..], &[Step::Index(0)]].concat();
+            for path in [path, one] {
+                let Some(described) = described(&path) else { continue };
+                let (right, wrong) = tried(described);
+                for value in right {
+                    assert!(may_be(&path, value.clone()), "a check refuses {} = {value}", dotted(&path));
+                    assert!(validator.lets(&path, &value), "the schema refuses {} = {value}", dotted(&path));
+                    told.push(dotted(&path));
+                }
+                for value in wrong {
+                    assert!(!may_be(&path, value.clone()), "a check takes {} = {value}", dotted(&path));
+                    assert!(!validator.lets(&path, &value), "the schema takes {} = {value}", dotted(&path));
+                }
+                for text in ["0", "0s", "7ms", "1s", "1m 30s", "1.5h", "1d", "10", "64MiB", "http", "200-299, 404"] {
+                    let value = toml::Value::from(text);
+                    let is_refused = may_be(&path, value.clone()) && !validator.lets(&path, &value);
+                    assert!(!is_refused, "the schema refuses {} = {value}", dotted(&path));
+                }
+                // As it is documented.
+                if let Some((value, _)) =
+                    reference::shown(&path).filter(|_| !matches!(path.last(), Some(Step::Index(_))))
+                {
+                    assert!(validator.lets(&path, &value), "the schema refuses {} = {value}", dotted(&path));
+                }
+            }
+        }
+        told.dedup();
+        assert!(told.len() > 60, "{told:#?}");
+        let page: toml::Value = toml::from_str(reference::text()).unwrap();
+        assert!(validator.takes(&serde_json::to_value(page).unwrap()));
+    }
+
+    #[test]
+    fn what_a_check_refuses_the_schema_mostly_does() {
+        let validator = Validator::new();
+        for text in [
+            "[check]\nlevel = \"ssl\"",
+            "[fetch]\ndrift = \"yes\"",
+            "[[sources]]\nname = \"a\"\nlocation = \"b\"\nrender = \"js\"",
+            "[gateway]\nattempts = 0",
+            "[gateway]\nconnect_timeout = \"5 parsecs\"",
+            "[gateway]\nconnect_timeout = \"soon\"",
+            "[gateway]\nfirst_flight = \"many\"",
+            "[gateway]\nretry_status = [200]",
+            "[health]\nmin_success = 30",
+            "[[users]]\nname = \"a:b\"\nrate = 0",
+            "[[listeners]]\naddress = \"8080\"",
+            "[[bans]]\nname = \"a\"\nstatus = \"ok\"",
+            "[events]\ntopics = [\"birthday\"]",
+        ] {
+            let value: toml::Value = toml::from_str(text).unwrap();
+            assert!(!validator.takes(&serde_json::to_value(value).unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_missing_may_be_null() {
+        let validator = Validator::new();
+        for text in [
+            r#"{"listen": null, "gateway": null, "sources": null, "access": {"login": null, "clients": null}}"#,
+            r#"{"check": {"level": null, "timeout": null, "judge": null}, "limits": {"per_proxy": null}}"#,
+            r#"{"sources": [{"name": "a", "location": "b", "render": null, "trust": null, "headers": null}]}"#,
+        ] {
+            let layers = Layers::of_text(text, Path::new("a.json")).unwrap();
+            assert!(layers.settings().is_ok() && validator.takes(&serde_json::from_str(text).unwrap()), "{text}");
+        }
+        assert!(!validator.takes(&serde_json::json!({ "sources": [{ "name": "a", "location": null }] })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn whatever_can_be_read_has_the_form_of_the_schema(pieces in vec(select(PIECES), 0..6)) {
+            let text = pieces.concat();
+            let is_read = [
+                humantime::parse_duration(&text).is_ok(),
+                text.parse::<Size>().is_ok(),
+                text.parse::<StatusRanges>().is_ok(),
+                listeners::address(&text, Path::new("")).is_ok(),
+                text.parse::<Scheme>().is_ok(),
+            ];
+            for (is_read, form) in is_read.into_iter().zip(FORMS.iter()) {
+                let has_form = form.is_match(&text);
+                prop_assert!(!is_read || has_form, "{:?}", text);
+            }
+        }
     }
 }

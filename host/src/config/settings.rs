@@ -17,7 +17,7 @@ use super::control::Socket;
 use super::credentials::{self, CredentialsSettings};
 use super::events::EventLogSettings;
 use super::fetch::{BrowserSettings, FetchSettings};
-use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, Span, UpstreamSection};
+use super::file::{ConfigError, ConfigFile, GatewaySection, HealthSection, HookSection, Span, UpstreamSection};
 use super::listeners::{self, ListenerSettings};
 use super::plugins::PluginsSettings;
 use super::retry;
@@ -129,7 +129,16 @@ pub struct Settings {
 }
 
 /// More requests than this are not remembered: that is what logs are for.
-const MOST_REMEMBERED: usize = 1_000_000;
+pub(super) const MOST_REMEMBERED: usize = 1_000_000;
+
+/// Ordinary clients send some hundred bytes, and more with cookies.
+pub(super) const LEAST_HEAD: usize = 1 << 10;
+
+/// Every tunnel that waits for its origin may keep so much.
+pub(super) const MOST_FIRST_FLIGHT: Size = Size(64 << 10);
+
+/// The outcomes that a breaker remembers.
+pub(super) const MOST_SAMPLES: u32 = 100;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -216,7 +225,7 @@ impl Settings {
             plugins: file.plugins.meaning(folder).map_err(wrong)?,
             strategy: PluginUse {
                 name: file.strategy.name.unwrap_or(default.strategy.name),
-                options: json(file.strategy.options).map_err(wrong)?,
+                options: json(file.strategy.options).map_err(|why| wrong(format!("strategy.{why}")))?,
             },
             check: file.check.meaning().map_err(wrong)?,
             geo: file.geo.databases.into_iter().map(at).collect(),
@@ -225,15 +234,15 @@ impl Settings {
             fetch: file.fetch.meaning(folder).map_err(wrong)?,
             browser: file.browser.meaning(folder).map_err(wrong)?,
             history: history(file.history.requests).map_err(wrong)?,
-            hooks: file
-                .hooks
-                .into_iter()
-                .map(|hook| Ok(PluginUse { name: hook.name, options: json(hook.options)? }))
-                .collect::<Result<_, String>>()
-                .map_err(wrong)?,
+            hooks: file.hooks.into_iter().map(hook).collect::<Result<_, _>>().map_err(wrong)?,
             sources,
         })
     }
+}
+
+fn hook(written: HookSection) -> Result<PluginUse, String> {
+    let options = json(written.options).map_err(|why| format!("hook {:?}: {why}", written.name))?;
+    Ok(PluginUse { name: written.name, options })
 }
 
 /// Where it listens beside the listeners: at the default address when there are none.
@@ -351,21 +360,17 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
     })
 }
 
-/// Ordinary clients send some hundred bytes, and more with cookies.
 fn max_head(written: Option<usize>, default: usize) -> Result<usize, String> {
-    const LEAST: usize = 1 << 10;
     match written {
-        Some(less) if less < LEAST => Err(format!("gateway.max_head {less} is less than {LEAST} bytes")),
+        Some(less) if less < LEAST_HEAD => Err(format!("gateway.max_head {less} is less than {LEAST_HEAD} bytes")),
         written => Ok(written.unwrap_or(default)),
     }
 }
 
-/// Every tunnel that waits for its origin may keep so much.
 fn first_flight(written: Option<Size>, default: usize) -> Result<usize, String> {
-    const MOST: Size = Size(64 << 10);
     let Some(size) = written else { return Ok(default) };
-    if size.0 > MOST.0 {
-        return Err(format!("gateway.first_flight {size} is more than {MOST}"));
+    if size.0 > MOST_FIRST_FLIGHT.0 {
+        return Err(format!("gateway.first_flight {size} is more than {MOST_FIRST_FLIGHT}"));
     }
     Ok(usize::try_from(size.0).unwrap_or(default))
 }
@@ -386,8 +391,8 @@ fn breaker(written: &HealthSection) -> Result<BreakerConfig, String> {
         return Err(format!("health.min_success {min_success} is not in 0 to 1"));
     }
     let samples = written.samples.unwrap_or(default.samples);
-    if !(1..=100).contains(&samples) {
-        return Err(format!("health.samples {samples} is not in 1 to 100"));
+    if !(1..=MOST_SAMPLES).contains(&samples) {
+        return Err(format!("health.samples {samples} is not in 1 to {MOST_SAMPLES}"));
     }
     let cooldown = lasting("health.cooldown", written.cooldown, default.cooldown)?;
     let cooldown_max = span(written.cooldown_max, default.cooldown_max);
@@ -408,7 +413,7 @@ pub(super) fn json(options: BTreeMap<String, toml::Value>) -> Result<serde_json:
     if options.is_empty() {
         return Ok(serde_json::Value::Null);
     }
-    serde_json::to_value(options).map_err(|error| format!("options that JSON cannot express: {error}"))
+    serde_json::to_value(options).map_err(|error| format!("options: JSON cannot express them: {error}"))
 }
 
 #[cfg(test)]
@@ -472,6 +477,6 @@ pub(crate) mod tests {
         insta::assert_snapshot!(error("[health]\nsamples = 0\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: health.samples 0 is not in 1 to 100");
         insta::assert_snapshot!(error("[pool]\ncapacity = 20000000\n"), @"configuration /etc/proxywhirl/proxywhirl.toml: pool.capacity 20000000 is more than a pool can have, 16777216");
         insta::assert_snapshot!(error("[check]\nlevel = \"deep\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: check.level "deep" is none of format, dns, tcp, protocol, http, tls, anonymity, target"#);
-        insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);
+        insta::assert_snapshot!(error("[[sources]]\nname = \"x\"\nlocation = \"-\"\nscheme = \"ftp\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: source "x": scheme: unknown scheme ftp: expected http, https, socks4, socks4a, socks5 or socks5h"#);
     }
 }

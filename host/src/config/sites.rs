@@ -5,8 +5,8 @@ use proxywhirl_engine::SitesConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::file::Span;
-use super::settings::{at_least_one, in_order, lasting};
+use super::file::{LASTING, Span};
+use super::settings::{MOST_SAMPLES, at_least_one, in_order, lasting};
 
 /// More pairs than this would be some hundred megabytes.
 const MOST: usize = 1_000_000;
@@ -16,16 +16,21 @@ const MOST: usize = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub struct SitesSection {
     /// Pairs of a proxy and a site that are remembered.
+    #[schemars(range(max = MOST))]
     pub remember: Option<usize>,
     /// Whether a proxy that keeps failing at a site is passed over there.
     pub pass_over: Option<bool>,
     /// Faults in a row, after which it is.
+    #[schemars(range(min = 1))]
     pub failures: Option<u32>,
     /// The share of its last uses there that must have gone well.
+    #[schemars(range(min = 0, max = 1))]
     pub min_success: Option<f32>,
     /// Uses from which that share is told.
+    #[schemars(range(min = 1, max = MOST_SAMPLES))]
     pub samples: Option<u32>,
     /// How long it is passed over the first time.
+    #[schemars(extend("pattern" = LASTING))]
     pub cooldown: Option<Span>,
     /// How long at the most.
     pub cooldown_max: Option<Span>,
@@ -51,8 +56,8 @@ impl SitesSection {
         if !(0.0..=1.0).contains(&breaker.min_success) {
             return Err(format!("sites.min_success {} is not in 0 to 1", breaker.min_success));
         }
-        if !(1..=100).contains(&breaker.samples) {
-            return Err(format!("sites.samples {} is not in 1 to 100", breaker.samples));
+        if !(1..=MOST_SAMPLES).contains(&breaker.samples) {
+            return Err(format!("sites.samples {} is not in 1 to {MOST_SAMPLES}", breaker.samples));
         }
         Ok(SitesConfig { remember, pass_over: self.pass_over.unwrap_or(default.pass_over), breaker })
     }

@@ -54,10 +54,17 @@ impl JsonSchema for Size {
         json_schema!({
             "type": ["integer", "string"],
             "minimum": 0,
+            "pattern": pattern(),
             "description": "a size such as \"64MiB\", or a number of bytes",
             "examples": ["64MiB", 65536],
         })
     }
+}
+
+/// What every text is that is a size.
+pub(super) fn pattern() -> String {
+    let units = UNITS.map(|(unit, _)| unit).join("|");
+    format!(r"^\s*\+?[0-9]+\s*({units})?$")
 }
 
 impl<'de> Deserialize<'de> for Size {

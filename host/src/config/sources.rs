@@ -10,14 +10,18 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::catalogue::CatalogueSection;
-use super::file::Span;
+use super::file::{LASTING, Span};
 use super::settings::json;
+use super::words;
 
 /// A list that is fetched more often than this is a load for its publisher and news for nobody.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// As much as a strategy takes.
 const MOST_WEIGHT: f64 = 1e6;
+
+/// Which pages are read.
+const FOLLOW: [(&str, Follow); 3] = [("no", Follow::No), ("same-origin", Follow::SameOrigin), ("any", Follow::Any)];
 
 /// `[[sources]]`
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -34,6 +38,7 @@ pub struct SourceSection {
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub options: BTreeMap<String, toml::Value>,
     /// The scheme of entries that name none.
+    #[schemars(extend("pattern" = any_scheme()))]
     pub scheme: Option<String>,
     /// Labels for what comes from it.
     #[serde(default)]
@@ -51,14 +56,18 @@ pub struct SourceSection {
     #[schemars(with = "Option<String>")]
     pub password: Option<Secret>,
     /// Whether a browser makes the list: `static`, `javascript` or `auto`.
+    #[schemars(extend("enum" = Render::ALL.map(Render::as_str)))]
     pub render: Option<String>,
     /// A CSS selector: the rendered page is ready when an element matches.
     pub wait_for: Option<String>,
     /// Which of the pages that it names are read: `no`, `same-origin` or `any`.
+    #[schemars(extend("enum" = words::of(&FOLLOW)))]
     pub follow: Option<String>,
     /// How often it is fetched.
+    #[schemars(extend("pattern" = LASTING))]
     pub interval: Option<Span>,
     /// The share of requests of what comes from it, for strategies that weigh.
+    #[schemars(range(min = 0.0, max = MOST_WEIGHT))]
     pub weight: Option<f64>,
 }
 
@@ -144,16 +153,20 @@ pub(super) fn source(written: SourceSection, folder: &Path) -> Result<SourceSett
     let at = |error: String| format!("{place}: {error}");
     let mut tags = Tags::default();
     for tag in &written.tags {
-        tags.insert(tag.parse::<Tag>().map_err(|error| at(error.to_string()))?);
+        tags.insert(tag.parse::<Tag>().map_err(|error| at(format!("tags: {error}")))?);
     }
     let is_file = written.location != "-" && !written.location.contains("://");
     let login = match (written.username, written.password) {
         (Some(user), password) => Some((user, password.unwrap_or_default())),
-        (None, Some(_)) => return Err(at("a password without a username".to_owned())),
+        (None, Some(_)) => return Err(at("password means nothing without username".to_owned())),
         (None, None) => None,
     };
     Ok(SourceSettings {
-        scheme: written.scheme.map(|text| text.parse()).transpose().map_err(|error| format!("{place}: {error}"))?,
+        scheme: written
+            .scheme
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|error| format!("{place}: scheme: {error}"))?,
         options: json(written.options).map_err(at)?,
         location: if is_file {
             folder.join(&written.location).to_string_lossy().into_owned()
@@ -175,19 +188,25 @@ pub(super) fn source(written: SourceSection, folder: &Path) -> Result<SourceSett
 }
 
 fn follow(written: Option<&str>) -> Result<Follow, String> {
-    match written {
-        None => Ok(Follow::default()),
-        Some("no") => Ok(Follow::No),
-        Some("same-origin") => Ok(Follow::SameOrigin),
-        Some("any") => Ok(Follow::Any),
-        Some(word) => Err(format!("follow {word:?} is none of no, same-origin, any")),
-    }
+    let follow = written.map_or(Ok(Follow::default()), |word| words::chosen(word, &FOLLOW));
+    follow.map_err(|why| format!("follow {why}"))
+}
+
+/// A scheme in any case, for the schema.
+pub(super) fn any_scheme() -> String {
+    let letter = |letter: char| match letter.is_ascii_alphabetic() {
+        true => format!("[{letter}{}]", letter.to_ascii_uppercase()),
+        false => letter.to_string(),
+    };
+    let words = Scheme::ALL.map(Scheme::as_str).into_iter().chain(["socks"]);
+    let words: Vec<String> = words.map(|word| word.chars().map(letter).collect()).collect();
+    format!("^({})$", words.join("|"))
 }
 
 fn interval(written: Option<Span>) -> Result<Option<Duration>, String> {
     match written {
         Some(Span(interval)) if interval < SHORTEST_INTERVAL => {
-            Err(format!("an interval is {} at the least", humantime::format_duration(SHORTEST_INTERVAL)))
+            Err(format!("interval must be {} at the least", humantime::format_duration(SHORTEST_INTERVAL)))
         }
         written => Ok(written.map(|span| span.0)),
     }
@@ -195,7 +214,7 @@ fn interval(written: Option<Span>) -> Result<Option<Duration>, String> {
 
 fn weight(written: Option<f64>) -> Result<Option<f64>, String> {
     match written {
-        Some(weight) if !(0.0..=MOST_WEIGHT).contains(&weight) => Err("a weight is from 0 to 1000000".to_owned()),
+        Some(weight) if !(0.0..=MOST_WEIGHT).contains(&weight) => Err("weight must be in 0 to 1000000".to_owned()),
         written => Ok(written),
     }
 }
@@ -227,10 +246,10 @@ mod tests {
         let error = |text: &str| means(text).unwrap_err();
         insta::assert_snapshot!(error("render = \"js\""), @r#"source "x": render "js" is none of static, javascript, auto"#);
         insta::assert_snapshot!(error("follow = \"all\""), @r#"source "x": follow "all" is none of no, same-origin, any"#);
-        insta::assert_snapshot!(error("interval = \"1s\""), @r#"source "x": an interval is 10s at the least"#);
-        insta::assert_snapshot!(error("weight = -1.0"), @r#"source "x": a weight is from 0 to 1000000"#);
-        insta::assert_snapshot!(error("weight = nan"), @r#"source "x": a weight is from 0 to 1000000"#);
-        insta::assert_snapshot!(error("password = \"p\""), @r#"source "x": a password without a username"#);
+        insta::assert_snapshot!(error("interval = \"1s\""), @r#"source "x": interval must be 10s at the least"#);
+        insta::assert_snapshot!(error("weight = -1.0"), @r#"source "x": weight must be in 0 to 1000000"#);
+        insta::assert_snapshot!(error("weight = nan"), @r#"source "x": weight must be in 0 to 1000000"#);
+        insta::assert_snapshot!(error("password = \"p\""), @r#"source "x": password means nothing without username"#);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::environment::Environment;
-use super::file::Span;
+use super::file::{LASTING, Span};
 use super::size::Size;
 
 /// The longest user name: SOCKS has room for no longer one.
@@ -19,20 +19,25 @@ const MAX_NAME: usize = 255;
 #[serde(deny_unknown_fields)]
 pub struct UserSection {
     /// Its name.
+    #[schemars(length(min = 1, max = MAX_NAME))]
     pub name: String,
     /// A hash of its password.
     pub password_hash: Option<String>,
     /// The environment variable that holds its password.
     pub password_env: Option<String>,
     /// Requests in a second.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub rate: Option<f64>,
     /// Requests that may come at once.
+    #[schemars(range(min = 1))]
     pub burst: Option<u32>,
     /// Requests at the same time.
+    #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
     /// Bytes within a period.
     pub quota: Option<Size>,
     /// That period.
+    #[schemars(extend("pattern" = LASTING))]
     pub quota_period: Option<Span>,
 }
 
@@ -98,7 +103,10 @@ impl AccessSettings {
         };
         let lost = self.users.iter().find(|user| !grammars.iter().any(|grammar| is_read(&user.name, grammar)));
         lost.map_or(Ok(()), |user| {
-            Err(format!("user {:?} can log in nowhere: no listener reads this as a name alone", user.name))
+            Err(format!(
+                "user {:?}: name: nobody can log in with it, as no listener reads this as a name alone",
+                user.name
+            ))
         })
     }
 }
@@ -142,19 +150,13 @@ impl UserSection {
             || self.name.len() > MAX_NAME
             || self.name.contains(|c: char| c == ':' || c.is_control())
         {
-            return Err(format!("a name has 1 to {MAX_NAME} bytes, no colon and no control character"));
+            return Err(format!("name must have 1 to {MAX_NAME} bytes, no colon and no control character"));
         }
-        let secret = match (&self.password_hash, &self.password_env) {
-            (Some(hash), None) => {
-                Secret::hash(hash).map_err(|why| format!("password_hash: {why}; `proxywhirl user hash` makes one"))?
-            }
-            (None, Some(variable)) => from_environment(variable)?,
-            _ => {
-                return Err(
-                    "it needs either password_hash (`proxywhirl user hash` makes one) or password_env".to_owned()
-                );
-            }
+        let hash = |hash: &String| {
+            Secret::hash(hash).map_err(|why| format!("password_hash: {why}; `proxywhirl user hash` makes one"))
         };
+        let hash = self.password_hash.as_ref().map(hash).transpose()?;
+        let password = self.password_env.as_deref().map(from_environment).transpose()?;
         let default = UserLimits::default();
         let positive = |key: &str, value: Option<u32>| match value {
             Some(0) => Err(format!("{key} must be at least 1")),
@@ -163,7 +165,8 @@ impl UserSection {
         if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return Err("rate must be more than 0".to_owned());
         }
-        if self.burst.is_some() && self.rate.is_none() {
+        let given = positive("burst", self.burst)?;
+        if given.is_some() && self.rate.is_none() {
             return Err("burst means nothing without rate".to_owned());
         }
         if self.quota_period.is_some_and(|period| period.0.is_zero()) {
@@ -174,10 +177,14 @@ impl UserSection {
         let burst = self.rate.map_or(default.burst, |rate| rate.ceil().clamp(1.0, 1e9) as u32);
         let limits = UserLimits {
             rate: self.rate,
-            burst: positive("burst", self.burst)?.unwrap_or(burst),
+            burst: given.unwrap_or(burst),
             concurrency: positive("concurrency", self.concurrency)?,
             quota: self.quota.map(|quota| quota.0),
             period: self.quota_period.map_or(default.period, |period| period.0),
+        };
+        // Last, since it is about the whole of a user.
+        let ((Some(secret), None) | (None, Some(secret))) = (hash, password) else {
+            return Err("it needs either password_hash (`proxywhirl user hash` makes one) or password_env".to_owned());
         };
         Ok(UserConfig { name: self.name, secret, limits })
     }
@@ -235,7 +242,7 @@ mod tests {
         insta::assert_snapshot!(user("password_env = \"PROXYWHIRL_NO_SUCH\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": password_env: the environment has no PROXYWHIRL_NO_SUCH"#);
         insta::assert_snapshot!(user("password_env = \"PATH\"\nrate = 0\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: user "anna": rate must be more than 0"#);
         insta::assert_snapshot!(user("password_env = \"PATH\"\n[[users]]\nname = \"anna\"\npassword_env = \"PATH\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: there are two users "anna""#);
-        assert!(error("[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n").contains("can log in nowhere"));
+        assert!(error("[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n").contains("nobody can log in"));
         let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
         assert!(settings(elsewhere).is_ok());
         insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);

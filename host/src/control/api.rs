@@ -43,6 +43,18 @@ pub struct Status {
     /// Sources that could not be read when it was tried last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_troubles: Vec<SourceTrouble>,
+    /// Listeners where nobody can be served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listener_troubles: Vec<ListenerTrouble>,
+}
+
+/// A listener whose one proxy is not in the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerTrouble {
+    /// Its name.
+    pub name: String,
+    /// The proxy, without its password.
+    pub proxy: String,
 }
 
 /// A source that could not be read.

@@ -221,7 +221,7 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         target.parse::<Target>().map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let wanted = live.wanted(&user).map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
     let engine = live.engine();
-    let Wanted { session, stick, filter, .. } = wanted;
+    let Wanted { session, stick, ref filter, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
     let attempt = Attempt {
         request: 0,
@@ -237,7 +237,7 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         tier: None,
     };
     let refused = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
-    Ok(Json(Explanation { escalation: live.tiers(), refused, ..engine.explain(&attempt) }))
+    Ok(Json(Explanation { escalation: live.tiers(&attempt, &wanted), refused, ..engine.explain(&attempt) }))
 }
 
 async fn metrics(State(live): Gateway) -> Response {

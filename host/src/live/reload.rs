@@ -62,6 +62,7 @@ impl Live {
                 reloaded.changed.splice(0..0, named);
                 self.remember(&difference, new, old);
                 self.in_force().certificates = certificates;
+                self.filled();
                 for change in &reloaded.changed {
                     tracing::info!(change, "configuration changed");
                 }

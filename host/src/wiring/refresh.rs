@@ -21,6 +21,9 @@ use crate::exit::{Exit, Failure};
 /// No source is read more often by itself, whatever its interval is: lists change by the minute at most.
 pub(super) const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long who has come may take to begin, and how often it is looked whether all is loaded.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// The sources that there are, and a task for each that is read by itself.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -95,6 +98,16 @@ impl Service {
         let began = Instant::now();
         let filled = self.fill(&chosen).await?;
         Ok(report(&filled, began.elapsed()))
+    }
+
+    /// Waits until the pool has whatever is loaded and read now, and what has just come to be read.
+    pub async fn settled(&self) {
+        tokio::time::sleep(SETTLING).await;
+        let one_at_a_time = self.reading().one_at_a_time.lock().await;
+        drop(one_at_a_time);
+        while self.engine().is_loading() {
+            tokio::time::sleep(SETTLING).await;
+        }
     }
 
     /// Reads each source again at its interval, until the token is cancelled; and once what a gateway that died has left. All of them

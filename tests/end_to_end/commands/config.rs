@@ -279,6 +279,33 @@ fn every_mistake_is_told_with_its_place_and_what_helps() {
 }
 
 #[test]
+fn of_one_table_all_mistakes_are_told_that_do_not_follow_from_each_other() {
+    let folder = folder();
+    let text = include_str!("config/many.toml");
+    let name = file(&folder, "many.toml", text);
+    let ran = config(&folder, &["check", "--json", "--config", &name], &[]);
+    let rows = json(&ran)["mistakes"].as_array().unwrap().clone();
+    let told: Vec<u64> = rows.iter().map(|row| row["line"].as_u64().unwrap()).collect();
+    let lines = (1..).zip(text.lines());
+    let wrong: Vec<u64> = lines.filter(|(_, line)| line.ends_with("#!")).map(|(number, _)| number).collect();
+    assert_eq!(told, wrong, "{rows:#?}");
+    // What is one of several is told by its place among them, whatever else is wrong.
+    let messages: Vec<&str> = rows.iter().map(|row| row["message"].as_str().unwrap()).collect();
+    assert!(messages.iter().any(|message| message.starts_with("limits.proxies[1]: rate 0 ")), "{messages:#?}");
+    let of = |line: &str| {
+        let row = text.lines().position(|other| other.starts_with(line)).unwrap() as u64 + 1;
+        rows.iter().find(|told| told["line"] == row).unwrap().clone()
+    };
+    assert_eq!(
+        of("attempts = \"three\"")["message"],
+        "gateway.attempts: \"three\" is not a whole number from 1 to 4294967295"
+    );
+    assert_eq!(of("connect_timeout = -5")["hint"], "did you mean \"5s\"?");
+    // Nor is what would be too long proposed.
+    assert!(of("request_deadline = ")["hint"].as_str().unwrap().starts_with("for example request_deadline = "));
+}
+
+#[test]
 fn what_is_named_and_not_there_is_a_warning() {
     let folder = folder();
     file(
@@ -324,7 +351,7 @@ fn mistakes_in_variables_are_told_like_those_in_files() {
         for example PROXYWHIRL_GATEWAY_DRAIN=10s  # how long open connections may go on when the gateway stops
     environment variable PROXYWHIRL_GATEWAY_HEDGE_ALWAYS: gateway.hedge.always: "perhaps" is not true or false
         for example PROXYWHIRL_GATEWAY_HEDGE_ALWAYS=false  # also for requests that do not ask for it
-    environment variable PROXYWHIRL_HISTORY_REQUESTS: history.requests: "many" is not a whole number, 0 or more
+    environment variable PROXYWHIRL_HISTORY_REQUESTS: history.requests: "many" is not a whole number from 0 to 1000000
         for example PROXYWHIRL_HISTORY_REQUESTS=10000  # that are remembered, for `proxywhirl requests` and `explain`; 0 for none
     variable PROXYWHIRL_HOOKS in .env: unknown key hooks[0].nam
         did you mean name?

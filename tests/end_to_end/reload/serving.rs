@@ -346,3 +346,30 @@ async fn what_cannot_be_changes_nothing_of_it_and_says_where() {
         assert_eq!(ran.code, Some(0), "{text}: {ran:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_proxy_is_not_in_the_pool_is_told_until_it_is() {
+    let bound = |port: u16| listener("bound", &format!("proxy = \"http://127.0.0.1:{port}\""));
+    let scene = Scene::new(&bound(9)).await;
+    let told = "the proxy of a listener is not in the pool: nobody is served there";
+    scene.gateway.served.wait_for_log(told);
+    let lines = || scene.gateway.served.log().lines().filter(|line| line.contains(told)).count();
+    let status = scene.gateway.get("/v1/status");
+    let trouble = serde_json::json!([{ "name": "bound", "proxy": "http://127.0.0.1:9" }]);
+    assert_eq!(status["listener_troubles"], trouble);
+    let ran = scene.gateway.command(&["status"]);
+    assert!(ran.stdout.contains("listener    bound: its proxy http://127.0.0.1:9 is not in the pool"), "{ran:?}");
+    let through = |place: &str| curl(["--include", "--proxy", &format!("http://{place}"), &scene.origin()]).stdout;
+    let refused = through(&scene.places()[1]);
+    assert!(refused.contains("(demanded: the one proxy of this port, which is not in the pool)"), "{refused}");
+    assert!(!refused.contains("127.0.0.1:9\""), "who comes in there need not know which: {refused}");
+    // Another one is not either, which is told again; one that is ends it.
+    scene.reloaded(&bound(10));
+    wait_until("another warning", || lines() == 2);
+    let port = scene.gateway.world.proxies()[0].rsplit(':').next().unwrap().parse().unwrap();
+    scene.reloaded(&bound(port));
+    assert_eq!(scene.gateway.get("/v1/status")["listener_troubles"], serde_json::Value::Null);
+    assert!(through(&scene.places()[1]).starts_with("HTTP/1.1 200"), "{}", scene.gateway.served.log());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(lines(), 2, "{}", scene.gateway.served.log());
+}

@@ -42,7 +42,7 @@ pub use at_sites::{AtSite, SiteQuery};
 pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
 pub use banning::{Ban, BanInForce};
 pub use configuring::Tuning;
-pub use explain::{CandidateWords, Explanation, TierWords};
+pub use explain::{CandidateWords, EscalationWords, Explanation, TierWords};
 pub use logging_in::LoginSet;
 pub use starting::{EngineConfig, Parts, StartError};
 

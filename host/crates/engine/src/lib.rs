@@ -31,8 +31,8 @@ mod writer;
 
 pub use clock::Clock;
 pub use engine::{
-    AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, Explanation,
-    LoginSet, NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
+    AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, EscalationWords,
+    Explanation, LoginSet, NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use limits::places::{Holder, SharedPlaces};

@@ -31,7 +31,7 @@ pub mod wanted;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use proxywhirl_engine::Engine;
+use proxywhirl_engine::{Attempt, Engine, EscalationWords};
 use proxywhirl_net::Dialer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -50,6 +50,7 @@ use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
 use serve::places::Places;
+use wanted::Wanted;
 
 /// Serves clients, as it is configured at one time. Clones share everything.
 #[derive(Clone)]
@@ -166,6 +167,13 @@ impl Gateway {
         let Parts { lasting, config, escalation, .. } = &*self.parts;
         let Lasting { engine, budget, hedging, .. } = &**lasting;
         Means { engine, config, budget, hedging, escalation: (**escalation).as_ref() }
+    }
+
+    /// How the tiers that attempts go through would be for a request now; none when there are none.
+    #[must_use]
+    pub fn tiers(&self, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        let escalation = (*self.parts.escalation).as_ref();
+        escalation.map(|escalation| escalation.look(self.engine(), attempt, wanted)).unwrap_or_default()
     }
 
     /// What dials upstreams.

@@ -29,6 +29,7 @@ pub(super) struct Prepared {
 
 /// What runs beside serving.
 pub(super) struct Operating {
+    live: Arc<Live>,
     tasks: JoinSet<()>,
     /// Cancelled when the gateway shall stop.
     shutdown: CancellationToken,
@@ -83,14 +84,18 @@ impl Prepared {
         }
         tasks.spawn(telemetry::keep_up(self.metrics, stopped.clone()));
         tasks.spawn(live.clone().follow_rollbacks());
+        let (lost, ended) = (live.clone(), stopped.clone());
+        tasks.spawn(async move {
+            ended.run_until_cancelled(lost.tell_lost()).await;
+        });
         if let Some(watched) = self.watched {
             tasks.spawn(watched.watch(live.clone(), shutdown.clone()));
         }
         let socket = self.claim.as_ref().map(|claim| claim.path.clone());
         if let Some(claim) = self.claim {
-            tasks.spawn(control::serve(claim, control::router(live), stopped.clone()));
+            tasks.spawn(control::serve(claim, control::router(live.clone()), stopped.clone()));
         }
-        Ok(Operating { tasks, shutdown, stopped, event_log, socket })
+        Ok(Operating { live, tasks, shutdown, stopped, event_log, socket })
     }
 }
 
@@ -100,6 +105,11 @@ impl Operating {
         if let Some(socket) = &self.socket {
             tell(&format!("commands such as `proxywhirl strategy set` reach it at {}", socket.display()));
         }
+    }
+
+    /// Says that the sources have been read that were there at the start.
+    pub(super) fn filled(&self) {
+        self.live.filled();
     }
 
     /// What is cancelled when the gateway shall stop.

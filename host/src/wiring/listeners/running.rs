@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use proxywhirl_core::{EndpointKey, Snapshot};
+use proxywhirl_engine::{Attempt, EscalationWords};
 use proxywhirl_gateway::access::Access;
+use proxywhirl_gateway::wanted::Wanted;
 use proxywhirl_gateway::{Doorway, Drained, Gateway, GatewayConfig, Turns};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -97,6 +100,19 @@ impl Entrances {
         in_one_line(&places.collect::<Vec<_>>())
     }
 
+    /// Those that go through one proxy which is not in the pool, by their names, and that.
+    #[must_use]
+    pub fn lost(&self, pool: &Snapshot) -> Vec<(String, EndpointKey)> {
+        let state = self.state();
+        let bound = state.open.iter().filter_map(|open| Some((&open.spot.name, open.spot.proxy()?)));
+        let mut lost: Vec<_> = bound.map(|(name, proxy)| (name.clone(), proxy.clone())).collect();
+        drop(state);
+        // Each port of a range has the same name.
+        lost.dedup();
+        lost.retain(|(_, proxy)| !pool.holds(proxy));
+        lost
+    }
+
     /// Their names and addresses, and when requests there get another proxy.
     #[must_use]
     pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
@@ -187,6 +203,13 @@ impl Entrances {
         state.leaving.iter().for_each(|open| state.renew(open));
         drop(state);
         self.news.notify_one();
+    }
+
+    /// How the tiers that attempts go through would be for a request now.
+    #[must_use]
+    pub fn tiers(&self, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        let gateway = self.state().gateway.clone();
+        gateway.tiers(attempt, wanted)
     }
 
     /// Closes the connections to proxies that wait.

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use proxywhirl_core::EndpointKey;
 use proxywhirl_gateway::access::Access;
 use proxywhirl_gateway::wanted::{Grammar, Wanted};
 use proxywhirl_gateway::{Door, Rotation, Turns};
@@ -48,6 +49,11 @@ impl Spot {
     /// Whether it is the same place of the same name.
     pub(super) fn is(&self, other: &Self) -> bool {
         (&self.name, &self.at) == (&other.name, &other.at)
+    }
+
+    /// The one proxy that all requests there go through, if it is one.
+    pub(super) fn proxy(&self) -> Option<&EndpointKey> {
+        self.wanted.filter.as_ref()?.endpoint()
     }
 
     /// What is particular about it, for the gateway.

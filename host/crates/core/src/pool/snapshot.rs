@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::board::{BLOCK, Block, BoardView, Load, WORD};
 use super::table::{CHUNK, Table};
+use crate::endpoint::EndpointKey;
 use crate::member::{Member, MemberId};
 use crate::time::Timestamp;
 
@@ -61,6 +62,12 @@ impl Snapshot {
     /// Every member, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.table.iter()
+    }
+
+    /// Whether the member is in it. Looks at the whole pool.
+    #[must_use]
+    pub fn holds(&self, key: &EndpointKey) -> bool {
+        self.iter().any(|member| member.endpoint.has_key(key))
     }
 
     /// Slot by slot, the identity of who is there, if somebody is. Looks at no member, so that to go through a million of them

@@ -105,6 +105,12 @@ impl Filter {
         self
     }
 
+    /// The one member that it is for, if it is for one.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&EndpointKey> {
+        self.endpoint.as_deref()
+    }
+
     /// A filter that demands what both demand; none when nobody can meet both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {

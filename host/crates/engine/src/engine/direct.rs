@@ -60,10 +60,8 @@ impl Engine {
         let began = Instant::now();
         let until = until.map(|until| until.min(began + self.room.rules().wait));
         loop {
-            let (now, id) = (self.clock.now(), self.direct.id);
-            // It is no member: the share of those that may be banned does not protect it.
-            let is_banned = || self.bans.of(attempt.target, attempt.session, (now, usize::MAX)).contains(&id);
-            if attempt.tried.contains(&id) || is_banned() {
+            let now = self.clock.now();
+            if attempt.tried.contains(&self.direct.id) || self.is_direct_banned(attempt) {
                 return Ok(None);
             }
             let turn = match self.straight(attempt, now).await {
@@ -78,6 +76,14 @@ impl Engine {
             }
             sleep_until(until.min(Instant::now() + turn.clamp(LOOK / 10, LOOK))).await;
         }
+    }
+
+    /// Whether the way straight to the origin is banned at this site.
+    #[must_use]
+    pub fn is_direct_banned(&self, attempt: &Attempt<'_>) -> bool {
+        // It is no member: the share of those that may be banned does not protect it.
+        let all = (self.clock.now(), usize::MAX);
+        self.bans.of(attempt.target, attempt.session, all).contains(&self.direct.id)
     }
 
     /// Takes the way straight to the origin now, or says how long it may be until the site has room.

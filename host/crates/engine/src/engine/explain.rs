@@ -64,7 +64,25 @@ pub struct Explanation {
     pub refused: Option<String>,
     /// The tiers that attempts go through, where they escalate: the engine does not know them, who asked adds them.
     #[serde(default)]
-    pub escalation: Vec<String>,
+    pub escalation: Vec<EscalationWords>,
+}
+
+/// A tier that attempts go through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscalationWords {
+    /// As it is configured.
+    pub tier: String,
+    /// How many members of it may be handed out; 1 for the way without a proxy, if that may be taken.
+    pub eligible: usize,
+    /// Why the way without a proxy may not be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
+    /// Whether a request would begin here.
+    #[serde(default)]
+    pub begins: bool,
+    /// If because it has served the site, or the session, there: for how many seconds that is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered_s: Option<u64>,
 }
 
 /// A tier of a plan.
@@ -137,6 +155,17 @@ impl Engine {
             refused: None,
             escalation: Vec::new(),
         }
+    }
+
+    /// How many members an attempt may be handed. Looks at the whole pool.
+    #[must_use]
+    pub fn eligible(&self, attempt: &Attempt<'_>) -> usize {
+        let snapshot = self.snapshot.load();
+        let filter = attempt.admitted().map(|filter| &**filter);
+        let now = self.clock.now();
+        let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
+        let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
+        Refusals::count(&snapshot, &wish).unplanned
     }
 
     fn bound_to(&self, session: u64, snapshot: &Snapshot) -> Option<String> {

@@ -49,6 +49,9 @@ pub enum Drift {
 }
 
 impl Drift {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Warn, Self::Keep];
+
     /// As it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -64,10 +67,8 @@ impl FromStr for Drift {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Off, Self::Warn, Self::Keep]
-            .into_iter()
-            .find(|drift| drift.as_str() == text)
-            .ok_or_else(|| format!("drift {text:?} is none of off, warn, keep"))
+        let wrong = || format!("drift {text:?} is none of {}", Self::ALL.map(Self::as_str).join(", "));
+        Self::ALL.into_iter().find(|drift| drift.as_str() == text).ok_or_else(wrong)
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Render {
 }
 
 impl Render {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Static, Self::JavaScript, Self::Auto];
+
     /// As it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -43,10 +46,8 @@ impl FromStr for Render {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Static, Self::JavaScript, Self::Auto]
-            .into_iter()
-            .find(|render| render.as_str() == text)
-            .ok_or_else(|| format!("render {text:?} is none of static, javascript, auto"))
+        let wrong = || format!("render {text:?} is none of {}", Self::ALL.map(Self::as_str).join(", "));
+        Self::ALL.into_iter().find(|render| render.as_str() == text).ok_or_else(wrong)
     }
 }
 

@@ -15,7 +15,7 @@ use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_engine::{Attempt, AttemptTier, NoLease, registrable};
+use proxywhirl_engine::{Attempt, AttemptTier, Engine, EscalationWords, NoLease, registrable};
 use tokio::time::Instant;
 
 use super::race::Turn;
@@ -73,10 +73,31 @@ impl Escalation {
 
     /// Where a request begins.
     pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
-        let key = mix(session_hash(registrable(target)) ^ wanted.session.unwrap_or(0)).max(1);
-        let found = self.with(key, |place| (place.key == key && place.until > Instant::now()).then_some(place.tier));
+        let (key, found) = self.remembered(target, wanted);
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
-        Climb { key, tier: found.unwrap_or(0).min(self.config.tiers.len() - 1), used: 0, is_bound }
+        let tier = found.map_or(0, |found| found.tier).min(self.config.tiers.len() - 1);
+        Climb { key, tier, used: 0, is_bound }
+    }
+
+    /// What a request's site and session are here, and what is remembered of them.
+    fn remembered(&self, target: &str, wanted: &Wanted) -> (u64, Option<Remembered>) {
+        let key = mix(session_hash(registrable(target)) ^ wanted.session.unwrap_or(0)).max(1);
+        let found = self.with(key, |place| (place.key == key && place.until > Instant::now()).then_some(*place));
+        (key, found)
+    }
+
+    /// How the tiers would be for a request now.
+    pub(crate) fn look(&self, engine: &Engine, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
+        let first = self.begin(attempt.target, wanted).tier;
+        let (_, found) = self.remembered(attempt.target, wanted);
+        let left = found.map(|found| found.until.duration_since(Instant::now()).as_secs());
+        let words = |(place, tier): (usize, &Tier)| {
+            let (eligible, barred) = in_tier(engine, attempt, tier);
+            let begins = place == first;
+            let (tier, barred) = (tier.name.to_string(), barred.map(str::to_owned));
+            EscalationWords { tier, eligible, barred, begins, remembered_s: left.filter(|_| begins) }
+        };
+        self.config.tiers.iter().enumerate().map(words).collect()
     }
 
     /// What the tier in which a request is demands of members.
@@ -166,16 +187,12 @@ impl Failover<'_> {
                 let until = (turn == Turn::Wait).then_some(self.deadline);
                 let nobody = || exhausted("direct was tried, or is banned".to_owned());
                 let lease = self.unless_left(self.engine.acquire_direct(&attempt, until)).await?;
-                lease.map_err(|shed| no_lease(&shed, None))?.ok_or_else(nobody)
+                lease.map_err(|shed| no_lease(&shed, None, false))?.ok_or_else(nobody)
             }
             Way::Pool(None) => self.lease(&attempt, turn).await,
             Way::Pool(Some(only)) => {
-                let both = match own {
-                    None => Some(Arc::clone(only)),
-                    Some(own) => own.and(only).map(Arc::new),
-                };
                 let nobody = || exhausted(format!("no proxy can be what is wanted and of the tier {}", tier.name));
-                let filter = both.ok_or_else(nobody)?;
+                let filter = both(own, only).ok_or_else(nobody)?;
                 self.lease(&Attempt { tier: Some(of(Some(&filter))), ..attempt }, turn).await
             }
         }
@@ -188,7 +205,11 @@ impl Failover<'_> {
             Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
             Turn::Wait => self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?,
         };
-        lease.map_err(|nobody| no_lease(&nobody, attempt.admitted().map(|filter| &**filter)))
+        lease.map_err(|nobody| {
+            let filter = attempt.admitted().map(|filter| &**filter);
+            let only = filter.and_then(Filter::endpoint);
+            no_lease(&nobody, filter, only.is_some_and(|only| !self.engine.snapshot().holds(only)))
+        })
     }
 
     /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
@@ -201,6 +222,26 @@ impl Failover<'_> {
     }
 }
 
+/// What a request and a tier demand together; none when no member can be both.
+fn both(own: Option<&Arc<Filter>>, only: &Arc<Filter>) -> Option<Arc<Filter>> {
+    own.map_or_else(|| Some(Arc::clone(only)), |own| own.and(only).map(Arc::new))
+}
+
+/// How many ways a tier has for an attempt now, and why not the one without a proxy.
+fn in_tier(engine: &Engine, attempt: &Attempt<'_>, tier: &Tier) -> (usize, Option<&'static str>) {
+    let own = attempt.filter;
+    let eligible = |filter: Option<&Arc<Filter>>| {
+        engine.eligible(&Attempt { tier: Some(AttemptTier { name: &tier.name, filter }), ..*attempt })
+    };
+    match &tier.way {
+        Way::Direct if own.is_some() => (0, Some("it is no proxy as is wanted")),
+        Way::Direct if engine.is_direct_banned(attempt) => (0, Some("it is banned at this site")),
+        Way::Direct => (1, None),
+        Way::Pool(None) => (eligible(own), None),
+        Way::Pool(Some(only)) => (both(own, only).map_or(0, |filter| eligible(Some(&filter))), None),
+    }
+}
+
 fn exhausted(why: String) -> Fault {
     Fault::new(Side::Ours, Stage::Select, Kind::Exhausted, why)
 }
@@ -208,13 +249,18 @@ fn exhausted(why: String) -> Fault {
 /// When to ask again for what a ban, a session or the members that there are do not allow: that takes a while to change.
 const LASTING: Duration = Duration::from_mins(1);
 
-/// What it comes to for the client that there is no member that is as this filter demands.
-fn no_lease(nobody: &NoLease, filter: Option<&Filter>) -> Fault {
+/// What it comes to for the client that there is no member that is as this filter demands; `is_absent` if it demands one that
+/// is not in the pool.
+fn no_lease(nobody: &NoLease, filter: Option<&Filter>, is_absent: bool) -> Fault {
     let told = match (nobody, filter) {
         (NoLease::Nobody(refusals), Some(filter)) if refusals.filter > 0 => {
             // Who comes in by a port that is bound to a proxy need not know to which.
-            let shown =
-                |word: String| if word.starts_with("proxy ") { "the one proxy of this port".into() } else { word };
+            let one = if is_absent {
+                "the one proxy of this port, which is not in the pool"
+            } else {
+                "the one proxy of this port"
+            };
+            let shown = |word: String| if word.starts_with("proxy ") { one.to_owned() } else { word };
             let demands: Vec<String> = filter.in_words().into_iter().map(shown).collect();
             format!("{nobody} (demanded: {})", demands.join(", "))
         }

@@ -162,6 +162,11 @@ impl Dialect {
         }
     }
 
+    /// The names that are read, with one by which a vendor was called before.
+    pub fn named() -> impl Iterator<Item = (&'static str, Self)> {
+        Self::ALL.into_iter().map(|dialect| (dialect.as_str(), dialect)).chain([("smartproxy", Self::Decodo)])
+    }
+
     /// Its grammar.
     #[must_use]
     pub const fn grammar(self) -> Grammar {
@@ -205,8 +210,7 @@ impl FromStr for Dialect {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let also = if name == "smartproxy" { "decodo" } else { name };
-        Self::ALL.into_iter().find(|dialect| dialect.as_str() == also).ok_or_else(|| {
+        Self::named().find(|(own, _)| *own == name).map(|(_, dialect)| dialect).ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");
             format!("{} is none of {names}", shown(name))
         })

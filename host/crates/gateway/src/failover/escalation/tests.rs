@@ -9,7 +9,8 @@ use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::{Outcome, Side};
-use proxywhirl_engine::{Engine, EngineConfig, Parts};
+use proxywhirl_engine::bans::Scope;
+use proxywhirl_engine::{Ban, Engine, EngineConfig, Parts};
 use tokio::time::advance;
 
 use super::*;
@@ -160,4 +161,40 @@ async fn that_nobody_is_left_is_told_when_it_is_so_in_the_last_tier() {
     let event = told.next().await.unwrap();
     assert!(event.payload.contains("other.example"), "{}", event.payload);
     assert!(told.next().await.is_none(), "a tier that had nobody was told, though the next one had");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_how_many_each_tier_has_and_where_a_request_begins() {
+    let stairs = Stairs::new().await;
+    let look = |wanted: &Wanted| {
+        let attempt = Attempt {
+            request: 0,
+            number: 1,
+            whose: 0,
+            target: SHOP,
+            site: stairs.engine.site(SHOP),
+            session: wanted.session,
+            stick: wanted.stick,
+            filter: wanted.filter.as_ref(),
+            tried: &[],
+            hedge: false,
+            tier: None,
+        };
+        let words = stairs.escalation.look(&stairs.engine, &attempt, wanted);
+        words.into_iter().map(|it| (it.eligible, it.begins, it.remembered_s)).collect::<Vec<_>>()
+    };
+    let anything = Wanted::default();
+    assert_eq!(look(&anything), [(1, true, None), (2, false, None), (2, false, None)]);
+    stairs.ask(SHOP, &anything, 3).await;
+    advance(Duration::from_secs(100)).await;
+    assert_eq!(look(&anything), [(1, false, None), (2, false, None), (2, true, Some(500))]);
+    assert_eq!(look(&words(&[("tag", "dear")]))[..2], [(0, false, None), (0, false, None)]);
+    // Looking is no use: nobody waits for it, and it is forgotten as before.
+    advance(Duration::from_secs(501)).await;
+    assert_eq!(look(&anything), [(1, true, None), (2, false, None), (2, false, None)]);
+    for upstream in [Endpoint::direct(), "http://127.0.0.1:1".parse().unwrap()] {
+        let (target, scope, span) = (SHOP, Scope::Site, Duration::from_mins(1));
+        stairs.engine.ban(&Ban { request: 1, target, upstream: &upstream, rule: "r", scope, span });
+    }
+    assert_eq!(look(&anything)[..2], [(0, true, None), (1, false, None)]);
 }
