@@ -102,6 +102,9 @@ impl Told {
             Some(trouble) => self.bad("limits", format!("this gateway's own {}", in_words(trouble, now))),
         }
         let Some(work) = &sharing.work else { return };
+        for (what, gateways) in &work.differs {
+            self.fact("differs", format!("{what} is another one at {}", gateways.join(", ")));
+        }
         match &work.trouble {
             Some(trouble) if work.is_alone => self.bad("work", format!("it does all of it {}", in_words(trouble, now))),
             Some(trouble) => self.bad("work", format!("as it was {}", in_words(trouble, now))),
@@ -144,7 +147,7 @@ fn since(micros: u64, now: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use super::*;
     use crate::control::api::{SetBy, StoreStatus, Strategy};
@@ -177,7 +180,8 @@ mod tests {
     fn work(is_alone: bool, trouble: Option<StoreTrouble>) -> WorkStatus {
         let sources = HashMap::from([("a".to_owned(), Some("me-1".to_owned())), ("b".to_owned(), None)]);
         let checkers = vec!["me-1".to_owned(), "you-2".to_owned()];
-        WorkStatus { node: "me-1".to_owned(), is_alone, trouble, checkers, checks: "22/64".to_owned(), sources }
+        let (node, checks, differs) = ("me-1".to_owned(), "22/64".to_owned(), BTreeMap::new());
+        WorkStatus { node, is_alone, trouble, checkers, checks, sources, differs }
     }
 
     #[test]
@@ -197,6 +201,18 @@ mod tests {
         refused     the configuration as it is now: unknown key speed
         restart     needed for store
         ");
+    }
+
+    #[test]
+    fn what_gateways_are_configured_otherwise_in_is_told() {
+        let differs = BTreeMap::from([("source own".to_owned(), vec!["you-2".to_owned(), "she-3".to_owned()])]);
+        let work = WorkStatus { differs, ..work(false, None) };
+        let sharing = Sharing { has_limits: false, limits_trouble: None, work: Some(work) };
+        let told = Told::of(&status(None, Some(sharing)), Duration::from_secs(62));
+        assert!(
+            told.is_well && told.to_string().contains("differs     source own is another one at you-2, she-3"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
 /// A URL without the password in it, and without what sounds like a secret in its query.
-pub(super) fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     let shown = without_password(text);
     match shown.split_once('?') {
         Some((before, query)) if before.contains("://") => format!("{before}?{}", masked_query(query)),

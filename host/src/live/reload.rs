@@ -137,6 +137,7 @@ impl Live {
             self.entrances.close_idle();
         }
         self.service.credentials().configure(new.credentials.clone()).await;
+        self.service.say(new);
         self.service.read(new.sources.clone()).await;
         self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
         let tuning = Tuning {

@@ -5,13 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxywhirl_core::limit::Limit;
+use proxywhirl_core::shared::Saying;
+use proxywhirl_engine::LimitsConfig;
 use proxywhirl_engine::source::Location;
 use proxywhirl_engine::work::TERM;
+use proxywhirl_gateway::wanted::session_hash;
 
 use super::fetching::shown;
 use super::refresh::{LEAST_INTERVAL, can_be_read_again};
 use super::service::Service;
-use crate::config::SourceSettings;
+use crate::config::masked::without_secrets;
+use crate::config::{Settings, SourceSettings};
 
 /// The longest name of a machine that is told: that of a host has at most 63 characters to its first dot.
 const LONGEST: usize = 63;
@@ -40,6 +45,28 @@ pub fn work(source: &SourceSettings) -> Option<Arc<str>> {
         Location::Http(_) => Some(source.name.as_str().into()),
         Location::Stdin | Location::File(_) | Location::Inline(_) => None,
     }
+}
+
+/// What has to be the same at all gateways of a pool: where sources are that one of them reads for all, and rates, which hold over all.
+pub(super) fn sayings(settings: &Settings) -> Vec<Saying> {
+    let say = |what: &str, said: &str| Saying { what: what.into(), hash: session_hash(said) };
+    let places = settings.sources.iter().filter_map(|source| {
+        let name = work(source)?;
+        // Each may log in there by itself.
+        Some(say(&format!("source {name}"), &without_secrets(&source.location)))
+    });
+    let LimitsConfig { members, sites, .. } = &settings.limits;
+    let rate = |limit: &Limit| format!("{:?}", limit.rate);
+    let mut named: Vec<_> = sites.named.iter().map(|(site, limit)| format!("{site} {}", rate(limit))).collect();
+    named.sort_unstable();
+    let tagged: Vec<_> = members.tagged.iter().map(|(tags, limit)| format!("{tags:?} {}", rate(limit))).collect();
+    let rates = [
+        say("limits.per_proxy", &rate(&members.others)),
+        say("limits.per_site", &rate(&sites.others)),
+        say("limits.proxies", &tagged.join("\n")),
+        say("limits.sites", &named.join("\n")),
+    ];
+    places.chain(rates).collect()
 }
 
 /// An interval, spread by a tenth, so that sources of one server are not read together for ever.
@@ -131,6 +158,34 @@ mod tests {
         assert!(named.contains("lists.example/a.txt") && !named.contains("hunter2"), "{named}");
         let own = SourceSettings { name: "own".to_owned(), ..SourceSettings::at("https://lists.example/a.txt") };
         assert_eq!(work(&own).as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn what_has_to_be_the_same_is_said_without_secrets_and_without_order() {
+        let settings = |text: &str| crate::config::settings::tests::settings(text).unwrap();
+        let list = |url: &str| format!("[[sources]]\nname = \"own\"\nlocation = \"{url}\"\n");
+        let said = |text: &str| sayings(&settings(text));
+        let other = |one: &str, other: &str| {
+            let (one, other) = (said(one), said(other));
+            let differ =
+                one.iter().filter(|one| other.iter().any(|other| other.what == one.what && other.hash != one.hash));
+            differ.map(|it| it.what.to_string()).collect::<Vec<_>>()
+        };
+        let place = list("https://me:a@lists.example/x?token=1&kind=http");
+        assert!(other(&place, &list("https://me:b@lists.example/x?token=2&kind=http")).is_empty());
+        assert_eq!(other(&place, &list("https://lists.example/y")), ["source own"]);
+        assert!(other(&list("a.txt"), &list("b.txt")).is_empty(), "files are each machine's own");
+        let sites = |a: f64| {
+            format!(
+                "[[limits.sites]]\nsite = \"b.example\"\nrate = 2\n[[limits.sites]]\nsite = \"a.example\"\nrate = {a}\n"
+            )
+        };
+        assert!(other(&sites(3.0), &sites(3.0)).is_empty());
+        assert_eq!(other(&sites(3.0), &sites(4.0)), ["limits.sites"]);
+        assert_eq!(
+            other("", "[limits]\nper_proxy = { rate = 3 }\nper_site = { concurrency = 3 }\n"),
+            ["limits.per_proxy"]
+        );
     }
 
     #[test]

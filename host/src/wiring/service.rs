@@ -78,7 +78,16 @@ impl Service {
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         let sources = settings.sources.iter().filter_map(crew::work).collect();
         let leases = settings.store.as_ref().and_then(|place| place.leases(&crew::node()));
-        Self::begin(settings, Parts { leases, sources, ..Parts::default() })
+        let service = Self::begin(settings, Parts { leases, sources, ..Parts::default() })?;
+        service.say(settings);
+        Ok(service)
+    }
+
+    /// Says to the other gateways of the pool what has to be the same at all of them.
+    pub fn say(&self, settings: &Settings) {
+        if let Some(crew) = self.engine.crew() {
+            crew.say(crew::sayings(settings));
+        }
     }
 
     /// The same for a moment: it takes no part in the work, of which others would have to take over whatever it had, nor in keeping

@@ -177,6 +177,41 @@ async fn each_source_is_read_by_one_gateway_and_by_another_one_when_that_dies() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_are_configured_otherwise_in_what_has_to_be_the_same_say_so_once() {
+    let server = RedisServer::start([""; 0]);
+    let world = world(2).await;
+    let of = |list: &str, rate: u32| {
+        world.origin().publish(list, "text/plain", world.proxies()[0].clone());
+        let url = world.origin().http_url(&format!("/lists/{list}"));
+        let source = format!("[[sources]]\nname = \"list\"\nlocation = \"{url}\"\ntrust = true\n");
+        format!("[pool]\nallow_private = true\n[limits]\nper_site = {{ rate = {rate} }}\n{source}")
+    };
+    let (one, other) = (of("a.txt", 10), of("b.txt", 5));
+    let mut several = Several::over(&server, world, 1, &one);
+    let text = format!("[store]\nurl = \"{}\"\n{other}", server.url());
+    let config = file(&several.folder, "other.toml", text);
+    let second = Served::start(["--config", &config, "--control", &several.socket(1)]);
+    several.gateways.push(second);
+    let differs = |number: usize| several.status(number)["sharing"]["work"]["differs"].clone();
+    let node = |number: usize| several.status(number)["sharing"]["work"]["node"].clone();
+    for (number, other) in [(0, 1), (1, 0)] {
+        let expected = serde_json::json!({ "limits.per_site": [node(other)], "source list": [node(other)] });
+        wait_until("the difference is told", || differs(number) == expected);
+        several.gateways[number].wait_for_log("source list");
+        let ran = run(&mut proxywhirl(["status", "--control", &several.socket(number)]));
+        assert!(ran.stdout.contains("differs     source list is another one at "), "{ran:?}");
+    }
+    thread::sleep(Duration::from_secs(7));
+    for gateway in &several.gateways {
+        let told = gateway.log().lines().filter(|line| line.contains("configured otherwise")).count();
+        assert_eq!(told, 2, "{}", gateway.log());
+    }
+    std::fs::write(&config, format!("[store]\nurl = \"{}\"\n{one}", server.url())).unwrap();
+    assert_eq!(run(&mut proxywhirl(["reload", "--control", &several.socket(1)])).code, Some(0));
+    wait_until("it is the same again", || [0, 1].iter().all(|number| differs(*number).is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_member_is_checked_by_one_gateway_and_all_hear_of_it() {
     let server = RedisServer::start([""; 0]);
     let again = "fresh = \"1s\"\nfresh_max = \"1s\"\nretry = \"200ms\"\nretry_max = \"500ms\"";

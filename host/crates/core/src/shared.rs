@@ -176,6 +176,15 @@ pub struct Division {
     pub fresh: Vec<Duration>,
 }
 
+/// What a gateway says of something that has to be the same at all that share a pool, such as where a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    /// What it is about.
+    pub what: Box<str>,
+    /// A hash of what is said: what it is nobody tells.
+    pub hash: u64,
+}
+
 /// Divides work among the gateways that share a pool: a piece of work is leased by one, for a time, again and again. Calls may
 /// block, on a network.
 pub trait Leases: Send {
@@ -200,4 +209,10 @@ pub trait Leases: Send {
     /// # Errors
     /// When nobody can be told. Whether the others hear it is then not known.
     fn tell(&mut self, found: &[Found]) -> Result<Vec<Found>, StoreError>;
+
+    /// Says what has to be the same everywhere, for as long as `term`, and hears what each of the others says.
+    ///
+    /// # Errors
+    /// When nobody can be told.
+    fn say(&mut self, said: &[Saying], term: Duration) -> Result<Vec<(String, Vec<Saying>)>, StoreError>;
 }

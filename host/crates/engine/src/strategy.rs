@@ -28,7 +28,7 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
 use proxywhirl_core::select::sessions::Sessions;
-use proxywhirl_core::select::{Filter, Outlook, Picker, Plan, Refusals, TierSight, Wish};
+use proxywhirl_core::select::{Filter, Outlook, Picker, Plan, Refusals, Stickiness, TierSight, Wish};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::{Symbol, Symbols};
 use tokio::sync::oneshot;
@@ -66,8 +66,6 @@ struct Agenda {
     views: Vec<Arc<Filter>>,
     /// Faults of instances that answer requests, with the number of the shards that they belong to.
     faults: Vec<(u64, PluginFault)>,
-    /// What the store knows of sessions.
-    sessions: Vec<StoredSession>,
     swaps: Vec<Swap>,
     /// Somebody enabled the plugin by hand.
     is_enabled: bool,
@@ -162,8 +160,10 @@ impl Selector {
     /// When the operating system gives no thread.
     pub(crate) fn start(setup: Setup) -> std::io::Result<Self> {
         let fallback = Picker::compile(&Plan::fallback(), &Snapshot::default(), None).map_err(std::io::Error::other)?;
+        // Who shares the pool may tell of sessions before the first plan says how many are remembered.
+        let sessions = Sessions::new(Stickiness::HOST.capacity);
         let shared = Arc::new(Shared {
-            selection: ArcSwap::default(),
+            selection: ArcSwap::from_pointee(Selection { sessions: Arc::new(sessions), ..Selection::default() }),
             fallback,
             fallbacks: selection::Fallbacks::default(),
             sites: Sites::new(Arc::clone(&setup.symbols)),
@@ -207,7 +207,16 @@ impl Selector {
 
     /// Takes what the store knows of sessions. To be called before the first change of the pool is told.
     pub(crate) fn restore(&self, sessions: Vec<StoredSession>) {
-        self.shared.agenda().sessions = sessions;
+        let stored = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        if stored > Stickiness::HOST.capacity {
+            // Until then the driver has nothing to write.
+            let room = Arc::new(Sessions::new(stored));
+            let with_room = |selection: &Arc<Selection>| {
+                Arc::new(Selection { sessions: Arc::clone(&room), ..Selection::clone(selection) })
+            };
+            self.shared.selection.rcu(with_room);
+        }
+        self.sessions().load(sessions);
     }
 
     /// The sessions that are remembered.

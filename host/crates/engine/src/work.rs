@@ -5,16 +5,17 @@
 //! gateway that comes or goes moves only what it has. When nobody can be asked for longer than a lease holds, each gateway does
 //! everything itself: rather twice than not at all.
 
+mod differences;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::MemberId;
 use proxywhirl_core::member::mix;
-use proxywhirl_core::shared::{Found, Leases, SHARDS, Wish, Work, shard_of};
+use proxywhirl_core::shared::{Found, Leases, SHARDS, Saying, Wish, Work, shard_of};
 use proxywhirl_core::store::StoreError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::trouble::{Change, StoreTrouble, Trouble};
+use differences::Differences;
 use view::{Turn, View};
 
 /// How long a lease holds. With a round more, so long does it take until the work of one who died is somebody else's.
@@ -55,6 +57,9 @@ pub struct WorkStatus {
     pub checks: String,
     /// Who reads which source; none for nobody yet. What is read by each gateway itself is not here.
     pub sources: HashMap<String, Option<String>>,
+    /// What has to be the same at all gateways and is another one here, and the gateways where it is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub differs: BTreeMap<String, Vec<String>>,
 }
 
 /// The work that this gateway does for all.
@@ -70,6 +75,7 @@ pub struct Crew {
     heard: Mutex<Vec<Found>>,
     judged: Mutex<Vec<Found>>,
     has_heard: Notify,
+    differences: Mutex<Differences>,
     told: Mutex<Option<mpsc::Sender<Told>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -98,6 +104,7 @@ impl Crew {
             heard: Mutex::default(),
             judged: Mutex::default(),
             has_heard: Notify::new(),
+            differences: Mutex::default(),
             told: Mutex::new(Some(told)),
             task: Mutex::default(),
         });
@@ -175,6 +182,11 @@ impl Crew {
         self.tell(Told::Changed).await;
     }
 
+    /// Says what has to be the same at all gateways of the pool, as it is here from now on.
+    pub fn say(&self, said: Vec<Saying>) {
+        self.differences.lock().unwrap_or_else(PoisonError::into_inner).own = said;
+    }
+
     /// Whether this gateway is the one that reads a source: for all, or because each reads it.
     pub fn has(&self, source: &str) -> bool {
         let view = self.view.borrow();
@@ -222,6 +234,7 @@ impl Crew {
             checkers: view.checkers.clone(),
             checks: format!("{}/{SHARDS}", if view.is_alone() { u32::from(SHARDS) } else { view.shards.count_ones() }),
             sources: view.sources.iter().map(|(name, turn)| (name.to_string(), holder(turn))).collect(),
+            differs: self.differences.lock().unwrap_or_else(PoisonError::into_inner).in_words(),
         }
     }
 
@@ -303,14 +316,20 @@ impl Crew {
         is_checker: bool,
     ) -> Option<(Box<dyn Leases>, Result<(), StoreError>)> {
         let asked = Instant::now();
+        let own = self.differences.lock().unwrap_or_else(PoisonError::into_inner).own.clone();
         let divided = tokio::task::spawn_blocking(move || {
             let divided = leases.divide(&wishes, is_checker, TERM);
-            (leases, wishes, divided)
+            // Of a server that cannot be asked the next question is as good as this one.
+            let said = divided.is_ok().then(|| leases.say(&own, TERM));
+            (leases, wishes, divided, said)
         });
-        let Ok((leases, wishes, divided)) = divided.await else {
+        let Ok((leases, wishes, divided, said)) = divided.await else {
             tracing::error!("who divides the work has panicked, this gateway does all of it from now on");
             return None;
         };
+        if let Some(Ok(said)) = said {
+            self.differences.lock().unwrap_or_else(PoisonError::into_inner).hear(&said);
+        }
         let divided = divided.map(|division| {
             self.view.send_modify(|view| view.take(&self.node, division, &wishes, asked));
         });

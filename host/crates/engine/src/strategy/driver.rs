@@ -14,7 +14,6 @@ use proxywhirl_core::plugin::{Observation, PluginFault, PluginKind, StrategyFact
 use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
 use proxywhirl_core::select::{Picker, Plan, Stickiness};
-use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::Symbol;
 
 use super::memory::Memory;
@@ -75,8 +74,8 @@ impl Driver {
             let ward = supervisor.watch(PluginKind::Strategy, factory.identity(), factory.on_fault());
             ward.announce(Change::Loaded, "");
             let rejects = rejects(&*factory);
-            let selection = Selection { ward: Some(Arc::clone(&ward)), rejects, ..Selection::default() };
-            shared.selection.store(Arc::new(selection));
+            let before = Selection::clone(&shared.selection.load());
+            shared.selection.store(Arc::new(Selection { ward: Some(Arc::clone(&ward)), rejects, ..before }));
             Current { factory, ward, planner: None }
         });
         Self {
@@ -105,7 +104,6 @@ impl Driver {
             if agenda.stop {
                 return self.remember();
             }
-            self.restore(std::mem::take(&mut agenda.sessions));
             self.hear(&mut agenda);
             for swap in std::mem::take(&mut agenda.swaps) {
                 self.swap(swap);
@@ -146,17 +144,6 @@ impl Driver {
         let renewal = self.refresh.filter(|_| current.ward.may_be_called());
         let memory = self.memory.as_ref().map(Memory::due);
         [current.ward.due(), renewal, probation, memory].into_iter().flatten().fold(self.observe, Timestamp::min)
-    }
-
-    /// Takes what the store knows of sessions.
-    fn restore(&self, stored: Vec<StoredSession>) {
-        if stored.is_empty() {
-            return;
-        }
-        let stored_sessions = u32::try_from(stored.len()).unwrap_or(u32::MAX);
-        let sessions = Sessions::new(stored_sessions.max(Stickiness::HOST.capacity));
-        sessions.load(stored);
-        self.publish(|selection| selection.sessions = Arc::new(sessions));
     }
 
     /// Takes what changed in the pool, and what instances that answer requests did wrong.

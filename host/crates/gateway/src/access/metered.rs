@@ -52,13 +52,29 @@ impl Gauge {
         self.0.serves.store(serves, Ordering::Relaxed);
     }
 
-    fn count(&self, bytes: usize) -> io::Result<()> {
+    /// Counts bytes, and says whether the user may have had them.
+    fn count(&self, bytes: usize) -> bool {
         match &mut *self.whose() {
-            Whose::Unknown(before) => *before = before.saturating_add(bytes),
-            Whose::User(user) if !user.meter().count(bytes) && self.0.serves.load(Ordering::Relaxed) => {
-                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"));
+            Whose::Unknown(before) => {
+                *before = before.saturating_add(bytes);
+                true
             }
-            Whose::User(_) => {}
+            Whose::User(user) => user.meter().count(bytes),
+        }
+    }
+
+    /// Whether the user has any bytes left.
+    fn has_some(&self) -> bool {
+        match &*self.whose() {
+            Whose::Unknown(_) => true,
+            Whose::User(user) => user.meter().has_bytes(),
+        }
+    }
+
+    /// That this is too much for a request that is under way.
+    fn too_much(&self) -> io::Result<()> {
+        if self.0.serves.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the user has used up its bytes"));
         }
         Ok(())
     }
@@ -85,9 +101,16 @@ impl<S> Metered<S> {
         &self.inner
     }
 
-    fn counted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let bytes = ready!(written)?;
-        self.gauge.count(bytes)?;
+    /// Writes as long as something is left. What the last of it is written with is whole: it may be the end of an answer.
+    fn counted(&mut self, write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>>
+    where
+        S: Unpin,
+    {
+        if !self.gauge.has_some() {
+            self.gauge.too_much()?;
+        }
+        let bytes = ready!(write(Pin::new(&mut self.inner)))?;
+        self.gauge.count(bytes);
         Poll::Ready(Ok(bytes))
     }
 }
@@ -97,15 +120,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        Poll::Ready(this.gauge.count(buf.filled().len() - before))
+        let is_allowed = this.gauge.count(buf.filled().len() - before);
+        Poll::Ready(if is_allowed { Ok(()) } else { this.gauge.too_much() })
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.counted(written)
+        self.get_mut().counted(|inner| inner.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -113,9 +135,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
-        this.counted(written)
+        self.get_mut().counted(|inner| inner.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -254,6 +254,11 @@ impl Meter {
         used <= quota || self.used_up(now).is_none()
     }
 
+    /// Whether there are bytes left.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.used_up(Instant::now()).is_none()
+    }
+
     /// How long nothing is left for; none when something is.
     fn used_up(&self, now: Instant) -> Option<Duration> {
         let quota = self.limits.quota?;

@@ -65,6 +65,26 @@ async fn a_body_that_is_more_than_is_left_is_too_much() {
 }
 
 #[tokio::test]
+async fn a_request_whose_answer_ends_with_the_last_bytes_is_served_and_one_that_goes_on_is_cut() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::behind(&[good.url()], door_of_anna(quota(3_000))).await;
+    for number in 1..=3 {
+        // The head of the third one is within the quota, and its body is not.
+        let reply = exchange(&mut scene.client().await, &request(origin.http_addr(), "/bytes/1000")).await;
+        assert_eq!(status(&reply), 200, "{number}: {reply}");
+    }
+    let failed = Query { limit: 10, failed: true, ..Query::default() };
+    assert_eq!(scene.engine.requests(&failed).len(), 0, "{:?}", scene.engine.requests(&failed));
+    let reply = exchange(&mut scene.client().await, &request(origin.http_addr(), "/bytes/1")).await;
+    assert_eq!(status(&reply), 429, "{reply}");
+    let scene = Scene::behind(&[good.url()], door_of_anna(quota(50_000))).await;
+    let reply = exchange(&mut scene.client().await, &request(origin.http_addr(), "/bytes/2000000")).await;
+    assert!(reply.chars().count() < 50_000 + 2 * 64 * 1024, "{}", reply.len());
+    assert_eq!(scene.engine.requests(&failed).len(), 1);
+}
+
+#[tokio::test]
 async fn the_next_request_of_a_connection_that_has_used_up_its_bytes_hears_so() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use proxywhirl_core::MemberId;
-use proxywhirl_core::shared::{Division, Finding, Found, Leases, Wish, Work};
+use proxywhirl_core::shared::{Division, Finding, Found, Leases, Saying, Wish, Work};
 use proxywhirl_core::store::StoreError;
 
 use super::link::{Limits, Link, Refusal};
@@ -95,6 +95,19 @@ impl Leases for RedisLeases {
             self.link.query(&tell).map_err(|refusal| self.link.error(refusal))?;
         self.heard = last;
         Ok(texts.iter().flat_map(|text| text.lines()).filter_map(read).collect())
+    }
+
+    fn say(&mut self, said: &[Saying], term: Duration) -> Result<Vec<(String, Vec<Saying>)>, StoreError> {
+        let (key, term) = (self.names.name("said"), term.as_millis().to_string());
+        // Names have no line breaks: they are told in lines of the log as well.
+        let text: String = said.iter().map(|it| format!("{:016x} {}\n", it.hash, it.what.replace('\n', " "))).collect();
+        let say = script(include_str!("said.lua"), &[&key], &[&self.node, &term, &text]);
+        let others: Vec<(String, String)> = self.link.query(&say).map_err(|refusal| self.link.error(refusal))?;
+        let saying = |line: &str| {
+            let (hash, what) = line.split_once(' ')?;
+            Some(Saying { what: what.into(), hash: u64::from_str_radix(hash, 16).ok()? })
+        };
+        Ok(others.into_iter().map(|(node, text)| (node, text.lines().filter_map(saying).collect())).collect())
     }
 }
 
@@ -218,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn what_each_says_the_others_hear_for_a_while() {
+        let server = RedisServer::start(PLAIN);
+        let (mut one, mut other) = (of(&server.url(), "one"), of(&server.url(), "other"));
+        let says =
+            |hash| vec![Saying { what: "source a b".into(), hash }, Saying { what: "limits".into(), hash: u64::MAX }];
+        assert_eq!(one.say(&says(1), Duration::from_millis(300)).unwrap(), []);
+        assert_eq!(other.say(&says(2), TERM).unwrap(), [("one".to_owned(), says(1))]);
+        assert_eq!(one.say(&says(3), Duration::from_millis(300)).unwrap(), [("other".to_owned(), says(2))]);
+        wait_until("it is over", || other.say(&[], TERM).unwrap().is_empty());
+        assert_eq!(one.say(&[], TERM).unwrap(), [("other".to_owned(), Vec::new())]);
+    }
+
+    #[test]
     fn what_was_done_need_not_be_done_again_for_a_while() {
         let server = RedisServer::start(PLAIN);
         let (mut one, mut other) = (of(&server.url(), "one"), of(&server.url(), "other"));
@@ -247,6 +273,7 @@ mod tests {
             assert_eq!(division.holders, [Some("one".to_owned()), None]);
             leases.done(&source("a"), TERM).unwrap();
             assert!(leases.tell(&[Found { member: MemberId(1), finding: Finding::Dead }]).unwrap().is_empty());
+            assert!(leases.say(&[Saying { what: "a".into(), hash: 1 }], TERM).unwrap().is_empty());
             let StoreUrl::Redis(url) = url.parse().unwrap() else { panic!("{url}") };
             let token = |of| Token { of, rate: Rate::new(1.0, 2) };
             let uses = [vec![token(BucketOf::Member(MemberId(1))), token(BucketOf::Site("a.example".into()))]];

@@ -225,6 +225,18 @@ async fn what_others_change_is_taken_over_and_not_saved_again() {
 }
 
 #[tokio::test]
+async fn sessions_that_others_tell_of_before_the_first_plan_are_known() {
+    let store = Rigged::shared();
+    let parts = Parts { store: Some(Box::new(store.clone())), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    let (member, now) = (pool_member(0).id, engine.now());
+    let session = StoredSession { session: 8, member, began: now, used: now, life: 0 };
+    store.news.lock().unwrap().push(News { sessions: vec![session], ..News::default() });
+    until(|| engine.selector.sessions().member_of(8) == Some(member)).await;
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn bans_and_sessions_are_told_soon_and_those_of_others_are_taken_over() {
     let store = Rigged::shared();
     let at = Timestamp::from_micros(1);
