@@ -65,7 +65,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     exit code 2
     ");
     insta::assert_snapshot!(configured("[gateway]\nattempts = 5000000000\n"), @"
-    error: configuration proxywhirl.toml:2:12: gateway.attempts: 5000000000 is not a whole number from 0 to 4294967295
+    error: configuration proxywhirl.toml:2:12: gateway.attempts: 5000000000 is not a whole number from 1 to 4294967295
 
     hint: for example attempts = 5  # proxies that a request tries at the most
     exit code 2
@@ -77,7 +77,7 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     exit code 2
     "#);
     insta::assert_snapshot!(configured("[gateway]\nattempts = \"three\"\n"), @r#"
-    error: configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 0 to 4294967295
+    error: configuration proxywhirl.toml:2:12: gateway.attempts: "three" is not a whole number from 1 to 4294967295
 
     hint: for example attempts = 5  # proxies that a request tries at the most
     exit code 2
