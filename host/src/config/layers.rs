@@ -530,6 +530,7 @@ mod tests {
         };
         insta::assert_snapshot!(error("b.yaml", "gateway:\n  attemps: 2\n"), @"b.yaml:2:3: unknown key gateway.attemps / did you mean attempts?");
         insta::assert_snapshot!(error("b.json", "{\"gateway\":\n {\"attemps\": 2}}"), @"b.json:2:3: unknown key gateway.attemps / did you mean attempts?");
+        insta::assert_snapshot!(error("e.yaml", "gateway:\n  health: 2\n"), @"e.yaml:2:3: unknown key gateway.health / did you mean health at the top level?");
         insta::assert_snapshot!(error("c.yaml", "gateway: [\n"), @"c.yaml:1:10: unclosed bracket '[' /");
         let twice = "{\"gateway\": {\n  \"attempts\": 3,\n  \"attempts\": 4}}";
         insta::assert_snapshot!(error("d.json", twice), @"d.json:3:12: the key attempts is there twice /");

@@ -139,7 +139,8 @@ fn elsewhere(name: &str) -> Option<String> {
         .iter()
         .filter_map(|key| {
             let at = key.path.iter().position(|part| part == name)?;
-            key.path.get(..=at).map(|path| path.join("."))
+            let path = key.path.get(..=at)?.join(".");
+            Some(if at == 0 { format!("{path} at the top level") } else { path })
         })
         .collect();
     places.dedup();
