@@ -338,3 +338,27 @@ where
     answer::write(&mut guarded, &bytes).await?;
     crate::tunnel::relay(gateway, client, buffer, &mut inbound.reader).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    type Part<'t> = (Option<Use>, &'t CancellationToken);
+
+    /// The size of what a function makes of a request.
+    fn made<'t, F>(
+        _: impl FnOnce(&'t Gateway, &'t mut TcpStream, &'t mut BytesMut, Request, Wanted, Record, Part<'t>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_lasts_as_long_as_a_request_is_small() {
+        // It is moved to the heap whole, at the beginning of each.
+        assert!(made(serve) <= 4096);
+    }
+}
