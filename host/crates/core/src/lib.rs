@@ -23,6 +23,7 @@ pub mod pool;
 pub mod secret;
 pub mod select;
 pub mod shared;
+pub mod spread;
 pub mod store;
 pub mod symbol;
 pub mod tag;

@@ -13,7 +13,6 @@
 //! hyper-util's pool would want its own client around it, and does not say that a connection has been used before.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +21,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::pool::Snapshot;
+use proxywhirl_core::spread::Hashed;
 use proxywhirl_core::{Endpoint, Member};
 use proxywhirl_net::Stream;
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -72,28 +72,7 @@ pub(crate) struct IdleConnections {
 }
 
 /// By the address of the endpoint, which the shelf keeps alive, so that it is nobody else's.
-type Shelves = HashMap<usize, Shelf, BuildHasherDefault<AddressHasher>>;
-
-/// Mixes an address (Knuth's multiplicative hashing): where endpoints lie is nobody's choice, so that nothing stronger is needed.
-#[derive(Debug, Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_usize((*byte).into());
-        }
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        // The golden ratio of 64 bits. The upper half is the well mixed one.
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+type Shelves = HashMap<usize, Shelf, Hashed>;
 
 /// The connections of one endpoint.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! A part of the table: a hash map into entries that are chained by their last use, to the second.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use super::{Known, Pin, SessionChanges};
-use crate::member::{MemberId, mix};
+use crate::member::MemberId;
 use crate::select::plan::Stickiness;
+use crate::spread::Hashed;
 use crate::store::StoredSession;
 use crate::time::Timestamp;
 
@@ -21,26 +21,6 @@ const FORGOTTEN_MIN: usize = 16_384;
 
 /// No entry: the end of the chain.
 const NONE: u32 = u32::MAX;
-
-/// Sessions are hashes already, but by whoever names them: what spreads them costs two multiplications.
-#[derive(Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = mix(self.0 ^ value);
-    }
-}
-
-type Hashed = BuildHasherDefault<Spread>;
 
 /// A session.
 #[derive(Debug, Clone, Copy)]
