@@ -75,8 +75,12 @@ impl Escalation {
     pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
         let (key, found) = self.remembered(target, wanted);
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
-        let tier = found.map_or(0, |found| found.tier).min(self.config.tiers.len() - 1);
-        Climb { key, tier, used: 0, is_bound }
+        Climb { key, tier: self.first(found), used: 0, is_bound }
+    }
+
+    /// The tier in which a request begins of which this is remembered.
+    fn first(&self, found: Option<Remembered>) -> usize {
+        found.map_or(0, |found| found.tier).min(self.config.tiers.len() - 1)
     }
 
     /// What a request's site and session are here, and what is remembered of them.
@@ -88,8 +92,8 @@ impl Escalation {
 
     /// How the tiers would be for a request now.
     pub(crate) fn look(&self, engine: &Engine, attempt: &Attempt<'_>, wanted: &Wanted) -> Vec<EscalationWords> {
-        let first = self.begin(attempt.target, wanted).tier;
         let (_, found) = self.remembered(attempt.target, wanted);
+        let first = self.first(found);
         let left = found.map(|found| found.until.duration_since(Instant::now()).as_secs());
         let words = |(place, tier): (usize, &Tier)| {
             let (eligible, barred) = in_tier(engine, attempt, tier);
