@@ -138,7 +138,7 @@ impl Use {
     /// What its user has used up meanwhile, and the user's name.
     pub(crate) fn exceeded(&self) -> (Exceeded, &str) {
         // When the period has ended just now, it is over in an instant.
-        let left = self.user.meter.used_up(Instant::now()).unwrap_or_default();
+        let left = self.user.meter.used_up(Instant::now).unwrap_or_default();
         (Exceeded::Quota(left), self.user.name())
     }
 }
@@ -194,7 +194,7 @@ impl Meter {
 
     /// Takes a place, as far as bytes and other requests leave one.
     async fn enter(&self, now: Instant, others: Option<&Engine>) -> Result<(), Exceeded> {
-        if let Some(left) = self.used_up(now) {
+        if let Some(left) = self.used_up(|| now) {
             return Err(Exceeded::Quota(left));
         }
         let most = self.limits.concurrency;
@@ -251,21 +251,21 @@ impl Meter {
         }
         let used = self.used.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         self.used.tell(bytes, quota / HURRY);
-        used <= quota || self.used_up(now).is_none()
+        used <= quota || self.used_up(|| now).is_none()
     }
 
     /// Whether there are bytes left.
     pub(super) fn has_bytes(&self) -> bool {
-        self.used_up(Instant::now()).is_none()
+        self.used_up(Instant::now).is_none()
     }
 
-    /// How long nothing is left for; none when something is.
-    fn used_up(&self, now: Instant) -> Option<Duration> {
+    /// How long nothing is left for; none when something is, and then nobody asks what time it is.
+    fn used_up(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         let quota = self.limits.quota?;
         if self.used.bytes.load(Ordering::Relaxed) < quota {
             return None;
         }
-        self.used.renew(now, false)
+        self.used.renew(now(), false)
     }
 }
 
