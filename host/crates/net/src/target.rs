@@ -42,16 +42,16 @@ impl Target {
             Host::Name(name) => text.push_str(name),
             Host::V4(addr) => {
                 let [first, rest @ ..] = addr.octets();
-                push_decimal(&mut text, first.into());
+                each_digit(first.into(), &mut |digit| text.push(char::from(digit)));
                 for octet in rest {
                     text.push('.');
-                    push_decimal(&mut text, octet.into());
+                    each_digit(octet.into(), &mut |digit| text.push(char::from(digit)));
                 }
             }
             Host::V6(_) | Host::Zoned(_) => return self.to_string(),
         }
         text.push(':');
-        push_decimal(&mut text, self.port);
+        each_digit(self.port, &mut |digit| text.push(char::from(digit)));
         text
     }
 }
@@ -59,12 +59,13 @@ impl Target {
 /// `255.255.255.255:65535`
 const LONGEST_V4: usize = 21;
 
-fn push_decimal(text: &mut String, number: u16) {
+/// Gives the digits of a number, from the first to the last.
+pub(crate) fn each_digit(number: u16, push: &mut impl FnMut(u8)) {
     if number >= 10 {
-        push_decimal(text, number / 10);
+        each_digit(number / 10, push);
     }
     // A digit is one byte.
-    text.push(char::from(b'0' + (number % 10) as u8));
+    push(b'0' + (number % 10) as u8);
 }
 
 impl From<(IpAddr, u16)> for Target {

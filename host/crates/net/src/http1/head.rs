@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::headers::{Headers, is_text, is_token};
 use super::{HeadError, MAX_HEADERS};
+use crate::target::each_digit;
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,28 +46,42 @@ pub enum BodyLength {
     UntilClose,
 }
 
-impl RequestHead {
+/// A head that is read from the beginning of some bytes.
+pub(super) trait Head: Sized {
+    /// Parses the head with which these bytes begin, and says how long it is.
+    fn parse_first(bytes: &[u8]) -> Result<(Self, usize), HeadError>;
+
     /// Parses a complete head.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, HeadError> {
+    fn parse(bytes: &[u8]) -> Result<Self, HeadError> {
+        // Where httparse sees the end elsewhere than we do, neither is right.
+        let (head, length) = Self::parse_first(bytes)?;
+        if length == bytes.len() { Ok(head) } else { Err(OTHER_END) }
+    }
+}
+
+const OTHER_END: HeadError = HeadError::Malformed("an empty line that is not the end");
+
+impl Head for RequestHead {
+    fn parse_first(bytes: &[u8]) -> Result<(Self, usize), HeadError> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut []);
         let status = request.parse_with_uninit_headers(bytes, &mut fields).map_err(malformed)?;
-        // Where httparse sees the end elsewhere than we do, neither is right.
-        let complete = status == httparse::Status::Complete(bytes.len());
-        let (true, Some(method), Some(target), Some(minor_version)) =
-            (complete, request.method, request.path, request.version)
+        let (httparse::Status::Complete(length), Some(method), Some(target), Some(minor_version)) =
+            (status, request.method, request.path, request.version)
         else {
-            return Err(HeadError::Malformed("an empty line that is not the end"));
+            return Err(OTHER_END);
         };
-        let headers = headers(bytes, request.headers);
+        let headers = headers(bytes.get(..length).unwrap_or_default(), request.headers);
         // RFC 9112 §3.2: which of two hosts is meant is what a smuggler wants to be understood in two ways.
         if headers.get_all("host").nth(1).is_some() {
             return Err(HeadError::Malformed("more than one host field"));
         }
         let method = known(method, &["GET", "CONNECT", "POST", "HEAD", "PUT"]);
-        Ok(Self { method, target: target.to_owned(), minor_version, headers })
+        Ok((Self { method, target: target.to_owned(), minor_version, headers }, length))
     }
+}
 
+impl RequestHead {
     /// How far the body reaches.
     ///
     /// # Errors
@@ -118,7 +133,8 @@ impl RequestHead {
 /// Writes a part of a target, all at once when nothing in it has to be encoded.
 fn write_target(part: &str, out: &mut Vec<u8>) {
     let stands = |byte: u8| byte > b' ' && byte != 0x7f;
-    if part.bytes().all(stands) {
+    // To the end in any case, so that many bytes are looked at in one step.
+    if part.bytes().fold(true, |all_stand, byte| all_stand & stands(byte)) {
         out.extend_from_slice(part.as_bytes());
         return;
     }
@@ -131,25 +147,28 @@ fn write_target(part: &str, out: &mut Vec<u8>) {
     }
 }
 
-impl ResponseHead {
-    /// Parses a complete head.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, HeadError> {
+impl Head for ResponseHead {
+    fn parse_first(bytes: &[u8]) -> Result<(Self, usize), HeadError> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut []);
         let status = httparse::ParserConfig::default()
             .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
             .map_err(malformed)?;
-        let complete = status == httparse::Status::Complete(bytes.len());
-        let (true, Some(code), Some(minor_version)) = (complete, response.code, response.version) else {
-            return Err(HeadError::Malformed("an empty line that is not the end"));
+        let (httparse::Status::Complete(length), Some(code), Some(minor_version)) =
+            (status, response.code, response.version)
+        else {
+            return Err(OTHER_END);
         };
         if code < 100 {
             return Err(HeadError::Malformed("a status below 100"));
         }
         let reason = known(response.reason.unwrap_or_default(), &["OK", "", "Not Found", "Found", "Not Modified"]);
-        Ok(Self { status: code, reason, minor_version, headers: headers(bytes, response.headers) })
+        let headers = headers(bytes.get(..length).unwrap_or_default(), response.headers);
+        Ok((Self { status: code, reason, minor_version, headers }, length))
     }
+}
 
+impl ResponseHead {
     /// How far the body reaches, in the answer to a request of this method.
     ///
     /// # Errors
@@ -191,7 +210,7 @@ impl ResponseHead {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         out.reserve(self.reason.len() + self.headers.written_len() + 32);
         out.extend_from_slice(if self.minor_version == 0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-        out.extend_from_slice(self.status.to_string().as_bytes());
+        each_digit(self.status, &mut |digit| out.push(digit));
         out.push(b' ');
         out.extend(self.reason.bytes().map(|byte| if is_text(byte) { byte } else { b' ' }));
         out.extend_from_slice(b"\r\n");

@@ -13,6 +13,8 @@ use super::HeadError;
 pub struct Headers {
     block: Vec<u8>,
     fields: Vec<Field>,
+    /// The marks of the names that may be there: most of those that are asked for are not, and need no search.
+    marks: u64,
 }
 
 /// Where a field lies in the block: `name: value`, and a line end.
@@ -44,6 +46,24 @@ impl Field {
 /// Fields whose values are secrets of somebody.
 const SECRET: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "proxy-authenticate"];
 
+/// One bit for a name, whatever its case: other names may have the same.
+#[inline]
+const fn mark(name: &[u8]) -> u64 {
+    let [first, ..] = name else { return 1 };
+    // Letters of either case differ in one bit, which is not looked at.
+    1 << ((name.len() as u64 * 5) ^ (*first & 0x1f) as u64) % 64
+}
+
+/// The marks of several names.
+pub(super) const fn marks(names: &[&str]) -> u64 {
+    let (mut marks, mut left) = (0, names);
+    while let [name, rest @ ..] = left {
+        marks |= mark(name.as_bytes());
+        left = rest;
+    }
+    marks
+}
+
 impl Headers {
     /// No fields.
     #[must_use]
@@ -56,7 +76,7 @@ impl Headers {
         // Room for the few fields that a gateway adds.
         let mut block = Vec::with_capacity(head.len() + 128);
         block.extend_from_slice(head);
-        let mut headers = Self { block, fields: Vec::with_capacity(found.len() + 4) };
+        let mut headers = Self { block, fields: Vec::with_capacity(found.len() + 4), marks: 0 };
         for field in found {
             let (name, value) = (field.name.as_bytes(), field.value.trim_ascii());
             debug_assert!(check(name, value).is_ok(), "the parser knows tokens and texts as we do");
@@ -67,6 +87,7 @@ impl Headers {
                 && part(head, name_at.saturating_add(name.len()), value_at) == BETWEEN
                 && head.get(line.end..).is_some_and(|rest| rest.starts_with(LINE_END));
             let line = if is_ours { line } else { headers.store(name, value) };
+            headers.marks |= mark(name);
             headers.fields.push(line);
         }
         headers
@@ -97,7 +118,19 @@ impl Headers {
         self.fields.iter().map(|field| field.name(&self.block))
     }
 
+    /// Whether there may be a field with one of these [`marks`].
+    pub(super) const fn may_hold(&self, marks: u64) -> bool {
+        self.marks & marks != 0
+    }
+
+    /// Where a field of this name may be.
+    #[inline]
+    fn searched(&self, name: &str) -> &[Field] {
+        if self.may_hold(mark(name.as_bytes())) { &self.fields } else { &[] }
+    }
+
     /// The value of the first field of this name.
+    #[inline]
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()
@@ -110,20 +143,23 @@ impl Headers {
     }
 
     /// The values of all fields of this name, in their order.
+    #[inline]
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields
+        self.searched(name)
             .iter()
             .filter(move |field| field.name(&self.block).eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value(&self.block))
     }
 
     /// Whether there is a field of this name.
+    #[inline]
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
     /// Whether an element of the comma-separated lists of this name is this token, in any case.
+    #[inline]
     #[must_use]
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.get_all(name)
@@ -159,6 +195,9 @@ impl Headers {
 
     /// Removes every field of this name and says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
+        if self.searched(name).is_empty() {
+            return 0;
+        }
         self.retain(|other, _| !other.eq_ignore_ascii_case(name.as_bytes()))
     }
 
@@ -205,6 +244,7 @@ impl Headers {
         for part in [name, BETWEEN, value, LINE_END] {
             self.block.extend_from_slice(part);
         }
+        self.marks |= mark(name);
         let value_start = start + name.len() + BETWEEN.len();
         Field { name: start, value: value_start, end: value_start + value.len() }
     }
@@ -339,6 +379,23 @@ mod tests {
             assert!(headers.append(name, "v").is_err(), "{name:?}");
         }
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_name_in_any_case_is_found_however_it_came_in() {
+        for name in ["TE", "Content-Length", "X_1~", "!#$%&'*+-.^_`|~09azAZ", "PROXY-AUTHORIZATION"] {
+            for written in [name.to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()] {
+                let mut appended = headers(&[(&written, "v")]);
+                let mut set = Headers::new();
+                set.set(&written, "v").unwrap();
+                let read = parsed(format!("{written}: v").as_bytes());
+                for found in [&appended, &set, &read.unwrap_or_else(|| appended.clone())] {
+                    assert_eq!(found.get(name), Some(&b"v"[..]), "{written}");
+                    assert!(found.has_token(name, "V"), "{written}");
+                }
+                assert_eq!((appended.remove(name), appended.len()), (1, 0), "{written}");
+            }
+        }
     }
 
     /// The fields of a head with these lines, as the parser finds them.

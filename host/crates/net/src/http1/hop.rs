@@ -1,6 +1,6 @@
 //! Fields that concern one connection only, and end at each hop (RFC 9110 §7.6.1).
 
-use super::headers::Headers;
+use super::headers::{Headers, marks};
 
 /// What is for the next hop only, whether `Connection` names it or not.
 const HOP_BY_HOP: [&str; 9] = [
@@ -22,6 +22,9 @@ const KEPT: [&str; 4] = ["content-length", "transfer-encoding", "host", "trailer
 /// Removes the fields that end at this hop: `Connection` and what it names, `Keep-Alive`, `TE`, `Upgrade`, and the
 /// credentials and challenges of proxies. The fields that say where the body ends stay.
 pub fn strip_hop_by_hop(headers: &mut Headers) {
+    if !headers.may_hold(const { marks(&HOP_BY_HOP) }) {
+        return;
+    }
     // Lists are short; 64 names bound the work on a head that consists of them.
     let named: Vec<Vec<u8>> = headers
         .get_all("connection")
