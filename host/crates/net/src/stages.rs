@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 /// When an attempt came how far, from its beginning. What it did not come to, or did not need, is none: a connection that
@@ -25,13 +24,15 @@ pub struct Stages {
     pub sent: Option<Duration>,
 }
 
+#[derive(Debug, Clone, Copy)]
 struct Marks {
     began: Instant,
-    stages: Cell<Stages>,
+    stages: Stages,
 }
 
-tokio::task_local! {
-    static MARKS: Marks;
+thread_local! {
+    /// Those of the attempt that is being polled. (A task-local would cost five times as much, and these are for nobody else.)
+    static MARKS: Cell<Option<Marks>> = const { Cell::new(None) };
 }
 
 pin_project! {
@@ -43,7 +44,8 @@ pin_project! {
         T: FnOnce(Stages),
     {
         #[pin]
-        attempt: TaskLocalFuture<Marks, F>,
+        attempt: F,
+        marks: Marks,
         tell: Option<T>,
     }
 
@@ -53,9 +55,8 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let marks = this.attempt.take_value();
             if let Some(tell) = this.tell.take() {
-                tell(marks.map(|marks| marks.stages.get()).unwrap_or_default());
+                tell(this.marks.stages);
             }
         }
     }
@@ -64,15 +65,33 @@ pin_project! {
 /// Carries out an attempt that begins now, and tells when it came how far: when it is over, and also when it is given up
 /// before that.
 pub fn measured<F: Future, T: FnOnce(Stages)>(now: Instant, attempt: F, tell: T) -> Measured<F, T> {
-    let marks = Marks { began: now, stages: Cell::default() };
-    Measured { attempt: MARKS.scope(marks, attempt), tell: Some(tell) }
+    Measured { attempt, marks: Marks { began: now, stages: Stages::default() }, tell: Some(tell) }
 }
 
 impl<F: Future, T: FnOnce(Stages)> Future for Measured<F, T> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().attempt.poll(context)
+        let this = self.project();
+        let turn = Turn { before: MARKS.replace(Some(*this.marks)), marks: this.marks };
+        let polled = this.attempt.poll(context);
+        drop(turn);
+        polled
+    }
+}
+
+/// The time for which an attempt is polled, in whatever way that ends.
+struct Turn<'m> {
+    marks: &'m mut Marks,
+    /// Those of what polls it.
+    before: Option<Marks>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(marks) = MARKS.replace(self.before) {
+            *self.marks = marks;
+        }
     }
 }
 
@@ -99,13 +118,11 @@ pub fn sent() {
 }
 
 fn mark(set: impl FnOnce(&mut Stages, Duration)) {
-    let marked = MARKS.try_with(|marks| {
-        let mut stages = marks.stages.get();
-        set(&mut stages, marks.began.elapsed());
-        marks.stages.set(stages);
-    });
     // Where nobody measures, there is nothing to mark.
-    marked.unwrap_or_default();
+    if let Some(mut marks) = MARKS.get() {
+        set(&mut marks.stages, marks.began.elapsed());
+        MARKS.set(Some(marks));
+    }
 }
 
 #[cfg(test)]
