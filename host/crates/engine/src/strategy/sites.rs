@@ -88,12 +88,15 @@ impl Sites {
 /// The registrable domain of `host:port`, or the host itself when it is an address or has none.
 #[must_use]
 pub fn registrable(target: &str) -> &str {
-    let host = match target.rsplit_once(':') {
-        Some((host, _)) if !host.contains(':') || host.starts_with('[') => host,
+    // Byte by byte, since ports are short: whoever searches for a character sets up more than it reads.
+    let last = |text: &str, of: u8| text.bytes().rposition(|byte| byte == of);
+    let host = match last(target, b':').and_then(|colon| target.get(..colon)) {
+        Some(host) if host.starts_with('[') || last(host, b':').is_none() => host,
         Some(_) | None => target,
     };
-    let last = host.rsplit('.').next().unwrap_or(host);
-    let is_address = host.starts_with('[') || host.contains(':') || last.bytes().all(|byte| byte.is_ascii_digit());
+    let label = last(host, b'.').map_or(0, |dot| dot + 1);
+    let is_number = host.bytes().skip(label).all(|byte| byte.is_ascii_digit());
+    let is_address = host.starts_with('[') || is_number || last(host, b':').is_some();
     if is_address { host } else { psl::domain_str(host).unwrap_or(host) }
 }
 

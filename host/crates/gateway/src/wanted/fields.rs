@@ -23,16 +23,15 @@ const SCHEMES: [&str; 8] =
 /// # Errors
 /// When one has a name that nobody knows, or a value that cannot be; it is named.
 pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limits) -> Result<Introduced, Mistake> {
-    let nothing = || Draft::new(limits);
     if !headers.names().any(is_ours) {
-        return Ok(nothing().introduced("", ""));
+        return Ok(Introduced::silent());
     }
     let credentials = headers.get(CREDENTIALS).map(basic).transpose().map_err(Mistake::User)?;
     let (user, password) =
         credentials.as_deref().map_or(("", ""), |both: &String| both.split_once(':').unwrap_or((both, "")));
     let (user, password, said) = grammar.read(user, password, limits)?;
     // What a field says is said for this request, a user name for a whole client: the field goes first.
-    let mut fields = nothing();
+    let mut fields = Draft::new(limits);
     for (name, value) in headers.iter() {
         let Some((_, key)) = name.split_at_checked(PREFIX.len()).filter(|_| has_prefix(name.as_bytes())) else {
             continue;

@@ -110,6 +110,12 @@ pub struct Introduced {
 }
 
 impl Introduced {
+    /// One that has said nothing.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { user: Box::default(), password: Secret::new(""), wanted: Wanted::default(), words: 0 }
+    }
+
     /// Its session, if it names one: with other words about members, a session of the same name is another one.
     #[must_use]
     pub fn session(&self) -> Option<u64> {
