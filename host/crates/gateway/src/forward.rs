@@ -32,7 +32,7 @@ use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::session::Next;
-use crate::session::presence::{self, AtEnd, Attended, Leaving, Watched};
+use crate::session::presence::{self, AtEnd, Attended, Leaving, Watch, Watched};
 use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
@@ -292,10 +292,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = rules.config.stall_timeout;
-    let mut client = Stalling::new(Watched::new(client, ahead), limit);
     let Inbound { reader: mut stream, buffer } = inbound;
     if tell.is_some() {
         let (passed, buffer) = {
+            let mut client = Stalling::new(Watched::new(client, ahead), limit);
             let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
             let mut inbound = Inbound { reader: witness, buffer };
             let passing = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive());
@@ -307,14 +307,19 @@ where
     }
     let mut inbound = Inbound { reader: Stalling::new(&mut stream, limit), buffer };
     let passed = match answer::begin(&mut inbound, rules, answer, rules.asked.keeps_alive()) {
-        Ok(mut begun) => match begun.known().filter(|left| *left >= LARGE && inbound.buffer.is_empty()) {
-            Some(left) => {
-                let (from, (to, watch)) = (&mut **inbound.reader.get_mut(), client.get_mut().parts());
+        Ok(mut begun) => match begun.known() {
+            // All of it is here: nobody has to be looked for while it is waited for.
+            Some(0) => answer::finish(&mut inbound, &mut Stalling::new(client, limit), begun).await,
+            Some(left) if left >= LARGE && inbound.buffer.is_empty() => {
+                let (from, mut watch) = (&mut **inbound.reader.get_mut(), Watch::new(ahead));
                 let look = |context: &mut Context<'_>, to: &mut S, moved| watch.poll_gone(context, to, moved);
-                let copied = relay::pass(from, to, begun.take_beginning(), left, limit, look).await;
+                let copied = relay::pass(from, client, begun.take_beginning(), left, limit, look).await;
                 begun.over(copied, &[])
             }
-            None => answer::finish(&mut inbound, &mut client, begun).await,
+            Some(_) | None => {
+                let mut client = Stalling::new(Watched::new(client, ahead), limit);
+                answer::finish(&mut inbound, &mut client, begun).await
+            }
         },
         Err(passed) => passed,
     };

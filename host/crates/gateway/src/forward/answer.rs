@@ -147,7 +147,8 @@ impl Begun {
     pub(super) const fn known(&self) -> Option<u64> {
         match self.left {
             BodyLength::Exact(left) => Some(left),
-            BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
+            BodyLength::None => Some(0),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
         }
     }
 

@@ -183,11 +183,6 @@ impl<'c, S> Watched<'c, S> {
     pub(crate) const fn new(client: &'c mut S, ahead: &'c mut BytesMut) -> Self {
         Self { client, watch: Watch::new(ahead), moved: false }
     }
-
-    /// The client itself, and what is known of it.
-    pub(crate) const fn parts(&mut self) -> (&mut S, &mut Watch<'c>) {
-        (self.client, &mut self.watch)
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
