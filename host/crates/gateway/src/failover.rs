@@ -42,6 +42,7 @@ use proxywhirl_core::{Endpoint, Fault, Host, MemberId};
 use proxywhirl_engine::Engine;
 use tokio::time::Instant;
 
+use crate::alarms::Alarms;
 use crate::bans::Case;
 use crate::config::GatewayConfig;
 use crate::explained::Explained;
@@ -103,6 +104,8 @@ pub(crate) struct Failover<'g> {
     deadline: Instant,
     /// Whether its client is there.
     leaving: &'g Leaving,
+    /// What its waits are limited with.
+    alarms: &'g Alarms,
     /// What its attempts wait for, where that is measured.
     waits: Option<Until>,
     hedge: Hedge,
@@ -130,7 +133,7 @@ impl<'g> Failover<'g> {
     /// The request that began then, of a client that may leave.
     pub(crate) fn new(
         means: Means<'g>,
-        (request, began, leaving): (u64, Instant, &'g Leaving),
+        (request, began, leaving, alarms): (u64, Instant, &'g Leaving, &'g Alarms),
         target: &'g str,
         wanted: Wanted,
     ) -> Self {
@@ -154,6 +157,7 @@ impl<'g> Failover<'g> {
             wanted,
             deadline,
             leaving,
+            alarms,
             waits,
             hedge,
             attempts: 0,
@@ -191,6 +195,11 @@ impl<'g> Failover<'g> {
     /// Whether its client is there.
     pub(crate) const fn leaving(&self) -> &'g Leaving {
         self.leaving
+    }
+
+    /// What its waits are limited with.
+    pub(crate) const fn alarms(&self) -> &'g Alarms {
+        self.alarms
     }
 
     /// The number of the newest request, whichever it is: budgets count those of now.

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
 use crate::access::Use;
+use crate::alarms::Alarms;
 use crate::bans::Case;
 use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Won};
@@ -54,7 +55,7 @@ pub(crate) fn serve<S>(
     request: Request,
     wanted: Wanted,
     record: Record,
-    (mut place, stop): (Option<Use>, &CancellationToken),
+    (mut place, stop, alarms): (Option<Use>, &CancellationToken, &Alarms),
 ) -> impl Future<Output = Next>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -62,7 +63,8 @@ where
     async move {
         let target = &record.target;
         let leaving = Leaving::default();
-        let mut failover = Failover::new(gateway.means(), (record.request, record.began, &leaving), target, wanted);
+        let begins = (record.request, record.began, &leaving, alarms);
+        let mut failover = Failover::new(gateway.means(), begins, target, wanted);
         let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
         let served = match Asked::new(request) {
             Ok(asked) => exchange(gateway, client, buffer, &asked.until(stop), &mut failover, &mut place).await,
@@ -161,14 +163,14 @@ where
     };
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
-    let leaving = failover.leaving();
+    let (leaving, alarms) = (failover.leaving(), failover.alarms());
     let won = {
         let running = pin!(failover.run(repeat, |upstream| {
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
-                let answered = stages::measured(began, attempt(gateway, &upstream, asked, body), tell).await;
+                let answered = stages::measured(began, attempt(gateway, &upstream, asked, body, alarms), tell).await;
                 let (mut answered, endpoint, slot) = (answered?, upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
                 if !case.has_rules() {
@@ -208,7 +210,7 @@ where
     }
     let explained = failover.explained(Some(&*upstream));
     let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
-    let served = deliver(gateway, (client, buffer), asked, by, case, answered, explained).await;
+    let served = deliver(gateway, (client, buffer), (asked, alarms), by, case, answered, explained).await;
     // The trial is kept until the end: as long is the member in use.
     if let Some((trial, latency, is_doubted)) = trial.filter(|_| !upgrades) {
         failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
@@ -227,7 +229,7 @@ fn confirms(gateway: &Gateway, target: &str, slot: u32, by: &Endpoint) -> bool {
 async fn deliver<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
-    asked: &Asked,
+    (asked, alarms): (&Asked, &Alarms),
     (trial, by): (Option<&Trial>, &Arc<Endpoint>),
     case: Case<'_>,
     answered: Box<Answered>,
@@ -254,7 +256,7 @@ where
         };
         Served { status: Some(101), upstream, end: end.map(|()| Next::Close), is_open: false }
     } else {
-        let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
+        let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: explained.as_ref() };
         let (Inbound { reader, buffer: rest }, Passed { status, end, idle, is_open }) =
             pass((client, buffer), inbound, rules, answer, tell).await;
         if let (Some(trial), After::Keep, Some(limit)) = (trial, after, idle) {
@@ -352,7 +354,7 @@ mod tests {
 
     use super::*;
 
-    type Part<'t> = (Option<Use>, &'t CancellationToken);
+    type Part<'t> = (Option<Use>, &'t CancellationToken, &'t Alarms);
 
     /// The size of what a function makes of a request.
     fn made<'t, F>(

@@ -7,6 +7,7 @@
 //! [`GatewayConfig`], bodies stream, and what is wrong is answered, not panicked over.
 
 pub mod access;
+mod alarms;
 mod bans;
 mod config;
 mod dechunk;

@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Gauge, Login, Metered, Use, User, number_of};
+use crate::alarms::Alarms;
 use crate::forward;
 use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
@@ -163,6 +164,8 @@ struct Session<'g, S> {
     stop: &'g CancellationToken,
     /// What it waits with, from the first wait on.
     rest: Option<Pin<Box<Rest<'g>>>>,
+    /// What the waits of its requests are limited with.
+    alarms: Alarms,
 }
 
 /// What came of a request's head.
@@ -200,8 +203,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         stop: &'g CancellationToken,
     ) -> Self {
         let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
-        let (login, rest) = (None, None);
-        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest }
+        let (login, rest, alarms) = (None, None, Alarms::default());
+        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest, alarms }
     }
 
     /// Serves the client until it leaves, or has a tunnel.
@@ -349,7 +352,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer, part) = (&mut self.client, &mut self.buffer, (place, self.stop));
+                let (client, buffer, part) = (&mut self.client, &mut self.buffer, (place, self.stop, &self.alarms));
                 // On the heap while it lasts: clients wait for long between two requests.
                 let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
                 Ok(Asked::Answered(next))

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::Gateway;
 use crate::access::Use;
+use crate::alarms::Alarms;
 use crate::bans::TunnelEnd;
 use crate::explained::Explained;
 use crate::failover::{Failover, Repeat, Trial, Upstream, Won};
@@ -124,8 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
         let way = Way { gateway, target, manner: *manner };
         let (request, wants) = (record.request, std::mem::take(&mut *wanted));
         // On the heap, with what comes before the client has begun.
-        let leaving = Box::<Leaving>::default();
-        let begins = (request, record.began, &*leaving);
+        let waits = Box::<(Leaving, Alarms)>::default();
+        let begins = (request, record.began, &waits.0, &waits.1);
         let mut failover = Failover::new(gateway.means(), begins, &record.target, wants);
         drop(wanted);
         // On the heap: the client may be silent from the start, and then it is what comes after it that lasts.

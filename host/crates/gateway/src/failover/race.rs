@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_engine::Attempt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::hedge::Hedge;
 use super::running::Running;
@@ -138,10 +138,12 @@ impl Failover<'_> {
     {
         let mut patience = self.patience(repeat, current.as_ref());
         let (mut deadline, mut is_attended) = (self.deadline, true);
+        // One for all: each costs as much as a pick.
+        let mut limit = self.alarms.attempts.at(deadline);
         while current.is_some() || overtaken.is_some() {
             let slow = self.hedge_at(overtaken.as_ref(), current.as_ref());
-            // One timer for all: each costs as much as a pick.
             let alarm = [patience, slow].into_iter().flatten().fold(deadline, Instant::min);
+            limit.set(alarm);
             // What follows is on the heap where it waits: most requests are answered by the first who is asked.
             let event = tokio::select! {
                 // The oldest has waited longest.
@@ -149,7 +151,7 @@ impl Failover<'_> {
                 ended = Running::answer(&mut overtaken) => Event::Ended(ended),
                 ended = Running::answer(&mut current) => Event::Ended(ended),
                 () = self.leaving.left(), if is_attended => Event::Left,
-                () = sleep_until(alarm) => Event::at(alarm, deadline, patience),
+                () = &mut limit => Event::at(alarm, deadline, patience),
             };
             let (trial, answer) = match event {
                 Event::Left => {

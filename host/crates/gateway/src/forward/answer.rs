@@ -13,9 +13,10 @@ use proxywhirl_net::http1::{
 };
 use proxywhirl_net::{RequestForm, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use super::asked::{Asked, is_of_connection, set};
+use crate::alarms::{Alarms, Kept};
 use crate::config::GatewayConfig;
 use crate::dechunk::Dechunk;
 use crate::explained::Explained;
@@ -74,8 +75,16 @@ pub(super) struct Rules<'a> {
     pub(super) asked: &'a Asked,
     pub(super) form: &'a RequestForm,
     pub(super) config: &'a GatewayConfig,
+    pub(super) alarms: &'a Alarms,
     /// What the client hears beside the answer.
     pub(super) explained: Option<&'a Explained>,
+}
+
+impl<'a> Rules<'a> {
+    /// How long a head is waited for, and what with.
+    pub(super) const fn limit(&self) -> (&'a Kept, Duration) {
+        (&self.alarms.answer, self.config.response_timeout)
+    }
 }
 
 /// Reads the next head of an answer that the client may see: `100 Continue` is not, the gateway has said it itself.
@@ -201,7 +210,7 @@ where
             return Err(protocol("an endless row of interim responses"));
         }
         send_interim(writer, &mut answer.head).await?;
-        answer = timed(rules.config.response_timeout, pin!(read(inbound, rules))).await?;
+        answer = timed(rules.limit(), pin!(read(inbound, rules))).await?;
     }
     Ok(answer)
 }
@@ -229,15 +238,15 @@ fn promised(headers: &Headers) -> Duration {
 
 /// Limits the wait for a head. It stays where it is, and is not moved for that.
 pub(super) async fn timed<T>(
-    limit: Duration,
+    (kept, limit): (&Kept, Duration),
     mut wait: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
-    let mut alarm = pin!(sleep(limit));
+    let mut alarm = kept.at(Instant::now() + limit);
     poll_fn(|context| {
         if let Poll::Ready(read) = wait.as_mut().poll(context) {
             return Poll::Ready(read);
         }
-        ready!(alarm.as_mut().poll(context));
+        ready!(Pin::new(&mut alarm).poll(context));
         let detail = format!("no answer within {:.0} s", limit.as_secs_f64());
         Poll::Ready(Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail)))
     })

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::answer::{self, Answer, Inbound, Rules};
 use super::asked::{After, Asked};
 use crate::Gateway;
+use crate::alarms::Alarms;
 use crate::failover::Upstream;
 
 /// An upstream that has answered.
@@ -45,8 +46,10 @@ pub(super) async fn attempt(
     upstream: &Upstream,
     asked: &Asked,
     body: &[u8],
+    alarms: &Alarms,
 ) -> Result<Box<Answered>, Fault> {
     let form = RequestForm::of(upstream.dialled());
+    let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: None };
     let after = if gateway.config().upstream_idle.keeps_any() { asked.after(&form) } else { After::Close };
     if after == After::Keep
         && body.is_empty()
@@ -54,7 +57,7 @@ pub(super) async fn attempt(
         && let Some((reader, buffer)) = gateway.idle().take(upstream)
     {
         let mut inbound = Inbound { reader, buffer };
-        match exchange(gateway, &mut inbound, &form, asked, body, after).await {
+        match exchange(&mut inbound, rules, body, after).await {
             Err(fault) if inbound.buffer.is_empty() && is_stale(&fault) => {}
             result => return result.map(|(heads, after)| Answered::new(inbound, form, heads, after)),
         }
@@ -63,7 +66,8 @@ pub(super) async fn attempt(
     let Forward { stream, form } = Box::pin(gateway.forward(upstream, &asked.target)).await?;
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
-    let (heads, after) = exchange(gateway, &mut inbound, &form, asked, body, after).await?;
+    let rules = Rules { form: &form, ..rules };
+    let (heads, after) = exchange(&mut inbound, rules, body, after).await?;
     Ok(Answered::new(inbound, form, heads, after))
 }
 
@@ -73,16 +77,13 @@ const fn is_stale(fault: &Fault) -> bool {
 }
 
 async fn exchange(
-    gateway: &Gateway,
     inbound: &mut Inbound<Stream>,
-    form: &RequestForm,
-    asked: &Asked,
+    rules: Rules<'_>,
     body: &[u8],
     after: After,
 ) -> Result<(Heads, After), Fault> {
-    let mut bytes = asked.render(form, after);
+    let mut bytes = rules.asked.render(rules.form, after);
     bytes.extend_from_slice(body);
-    let rules = Rules { asked, form, config: gateway.config(), explained: None };
     if !body.is_empty() {
         // On the heap, since few requests have one.
         return Box::pin(both(inbound, &bytes, rules, after)).await;
@@ -99,7 +100,7 @@ async fn exchange(
                 Err(fault) => Ok((answer::read(inbound, rules).await.map_err(|_| fault)?, After::Close)),
             }
         });
-        answer::timed(gateway.config().response_timeout, sent_and_read).await?
+        answer::timed(rules.limit(), sent_and_read).await?
     };
     let mut interim = Vec::new();
     if !answer.is_interim() {
@@ -124,7 +125,7 @@ async fn both(
     let mut interim = Vec::new();
     let result = {
         let reading = async {
-            let answer = answer::timed(rules.config.response_timeout, pin!(answer::read(&mut half, rules))).await?;
+            let answer = answer::timed(rules.limit(), pin!(answer::read(&mut half, rules))).await?;
             answer::finally(&mut half, &mut interim, rules, answer).await
         };
         let mut reading = pin!(reading);

@@ -63,7 +63,8 @@ where
     let upstream = Some(Arc::clone(trial.endpoint()));
     let explained = failover.explained(upstream.as_deref());
     let endpoint = Arc::clone(trial.endpoint());
-    let rules = Rules { asked, form: &form, config: gateway.config(), explained: explained.as_ref() };
+    let alarms = failover.alarms();
+    let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: explained.as_ref() };
     let by = By { rules, case: failover.case(&asked.target.host), upstream: &endpoint };
     let mut is_heard = false;
     let hear = |status| {
@@ -136,7 +137,7 @@ where
     let mut client = client_reader.unsplit(client_writer);
     let answer = {
         let reading = pin!(answer::read(&mut inbound, rules));
-        let reading = pin!(answer::timed(config.response_timeout, reading));
+        let reading = pin!(answer::timed(rules.limit(), reading));
         match sent {
             Ok(_) => {
                 let (at_end, grace) = (AtEnd::of(asked.version), config.connect_timeout);

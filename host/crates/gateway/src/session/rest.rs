@@ -3,35 +3,33 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use crate::alarms::Alarm;
 use crate::sparing::{READ, poll_read};
 
 pin_project! {
     /// The limit of a wait, and who may end it. They last as long as the session: to set them up for each request would
     /// cost a lock of the runtime's timers and one of all sessions.
     pub(super) struct Rest<'g> {
-        // It may be earlier than `until`, and is moved when it rings.
         #[pin]
-        timer: Sleep,
+        limit: Alarm,
         #[pin]
         stopped: WaitForCancellationFuture<'g>,
-        until: Instant,
     }
 }
 
 impl<'g> Rest<'g> {
     /// For a first wait of so long.
     pub(super) fn new(stop: &'g CancellationToken, limit: Duration) -> Self {
-        let until = Instant::now() + limit;
-        Self { timer: sleep_until(until), stopped: stop.cancelled(), until }
+        Self { limit: Alarm::at(Instant::now() + limit), stopped: stop.cancelled() }
     }
 
     /// Reads what comes next; none when nothing has come for so long, or when it was stopped.
@@ -41,7 +39,7 @@ impl<'g> Rest<'g> {
         from: &mut S,
         into: &mut BytesMut,
     ) -> Option<io::Result<usize>> {
-        self.as_mut().begin(Instant::now() + limit);
+        self.as_mut().project().limit.set(Instant::now() + limit);
         poll_fn(|context| {
             // First of all: who is stopped still serves the request that has come.
             if let Poll::Ready(read) = poll_read(from, context, into, READ) {
@@ -52,26 +50,9 @@ impl<'g> Rest<'g> {
         .await
     }
 
-    fn begin(self: Pin<&mut Self>, until: Instant) {
-        let mut this = self.project();
-        *this.until = until;
-        if this.timer.deadline() > until || this.timer.is_elapsed() {
-            this.timer.as_mut().reset(until);
-        }
-    }
-
     fn poll_over(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        if this.stopped.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        loop {
-            ready!(this.timer.as_mut().poll(context));
-            if Instant::now() >= *this.until {
-                return Poll::Ready(());
-            }
-            this.timer.as_mut().reset(*this.until);
-        }
+        let this = self.project();
+        if this.stopped.poll(context).is_ready() { Poll::Ready(()) } else { this.limit.poll(context) }
     }
 }
 

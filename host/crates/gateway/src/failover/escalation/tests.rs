@@ -14,6 +14,7 @@ use proxywhirl_engine::{Ban, Engine, EngineConfig, Parts};
 use tokio::time::advance;
 
 use super::*;
+use crate::alarms::Alarms;
 use crate::config::{GatewayConfig, HedgeConfig};
 use crate::failover::budget::RetryBudget;
 use crate::failover::hedge::Hedging;
@@ -68,8 +69,12 @@ impl Stairs {
         let Self { engine, config, budget, hedging, escalation } = self;
         let means = Means { engine, config, budget, hedging, escalation: Some(escalation) };
         let asked = Mutex::new(Vec::new());
-        let mut failover =
-            Failover::new(means, (engine.next_request(), Instant::now(), Leaving::never()), target, wanted.clone());
+        let mut failover = Failover::new(
+            means,
+            (engine.next_request(), Instant::now(), Leaving::never(), Alarms::of_tests()),
+            target,
+            wanted.clone(),
+        );
         let result = failover
             .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let port = endpoint.port;

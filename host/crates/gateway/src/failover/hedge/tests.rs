@@ -10,6 +10,7 @@ use proxywhirl_engine::{Engine, EngineConfig, Parts};
 use tokio::time::sleep;
 
 use super::*;
+use crate::alarms::Alarms;
 use crate::config::{GatewayConfig, RetryConfig};
 use crate::failover::{Leaving, Means, Won};
 use crate::wanted::Wanted;
@@ -51,8 +52,12 @@ async fn run(seed: u64, config: HedgeConfig, wanted: Wanted, latency: impl Fn(u1
     let (uses, mut took, mut attempts) = (AtomicU64::new(0), Vec::new(), 0);
     for request in 1..=REQUESTS {
         let began = Instant::now();
-        let mut failover =
-            Failover::new(means, (request, Instant::now(), Leaving::never()), "origin.test:443", wanted.clone());
+        let mut failover = Failover::new(
+            means,
+            (request, Instant::now(), Leaving::never(), Alarms::of_tests()),
+            "origin.test:443",
+            wanted.clone(),
+        );
         let won = failover
             .run(Repeat::Dial, |Upstream { endpoint, .. }| {
                 let wait = latency(endpoint.port, uses.fetch_add(1, Ordering::Relaxed), seed);
