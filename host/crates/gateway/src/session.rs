@@ -29,7 +29,7 @@ use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
-use crate::rotation::Origin;
+use crate::rotation::{self, Origin};
 use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
@@ -158,7 +158,7 @@ struct Session<'g, S> {
     /// The credentials that it sent last, where they hold for what follows.
     login: Option<Zeroizing<Box<[u8]>>>,
     peer: Option<SocketAddr>,
-    /// Its number, among those of its door.
+    /// Its number.
     connection: u64,
     stop: &'g CancellationToken,
     /// What it waits with, from the first wait on.
@@ -199,7 +199,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         peer: Option<SocketAddr>,
         stop: &'g CancellationToken,
     ) -> Self {
-        let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
+        let (connection, buffer) = (rotation::connection(), BytesMut::new());
         let (login, rest) = (None, None);
         Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest }
     }
