@@ -59,6 +59,19 @@ async fn no_proxy_is_used_where_none_is_needed_and_rules_hold_all_the_same() {
     assert_eq!(tiers(&gateway), ["direct", "tag:cheap"]);
     let failed = gateway.command(&["requests", "-n", "1", "--json"]).stdout;
     assert!(failed.contains("does not go straight to 127.0.0.1: a rule forbids it"), "{failed}");
+    for same in ["0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]"] {
+        let url = format!("http://{same}:{port}/ip");
+        let ran = curl([
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "--proxy",
+            &gateway.served.proxy("http"),
+            &url,
+        ]);
+        assert_eq!(ran.stdout, "403", "{url}: {ran:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

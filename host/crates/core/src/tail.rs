@@ -33,12 +33,17 @@ pub struct Tail {
 impl Tail {
     /// The estimate; none until there were twenty samples.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
     pub fn get(&self) -> Option<Duration> {
         // Relaxed: an estimate that is a sample old is as good.
         let state = self.state.load(Ordering::Relaxed);
-        let micros = ((state & ESTIMATE) as f32 / DOUBLING).exp2();
-        (state >> 24 >= ENOUGH).then(|| Duration::from_secs_f32(micros / 1e6))
+        (state >> 24 >= ENOUGH).then(|| latency_of(state))
+    }
+
+    /// What it is so far, however few samples there were; none without any.
+    #[must_use]
+    pub fn so_far(&self) -> Option<Duration> {
+        let state = self.state.load(Ordering::Relaxed);
+        (state >> 24 > 0).then(|| latency_of(state))
     }
 
     /// Takes a latency.
@@ -72,6 +77,12 @@ impl Tail {
             }
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
+fn latency_of(state: u32) -> Duration {
+    let micros = ((state & ESTIMATE) as f32 / DOUBLING).exp2();
+    Duration::from_secs_f32(micros / 1e6)
 }
 
 #[expect(
@@ -111,9 +122,11 @@ mod tests {
     #[test]
     fn it_says_nothing_before_it_knows() {
         let tail = Tail::default();
+        assert_eq!(tail.so_far(), None);
         for n in 0..20 {
             assert_eq!(tail.get(), None, "{n}");
             tail.record(sample(n));
+            assert!(tail.so_far().is_some(), "{n}");
         }
         assert!(tail.get().is_some());
     }

@@ -51,6 +51,7 @@ use idle::IdleConnections;
 pub use rotation::{Rotation, Turns};
 pub use serve::Drained;
 use serve::places::Places;
+use session::rest::Stay;
 use wanted::Wanted;
 
 /// Serves clients, as it is configured at one time. Clones share everything.
@@ -145,7 +146,7 @@ impl Gateway {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        session::run(Doorway::new(self.clone()), client, peer, CancellationToken::new()).await;
+        session::run(Doorway::new(self.clone()), client, peer, Stay::own()).await;
     }
 
     /// The limits.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::member::mix;
@@ -17,6 +17,17 @@ use proxywhirl_net::Target;
 use tokio::time::Instant;
 
 use crate::wanted::{Wanted, in_words, session_hash};
+
+/// The connections that there were.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// A number of this process, and of no other: nobody has the session of one of its connections again.
+static OWN: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
+
+/// A number for a connection, which no other one has, though doors are configured anew while it lasts.
+pub(crate) fn connection() -> u64 {
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed)
+}
 
 /// A session that nothing but a turn ends.
 const FOR_GOOD: Duration = Duration::from_hours(100 * 365 * 24);
@@ -71,9 +82,6 @@ pub struct Turns {
     commanded: AtomicU64,
     /// The turn of which a request has begun the session.
     begun: AtomicU64,
-    connections: AtomicU64,
-    /// Of this process, and of no other: nobody has the session of one of its connections again.
-    own: u64,
     /// The turn of which each client or site has begun its session, once there was a command.
     turned: Mutex<HashMap<u64, u64>>,
 }
@@ -95,8 +103,6 @@ impl Turns {
             requests: AtomicU64::new(0),
             commanded: AtomicU64::new(0),
             begun: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            own: fastrand::u64(..),
             turned: Mutex::default(),
         }
     }
@@ -106,11 +112,6 @@ impl Turns {
         // Relaxed, as all of them here: numbers that stand for themselves.
         self.commanded.fetch_add(1, Ordering::Relaxed);
         self.rotation != Rotation::Request
-    }
-
-    /// A number for a connection.
-    pub(crate) fn connection(&self) -> u64 {
-        self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Gives a request that names none its session. True when that is to begin anew.
@@ -125,7 +126,7 @@ impl Turns {
                 u64::try_from(self.began.elapsed().as_nanos() / pause.as_nanos().max(1)).unwrap_or(u64::MAX)
             }
             Rotation::Connection => {
-                let own = mix(self.session ^ mix(of.connection ^ self.own));
+                let own = mix(self.session ^ mix(of.connection ^ *OWN));
                 wanted.session = Some(in_words(own.max(1), of.words));
                 return false;
             }
@@ -302,15 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn each_connection_has_a_session_of_its_own() {
-        let turns = Turns::new(Rotation::Connection, "a");
-        let session = |connection| {
+    fn each_connection_has_a_session_of_its_own_though_its_door_is_made_anew() {
+        let turns = [Turns::new(Rotation::Connection, "a"), Turns::new(Rotation::Connection, "a")];
+        let session = |door: usize, connection| {
             let mut wanted = Wanted::default();
-            turns.assign(&mut wanted, by(connection, &shop()));
+            turns[door].assign(&mut wanted, by(connection, &shop()));
             wanted.session.unwrap()
         };
-        let (one, two) = (turns.connection(), turns.connection());
-        assert_eq!(session(one), session(one));
-        assert_ne!(session(one), session(two));
+        let (one, two) = (connection(), connection());
+        assert_eq!(session(0, one), session(1, one));
+        assert_ne!(session(0, one), session(1, two));
     }
 }

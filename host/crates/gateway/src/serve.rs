@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::session::rest::Stay;
 use crate::{Doorway, session};
 use places::Place;
 
@@ -97,11 +99,14 @@ async fn accept<L: Listener>(
             arrived = &mut arriving => {
                 match arrived {
                     Ok((client, peer, place)) => {
-                        let session = session::run(doorway.clone(), client, peer, stop.clone());
-                        sessions.spawn(async move {
+                        let seat = Arc::clone(place.seat());
+                        let stay = Stay { stop: stop.clone(), seat: Arc::clone(&seat) };
+                        let session = session::run(doorway.clone(), client, peer, stay);
+                        let session = sessions.spawn(async move {
                             session.await;
                             drop(place);
                         });
+                        seat.belongs_to(session);
                     }
                     // The client gave up before it was accepted: nothing to rest for.
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}

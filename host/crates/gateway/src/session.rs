@@ -3,7 +3,7 @@
 //! Nothing is pinned: each request of a keep-alive connection goes through an upstream of its own.
 
 pub(crate) mod presence;
-mod rest;
+pub(crate) mod rest;
 mod socks;
 
 use std::any::Any;
@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use crate::access::{Gauge, Login, Metered, Use, User, number_of};
 use crate::alarms::Alarms;
@@ -30,12 +29,12 @@ use crate::ingress::Dialect;
 use crate::ingress::http::{Errand, named, read, refusal_of};
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
-use crate::rotation::Origin;
+use crate::rotation::{self, Origin};
 use crate::sparing::{READ, within};
 use crate::tunnel::{Manner, Tunnel};
 use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
-use rest::Rest;
+use rest::{Rest, Stay};
 
 /// How long a client may take to read the last reply.
 const LINGER: Duration = Duration::from_secs(2);
@@ -65,13 +64,13 @@ pub(crate) fn run<S>(
     doorway: Doorway,
     client: S,
     peer: Option<SocketAddr>,
-    stop: CancellationToken,
+    stay: Stay,
 ) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // On the heap, to be gone when its tunnel begins: there are many tunnels, and most of them are idle.
-    let session = Box::pin(async move { begin(&doorway, client, peer, &stop).await });
+    let session = Box::pin(async move { begin(&doorway, client, peer, &stay).await });
     async move {
         if let Some(tunnel) = session.await {
             tunnel.await;
@@ -79,7 +78,7 @@ where
     }
 }
 
-async fn begin<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stop: &CancellationToken) -> Option<Lasting>
+async fn begin<S>(doorway: &Doorway, client: S, peer: Option<SocketAddr>, stay: &Stay) -> Option<Lasting>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -88,9 +87,9 @@ where
         return None;
     }
     match gateway.door().tls.clone() {
-        None => metered(doorway, gateway, client, peer, stop).await,
+        None => metered(doorway, gateway, client, peer, stay).await,
         // On the heap, so that a session without TLS takes no room for one with it.
-        Some(tls) => Box::pin(over_tls(doorway, gateway, tls, client, peer, stop)).await,
+        Some(tls) => Box::pin(over_tls(doorway, gateway, tls, client, peer, stay)).await,
     }
 }
 
@@ -101,13 +100,13 @@ async fn over_tls<S>(
     tls: TlsAcceptor,
     client: S,
     peer: Option<SocketAddr>,
-    stop: &CancellationToken,
+    stay: &Stay,
 ) -> Option<Lasting>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match timeout(gateway.config().head_timeout, tls.accept(client)).await {
-        Ok(Ok(client)) => metered(doorway, gateway, client, peer, stop).await,
+        Ok(Ok(client)) => metered(doorway, gateway, client, peer, stay).await,
         Ok(Err(error)) => {
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
             None
@@ -131,7 +130,7 @@ async fn metered<S>(
     gateway: Arc<Gateway>,
     client: S,
     peer: Option<SocketAddr>,
-    stop: &CancellationToken,
+    stay: &Stay,
 ) -> Option<Lasting>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -139,9 +138,9 @@ where
     let gauge = Gauge::default();
     if gateway.door().access.is_metered() {
         let client = Metered::new(client, gauge.clone());
-        Box::pin(Session::new(doorway, gateway, client, (gauge, true), peer, stop).run()).await
+        Box::pin(Session::new(doorway, gateway, client, (gauge, true), peer, stay).run()).await
     } else {
-        Session::new(doorway, gateway, client, (gauge, false), peer, stop).run().await
+        Session::new(doorway, gateway, client, (gauge, false), peer, stay).run().await
     }
 }
 
@@ -159,9 +158,9 @@ struct Session<'g, S> {
     /// The credentials that it sent last, where they hold for what follows.
     login: Option<Zeroizing<Box<[u8]>>>,
     peer: Option<SocketAddr>,
-    /// Its number, among those of its door.
+    /// Its number.
     connection: u64,
-    stop: &'g CancellationToken,
+    stay: &'g Stay,
     /// What it waits with, from the first wait on.
     rest: Option<Pin<Box<Rest<'g>>>>,
     /// What the waits of its requests are limited with.
@@ -200,11 +199,11 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         client: S,
         (gauge, is_metered): (Gauge, bool),
         peer: Option<SocketAddr>,
-        stop: &'g CancellationToken,
+        stay: &'g Stay,
     ) -> Self {
-        let (connection, buffer) = (gateway.door().turns.connection(), BytesMut::new());
+        let (connection, buffer) = (rotation::connection(), BytesMut::new());
         let (login, rest, alarms) = (None, None, Alarms::default());
-        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stop, rest, alarms }
+        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stay, rest, alarms }
     }
 
     /// Serves the client until it leaves, or has a tunnel.
@@ -254,7 +253,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         }
         // Clients wait for long, and there are many: none keeps a buffer for it.
         self.buffer = BytesMut::new();
-        let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::new(self.stop, limit)));
+        let rest = self.rest.get_or_insert_with(|| Box::pin(Rest::new(self.stay, limit)));
         matches!(rest.as_mut().read(limit, &mut self.client, &mut self.buffer).await, Some(Ok(1..)))
     }
 
@@ -266,7 +265,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 self.gauge.serve(false);
             }
             match asked {
-                Asked::Answered(Next::Another) if self.stop.is_cancelled() => return Err(Next::Close),
+                Asked::Answered(Next::Another) if self.stay.stop.is_cancelled() => return Err(Next::Close),
                 Asked::Answered(Next::Another) => {}
                 Asked::Answered(end @ (Next::Close | Next::Abort | Next::Linger | Next::Last(_))) => return Err(end),
                 Asked::Tunnel(wish) => return Ok(wish),
@@ -352,7 +351,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
                 let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
-                let (client, buffer, part) = (&mut self.client, &mut self.buffer, (place, self.stop, &self.alarms));
+                let part = (place, &self.stay.stop, &self.alarms);
+                let (client, buffer) = (&mut self.client, &mut self.buffer);
                 // On the heap while it lasts: clients wait for long between two requests.
                 let next = Box::pin(forward::serve(&self.gateway, client, buffer, request, wanted, record, part)).await;
                 Ok(Asked::Answered(next))

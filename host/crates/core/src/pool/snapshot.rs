@@ -64,10 +64,12 @@ impl Snapshot {
         self.table.iter()
     }
 
-    /// Whether the member is in it. Looks at the whole pool.
+    /// Whether the member is in it. Goes through the identities, and looks at a member only where that is its own.
     #[must_use]
     pub fn holds(&self, key: &EndpointKey) -> bool {
-        self.iter().any(|member| member.endpoint.has_key(key))
+        let id = MemberId::of(key);
+        let is_it = |slot| self.get(slot).is_some_and(|member| member.endpoint.has_key(key));
+        self.ids().any(|(slot, held)| held == Some(id) && is_it(slot))
     }
 
     /// Slot by slot, the identity of who is there, if somebody is. Looks at no member, so that to go through a million of them

@@ -1,9 +1,10 @@
 //! Which destinations may be reached: names with all below them, networks of literal addresses, ports.
 //!
 //! A name is not looked up, as that is the upstream's business: a rule for a network is about addresses that a client
-//! writes, and about IPv4 addresses also where they are written within an IPv6 address.
+//! writes, and about IPv4 addresses also where they are written within an IPv6 address. The unspecified address is
+//! denied with the loopback: who connects to it reaches the same machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -42,7 +43,11 @@ impl Destinations {
     }
 
     pub(super) fn forbids(&self, target: &Target) -> bool {
-        self.deny.iter().any(|rule| rule.is_about(target))
+        let is_denied = |target: &Target| self.deny.iter().any(|rule| rule.is_about(target));
+        let is_denied_as = |loopback: IpAddr| is_denied(&Target::from((loopback, target.port)));
+        is_denied(target)
+            || is_unspecified(&target.host)
+                && (is_denied_as(Ipv4Addr::LOCALHOST.into()) || is_denied_as(Ipv6Addr::LOCALHOST.into()))
     }
 }
 
@@ -55,11 +60,7 @@ impl Rule {
                 name.strip_suffix(&**suffix).is_some_and(|below| below.is_empty() || below.ends_with('.'))
             }
             (Place::Network(network), _, Some(literal)) => {
-                let within = match literal {
-                    IpAddr::V6(literal) => address::embedded(literal),
-                    IpAddr::V4(_) => None,
-                };
-                network.contains(&literal) || within.is_some_and(|within| network.contains(&IpAddr::V4(within)))
+                network.contains(&literal) || within(literal).is_some_and(|within| network.contains(&within))
             }
             (Place::Name(_) | Place::Network(_), _, _) => false,
         };
@@ -95,6 +96,19 @@ impl FromStr for Rule {
         };
         Ok(Self { place, ports })
     }
+}
+
+/// The IPv4 address within an IPv6 address.
+fn within(literal: IpAddr) -> Option<IpAddr> {
+    match literal {
+        IpAddr::V6(literal) => address::embedded(literal).map(IpAddr::V4),
+        IpAddr::V4(_) => None,
+    }
+}
+
+/// Whether the host is `0.0.0.0` or `::`, which on Linux lead to the machine that dials them.
+fn is_unspecified(host: &Host) -> bool {
+    host.ip().is_some_and(|ip| ip.is_unspecified() || within(ip).is_some_and(|within| within.is_unspecified()))
 }
 
 fn place(text: &str) -> Option<Place> {
@@ -157,6 +171,24 @@ mod tests {
         assert!(permits("www.example.com", 443));
         assert!(!permits("secret.example.com", 443) && !permits("example.com", 25) && !permits("example.org", 443));
         assert!(Destinations::default().permits(&target("anything", 1).unwrap()));
+    }
+
+    #[test]
+    fn the_unspecified_address_is_denied_with_the_loopback() {
+        for deny in ["127.0.0.0/8", "127.0.0.1:80", "::1", "[::1]:80"] {
+            let denied = Destinations { allow: Vec::new(), deny: rules(&[deny]) };
+            for host in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "[64:ff9b::]", "[2002::]"] {
+                assert!(denied.forbids(&target(host, 80).unwrap()), "{host} of {deny}");
+            }
+            assert!(
+                !denied.forbids(&target("10.0.0.1", 80).unwrap()) && !denied.forbids(&target("[::2]", 80).unwrap())
+            );
+        }
+        let elsewhere = Destinations { allow: Vec::new(), deny: rules(&["10.0.0.0/8", "127.0.0.1:22"]) };
+        assert!(!elsewhere.forbids(&target("0.0.0.0", 80).unwrap()));
+        // What is allowed is what is written.
+        let allowed = Destinations { allow: rules(&["127.0.0.1"]), deny: Vec::new() };
+        assert!(!allowed.permits(&target("0.0.0.0", 80).unwrap()));
     }
 
     #[test]

@@ -27,6 +27,10 @@ use crate::config::HedgeConfig;
 /// No member is given less: the timers of the runtime are as coarse.
 const LEAST: Duration = Duration::from_millis(2);
 
+/// How long a stranger may be silent while nobody was answered yet, and how much longer than three times as long as nearly
+/// all answers take otherwise.
+const STRANGER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(1));
+
 /// What the hedges of all requests share.
 #[derive(Debug)]
 pub(crate) struct Hedging {
@@ -86,7 +90,18 @@ impl Hedging {
     /// Learns that a member would have taken longer.
     pub(super) fn outlasted(&self, trial: &Trial, until: Until, silent: Duration) {
         trial.member().live.tail(until).outlasted(silent);
-        self.all(until).outlasted(silent);
+        // Who was never answered by may be dead, and says nothing of how long an answer takes.
+        if trial.member().live.latency().is_some() {
+            self.all(until).outlasted(silent);
+        }
+    }
+
+    /// How long a member may be silent of which nobody knows how long it takes: that follows from all others. None for one that is
+    /// known, and each fourth time for one that has failed: whoever is only slow shows it then, and is known.
+    pub(super) fn patience_with_stranger(&self, member: &Member, until: Until) -> Option<Duration> {
+        let is_stranger = member.live.latency().is_none() && member.live.statistics().failures % 4 != 3;
+        let (unknown, more) = STRANGER;
+        is_stranger.then(|| self.all(until).so_far().map_or(unknown, |all| 3 * all + more))
     }
 }
 

@@ -318,14 +318,14 @@ impl Failover<'_> {
         }
     }
 
-    /// When the attempt has been silent for long enough that another one may begin. A dial has a limit of its own, unless the request
-    /// has less time than that.
+    /// When the attempt has been silent for long enough that another one may begin. A dial has a limit of its own, unless there is
+    /// less time than that.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
         let trial = running?.trial()?;
         let patience = self.patience_with(trial);
         let is_overtaken = match repeat {
             Repeat::Overtake => true,
-            Repeat::Dial => patience < trial.patience(self.config.connect_timeout),
+            Repeat::Dial => patience < self.config.connect_timeout,
             Repeat::Unseen | Repeat::AfterFault => false,
         };
         is_overtaken.then(|| trial.began + patience)
@@ -333,7 +333,9 @@ impl Failover<'_> {
 
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     pub(super) fn patience_with(&self, trial: &Trial) -> Duration {
-        self.hurried(trial.patience(self.config.connect_timeout))
+        let most = self.config.connect_timeout;
+        let stranger = self.waits.and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
+        self.hurried(stranger.map_or_else(|| trial.patience(most), |patience| patience.min(most)))
     }
 
     /// A patience that is no more than a share of the time that the request has.

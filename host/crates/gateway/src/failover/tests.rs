@@ -353,3 +353,60 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     assert!(last.run(Repeat::Unseen, answers).await.is_ok());
     engine.stop().await.unwrap();
 }
+
+/// Asks three members for 40 requests to so many sites; the second one acts as it is told, the others answer after 50 ms. How long
+/// each took, and what the second one has come to: successes, and failures.
+async fn strangers(repeat: Repeat, second: Act, sites: u64) -> (Vec<u64>, (u64, u64)) {
+    let engine = engine_of(3, LimitsConfig::default()).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    let mut took = Vec::new();
+    for request in 1..=40 {
+        let began = Instant::now();
+        let target = format!("origin{}.test:80", request % sites);
+        let mut failover = Failover::new(means, (request, began, Leaving::never(), Alarms::of_tests()), &target, Wanted::default());
+        let run = failover.run(repeat, |upstream| async move {
+            match if upstream.endpoint.port == 2 { second } else { Act::Answer(50) } {
+                Act::Answer(after) => {
+                    sleep(Duration::from_millis(after)).await;
+                    Ok(upstream.endpoint.port)
+                }
+                Act::Fail(after, side, stage, kind) => {
+                    sleep(Duration::from_millis(after)).await;
+                    Err(Fault::new(side, stage, kind, ""))
+                }
+                Act::Never => pending().await,
+            }
+        });
+        let Won { trial, latency, .. } = run.await.unwrap_or_else(|fault| panic!("{fault}"));
+        failover.settle(trial, &Outcome::Success { latency });
+        took.push(millis(began.elapsed()));
+    }
+    let statistics = engine.snapshot().get(1).unwrap().live.statistics();
+    engine.stop().await.unwrap();
+    (took, (statistics.successes, statistics.failures))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stranger_is_overtaken_as_soon_as_others_are_known_to_be_far_faster() {
+    // A dial has a limit of its own.
+    let dead = Act::Fail(5_000, Side::Upstream, Stage::Handshake, Kind::Timeout);
+    for (repeat, silent) in [(Repeat::Dial, dead), (Repeat::Overtake, Act::Never)] {
+        // One that is passed over at its one site from then on, and one that is asked until its own breaker opens.
+        for (sites, long, failed) in [(1, 0, 3), (40, 1, 5)] {
+            let (took, (successes, failures)) = strangers(repeat, silent, sites).await;
+            assert_eq!(took.iter().filter(|took| **took > 1_500).count(), long, "{repeat:?}: {took:?}");
+            assert_eq!((successes, failures), (0, failed), "{repeat:?}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_that_is_only_slow_shows_it_the_fourth_time_and_is_waited_for_from_then_on() {
+    for repeat in [Repeat::Dial, Repeat::Overtake] {
+        let (took, (successes, failures)) = strangers(repeat, Act::Answer(4_000), 40).await;
+        assert!(successes > 5, "{repeat:?}: {took:?}");
+        assert_eq!(failures, 3, "{repeat:?}: {took:?}");
+    }
+}

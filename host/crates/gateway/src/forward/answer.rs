@@ -24,6 +24,7 @@ use crate::sparing::{self, READ};
 
 /// How many interim responses an answer may begin with.
 const MAX_INTERIM: usize = 16;
+const ENDLESS: &str = "an endless row of interim responses";
 /// How much of a body is sent together with the head: a small answer leaves in one packet.
 const TOGETHER: usize = 16 * 1024;
 /// Room for a head: nearly every one is smaller. With a small body it is small enough for the allocator's quick way.
@@ -89,34 +90,62 @@ impl<'a> Rules<'a> {
 
 /// Reads the next head of an answer that the client may see: `100 Continue` is not, the gateway has said it itself.
 pub(super) async fn read<R: AsyncRead + Unpin>(inbound: &mut Inbound<R>, rules: Rules<'_>) -> Result<Answer, Fault> {
-    let Rules { asked, form, config, .. } = rules;
     let Inbound { reader, buffer } = inbound;
     for _ in 0..MAX_INTERIM {
-        let head = read_response(reader, buffer, config.max_head).await.map_err(|error| fault_of(&error))?;
-        let length = head.body(asked.method()).map_err(|error| fault_of(&error))?;
-        match (head.status, form) {
-            (101, _) if asked.upgrades => {}
-            (101, _) => return Err(protocol("an upgrade that nobody asked for")),
-            (100, _) => continue,
-            // HTTP/1.0 has no interim responses.
-            (102..200, _) if asked.version == 0 => continue,
-            (407, RequestForm::Absolute { .. }) => {
-                // A proxy says which it wants (RFC 9110, 15.5.8). Without that it may be the origin's, of which proxies pass on the status.
-                let stage =
-                    if head.headers.get("proxy-authenticate").is_some() { Stage::Auth } else { Stage::Handshake };
-                let fault = Fault::new(Side::Upstream, stage, Kind::Unauthorized, "it wants other credentials");
-                return Err(fault.with_code(407));
-            }
-            // The client would send its credentials, which are for the gateway.
-            (407, RequestForm::Origin) => {
-                let why = "the origin asked for proxy credentials";
-                return Err(Fault::new(Side::Origin, Stage::FirstByte, Kind::Protocol, why).with_code(407));
-            }
-            _ => {}
+        let head = read_response(reader, buffer, rules.config.max_head).await.map_err(|error| fault_of(&error))?;
+        // HTTP/1.0 has no interim responses.
+        let is_kept = head.status == 100 || (rules.asked.version == 0 && matches!(head.status, 102..200));
+        if !is_kept {
+            return accepted(head, rules);
         }
-        return Ok(Answer { head, length });
     }
-    Err(protocol("an endless row of interim responses"))
+    Err(protocol(ENDLESS))
+}
+
+/// Reads what an upstream says of a body that it was told of: the final head of an answer, or none when it may follow. The
+/// interim responses before that go to `writer`, for the client.
+pub(super) async fn expected<R, W>(
+    inbound: &mut Inbound<R>,
+    writer: &mut W,
+    rules: Rules<'_>,
+) -> Result<Option<Answer>, Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let Inbound { reader, buffer } = inbound;
+    for _ in 0..MAX_INTERIM {
+        let head = read_response(reader, buffer, rules.config.max_head).await.map_err(|error| fault_of(&error))?;
+        if head.status == 100 {
+            return Ok(None);
+        }
+        let mut answer = accepted(head, rules)?;
+        if !answer.is_interim() {
+            return Ok(Some(answer));
+        }
+        send_interim(writer, &mut answer.head).await?;
+    }
+    Err(protocol(ENDLESS))
+}
+
+/// A head that is an answer; a fault, when it is one that no client gets.
+fn accepted(head: ResponseHead, Rules { asked, form, .. }: Rules<'_>) -> Result<Answer, Fault> {
+    let length = head.body(asked.method()).map_err(|error| fault_of(&error))?;
+    match (head.status, form) {
+        (101, _) if !asked.upgrades => Err(protocol("an upgrade that nobody asked for")),
+        (407, RequestForm::Absolute { .. }) => {
+            // A proxy says which it wants (RFC 9110, 15.5.8). Without that it may be the origin's, of which proxies pass on the status.
+            let stage = if head.headers.get("proxy-authenticate").is_some() { Stage::Auth } else { Stage::Handshake };
+            let fault = Fault::new(Side::Upstream, stage, Kind::Unauthorized, "it wants other credentials");
+            Err(fault.with_code(407))
+        }
+        // The client would send its credentials, which are for the gateway.
+        (407, RequestForm::Origin) => {
+            let why = "the origin asked for proxy credentials";
+            Err(Fault::new(Side::Origin, Stage::FirstByte, Kind::Protocol, why).with_code(407))
+        }
+        _ => Ok(Answer { head, length }),
+    }
 }
 
 /// Waits for the first byte of a body of a known length: a proxy may say that all is well, and then nothing more.
@@ -207,7 +236,7 @@ where
     while answer.is_interim() {
         interim += 1;
         if interim > MAX_INTERIM {
-            return Err(protocol("an endless row of interim responses"));
+            return Err(protocol(ENDLESS));
         }
         send_interim(writer, &mut answer.head).await?;
         answer = timed(rules.limit(), pin!(read(inbound, rules))).await?;

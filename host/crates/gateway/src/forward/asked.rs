@@ -19,7 +19,7 @@ pub(super) enum After {
 }
 
 /// What a client asked for, ready to be sent through an upstream of any protocol.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// The head with the path as its target.
     head: RequestHead,
@@ -53,7 +53,7 @@ impl Asked {
         let expects = waits && version > 0;
         strip_hop_by_hop(&mut head.headers);
         if head.headers.has_token("expect", "100-continue") {
-            // The gateway answers it, so that the body can be kept and sent again.
+            // The gateway answers it, so that the body can be kept and sent again; where it cannot be kept, the gateway asks itself.
             head.headers.remove("expect");
         }
         let authority = authority(&name);
@@ -100,19 +100,37 @@ impl Asked {
         }
     }
 
+    /// The same request of a client that cannot send another one, as it may still send the body that nobody has asked it for.
+    pub(super) fn last(&self) -> Self {
+        Self { keeps_alive: false, ..self.clone() }
+    }
+
     /// The head in bytes, in the form that the upstream takes.
     pub(super) fn render(&self, form: &RequestForm, after: After) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1024);
         // With a field of its own for the connection only where the client's upgrade has not set it.
         let close = (after == After::Close && !self.upgrades).then_some(("Connection", "close"));
+        self.render_with(form, close)
+    }
+
+    /// The head in bytes, for an upstream that is to say whether the body may follow.
+    pub(super) fn render_expecting(&self, form: &RequestForm) -> Vec<u8> {
+        self.render_with(form, [("Expect", "100-continue"), ("Connection", "close")])
+    }
+
+    fn render_with<'a>(
+        &self,
+        form: &'a RequestForm,
+        own: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
         match form {
             RequestForm::Absolute { proxy_authorization } => {
                 let path = if self.head.target == "*" { "" } else { self.head.target.as_str() };
                 let credentials = proxy_authorization.as_ref().map(|value| ("Proxy-Authorization", value.expose()));
-                let fields = credentials.into_iter().chain(close);
+                let fields = credentials.into_iter().chain(own);
                 self.head.write_as(&["http://", authority(&self.name), path], fields, &mut bytes);
             }
-            RequestForm::Origin => self.head.write_as(&[&self.head.target], close, &mut bytes),
+            RequestForm::Origin => self.head.write_as(&[&self.head.target], own, &mut bytes),
         }
         bytes
     }

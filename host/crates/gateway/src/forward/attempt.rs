@@ -31,7 +31,12 @@ type Heads = (Answer, Vec<u8>);
 
 impl Answered {
     /// On the heap: it is handed from one to the next a dozen times until its client gets it.
-    fn new(inbound: Inbound<Stream>, form: RequestForm, (answer, interim): Heads, after: After) -> Box<Self> {
+    pub(super) fn new(
+        inbound: Inbound<Stream>,
+        form: RequestForm,
+        (answer, interim): Heads,
+        after: After,
+    ) -> Box<Self> {
         Box::new(Self { inbound, form, answer, interim, after, waiting: Vec::new() })
     }
 }

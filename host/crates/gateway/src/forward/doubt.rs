@@ -32,6 +32,9 @@ struct Kept {
     is_doubted: bool,
 }
 
+/// An answer that was kept back, and whose it is.
+pub(super) type Rest = (Arc<Endpoint>, Box<Answered>);
+
 /// An answer that is kept until it is known whether there is a better one.
 struct Doubted {
     upstream: Arc<Endpoint>,
@@ -87,7 +90,7 @@ impl<'a> Doubt<'a> {
     }
 
     /// The answer that was kept back, for a client that would get none otherwise.
-    pub(super) fn rest(self) -> Option<(Arc<Endpoint>, Box<Answered>)> {
+    pub(super) fn rest(self) -> Option<Rest> {
         let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         kept.answer.map(|Doubted { upstream, answered }| (upstream, answered))
     }

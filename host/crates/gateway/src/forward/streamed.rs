@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
-use proxywhirl_net::{Forward, Stream, stages};
+use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use super::{Served, abandoned};
 use crate::Gateway;
 use crate::access::Use;
 use crate::bans::Case;
-use crate::failover::{Failover, Repeat, Won};
+use crate::failover::{Failover, Repeat, Trial, Won};
 use crate::reply::CONTINUE;
 use crate::session::Next;
 use crate::session::presence::{self, AtEnd, Attended, Leaving, Watched};
@@ -56,10 +56,48 @@ where
         Attended::Left(reached) => return abandoned(failover, reached),
     };
     // The latency is that of the dial: the rest is the client's own speed.
-    let Won { mut trial, latency, answer: Forward { stream, form } } = match reached {
+    let Won { trial, latency, answer: Forward { stream, form } } = match reached {
         Ok(won) => won,
         Err(fault) => return Served::failed(fault),
     };
+    let inbound = Inbound { reader: stream, buffer: BytesMut::new() };
+    let first = if asked.expects && !continued { First::Both } else { First::Head };
+    let way = Way { inbound, form, first };
+    upload(gateway, (client, buffer), asked, failover, place, (trial, latency, way)).await
+}
+
+/// The way that a body takes.
+pub(super) struct Way {
+    /// The upstream's connection, and what came on it already.
+    pub(super) inbound: Inbound<Stream>,
+    pub(super) form: RequestForm,
+    pub(super) first: First,
+}
+
+/// What comes before the body.
+pub(super) enum First {
+    /// The upstream gets the head.
+    Head,
+    /// The same, and the client is told to go on.
+    Both,
+    /// The client is told to go on, after these interim responses: the upstream has the head.
+    Client(Vec<u8>),
+}
+
+/// Sends the body through the upstream that was reached, and the answer back.
+pub(super) async fn upload<S>(
+    gateway: &Gateway,
+    (client, buffer): (&mut S, &mut BytesMut),
+    asked: &Asked,
+    failover: &mut Failover<'_>,
+    place: &mut Option<Use>,
+    (mut trial, latency, way): (Trial, Duration, Way),
+) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Way { inbound, form, first } = way;
+    let leaving = failover.leaving();
     let upstream = Some(Arc::clone(trial.endpoint()));
     let explained = failover.explained(upstream.as_deref());
     let endpoint = Arc::clone(trial.endpoint());
@@ -78,7 +116,7 @@ where
         failover.succeed(&mut trial, latency);
     };
     let part = (leaving, place);
-    let Passed { status, end, is_open, .. } = relay(by, (client, buffer), continued, stream, hear, part).await;
+    let Passed { status, end, is_open, .. } = relay(by, (client, buffer), first, inbound, hear, part).await;
     match &end {
         _ if is_heard => drop(trial),
         Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
@@ -102,8 +140,8 @@ struct By<'r> {
 async fn relay<S>(
     by: By<'_>,
     (client, buffer): (&mut S, &mut BytesMut),
-    continued: bool,
-    stream: Stream,
+    first: First,
+    Inbound { reader: stream, buffer: heard }: Inbound<Stream>,
     hear: impl FnOnce(u16),
     (leaving, place): (&Leaving, &mut Option<Use>),
 ) -> Passed
@@ -115,11 +153,11 @@ where
     let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
     let (reader, writer) = split(stream);
     let mut writer = Stalling::new(writer, config.stall_timeout);
-    if let Err(fault) = begin(&mut client_writer, &mut writer, continued, rules).await {
+    if let Err(fault) = begin(&mut client_writer, &mut writer, first, rules).await {
         return Passed::failed(fault);
     }
     // How long the upstream is silent does not matter before it has the body: it may have nothing to say.
-    let mut inbound = Inbound { reader, buffer: BytesMut::new() };
+    let mut inbound = Inbound { reader, buffer: heard };
     let sent = {
         let mut upload = pin!(copy_body(&mut client_reader, buffer, &mut writer, asked.body));
         let early = tokio::select! {
@@ -238,15 +276,20 @@ where
 async fn begin<C, U>(
     client: &mut C,
     upstream: &mut U,
-    continued: bool,
+    first: First,
     Rules { asked, form, .. }: Rules<'_>,
 ) -> Result<(), Fault>
 where
     C: AsyncWrite + Unpin,
     U: AsyncWrite + Unpin,
 {
-    if asked.expects && !continued {
-        write(client, CONTINUE).await?;
+    match first {
+        First::Head => {}
+        First::Both => write(client, CONTINUE).await?,
+        First::Client(mut interim) => {
+            interim.extend_from_slice(CONTINUE);
+            return write(client, &interim).await;
+        }
     }
     send(upstream, &asked.render(form, After::Close)).await
 }

@@ -1,14 +1,26 @@
 //! Places for clients: as many as may be connected at once, over all listeners.
+//!
+//! When there are none left, the client that has rested longest between two requests makes room for one that waits: else a few
+//! who keep many connections open could lock out everybody. One that has rested for less than a second is about to ask again.
 
+mod seat;
+
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+pub(crate) use seat::Seat;
+use seat::Seats;
 
 /// How often it is told that there are no places left.
 const AGAIN: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether one of those who rest has rested for long enough.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The places that are left.
 #[derive(Debug)]
@@ -17,6 +29,7 @@ pub(crate) struct Places {
     left: Arc<Semaphore>,
     /// Places that are to go, as soon as who has one leaves.
     owed: Arc<AtomicUsize>,
+    seats: Arc<Seats>,
     known: Mutex<Known>,
 }
 
@@ -32,10 +45,20 @@ pub(crate) struct Place {
     /// None when there is no end to them.
     permit: Option<OwnedSemaphorePermit>,
     owed: Arc<AtomicUsize>,
+    seats: Arc<Seats>,
+    seat: Arc<Seat>,
+}
+
+impl Place {
+    /// Who has it.
+    pub(super) const fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.seats.leave(&self.seat);
         let Some(permit) = self.permit.take() else { return };
         if self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
             permit.forget();
@@ -47,7 +70,7 @@ impl Places {
     pub(crate) fn new(most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
         let known = Mutex::new(Known { most, told: None });
-        Self { left: Arc::new(Semaphore::new(most)), owed: Arc::default(), known }
+        Self { left: Arc::new(Semaphore::new(most)), owed: Arc::default(), seats: Arc::default(), known }
     }
 
     /// Changes how many there are; who has one keeps it.
@@ -72,10 +95,16 @@ impl Places {
             Ok(permit) => Some(permit),
             Err(_) => {
                 self.tell();
-                Arc::clone(&self.left).acquire_owned().await.ok()
+                let mut waiting = pin!(Arc::clone(&self.left).acquire_owned());
+                loop {
+                    self.seats.make_room();
+                    if let Ok(permit) = timeout(LOOK, &mut waiting).await {
+                        break permit.ok();
+                    }
+                }
             }
         };
-        Place { permit, owed: Arc::clone(&self.owed) }
+        Place { permit, owed: Arc::clone(&self.owed), seat: self.seats.sit(), seats: Arc::clone(&self.seats) }
     }
 
     fn tell(&self) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::scene::read_head;
 
 /// No test waits longer for anything.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {

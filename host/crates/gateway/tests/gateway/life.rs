@@ -13,9 +13,10 @@ use proxywhirl_gateway::{Drained, GatewayConfig};
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::{Client, SERVER_HELLO, answer, get, hello, rest, status};
+use crate::clients::{Client, LIMIT, SERVER_HELLO, answer, get, hello, rest, status};
 use crate::scene::{Scene, Then, limits, origin, read_head, scripted, upstream};
 
 #[tokio::test]
@@ -37,6 +38,35 @@ async fn a_stop_lets_requests_end_and_idle_clients_go() {
     let addr = scene.addr;
     assert_eq!(scene.drained().await, Drained { ended: 2, cut: 0 });
     TcpStream::connect(addr).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn who_has_rested_longest_between_two_requests_makes_room_for_who_comes() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let idle_timeout = Duration::from_hours(1);
+    let config = GatewayConfig { max_connections: 3, idle_timeout, ..limits() };
+    let scene = Scene::with(&[good.url()], config).await;
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", origin.http_url("/bytes/3"));
+    let mut tunnel = scene.client().await;
+    Client::Connect.open(&mut tunnel, origin.http_addr()).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = scene.client().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(timeout(LIMIT, answer(&mut client)).await.expect("a place").1.len(), 3);
+        clients.push(client);
+    }
+    for client in &mut clients[..2] {
+        assert_eq!(rest(client).await, "");
+    }
+    for client in &mut clients[2..] {
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(answer(client).await.1.len(), 3);
+    }
+    let inside = format!("GET /bytes/3 HTTP/1.1\r\nHost: {}\r\n\r\n", origin.http_addr());
+    tunnel.write_all(inside.as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut tunnel).await.1.len(), 3);
 }
 
 #[tokio::test]

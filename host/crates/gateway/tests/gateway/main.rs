@@ -3,6 +3,7 @@
 
 mod bans;
 mod clients;
+mod expecting;
 mod failover;
 mod first_flight;
 mod forward;

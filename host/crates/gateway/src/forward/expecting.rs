@@ -1,0 +1,136 @@
+//! A large body whose client waits to be told to go on (`Expect: 100-continue`, RFC 9110 §10.1.1).
+//!
+//! The upstream is asked first. As long as it has not said that the body may follow, nothing of it is on its way, and the
+//! request can be tried elsewhere. An upstream that is silent for a second may not know of this, as HTTP/1.0 does not: then
+//! the client is told to go on all the same. One that says that it does not do so (417) is asked once more without.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use proxywhirl_core::{Endpoint, Fault};
+use proxywhirl_net::{Forward, stages};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+
+use super::answer::{self, Inbound, Rules};
+use super::asked::{After, Asked};
+use super::attempt::{Answered, send};
+use super::doubt::{Doubt, Weighed};
+use super::streamed::{First, Way, upload};
+use super::{Served, abandoned, best, confirms, deliver, is_refused};
+use crate::Gateway;
+use crate::access::Use;
+use crate::alarms::Alarms;
+use crate::failover::{Evidence, Failover, Repeat, Upstream, Verdict, Won};
+use crate::session::presence::{self, AtEnd, Attended};
+
+/// How long an upstream may be silent: as long as curl waits until it goes on by itself.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What an upstream says of a body, and how long it took to reach it where the body may follow.
+enum Said {
+    Follow(Way, Duration),
+    Answer(Box<Answered>),
+}
+
+/// The same, as the client hears it.
+enum Heard {
+    Follow(Way, Duration),
+    Answer(Weighed),
+}
+
+impl Evidence for Heard {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Follow(..) => Verdict::Unheard,
+            Self::Answer(weighed) => weighed.verdict(),
+        }
+    }
+}
+
+/// Serves a request whose client waits with its body.
+pub(super) async fn serve<S>(
+    gateway: &Gateway,
+    client: &mut S,
+    buffer: &mut BytesMut,
+    asked: &Asked,
+    failover: &mut Failover<'_>,
+    place: &mut Option<Use>,
+) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Whatever the method is: without its body, it is no request that an origin could act on.
+    let repeat = Repeat::AfterFault;
+    let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
+    let request = failover.request();
+    let (leaving, alarms) = (failover.leaving(), failover.alarms());
+    let heard = {
+        let running = pin!(failover.run(repeat, |upstream| {
+            let doubt = &doubt;
+            async move {
+                let began = Instant::now();
+                let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+                let said = stages::measured(began, ask(gateway, &upstream, asked, alarms), tell).await;
+                let (endpoint, slot) = (upstream.endpoint, upstream.slot);
+                let mut answered = match said? {
+                    Said::Follow(way, took) => return Ok(Heard::Follow(way, took)),
+                    Said::Answer(answered) => answered,
+                };
+                let is_refused = case.has_rules() && is_refused(case, &endpoint, &mut answered, (began, true)).await;
+                let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
+                doubt.weigh(endpoint, answered, is_refused, confirms).map(Heard::Answer)
+            }
+        }));
+        let grace = gateway.config().connect_timeout;
+        presence::attend(client, buffer, AtEnd::Waits, (leaving, place), (running, grace)).await
+    };
+    let won = match heard {
+        Attended::Left(heard) => return abandoned(failover, heard),
+        Attended::Served(Ok(Won { trial, answer: Heard::Follow(way, took), .. })) => {
+            return upload(gateway, (client, buffer), asked, failover, place, (trial, took, way)).await;
+        }
+        Attended::Served(Ok(Won { trial, latency, answer: Heard::Answer(answer) })) => {
+            Ok(Won { trial, latency, answer })
+        }
+        Attended::Served(Err(fault)) => Err(fault),
+    };
+    let (trial, by, answered) = match best(failover, won, doubt.rest()) {
+        Ok(best) => best,
+        Err(fault) => return Served::failed(fault),
+    };
+    let explained = failover.explained(Some(&*by));
+    let whose = (trial.as_ref().map(|(trial, ..)| trial), &by);
+    let served = deliver(gateway, (client, buffer), (&asked.last(), alarms), whose, case, answered, explained).await;
+    if let Some((trial, latency, is_doubted)) = trial {
+        failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
+    }
+    served
+}
+
+/// Sends the head through one upstream, and hears whether the body may follow.
+async fn ask(gateway: &Gateway, upstream: &Upstream, asked: &Asked, alarms: &Alarms) -> Result<Said, Fault> {
+    let began = Instant::now();
+    let Forward { stream, form } = gateway.forward(upstream, &asked.target).await?;
+    stages::ready();
+    // That of the dial, as without asking: what an upstream does not say says nothing of it.
+    let took = began.elapsed();
+    let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
+    send(&mut inbound.reader, &asked.render_expecting(&form)).await?;
+    let mut interim = Vec::new();
+    let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: None };
+    let said = match timeout(SILENCE, answer::expected(&mut inbound, &mut interim, rules)).await {
+        Ok(said) => said?,
+        Err(_) => None,
+    };
+    Ok(match said {
+        Some(answer) if answer.head.status == 417 => {
+            let Forward { stream, form } = gateway.forward(upstream, &asked.target).await?;
+            let inbound = Inbound { reader: stream, buffer: BytesMut::new() };
+            Said::Follow(Way { inbound, form, first: First::Both }, took)
+        }
+        Some(answer) => Said::Answer(Answered::new(inbound, form, (answer, interim), After::Close)),
+        None => Said::Follow(Way { inbound, form, first: First::Client(interim) }, took),
+    })
+}

@@ -1,0 +1,131 @@
+//! Uploads whose client waits to be told to go on.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::clients::{LIMIT, answer, rest, status};
+use crate::scene::{Scene, Scripted, read_head, serving};
+
+/// More than is kept.
+const LENGTH: usize = 100_000;
+
+/// What an upstream says when it has the head.
+type Says = &'static [u8];
+
+/// An upstream that says this when it has the head, and takes the body of whom it does not refuse; and the heads that it got.
+async fn saying(says: Says) -> (Scripted, Arc<Mutex<Vec<String>>>) {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let upstream = serving({
+        let heads = Arc::clone(&heads);
+        move |mut stream| {
+            let heads = Arc::clone(&heads);
+            async move {
+                let head = read_head(&mut stream).await;
+                let is_asked = head.contains("\r\nExpect: 100-continue\r\n");
+                heads.lock().unwrap().push(head);
+                if is_asked && (stream.write_all(says).await.is_err() || is_final(says)) {
+                    return;
+                }
+                let mut body = vec![0; LENGTH];
+                if stream.read_exact(&mut body).await.is_ok() {
+                    stream.write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await.ok();
+                }
+            }
+        }
+    })
+    .await;
+    (upstream, heads)
+}
+
+fn is_final(says: Says) -> bool {
+    !says.is_empty() && !says.starts_with(b"HTTP/1.1 1")
+}
+
+/// A client that has sent its head, and waits.
+async fn waiting(scene: &Scene, method: &str) -> TcpStream {
+    let mut client = scene.client().await;
+    let head = format!(
+        "{method} http://example.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\nExpect: 100-continue\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client
+}
+
+/// What a client hears that goes on when it is told to: that, and the status of its answer.
+async fn told(scene: &Scene, method: &str) -> (String, u16) {
+    let mut client = waiting(scene, method).await;
+    let first = timeout(LIMIT, read_head(&mut client)).await.expect("an answer");
+    if status(&first) != 100 {
+        return (String::new(), status(&first));
+    }
+    client.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+    (first, status(&answer(&mut client).await.0))
+}
+
+const GO_ON: Says = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+#[tokio::test]
+async fn who_is_refused_is_told_before_it_has_sent_anything() {
+    let (refuses, heads) = saying(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n").await;
+    let scene = Scene::new(&[&refuses.url]).await;
+    let mut client = waiting(&scene, "POST").await;
+    let (head, body) = answer(&mut client).await;
+    assert_eq!((status(&head), &*body), (413, &b"no\n"[..]), "{head}");
+    assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+    assert_eq!(rest(&mut client).await, "");
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn another_one_is_asked_as_long_as_nothing_of_the_body_was_sent() {
+    for refusal in [
+        &b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"[..],
+        b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ] {
+        let ((refuses, refused), (good, served)) = (saying(refusal).await, saying(GO_ON).await);
+        for method in ["POST", "PUT"] {
+            let scene = Scene::new(&[&refuses.url, &good.url]).await;
+            assert_eq!(told(&scene, method).await, ("HTTP/1.1 100 Continue\r\n\r\n".to_owned(), 201), "{method}");
+            assert!(scene.failures(&refuses.url) > 0);
+        }
+        assert_eq!((refused.lock().unwrap().len(), served.lock().unwrap().len()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn two_that_say_the_same_mean_it() {
+    const BUSY: Says = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    let ((first, _), (second, heads)) = (saying(BUSY).await, saying(BUSY).await);
+    let scene = Scene::new(&[&first.url, &second.url]).await;
+    assert_eq!(told(&scene, "POST").await, (String::new(), 503));
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_of_an_upstream_that_is_silent_or_knows_nothing_of_it_goes_on() {
+    const HINTS: Says = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+    for (says, first, heads, least) in [
+        (&b""[..], "HTTP/1.1 100 Continue\r\n\r\n", 1, Duration::from_millis(900)),
+        (b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", 2, Duration::ZERO),
+        (GO_ON, "HTTP/1.1 100 Continue\r\n\r\n", 1, Duration::ZERO),
+    ] {
+        let (upstream, seen) = saying(says).await;
+        let scene = Scene::new(&[&upstream.url]).await;
+        let began = Instant::now();
+        assert_eq!(told(&scene, "PUT").await, (first.to_owned(), 201));
+        assert!(began.elapsed() >= least && began.elapsed() < LIMIT);
+        assert_eq!(seen.lock().unwrap().len(), heads);
+        assert!(seen.lock().unwrap()[0].contains("\r\nExpect: 100-continue\r\n"));
+        assert_eq!(scene.failures(&upstream.url), 0);
+    }
+    let (hints, _) = saying(HINTS).await;
+    let scene = Scene::new(&[&hints.url]).await;
+    let mut client = waiting(&scene, "PUT").await;
+    assert_eq!(status(&read_head(&mut client).await), 103);
+    assert_eq!(status(&read_head(&mut client).await), 100);
+}
