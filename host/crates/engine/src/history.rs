@@ -133,11 +133,10 @@ impl History {
         });
     }
 
-    /// How far the attempt with this member came when. Each has one attempt in a request.
-    pub(crate) fn measured(&self, request: u64, endpoint: &Arc<Endpoint>, stages: Stages) {
+    /// How far the attempt with this number came when.
+    pub(crate) fn measured(&self, request: u64, number: u32, stages: Stages) {
         self.with(request, |place| {
-            if let Some(attempt) = place.tries.iter_mut().rev().find(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))
-            {
+            if let Some(attempt) = place.attempt(number) {
                 attempt.stages = stages;
             }
         });

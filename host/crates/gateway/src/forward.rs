@@ -174,7 +174,7 @@ where
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+                let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body, alarms), tell).await;
                 let (mut answered, endpoint, slot) = (answered?, upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);

@@ -241,7 +241,7 @@ where
 /// Opens a tunnel through one upstream, and has it told how long that took.
 async fn through(way: Way<'_>, request: u64, upstream: &Upstream) -> Result<Stream, Fault> {
     let opening = async { way.gateway.tunnel(upstream, way.target).await.inspect(|_| stages::ready()) };
-    let tell = |stages| way.gateway.engine().measured(request, &upstream.endpoint, stages);
+    let tell = |stages| way.gateway.engine().measured(request, upstream.number, stages);
     stages::measured(Instant::now(), opening, tell).await
 }
 

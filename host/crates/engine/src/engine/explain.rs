@@ -14,7 +14,7 @@ use crate::status::Build;
 use crate::strategy::{Ask, registrable};
 use proxywhirl_core::live::Obstacle;
 use proxywhirl_core::select::{Filter, Refusals, Wish};
-use proxywhirl_core::{Endpoint, Member, Snapshot};
+use proxywhirl_core::{Member, Snapshot};
 
 /// What would be done for a request now. Nobody is picked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -203,9 +203,9 @@ impl Engine {
         (passed_over, all.into_iter().map(in_words).collect())
     }
 
-    /// Says how far the attempt with this member came when: when it is over, or given up.
-    pub fn measured(&self, request: u64, upstream: &Arc<Endpoint>, stages: Stages) {
-        self.history.measured(request, upstream, stages);
+    /// Says how far the attempt with this number came when: when it is over, or given up.
+    pub fn measured(&self, request: u64, number: u32, stages: Stages) {
+        self.history.measured(request, number, stages);
     }
 
     /// Remembers a request that was refused before anybody was picked.

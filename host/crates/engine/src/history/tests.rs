@@ -83,9 +83,9 @@ fn stages_bans_and_refusals_are_told() {
         ready: Some(Duration::from_millis(3)),
         sent: Some(Duration::from_millis(4)),
     };
-    history.measured(1, &endpoint(1), stages);
+    history.measured(1, 2, stages);
     assert_eq!(history.get(1).unwrap().attempts[0].sent_ms, None, "of somebody else");
-    history.measured(1, &member, stages);
+    history.measured(1, 1, stages);
     let ban = |banned| BanRecord {
         rule: "captcha".to_owned(),
         proxy: member.to_string(),
@@ -136,6 +136,22 @@ fn the_last_are_remembered_the_newest_first_and_none_is_mistaken_for_another() {
     assert_eq!(numbers(Query { failed: true, ..all.clone() }), [8]);
     let to = |host: &str| numbers(Query { host: Some(host.to_owned()), ..all.clone() }).len();
     assert_eq!((to("Origin.Example"), to("example")), (4, 0));
+}
+
+#[test]
+fn attempts_through_one_member_are_told_apart() {
+    let history = History::new(4);
+    let member = endpoint(1);
+    for number in 1..=2 {
+        history.picked(&attempt(1, number), &member, Way::Plan, at(0), at(0));
+    }
+    for (number, millis) in [(1, 3), (2, 5)] {
+        let dialled = Some(Duration::from_millis(millis));
+        history.measured(1, number, Stages { dialled, ..Stages::default() });
+        let attempts = history.get(1).unwrap().attempts;
+        let dialled: Vec<_> = attempts.iter().map(|it| it.dialled_ms).collect();
+        assert_eq!(dialled, [Some(3.0), (number == 2).then_some(5.0)]);
+    }
 }
 
 #[test]

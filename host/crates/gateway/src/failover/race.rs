@@ -288,7 +288,7 @@ impl Failover<'_> {
         // As long as it may be the origin that fails, or what was asked for, a session stays where it is.
         let beside = turn == Turn::Now || self.reached > 0 || self.unsaid > 0;
         let lease = self.acquire(number, (hedge, beside), turn).await?;
-        let upstream = self.upstream(lease.member());
+        let upstream = self.upstream(lease.member(), number);
         self.attempts += 1;
         if !upstream.is_another_exit {
             self.tried.push(lease.member().id);

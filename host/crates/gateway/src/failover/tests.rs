@@ -365,7 +365,8 @@ async fn strangers(repeat: Repeat, second: Act, sites: u64) -> (Vec<u64>, (u64, 
     for request in 1..=40 {
         let began = Instant::now();
         let target = format!("origin{}.test:80", request % sites);
-        let mut failover = Failover::new(means, (request, began, Leaving::never(), Alarms::of_tests()), &target, Wanted::default());
+        let mut failover =
+            Failover::new(means, (request, began, Leaving::never(), Alarms::of_tests()), &target, Wanted::default());
         let run = failover.run(repeat, |upstream| async move {
             match if upstream.endpoint.port == 2 { second } else { Act::Answer(50) } {
                 Act::Answer(after) => {

@@ -21,6 +21,8 @@ pub(crate) struct Upstream {
     pub(super) is_another_exit: bool,
     /// Where the member is in the pool.
     pub(crate) slot: u32,
+    /// The number of the attempt.
+    pub(crate) number: u32,
 }
 
 /// What is dialled where that is not the member's own endpoint. Held apart: most upstreams have none, and last as long as a tunnel.
@@ -63,14 +65,14 @@ impl Upstream {
 
 impl Failover<'_> {
     /// The member as this request speaks to it. A session fills blanks in the same way until its next life begins.
-    pub(super) fn upstream(&self, member: &Member) -> Upstream {
+    pub(super) fn upstream(&self, member: &Member, number: u32) -> Upstream {
         let (endpoint, slot) = (Arc::clone(&member.endpoint), member.slot);
         let replaced = self.engine.logins().replaced(&endpoint, member.tags());
         let own = replaced.as_ref().map_or(&*endpoint, |replaced| &replaced.endpoint);
         if !own.is_template() {
             let filled =
                 replaced.map(|Replaced { endpoint, login }| Filled { endpoint, alike: Alike::All, login: Some(login) });
-            return Upstream { endpoint, filled: filled.map(Arc::new), is_another_exit: false, slot };
+            return Upstream { endpoint, filled: filled.map(Arc::new), is_another_exit: false, slot, number };
         }
         let in_life = |session| self.engine.session_in_life(session);
         let session = self.wanted.session.map(in_life);
@@ -88,7 +90,7 @@ impl Failover<'_> {
         };
         let login = replaced.map(|replaced| replaced.login);
         let filled = Some(Arc::new(Filled { endpoint: filled, alike, login }));
-        Upstream { endpoint, filled, is_another_exit, slot }
+        Upstream { endpoint, filled, is_another_exit, slot, number }
     }
 
     /// What the member was chosen by: what the request wants, and what the tier in force demands.

@@ -71,7 +71,7 @@ where
             let doubt = &doubt;
             async move {
                 let began = Instant::now();
-                let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+                let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
                 let said = stages::measured(began, ask(gateway, &upstream, asked, alarms), tell).await;
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let mut answered = match said? {

@@ -44,7 +44,7 @@ where
     let reached = {
         let running = pin!(failover.run(Repeat::Unseen, |upstream| async move {
             let dialling = async { gateway.forward(&upstream, &asked.target).await.inspect(|_| stages::ready()) };
-            let tell = |stages| gateway.engine().measured(request, &upstream.endpoint, stages);
+            let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
             stages::measured(Instant::now(), dialling, tell).await
         }));
         // An end in the middle of the body is found when it is sent, and is the client's mistake.
