@@ -240,7 +240,7 @@ impl Failover<'_> {
 
     /// Learns from the attempt that was answered; how long it took.
     pub(super) fn won(&self, trial: &Trial) -> Duration {
-        if trial.number > 1 && !trial.hedge {
+        if trial.upstream.number > 1 && !trial.hedge {
             self.budget.give_back(self.target);
         }
         let latency = trial.began.elapsed();
@@ -294,7 +294,7 @@ impl Failover<'_> {
             self.tried.push(lease.member().id);
         }
         let own = upstream.clone();
-        let trial = Trial { lease, upstream, number, began: Instant::now(), hedge, beside, tier: self.climb.tier };
+        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier: self.climb.tier };
         Some(Running::new(trial, attempt(own)))
     }
 

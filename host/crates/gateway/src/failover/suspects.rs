@@ -7,7 +7,7 @@ use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 
 use super::renewal::Refusal;
 use super::running::Running;
-use super::{Failover, Trial};
+use super::{Failover, Trial, Upstream};
 
 /// A use whose blame depends on how the request ends.
 pub(super) struct Suspect {
@@ -40,19 +40,19 @@ impl Charge {
 impl Failover<'_> {
     /// Gives the lease of an attempt back with what became of it.
     pub(crate) fn settle(&self, trial: Trial, outcome: &Outcome) {
-        let Trial { lease, number, .. } = trial;
+        let Trial { lease, upstream: Upstream { number, .. }, .. } = trial;
         self.engine.settle(lease, outcome, &self.describe(number));
     }
 
     /// Gives the lease of an attempt back that ended before it came to anything: its client has left, or another one was quicker.
     pub(crate) fn let_go(&self, trial: Trial) {
-        let Trial { lease, number, .. } = trial;
+        let Trial { lease, upstream: Upstream { number, .. }, .. } = trial;
         self.engine.let_go(lease, &self.describe(number));
     }
 
     /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
     pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
-        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.number));
+        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.upstream.number));
     }
 
     /// Says that an attempt was answered. Whether that went well shows at its [end](Self::conclude), unless others wait for it: then it
@@ -61,13 +61,13 @@ impl Failover<'_> {
         if trial.is_probe() {
             self.succeed(trial, latency);
         } else {
-            self.engine.answered(&trial.lease, latency, &self.describe(trial.number));
+            self.engine.answered(&trial.lease, latency, &self.describe(trial.upstream.number));
         }
     }
 
     /// Settles an attempt that was answered, by nobody knows whom if it is doubted, when its answer is through, or was cut off.
     pub(crate) fn conclude(&self, trial: Trial, latency: Duration, is_doubted: bool, end: Option<&Fault>) {
-        let attempt = self.describe(trial.number);
+        let attempt = self.describe(trial.upstream.number);
         match end.filter(|fault| is_cut(fault)) {
             _ if is_doubted => self.engine.conclude_doubtful(trial.lease, latency, &attempt),
             Some(fault) => self.cut(trial, fault),
@@ -86,7 +86,7 @@ impl Failover<'_> {
 
     /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
     fn cut(&self, trial: Trial, fault: &Fault) {
-        let attempt = self.describe(trial.number);
+        let attempt = self.describe(trial.upstream.number);
         self.engine.excuse(&trial.lease, fault, &attempt);
         if trial.endpoint().is_direct() || trial.upstream.is_another_exit {
             return self.settle(trial, &Outcome::Neutral);
@@ -112,7 +112,7 @@ impl Failover<'_> {
             || (fault.side, fault.stage) == (Side::Origin, Stage::Resolve);
         if is_unsaid {
             self.unsaid += 1;
-            if trial.number > 1 && !trial.hedge {
+            if trial.upstream.number > 1 && !trial.hedge {
                 self.budget.give_back(self.target);
             }
         }
@@ -124,7 +124,7 @@ impl Failover<'_> {
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
             self.reached += usize::from(!is_unsaid);
-            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.number));
+            self.engine.excuse(&trial.lease, &fault, &self.describe(trial.upstream.number));
         }
         self.note(fault.clone());
         match hurt {
@@ -173,7 +173,7 @@ impl Failover<'_> {
         let is_alone = self.suspects.len() == 1 && self.reached == 1;
         match self.suspects.pop_if(|suspect| is_alone && matches!(suspect.charge, Charge::Failed(_))) {
             Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
-                self.engine.doubt(trial.lease, fault, &self.describe(trial.number));
+                self.engine.doubt(trial.lease, fault, &self.describe(trial.upstream.number));
             }
             Some(_) | None => self.judge(None),
         }
@@ -200,7 +200,7 @@ impl Failover<'_> {
                 (Charge::Silent(_), None) => self.let_go(trial),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
-                    self.engine.convict(trial.lease, fault, &self.describe(trial.number))
+                    self.engine.convict(trial.lease, fault, &self.describe(trial.upstream.number))
                 }
                 (Charge::Silent(silent), Some((_, latency))) => match verdict(silent, latency) {
                     Some(fault) => self.settle(trial, &Outcome::Failure(fault)),

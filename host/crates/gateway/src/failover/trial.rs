@@ -14,7 +14,6 @@ use super::Upstream;
 pub(crate) struct Trial {
     pub(super) lease: Lease,
     pub(super) upstream: Upstream,
-    pub(super) number: u32,
     pub(super) began: Instant,
     /// Whether it was begun because another one was slow.
     pub(super) hedge: bool,
