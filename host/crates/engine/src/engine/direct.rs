@@ -16,8 +16,15 @@ use super::{Attempt, Engine, NoLease};
 use crate::limits::{Limited, NoWait};
 use crate::strategy::{Way, registrable};
 
-/// How often it is looked whether a site has room again.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long it is not looked without news whether a site has room again: what nobody tells of, such as another limit, is seen
+/// after so long. Not in tests, which would not see that news was lost.
+const LOOK: Duration = if cfg!(test) { Duration::from_hours(1) } else { Duration::from_secs(1) };
+
+/// After how long others are asked again who share a limit and have refused.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A token that is due sooner is waited for so long.
+const SOON: Duration = Duration::from_millis(10);
 
 /// What stands for it.
 pub(super) fn member() -> Member {
@@ -59,6 +66,7 @@ impl Engine {
     ) -> Result<Option<Lease>, NoLease> {
         let began = Instant::now();
         let until = until.map(|until| until.min(began + self.room.rules().wait));
+        let mut freed = None;
         loop {
             let now = self.clock.now();
             if attempt.tried.contains(&self.direct.id) || self.is_direct_banned(attempt) {
@@ -74,7 +82,15 @@ impl Engine {
                 let limited = Limited::Site(registrable(attempt.target).into());
                 return Err(self.shed(attempt, limited, NoWait::Waited(began.elapsed()), Some(turn)));
             }
-            sleep_until(until.min(Instant::now() + turn.clamp(LOOK / 10, LOOK))).await;
+            // Whoever gives a place back from now on tells so; before that, somebody may have.
+            let Some(freed) = &freed else {
+                freed = Some(self.room.sites.freed(attempt.target, now));
+                continue;
+            };
+            tokio::select! {
+                () = freed.notified() => {}
+                () = sleep_until(until.min(Instant::now() + turn.clamp(SOON, LOOK))) => {}
+            }
         }
     }
 
@@ -99,7 +115,7 @@ impl Engine {
         if let Some(others) = self.room.others()
             && !self.is_granted(others, &lease, attempt).await
         {
-            return ControlFlow::Continue(LOOK);
+            return ControlFlow::Continue(AGAIN);
         }
         self.history.picked(attempt, &self.direct.endpoint, Way::Direct, now, self.clock.now());
         self.tell(Topic::ProxySelected, &lease, attempt, |_| {});

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use proxywhirl_core::Timestamp;
 use proxywhirl_core::limit::{Bucket, Limit, Rate};
 use proxywhirl_core::select::Outlook;
+use tokio::sync::Notify;
 
 use super::SiteLimits;
 use crate::strategy::registrable;
@@ -42,6 +43,8 @@ struct Accounts {
 struct Account {
     in_use: u32,
     bucket: Bucket,
+    /// Tells one of those who wait for a place outside of the line, if there ever was one.
+    freed: Option<Arc<Notify>>,
 }
 
 /// The right to ask something of a site once. Its drop gives the place back.
@@ -97,6 +100,11 @@ impl Sites {
         let site = registrable(target);
         let limit = self.limit_of(site);
         if limit.is_none() { None } else { self.accounts().account(site, now).1.outlook(&limit, now) }
+    }
+
+    /// What tells one who waits there that a place at the site of a target has become free.
+    pub(crate) fn freed(&self, target: &str, now: Timestamp) -> Arc<Notify> {
+        Arc::clone(self.accounts().account(registrable(target), now).1.freed.get_or_insert_default())
     }
 
     /// Begins to ask those who share the rate of a target's site for a token that was taken here: for which site, and at which
@@ -173,6 +181,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(account) = self.sites.accounts().by_site.get_mut(&self.site) {
             account.in_use = account.in_use.saturating_sub(1);
+            if let Some(freed) = &account.freed {
+                freed.notify_one();
+            }
         }
     }
 }

@@ -350,9 +350,11 @@ async fn the_way_straight_to_an_origin_has_the_limit_of_its_site() {
     assert!(straight(None).await.unwrap().is_none(), "a tier below the last one goes on");
     let refused = straight(Some(Instant::now() + Duration::from_millis(30))).await.unwrap_err();
     assert!(matches!(refused, NoLease::Shed(Shed { limited: Limited::Site(_), why: NoWait::Waited(_), .. })));
-    let (second, ()) = tokio::join!(straight(Some(Instant::now() + LONG)), async {
+    let ends = async {
         sleep(Duration::from_millis(30)).await;
         drop(first);
-    });
+    };
+    let both = async { tokio::join!(straight(Some(Instant::now() + LONG)), ends) };
+    let (second, ()) = timeout(LONG / 2, both).await.unwrap();
     assert!(second.unwrap().is_some());
 }
