@@ -6,7 +6,7 @@
 mod seat;
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +27,6 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Places {
     /// Gives a place to who has waited longest.
     left: Arc<Semaphore>,
-    /// Places that are to go, as soon as who has one leaves.
-    owed: Arc<AtomicUsize>,
     seats: Arc<Seats>,
     known: Mutex<Known>,
 }
@@ -44,8 +42,6 @@ struct Known {
 pub(crate) struct Place {
     /// None when there is no end to them.
     permit: Option<OwnedSemaphorePermit>,
-    owed: Arc<AtomicUsize>,
-    seats: Arc<Seats>,
     seat: Arc<Seat>,
 }
 
@@ -58,9 +54,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.seats.leave(&self.seat);
+        let seats = self.seat.seats();
+        seats.leave(&self.seat);
         let Some(permit) = self.permit.take() else { return };
-        if self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
+        if seats.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
             permit.forget();
         }
     }
@@ -70,7 +67,7 @@ impl Places {
     pub(crate) fn new(most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
         let known = Mutex::new(Known { most, told: None });
-        Self { left: Arc::new(Semaphore::new(most)), owed: Arc::default(), seats: Arc::default(), known }
+        Self { left: Arc::new(Semaphore::new(most)), seats: Arc::default(), known }
     }
 
     /// Changes how many there are; who has one keeps it.
@@ -80,10 +77,10 @@ impl Places {
         let (more, fewer) = (most.saturating_sub(known.most), known.most.saturating_sub(most));
         known.most = most;
         let gone = self.left.forget_permits(fewer);
-        self.owed.fetch_add(fewer - gone, Relaxed);
+        self.seats.owed.fetch_add(fewer - gone, Relaxed);
         // What is owed is no longer to go, before there are new ones.
         let mut new = more;
-        while new > 0 && self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
+        while new > 0 && self.seats.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok() {
             new -= 1;
         }
         self.left.add_permits(new);
@@ -104,7 +101,7 @@ impl Places {
                 }
             }
         };
-        Place { permit, owed: Arc::clone(&self.owed), seat: self.seats.sit(), seats: Arc::clone(&self.seats) }
+        Place { permit, seat: self.seats.sit() }
     }
 
     fn tell(&self) {

@@ -28,7 +28,7 @@ pub(crate) struct Stay {
 impl Stay {
     /// As long as it likes.
     pub(crate) fn own() -> Self {
-        Self { stop: CancellationToken::new(), seat: Arc::new(Seat::own()) }
+        Self { stop: CancellationToken::new(), seat: Seat::own() }
     }
 }
 

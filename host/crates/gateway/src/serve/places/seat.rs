@@ -18,10 +18,11 @@ const GONE: u64 = u64::MAX;
 /// A client that is connected.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    /// Written by its session when it begins to rest and when it ends that, and by who makes room: milliseconds since `epoch`, and
-    /// one more, from when it has rested, or [`BUSY`], or [`GONE`]. Relaxed: it stands for itself.
+    /// Written by its session when it begins to rest and when it ends that, and by who makes room: milliseconds since the row's
+    /// beginning, and one more, from when it has rested, or [`BUSY`], or [`GONE`]. Relaxed: it stands for itself.
     rests: AtomicU64,
-    epoch: Instant,
+    /// The row that it is in.
+    seats: Arc<Seats>,
     /// Its place in the row; written under the row's lock.
     index: AtomicUsize,
     session: OnceLock<AbortHandle>,
@@ -30,19 +31,26 @@ pub(crate) struct Seat {
 /// All who are connected.
 #[derive(Debug)]
 pub(super) struct Seats {
-    epoch: Instant,
+    began: Instant,
+    /// Places that are to go, as soon as who has one leaves.
+    pub(super) owed: AtomicUsize,
     row: Mutex<Vec<Arc<Seat>>>,
 }
 
 impl Seat {
-    fn new(epoch: Instant, index: usize) -> Self {
-        let (rests, index) = (AtomicU64::new(BUSY), AtomicUsize::new(index));
-        Self { rests, epoch, index, session: OnceLock::new() }
+    /// The seat of a client that nobody makes leave.
+    pub(crate) fn own() -> Arc<Self> {
+        Self::of(&Arc::default(), 0)
     }
 
-    /// The seat of a client that nobody makes leave.
-    pub(crate) fn own() -> Self {
-        Self::new(Instant::now(), 0)
+    fn of(seats: &Arc<Seats>, index: usize) -> Arc<Self> {
+        let (rests, index) = (AtomicU64::new(BUSY), AtomicUsize::new(index));
+        Arc::new(Self { rests, seats: Arc::clone(seats), index, session: OnceLock::new() })
+    }
+
+    /// All who are connected.
+    pub(super) const fn seats(&self) -> &Arc<Seats> {
+        &self.seats
     }
 
     /// Whose session that is: it can be ended from now on.
@@ -52,7 +60,7 @@ impl Seat {
 
     /// Its client rests, since then.
     pub(crate) fn rest(&self, since: Instant) {
-        let since = since.saturating_duration_since(self.epoch).as_millis();
+        let since = since.saturating_duration_since(self.seats.began).as_millis();
         self.rests.store(u64::try_from(since).unwrap_or(GONE - 2) + 1, Relaxed);
     }
 
@@ -74,15 +82,15 @@ impl Seat {
 
 impl Default for Seats {
     fn default() -> Self {
-        Self { epoch: Instant::now(), row: Mutex::default() }
+        Self { began: Instant::now(), owed: AtomicUsize::new(0), row: Mutex::default() }
     }
 }
 
 impl Seats {
     /// One more client is connected.
-    pub(super) fn sit(&self) -> Arc<Seat> {
+    pub(super) fn sit(self: &Arc<Self>) -> Arc<Seat> {
         let mut row = self.row();
-        let seat = Arc::new(Seat::new(self.epoch, row.len()));
+        let seat = Seat::of(self, row.len());
         row.push(Arc::clone(&seat));
         seat
     }
@@ -99,7 +107,7 @@ impl Seats {
 
     /// Ends the session of the client that has rested longest, if one has rested for long enough.
     pub(super) fn make_room(&self) {
-        let until = self.epoch.elapsed().saturating_sub(SOON).as_millis();
+        let until = self.began.elapsed().saturating_sub(SOON).as_millis();
         let until = u64::try_from(until).unwrap_or(GONE - 1);
         let row = self.row();
         let resting = row.iter().map(|seat| (seat.rests.load(Relaxed), seat));
@@ -124,7 +132,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_rested_longest_makes_room_and_nobody_who_is_busy_or_has_just_been() {
-        let seats = Seats::default();
+        let seats = Arc::<Seats>::default();
         let (mut sessions, mut all) = (Vec::new(), Vec::new());
         for _ in 0..4 {
             let (seat, session) = (seats.sit(), tokio::spawn(pending::<()>()));
