@@ -176,7 +176,7 @@ impl Failover<'_> {
     /// Remembers that the tier of an attempt has served the request.
     pub(crate) fn tier_served(&self, trial: &Trial) {
         if let Some(escalation) = self.escalation {
-            escalation.served(self.climb, trial.tier, self.wanted.session.is_some());
+            escalation.served(self.climb, trial.tier as usize, self.wanted.session.is_some());
         }
     }
 

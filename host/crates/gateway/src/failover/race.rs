@@ -294,7 +294,8 @@ impl Failover<'_> {
             self.tried.push(lease.member().id);
         }
         let own = upstream.clone();
-        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier: self.climb.tier };
+        let tier = u32::try_from(self.climb.tier).unwrap_or(u32::MAX);
+        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier };
         Some(Running::new(trial, attempt(own)))
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Trial {
     /// the origin's fault.
     pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
-    pub(super) tier: usize,
+    pub(super) tier: u32,
 }
 
 /// The attempt that was answered.

@@ -51,7 +51,7 @@ const SECRET: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "se
 const fn mark(name: &[u8]) -> u64 {
     let [first, ..] = name else { return 1 };
     // Letters of either case differ in one bit, which is not looked at.
-    1 << ((name.len() as u64 * 5) ^ (*first & 0x1f) as u64) % 64
+    1 << (((name.len() as u64 * 5) ^ (*first & 0x1f) as u64) % 64)
 }
 
 /// The marks of several names.
