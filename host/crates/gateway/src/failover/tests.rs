@@ -64,12 +64,7 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
     let asked = Mutex::new(Vec::new());
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget, hedging: &hedging, escalation: None };
-    let mut failover = Failover::new(
-        means,
-        (1, Instant::now(), Leaving::never(), Alarms::of_tests()),
-        "origin.test:80",
-        Wanted::default(),
-    );
+    let mut failover = Failover::new(means, begins(1, Leaving::never()), "origin.test:80", Wanted::default());
     let result = failover
         .run(repeat, |upstream| {
             let (asked, endpoint) = (&asked, upstream.endpoint);
@@ -172,12 +167,7 @@ async fn of_several_who_deny_a_site_those_pay_who_serve_nobody_else() {
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
     // The members with the ports 1 and 2 deny what the third one serves.
     let ask = async |request, denies: &'static [u16]| {
-        let mut failover = Failover::new(
-            means,
-            (request, Instant::now(), Leaving::never(), Alarms::of_tests()),
-            "origin.test:80",
-            Wanted::default(),
-        );
+        let mut failover = Failover::new(means, begins(request, Leaving::never()), "origin.test:80", Wanted::default());
         let attempt = |upstream: Upstream| async move {
             let port = upstream.endpoint.port;
             let denied = || Fault::new(Side::Upstream, Stage::Handshake, Kind::Denied, "");
@@ -281,6 +271,11 @@ async fn a_retry_for_which_nobody_is_left_costs_nothing() {
     assert!(run_within(&budget, Repeat::Unseen, &[REFUSED, Act::Answer(5)]).await.result.is_ok());
 }
 
+/// A request that begins now.
+fn begins(request: u64, leaving: &Leaving) -> (u64, Instant, &Leaving, &Alarms) {
+    (request, Instant::now(), leaving, Alarms::of_tests())
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and_the_deadline_holds() {
     let others = Limit { concurrency: Some(1), rate: None };
@@ -290,14 +285,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
     let hedging = Hedging::new(config.hedge);
     let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
-    let hold = |request| {
-        Failover::new(
-            means,
-            (request, Instant::now(), Leaving::never(), Alarms::of_tests()),
-            "origin.test:80",
-            Wanted::default(),
-        )
-    };
+    let hold = |request| Failover::new(means, begins(request, Leaving::never()), "origin.test:80", Wanted::default());
     let (mut first, mut second) = (hold(1), hold(2));
     let answers = |upstream: Upstream| async move { Ok(upstream.endpoint.port) };
     let (one, two) = (first.run(Repeat::Unseen, answers).await, second.run(Repeat::Unseen, answers).await);
@@ -325,7 +313,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
 
     let mut impatient = Failover::new(
         means,
-        (4, Instant::now(), Leaving::never(), Alarms::of_tests()),
+        begins(4, Leaving::never()),
         "origin.test:80",
         Wanted { deadline: Some(wait / 2), ..Wanted::default() },
     );
@@ -336,8 +324,7 @@ async fn where_there_are_limits_the_first_attempt_and_one_after_a_fault_wait_and
     assert_eq!(told, (Kind::Limited, 503, Some(Duration::from_secs(1)), wait / 2));
     // One more whose client leaves while it waits.
     let leaving = Leaving::default();
-    let mut left =
-        Failover::new(means, (5, Instant::now(), &leaving, Alarms::of_tests()), "origin.test:80", Wanted::default());
+    let mut left = Failover::new(means, begins(5, &leaving), "origin.test:80", Wanted::default());
     (left.attempts, left.tried) = (1, vec![engine.snapshot().get(0).unwrap().id]);
     let began = Instant::now();
     let leaves = async {
