@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -86,7 +86,7 @@ impl Kept {
         Wait { alarm: Some(alarm), home: self }
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Pin<Box<Alarm>>>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Pin<Box<Alarm>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,6 @@ mod witness;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use proxywhirl_core::{Endpoint, Fault, Kind, Side};
@@ -195,40 +194,47 @@ where
         Attended::Served(won) => won,
         Attended::Left(won) => return abandoned(failover, won),
     };
-    let (mut trial, upstream, answered) = match best(failover, won, doubt.rest()) {
-        Ok(best) => best,
-        Err(fault) => return Served::failed(fault),
-    };
-    // What goes on in another protocol has been served with that, as a tunnel is; how it ends, possibly days later, says nothing.
-    let upgrades = answered.answer.head.status == 101;
-    if let (true, Some((trial, latency, _))) = (upgrades, &mut trial) {
-        failover.succeed(trial, *latency);
-    }
-    let explained = failover.explained(Some(&*upstream));
-    let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
-    let served = deliver(gateway, (client, buffer), (asked, alarms), by, case, answered, explained).await;
-    // The trial is kept until the end: as long is the member in use.
-    if let Some((trial, latency, is_doubted)) = trial.filter(|_| !upgrades) {
-        failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
-    }
-    served
+    give(gateway, (client, buffer), (asked, alarms), failover, (won, doubt.rest()), case).await
 }
 
-/// The attempt that was answered, with its latency and whether the answer is doubted, whose it is, and the answer.
-type Best = (Option<(Trial, Duration, bool)>, Arc<Endpoint>, Box<Answered>);
-
-/// The best that came of the attempts: the answer that won, or the one that was kept back.
-fn best(failover: &Failover<'_>, won: Result<Won<Weighed>, Fault>, rest: Option<Rest>) -> Result<Best, Fault> {
-    match (won, rest) {
-        (Ok(Won { mut trial, latency, answer: Weighed { answered, is_doubted, .. } }), _) => {
-            if !is_doubted {
-                failover.answered(&mut trial, latency);
+/// Gives the client the best that came of the attempts: the answer that won, or the one that was kept back.
+#[expect(clippy::manual_async_fn, reason = "a function would have what it is given twice, and all of it is moved")]
+fn give<S>(
+    gateway: &Gateway,
+    (client, buffer): (&mut S, &mut BytesMut),
+    (asked, alarms): (&Asked, &Alarms),
+    failover: &Failover<'_>,
+    (won, rest): (Result<Won<Weighed>, Fault>, Option<Rest>),
+    case: Case<'_>,
+) -> impl Future<Output = Served>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    async move {
+        let (mut trial, upstream, answered) = match (won, rest) {
+            (Ok(Won { mut trial, latency, answer: Weighed { answered, is_doubted, .. } }), _) => {
+                if !is_doubted {
+                    failover.answered(&mut trial, latency);
+                }
+                let upstream = Arc::clone(trial.endpoint());
+                (Some((trial, latency, is_doubted)), upstream, answered)
             }
-            let upstream = Arc::clone(trial.endpoint());
-            Ok((Some((trial, latency, is_doubted)), upstream, answered))
+            (Err(_), Some((upstream, answered))) => (None, upstream, answered),
+            (Err(fault), None) => return Served::failed(fault),
+        };
+        // What goes on in another protocol has been served with that, as a tunnel is; how it ends, possibly days later, says nothing.
+        let upgrades = answered.answer.head.status == 101;
+        if let (true, Some((trial, latency, _))) = (upgrades, &mut trial) {
+            failover.succeed(trial, *latency);
         }
-        (Err(_), Some((upstream, answered))) => Ok((None, upstream, answered)),
-        (Err(fault), None) => Err(fault),
+        let explained = failover.explained(Some(&*upstream));
+        let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
+        let served = deliver(gateway, (client, buffer), (asked, alarms), by, case, answered, explained).await;
+        // The trial is kept until the end: as long is the member in use.
+        if let Some((trial, latency, is_doubted)) = trial.filter(|_| !upgrades) {
+            failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
+        }
+        served
     }
 }
 

@@ -18,7 +18,7 @@ use super::asked::{After, Asked};
 use super::attempt::{Answered, send};
 use super::doubt::{Doubt, Weighed};
 use super::streamed::{First, Way, upload};
-use super::{Served, abandoned, best, confirms, deliver, is_refused};
+use super::{Served, abandoned, confirms, give, is_refused};
 use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
@@ -96,17 +96,7 @@ where
         }
         Attended::Served(Err(fault)) => Err(fault),
     };
-    let (trial, by, answered) = match best(failover, won, doubt.rest()) {
-        Ok(best) => best,
-        Err(fault) => return Served::failed(fault),
-    };
-    let explained = failover.explained(Some(&*by));
-    let whose = (trial.as_ref().map(|(trial, ..)| trial), &by);
-    let served = deliver(gateway, (client, buffer), (&asked.last(), alarms), whose, case, answered, explained).await;
-    if let Some((trial, latency, is_doubted)) = trial {
-        failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
-    }
-    served
+    give(gateway, (client, buffer), (&asked.last(), alarms), failover, (won, doubt.rest()), case).await
 }
 
 /// Sends the head through one upstream, and hears whether the body may follow.
