@@ -60,7 +60,7 @@ fn page(addr: SocketAddr, path: &str) -> Page {
         wait_for: None,
         allow_private: true,
         bytes: 8 * 1024 * 1024,
-        timeout: Duration::from_secs(30),
+        timeout: Duration::from_secs(60),
     }
 }
 

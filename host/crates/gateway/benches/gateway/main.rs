@@ -49,6 +49,8 @@ struct Plan {
     tunnels: usize,
     /// The gateway's binary; without one, its library.
     binary: Option<String>,
+    /// Another binary of ours, such as the one before a change, which takes its turns too.
+    beside: Option<String>,
 }
 
 impl Plan {
@@ -63,6 +65,7 @@ impl Plan {
             only: value("--only").cloned().unwrap_or_default(),
             tunnels: number("--tunnels", 2000.0) as usize,
             binary: value("--binary").cloned(),
+            beside: value("--beside").cloned(),
         }
     }
 }
@@ -76,8 +79,9 @@ async fn measure(plan: &Plan) {
         plan.rounds,
         plan.span.as_secs_f64(),
     );
-    let http = role::contenders(&upstreams, &upstreams.http, "http", plan.binary.as_deref());
-    let socks = role::contenders(&upstreams, &upstreams.socks, "socks5", plan.binary.as_deref());
+    let [http, socks] = [("http", &upstreams.http), ("socks5", &upstreams.socks)].map(|(scheme, addrs)| {
+        role::contenders(&upstreams, addrs, scheme, plan.binary.as_deref(), plan.beside.as_deref())
+    });
     if "idle tunnel".contains(&plan.only) {
         // First, while nobody has memory left from another load.
         idle(plan, &http, &upstreams).await;

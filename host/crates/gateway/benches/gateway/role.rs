@@ -89,12 +89,13 @@ impl Upstreams {
     }
 }
 
-/// The gateway, HAProxy if it is installed, and one of the upstreams by itself.
+/// The gateway, another one if there is one to compare it with, HAProxy if it is installed, and one of the upstreams by itself.
 pub(crate) fn contenders(
     upstreams: &Upstreams,
     addrs: &[SocketAddr],
     scheme: &str,
     binary: Option<&str>,
+    beside: Option<&str>,
 ) -> Vec<Contender> {
     let urls: Vec<String> = addrs.iter().map(|addr| format!("{scheme}://{addr}")).collect();
     let (gateway, addr) = match binary {
@@ -105,6 +106,10 @@ pub(crate) fn contenders(
         }
     };
     let mut contenders = vec![Contender { name: "proxywhirl", addr, child: Some(gateway) }];
+    if let Some(binary) = beside {
+        let (gateway, addr) = served(binary, &urls);
+        contenders.push(Contender { name: "beside", addr, child: Some(gateway) });
+    }
     let mode = if addrs == upstreams.http { "http" } else { "tcp" };
     match haproxy(addrs, mode) {
         Some(haproxy) => contenders.push(haproxy),
