@@ -36,7 +36,6 @@ mod trial;
 mod upstream;
 
 use proxywhirl_core::fault::Retry;
-use proxywhirl_core::live::Until;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, MemberId};
 use proxywhirl_engine::Engine;
@@ -67,6 +66,9 @@ pub(crate) enum Repeat {
     Dial,
     /// Also while the first attempt is unanswered: it is idempotent and has no body.
     Overtake,
+    /// The same: nothing but its head is sent, which no origin acts on. That no answer comes says little of a member, and how long
+    /// one takes says nothing of others.
+    Head,
 }
 
 impl Repeat {
@@ -106,8 +108,8 @@ pub(crate) struct Failover<'g> {
     leaving: &'g Leaving,
     /// What its waits are limited with.
     alarms: &'g Alarms,
-    /// What its attempts wait for, where that is measured.
-    waits: Option<Until>,
+    /// What its attempts may wait for, and whether it is learned from them how long that takes.
+    repeat: Repeat,
     hedge: Hedge,
     /// How many attempts were begun.
     attempts: usize,
@@ -142,7 +144,7 @@ impl<'g> Failover<'g> {
         let site = engine.site(target);
         let (tried, suspects, refusals) = (Vec::new(), Vec::new(), Vec::new());
         let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
-        let (waits, hedge, fault) = (None, Hedge::Never, None);
+        let (repeat, hedge, fault) = (Repeat::Unseen, Hedge::Never, None);
         let begins_session = wanted.session.is_some_and(|session| !engine.knows_session(session));
         Self {
             engine,
@@ -158,7 +160,7 @@ impl<'g> Failover<'g> {
             deadline,
             leaving,
             alarms,
-            waits,
+            repeat,
             hedge,
             attempts: 0,
             unsaid: 0,

@@ -106,13 +106,18 @@ impl Hedging {
 }
 
 impl Repeat {
-    /// What a request that may be sent so waits for, if that can be hedged.
+    /// What a request that may be sent so waits for, if others can be asked meanwhile.
     pub(super) const fn waits(self) -> Option<Until> {
         match self {
             Self::Dial => Some(Until::Tunnel),
-            Self::Overtake => Some(Until::Answer),
+            Self::Overtake | Self::Head => Some(Until::Answer),
             Self::Unseen | Self::AfterFault => None,
         }
+    }
+
+    /// The same, if it is learned how long that takes, so that it can be hedged.
+    pub(super) fn measures(self) -> Option<Until> {
+        self.waits().filter(|_| self != Self::Head)
     }
 }
 
@@ -120,7 +125,7 @@ impl Failover<'_> {
     /// Whether a request may be hedged at all.
     pub(super) fn hedge_of(&self, repeat: Repeat) -> Hedge {
         let is_wanted = self.wanted.hedge.unwrap_or(self.hedging.always.load(Relaxed));
-        let may_be = is_wanted && self.wanted.session.is_none() && repeat.waits().is_some();
+        let may_be = is_wanted && self.wanted.session.is_none() && repeat.measures().is_some();
         if may_be { Hedge::Open } else { Hedge::Never }
     }
 
@@ -128,7 +133,7 @@ impl Failover<'_> {
     pub(super) fn hedge_at<A>(&self, overtaken: Option<&Running<A>>, current: Option<&Running<A>>) -> Option<Instant> {
         let running = current.filter(|_| self.hedge == Hedge::Open && overtaken.is_none())?;
         let trial = running.trial()?;
-        let delay = self.hedging.delay(trial.member(), self.waits?)?;
+        let delay = self.hedging.delay(trial.member(), self.repeat.measures()?)?;
         Some(trial.began + delay)
     }
 

@@ -21,6 +21,9 @@ const MOST_UNSAID: usize = 32;
 /// What part of a request's time an attempt may be silent for at the most, until another one may begin.
 const SHARE: u32 = 3;
 
+/// How long who has only got a head may be silent at the most, until another one may be asked too.
+const HEAD: Duration = Duration::from_secs(2);
+
 /// When a request that is silent, and found nobody else to ask, looks again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -74,7 +77,7 @@ impl Failover<'_> {
         F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        (self.waits, self.hedge) = (repeat.waits(), self.hedge_of(repeat));
+        (self.repeat, self.hedge) = (repeat, self.hedge_of(repeat));
         let first = self.next(&attempt, Turn::Wait).await;
         self.race_and_judge(None, first, repeat, &attempt).await
     }
@@ -93,7 +96,8 @@ impl Failover<'_> {
         A: Future<Output = Result<T, Fault>>,
     {
         self.deadline += pause;
-        (self.waits, self.hedge) = (None, Hedge::Never);
+        // Of how long an attempt takes that is under way already, nothing is learned.
+        (self.repeat, self.hedge) = (Repeat::Unseen, Hedge::Never);
         let waiting = waiting.map(|(trial, future)| Running::new(trial, future));
         let next = self.next(&attempt, Turn::unless(waiting.is_some())).await;
         self.race_and_judge(waiting, next, Repeat::Overtake, &attempt).await
@@ -244,7 +248,7 @@ impl Failover<'_> {
             self.budget.give_back(self.target);
         }
         let latency = trial.began.elapsed();
-        if let Some(until) = self.waits {
+        if let Some(until) = self.repeat.measures() {
             self.hedging.answered(trial, until, latency);
         }
         latency
@@ -326,6 +330,7 @@ impl Failover<'_> {
         let patience = self.patience_with(trial);
         let is_overtaken = match repeat {
             Repeat::Overtake => true,
+            Repeat::Head => return Some(trial.began + patience.min(HEAD)),
             Repeat::Dial => patience < self.config.connect_timeout,
             Repeat::Unseen | Repeat::AfterFault => false,
         };
@@ -335,7 +340,7 @@ impl Failover<'_> {
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     pub(super) fn patience_with(&self, trial: &Trial) -> Duration {
         let most = self.config.connect_timeout;
-        let stranger = self.waits.and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
+        let stranger = self.repeat.waits().and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
         self.hurried(stranger.map_or_else(|| trial.patience(most), |patience| patience.min(most)))
     }
 

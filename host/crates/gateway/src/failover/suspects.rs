@@ -141,7 +141,7 @@ impl Failover<'_> {
     pub(super) fn give_up<A>(&mut self, running: Option<Running<A>>) {
         let Some(trial) = running.and_then(Running::end) else { return };
         let silent = trial.began.elapsed();
-        if let Some(until) = self.waits {
+        if let Some(until) = self.repeat.measures() {
             self.hedging.outlasted(&trial, until, silent);
         }
         if trial.upstream.is_another_exit || silent < self.patience_with(&trial) {

@@ -2,7 +2,8 @@
 //!
 //! The upstream is asked first. As long as it has not said that the body may follow, nothing of it is on its way, and the
 //! request can be tried elsewhere. An upstream that is silent for a second may not know of this, as HTTP/1.0 does not: then
-//! the client is told to go on all the same. One that says that it does not do so (417) is asked once more without.
+//! the client is told to go on all the same. Where nobody knows whether that upstream has ever served anybody, another one is
+//! asked too before that. One that says that it does not do so (417) is asked once more without.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -27,6 +28,8 @@ use crate::session::presence::{self, AtEnd, Attended};
 
 /// How long an upstream may be silent: as long as curl waits until it goes on by itself.
 const SILENCE: Duration = Duration::from_secs(1);
+/// The same where it may as well be dead: longer than it takes until another one is asked, and that one has been silent.
+const SILENCE_OF_STRANGER: Duration = Duration::from_secs(3);
 
 /// What an upstream says of a body, and how long it took to reach it where the body may follow.
 enum Said {
@@ -62,7 +65,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // Whatever the method is: without its body, it is no request that an origin could act on.
-    let repeat = Repeat::AfterFault;
+    let repeat = Repeat::Head;
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
     let (leaving, alarms) = (failover.leaving(), failover.alarms());
@@ -110,7 +113,8 @@ async fn ask(gateway: &Gateway, upstream: &Upstream, asked: &Asked, alarms: &Ala
     send(&mut inbound.reader, &asked.render_expecting(&form)).await?;
     let mut interim = Vec::new();
     let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: None };
-    let said = match timeout(SILENCE, answer::expected(&mut inbound, &mut interim, rules)).await {
+    let silence = if may_be_dead(gateway, upstream) { SILENCE_OF_STRANGER } else { SILENCE };
+    let said = match timeout(silence, answer::expected(&mut inbound, &mut interim, rules)).await {
         Ok(said) => said?,
         Err(_) => None,
     };
@@ -123,4 +127,11 @@ async fn ask(gateway: &Gateway, upstream: &Upstream, asked: &Asked, alarms: &Ala
         Some(answer) => Said::Answer(Answered::new(inbound, form, (answer, interim), After::Close)),
         None => Said::Follow(Way { inbound, form, first: First::Client(interim) }, took),
     })
+}
+
+/// Whether nobody was answered by the upstream yet, and there are others to ask.
+fn may_be_dead(gateway: &Gateway, upstream: &Upstream) -> bool {
+    let snapshot = gateway.engine().snapshot();
+    let is_stranger = snapshot.get(upstream.slot).is_some_and(|member| member.live.latency().is_none());
+    is_stranger && snapshot.len() > 1
 }

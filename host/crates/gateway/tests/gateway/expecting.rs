@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use proxywhirl_core::pool::Admission;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::clients::{LIMIT, answer, rest, status};
-use crate::scene::{Scene, Scripted, read_head, serving};
+use crate::scene::{Scene, Scripted, candidate, read_head, serving};
 
 /// More than is kept.
 const LENGTH: usize = 100_000;
@@ -128,4 +129,29 @@ async fn a_client_of_an_upstream_that_is_silent_or_knows_nothing_of_it_goes_on()
     let mut client = waiting(&scene, "PUT").await;
     assert_eq!(status(&read_head(&mut client).await), 103);
     assert_eq!(status(&read_head(&mut client).await), 100);
+}
+
+#[tokio::test]
+async fn another_one_is_asked_too_while_one_is_silent_of_whom_nobody_knows_whether_it_is_dead() {
+    let dead = serving(|mut stream| async move {
+        // It takes everything, and says nothing.
+        while stream.read_buf(&mut Vec::with_capacity(LENGTH)).await.is_ok_and(|read| read > 0) {}
+    })
+    .await;
+    // Those that know of the word and those that do not, but have served somebody.
+    for (says, is_known) in [(GO_ON, false), (&b""[..], true)] {
+        let (good, _) = saying(says).await;
+        let scene = Scene::new(&[&good.url]).await;
+        if is_known {
+            assert_eq!(told(&scene, "PUT").await.1, 201);
+        }
+        scene.engine.admit(vec![Admission::Vouched(Box::new(candidate(&dead.url)))]).await;
+        for _ in 0..4 {
+            let began = Instant::now();
+            assert_eq!(told(&scene, "POST").await.1, 201);
+            assert!(began.elapsed() < LIMIT / 2, "{:?}", began.elapsed());
+        }
+        assert!(scene.failures(&dead.url) > 0);
+        assert_eq!(scene.failures(&good.url), 0);
+    }
 }
