@@ -329,8 +329,7 @@ impl Failover<'_> {
         let trial = running?.trial()?;
         let patience = self.patience_with(trial);
         let is_overtaken = match repeat {
-            Repeat::Overtake => true,
-            Repeat::Head => return Some(trial.began + patience.min(HEAD)),
+            Repeat::Overtake | Repeat::Head => true,
             Repeat::Dial => patience < self.config.connect_timeout,
             Repeat::Unseen | Repeat::AfterFault => false,
         };
@@ -340,6 +339,7 @@ impl Failover<'_> {
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     pub(super) fn patience_with(&self, trial: &Trial) -> Duration {
         let most = self.config.connect_timeout;
+        let most = if self.repeat == Repeat::Head { most.min(HEAD) } else { most };
         let stranger = self.repeat.waits().and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
         self.hurried(stranger.map_or_else(|| trial.patience(most), |patience| patience.min(most)))
     }
