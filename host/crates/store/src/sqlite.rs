@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proxywhirl_core::store::{Changes, Page, Store, StoreError, StoredSession};
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi, params};
 
 use crate::file::{Access, disk};
 use members::Known;
@@ -165,7 +165,8 @@ fn connect(path: &Path, busy_timeout: Duration, access: Access) -> Result<Connec
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = match inspected(path, flags, busy_timeout) {
         Err(Problem::Sqlite(error)) if access == Access::Read && is_refused(&error) && !file::has_log(path) => {
-            // In a folder that cannot be written, where SQLite has no room for its two files. Nobody else can write there either.
+            // In a folder that cannot be written, or on a full disk, where SQLite has no room for its two files. Nobody else can write
+            // there either.
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             inspected(Path::new(&file::immutable(path)), flags, busy_timeout)
         }
@@ -213,6 +214,12 @@ fn is_whole(connection: &Connection, path: &Path) -> rusqlite::Result<bool> {
 
 fn is_refused(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
+        || has_no_room(error)
+}
+
+/// Whether there was no room for the table of the log that SQLite keeps beside a database: the disk is full.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Rows that are no members: how many, and the first.
@@ -295,11 +302,15 @@ fn explain(path: &Path, busy_timeout: Duration, error: &rusqlite::Error) -> Stor
             "cannot be opened; see that it can be read, and its folder written, since SQLite keeps two files beside it"
                 .to_owned()
         }
-        Some(ErrorCode::DiskFull) => "the disk is full; what was kept before is untouched".to_owned(),
+        Some(ErrorCode::DiskFull) => FULL.to_owned(),
+        Some(ErrorCode::SystemIoFailure) if has_no_room(error) => FULL.to_owned(),
         _ => error.to_string(),
     };
     StoreError { place: place(path), reason }
 }
+
+/// What is said where there is no room.
+const FULL: &str = "the disk is full; what was kept before is untouched";
 
 fn corrupt(detail: &str) -> String {
     format!(
