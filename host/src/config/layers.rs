@@ -175,10 +175,12 @@ impl Layers {
         let mut said = self.said.clone();
         let (mut stand_ins, mut taken) = (Vec::new(), Vec::new());
         let file = self.file.as_deref().unwrap_or(Path::new(""));
+        let mut mended = Vec::new();
         while mistakes.len() < MOST_MISTAKES {
             let settings = self.shaped(&said).and_then(|written| {
                 Settings::from_file(written, file).map_err(|error| {
                     let path = meaning::place_of(&error.reason, &said);
+                    let path = self.of_one_name(&path, &error.reason, &said).unwrap_or(path);
                     let at = said.at(&path).filter(|_| !path.is_empty());
                     let origin = at.map(|said| said.at.clone());
                     let hint = origin.as_ref().and_then(|origin| mistakes::example(&path, origin));
@@ -190,12 +192,14 @@ impl Layers {
                 Ok(_) => break,
                 Err(wrong) => wrong,
             };
-            // What is wrong with a stand-in, nobody has said.
-            if is_stand_in(&path, &said) {
+            // What is wrong with a stand-in, nobody has said; and where one has not helped, it is another place that is meant.
+            let place = (mistake.reason.clone(), path.clone());
+            if is_stand_in(&path, &said) || mended.contains(&place) {
                 let table = path.get(..path.len().saturating_sub(1)).unwrap_or_default();
                 if !said.take(table) {
                     break;
                 }
+                mended.clear();
                 taken.push(table.to_owned());
                 continue;
             }
@@ -215,12 +219,33 @@ impl Layers {
             if !replaced && !said.take(&path) {
                 break;
             }
-            if !replaced {
+            if replaced {
+                mended.push(place);
+            } else {
+                mended.clear();
                 taken.push(path);
             }
         }
         mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
         Err(mistakes)
+    }
+
+    /// Where it was said, when several tables of a list have the name that a mistake is told by: in the first of them that has it
+    /// without the others.
+    fn of_one_name(&self, path: &[Step], reason: &str, said: &Said) -> Option<Vec<Step>> {
+        let (list, own) = meaning::of_one_name(path, said)?;
+        let element = |index: usize| [list, &[Step::Index(index)]].concat();
+        own.iter().enumerate().find_map(|(before, index)| {
+            let mut alone = said.clone();
+            for other in own.iter().rev().filter(|other| *other != index) {
+                alone.take(&element(*other));
+            }
+            let written = self.shaped(&alone).ok()?;
+            let error = Settings::from_file(written, self.file.as_deref().unwrap_or(Path::new(""))).err()?;
+            let found = meaning::place_of(&error.reason, &alone);
+            let inside = found.strip_prefix(&*element(index - before)).filter(|_| error.reason == reason)?;
+            Some([&element(*index), inside].concat())
+        })
     }
 
     fn first(&self, mistakes: &[Mistake]) -> ConfigError {
@@ -315,6 +340,38 @@ mod tests {
     fn environment(variables: &[(&str, &str)]) -> Environment {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Environment::of(owned, Path::new("/nowhere/.env")).unwrap()
+    }
+
+    #[test]
+    fn several_tables_of_one_name_have_their_own_mistakes_and_hide_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxywhirl.toml");
+        let ban = |keys: &str| format!("[[bans]]\nname = \"x\"\n{keys}\n");
+        let users = "[[users]]\nname = \"a\"\npassword_env = \"N1\"\n[[users]]\nname = \"a\"\npassword_env = \"N2\"\n";
+        let sites = "[[limits.sites]]\nsite = \"a.test\"\nrate = -1\n[[limits.sites]]\nsite = \"a.test\"\nrate = 0\n";
+        for (text, lines) in [
+            (ban("body = \"(\"\nban = \"1m\"") + &ban("body = \"[\"\nban = \"1m\""), vec![3, 7]),
+            (ban("status = \"4xx\"\nban = \"10m\"") + &ban("ban = \"1m\""), vec![3, 5]),
+            (ban("status = \"4x\"\nban = \"1m\"") + &ban("status = \"5x\"\nban = \"1m\""), vec![3, 7]),
+            (ban("status = \"403\"\nban = \"1m\"") + &ban("status = \"5x\"\nban = \"1m\""), vec![7]),
+            (
+                ban("ban = \"0s\"\nstatus = \"403\"") + &ban("status = \"9\"\nban = \"1m\"") + &ban("ban = \"1m\""),
+                vec![3, 7, 9],
+            ),
+            (users.to_owned(), vec![3, 6]),
+            (sites.to_owned(), vec![3, 5, 6]),
+        ] {
+            let last = text.lines().count() + 2;
+            std::fs::write(&file, format!("{text}[health]\nthreshold = -1\n")).unwrap();
+            let layers = Layers::read(Some(&file), &environment(&[])).unwrap();
+            let mistakes = layers.mistakes();
+            let at = |mistake: &Mistake| match &mistake.origin {
+                Some(Origin::File(_, spot)) => spot.line,
+                _ => 0,
+            };
+            let told: Vec<usize> = mistakes.iter().map(at).collect();
+            assert_eq!(told, [&lines[..], &[last]].concat(), "{text}: {mistakes:#?}");
+        }
     }
 
     #[test]

@@ -74,6 +74,20 @@ fn named<'m>(message: &'m str, said: &Said) -> Option<(Vec<Step>, &'m str)> {
     Some((path, rest))
 }
 
+/// The list that a place is in, and the numbers of all tables there that have the same name as the one that it is in; none when that
+/// is the only one.
+pub(super) fn of_one_name<'p>(path: &'p [Step], said: &Said) -> Option<(&'p [Step], Vec<usize>)> {
+    let depth = path.iter().position(|step| matches!(step, Step::Index(_)))?;
+    let (list, own) = (path.get(..depth)?, said.at(path.get(..=depth)?)?);
+    let Held::List(elements) = &said.at(list)?.held else { return None };
+    let name =
+        |element: &Said| ["name", "address", "site"].iter().find_map(|key| text_of(element, key).map(str::to_owned));
+    let wanted = name(own)?;
+    let all = elements.iter().enumerate().filter(|(_, element)| name(element).as_ref() == Some(&wanted));
+    let all: Vec<usize> = all.map(|(index, _)| index).collect();
+    (all.len() > 1).then_some((list, all))
+}
+
 /// Goes on to what is named in the rest of a message: a key of the table, or the value that is repeated.
 fn deepen(path: &mut Vec<Step>, rest: &str, said: &Said) {
     let Some(here) = said.at(path) else { return };
