@@ -32,3 +32,4 @@ mod sessions;
 mod sites;
 mod storage;
 mod strategies;
+mod uploads;

@@ -50,9 +50,11 @@ use crate::wanted::Wanted;
 use budget::RetryBudget;
 use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
+pub(crate) use race::late;
 use renewal::Refusal;
 use suspects::Suspect;
-pub(crate) use trial::{Evidence, Trial, Verdict, Won};
+pub(crate) use suspects::silence;
+pub(crate) use trial::{Author, Evidence, Trial, Verdict, Won};
 pub(crate) use upstream::{Alike, Filled, Upstream};
 
 /// Whether a request may be sent again once an upstream has it.

@@ -29,7 +29,7 @@ use crate::access::Use;
 use crate::alarms::Alarms;
 use crate::bans::Case;
 use crate::explained::Explained;
-use crate::failover::{Failover, Repeat, Trial, Won};
+use crate::failover::{Author, Failover, Repeat, Trial, Won};
 use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
@@ -212,12 +212,12 @@ where
 {
     async move {
         let (mut trial, upstream, answered) = match (won, rest) {
-            (Ok(Won { mut trial, latency, answer: Weighed { answered, is_doubted, .. } }), _) => {
-                if !is_doubted {
+            (Ok(Won { mut trial, latency, answer: Weighed { answered, author, .. } }), _) => {
+                if author == Author::Known {
                     failover.answered(&mut trial, latency);
                 }
                 let upstream = Arc::clone(trial.endpoint());
-                (Some((trial, latency, is_doubted)), upstream, answered)
+                (Some((trial, latency, author)), upstream, answered)
             }
             (Err(_), Some((upstream, answered))) => (None, upstream, answered),
             (Err(fault), None) => return Served::failed(fault),
@@ -231,8 +231,8 @@ where
         let by = (trial.as_ref().map(|(trial, ..)| trial), &upstream);
         let served = deliver(gateway, (client, buffer), (asked, alarms), by, case, answered, explained).await;
         // The trial is kept until the end: as long is the member in use.
-        if let Some((trial, latency, is_doubted)) = trial.filter(|_| !upgrades) {
-            failover.conclude(trial, latency, is_doubted, served.end.as_ref().err());
+        if let Some((trial, latency, author)) = trial.filter(|_| !upgrades) {
+            failover.conclude(trial, latency, author, served.end.as_ref().err());
         }
         served
     }

@@ -50,7 +50,10 @@ impl Engine {
     pub fn report(&self, lease: &mut Lease, outcome: &Outcome, attempt: &Attempt<'_>) {
         let now = self.clock.now();
         match outcome {
-            Outcome::Success { latency } => self.answered(lease, *latency, attempt),
+            Outcome::Success { latency } => {
+                self.measures.attempt_succeeded(*latency);
+                self.answered(lease, *latency, attempt);
+            }
             Outcome::Failure(fault) => {
                 self.measures.attempt_failed();
                 self.history.failed(attempt, fault, true, now);
@@ -66,7 +69,6 @@ impl Engine {
 
     /// Tells that an attempt was answered. What that says of its member is [concluded](Engine::conclude) when its body is through.
     pub fn answered(&self, lease: &Lease, latency: Duration, attempt: &Attempt<'_>) {
-        self.measures.attempt_succeeded(latency);
         self.history.answered(attempt, latency, self.clock.now());
         self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
             payload.latency_ms = Some(milliseconds(latency));
@@ -78,15 +80,22 @@ impl Engine {
         self.sites.confirms(target, member, self.clock.now())
     }
 
-    /// Gives the lease back of an attempt that was answered by nobody knows whom. It says nothing of its member.
-    pub fn conclude_doubtful(&self, lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
+    /// Gives the lease back of an attempt that was answered by nobody knows whom. It says nothing of its member; or, with what is the
+    /// member's fault if it is, what [others show](Engine::doubt).
+    pub fn conclude_doubtful(&self, lease: Lease, latency: Duration, attempt: &Attempt<'_>, fault: Option<Fault>) {
         self.measures.attempt_excused();
         self.history.answered(attempt, latency, self.clock.now());
-        self.settle(lease, &Outcome::Neutral, attempt);
+        match fault {
+            Some(fault) => self.doubt(lease, fault, attempt),
+            None => self.settle(lease, &Outcome::Neutral, attempt),
+        }
     }
 
     /// Gives the lease back of an attempt that was [answered](Engine::answered), and went well to its end.
     pub fn conclude(&self, mut lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
+        if !lease.is_reported() {
+            self.measures.attempt_succeeded(latency);
+        }
         self.record(&mut lease, &Outcome::Success { latency }, Some(attempt), self.clock.now());
     }
 

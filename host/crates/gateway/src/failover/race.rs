@@ -237,9 +237,12 @@ impl Failover<'_> {
     }
 
     fn nobody_in_time(&self) -> Fault {
-        let limit = self.wanted.deadline.unwrap_or(self.config.request_deadline);
-        let detail = format!("nobody answered within {} s", limit.as_secs_f64());
-        Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail)
+        late(self.time())
+    }
+
+    /// How long the request may take until it is answered.
+    pub(crate) fn time(&self) -> Duration {
+        self.wanted.deadline.unwrap_or(self.config.request_deadline)
     }
 
     /// Learns from the attempt that was answered; how long it took.
@@ -346,6 +349,12 @@ impl Failover<'_> {
 
     /// A patience that is no more than a share of the time that the request has.
     pub(crate) fn hurried(&self, patience: Duration) -> Duration {
-        patience.min(self.wanted.deadline.unwrap_or(self.config.request_deadline) / SHARE)
+        patience.min(self.time() / SHARE)
     }
+}
+
+/// What a request ends with that has used up this time.
+pub(crate) fn late(time: Duration) -> Fault {
+    let detail = format!("nobody answered within {} s", time.as_secs_f64());
+    Fault::new(Side::Ours, Stage::FirstByte, Kind::Timeout, detail)
 }

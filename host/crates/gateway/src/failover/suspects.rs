@@ -7,7 +7,7 @@ use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
 
 use super::renewal::Refusal;
 use super::running::Running;
-use super::{Failover, Trial, Upstream};
+use super::{Author, Failover, Trial, Upstream};
 
 /// A use whose blame depends on how the request ends.
 pub(super) struct Suspect {
@@ -65,13 +65,19 @@ impl Failover<'_> {
         }
     }
 
-    /// Settles an attempt that was answered, by nobody knows whom if it is doubted, when its answer is through, or was cut off.
-    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, is_doubted: bool, end: Option<&Fault>) {
+    /// Settles an attempt that was answered when its answer is through, or was cut off.
+    pub(crate) fn conclude(&self, trial: Trial, latency: Duration, author: Author, end: Option<&Fault>) {
         let attempt = self.describe(trial.upstream.number);
-        match end.filter(|fault| is_cut(fault)) {
-            _ if is_doubted => self.engine.conclude_doubtful(trial.lease, latency, &attempt),
-            Some(fault) => self.cut(trial, fault),
-            None => self.engine.conclude(trial.lease, latency, &attempt),
+        match (author, end.filter(|fault| is_cut(fault))) {
+            // As with an answer that broke off, other requests show whose it was.
+            (Author::Unknown(status), _) if !trial.upstream.is_another_exit => {
+                self.engine.conclude_doubtful(trial.lease, latency, &attempt, Some(Author::fault(status)));
+            }
+            (Author::Unknown(_) | Author::Confirmed, _) => {
+                self.engine.conclude_doubtful(trial.lease, latency, &attempt, None);
+            }
+            (Author::Known, Some(fault)) => self.cut(trial, fault),
+            (Author::Known, None) => self.engine.conclude(trial.lease, latency, &attempt),
         }
     }
 
@@ -163,8 +169,7 @@ impl Failover<'_> {
         if silent < self.patience_with(&trial) {
             return self.let_go(trial);
         }
-        let detail = format!("silent for {:.1} s", silent.as_secs_f64());
-        self.fail(trial, Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail));
+        self.fail(trial, silence(silent));
     }
 
     /// Settles who was held back when nobody was answered. If only one was asked who got to where the origin may be to blame, it is
@@ -216,6 +221,12 @@ impl Failover<'_> {
             self.fault = Some(Box::new(fault));
         }
     }
+}
+
+/// What it is called when an upstream says nothing for so long.
+pub(crate) fn silence(silent: Duration) -> Fault {
+    let detail = format!("silent for {:.1} s", silent.as_secs_f64());
+    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail)
 }
 
 /// Whether an answer was broken off by whoever sent it.

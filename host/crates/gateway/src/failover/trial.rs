@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::breaker::State;
-use proxywhirl_core::{Endpoint, Lease, Member};
+use proxywhirl_core::{Endpoint, Fault, Kind, Lease, Member, Side, Stage};
 use proxywhirl_net::{Forward, Stream};
 use tokio::time::Instant;
 
@@ -41,6 +41,25 @@ pub(crate) enum Verdict {
     Doubtful,
     /// Nothing yet: an upstream says that it has reached it. Who failed before is judged later.
     Unheard,
+}
+
+/// Whose an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// That is not in doubt.
+    Known,
+    /// Another upstream has said the same.
+    Confirmed,
+    /// The upstream's or the origin's, with this status: nobody else was asked.
+    Unknown(u16),
+}
+
+impl Author {
+    /// The fault of an upstream that has made up an answer.
+    pub(crate) fn fault(status: u16) -> Fault {
+        let why = "an answer that the proxy may have made up";
+        Fault::new(Side::Upstream, Stage::FirstByte, Kind::Denied, why).with_code(status)
+    }
 }
 
 /// An answer, and what it says of the origin.

@@ -7,12 +7,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_net::RequestForm;
 
 use super::Answered;
 use crate::bans;
-use crate::failover::{Evidence, Repeat, Verdict};
+use crate::failover::{Author, Evidence, Repeat, Verdict};
 
 /// The doubts about the answers to one request.
 pub(super) struct Doubt<'a> {
@@ -44,8 +44,7 @@ struct Doubted {
 /// An answer that the client gets.
 pub(super) struct Weighed {
     pub(super) answered: Box<Answered>,
-    /// Whether nobody knows whose it is.
-    pub(super) is_doubted: bool,
+    pub(super) author: Author,
     /// Whether it says that the origin is out of order, whoever says so.
     is_no_better: bool,
 }
@@ -81,12 +80,16 @@ impl<'a> Doubt<'a> {
             return Err(bans::refused(Some(status)));
         }
         if !self.repeats || !is_doubted || (kept.is_doubted && confirms(&upstream)) {
-            return Ok(Weighed { answered, is_doubted, is_no_better });
+            let author = match (is_doubted, self.repeats) {
+                (false, _) => Author::Known,
+                (true, true) => Author::Confirmed,
+                (true, false) => Author::Unknown(status),
+            };
+            return Ok(Weighed { answered, author, is_no_better });
         }
         kept.is_doubted = true;
         kept.answer.get_or_insert(Doubted { upstream, answered });
-        let why = "an answer that the proxy may have made up";
-        Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Denied, why).with_code(status))
+        Err(Author::fault(status))
     }
 
     /// The answer that was kept back, for a client that would get none otherwise.

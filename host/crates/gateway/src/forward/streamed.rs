@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
-use proxywhirl_net::http1::{CopyError, HeadError, copy_body};
+use proxywhirl_net::http1::{BodyLength, CopyError, HeadError, copy_body};
 use proxywhirl_net::{Forward, RequestForm, Stream, stages};
 use tokio::io::{AsyncRead, AsyncWrite, split};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{self, Answer, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
@@ -19,7 +19,7 @@ use super::{Served, abandoned};
 use crate::Gateway;
 use crate::access::Use;
 use crate::bans::Case;
-use crate::failover::{Failover, Repeat, Trial, Won};
+use crate::failover::{Author, Failover, Repeat, Trial, Won, late, silence};
 use crate::reply::CONTINUE;
 use crate::session::Next;
 use crate::session::presence::{self, AtEnd, Attended, Leaving, Watched};
@@ -84,7 +84,8 @@ pub(super) enum First {
     Client(Vec<u8>),
 }
 
-/// Sends the body through the upstream that was reached, and the answer back.
+/// Sends the body through the upstream that was reached, and the answer back. What becomes of the upstream follows from its answer, as where
+/// the body is at hand; it is also settled when the client has left after its body was sent.
 pub(super) async fn upload<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
@@ -104,23 +105,34 @@ where
     let alarms = failover.alarms();
     let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: explained.as_ref() };
     let by = By { rules, case: failover.case(&asked.target.host), upstream: &endpoint };
-    let mut is_heard = false;
-    let hear = |status| {
-        // Not when it is over: it may last for hours.
-        is_heard = true;
+    let is_http = matches!(form, RequestForm::Absolute { .. });
+    let time = failover.time();
+    let mut answered = None;
+    let hear = |answer: &Answer| {
+        let status = answer.head.status;
         let is_served = !gateway.config().retry_status.contains(&status);
+        let author = if is_http && !is_served { Author::Unknown(status) } else { Author::Known };
         failover.judge(is_served.then_some((&trial, latency)));
         if is_served {
             failover.tier_served(&trial);
         }
-        failover.succeed(&mut trial, latency);
+        // An answer without an end that is known may last for hours.
+        let is_open = matches!(answer.length, BodyLength::Chunked | BodyLength::UntilClose);
+        match author {
+            Author::Known if is_open => failover.succeed(&mut trial, latency),
+            Author::Known => failover.answered(&mut trial, latency),
+            Author::Confirmed | Author::Unknown(_) => {}
+        }
+        answered = Some((author, is_open));
     };
-    let part = (leaving, place);
+    let mut unheard = None;
+    let part = (leaving, place, &mut unheard, time);
     let Passed { status, end, is_open, .. } = relay(by, (client, buffer), first, inbound, hear, part).await;
-    match &end {
-        _ if is_heard => drop(trial),
-        Err(fault) if fault.side != Side::Client => failover.settle_fault(trial, fault),
-        _ => {
+    match (answered, unheard.as_ref().or(end.as_ref().err())) {
+        (Some((Author::Known, true)), _) => drop(trial),
+        (Some((author, _)), fault) => failover.conclude(trial, latency, author, fault),
+        (None, Some(fault)) if fault.side != Side::Client => failover.settle_fault(trial, fault),
+        (None, _) => {
             failover.judge(None);
             // Its client has left, or broke it off: nothing is known of the upstream.
             failover.let_go(trial);
@@ -142,8 +154,8 @@ async fn relay<S>(
     (client, buffer): (&mut S, &mut BytesMut),
     first: First,
     Inbound { reader: stream, buffer: heard }: Inbound<Stream>,
-    hear: impl FnOnce(u16),
-    (leaving, place): (&Leaving, &mut Option<Use>),
+    hear: impl FnOnce(&Answer),
+    (leaving, place, unheard, time): (&Leaving, &mut Option<Use>, &mut Option<Fault>, Duration),
 ) -> Passed
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -175,17 +187,17 @@ where
     let mut client = client_reader.unsplit(client_writer);
     let answer = {
         let reading = pin!(answer::read(&mut inbound, rules));
-        let reading = pin!(answer::timed(rules.limit(), reading));
+        let reading = answer::timed(rules.limit(), reading);
+        // The request's own time counts from here: nobody knows how long a body takes.
+        let mut reading = pin!(async { timeout(time, reading).await.unwrap_or_else(|_| Err(late(time))) });
         match sent {
             Ok(_) => {
-                let (at_end, grace) = (AtEnd::of(asked.version), config.connect_timeout);
+                let waits = (AtEnd::of(asked.version), config.connect_timeout, time);
                 let client = &mut **client.get_mut();
-                match presence::attend(client, buffer, at_end, (leaving, place), (reading, grace)).await {
-                    Attended::Served(answer) => answer,
-                    Attended::Left(answer) => {
-                        if let Some(Ok(answer)) = answer {
-                            hear(answer.head.status);
-                        }
+                match wait(client, buffer, waits, (leaving, place), &mut reading, unheard).await {
+                    Ok(answer) => answer,
+                    Err(answer) => {
+                        answer.as_ref().map(hear);
                         return Passed::failed(presence::left());
                     }
                 }
@@ -206,13 +218,45 @@ where
     }
 }
 
+/// Waits for the answer to a body that was sent; an error with what came of it when its client has left. `unheard` is what it says of
+/// the upstream when nobody has got an answer.
+async fn wait<S, F>(
+    client: &mut S,
+    buffer: &mut BytesMut,
+    (at_end, grace, time): (AtEnd, Duration, Duration),
+    (leaving, place): (&Leaving, &mut Option<Use>),
+    reading: F,
+    unheard: &mut Option<Fault>,
+) -> Result<Result<Answer, Fault>, Option<Answer>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Result<Answer, Fault>> + Unpin,
+{
+    let since = Instant::now();
+    match presence::attend(client, buffer, at_end, (leaving, place), (reading, grace)).await {
+        Attended::Served(answer) => {
+            let is_late = answer.as_ref().is_err_and(|fault| fault.side == Side::Ours);
+            // Less than a dial may take says nothing of the upstream.
+            *unheard = (is_late && time >= grace).then(|| silence(since.elapsed()));
+            Ok(answer)
+        }
+        Attended::Left(Some(Ok(answer))) => Err(Some(answer)),
+        Attended::Left(fault) => {
+            // It had the body, and the time of an attempt since.
+            let fault = fault.and_then(Result::err).unwrap_or_else(|| silence(since.elapsed()));
+            *unheard = Some(fault);
+            Err(None)
+        }
+    }
+}
+
 /// Passes an answer on that has begun before the end of the body.
 async fn uploading<R, W, U>(
     by: By<'_>,
     (mut inbound, answer): (Inbound<R>, Answer),
     client: &mut W,
     mut upload: Pin<&mut U>,
-    hear: impl FnOnce(u16),
+    hear: impl FnOnce(&Answer),
 ) -> Passed
 where
     R: AsyncRead + Unpin,
@@ -253,13 +297,13 @@ async fn deliver<R, W>(
     (inbound, answer): (Inbound<R>, Answer),
     client: &mut W,
     (is_sent, took): (bool, Duration),
-    hear: impl FnOnce(u16),
+    hear: impl FnOnce(&Answer),
 ) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    hear(answer.head.status);
+    hear(&answer);
     let Inbound { reader, mut buffer } = inbound;
     let mut reader = Stalling::new(reader, rules.config.stall_timeout);
     // There is no second upstream for it: nothing is held up.
