@@ -69,6 +69,8 @@ pub struct Redis {
     has_lost: bool,
     /// The number of the last notice that was heard.
     heard: u64,
+    /// By what that notice is known among all that may ever have its number; empty when that is not known.
+    mark: String,
     /// Whether there were others that were not.
     has_missed: bool,
     /// Whether it is to be told when the server does not keep what it has.
@@ -151,6 +153,7 @@ impl Redis {
             ledger: Ledger::default(),
             has_lost: false,
             heard: 0,
+            mark: String::new(),
             has_missed: false,
             warns: false,
         }
@@ -185,6 +188,7 @@ impl Redis {
         }
         self.epoch = epoch.unwrap_or_default();
         self.heard = notices.and_then(|number| number.parse().ok()).unwrap_or(0);
+        self.mark.clear();
         self.is_found = true;
         if std::mem::take(&mut self.warns) && self.forgets() {
             tracing::warn!(

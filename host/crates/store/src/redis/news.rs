@@ -30,10 +30,10 @@ impl Redis {
         let [mut urls, mut names, mut places] = [const { BTreeSet::new() }; 3];
         let (mut heard, mut is_cut) = (self.heard, false);
         // A pool that is lost has no notices; that it is lost is found out by who looks for that.
-        let Some((told_ever, told)) = told.split_first().filter(|(first, _)| *first != "lost") else {
-            return Ok(News::default());
-        };
-        if told_ever.parse().is_ok_and(|told: u64| told < heard) {
+        let [told_ever, same, newest, told @ ..] = told.as_slice() else { return Ok(News::default()) };
+        // Others may have told as many since, or more.
+        let is_another = !self.mark.is_empty() && !same.is_empty() && self.mark != *same;
+        if is_another || told_ever.parse().is_ok_and(|told: u64| told < heard) {
             // It went back to what it was before: what came since is lost, and others will tell under numbers that were heard already.
             self.go_back()?;
             return Ok(News { is_cut: true, ..News::default() });
@@ -69,6 +69,7 @@ impl Redis {
             news
         };
         self.heard = heard;
+        self.mark.clone_from(newest);
         Ok(news)
     }
 

@@ -217,7 +217,7 @@ end
 local MOST_TOLD = 1000
 local function notice(what, told, from)
     local number = redis.call('HINCRBY', layout, 'notices', 1)
-    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', from or node, what, told)
+    redis.call('XADD', notices, 'MAXLEN', '~', 1000, number .. '-0', 'node', from or node, what, told, 'turn', node .. turn)
 end
 -- Of very many members it is said that there are.
 if #changed > MOST_TOLD then

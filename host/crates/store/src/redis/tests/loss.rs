@@ -53,6 +53,34 @@ fn a_server_that_is_back_at_what_it_was_is_noticed_by_who_saves_nothing() {
 }
 
 #[test]
+fn a_server_that_is_back_is_noticed_also_when_others_have_told_as_much_since() {
+    let server = RedisServer::start(PLAIN);
+    let (mut one, mut other) = (open(&server.url()), open(&server.url()));
+    one.save(&upserts(&["http://1.1.1.1:1"])).unwrap();
+    let keys = server.ask(&["KEYS", "*"]);
+    let keys: Vec<&str> = keys.lines().filter(|line| line.starts_with('{')).collect();
+    // A picture of now.
+    let kept = |key: &str| format!("{key}:kept");
+    keys.iter().for_each(|key| drop(server.ask(&["COPY", key, &kept(key)])));
+    assert_eq!(other.news().unwrap().members.len(), 1);
+    for more in 1..3 {
+        one.save(&upserts(&[&format!("http://2.2.2.{more}:2")])).unwrap();
+        assert_eq!(other.news().unwrap().members.len(), 1);
+        // Back, and another one tells as much as was told meanwhile.
+        keys.iter().for_each(|key| drop(server.ask(&["COPY", &kept(key), key, "REPLACE"])));
+        let mut third = open(&server.url());
+        for told in 1..=more {
+            third.save(&upserts(&[&format!("http://3.3.3.{told}:3")])).unwrap();
+        }
+        assert!(other.news().unwrap().is_cut, "{more}");
+        assert!(!other.is_intact().unwrap(), "all that is known here is to be saved again");
+        third.save(&upserts(&["http://4.4.4.4:4"])).unwrap();
+        assert_eq!(other.news().unwrap().members, vec![member("http://4.4.4.4:4")]);
+        one = open(&server.url());
+    }
+}
+
+#[test]
 fn a_save_counts_once_though_its_answer_is_lost() {
     let server = RedisServer::start(PLAIN);
     let [connect, answer, bulk, pause] = [200, 2_000, 100, 0].map(Duration::from_millis);
