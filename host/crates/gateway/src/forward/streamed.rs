@@ -197,7 +197,9 @@ where
                 match wait(client, buffer, waits, (leaving, place), &mut reading, unheard).await {
                     Ok(answer) => answer,
                     Err(answer) => {
-                        answer.as_ref().map(hear);
+                        if let Some(answer) = answer {
+                            hear(&answer);
+                        }
                         return Passed::failed(presence::left());
                     }
                 }

@@ -8,17 +8,15 @@ end
 local function mark(notice)
     return notice and redis.sha1hex(table.concat(notice[2], '\n')) or ''
 end
-local last = mark(redis.call('XRANGE', notices, after .. '-0', after .. '-0')[1])
-local told = { redis.call('HGET', layout, 'notices') or '0', last, last }
+local newest = redis.call('XRANGE', notices, after .. '-0', after .. '-0')[1]
+local told = { redis.call('HGET', layout, 'notices') or '0', mark(newest), '' }
 for _, notice in ipairs(redis.call('XRANGE', notices, '(' .. after .. '-0', '+', 'COUNT', 1000)) do
     local number, fields = string.match(notice[1], '^%d+'), notice[2]
     table.insert(told, number)
     table.insert(told, fields[2])
     table.insert(told, fields[3])
     table.insert(told, fields[4])
-    told[3] = notice
+    newest = notice
 end
-if type(told[3]) == 'table' then
-    told[3] = mark(told[3])
-end
+told[3] = mark(newest)
 return told
