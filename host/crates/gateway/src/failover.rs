@@ -147,7 +147,7 @@ impl<'g> Failover<'g> {
         let (tried, suspects, refusals) = (Vec::new(), Vec::new(), Vec::new());
         let climb = escalation.map_or_else(Climb::default, |escalation| escalation.begin(target, &wanted));
         let (repeat, hedge, fault) = (Repeat::Unseen, Hedge::Never, None);
-        let begins_session = wanted.session.is_some_and(|session| !engine.knows_session(session));
+        let begins_session = wanted.session.is_some_and(|session| engine.begins_session(session));
         Self {
             engine,
             config,

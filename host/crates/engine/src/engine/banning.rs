@@ -75,16 +75,16 @@ impl Engine {
         self.bans.rotate(session)
     }
 
+    /// Whether a session begins with its next request: it was never bound to a member, or has to begin anew.
+    #[must_use]
+    pub fn begins_session(&self, session: u64) -> bool {
+        !self.selector.sessions().knows(session) || self.bans.wants_rotation(session)
+    }
+
     /// A number that stands for a session in its present life: when it begins anew, it is another one.
     #[must_use]
     pub fn session_in_life(&self, session: u64) -> u64 {
         self.selector.sessions().in_life(session)
-    }
-
-    /// Whether a session is bound to a member, or was.
-    #[must_use]
-    pub fn knows_session(&self, session: u64) -> bool {
-        self.selector.sessions().knows(session)
     }
 
     /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hedge::Hedge;
 use super::running::Running;
-use super::trial::Evidence;
+use super::trial::{Evidence, served_by};
 use super::{Failover, Repeat, Trial, Upstream, Verdict, Won};
 use crate::session::presence;
 
@@ -302,7 +302,8 @@ impl Failover<'_> {
         }
         let own = upstream.clone();
         let tier = u32::try_from(self.climb.tier).unwrap_or(u32::MAX);
-        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier };
+        let served = served_by(lease.member());
+        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier, served };
         Some(Running::new(trial, attempt(own)))
     }
 

@@ -178,6 +178,10 @@ impl Failover<'_> {
         let is_alone = self.suspects.len() == 1 && self.reached == 1;
         match self.suspects.pop_if(|suspect| is_alone && matches!(suspect.charge, Charge::Failed(_))) {
             Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
+                // With nothing served by its member, a session has nothing to stay with.
+                if let Some(session) = self.wanted.session.filter(|_| self.begins_session && trial.is_barren()) {
+                    self.engine.rotate_session(session);
+                }
                 self.engine.doubt(trial.lease, fault, &self.describe(trial.upstream.number));
             }
             Some(_) | None => self.judge(None),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
+use proxywhirl_core::select::Stick;
 use proxywhirl_core::{Kind, Outcome, Side, Stage};
 use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
@@ -21,6 +22,21 @@ enum Act {
     Answer(u64),
     Fail(u64, Side, Stage, Kind),
     Never,
+}
+
+/// Does as it says, at the member with this port.
+async fn act(act: Act, port: u16) -> Result<u16, Fault> {
+    match act {
+        Act::Answer(after) => {
+            sleep(Duration::from_millis(after)).await;
+            Ok(port)
+        }
+        Act::Fail(after, side, stage, kind) => {
+            sleep(Duration::from_millis(after)).await;
+            Err(Fault::new(side, stage, kind, ""))
+        }
+        Act::Never => pending().await,
+    }
 }
 
 /// What came of a run over members that act in this order.
@@ -70,17 +86,7 @@ async fn run_within(budget: &RetryBudget, repeat: Repeat, acts: &[Act]) -> Ran {
             let (asked, endpoint) = (&asked, upstream.endpoint);
             async move {
                 asked.lock().unwrap().push((endpoint.port, millis(began.elapsed())));
-                match acts[usize::from(endpoint.port) - 1] {
-                    Act::Answer(after) => {
-                        sleep(Duration::from_millis(after)).await;
-                        Ok(endpoint.port)
-                    }
-                    Act::Fail(after, side, stage, kind) => {
-                        sleep(Duration::from_millis(after)).await;
-                        Err(Fault::new(side, stage, kind, ""))
-                    }
-                    Act::Never => pending().await,
-                }
+                act(acts[usize::from(endpoint.port) - 1], endpoint.port).await
             }
         })
         .await;
@@ -354,18 +360,8 @@ async fn strangers(repeat: Repeat, second: Act, sites: u64) -> (Vec<u64>, (u64, 
         let target = format!("origin{}.test:80", request % sites);
         let mut failover =
             Failover::new(means, (request, began, Leaving::never(), Alarms::of_tests()), &target, Wanted::default());
-        let run = failover.run(repeat, |upstream| async move {
-            match if upstream.endpoint.port == 2 { second } else { Act::Answer(50) } {
-                Act::Answer(after) => {
-                    sleep(Duration::from_millis(after)).await;
-                    Ok(upstream.endpoint.port)
-                }
-                Act::Fail(after, side, stage, kind) => {
-                    sleep(Duration::from_millis(after)).await;
-                    Err(Fault::new(side, stage, kind, ""))
-                }
-                Act::Never => pending().await,
-            }
+        let run = failover.run(repeat, |Upstream { endpoint, .. }| async move {
+            act(if endpoint.port == 2 { second } else { Act::Answer(50) }, endpoint.port).await
         });
         let Won { trial, latency, .. } = run.await.unwrap_or_else(|fault| panic!("{fault}"));
         failover.settle(trial, &Outcome::Success { latency });
@@ -408,4 +404,35 @@ async fn a_stranger_that_is_only_slow_shows_it_the_fourth_time_and_is_waited_for
         assert!(successes > 5, "{repeat:?}: {took:?}");
         assert_eq!(failures, 3, "{repeat:?}: {took:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_leaves_who_fails_it_before_anybody_was_served_and_stays_with_who_served_it() {
+    let engine = engine_of(3, LimitsConfig::default()).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    for strict in [None, Some(true)] {
+        let session = Some(7 + u64::from(strict.is_some()));
+        let wanted = Wanted { session, stick: Stick { strict, ..Stick::default() }, ..Wanted::default() };
+        let mut asked = Vec::new();
+        // One after the other; in the third request, who has served it is silent.
+        for acts in [Act::Never, Act::Answer(5), Act::Never, Act::Answer(5)] {
+            let mut failover = Failover::new(means, begins(1, Leaving::never()), "origin.test:80", wanted.clone());
+            let port = Mutex::new(0);
+            let ran = failover
+                .run(Repeat::AfterFault, |Upstream { endpoint, .. }| {
+                    *port.lock().unwrap() = endpoint.port;
+                    act(acts, endpoint.port)
+                })
+                .await;
+            if let Ok(Won { trial, latency, .. }) = ran {
+                failover.settle(trial, &Outcome::Success { latency });
+            }
+            asked.push(*port.lock().unwrap());
+        }
+        assert_ne!(asked[0], asked[1], "{strict:?}: {asked:?}");
+        assert_eq!(asked[1..], [asked[1]; 3], "{strict:?}: {asked:?}");
+    }
+    engine.stop().await.unwrap();
 }

@@ -22,6 +22,14 @@ pub(crate) struct Trial {
     pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
     pub(super) tier: u32,
+    /// The lowest bits of how much its member had served when it began.
+    pub(super) served: u16,
+}
+
+/// The lowest bits of how much a member has served.
+#[allow(clippy::cast_possible_truncation)] // They show whether it has served more since.
+pub(super) fn served_by(member: &Member) -> u16 {
+    member.live.statistics().successes as u16
 }
 
 /// The attempt that was answered.
@@ -108,6 +116,11 @@ impl Trial {
     /// Whether it is the one probe that the member's breaker lets through: nobody else is, as long as it lasts.
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
+    }
+
+    /// Whether its member has served nobody since it began.
+    pub(super) fn is_barren(&self) -> bool {
+        self.served == served_by(self.member())
     }
 
     /// The same, begun so long ago: what went before was not its time.
