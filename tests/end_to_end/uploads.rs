@@ -14,6 +14,17 @@ use crate::control::Commanded;
 /// More than is kept.
 const LENGTH: usize = 100_000;
 
+/// More than fits between a client and an upstream that takes nothing.
+const MUCH: usize = 24_000_000;
+
+/// An upstream that takes connections, and nothing that comes on them. It ends with the process of the test.
+fn taking_nothing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().map_while(Result::ok).collect::<Vec<_>>());
+    addr
+}
+
 /// An upstream that takes what it gets, and says this to a request; nothing, when that is empty. It ends with the process of the test.
 fn saying(says: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -35,13 +46,13 @@ fn saying(says: &'static str) -> SocketAddr {
     addr
 }
 
-/// A gateway over two good upstreams and this one.
-async fn over(bad: SocketAddr, more: &str) -> Commanded {
+/// A gateway over two good upstreams and this one, and a body of so many bytes.
+async fn over(bad: SocketAddr, length: usize, more: &str) -> Commanded {
     let http = || UpstreamOptions::new(Protocol::Http);
     let world = World::start(WorldPlan::new(vec![http(), http()])).await.unwrap();
     let folder = folder();
     file(&folder, "bad.txt", format!("http://{bad}"));
-    file(&folder, "body", "x".repeat(LENGTH));
+    file(&folder, "body", "x".repeat(length));
     let source = "[[sources]]\nname = \"bad\"\nlocation = \"bad.txt\"\ntrust = true\n";
     let config = file(&folder, "proxywhirl.toml", format!("[gateway]\nconnect_timeout = \"300ms\"\n{more}{source}"));
     let gateway = Commanded::start_with(world, folder, &["--config", &config]);
@@ -60,31 +71,31 @@ fn upload(gateway: &Commanded, seconds: &str, more: &[&str]) -> (bool, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_badly_at_uploads_gets_none_any_more() {
-    for says in [
-        "",
-        "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx",
+    for (bad, length, seconds) in [
+        (saying(""), LENGTH, "0.5"),
+        (saying("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), LENGTH, "0.5"),
+        (saying("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx"), LENGTH, "0.5"),
+        (taking_nothing(), MUCH, "2"),
     ] {
-        let bad = saying(says);
-        let gateway = over(bad, "").await;
+        let gateway = over(bad, length, "").await;
         // Each third one goes to it at first, in turn.
         let mut is_good = Vec::new();
         wait_until("it is not asked any more", || {
-            is_good.push(upload(&gateway, "0.5", &[]).0);
+            is_good.push(upload(&gateway, seconds, &[]).0);
             is_good.len() > 8 && is_good.iter().rev().take(8).all(|is_good| *is_good)
         });
-        assert!(is_good.contains(&false), "{says}: {is_good:?}");
+        assert!(is_good.contains(&false), "{bad}: {is_good:?}");
         let listed = gateway.command(&["sites", "--json"]).stdout;
         let rows: Value = serde_json::from_str(&listed).unwrap();
         let has_failed = |row: &&Value| row["proxy"] == format!("http://{bad}");
-        let row = rows.as_array().unwrap().iter().find(has_failed).unwrap_or_else(|| panic!("{says}: {rows}"));
-        assert!(row["success"].as_f64().is_some_and(|share| share < 0.5), "{says}: {row}");
+        let row = rows.as_array().unwrap().iter().find(has_failed).unwrap_or_else(|| panic!("{bad}: {rows}"));
+        assert!(row["success"].as_f64().is_some_and(|share| share < 0.5), "{bad}: {row}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_has_its_answer_in_the_time_of_the_request() {
-    let gateway = over(saying(""), "request_deadline = \"2s\"\n").await;
+    let gateway = over(saying(""), LENGTH, "request_deadline = \"2s\"\n").await;
     for (more, least) in [(&[][..], 2.0), (&["--header", "ProxyWhirl-Timeout: 1"], 1.0)] {
         let mut late = None;
         wait_until("one that is not answered", || {

@@ -65,7 +65,12 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
     let rows = records.iter().map(|record| {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let age = now.as_secs().saturating_sub(record.began / 1_000_000);
-        let served = record.attempts.iter().rev().find(|attempt| attempt.latency_ms.is_some());
+        let mut attempts = record.attempts.iter().rev();
+        let by = match record.duration_ms {
+            Some(_) => attempts.find(|attempt| attempt.latency_ms.is_some()),
+            // As far as it has come.
+            None => attempts.next(),
+        };
         vec![
             record.request.to_string(),
             format!("{age} s"),
@@ -75,7 +80,7 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
             or_dash(record.status.map(|status| status.to_string())),
             or_dash(record.duration_ms.map(|duration| format!("{duration:.1} ms"))),
             record.attempts.len().to_string(),
-            or_dash(served.map(|attempt| attempt.proxy.clone())),
+            or_dash(by.map(|attempt| attempt.proxy.clone())),
             match (&record.fault, record.duration_ms) {
                 _ if record.refused.is_some() => "refused: ".to_owned() + record.refused.as_deref().unwrap_or_default(),
                 (Some(fault), _) => format!("{} {} at {}", fault.side, fault.kind, fault.stage),

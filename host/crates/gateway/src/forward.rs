@@ -11,6 +11,7 @@ mod doubt;
 mod expecting;
 mod payload;
 mod streamed;
+mod taking;
 mod witness;
 
 use std::pin::pin;

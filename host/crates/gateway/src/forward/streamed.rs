@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::answer::{self, Answer, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
 use super::attempt::send;
+use super::taking::{Taken, Taking};
 use super::witness::Witness;
 use super::{Served, abandoned};
 use crate::Gateway;
@@ -55,7 +56,7 @@ where
         Attended::Served(reached) => reached,
         Attended::Left(reached) => return abandoned(failover, reached),
     };
-    // The latency is that of the dial: the rest is the client's own speed.
+    // The latency of the dial; that of the answer comes to it, and the time of the body is the client's own.
     let Won { trial, latency, answer: Forward { stream, form } } = match reached {
         Ok(won) => won,
         Err(fault) => return Served::failed(fault),
@@ -108,11 +109,12 @@ where
     let is_http = matches!(form, RequestForm::Absolute { .. });
     let time = failover.time();
     let mut answered = None;
-    let hear = |answer: &Answer| {
+    let hear = |answer: &Answer, took: Duration| {
         let status = answer.head.status;
         let is_served = !gateway.config().retry_status.contains(&status);
         let author = if is_http && !is_served { Author::Unknown(status) } else { Author::Known };
         failover.judge(is_served.then_some((&trial, latency)));
+        let latency = latency + took;
         if is_served {
             failover.tier_served(&trial);
         }
@@ -123,14 +125,14 @@ where
             Author::Known => failover.answered(&mut trial, latency),
             Author::Confirmed | Author::Unknown(_) => {}
         }
-        answered = Some((author, is_open));
+        answered = Some((author, is_open, latency));
     };
     let mut unheard = None;
     let part = (leaving, place, &mut unheard, time);
     let Passed { status, end, is_open, .. } = relay(by, (client, buffer), first, inbound, hear, part).await;
     match (answered, unheard.as_ref().or(end.as_ref().err())) {
-        (Some((Author::Known, true)), _) => drop(trial),
-        (Some((author, _)), fault) => failover.conclude(trial, latency, author, fault),
+        (Some((Author::Known, true, _)), _) => drop(trial),
+        (Some((author, _, latency)), fault) => failover.conclude(trial, latency, author, fault),
         (None, Some(fault)) if fault.side != Side::Client => failover.settle_fault(trial, fault),
         (None, _) => {
             failover.judge(None);
@@ -149,12 +151,20 @@ struct By<'r> {
     upstream: &'r Endpoint,
 }
 
+/// What comes first while a body is sent.
+enum Early {
+    Sent(Result<u64, CopyError>),
+    Answered(Result<Answer, Fault>),
+    /// The client has left.
+    Left,
+}
+
 async fn relay<S>(
     by: By<'_>,
     (client, buffer): (&mut S, &mut BytesMut),
     first: First,
     Inbound { reader: stream, buffer: heard }: Inbound<Stream>,
-    hear: impl FnOnce(&Answer),
+    hear: impl FnOnce(&Answer, Duration),
     (leaving, place, unheard, time): (&Leaving, &mut Option<Use>, &mut Option<Fault>, Duration),
 ) -> Passed
 where
@@ -164,7 +174,8 @@ where
     let Rules { asked, config, .. } = rules;
     let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
     let (reader, writer) = split(stream);
-    let mut writer = Stalling::new(writer, config.stall_timeout);
+    let taking = Taking::new();
+    let mut writer = Taken { inner: Stalling::new(writer, config.stall_timeout), taking: &taking };
     if let Err(fault) = begin(&mut client_writer, &mut writer, first, rules).await {
         return Passed::failed(fault);
     }
@@ -174,13 +185,20 @@ where
         let mut upload = pin!(copy_body(&mut client_reader, buffer, &mut writer, asked.body));
         let early = tokio::select! {
             biased;
-            copied = &mut upload => Err(copied),
-            answer = answer::read(&mut inbound, rules) => Ok(answer),
+            copied = &mut upload => Early::Sent(copied),
+            answer = answer::read(&mut inbound, rules) => Early::Answered(answer),
+            () = taking.left(&mut client_writer, config.connect_timeout), if asked.version > 0 => Early::Left,
         };
         match early {
-            Err(copied) => copied,
-            Ok(Ok(answer)) => return uploading(by, (inbound, answer), &mut client_writer, upload, hear).await,
-            Ok(Err(fault)) => return Passed::failed(fault),
+            Early::Sent(copied) => copied,
+            Early::Answered(Ok(answer)) => {
+                return uploading(by, (inbound, answer), &mut client_writer, upload, hear).await;
+            }
+            Early::Answered(Err(fault)) => return Passed::failed(fault),
+            Early::Left => {
+                *unheard = taking.fault(config.connect_timeout);
+                return Passed::failed(presence::left());
+            }
         }
     };
     let (since, is_sent) = (Instant::now(), sent.is_ok());
@@ -198,7 +216,7 @@ where
                     Ok(answer) => answer,
                     Err(answer) => {
                         if let Some(answer) = answer {
-                            hear(&answer);
+                            hear(&answer, since.elapsed());
                         }
                         return Passed::failed(presence::left());
                     }
@@ -206,7 +224,10 @@ where
             }
             // An upstream that stopped reading may have said why.
             Err(CopyError::Write(error)) => reading.await.map_err(|_| sending_fault(&error)),
-            Err(CopyError::Read(error)) => Err(body_fault(&error)),
+            Err(CopyError::Read(error)) => {
+                *unheard = taking.fault(config.connect_timeout);
+                Err(body_fault(&error))
+            }
         }
     };
     let answer = match answer {
@@ -258,7 +279,7 @@ async fn uploading<R, W, U>(
     (mut inbound, answer): (Inbound<R>, Answer),
     client: &mut W,
     mut upload: Pin<&mut U>,
-    hear: impl FnOnce(&Answer),
+    hear: impl FnOnce(&Answer, Duration),
 ) -> Passed
 where
     R: AsyncRead + Unpin,
@@ -293,19 +314,19 @@ where
     passing.await
 }
 
-/// Passes an answer on, of which `took` is how long its head took.
+/// Passes an answer on, of which `took` is how long its head took since the body was sent.
 async fn deliver<R, W>(
     By { rules, case, upstream }: By<'_>,
     (inbound, answer): (Inbound<R>, Answer),
     client: &mut W,
     (is_sent, took): (bool, Duration),
-    hear: impl FnOnce(&Answer),
+    hear: impl FnOnce(&Answer, Duration),
 ) -> Passed
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    hear(&answer);
+    hear(&answer, took);
     let Inbound { reader, mut buffer } = inbound;
     let mut reader = Stalling::new(reader, rules.config.stall_timeout);
     // There is no second upstream for it: nothing is held up.
