@@ -111,7 +111,7 @@ async fn a_site_that_refuses_gets_the_next_tier_and_begins_there() {
     assert!(explained.contains("attempt 2, tier tag:dear, by "), "{explained}");
     assert!(!explained.contains("wants tag"), "it is the tier that wants it: {explained}");
     let would = gateway.command(&["explain", &http]).stdout;
-    let begins = "\n    direct, 1 eligible\n    tag:cheap, 1 eligible\n    tag:dear, 1 eligible; a request begins here for another 9m 5";
+    let begins = "\n    direct, 0 eligible: the gateway does not go straight to 127.0.0.1: loopback\n    tag:cheap, 1 eligible\n    tag:dear, 1 eligible; a request begins here for another 9m 5";
     assert!(would.contains(begins), "{would}");
     let elsewhere = gateway.command(&["explain", "https://elsewhere.example/"]).stdout;
     assert!(

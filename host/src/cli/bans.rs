@@ -43,7 +43,7 @@ struct LiftArgs {
     /// Those at this site: shop.example, * for those at all sites, or "session NUMBER"
     #[arg(long, value_name = "SITE", required_unless_present_any = ["proxy", "all"])]
     site: Option<String>,
-    /// Those of this proxy; its password is not needed
+    /// Those of this proxy, of which the password is not needed; or direct, the way without one
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// All of them

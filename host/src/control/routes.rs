@@ -268,7 +268,8 @@ async fn sites(State(live): Gateway, Query(asked): Query<AskedSites>) -> Routed<
 
 /// What is meant by a proxy's URL. What is wrong with it is told without its text, which may hold a password.
 fn key_of(proxy: Option<String>) -> Result<Option<EndpointKey>, Refusal> {
-    let endpoint = proxy.map(|proxy| proxy.parse::<Endpoint>()).transpose();
+    let direct = Endpoint::direct();
+    let endpoint = proxy.map(|proxy| if proxy == direct.to_string() { Ok(direct) } else { proxy.parse() }).transpose();
     let endpoint = endpoint.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &format!("proxy: {error}")))?;
     Ok(endpoint.map(|endpoint| endpoint.key()))
 }

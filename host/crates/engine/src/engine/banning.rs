@@ -1,6 +1,7 @@
 //! Bans, as requests ask for them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
@@ -104,6 +105,8 @@ impl Engine {
         let members: HashMap<MemberId, String> = snapshot
             .iter()
             .filter(|member| wanted.contains(&member.id))
+            .map(Arc::as_ref)
+            .chain([&*self.direct])
             .map(|member| (member.id, member.endpoint.to_string()))
             .collect();
         all.into_iter()

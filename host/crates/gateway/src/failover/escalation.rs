@@ -1,6 +1,7 @@
 //! Escalation: attempts go through tiers, from what costs nothing to what costs most, as configured.
 //!
-//! A request begins at the first tier, or at the one that its site needed a while ago. It goes up when its attempts in a tier are
+//! A request begins at the first tier, or at the one that its site needed a while ago: that is one which has served after attempts
+//! below it had failed. That a request wants what only a dear member is, or that all cheap ones were busy, says nothing of the site. It goes up when its attempts in a tier are
 //! used up, or nobody is left there; what is an attempt that failed is the business of failover and of rules about bans. A
 //! tier can be `direct`, which is no upstream at all, for requests that do not demand anything of one.
 //!
@@ -14,8 +15,9 @@ use std::time::Duration;
 use proxywhirl_core::lease::Lease;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
-use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_core::{Fault, Kind, Side, Stage, address};
 use proxywhirl_engine::{Attempt, AttemptTier, Engine, EscalationWords, NoLease, registrable};
+use proxywhirl_net::Target;
 use tokio::time::Instant;
 
 use super::race::Turn;
@@ -53,11 +55,13 @@ pub(super) struct Climb {
     used: u32,
     /// Whether it may go no further up.
     is_bound: bool,
+    /// Whether it was asked for in a tier below.
+    has_failed: bool,
 }
 
 impl Climb {
     const fn up(self) -> Self {
-        Self { tier: self.tier + 1, used: 0, ..self }
+        Self { tier: self.tier + 1, used: 0, has_failed: self.has_failed || self.used > 0, ..self }
     }
 }
 
@@ -75,7 +79,7 @@ impl Escalation {
     pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
         let (key, found) = self.remembered(target, wanted);
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
-        Climb { key, tier: self.first(found), used: 0, is_bound }
+        Climb { key, tier: self.first(found), used: 0, is_bound, has_failed: false }
     }
 
     /// The tier in which a request begins of which this is remembered.
@@ -96,12 +100,41 @@ impl Escalation {
         let first = self.first(found);
         let left = found.map(|found| found.until.duration_since(Instant::now()).as_secs());
         let words = |(place, tier): (usize, &Tier)| {
-            let (eligible, barred) = in_tier(engine, attempt, tier);
+            let (eligible, barred) = self.in_tier(engine, attempt, tier);
             let begins = place == first;
-            let (tier, barred) = (tier.name.to_string(), barred.map(str::to_owned));
+            let tier = tier.name.to_string();
             EscalationWords { tier, eligible, barred, begins, remembered_s: left.filter(|_| begins) }
         };
         self.config.tiers.iter().enumerate().map(words).collect()
+    }
+
+    /// How many ways a tier has for an attempt now, and why not the one without a proxy.
+    fn in_tier(&self, engine: &Engine, attempt: &Attempt<'_>, tier: &Tier) -> (usize, Option<String>) {
+        let own = attempt.filter;
+        let eligible = |filter: Option<&Arc<Filter>>| {
+            engine.eligible(&Attempt { tier: Some(AttemptTier { name: &tier.name, filter }), ..*attempt })
+        };
+        match &tier.way {
+            Way::Direct => match self.bars_direct(engine, attempt) {
+                Some(why) => (0, Some(why)),
+                None => (1, None),
+            },
+            Way::Pool(None) => (eligible(own), None),
+            Way::Pool(Some(only)) => (both(own, only).map_or(0, |filter| eligible(Some(&filter))), None),
+        }
+    }
+
+    /// Why an attempt may not be made without a proxy, as far as its target says so: a name may turn out to be a private address.
+    fn bars_direct(&self, engine: &Engine, attempt: &Attempt<'_>) -> Option<String> {
+        if attempt.filter.is_some() {
+            return Some("it is no proxy as is wanted".to_owned());
+        }
+        if engine.is_direct_banned(attempt) {
+            return Some("it is banned at this site".to_owned());
+        }
+        let target: Target = attempt.target.parse().ok().filter(|_| !self.config.allow_private)?;
+        address::private(&target.host)
+            .map(|class| format!("the gateway does not go straight to {}: {class}", target.host))
     }
 
     /// What the tier in which a request is demands of members.
@@ -112,8 +145,11 @@ impl Escalation {
         }
     }
 
-    /// Remembers which tier has served a request.
+    /// Remembers which tier has served a request: for its session, or for others to its site if they would come to it too.
     pub(super) fn served(&self, climb: Climb, tier: usize, is_session: bool) {
+        if !is_session && (!climb.has_failed || tier == 0) {
+            return;
+        }
         let now = Instant::now();
         self.with(climb.key, |place| {
             let is_known = place.key == climb.key && place.tier == tier && place.until > now;
@@ -229,21 +265,6 @@ impl Failover<'_> {
 /// What a request and a tier demand together; none when no member can be both.
 fn both(own: Option<&Arc<Filter>>, only: &Arc<Filter>) -> Option<Arc<Filter>> {
     own.map_or_else(|| Some(Arc::clone(only)), |own| own.and(only).map(Arc::new))
-}
-
-/// How many ways a tier has for an attempt now, and why not the one without a proxy.
-fn in_tier(engine: &Engine, attempt: &Attempt<'_>, tier: &Tier) -> (usize, Option<&'static str>) {
-    let own = attempt.filter;
-    let eligible = |filter: Option<&Arc<Filter>>| {
-        engine.eligible(&Attempt { tier: Some(AttemptTier { name: &tier.name, filter }), ..*attempt })
-    };
-    match &tier.way {
-        Way::Direct if own.is_some() => (0, Some("it is no proxy as is wanted")),
-        Way::Direct if engine.is_direct_banned(attempt) => (0, Some("it is banned at this site")),
-        Way::Direct => (1, None),
-        Way::Pool(None) => (eligible(own), None),
-        Way::Pool(Some(only)) => (both(own, only).map_or(0, |filter| eligible(Some(&filter))), None),
-    }
 }
 
 fn exhausted(why: String) -> Fault {

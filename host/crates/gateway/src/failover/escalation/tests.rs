@@ -8,6 +8,7 @@ use proxywhirl_core::candidate::Candidate;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
+use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Outcome, Side};
 use proxywhirl_engine::bans::Scope;
 use proxywhirl_engine::{Ban, Engine, EngineConfig, Parts};
@@ -140,6 +141,11 @@ async fn who_demands_something_of_a_proxy_gets_one_of_a_tier_that_has_it() {
     assert!(matches!(stairs.ask(SHOP, &dear, 0).await[..], [3 | 4]));
     let nobody = words(&[("tag", "none")]);
     assert!(stairs.ask(SHOP, &nobody, 0).await.is_empty());
+    // That says nothing of the site.
+    assert_eq!(stairs.ask(SHOP, &Wanted::default(), 0).await, [0]);
+    // That those below have refused does.
+    assert_eq!(stairs.ask(SHOP, &Wanted::default(), 3).await.len(), 3);
+    assert!(matches!(stairs.ask(SHOP, &Wanted::default(), 3).await[..], [3 | 4]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,27 +174,34 @@ async fn that_nobody_is_left_is_told_when_it_is_so_in_the_last_tier() {
     assert!(told.next().await.is_none(), "a tier that had nobody was told, though the next one had");
 }
 
+fn attempt(site: Symbol, wanted: &Wanted) -> Attempt<'_> {
+    Attempt {
+        request: 0,
+        number: 1,
+        whose: 0,
+        target: SHOP,
+        site,
+        session: wanted.session,
+        stick: wanted.stick,
+        filter: wanted.filter.as_ref(),
+        tried: &[],
+        hedge: false,
+        tier: None,
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_is_told_how_many_each_tier_has_and_where_a_request_begins() {
     let stairs = Stairs::new().await;
+    let site = stairs.engine.site(SHOP);
     let look = |wanted: &Wanted| {
-        let attempt = Attempt {
-            request: 0,
-            number: 1,
-            whose: 0,
-            target: SHOP,
-            site: stairs.engine.site(SHOP),
-            session: wanted.session,
-            stick: wanted.stick,
-            filter: wanted.filter.as_ref(),
-            tried: &[],
-            hedge: false,
-            tier: None,
-        };
-        let words = stairs.escalation.look(&stairs.engine, &attempt, wanted);
+        let words = stairs.escalation.look(&stairs.engine, &attempt(site, wanted), wanted);
         words.into_iter().map(|it| (it.eligible, it.begins, it.remembered_s)).collect::<Vec<_>>()
     };
     let anything = Wanted::default();
+    let private = Attempt { target: "[::1]:80", ..attempt(site, &anything) };
+    let barred = stairs.escalation.look(&stairs.engine, &private, &anything).remove(0).barred;
+    assert_eq!(barred.as_deref(), Some("the gateway does not go straight to [::1]: loopback"));
     assert_eq!(look(&anything), [(1, true, None), (2, false, None), (2, false, None)]);
     stairs.ask(SHOP, &anything, 3).await;
     advance(Duration::from_secs(100)).await;
