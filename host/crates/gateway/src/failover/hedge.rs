@@ -1,13 +1,14 @@
 //! Hedging: when a member takes longer than it nearly always does, another one is asked too, and whoever answers first wins
 //! (Dean, Barroso, "The Tail at Scale", 2013).
 //!
-//! "Nearly always" is the 95th percentile of its own answers, tunnels and requests apart; twice that of all members at the
-//! most, so that one that is slow in more than one use of twenty is hedged too, and that of all members while
+//! "Nearly always" is the 95th percentile of its own answers, tunnels and requests apart; twice that of all answers at the
+//! most, whoever gave them, so that one that is slow in more than one use of twenty is hedged too, and that of all answers while
 //! it has none. So one request in twenty is hedged, and a budget sees to it that when everybody becomes slow it is not
 //! all of them.
 //!
-//! Who is given up is neither a success nor a failure, but its percentile hears that it was slow. A request of a session is
-//! not hedged: it wants its one member.
+//! Who is given up is neither a success nor a failure, but its percentile hears that it was slow; that of all does not, since
+//! nobody had to wait for it: one member that has become slow would have all others waited for as long. A request of a session
+//! is not hedged: it wants its one member.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -85,15 +86,6 @@ impl Hedging {
     pub(super) fn answered(&self, trial: &Trial, until: Until, latency: Duration) {
         trial.member().live.tail(until).record(latency);
         self.all(until).record(latency);
-    }
-
-    /// Learns that a member would have taken longer.
-    pub(super) fn outlasted(&self, trial: &Trial, until: Until, silent: Duration) {
-        trial.member().live.tail(until).outlasted(silent);
-        // Who was never answered by may be dead, and says nothing of how long an answer takes.
-        if trial.member().live.latency().is_some() {
-            self.all(until).outlasted(silent);
-        }
     }
 
     /// How long a member may be silent of which nobody knows how long it takes: that follows from all others. None for one that is

@@ -100,6 +100,17 @@ async fn the_slow_ones_of_one_member_are_not_felt_and_nobody_pays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_becomes_slow_for_good_is_waited_for_no_longer_than_before() {
+    let slow = |port, use_, _| if port == 1 && use_ > 400 { 1_500 } else { 20 + use_ % 10 };
+    for seed in 1..=5 {
+        let ran = run(seed, hedging(true, 1.0), Wanted::default(), slow).await;
+        // Each fourth request is its own.
+        assert!(ran.percentile(999) < 120, "{seed}: {} of {:?}", ran.percentile(999), &ran.took[ran.took.len() - 20..]);
+        assert!(ran.attempts - REQUESTS > REQUESTS / 5, "{seed}: {} hedges", ran.attempts - REQUESTS);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_everybody_becomes_slow_the_budget_holds() {
     // From the two thousandth use on, everything takes a second.
     let slow = |port, use_, seed| if use_ > 2_000 { 1_000 } else { latency(port, use_, seed) };
