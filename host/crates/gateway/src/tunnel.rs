@@ -153,12 +153,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
 
     /// Relays what goes through it.
     async fn go_through(&mut self, attempts: usize, mut begun: Box<Begun>) {
-        let Self { gateway, client, .. } = self;
+        let Self { gateway, client, place, .. } = self;
         let relayed = match &mut begun.spoken {
             Some(Spoken { stream, said, ahead }) => match say(gateway, client, said).await {
                 Ok(()) => {
                     *said = BytesMut::new();
-                    relay(gateway, client, ahead, stream).await
+                    // A client that has closed it may ask for the next one before the origin has closed it too.
+                    relay(gateway, client, ahead, stream, || drop(place.take())).await
                 }
                 Err(fault) => Err(fault),
             },
@@ -266,29 +267,69 @@ async fn begin<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let granted = Instant::now();
-    let limits = Limits::of(way.gateway, failover, &way.target.host, &won.trial);
-    let first = 'first: {
+    loop {
+        let granted = Instant::now();
+        let limits = Limits::of(way.gateway, failover, &way.target.host, &won.trial);
+        // On the heap, so that what comes later has its room.
+        let first = Box::pin(listen(client, early, failover, &mut won, &limits)).await;
+        match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
+            Conclusion::Begun(begun) => return Ok(begun),
+            Conclusion::GoOn(going_on) => return going_on.await,
+            Conclusion::Left => return Err(presence::left()),
+            Conclusion::Anew => {}
+        }
+        won = Box::pin(anew(*way, client, early, failover, granted.elapsed())).await?;
+    }
+}
+
+/// Opens a tunnel again of which nobody has used anything.
+async fn anew<S>(
+    way: Way<'_>,
+    client: &mut S,
+    early: &mut BytesMut,
+    failover: &mut Failover<'_>,
+    pause: Duration,
+) -> Result<Box<Won<Stream>>, Fault>
+where
+    S: AsyncRead + Unpin,
+{
+    let (request, room) = (failover.request(), way.gateway.config().first_flight);
+    tokio::select! {
+        biased;
+        won = failover.go_on(None, pause, |upstream: Upstream| async move { through(way, request, &upstream).await }) => {
+            won.map(Box::new)
+        }
+        () = opening::until_gone(client, early, room) => Err(presence::left()),
+    }
+}
+
+/// Hears what a client and its first upstream begin with.
+async fn listen<S>(
+    client: &mut S,
+    early: &mut BytesMut,
+    failover: &mut Failover<'_>,
+    won: &mut Won<Stream>,
+    limits: &Limits,
+) -> First
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    {
         // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
         // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)
         let is_probe = won.trial.is_probe();
         if is_probe || failover.has_suspects() {
-            let brief = Limits { idle: PROBE.min(limits.idle), ..limits };
+            let brief = Limits { idle: PROBE.min(limits.idle), ..*limits };
             let first = Box::pin(opening::first(client, &mut won.answer, early, &brief)).await;
             if !matches!(first, First::Idle) || limits.idle <= PROBE {
-                break 'first first;
+                return first;
             }
             failover.judge(None);
             if is_probe {
                 failover.succeed(&mut won.trial, won.latency);
             }
         }
-        opening::first(client, &mut won.answer, early, &limits).await
-    };
-    match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
-        Conclusion::Begun(begun) => Ok(begun),
-        Conclusion::GoOn(going_on) => going_on.await,
-        Conclusion::Left => Err(presence::left()),
+        opening::first(client, &mut won.answer, early, limits).await
     }
 }
 
@@ -299,6 +340,8 @@ enum Conclusion<F> {
     GoOn(Pin<Box<F>>),
     /// There is nobody to go on for.
     Left,
+    /// It has to be opened again, as if it had not been.
+    Anew,
 }
 
 /// Judges the first upstream. A function, and no part of the future that waits for it, which would have room for all this.
@@ -341,18 +384,23 @@ where
             }
             return Conclusion::Left;
         }
+        First::Ended(fault) => {
+            case.judge_tunnel(&upstream, TunnelEnd::Close);
+            failover.fail(trial, fault);
+            return Conclusion::Anew;
+        }
         First::Idle => {
             failover.judge(None);
             failover.tier_served(&trial);
             failover.succeed(&mut trial, latency);
             return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
         }
-        First::Failed { kept, fault, said } => {
+        First::Failed { kept, fault, said, unsent } => {
             if let Some(end) = opening::end_of(&said) {
                 case.judge_tunnel(&upstream, end);
             }
             failover.fail(trial, fault);
-            let words = (!said.is_empty()).then_some(Words { upstream, stream, said });
+            let words = (!said.is_empty()).then_some(Words { upstream, stream, said, unsent });
             (None, granted.elapsed(), Again { target: way.target, kept, words: Mutex::new(words), case })
         }
         First::Silent { kept, said } => {
@@ -409,7 +457,9 @@ where
             Ok(Box::new(Begun { trial: Some(trial), upstream, spoken: Some(Spoken { stream, said, ahead }) }))
         }
         Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(Words { upstream, stream, said }) => {
+            Some(Words { upstream, stream, said, unsent: mut rest }) => {
+                rest.unsplit(ahead);
+                let ahead = rest;
                 Ok(Box::new(Begun { trial: None, upstream, spoken: Some(Spoken { stream, said, ahead }) }))
             }
             None => Err(fault),
@@ -425,12 +475,14 @@ async fn say<S: AsyncWrite + Unpin>(gateway: &Gateway, client: &mut S, bytes: &[
     client.flush().await.map_err(fault)
 }
 
-/// Relays both ways until both have ended, one has failed, or nothing has moved for too long.
+/// Relays both ways until both have ended, one has failed, or nothing has moved for too long. `gone` is called when the client sends
+/// no more.
 pub(crate) async fn relay<S>(
     gateway: &Gateway,
     client: &mut S,
     early: &mut BytesMut,
     upstream: &mut Stream,
+    gone: impl FnOnce(),
 ) -> Result<(), Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -448,11 +500,16 @@ where
     *early = BytesMut::new();
     let broken =
         |side, error: std::io::Error| Err(Fault::new(side, Stage::Body, fault::io_kind(&error), error.to_string()));
-    match relay_both(client, upstream, Some(idle)).await.end {
+    match relay_both(client, upstream, Some(idle), gone).await.end {
         // A tunnel that both sides forgot ends as well as one that they closed.
         relay::End::Closed | relay::End::Idle => Ok(()),
         // Whoever opened it ends it, in whichever way: browsers and TLS libraries do not wait for the origin's last words.
-        relay::End::Client(error) if fault::io_kind(&error) == Kind::Reset => Ok(()),
+        // So do most that speak TLS with the gateway: they close without saying so.
+        relay::End::Client(error)
+            if fault::io_kind(&error) == Kind::Reset || error.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            Ok(())
+        }
         relay::End::Client(error) => broken(Side::Client, error),
         relay::End::Upstream(error) => broken(Side::Upstream, error),
     }

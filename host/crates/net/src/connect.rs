@@ -57,7 +57,8 @@ pub fn judge(answer: &ResponseHead) -> Result<(), Fault> {
     let (stage, kind) = match answer.status {
         200..=299 => return Ok(()),
         100..=199 => (Stage::Handshake, Kind::Protocol),
-        407 => (Stage::Auth, Kind::Unauthorized),
+        // No origin speaks HTTP here: some proxies mean 407 by 401.
+        401 | 407 => (Stage::Auth, Kind::Unauthorized),
         _ => (Stage::Handshake, Kind::Denied),
     };
     let reason: String = answer.reason.chars().filter(|c| !c.is_control()).take(80).collect();

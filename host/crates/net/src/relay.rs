@@ -66,7 +66,8 @@ thread_local! {
 /// Copies both ways until both sides have closed, one fails, or nothing has moved for `idle`.
 ///
 /// Whoever has both connections drops them then. That is what closes the one that was to be closed last, if it is plain TCP.
-pub async fn relay<A, B>(client: &mut A, upstream: &mut B, idle: Option<Duration>) -> Relayed
+/// `gone` is called when the client sends no more.
+pub async fn relay<A, B>(client: &mut A, upstream: &mut B, idle: Option<Duration>, gone: impl FnOnce()) -> Relayed
 where
     A: AsyncRead + AsyncWrite + Unpin + 'static,
     B: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -74,6 +75,7 @@ where
     let mut up = Direction::default();
     let mut down = Direction::default();
     let mut idleness = idle.map(|idle| Idleness::new(idle, Some(QUIET)));
+    let mut gone = Some(gone);
     let end = poll_fn(|context| {
         let mut scratch = SCRATCH.take();
         scratch.resize(BUFFER, 0);
@@ -81,6 +83,11 @@ where
         let upward = up.poll(context, client, upstream, &mut scratch, down.state == State::Closed);
         let downward = down.poll(context, upstream, client, &mut scratch, up.state == State::Closed);
         SCRATCH.set(scratch);
+        if matches!(up.state, State::Closing | State::Closed)
+            && let Some(gone) = gone.take()
+        {
+            gone();
+        }
         // Who may have no more bytes gets none either way, and would keep the tunnel open for nothing.
         if let Some(error) = up.exhausted().or_else(|| down.exhausted()) {
             return Poll::Ready(End::Client(error));

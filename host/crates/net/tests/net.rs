@@ -394,7 +394,7 @@ async fn a_relayed_tunnel_delivers_everything_and_counts_it() {
         let both = async {
             tokio::join!(
                 async {
-                    let relayed = relay(&mut ours, &mut tunnel, Some(PATIENCE)).await;
+                    let relayed = relay(&mut ours, &mut tunnel, Some(PATIENCE), || {}).await;
                     drop(ours);
                     relayed
                 },

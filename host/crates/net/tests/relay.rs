@@ -34,7 +34,7 @@ async fn what_the_kernel_copies_arrives_whole_both_ways() {
         received
     };
     // The last end is heard when the connections are dropped.
-    let relaying = async move { relay(&mut ours, &mut theirs, Some(Duration::from_secs(20))).await };
+    let relaying = async move { relay(&mut ours, &mut theirs, Some(Duration::from_secs(20)), || {}).await };
     let (relayed, at_client, at_upstream) =
         tokio::join!(tokio::spawn(relaying), exchange(&mut client, pattern(1)), exchange(&mut upstream, pattern(2)),);
     let relayed = relayed.unwrap();
@@ -92,7 +92,7 @@ async fn a_side_that_takes_no_more_ends_what_the_kernel_copies() {
         drop(client);
     };
     let relaying = async {
-        let relayed = relay(&mut ours, &mut theirs, Some(Duration::from_secs(20))).await;
+        let relayed = relay(&mut ours, &mut theirs, Some(Duration::from_secs(20)), || {}).await;
         drop((ours, theirs));
         relayed
     };

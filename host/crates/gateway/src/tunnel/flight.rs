@@ -50,6 +50,9 @@ const MOST_RECORD: usize = 1 << 14;
 const LEAST_HELLO: usize = 38;
 /// The bytes of an alert: level and description.
 const ALERT_LENGTH: usize = 2;
+/// The level of an alert after which a handshake may go on.
+const WARNING: u8 = 1;
+const UNRECOGNIZED_NAME: u8 = 112;
 
 /// How safe requests begin.
 const SAFE: [&[u8]; 3] = [b"GET ", b"HEAD ", b"OPTIONS "];
@@ -199,9 +202,11 @@ impl Speech {
 
 /// Reads the record with which a server answers a hello (RFC 8446 §5.1).
 fn reply_in_tls(said: &[u8]) -> Reply {
-    let (kind, length, fragment) = match said {
+    let (kind, length, fragment) = match behind_warnings(said) {
         [] | [HANDSHAKE | ALERT] => return Reply::Unclear,
-        [HANDSHAKE | ALERT, VERSION, ..] if said.len() < 5 => return Reply::Unclear,
+        [HANDSHAKE | ALERT, VERSION] | [HANDSHAKE | ALERT, VERSION, _] | [HANDSHAKE | ALERT, VERSION, _, _] => {
+            return Reply::Unclear;
+        }
         [kind @ (HANDSHAKE | ALERT), VERSION, _, high, low, fragment @ ..] => {
             (*kind, usize::from(u16::from_be_bytes([*high, *low])), fragment)
         }
@@ -225,7 +230,15 @@ fn reply_in_tls(said: &[u8]) -> Reply {
 
 /// Whether an answer to a ClientHello is an alert: the origin does not want the client.
 pub(super) fn is_alert(said: &[u8]) -> bool {
-    said.first() == Some(&ALERT) && Speech::Tls.is_answered_by(said)
+    behind_warnings(said).first() == Some(&ALERT) && Speech::Tls.is_answered_by(said)
+}
+
+/// What follows behind the warnings that a server goes on after: that it has no such name (RFC 6066 §3).
+fn behind_warnings(mut said: &[u8]) -> &[u8] {
+    while let [ALERT, VERSION, _, 0, 2, WARNING, UNRECOGNIZED_NAME, rest @ ..] = said {
+        said = rest;
+    }
+    said
 }
 
 /// Whether a server is known to begin like this before its client has said anything: SSH, FTP, SMTP and all that begins with
@@ -357,6 +370,9 @@ mod tests {
             );
             assert_eq!(is_alert(answer), answer == alert);
         }
+        let warned = [b"\x15\x03\x03\0\x02\x01\x70", &server[..]].concat();
+        let first = (0..=warned.len()).find(|length| Speech::Tls.reply(&warned[..*length]) != Reply::Unclear);
+        assert!(first.is_some_and(|needed| needed > 7) && Speech::Tls.is_answered_by(&warned) && !is_alert(&warned));
         for other in [
             &b"\x17\x03"[..],
             b"\x16G",

@@ -6,7 +6,8 @@
 //! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
 //! tunnel is overtaken, not ended.
 //!
-//! Whatever else a client begins with is relayed at once, as if none of this were here. A server that speaks first may be none:
+//! Whatever else a client begins with is relayed at once, as if none of this were here. A tunnel that ends before either side has said
+//! anything is opened again through another upstream, whoever is to speak first. A server that speaks first may be none:
 //! the client has [`TURN`] to begin with something that can be sent elsewhere, and if it does not, it hears that. If it is a
 //! greeting like that of a server that is known, it has [`GREETED`], because a client that waits for one loses that time.
 
@@ -53,7 +54,10 @@ pub(super) enum First {
     /// The client has left before it was answered.
     Left,
     /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer.
-    Failed { kept: Kept, fault: Fault, said: BytesMut },
+    /// It has not got the last bytes of that.
+    Failed { kept: Kept, fault: Fault, said: BytesMut, unsent: BytesMut },
+    /// The upstream has ended it before anybody had said anything: nothing is lost when another one opens it.
+    Ended(Fault),
     /// Nobody has said anything for as long as a tunnel may be silent.
     Idle,
     /// It has been silent for too long, or in the middle of what may become an answer.
@@ -88,6 +92,8 @@ pub(super) struct Words {
     pub(super) upstream: Arc<Endpoint>,
     pub(super) stream: Stream,
     pub(super) said: BytesMut,
+    /// What it has not got of what the client has begun with.
+    pub(super) unsent: BytesMut,
 }
 
 struct Opening<'a, S> {
@@ -99,6 +105,7 @@ struct Opening<'a, S> {
     said: BytesMut,
     /// How the upstream ended.
     ended: Option<Fault>,
+    began: Instant,
     limit: Instant,
 }
 
@@ -139,14 +146,17 @@ where
     if limits.keep == 0 {
         return First::Clear { said, ahead: flight, heard: Heard::Unknown };
     }
-    let limit = Instant::now() + limits.idle;
-    let mut opening = Opening { client, stream, flight, sent: 0, said, ended: None, limit };
+    let began = Instant::now();
+    let mut opening = Opening { client, stream, flight, sent: 0, said, ended: None, began, limit: began + limits.idle };
     opening.settle(limits).await
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     async fn settle(&mut self, limits: &Limits) -> First {
         loop {
+            if let Some(fault) = self.ended_young(limits) {
+                return First::Ended(fault);
+            }
             let flight = Flight::of(&self.flight);
             if self.is_clear(flight, limits) {
                 return self.clear(Heard::origin_if(self.is_heard(flight)));
@@ -174,6 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
                 (Event::Limit, flight) => return self.clear(Heard::origin_if(self.is_heard(flight))),
             }
         }
+    }
+
+    /// How the upstream has ended, if that was soon and nobody had said anything: one that closes what was idle for long is as others.
+    fn ended_young(&mut self, limits: &Limits) -> Option<Fault> {
+        let is_unused = self.flight.is_empty() && self.said.is_empty() && self.began.elapsed() < limits.patience;
+        self.ended.take_if(|_| is_unused)
     }
 
     /// Whether there is nothing more to be found out.
@@ -237,7 +253,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             Some(fault) if said.is_empty() => fault,
             Some(_) | None => no_answer(speech),
         };
-        First::Failed { kept: self.kept(speech), fault, said }
+        let unsent = BytesMut::from(self.flight.get(self.sent..).unwrap_or_default());
+        First::Failed { kept: self.kept(speech), fault, said, unsent }
     }
 
     /// Sends on what the client has begun with. The upstream's patience counts from then on.
@@ -342,6 +359,7 @@ pub(super) async fn attempt(
         upstream: upstream.endpoint,
         stream,
         said,
+        unsent: BytesMut::new(),
     });
     Err(if is_refused { bans::refused(None) } else { no_answer(speech) })
 }

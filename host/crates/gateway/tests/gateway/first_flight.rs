@@ -113,6 +113,32 @@ async fn a_hello_in_pieces_reaches_the_next_upstream_whole() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_server_that_speaks_first_hears_it_though_one_of_two_closes_each_tunnel() {
+    let greets = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-server\r\n"], Then::Hold).await;
+    let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+    let scene = Scene::with(&[bad.url(), greets.url.clone()], config()).await;
+    for number in 1..=6 {
+        let mut stream = scene.client().await;
+        stream.write_all(b"CONNECT shop.test:22 HTTP/1.1\r\n\r\n").await.unwrap();
+        read_head(&mut stream).await;
+        let mut greeting = [0; 7];
+        timeout(LIMIT, stream.read_exact(&mut greeting)).await.unwrap().unwrap_or_else(|_| panic!("{number}"));
+        assert_eq!(&greeting, b"SSH-2.0");
+    }
+    assert!(scene.failures(&bad.url()) > 0);
+    assert_eq!(scene.failures(&greets.url), 0);
+    // Where all do so, it may be the origin: the client is told at last, and nobody pays.
+    let all = [upstream(Protocol::Http, Behaviour::CloseAfterConnect).await, bad];
+    let urls = all.each_ref().map(proxywhirl_world::Upstream::url);
+    let scene = Scene::with(&urls, config()).await;
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:22 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    assert_eq!(timeout(LIMIT, rest(&mut stream)).await.unwrap(), "");
+    assert_eq!(urls.map(|url| scene.failures(&url)), [0; 2]);
+}
+
+#[tokio::test]
 async fn what_an_origin_may_act_upon_is_never_sent_twice() {
     let flights = [
         hello(&[0x17, 3, 3, 0, 1, 9]),

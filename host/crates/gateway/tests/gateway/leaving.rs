@@ -92,6 +92,31 @@ async fn who_has_left_keeps_no_place_and_soon_no_upstream() {
 }
 
 #[tokio::test]
+async fn who_has_closed_a_tunnel_keeps_no_place_though_its_upstream_does_not_close_it() {
+    let one = UserLimits { concurrency: Some(1), ..UserLimits::default() };
+    let holds = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-server\r\n"], Then::Hold).await;
+    let scene = Scene::behind(&[&holds.url], door_of_anna(one)).await;
+    let request = format!("CONNECT shop.test:22 HTTP/1.1\r\n{ANNA}\r\n");
+    let open = async || {
+        let mut client = scene.client().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        let status = status(&read_head(&mut client).await);
+        (client, status)
+    };
+    let (mut client, granted) = open().await;
+    client.write_all(b"SSH-2.0-client\r\n").await.unwrap();
+    client.read_exact(&mut [0; 16]).await.unwrap();
+    assert_eq!((granted, open().await.1), (200, 429), "one at a time");
+    client.shutdown().await.unwrap();
+    let freed = async {
+        while open().await.1 != 200 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, freed).await.expect("the place");
+}
+
+#[tokio::test]
 async fn who_breaks_off_an_answer_that_stalls_keeps_no_place() {
     let one = UserLimits { concurrency: Some(1), ..UserLimits::default() };
     let heads: [&'static [&'static [u8]]; 2] = [

@@ -11,7 +11,7 @@ use crate::http1::HeadError;
 fn tunnel(idle: Option<Duration>) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<Relayed>) {
     let (client, mut ours) = duplex(64);
     let (mut theirs, upstream) = duplex(64);
-    let relayed = tokio::task::spawn(async move { relay(&mut ours, &mut theirs, idle).await });
+    let relayed = tokio::task::spawn(async move { relay(&mut ours, &mut theirs, idle, || {}).await });
     (client, upstream, relayed)
 }
 
@@ -40,7 +40,7 @@ async fn an_answer_is_delivered_though_the_request_is_not_taken() {
     upstream.write_all(b"413").await.unwrap();
     drop(upstream);
     client.write_all(&[0; 1000]).await.unwrap();
-    let relayed = relay(&mut ours, &mut theirs, None).await;
+    let relayed = relay(&mut ours, &mut theirs, None, || {}).await;
     assert!(matches!(relayed.end, End::Upstream(_)), "{relayed:?}");
     drop(ours);
     let mut answer = String::new();
@@ -79,7 +79,7 @@ async fn peers_are_probed_once_a_tunnel_is_quiet_and_not_before() {
     tokio::time::pause();
     for (quiet_for, expected) in [(QUIET - Duration::from_secs(1), false), (QUIET + Duration::from_secs(1), true)] {
         upstream.write_all(b"x").await.unwrap();
-        let relayed = tokio::time::timeout(quiet_for, relay(&mut ours, &mut theirs, Some(QUIET * 10))).await;
+        let relayed = tokio::time::timeout(quiet_for, relay(&mut ours, &mut theirs, Some(QUIET * 10), || {})).await;
         assert!(relayed.is_err(), "it goes on");
         assert_eq!((is_probed(&ours), is_probed(theirs.tcp())), (expected, expected), "{quiet_for:?}");
     }
@@ -90,7 +90,7 @@ async fn peers_are_probed_once_a_tunnel_is_quiet_and_not_before() {
 async fn both_sides_hear_the_end_though_one_of_them_hears_it_when_the_connections_are_dropped() {
     for is_client_first in [true, false] {
         let [mut client, mut ours, mut theirs, mut upstream] = connections().await;
-        let relayed = tokio::spawn(async move { relay(&mut ours, &mut theirs, None).await });
+        let relayed = tokio::spawn(async move { relay(&mut ours, &mut theirs, None, || {}).await });
         let (first, last) = if is_client_first { (&mut client, &mut upstream) } else { (&mut upstream, &mut client) };
         first.write_all(b"last words").await.unwrap();
         first.shutdown().await.unwrap();
