@@ -4,6 +4,8 @@
 //! got a TLS alert before the origin had let the client in. All conditions of a rule must hold. Rules are looked at in
 //! their order, and every one that holds is obeyed.
 
+pub(crate) mod body;
+
 use std::time::Duration;
 
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
@@ -12,17 +14,10 @@ use proxywhirl_engine::check::target::StatusRanges;
 use proxywhirl_engine::{Ban, Engine};
 use proxywhirl_net::http1::{BodyLength, ResponseHead};
 use regex::bytes::Regex;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
-/// How much of a body is looked at: what a regular expression looks for is near its beginning.
-pub(crate) const MAX_BODY: usize = 64 * 1024;
-
-/// How long that much is waited for; then what is there has to do.
-const BODY_LIMIT: Duration = Duration::from_secs(2);
-
-/// How much is read at a time.
-const READ: usize = 8 * 1024;
+use body::Beginning;
 
 /// When a site has refused an upstream, and what follows.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,9 +63,9 @@ pub enum Trigger {
 pub struct AnswerTest {
     /// Its status.
     pub status: Option<StatusRanges>,
-    /// Fields that it has, and what their values match.
+    /// Fields that it has, and what one value of each matches.
     pub headers: Vec<(String, Pattern)>,
-    /// What the beginning of its body matches, as it comes over the wire.
+    /// What the beginning of its body matches, without framing and decompressed.
     pub body: Option<Pattern>,
     /// It names a length below this one.
     pub smaller: Option<u64>,
@@ -137,7 +132,7 @@ impl AnswerTest {
     fn holds_for_head(&self, answer: &Observed<'_>) -> bool {
         let length = named_length(answer);
         let has = |(name, pattern): &(String, Pattern)| {
-            answer.head.headers.get(name).is_some_and(|value| pattern.0.is_match(value))
+            answer.head.headers.get_all(name).any(|value| pattern.0.is_match(value))
         };
         self.status.as_ref().is_none_or(|ranges| ranges.contains(answer.head.status))
             && self.headers.iter().all(has)
@@ -204,32 +199,43 @@ impl Case<'_> {
     }
 
     /// Does what the rules say about an answer. `buffer` holds what was read of the body already, and of what is read here,
-    /// everything stays in it. The body is waited for only when another upstream could be asked for it, `repeats`, and a
-    /// rule would have that.
+    /// everything stays in it. The body is waited for only when another upstream could be asked for it, until then if there is
+    /// a time, and a rule would have that.
     pub(crate) async fn judge<R: AsyncRead + Unpin>(
         &self,
         upstream: &Endpoint,
         (head, length, took): (&ResponseHead, BodyLength, Duration),
-        repeats: bool,
+        until: Option<Instant>,
         reader: &mut R,
         buffer: &mut bytes::BytesMut,
     ) -> Judged {
-        let (mut judged, mut until) = (Judged::default(), None);
+        let (mut judged, mut begun) = (Judged::default(), None);
         for (place, rule) in self.placed() {
             let Trigger::Answer(test) = &rule.trigger else { continue };
-            let has_body = test.body.is_some() && head.status >= 200;
-            if has_body && !(repeats && rule.retry) {
-                if test.holds_for_head(&Observed { head, length, body: &[], took }) {
-                    judged.waiting.push(place);
-                }
+            let seen = Observed { head, length, body: &[], took };
+            if !test.holds_for_head(&seen) {
                 continue;
             }
-            if has_body {
-                // All rules together wait so long.
-                let until = *until.get_or_insert_with(|| Instant::now() + BODY_LIMIT);
-                begin_body(length, reader, buffer, until).await;
-            }
-            if test.holds(&Observed { head, length, body: buffer, took }) {
+            let holds = match (&test.body, until.filter(|_| rule.retry)) {
+                (Some(pattern), Some(until)) if head.status >= 200 => {
+                    // All rules together wait so long.
+                    let begun = match &mut begun {
+                        Some(begun) => begun,
+                        None => begun.insert(begin(Beginning::of(head, length), reader, buffer, until).await),
+                    };
+                    let holds = pattern.0.is_match(&begun.text());
+                    if !holds && !begun.is_whole() {
+                        judged.waiting.push(place);
+                    }
+                    holds
+                }
+                (Some(_), _) if head.status >= 200 => {
+                    judged.waiting.push(place);
+                    false
+                }
+                _ => test.holds(&seen),
+            };
+            if holds {
                 judged.retry |= self.obey(rule, upstream);
             }
         }
@@ -279,35 +285,22 @@ impl Case<'_> {
     }
 }
 
+/// Reads the beginning of a body, of which some is there.
+async fn begin<R: AsyncRead + Unpin>(
+    mut begun: Beginning,
+    reader: &mut R,
+    buffer: &mut bytes::BytesMut,
+    until: Instant,
+) -> Beginning {
+    begun.see(buffer);
+    begun.read(reader, buffer, until).await;
+    begun
+}
+
 /// The fault of an answer that a rule is about. It is the site that refuses: no breaker counts it.
 pub(crate) fn refused(code: Option<u16>) -> Fault {
     let why = "the site refuses this proxy, as a rule says";
     Fault { code, ..Fault::new(Side::Origin, Stage::FirstByte, Kind::Denied, why) }
-}
-
-/// Reads the beginning of a body.
-async fn begin_body<R: AsyncRead + Unpin>(
-    length: BodyLength,
-    reader: &mut R,
-    buffer: &mut bytes::BytesMut,
-    until: Instant,
-) {
-    let enough = match length {
-        BodyLength::None => 0,
-        BodyLength::Exact(length) => usize::try_from(length).unwrap_or(MAX_BODY).min(MAX_BODY),
-        BodyLength::Chunked | BodyLength::UntilClose => MAX_BODY,
-    };
-    let reading = async {
-        while buffer.len() < enough && !(length == BodyLength::Chunked && buffer.ends_with(b"0\r\n\r\n")) {
-            buffer.reserve(READ);
-            // What ends here is noticed again by whoever passes the body on.
-            if !matches!(reader.read_buf(buffer).await, Ok(1..)) {
-                break;
-            }
-        }
-    };
-    // What is there by then is what is looked at.
-    drop(timeout_at(until, reading).await);
 }
 
 #[cfg(test)]
@@ -380,20 +373,5 @@ mod tests {
             }
             assert_eq!(holds(method, 304, Some("0")), [false, false], "{method}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_beginning_of_a_body_is_bounded_in_size_and_time() {
-        let endless = tokio::io::repeat(b'x');
-        let mut buffer = bytes::BytesMut::new();
-        let until = Instant::now() + BODY_LIMIT;
-        begin_body(BodyLength::UntilClose, &mut { endless }, &mut buffer, until).await;
-        assert!((MAX_BODY..=2 * MAX_BODY).contains(&buffer.len()), "{}", buffer.len());
-        let (_silent, mut reader) = tokio::io::duplex(64);
-        let mut buffer = bytes::BytesMut::from(&b"4\r\nwell\r\n0\r\n\r\n"[..]);
-        begin_body(BodyLength::Chunked, &mut reader, &mut buffer, until).await;
-        let began = Instant::now();
-        begin_body(BodyLength::Exact(100), &mut reader, &mut buffer, until).await;
-        assert_eq!(began.elapsed(), BODY_LIMIT);
     }
 }

@@ -1,6 +1,7 @@
-//! Takes the framing off a chunked body (RFC 9112 §7.1), for clients of HTTP/1.0, which do not know it.
+//! Takes the framing off a chunked body (RFC 9112 §7.1), for clients of HTTP/1.0, which do not know it, and for rules that look
+//! at bodies.
 //!
-//! What is written here has been checked already by [`copy_body`](proxywhirl_net::http1::copy_body), so no byte is an
+//! What is written has been checked already by [`copy_body`](proxywhirl_net::http1::copy_body), so no byte is an
 //! error: the writer only has to know which of them are data.
 
 use std::io;
@@ -9,11 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-/// A writer that is given chunks and passes on their data.
-pub(crate) struct Dechunk<W> {
-    inner: W,
-    state: State,
-}
+/// Where in a chunked body one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Framing(State);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -50,32 +49,63 @@ impl State {
     }
 }
 
+impl Default for Framing {
+    fn default() -> Self {
+        Self(State::Size(0))
+    }
+}
+
+impl Framing {
+    /// How many of these bytes are framing, which is passed with that, and how many behind it are data, which is
+    /// [taken](Self::took) afterwards.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> (usize, usize) {
+        for (passed, byte) in bytes.iter().enumerate() {
+            if let State::Data(left) = self.0 {
+                return (passed, usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - passed));
+            }
+            self.0 = self.0.after(*byte);
+        }
+        (bytes.len(), 0)
+    }
+
+    /// So much of the data was taken.
+    pub(crate) const fn took(&mut self, data: usize) {
+        if let State::Data(left) = self.0 {
+            let left = left.saturating_sub(data as u64);
+            self.0 = if left == 0 { State::DataEnd } else { State::Data(left) };
+        }
+    }
+
+    /// Whether there is no more data.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.0, State::Trailers)
+    }
+}
+
+/// A writer that is given chunks and passes on their data.
+pub(crate) struct Dechunk<W> {
+    inner: W,
+    framing: Framing,
+}
+
 impl<W> Dechunk<W> {
-    pub(crate) const fn new(inner: W) -> Self {
-        Self { inner, state: State::Size(0) }
+    pub(crate) fn new(inner: W) -> Self {
+        Self { inner, framing: Framing::default() }
     }
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Dechunk<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        for (skipped, byte) in bytes.iter().enumerate() {
-            let State::Data(left) = this.state else {
-                this.state = this.state.after(*byte);
-                continue;
-            };
-            if skipped > 0 {
-                // The framing is taken; the data is for the next call, which may have to wait.
-                return Poll::Ready(Ok(skipped));
-            }
-            let run = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let data = bytes.get(..run).unwrap_or_default();
-            let written = ready!(Pin::new(&mut this.inner).poll_write(cx, data))?;
-            let left = left.saturating_sub(written as u64);
-            this.state = if left == 0 { State::DataEnd } else { State::Data(left) };
-            return Poll::Ready(Ok(written));
+        let (framing, data) = this.framing.next(bytes);
+        if framing > 0 {
+            // It is taken; the data is for the next call, which may have to wait.
+            return Poll::Ready(Ok(framing));
         }
-        Poll::Ready(Ok(bytes.len()))
+        let data = bytes.get(..data).unwrap_or_default();
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, data))?;
+        this.framing.took(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

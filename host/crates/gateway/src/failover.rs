@@ -206,6 +206,11 @@ impl<'g> Failover<'g> {
         self.alarms
     }
 
+    /// When it is to be answered.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The number of the newest request, whichever it is: budgets count those of now.
     fn newest_request(&self) -> u64 {
         self.request.max(self.engine.last_request())

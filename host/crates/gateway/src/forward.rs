@@ -29,6 +29,7 @@ use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
 use crate::bans::Case;
+use crate::bans::body::{Beginning, held_until};
 use crate::explained::Explained;
 use crate::failover::{Author, Failover, Repeat, Trial, Won};
 use crate::ingress::http::Request;
@@ -40,7 +41,7 @@ use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
 use asked::{After, Asked};
-use attempt::{Answered, attempt};
+use attempt::{Answered, attempt, refuses_login};
 use doubt::{Doubt, Rest, Weighed};
 use payload::Payload;
 use witness::Witness;
@@ -169,6 +170,7 @@ where
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
     let (leaving, alarms) = (failover.leaving(), failover.alarms());
+    let deadline = failover.deadline();
     let won = {
         let running = pin!(failover.run(repeat, |upstream| {
             let doubt = &doubt;
@@ -176,15 +178,17 @@ where
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body, alarms), tell).await;
-                let (mut answered, endpoint, slot) = (answered?, upstream.endpoint, upstream.slot);
+                let mut answered = answered?;
+                let refuses_login = refuses_login(&upstream, asked, &answered);
+                let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
                 if !case.has_rules() {
-                    return doubt.weigh(endpoint, answered, false, confirms);
+                    return doubt.weigh(endpoint, answered, (false, refuses_login), confirms);
                 }
                 // On the heap, since it may read the body, and few have rules.
-                let may_retry = repeat != Repeat::Unseen;
-                let is_refused = Box::pin(is_refused(case, &endpoint, &mut answered, (began, may_retry))).await;
-                doubt.weigh(endpoint, answered, is_refused, confirms)
+                let until = (repeat != Repeat::Unseen).then(|| held_until(deadline));
+                let is_refused = Box::pin(is_refused(case, &endpoint, &mut answered, (began, until))).await;
+                doubt.weigh(endpoint, answered, (is_refused, refuses_login), confirms)
             }
         }));
         let at_end = AtEnd::of(asked.version);
@@ -195,7 +199,7 @@ where
         Attended::Served(won) => won,
         Attended::Left(won) => return abandoned(failover, won),
     };
-    give(gateway, (client, buffer), (asked, alarms), failover, (won, doubt.rest()), case).await
+    give(gateway, (client, buffer), (asked, alarms), failover, (won, doubt.rest()), &case).await
 }
 
 /// Gives the client the best that came of the attempts: the answer that won, or the one that was kept back.
@@ -206,7 +210,7 @@ fn give<S>(
     (asked, alarms): (&Asked, &Alarms),
     failover: &Failover<'_>,
     (won, rest): (Result<Won<Weighed>, Fault>, Option<Rest>),
-    case: Case<'_>,
+    case: &Case<'_>,
 ) -> impl Future<Output = Served>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -244,12 +248,13 @@ async fn is_refused(
     case: Case<'_>,
     by: &Endpoint,
     answered: &mut Answered,
-    (began, may_retry): (Instant, bool),
+    (began, until): (Instant, Option<Instant>),
 ) -> bool {
     let Answered { inbound: Inbound { reader, buffer }, answer, .. } = answered;
     let seen = (&answer.head, answer.length, began.elapsed());
-    let judged = case.judge(by, seen, may_retry, reader, buffer).await;
-    answered.waiting = judged.waiting;
+    let since = Instant::now();
+    let judged = case.judge(by, seen, until, reader, buffer).await;
+    (answered.waiting, answered.held) = (judged.waiting, since.elapsed());
     judged.retry
 }
 
@@ -266,15 +271,18 @@ async fn deliver<S>(
     (client, buffer): (&mut S, &mut BytesMut),
     (asked, alarms): (&Asked, &Alarms),
     (trial, by): (Option<&Trial>, &Arc<Endpoint>),
-    case: Case<'_>,
+    case: &Case<'_>,
     answered: Box<Answered>,
     explained: Option<Explained>,
 ) -> Served
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Answered { inbound, form, answer, interim, after, waiting } = *answered;
-    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(by, &waiting, body));
+    let Answered { inbound, form, answer, interim, after, waiting, .. } = *answered;
+    let telling = (!waiting.is_empty()).then(|| {
+        let tell = |body: &[u8]| case.judge_body(by, &waiting, body);
+        (Box::new(Beginning::of(&answer.head, answer.length)), tell)
+    });
     let upstream = Some(Arc::clone(by));
     if !interim.is_empty() {
         let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
@@ -293,7 +301,7 @@ where
     } else {
         let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: explained.as_ref() };
         let (Inbound { reader, buffer: rest }, Passed { status, end, idle, is_open }) =
-            pass((client, buffer), inbound, rules, answer, tell).await;
+            pass((client, buffer), inbound, rules, answer, telling).await;
         if let (Some(trial), After::Keep, Some(limit)) = (trial, after, idle) {
             gateway.idle().put(trial.whom(), (reader, rest), limit, gateway.config().upstream_idle);
         }
@@ -317,23 +325,23 @@ fn abandoned<T>(failover: &mut Failover<'_>, won: Option<Result<Won<T>, Fault>>)
     Served { upstream, ..Served::failed(presence::left()) }
 }
 
-/// Passes an answer on to the client, and gives the upstream's connection back. `tell` hears how the body begins.
+/// Passes an answer on to the client, and gives the upstream's connection back. `telling` is who hears how the body begins.
 async fn pass<S>(
     (client, ahead): (&mut S, &mut BytesMut),
     inbound: Inbound<Stream>,
     rules: Rules<'_>,
     answer: Answer,
-    tell: Option<impl FnOnce(&[u8]) + Unpin>,
+    telling: Option<(Box<Beginning>, impl FnOnce(&[u8]) + Unpin)>,
 ) -> (Inbound<Stream>, Passed)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limit = rules.config.stall_timeout;
     let Inbound { reader: mut stream, buffer } = inbound;
-    if tell.is_some() {
+    if telling.is_some() {
         let (passed, buffer) = {
             let mut client = Stalling::new(Watched::new(client, ahead), limit);
-            let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, tell);
+            let witness = Witness::new(Stalling::new(&mut stream, limit), &buffer, telling);
             let mut inbound = Inbound { reader: witness, buffer };
             let passing = answer::pass(&mut inbound, &mut client, rules, answer, rules.asked.keeps_alive());
             // On the heap, since few have rules.
@@ -378,7 +386,7 @@ where
     bytes.extend_from_slice(&inbound.buffer);
     let mut guarded = Stalling::new(&mut *client, gateway.config().stall_timeout);
     answer::write(&mut guarded, &bytes).await?;
-    crate::tunnel::relay(gateway, client, buffer, &mut inbound.reader).await
+    crate::tunnel::relay(gateway, client, buffer, &mut inbound.reader, || {}).await
 }
 
 #[cfg(test)]

@@ -137,6 +137,7 @@ impl Failover<'_> {
         attempt: &F,
     ) -> Result<Won<T>, Fault>
     where
+        T: Evidence,
         F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
@@ -186,7 +187,7 @@ impl Failover<'_> {
                 Ok(answer) => {
                     self.give_up(overtaken);
                     self.give_up(current);
-                    let latency = self.won(&trial);
+                    let latency = self.won(&trial, answer.held());
                     return Ok(Won { latency, trial, answer });
                 }
                 Err(fault) => {
@@ -246,11 +247,11 @@ impl Failover<'_> {
     }
 
     /// Learns from the attempt that was answered; how long it took.
-    pub(super) fn won(&self, trial: &Trial) -> Duration {
+    pub(super) fn won(&self, trial: &Trial, held: Duration) -> Duration {
         if trial.upstream.number > 1 && !trial.hedge {
             self.budget.give_back(self.target);
         }
-        let latency = trial.began.elapsed();
+        let latency = trial.began.elapsed().saturating_sub(held);
         if let Some(until) = self.repeat.measures() {
             self.hedging.answered(trial, until, latency);
         }

@@ -102,7 +102,7 @@ impl Failover<'_> {
 
     /// Has the login read again that a member refuses; whether it does.
     fn heed(&self, trial: &Trial, fault: &Fault) -> bool {
-        let is_refused = fault.kind == Kind::Unauthorized;
+        let is_refused = fault.kind == Kind::Unauthorized || (fault.side, fault.code) == (Side::Upstream, Some(401));
         if is_refused {
             self.engine.login_refused(trial.member());
         }
@@ -148,7 +148,7 @@ impl Failover<'_> {
         let Some(trial) = running.and_then(Running::end) else { return };
         let silent = trial.began.elapsed();
         if let Some(until) = self.repeat.measures() {
-            self.hedging.outlasted(&trial, until, silent);
+            trial.member().live.tail(until).outlasted(silent);
         }
         if trial.upstream.is_another_exit || silent < self.patience_with(&trial) {
             self.let_go(trial);

@@ -75,6 +75,11 @@ pub(crate) trait Evidence {
     fn verdict(&self) -> Verdict {
         Verdict::Served
     }
+
+    /// How long it was there before anybody was told: that is not its upstream's time.
+    fn held(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Evidence for Stream {

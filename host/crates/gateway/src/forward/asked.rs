@@ -84,6 +84,11 @@ impl Asked {
         &self.head.method
     }
 
+    /// Whether the client says to the origin who it is.
+    pub(super) fn has_login(&self) -> bool {
+        self.head.headers.contains("authorization")
+    }
+
     /// Whether sending it twice does no harm (RFC 9110 §9.2.2).
     pub(super) fn is_idempotent(&self) -> bool {
         matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")

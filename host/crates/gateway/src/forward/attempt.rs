@@ -1,6 +1,7 @@
 //! One try to get a request answered by one upstream.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Fault, Kind};
@@ -24,6 +25,8 @@ pub(super) struct Answered {
     pub(super) after: After,
     /// Rules about bans that want to see its body, by their places.
     pub(super) waiting: Vec<usize>,
+    /// How long it was held back for such rules.
+    pub(super) held: Duration,
 }
 
 /// The final head of an answer, and what comes before it for the client.
@@ -37,7 +40,7 @@ impl Answered {
         (answer, interim): Heads,
         after: After,
     ) -> Box<Self> {
-        Box::new(Self { inbound, form, answer, interim, after, waiting: Vec::new() })
+        Box::new(Self { inbound, form, answer, interim, after, waiting: Vec::new(), held: Duration::ZERO })
     }
 }
 
@@ -74,6 +77,12 @@ pub(super) async fn attempt(
     let rules = Rules { form: &form, ..rules };
     let (heads, after) = exchange(&mut inbound, rules, body, after).await?;
     Ok(Answered::new(inbound, form, heads, after))
+}
+
+/// Whether an answer refuses a login that may be the upstream's own: it has one, and the client gave none for the origin. Some proxies
+/// mean 407 by 401.
+pub(super) fn refuses_login(upstream: &Upstream, asked: &Asked, answered: &Answered) -> bool {
+    answered.answer.head.status == 401 && upstream.dialled().credentials.is_some() && !asked.has_login()
 }
 
 /// Whether a connection that waited has ended, rather than the upstream failed.

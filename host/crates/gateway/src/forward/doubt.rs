@@ -1,11 +1,12 @@
 //! Answers of which nobody can say whose they are: an HTTP proxy that is out of order answers 503, and so does an origin.
 //!
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
-//! asked, the origin means it, and the client gets it. While others serve the site, the second one must have served there too to be
+//! asked, the origin means it, and the client gets it. The same holds for 401 from an upstream that has a login. While others serve the site, the second one must have served there too to be
 //! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
 //! one that no rule is about.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_net::RequestForm;
@@ -53,6 +54,10 @@ impl Evidence for Weighed {
     fn verdict(&self) -> Verdict {
         if self.is_no_better { Verdict::Doubtful } else { Verdict::Served }
     }
+
+    fn held(&self) -> Duration {
+        self.answered.held
+    }
 }
 
 impl<'a> Doubt<'a> {
@@ -66,14 +71,15 @@ impl<'a> Doubt<'a> {
         &self,
         upstream: Arc<Endpoint>,
         answered: Box<Answered>,
-        is_refused: bool,
+        (is_refused, refuses_login): (bool, bool),
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
         // Through any other upstream, it is the origin who speaks HTTP.
         let is_http = matches!(answered.form, RequestForm::Absolute { .. });
         let is_no_better = self.statuses.contains(&status);
-        let is_doubted = is_http && is_no_better;
+        // Whoever sends something that may not be sent again is seldom refused by mistake; often, that is a login at the origin.
+        let is_doubted = is_http && (is_no_better || refuses_login && self.repeats);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if is_refused && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });
@@ -85,7 +91,7 @@ impl<'a> Doubt<'a> {
                 (true, true) => Author::Confirmed,
                 (true, false) => Author::Unknown(status),
             };
-            return Ok(Weighed { answered, author, is_no_better });
+            return Ok(Weighed { answered, author, is_no_better: is_no_better || is_doubted });
         }
         kept.is_doubted = true;
         kept.answer.get_or_insert(Doubted { upstream, answered });

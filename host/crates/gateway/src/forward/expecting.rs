@@ -16,13 +16,14 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{self, Inbound, Rules};
 use super::asked::{After, Asked};
-use super::attempt::{Answered, send};
+use super::attempt::{Answered, refuses_login, send};
 use super::doubt::{Doubt, Weighed};
 use super::streamed::{First, Way, upload};
 use super::{Served, abandoned, confirms, give, is_refused};
 use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
+use crate::bans::body::held_until;
 use crate::failover::{Evidence, Failover, Repeat, Upstream, Verdict, Won};
 use crate::session::presence::{self, AtEnd, Attended};
 
@@ -50,6 +51,13 @@ impl Evidence for Heard {
             Self::Answer(weighed) => weighed.verdict(),
         }
     }
+
+    fn held(&self) -> Duration {
+        match self {
+            Self::Follow(..) => Duration::ZERO,
+            Self::Answer(weighed) => weighed.held(),
+        }
+    }
 }
 
 /// Serves a request whose client waits with its body.
@@ -69,6 +77,7 @@ where
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
     let (leaving, alarms) = (failover.leaving(), failover.alarms());
+    let deadline = failover.deadline();
     let heard = {
         let running = pin!(failover.run(repeat, |upstream| {
             let doubt = &doubt;
@@ -76,14 +85,18 @@ where
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
                 let said = stages::measured(began, ask(gateway, &upstream, asked, alarms), tell).await;
-                let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let mut answered = match said? {
                     Said::Follow(way, took) => return Ok(Heard::Follow(way, took)),
                     Said::Answer(answered) => answered,
                 };
-                let is_refused = case.has_rules() && is_refused(case, &endpoint, &mut answered, (began, true)).await;
+                let refuses_login = refuses_login(&upstream, asked, &answered);
+                let (endpoint, slot) = (upstream.endpoint, upstream.slot);
+                let until = Some(held_until(deadline));
+                // On the heap, since few have rules.
+                let is_refused =
+                    case.has_rules() && Box::pin(is_refused(case, &endpoint, &mut answered, (began, until))).await;
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
-                doubt.weigh(endpoint, answered, is_refused, confirms).map(Heard::Answer)
+                doubt.weigh(endpoint, answered, (is_refused, refuses_login), confirms).map(Heard::Answer)
             }
         }));
         let grace = gateway.config().connect_timeout;
@@ -99,7 +112,7 @@ where
         }
         Attended::Served(Err(fault)) => Err(fault),
     };
-    give(gateway, (client, buffer), (&asked.last(), alarms), failover, (won, doubt.rest()), case).await
+    give(gateway, (client, buffer), (&asked.last(), alarms), failover, (won, doubt.rest()), &case).await
 }
 
 /// Sends the head through one upstream, and hears whether the body may follow.

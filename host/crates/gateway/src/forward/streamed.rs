@@ -20,6 +20,7 @@ use super::{Served, abandoned};
 use crate::Gateway;
 use crate::access::Use;
 use crate::bans::Case;
+use crate::bans::body::Beginning;
 use crate::failover::{Author, Failover, Repeat, Trial, Won, late, silence};
 use crate::reply::CONTINUE;
 use crate::session::Next;
@@ -129,7 +130,8 @@ where
     };
     let mut unheard = None;
     let part = (leaving, place, &mut unheard, time);
-    let Passed { status, end, is_open, .. } = relay(by, (client, buffer), first, inbound, hear, part).await;
+    // On the heap, as few bodies are too large to be kept.
+    let Passed { status, end, is_open, .. } = Box::pin(relay(by, (client, buffer), first, inbound, hear, part)).await;
     match (answered, unheard.as_ref().or(end.as_ref().err())) {
         (Some((Author::Known, true, _)), _) => drop(trial),
         (Some((author, _, latency)), fault) => failover.conclude(trial, latency, author, fault),
@@ -331,9 +333,15 @@ where
     let mut reader = Stalling::new(reader, rules.config.stall_timeout);
     // There is no second upstream for it: nothing is held up.
     let seen = (&answer.head, answer.length, took);
-    let waiting = case.judge(upstream, seen, false, &mut reader, &mut buffer).await.waiting;
-    let tell = (!waiting.is_empty()).then_some(|body: &[u8]| case.judge_body(upstream, &waiting, body));
-    let reader = Witness::new(reader, &buffer, tell);
+    // On the heap, since few have rules.
+    let waiting = if case.has_rules() {
+        Box::pin(case.judge(upstream, seen, None, &mut reader, &mut buffer)).await.waiting
+    } else {
+        Vec::new()
+    };
+    let tell = |body: &[u8]| case.judge_body(upstream, &waiting, body);
+    let telling = (!waiting.is_empty()).then(|| (Box::new(Beginning::of(&answer.head, answer.length)), tell));
+    let reader = Witness::new(reader, &buffer, telling);
     let mut inbound = Inbound { reader, buffer };
     let keep = rules.asked.keeps_alive() && is_sent;
     answer::pass(&mut inbound, client, rules, answer, keep).await

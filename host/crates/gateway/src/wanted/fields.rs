@@ -61,7 +61,11 @@ fn basic(credentials: &[u8]) -> Result<Zeroizing<String>, String> {
         });
     }
     let decoded = STANDARD.decode(encoded.trim()).map_err(|_| "the proxy credentials are not base64".to_owned())?;
-    String::from_utf8(decoded).map(Zeroizing::new).map_err(|_| "the proxy user name is not UTF-8".to_owned())
+    // What is no UTF-8 is Latin-1, in which some clients send their credentials; RFC 7617 §2 leaves that open.
+    Ok(Zeroizing::new(
+        String::from_utf8(decoded)
+            .unwrap_or_else(|error| Zeroizing::new(error.into_bytes()).iter().copied().map(char::from).collect()),
+    ))
 }
 
 fn is_ours(name: &[u8]) -> bool {

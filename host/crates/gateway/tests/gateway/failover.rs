@@ -204,6 +204,36 @@ async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
 }
 
 #[tokio::test]
+async fn who_refuses_its_login_with_401_pays_and_an_origin_that_wants_one_is_heard() {
+    let origin = origin().await;
+    let refuses = upstream(Protocol::Http, Behaviour::AnswerStatus(401)).await;
+    let (refuses_tunnels, good) = (
+        upstream(Protocol::Http, Behaviour::RefuseConnect(401)).await,
+        upstream(Protocol::Http, Behaviour::Healthy).await,
+    );
+    let with_login = |url: String| url.replace("http://", "http://me:no@");
+    for (bad, client) in [(&refuses, Client::Get), (&refuses_tunnels, Client::Connect)] {
+        let scene = Scene::new(&[with_login(bad.url()), good.url()]).await;
+        for number in 1..=12 {
+            let reply = client.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!(status(&reply), 200, "{client:?} {number}: {reply}");
+        }
+        assert!(scene.failures(&with_login(bad.url())) > 0, "{client:?}");
+    }
+    let both = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let both = both.each_ref().map(|upstream| with_login(upstream.url()));
+    let scene = Scene::new(&both).await;
+    let addr = origin.http_addr();
+    for (login, asked) in [("", 2), ("Authorization: Basic bWU6bm8=\r\n", 1)] {
+        let before = origin.requests();
+        let get = format!("GET http://{addr}/status/401 HTTP/1.1\r\nHost: {addr}\r\n{login}Connection: close\r\n\r\n");
+        let reply = exchange(&mut scene.client().await, &get).await;
+        assert_eq!((status(&reply), origin.requests() - before), (401, asked), "{reply}");
+    }
+    assert_eq!(both.map(|url| scene.failures(&url)), [0; 2]);
+}
+
+#[tokio::test]
 async fn those_who_say_503_to_everything_do_not_confirm_each_other() {
     let origin = origin().await;
     let mut upstreams = vec![upstream(Protocol::Http, Behaviour::Healthy).await];
