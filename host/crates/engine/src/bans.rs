@@ -14,6 +14,7 @@
 mod shared;
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -109,7 +110,7 @@ impl Bans {
     /// Who of so many members is banned at the site of a target, and for this session. Never more than the share, whatever
     /// was set: a pool may have become smaller since, and a site has bans beside those that hold everywhere.
     pub(crate) fn of(&self, target: &str, session: Option<u64>, (now, members): (Timestamp, usize)) -> Vec<MemberId> {
-        let mut banned = Vec::new();
+        let mut banned: Vec<(MemberId, Timestamp)> = Vec::new();
         if !self.sites.is_empty() {
             self.sites.of(&[registrable(target), EVERYWHERE], now, &mut banned);
         }
@@ -118,12 +119,15 @@ impl Bans {
         }
         let allowed = self.sites.allowed(members);
         if banned.len() > allowed {
-            // The same ones for each request.
             banned.sort_unstable();
-            banned.dedup();
+            // Of several bans of one member, the last is the longest.
+            banned.reverse();
+            banned.dedup_by_key(|(member, _)| *member);
+            // Those whose bans end last, the same ones for each request: who was banned just now is kept away.
+            banned.sort_by_key(|(_, until)| Reverse(*until));
             banned.truncate(allowed);
         }
-        banned
+        banned.into_iter().map(|(member, _)| member).collect()
     }
 
     /// Bans a member; false when the guard, or a bound, is against it. A ban that is set again lasts until the later end.
@@ -214,10 +218,10 @@ impl Table {
     }
 
     /// Adds who is banned at any of these sites.
-    fn of(&self, sites: &[&str], now: Timestamp, into: &mut Vec<MemberId>) {
+    fn of(&self, sites: &[&str], now: Timestamp, into: &mut Vec<(MemberId, Timestamp)>) {
         let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
         let bans = sites.iter().filter_map(|site| banned.get(*site)).flatten();
-        into.extend(bans.filter(|ban| ban.until > now).map(|ban| ban.member));
+        into.extend(bans.filter(|ban| ban.until > now).map(|ban| (ban.member, ban.until)));
     }
 
     fn all(&self, now: Timestamp) -> Vec<StoredBan> {
@@ -421,6 +425,16 @@ mod tests {
         heard("new.example".to_owned(), 7, 60);
         assert_eq!(bans.of("new.example:80", None, (at(61), 10)), [MemberId(7)]);
         assert_eq!(bans.sites.sites.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn of_more_than_may_be_kept_away_those_are_whose_bans_end_last() {
+        let bans = Bans::new(0.5);
+        let set =
+            |scope, member, until| bans.set("a.example:1", scope, (MemberId(member), "rule"), at(until), (at(0), 6));
+        assert!(set(Scope::Everywhere, 9, 100) && set(Scope::Site, 5, 110) && set(Scope::Session(5), 7, 120));
+        assert!(set(Scope::Everywhere, 1, 130) && set(Scope::Site, 1, 90));
+        assert_eq!(bans.of("a.example:1", Some(5), (at(1), 6)), [MemberId(1), MemberId(7), MemberId(5)]);
     }
 
     #[test]

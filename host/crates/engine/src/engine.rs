@@ -40,7 +40,7 @@ use crate::bans::Bans;
 use crate::bus::{Bus, Subscription};
 pub use at_sites::{AtSite, SiteQuery};
 pub use attempt::{Attempt, AttemptTier, Completion, NoLease};
-pub use banning::{Ban, BanInForce};
+pub use banning::{Ban, BanInForce, SessionUse};
 pub use configuring::Tuning;
 pub use explain::{CandidateWords, EscalationWords, Explanation, TierWords};
 pub use logging_in::LoginSet;

@@ -32,7 +32,7 @@ mod writer;
 pub use clock::Clock;
 pub use engine::{
     AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, EscalationWords,
-    Explanation, LoginSet, NoLease, Parts, SiteQuery, StartError, TierWords, Tuning,
+    Explanation, LoginSet, NoLease, Parts, SessionUse, SiteQuery, StartError, TierWords, Tuning,
 };
 pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use limits::places::{Holder, SharedPlaces};

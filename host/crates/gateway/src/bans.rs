@@ -179,6 +179,8 @@ pub(crate) struct Case<'a> {
 pub(crate) struct Judged {
     /// Another upstream is to be asked.
     pub(crate) retry: bool,
+    /// The body has broken off while it was waited for.
+    pub(crate) is_cut_off: bool,
     /// Rules of which only the body can say whether they hold, by their places. It is looked at as it passes.
     pub(crate) waiting: Vec<usize>,
 }
@@ -223,6 +225,7 @@ impl Case<'_> {
                         Some(begun) => begun,
                         None => begun.insert(begin(Beginning::of(head, length), reader, buffer, until).await),
                     };
+                    judged.is_cut_off |= begun.is_cut_off();
                     let holds = pattern.0.is_match(&begun.text());
                     if !holds && !begun.is_whole() {
                         judged.waiting.push(place);

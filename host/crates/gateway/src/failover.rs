@@ -38,7 +38,7 @@ mod upstream;
 use proxywhirl_core::fault::Retry;
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, Fault, Host, MemberId};
-use proxywhirl_engine::Engine;
+use proxywhirl_engine::{Engine, SessionUse};
 use tokio::time::Instant;
 
 use crate::alarms::Alarms;
@@ -129,6 +129,8 @@ pub(crate) struct Failover<'g> {
     is_denied: bool,
     /// Whether its session has begun with it: there is nothing yet to stay with.
     begins_session: bool,
+    /// That its session is in use.
+    in_use: Option<Box<SessionUse>>,
     /// The one that went furthest.
     fault: Option<Box<Fault>>,
 }
@@ -172,6 +174,7 @@ impl<'g> Failover<'g> {
             refusals,
             is_denied: false,
             begins_session,
+            in_use: None,
             fault,
         }
     }
@@ -204,6 +207,11 @@ impl<'g> Failover<'g> {
     /// What its waits are limited with.
     pub(crate) const fn alarms(&self) -> &'g Alarms {
         self.alarms
+    }
+
+    /// That its session is in use, for what goes on when the request has been answered.
+    pub(crate) const fn take_use(&mut self) -> Option<Box<SessionUse>> {
+        self.in_use.take()
     }
 
     /// When it is to be answered.

@@ -42,7 +42,7 @@ use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
 use asked::{After, Asked};
 use attempt::{Answered, attempt, refuses_login};
-use doubt::{Doubt, Rest, Weighed};
+use doubt::{Doubt, Objections, Rest, Weighed};
 use payload::Payload;
 use witness::Witness;
 
@@ -183,12 +183,17 @@ where
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
                 if !case.has_rules() {
-                    return doubt.weigh(endpoint, answered, (false, refuses_login), confirms);
+                    return doubt.weigh(
+                        endpoint,
+                        answered,
+                        Objections { refuses_login, ..Objections::default() },
+                        confirms,
+                    );
                 }
                 // On the heap, since it may read the body, and few have rules.
                 let until = (repeat != Repeat::Unseen).then(|| held_until(deadline));
-                let is_refused = Box::pin(is_refused(case, &endpoint, &mut answered, (began, until))).await;
-                doubt.weigh(endpoint, answered, (is_refused, refuses_login), confirms)
+                let objections = Box::pin(objections(case, &endpoint, &mut answered, (began, until))).await;
+                doubt.weigh(endpoint, answered, Objections { refuses_login, ..objections }, confirms)
             }
         }));
         let at_end = AtEnd::of(asked.version);
@@ -243,19 +248,19 @@ where
     }
 }
 
-/// Whether a rule about bans refuses an answer that may be asked for again.
-async fn is_refused(
+/// What rules about bans have against an answer, which may be asked for again.
+async fn objections(
     case: Case<'_>,
     by: &Endpoint,
     answered: &mut Answered,
     (began, until): (Instant, Option<Instant>),
-) -> bool {
+) -> Objections {
     let Answered { inbound: Inbound { reader, buffer }, answer, .. } = answered;
     let seen = (&answer.head, answer.length, began.elapsed());
     let since = Instant::now();
     let judged = case.judge(by, seen, until, reader, buffer).await;
     (answered.waiting, answered.held) = (judged.waiting, since.elapsed());
-    judged.retry
+    Objections { is_refused: judged.retry, is_cut_off: judged.is_cut_off, refuses_login: false }
 }
 
 /// Whether a member confirms what another one has answered to the same request: see [`doubt`].

@@ -76,9 +76,10 @@ pub struct Turns {
     rotation: Rotation,
     /// The session of the door's requests between two turns.
     session: u64,
-    began: Instant,
     requests: AtomicU64,
-    /// Turns by command.
+    /// When the turns began that are taken after so long, and how many there were before.
+    period: Mutex<(Instant, u64)>,
+    /// Turns by command, where it is neither requests nor time that make one.
     commanded: AtomicU64,
     /// The turn of which a request has begun the session.
     begun: AtomicU64,
@@ -99,19 +100,34 @@ impl Turns {
         Self {
             rotation,
             session: session_hash(&format!("door {door}")),
-            began: Instant::now(),
             requests: AtomicU64::new(0),
+            period: Mutex::new((Instant::now(), 0)),
             commanded: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             turned: Mutex::default(),
         }
     }
 
-    /// Makes the next request get another member. False when each request gets one anyhow.
+    /// Makes the next request get another member, for a whole turn. False when each request gets one anyhow.
     pub fn turn(&self) -> bool {
         // Relaxed, as all of them here: numbers that stand for themselves.
-        self.commanded.fetch_add(1, Ordering::Relaxed);
-        self.rotation != Rotation::Request
+        match self.rotation {
+            Rotation::Request => return false,
+            Rotation::Requests(most) => {
+                let most = most.max(1);
+                let next = |requests: u64| Some((requests / most).saturating_add(1).saturating_mul(most));
+                // It never says no.
+                self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+            }
+            Rotation::Every(pause) => {
+                let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
+                *period = (Instant::now(), turns_since(*period, pause).saturating_add(1));
+            }
+            Rotation::Connection | Rotation::Failure | Rotation::Client | Rotation::Destination | Rotation::Port => {
+                self.commanded.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        true
     }
 
     /// Gives a request that names none its session. True when that is to begin anew.
@@ -122,9 +138,7 @@ impl Turns {
         let turn = match self.rotation {
             Rotation::Request => return false,
             Rotation::Requests(most) => self.requests.fetch_add(1, Ordering::Relaxed) / most.max(1),
-            Rotation::Every(pause) => {
-                u64::try_from(self.began.elapsed().as_nanos() / pause.as_nanos().max(1)).unwrap_or(u64::MAX)
-            }
+            Rotation::Every(pause) => turns_since(*self.period.lock().unwrap_or_else(PoisonError::into_inner), pause),
             Rotation::Connection => {
                 let own = mix(self.session ^ mix(of.connection ^ *OWN));
                 wanted.session = Some(in_words(own.max(1), of.words));
@@ -170,6 +184,12 @@ impl Turns {
         *begun = turn.max(*begun);
         is_new
     }
+}
+
+/// How many turns there were when a period of them has begun then, after so many others.
+fn turns_since((began, before): (Instant, u64), pause: Duration) -> u64 {
+    let turns = began.elapsed().as_nanos() / pause.as_nanos().max(1);
+    before.saturating_add(u64::try_from(turns).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -255,7 +275,7 @@ mod tests {
         let turns = Turns::new(Rotation::Requests(3), "a");
         assert_eq!(renewals(&turns, 10), [3, 6, 9]);
         assert!(turns.turn());
-        assert_eq!(renewals(&turns, 4), [0, 2]);
+        assert_eq!(renewals(&turns, 4), [0, 3]);
         let turns = Turns::new(Rotation::Failure, "a");
         assert_eq!(renewals(&turns, 10), [0; 0]);
         turns.turn();
@@ -290,6 +310,22 @@ mod tests {
             [1, 0, 1, 2, 1, 0, 2].map(|turn| turns.begins(turn)),
             [true, false, false, true, false, false, false]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_by_command_lasts_as_long_as_any() {
+        let requests = Turns::new(Rotation::Requests(4), "a");
+        assert_eq!(renewals(&requests, 2), [0; 0]);
+        requests.turn();
+        assert_eq!(renewals(&requests, 9), [0, 4, 8]);
+        let every = Turns::new(Rotation::Every(Duration::from_mins(1)), "a");
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        every.turn();
+        assert_eq!(renewals(&every, 3), [0]);
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        assert_eq!(renewals(&every, 3), [0; 0]);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(renewals(&every, 3), [0]);
     }
 
     #[tokio::test(start_paused = true)]

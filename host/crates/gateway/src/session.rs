@@ -436,7 +436,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT".into(), target.text().into(), peer);
         // Without what was said before, its room goes now: a tunnel may be silent from the start.
         let early = if buffer.is_empty() { BytesMut::new() } else { buffer };
-        Box::pin(Tunnel { gateway, client, early, manner, target, record, place }.serve(Box::new(wanted)))
+        Box::pin(Tunnel { gateway, client, early, manner, target, record, place, in_use: None }.serve(Box::new(wanted)))
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
+use proxywhirl_engine::SessionUse;
 use proxywhirl_net::relay::{self, relay as relay_both};
 use proxywhirl_net::{Stream, Target, fault, stages};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -99,6 +100,8 @@ pub(crate) struct Tunnel<S> {
     pub(crate) record: Record,
     /// Its place among the requests of its user, for as long as it lasts.
     pub(crate) place: Option<Use>,
+    /// That its session is in use, once it has an upstream.
+    pub(crate) in_use: Option<Box<SessionUse>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
@@ -121,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
 
     /// Tries upstreams until the tunnel is open, and something has come out of it.
     async fn open(&mut self, mut wanted: Box<Wanted>) -> Result<(usize, Box<Begun>), Box<Failed>> {
-        let Self { gateway, client, early, manner, target, record, place } = self;
+        let Self { gateway, client, early, manner, target, record, place, in_use } = self;
         let way = Way { gateway, target, manner: *manner };
         let (request, wants) = (record.request, std::mem::take(&mut *wanted));
         // On the heap, with what comes before the client has begun.
@@ -146,7 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
             return Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: None }));
         }
         match begin(&way, client, early, &mut failover, won).await {
-            Ok(begun) => Ok((failover.attempts(), begun)),
+            Ok(begun) => {
+                *in_use = failover.take_use();
+                Ok((failover.attempts(), begun))
+            }
             Err(fault) => Err(Box::new(Failed { attempts: failover.attempts(), fault, reply: None })),
         }
     }
@@ -454,13 +460,15 @@ where
         Ok(Won { mut trial, latency, answer: Answered { stream, said } }) => {
             failover.succeed(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
-            Ok(Box::new(Begun { trial: Some(trial), upstream, spoken: Some(Spoken { stream, said, ahead }) }))
+            let spoken = Some(Spoken { stream, said, ahead });
+            Ok(Box::new(Begun { trial: Some(trial), upstream, spoken }))
         }
         Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Words { upstream, stream, said, unsent: mut rest }) => {
                 rest.unsplit(ahead);
                 let ahead = rest;
-                Ok(Box::new(Begun { trial: None, upstream, spoken: Some(Spoken { stream, said, ahead }) }))
+                let spoken = Some(Spoken { stream, said, ahead });
+                Ok(Box::new(Begun { trial: None, upstream, spoken }))
             }
             None => Err(fault),
         },

@@ -205,6 +205,17 @@ impl Sessions {
         self.shard(session).served(session, before, Pin { member: member.id, slot: member.slot }, now);
     }
 
+    /// A use of a session goes on from now, until it is [closed](Self::closed): it does not count as unused meanwhile. False when
+    /// it is not known.
+    pub fn opened(&self, session: u64) -> bool {
+        self.shard(session).opens(session)
+    }
+
+    /// A use of a session is over.
+    pub fn closed(&self, session: u64, now: Timestamp) {
+        self.shard(session).closes(session, now);
+    }
+
     /// Remembers where the member of a session was seen.
     pub(super) fn seen_at(&self, session: u64, pin: Pin) {
         self.shard(session).seen_at(session, pin);

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::select::Sessions;
 use proxywhirl_core::store::StoredBan;
 use proxywhirl_core::{Endpoint, EndpointKey, Member, MemberId};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use crate::bans::Scope;
+use crate::clock::Clock;
 use crate::events::BanPayload;
 use crate::history::BanRecord;
 
@@ -42,6 +44,20 @@ pub struct BanInForce {
     pub rule: String,
     /// When it ends: microseconds since the Unix epoch.
     pub until: u64,
+}
+
+/// A use of a session that goes on.
+#[derive(Debug)]
+pub struct SessionUse {
+    sessions: Arc<Sessions>,
+    session: u64,
+    clock: Clock,
+}
+
+impl Drop for SessionUse {
+    fn drop(&mut self) {
+        self.sessions.closed(self.session, self.clock.now());
+    }
 }
 
 impl Engine {
@@ -86,6 +102,14 @@ impl Engine {
     #[must_use]
     pub fn session_in_life(&self, session: u64) -> u64 {
         self.selector.sessions().in_life(session)
+    }
+
+    /// Says that a use of a session goes on, until what is returned is dropped: it does not count as unused meanwhile. None where
+    /// it is not remembered.
+    #[must_use]
+    pub fn use_session(&self, session: u64) -> Option<SessionUse> {
+        let sessions = self.selector.sessions();
+        sessions.opened(session).then(|| SessionUse { sessions, session, clock: self.clock })
     }
 
     /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the

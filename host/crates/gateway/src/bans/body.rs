@@ -66,12 +66,14 @@ pub(crate) struct Beginning {
     framing: Framing,
     coding: Coding,
     data: Vec<u8>,
+    /// Whether it has ended, by whatever it was.
+    has_ended: bool,
 }
 
 impl Beginning {
     /// Of the body of this answer, of which nothing has come.
     pub(crate) fn of(head: &ResponseHead, length: BodyLength) -> Self {
-        Self { length, framing: Framing::default(), coding: Coding::of(head), data: Vec::new() }
+        Self { length, framing: Framing::default(), coding: Coding::of(head), data: Vec::new(), has_ended: false }
     }
 
     /// Takes what has come.
@@ -105,6 +107,11 @@ impl Beginning {
             }
     }
 
+    /// Whether it has ended before it was whole.
+    pub(super) const fn is_cut_off(&self) -> bool {
+        self.has_ended && !matches!(self.length, BodyLength::UntilClose)
+    }
+
     /// What a regular expression is matched with. Of what cannot be decompressed, it is what came before.
     pub(crate) fn text(&self) -> Cow<'_, [u8]> {
         let data = self.data.as_slice();
@@ -127,6 +134,7 @@ impl Beginning {
                 let before = buffer.len();
                 // What ends here is noticed again by whoever passes the body on.
                 if !matches!(reader.read_buf(buffer).await, Ok(1..)) {
+                    self.has_ended = true;
                     break;
                 }
                 self.see(buffer.get(before..).unwrap_or_default());

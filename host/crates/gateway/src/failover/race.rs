@@ -304,6 +304,9 @@ impl Failover<'_> {
         let own = upstream.clone();
         let tier = u32::try_from(self.climb.tier).unwrap_or(u32::MAX);
         let served = served_by(lease.member());
+        if let (Some(session), None) = (self.wanted.session, &self.in_use) {
+            self.in_use = self.engine.use_session(session).map(Box::new);
+        }
         let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier, served };
         Some(Running::new(trial, attempt(own)))
     }

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use proxywhirl_core::{Endpoint, Fault};
+use proxywhirl_core::{Endpoint, Fault, Kind, Side, Stage};
 use proxywhirl_net::RequestForm;
 
 use super::Answered;
@@ -60,6 +60,17 @@ impl Evidence for Weighed {
     }
 }
 
+/// What speaks against an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Objections {
+    /// A rule about bans refuses it.
+    pub(super) is_refused: bool,
+    /// It has broken off while such a rule waited for it.
+    pub(super) is_cut_off: bool,
+    /// It may refuse the upstream's own login.
+    pub(super) refuses_login: bool,
+}
+
 impl<'a> Doubt<'a> {
     /// Doubts about these statuses; what may not be sent again gets the answer that there is, of which it is not known whose it is.
     pub(super) fn of(statuses: &'a [u16], repeat: Repeat) -> Self {
@@ -71,7 +82,7 @@ impl<'a> Doubt<'a> {
         &self,
         upstream: Arc<Endpoint>,
         answered: Box<Answered>,
-        (is_refused, refuses_login): (bool, bool),
+        Objections { is_refused, is_cut_off, refuses_login }: Objections,
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
@@ -84,6 +95,11 @@ impl<'a> Doubt<'a> {
         if is_refused && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });
             return Err(bans::refused(Some(status)));
+        }
+        if is_cut_off && self.repeats {
+            kept.answer.get_or_insert(Doubted { upstream, answered });
+            let why = "it closed before its body was complete";
+            return Err(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, why));
         }
         if !self.repeats || !is_doubted || (kept.is_doubted && confirms(&upstream)) {
             let author = match (is_doubted, self.repeats) {

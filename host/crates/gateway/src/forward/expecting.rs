@@ -17,9 +17,9 @@ use tokio::time::{Instant, timeout};
 use super::answer::{self, Inbound, Rules};
 use super::asked::{After, Asked};
 use super::attempt::{Answered, refuses_login, send};
-use super::doubt::{Doubt, Weighed};
+use super::doubt::{Doubt, Objections, Weighed};
 use super::streamed::{First, Way, upload};
-use super::{Served, abandoned, confirms, give, is_refused};
+use super::{Served, abandoned, confirms, give, objections};
 use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
@@ -93,10 +93,13 @@ where
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let until = Some(held_until(deadline));
                 // On the heap, since few have rules.
-                let is_refused =
-                    case.has_rules() && Box::pin(is_refused(case, &endpoint, &mut answered, (began, until))).await;
+                let objections = if case.has_rules() {
+                    Box::pin(objections(case, &endpoint, &mut answered, (began, until))).await
+                } else {
+                    Objections::default()
+                };
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
-                doubt.weigh(endpoint, answered, (is_refused, refuses_login), confirms).map(Heard::Answer)
+                doubt.weigh(endpoint, answered, Objections { refuses_login, ..objections }, confirms).map(Heard::Answer)
             }
         }));
         let grace = gateway.config().connect_timeout;

@@ -1,5 +1,6 @@
 //! Rules about bans: what a site refuses is asked for elsewhere, and who was refused is kept away from it.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -63,6 +64,32 @@ async fn who_is_refused_by_status_or_by_its_page_is_asked_once_and_keeps_its_hea
             event.payload.contains("\"site\":\"127.0.0.1\"") && event.payload.contains("\"banned\":true"),
             "{event:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_seen_through_chunks_and_compression_and_one_that_breaks_off_is_asked_for_elsewhere() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"please solve this captcha").unwrap();
+    let gzip = gzip.finish().unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip.len());
+    let gzip: &'static [u8] = [head.as_bytes(), &gzip].concat().leak();
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ncapt\r\n3\r\ncha\r\n0\r\n\r\n";
+    let origin = origin().await;
+    for (says, then, pays) in [
+        (&chunked[..], Then::Hold, 0),
+        (gzip, Then::Hold, 0),
+        // It may be the origin's own way once; that others are served shows that it is not.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nwel", Then::Close, 1),
+    ] {
+        let bad = scripted(vec![says].leak(), then).await;
+        let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+        let scene = Scene::with(&[bad.url.clone(), good.url()], obeying(rule(by_body("captcha")))).await;
+        for number in 1..=3 {
+            let reply = Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await;
+            assert_eq!((status(&reply), body(&reply).len()), (200, 10), "{number}: {reply}");
+        }
+        assert!(scene.failures(&bad.url) >= pays, "{}", scene.failures(&bad.url));
     }
 }
 

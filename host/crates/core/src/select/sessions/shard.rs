@@ -32,6 +32,8 @@ pub(super) struct Entry {
     used: Timestamp,
     /// The last use that a store was told of, by whomever.
     told: Timestamp,
+    /// Uses that go on: as long as there are any, it is not unused.
+    open: u32,
     /// Whether it is on the list of changes.
     is_changed: bool,
     /// Whether it was bound here since it was told.
@@ -64,7 +66,7 @@ impl Entry {
     }
 
     fn is_over(&self, stickiness: &Stickiness, now: Timestamp) -> bool {
-        stickiness.idle.is_some_and(|idle| now.since(self.used) > idle)
+        stickiness.idle.is_some_and(|idle| self.open == 0 && now.since(self.used) > idle)
             || stickiness.lifetime.is_some_and(|lifetime| now.since(self.began) > lifetime)
     }
 }
@@ -159,6 +161,7 @@ impl Shard {
                 began: now,
                 used: now,
                 told: Timestamp::default(),
+                open: 0,
                 is_changed: false,
                 is_moved: true,
                 is_stored: false,
@@ -197,6 +200,28 @@ impl Shard {
         self.note(place);
     }
 
+    /// A use of it goes on from now; false when it is not known.
+    pub(super) fn opens(&mut self, session: u64) -> bool {
+        let entry = self.entry(session);
+        entry.map(|(_, entry)| entry.open = entry.open.saturating_add(1)).is_some()
+    }
+
+    /// A use of it is over.
+    pub(super) fn closes(&mut self, session: u64, now: Timestamp) {
+        let Some((place, entry)) = self.entry(session) else { return };
+        entry.open = entry.open.saturating_sub(1);
+        let is_due = entry.used.as_secs() < now.as_secs();
+        entry.used = entry.used.max(now);
+        // How long it may be unused is not known here: as often as for the longest time that is told exactly.
+        let is_news = now.since(entry.told) >= TOLD_EVERY / TOLD_SHARE;
+        if is_due {
+            self.renew(place);
+        }
+        if is_news {
+            self.note(place);
+        }
+    }
+
     pub(super) fn seen_at(&mut self, session: u64, pin: Pin) {
         if let Some((_, entry)) = self.entry(session)
             && entry.pin.member == pin.member
@@ -216,6 +241,7 @@ impl Shard {
             began: stored.began,
             used: stored.used,
             told: stored.used,
+            open: 0,
             is_changed: false,
             is_moved: false,
             is_stored: true,
@@ -252,7 +278,7 @@ impl Shard {
 
     /// Takes an entry of another table over.
     pub(super) fn adopt(&mut self, entry: Entry) {
-        let place = self.insert(Entry { is_changed: false, newer: NONE, older: NONE, ..entry });
+        let place = self.insert(Entry { open: 0, is_changed: false, newer: NONE, older: NONE, ..entry });
         if let Some(place) = place.filter(|_| entry.is_changed) {
             self.note(place);
         }

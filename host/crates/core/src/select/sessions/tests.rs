@@ -61,6 +61,25 @@ fn of_two_who_bind_the_first_wins() {
 }
 
 #[test]
+fn a_session_in_use_is_not_unused() {
+    let idle = Stickiness { idle: Some(Duration::from_secs(2)), ..FOREVER };
+    let sessions = Sessions::new(10);
+    assert!(!sessions.opened(1), "it is not known");
+    request(&sessions, 1, 5, 0);
+    assert!(sessions.opened(1) && sessions.opened(1));
+    assert_eq!(sessions.find(1, &idle, at(100)).pin, Some(pin(5)));
+    sessions.closed(1, at(200));
+    assert_eq!(sessions.find(1, &idle, at(300)).pin, Some(pin(5)), "it is used still");
+    sessions.closed(1, at(400));
+    assert_eq!(sessions.find(1, &idle, at(402)).pin, Some(pin(5)));
+    assert_eq!(sessions.find(1, &idle, at(405)).pin, None);
+    // Its time is over all the same.
+    let short = Stickiness { lifetime: Some(Duration::from_secs(10)), ..FOREVER };
+    assert!(sessions.opened(1));
+    assert_eq!(sessions.find(1, &short, at(411)).pin, None);
+}
+
+#[test]
 fn each_life_has_its_number_and_its_beginning() {
     let hour = Stickiness { lifetime: Some(Duration::from_secs(3_600)), ..FOREVER };
     let sessions = Sessions::new(10);
