@@ -38,7 +38,8 @@ async fn every_client_goes_through_every_hop_and_no_password_is_shown() {
     world.upstreams()[0].set_behaviour(Behaviour::Healthy).await.unwrap();
     world.upstreams()[2].set_behaviour(Behaviour::Dead).await.unwrap();
     let ran = curl(["--include", "--proxytunnel", "--proxy", &served.proxy("http"), &http]);
-    assert!(ran.stdout.contains("hop 2 of 3, https://"), "{ran:?}");
+    let dead = format!(": on the way to http://{}: ", world.upstreams()[2].addr());
+    assert!(ran.stdout.contains("hop 2 of 3, https://") && ran.stdout.contains(&dead), "{ran:?}");
     let log = served.log();
     assert!(log.contains(" -> ") && !log.contains("hunter") && !ran.stdout.contains("hunter"), "{log}");
 }

@@ -151,6 +151,9 @@ pub struct GatewaySection {
     /// For a client to send its request's head.
     #[schemars(extend("pattern" = LASTING))]
     pub head_timeout: Option<Span>,
+    /// For a client to go on with its request's body.
+    #[schemars(extend("pattern" = LASTING))]
+    pub body_timeout: Option<Span>,
     /// How long a connection may be silent.
     pub idle_timeout: Option<Span>,
     /// How long a tunnel may be silent.

@@ -348,6 +348,7 @@ fn gateway(written: &GatewaySection) -> Result<GatewayConfig, String> {
         hedge: written.hedge.meaning()?,
         escalation: written.escalation.meaning(limits)?,
         head_timeout: lasting("gateway.head_timeout", written.head_timeout, default.head_timeout)?,
+        body_timeout: lasting("gateway.body_timeout", written.body_timeout, default.body_timeout)?,
         idle_timeout: span(written.idle_timeout, default.idle_timeout),
         stall_timeout: lasting("gateway.tunnel_idle_timeout", written.tunnel_idle_timeout, default.stall_timeout)?,
         drain: span(written.drain, default.drain),

@@ -40,6 +40,8 @@ pub struct GatewayConfig {
     pub bans: Vec<BanRule>,
     /// How long a client may take to send a head or a SOCKS handshake.
     pub head_timeout: Duration,
+    /// How long a client may take to go on with a body, from one byte to the next.
+    pub body_timeout: Duration,
     /// How long a client's connection may be kept open between two requests.
     pub idle_timeout: Duration,
     /// How long a tunnel or a body may go without a byte before it is ended.
@@ -80,6 +82,7 @@ impl Default for GatewayConfig {
             escalation: EscalationConfig::default(),
             bans: Vec::new(),
             head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_mins(5),
             upstream_idle: IdleConfig::default(),

@@ -30,6 +30,12 @@ impl<S> Stalling<S> {
         Self { inner, reading: Watch::new(limit), writing: Watch::new(limit) }
     }
 
+    /// The same with another limit for reads.
+    pub(crate) const fn reading_within(mut self, limit: Duration) -> Self {
+        self.reading.limit = limit;
+        self
+    }
+
     /// The stream itself, without limits.
     pub(crate) const fn get_mut(&mut self) -> &mut S {
         &mut self.inner

@@ -21,7 +21,7 @@ impl Dialer {
         for (number, pair) in (1..).zip(hops.windows(2)) {
             let [hop, next] = pair else { continue };
             let passed = self.pass(stream, hop, next, deadline).await;
-            stream = passed.map_err(|fault| place(number).name(hop, on_the_way(fault)))?;
+            stream = passed.map_err(|fault| place(number).name(hop, on_the_way(fault, next)))?;
             if next.scheme == Scheme::Https {
                 let secured = self.secure(next, stream, deadline).await;
                 stream = secured.map_err(|fault| place(number + 1).name(next, fault))?;
@@ -53,8 +53,7 @@ struct Place {
 impl Place {
     fn name(self, hop: &Endpoint, fault: Fault) -> Fault {
         let Self { number, of } = self;
-        // Whoever uses the gateway is told of it: at vendors, the user name is the account.
-        let hop = Endpoint { via: None, credentials: None, ..hop.clone() };
+        let hop = without_login(hop);
         Fault { detail: format!("hop {number} of {of}, {hop}: {}", fault.detail).into(), ..fault }
     }
 }
@@ -68,9 +67,17 @@ pub(crate) fn name_last(upstream: &Endpoint, fault: Fault) -> Fault {
     Place { number: of, of }.name(upstream, fault)
 }
 
-/// What a hop's refusal means on the way to the next one: the upstream is not reached.
-fn on_the_way(fault: Fault) -> Fault {
+/// What a hop's refusal means on the way to the next one: the upstream is not reached, by whosever fault.
+fn on_the_way(fault: Fault, next: &Endpoint) -> Fault {
+    let is_next = fault.stage == Stage::Handshake || fault.side == Side::Origin;
     let stage = if fault.stage == Stage::Handshake { Stage::Connect } else { fault.stage };
     let side = if fault.side == Side::Origin { Side::Upstream } else { fault.side };
-    Fault { side, stage, ..fault }
+    let detail =
+        if is_next { format!("on the way to {}: {}", without_login(next), fault.detail).into() } else { fault.detail };
+    Fault { side, stage, detail, ..fault }
+}
+
+/// A hop by itself. Whoever uses the gateway is told of it: at vendors, the user name is the account.
+fn without_login(hop: &Endpoint) -> Endpoint {
+    Endpoint { via: None, credentials: None, ..hop.clone() }
 }

@@ -132,7 +132,7 @@ where
 fn accepted(head: ResponseHead, Rules { asked, form, .. }: Rules<'_>) -> Result<Answer, Fault> {
     let length = head.body(asked.method()).map_err(|error| fault_of(&error))?;
     match (head.status, form) {
-        (101, _) if !asked.upgrades => Err(protocol("an upgrade that nobody asked for")),
+        (101, _) if !asked.upgrades_to(&head) => Err(protocol("an upgrade that nobody asked for")),
         (407, RequestForm::Absolute { .. }) => {
             // A proxy says which it wants (RFC 9110, 15.5.8). Without that it may be the origin's, of which proxies pass on the status.
             let stage = if head.headers.get("proxy-authenticate").is_some() { Stage::Auth } else { Stage::Handshake };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proxywhirl_core::{Fault, Kind, Side, Stage};
-use proxywhirl_net::http1::{BodyLength, Headers, RequestHead, strip_hop_by_hop};
+use proxywhirl_net::http1::{BodyLength, Headers, RequestHead, ResponseHead, strip_hop_by_hop};
 use proxywhirl_net::{RequestForm, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +82,14 @@ impl Asked {
 
     pub(super) fn method(&self) -> &str {
         &self.head.method
+    }
+
+    /// Whether an answer goes on in a protocol that the client has asked for (RFC 9110 §7.8); one that does not say in which is taken
+    /// at its word.
+    pub(super) fn upgrades_to(&self, answer: &ResponseHead) -> bool {
+        let Some(asked) = self.head.headers.get("upgrade").filter(|_| self.upgrades) else { return false };
+        let mut asked = asked.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        answer.headers.get("upgrade").is_none_or(|to| asked.any(|asked| asked.eq_ignore_ascii_case(to.trim_ascii())))
     }
 
     /// Whether the client says to the origin who it is.

@@ -174,7 +174,8 @@ where
 {
     let By { rules, .. } = by;
     let Rules { asked, config, .. } = rules;
-    let (mut client_reader, mut client_writer) = split(Stalling::new(client, config.stall_timeout));
+    let (mut client_reader, mut client_writer) =
+        split(Stalling::new(client, config.stall_timeout).reading_within(config.body_timeout));
     let (reader, writer) = split(stream);
     let taking = Taking::new();
     let mut writer = Taken { inner: Stalling::new(writer, config.stall_timeout), taking: &taking };
