@@ -10,13 +10,17 @@ use std::time::Duration;
 use proxywhirl_core::limit::Rate;
 use proxywhirl_core::shared::{Spending, Spent};
 use proxywhirl_engine::{Engine, SharedQuotas, Spender};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::places::Seats;
 use super::users::User;
 
 /// What was heard of other gateways so long ago is still true enough for a request to begin.
 const FRESH: Duration = Duration::from_millis(250);
+
+/// How often it is looked again whether a request has a place, and after how long each time.
+const LOOKS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// Others are told at once when that part of a quota was used that they do not know of.
 const HURRY: u64 = 128;
@@ -201,6 +205,19 @@ impl Meter {
         if self.used.seats.take(most, others.and_then(Engine::places)).await {
             return Ok(());
         }
+        // On the heap, since it is rare.
+        Box::pin(self.enter_soon(most, others)).await
+    }
+
+    /// Takes a place that becomes free in this moment: a client that has ended one request and asks for the next may be quicker
+    /// than who notices the end.
+    async fn enter_soon(&self, most: Option<u32>, others: Option<&Engine>) -> Result<(), Exceeded> {
+        for _ in 0..LOOKS {
+            sleep(PAUSE).await;
+            if self.used.seats.take(most, others.and_then(Engine::places)).await {
+                return Ok(());
+            }
+        }
         Err(Exceeded::Concurrency(most.unwrap_or(u32::MAX)))
     }
 
@@ -378,7 +395,13 @@ mod tests {
         assert!(matches!(begin(&meter), Err(Exceeded::Rate(_))));
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert!(begin(&meter).is_ok());
-        assert_eq!(begin(&meter), Err(Exceeded::Concurrency(2)));
+        assert_eq!(meter.enter(Instant::now(), None).await, Err(Exceeded::Concurrency(2)));
+        // Who ends one and asks for the next may be quicker than who notices the end.
+        let ends = async {
+            sleep(PAUSE * 2).await;
+            meter.used.seats.leave();
+        };
+        assert_eq!(tokio::join!(meter.enter(Instant::now(), None), ends).0, Ok(()));
         meter.used.seats.leave();
         assert!(begin(&meter).is_err_and(|why| matches!(why, Exceeded::Rate(_))), "one was free");
     }
