@@ -206,31 +206,14 @@ where
     };
     let (since, is_sent) = (Instant::now(), sent.is_ok());
     let mut client = client_reader.unsplit(client_writer);
-    let answer = {
-        let reading = pin!(answer::read(&mut inbound, rules));
-        let reading = answer::timed(rules.limit(), reading);
-        // The request's own time counts from here: nobody knows how long a body takes.
-        let mut reading = pin!(async { timeout(time, reading).await.unwrap_or_else(|_| Err(late(time))) });
-        match sent {
-            Ok(_) => {
-                let waits = (AtEnd::of(asked.version), config.connect_timeout, time);
-                let client = &mut **client.get_mut();
-                match wait(client, buffer, waits, (leaving, place), &mut reading, unheard).await {
-                    Ok(answer) => answer,
-                    Err(answer) => {
-                        if let Some(answer) = answer {
-                            hear(&answer, since.elapsed());
-                        }
-                        return Passed::failed(presence::left());
-                    }
-                }
+    let of_client = (&mut **client.get_mut(), &mut *buffer);
+    let answer = match answer_to(sent, of_client, &mut inbound, rules, (leaving, place, unheard, time), &taking).await {
+        Ok(answer) => answer,
+        Err(answer) => {
+            if let Some(answer) = answer {
+                hear(&answer, since.elapsed());
             }
-            // An upstream that stopped reading may have said why.
-            Err(CopyError::Write(error)) => reading.await.map_err(|_| sending_fault(&error)),
-            Err(CopyError::Read(error)) => {
-                *unheard = taking.fault(config.connect_timeout);
-                Err(body_fault(&error))
-            }
+            return Passed::failed(presence::left());
         }
     };
     let answer = match answer {
@@ -241,6 +224,38 @@ where
     match answer {
         Ok(answer) => deliver(by, (inbound, answer), &mut client, (is_sent, since.elapsed()), hear).await,
         Err(fault) => Passed::failed(fault),
+    }
+}
+
+/// What an upstream answers now that the body was sent, as far as that went; an error as of [`wait`].
+async fn answer_to<S, R>(
+    sent: Result<u64, CopyError>,
+    (client, buffer): (&mut S, &mut BytesMut),
+    inbound: &mut Inbound<R>,
+    rules: Rules<'_>,
+    (leaving, place, unheard, time): (&Leaving, &mut Option<Use>, &mut Option<Fault>, Duration),
+    taking: &Taking,
+) -> Result<Result<Answer, Fault>, Option<Answer>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + Unpin,
+{
+    let Rules { asked, config, .. } = rules;
+    let reading = pin!(answer::read(inbound, rules));
+    let reading = answer::timed(rules.limit(), reading);
+    // The request's own time counts from here: nobody knows how long a body takes.
+    let mut reading = pin!(async { timeout(time, reading).await.unwrap_or_else(|_| Err(late(time))) });
+    match sent {
+        Ok(_) => {
+            let waits = (AtEnd::of(asked.version), config.connect_timeout, time);
+            wait(client, buffer, waits, (leaving, place), &mut reading, unheard).await
+        }
+        // An upstream that stopped reading may have said why.
+        Err(CopyError::Write(error)) => Ok(reading.await.map_err(|_| sending_fault(&error))),
+        Err(CopyError::Read(error)) => {
+            *unheard = taking.fault(config.connect_timeout);
+            Ok(Err(body_fault(&error)))
+        }
     }
 }
 

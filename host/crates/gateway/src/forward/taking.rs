@@ -158,8 +158,7 @@ mod tests {
         }
         assert_eq!(taking.waited(), began.elapsed());
         assert_eq!(taking.fault(PATIENCE).map(|fault| fault.kind), Some(Kind::Timeout));
-        let mut rest = vec![0; 64];
-        far.read_exact(&mut rest[..8]).await.unwrap();
+        far.read_exact(&mut [0; 8]).await.unwrap();
         tokio::join!(async { writer.write_all(b"end").await.unwrap() }, sleep(PATIENCE));
         assert_eq!(taking.waited(), began.elapsed() - PATIENCE);
     }
