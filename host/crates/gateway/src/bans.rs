@@ -221,12 +221,12 @@ impl Case<'_> {
             let holds = match (&test.body, until.filter(|_| rule.retry)) {
                 (Some(pattern), Some(until)) if head.status >= 200 => {
                     // All rules together wait so long.
-                    let begun = match &mut begun {
+                    let (begun, text) = match &mut begun {
                         Some(begun) => begun,
                         None => begun.insert(begin(Beginning::of(head, length), reader, buffer, until).await),
                     };
                     judged.is_cut_off |= begun.is_cut_off();
-                    let holds = pattern.0.is_match(&begun.text());
+                    let holds = pattern.0.is_match(text);
                     if !holds && !begun.is_whole() {
                         judged.waiting.push(place);
                     }
@@ -288,16 +288,17 @@ impl Case<'_> {
     }
 }
 
-/// Reads the beginning of a body, of which some is there.
+/// Reads the beginning of a body, of which some is there; and what is matched of it.
 async fn begin<R: AsyncRead + Unpin>(
     mut begun: Beginning,
     reader: &mut R,
     buffer: &mut bytes::BytesMut,
     until: Instant,
-) -> Beginning {
+) -> (Beginning, Vec<u8>) {
     begun.see(buffer);
     begun.read(reader, buffer, until).await;
-    begun
+    let text = begun.text().into_owned();
+    (begun, text)
 }
 
 /// The fault of an answer that a rule is about. It is the site that refuses: no breaker counts it.

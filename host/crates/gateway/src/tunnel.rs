@@ -41,6 +41,10 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How long an upstream that has what a client begins with must be silent to be in doubt, when the client leaves.
 const TELLING: Duration = Duration::from_secs(1);
 
+/// How long a tunnel that nobody has used is opened anew when its upstream ends it, and with how many attempts that is over.
+const ANEW: Duration = Duration::from_secs(1);
+const MOST_ANEW: usize = 2;
+
 /// How the client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -164,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
             Some(Spoken { stream, said, ahead }) => match say(gateway, client, said).await {
                 Ok(()) => {
                     *said = BytesMut::new();
-                    // A client that has closed it may ask for the next one before the origin has closed it too.
+                    // A client that has closed it asks for the next one, though the origin may never close it.
                     relay(gateway, client, ahead, stream, || drop(place.take())).await
                 }
                 Err(fault) => Err(fault),
@@ -273,9 +277,11 @@ async fn begin<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let mut anew_for = ANEW;
     loop {
         let granted = Instant::now();
-        let limits = Limits::of(way.gateway, failover, &way.target.host, &won.trial);
+        let mut limits = Limits::of(way.gateway, failover, &way.target.host, &won.trial);
+        limits.young = anew_for;
         // On the heap, so that what comes later has its room.
         let first = Box::pin(listen(client, early, failover, &mut won, &limits)).await;
         match conclude(way, client, failover, *won, first, (granted, limits.patience)) {
@@ -284,7 +290,9 @@ where
             Conclusion::Left => return Err(presence::left()),
             Conclusion::Anew => {}
         }
-        won = Box::pin(anew(*way, client, early, failover, granted.elapsed())).await?;
+        won = Box::pin(anew(*way, client, early, failover)).await?;
+        // A hello that comes later needs upstreams as well.
+        anew_for = if failover.attempts() > MOST_ANEW { Duration::ZERO } else { ANEW };
     }
 }
 
@@ -294,18 +302,24 @@ async fn anew<S>(
     client: &mut S,
     early: &mut BytesMut,
     failover: &mut Failover<'_>,
-    pause: Duration,
 ) -> Result<Box<Won<Stream>>, Fault>
 where
     S: AsyncRead + Unpin,
 {
     let (request, room) = (failover.request(), way.gateway.config().first_flight);
+    let gone = async {
+        opening::until_gone(client, early, room).await;
+        if !early.is_empty() {
+            // It may wait for the answer to what it has sent.
+            std::future::pending().await
+        }
+    };
     tokio::select! {
         biased;
-        won = failover.go_on(None, pause, |upstream: Upstream| async move { through(way, request, &upstream).await }) => {
+        won = failover.run(Repeat::Dial, |upstream: Upstream| async move { through(way, request, &upstream).await }) => {
             won.map(Box::new)
         }
-        () = opening::until_gone(client, early, room) => Err(presence::left()),
+        () = gone => Err(presence::left()),
     }
 }
 
@@ -320,23 +334,21 @@ async fn listen<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    {
-        // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
-        // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)
-        let is_probe = won.trial.is_probe();
-        if is_probe || failover.has_suspects() {
-            let brief = Limits { idle: PROBE.min(limits.idle), ..*limits };
-            let first = Box::pin(opening::first(client, &mut won.answer, early, &brief)).await;
-            if !matches!(first, First::Idle) || limits.idle <= PROBE {
-                return first;
-            }
-            failover.judge(None);
-            if is_probe {
-                failover.succeed(&mut won.trial, won.latency);
-            }
+    // A client that says nothing may go on for as long as it likes, but its upstream, which has opened the tunnel, is
+    // not kept on probation by it, nor those that have failed before. (On the heap, since most are not on probation.)
+    let is_probe = won.trial.is_probe();
+    if is_probe || failover.has_suspects() {
+        let brief = Limits { idle: PROBE.min(limits.idle), ..*limits };
+        let first = Box::pin(opening::first(client, &mut won.answer, early, &brief)).await;
+        if !matches!(first, First::Idle) || limits.idle <= PROBE {
+            return first;
         }
-        opening::first(client, &mut won.answer, early, limits).await
+        failover.judge(None);
+        if is_probe {
+            failover.succeed(&mut won.trial, won.latency);
+        }
     }
+    opening::first(client, &mut won.answer, early, limits).await
 }
 
 /// What follows from what came of the first upstream.
@@ -391,7 +403,6 @@ where
             return Conclusion::Left;
         }
         First::Ended(fault) => {
-            case.judge_tunnel(&upstream, TunnelEnd::Close);
             failover.fail(trial, fault);
             return Conclusion::Anew;
         }
@@ -483,8 +494,8 @@ async fn say<S: AsyncWrite + Unpin>(gateway: &Gateway, client: &mut S, bytes: &[
     client.flush().await.map_err(fault)
 }
 
-/// Relays both ways until both have ended, one has failed, or nothing has moved for too long. `gone` is called when the client sends
-/// no more.
+/// Relays both ways until both have ended, one has failed, or nothing has moved for too long. `gone` is called when the client
+/// has left, as far as that can be told.
 pub(crate) async fn relay<S>(
     gateway: &Gateway,
     client: &mut S,

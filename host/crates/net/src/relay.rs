@@ -34,6 +34,9 @@ pub const BUFFER: usize = 64 * 1024;
 /// How long a tunnel is silent before the system is told to look after its connections.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// How long a client that sends no more has to get nothing until it is taken for one that has left.
+pub const MOMENT: Duration = Duration::from_millis(200);
+
 /// What a tunnel carried, and how it ended.
 #[derive(Debug)]
 pub struct Relayed {
@@ -66,7 +69,8 @@ thread_local! {
 /// Copies both ways until both sides have closed, one fails, or nothing has moved for `idle`.
 ///
 /// Whoever has both connections drops them then. That is what closes the one that was to be closed last, if it is plain TCP.
-/// `gone` is called when the client sends no more.
+/// `gone` is called when the client sends no more and nothing has come for it for [`MOMENT`]: one that has closed its sending half
+/// alone may be reading on.
 pub async fn relay<A, B>(client: &mut A, upstream: &mut B, idle: Option<Duration>, gone: impl FnOnce()) -> Relayed
 where
     A: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -75,7 +79,7 @@ where
     let mut up = Direction::default();
     let mut down = Direction::default();
     let mut idleness = idle.map(|idle| Idleness::new(idle, Some(QUIET)));
-    let mut gone = Some(gone);
+    let (mut gone, mut when_ended) = (Some(gone), None);
     let end = poll_fn(|context| {
         let mut scratch = SCRATCH.take();
         scratch.resize(BUFFER, 0);
@@ -83,10 +87,11 @@ where
         let upward = up.poll(context, client, upstream, &mut scratch, down.state == State::Closed);
         let downward = down.poll(context, upstream, client, &mut scratch, up.state == State::Closed);
         SCRATCH.set(scratch);
-        if matches!(up.state, State::Closing | State::Closed)
-            && let Some(gone) = gone.take()
-        {
-            gone();
+        if when_ended.is_none() && up.has_ended() {
+            when_ended = Some(down.moved);
+            if let Some(idleness) = &mut idleness {
+                idleness.hurry(MOMENT);
+            }
         }
         // Who may have no more bytes gets none either way, and would keep the tunnel open for nothing.
         if let Some(error) = up.exhausted().or_else(|| down.exhausted()) {
@@ -106,6 +111,11 @@ where
             Some(idleness) => loop {
                 match ready!(idleness.poll(context, moved)) {
                     Silence::Quiet => tcp(client).into_iter().chain(tcp(upstream)).for_each(dial::keep_alive),
+                    Silence::Moment => {
+                        if let Some(gone) = gone.take().filter(|_| when_ended == Some(down.moved)) {
+                            gone();
+                        }
+                    }
                     Silence::Idle => return Poll::Ready(End::Idle),
                 }
             },
@@ -186,11 +196,15 @@ struct Idleness {
     last: Instant,
     /// After how long it is noticed that the tunnel is quiet; none when it was, or nobody cares.
     quiet: Option<Duration>,
+    /// Whether the alarm was set for a moment.
+    is_hurried: bool,
     alarm: Pin<Box<Sleep>>,
 }
 
 /// What is noticed of a silent tunnel.
 enum Silence {
+    /// A moment is over.
+    Moment,
     /// Nothing has moved for a while.
     Quiet,
     /// Nothing has moved for as long as it may.
@@ -200,7 +214,14 @@ enum Silence {
 impl Idleness {
     fn new(limit: Duration, quiet: Option<Duration>) -> Self {
         let quiet = quiet.filter(|quiet| *quiet < limit);
-        Self { limit, last: Instant::now(), quiet, alarm: Box::pin(sleep(quiet.unwrap_or(limit))) }
+        let alarm = Box::pin(sleep(quiet.unwrap_or(limit)));
+        Self { limit, last: Instant::now(), quiet, is_hurried: false, alarm }
+    }
+
+    /// Rings after this moment, once.
+    fn hurry(&mut self, moment: Duration) {
+        self.is_hurried = true;
+        self.alarm.as_mut().reset(Instant::now() + moment);
     }
 
     fn poll(&mut self, context: &mut Context<'_>, moved: bool) -> Poll<Silence> {
@@ -209,6 +230,9 @@ impl Idleness {
         }
         loop {
             ready!(self.alarm.as_mut().poll(context));
+            if std::mem::take(&mut self.is_hurried) {
+                return Poll::Ready(Silence::Moment);
+            }
             // `sleep` bounds what would overflow; so does this.
             let due = self.last.checked_add(self.quiet.unwrap_or(self.limit)).filter(|due| *due > Instant::now());
             match due {

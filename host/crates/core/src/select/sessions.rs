@@ -179,12 +179,6 @@ impl Sessions {
         in_life(session, self.shard(session).get(session).map_or(0, |(life, _)| life))
     }
 
-    /// Whether a session is bound to a member, or was.
-    #[must_use]
-    pub fn knows(&self, session: u64) -> bool {
-        self.shard(session).get(session).is_some()
-    }
-
     /// What is known of a session; it counts as used now.
     pub(super) fn find(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {
         self.shard(session).find(session, stickiness, now)
@@ -205,15 +199,27 @@ impl Sessions {
         self.shard(session).served(session, before, Pin { member: member.id, slot: member.slot }, now);
     }
 
-    /// A use of a session goes on from now, until it is [closed](Self::closed): it does not count as unused meanwhile. False when
-    /// it is not known.
-    pub fn opened(&self, session: u64) -> bool {
+    /// A use of a session goes on from now, until it is [closed](Self::closed): it does not count as unused meanwhile. In which life
+    /// it is; none when it is not known.
+    #[must_use]
+    pub fn opened(&self, session: u64) -> Option<u32> {
         self.shard(session).opens(session)
     }
 
-    /// A use of a session is over.
-    pub fn closed(&self, session: u64, now: Timestamp) {
-        self.shard(session).closes(session, now);
+    /// A use of a session in this life is over.
+    pub fn closed(&self, session: u64, life: u32, now: Timestamp) {
+        self.shard(session).closes(session, life, now);
+    }
+
+    /// Ends a session's life that has come to nothing with this member: it begins anew with its next use. Not while others use it.
+    pub fn forsake(&self, session: u64, member: MemberId) {
+        self.shard(session).forsake(session, member);
+    }
+
+    /// Whether a session begins with its next use: it was never bound to a member, or is [forsaken](Self::forsake).
+    #[must_use]
+    pub fn begins(&self, session: u64) -> bool {
+        self.shard(session).begins(session)
     }
 
     /// Remembers where the member of a session was seen.

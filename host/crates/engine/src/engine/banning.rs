@@ -51,12 +51,13 @@ pub struct BanInForce {
 pub struct SessionUse {
     sessions: Arc<Sessions>,
     session: u64,
+    life: u32,
     clock: Clock,
 }
 
 impl Drop for SessionUse {
     fn drop(&mut self) {
-        self.sessions.closed(self.session, self.clock.now());
+        self.sessions.closed(self.session, self.life, self.clock.now());
     }
 }
 
@@ -95,7 +96,12 @@ impl Engine {
     /// Whether a session begins with its next request: it was never bound to a member, or has to begin anew.
     #[must_use]
     pub fn begins_session(&self, session: u64) -> bool {
-        !self.selector.sessions().knows(session) || self.bans.wants_rotation(session)
+        self.selector.sessions().begins(session) || self.bans.wants_rotation(session)
+    }
+
+    /// Has a session begin anew that has come to nothing with this member, unless others use it.
+    pub fn forsake_session(&self, session: u64, member: &Member) {
+        self.selector.sessions().forsake(session, member.id);
     }
 
     /// A number that stands for a session in its present life: when it begins anew, it is another one.
@@ -109,7 +115,7 @@ impl Engine {
     #[must_use]
     pub fn use_session(&self, session: u64) -> Option<SessionUse> {
         let sessions = self.selector.sessions();
-        sessions.opened(session).then(|| SessionUse { sessions, session, clock: self.clock })
+        sessions.opened(session).map(|life| SessionUse { sessions, session, life, clock: self.clock })
     }
 
     /// Says that a member that was drawn [beside](proxywhirl_core::select::Stick::beside) the one of a session has served it: the

@@ -18,8 +18,9 @@ use super::users::User;
 /// What was heard of other gateways so long ago is still true enough for a request to begin.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// How often it is looked again whether a request has a place, and after how long each time.
-const LOOKS: u32 = 4;
+/// How often it is looked again whether a request has a place, and after how long each time: for longer in all than a tunnel keeps
+/// its place whose client has left ([`MOMENT`](proxywhirl_net::relay::MOMENT)).
+const LOOKS: u32 = 14;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Others are told at once when that part of a quota was used that they do not know of.
@@ -205,16 +206,20 @@ impl Meter {
         if self.used.seats.take(most, others.and_then(Engine::places)).await {
             return Ok(());
         }
+        if others.and_then(Engine::places).is_some() {
+            // It was waited for already, as others may have had some to spare.
+            return Err(Exceeded::Concurrency(most.unwrap_or(u32::MAX)));
+        }
         // On the heap, since it is rare.
-        Box::pin(self.enter_soon(most, others)).await
+        Box::pin(self.enter_soon(most)).await
     }
 
     /// Takes a place that becomes free in this moment: a client that has ended one request and asks for the next may be quicker
     /// than who notices the end.
-    async fn enter_soon(&self, most: Option<u32>, others: Option<&Engine>) -> Result<(), Exceeded> {
+    async fn enter_soon(&self, most: Option<u32>) -> Result<(), Exceeded> {
         for _ in 0..LOOKS {
             sleep(PAUSE).await;
-            if self.used.seats.take(most, others.and_then(Engine::places)).await {
+            if self.used.seats.take(most, None).await {
                 return Ok(());
             }
         }

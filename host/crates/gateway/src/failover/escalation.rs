@@ -55,13 +55,26 @@ pub(super) struct Climb {
     used: u32,
     /// Whether it may go no further up.
     is_bound: bool,
-    /// Whether it was asked for in a tier below.
-    has_failed: bool,
+    /// The first tier in which an attempt has failed, and one more; 0 for none.
+    failed: u32,
 }
 
 impl Climb {
     const fn up(self) -> Self {
-        Self { tier: self.tier + 1, used: 0, has_failed: self.has_failed || self.used > 0, ..self }
+        Self { tier: self.tier + 1, used: 0, ..self }
+    }
+}
+
+impl Climb {
+    /// An attempt in this tier has failed.
+    pub(super) fn failed_at(&mut self, tier: u32) {
+        let tier = tier.saturating_add(1);
+        self.failed = if self.failed == 0 { tier } else { self.failed.min(tier) };
+    }
+
+    /// Whether an attempt below this tier has failed.
+    const fn has_failed_below(self, tier: usize) -> bool {
+        self.failed > 0 && (self.failed as usize) <= tier
     }
 }
 
@@ -79,7 +92,7 @@ impl Escalation {
     pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
         let (key, found) = self.remembered(target, wanted);
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
-        Climb { key, tier: self.first(found), used: 0, is_bound, has_failed: false }
+        Climb { key, tier: self.first(found), used: 0, is_bound, failed: 0 }
     }
 
     /// The tier in which a request begins of which this is remembered.
@@ -147,7 +160,7 @@ impl Escalation {
 
     /// Remembers which tier has served a request: for its session, or for others to its site if they would come to it too.
     pub(super) fn served(&self, climb: Climb, tier: usize, is_session: bool) {
-        if !is_session && (!climb.has_failed || tier == 0) {
+        if !is_session && !climb.has_failed_below(tier) {
             return;
         }
         let now = Instant::now();

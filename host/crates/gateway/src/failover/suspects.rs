@@ -102,7 +102,7 @@ impl Failover<'_> {
 
     /// Has the login read again that a member refuses; whether it does.
     fn heed(&self, trial: &Trial, fault: &Fault) -> bool {
-        let is_refused = fault.kind == Kind::Unauthorized || (fault.side, fault.code) == (Side::Upstream, Some(401));
+        let is_refused = fault.kind == Kind::Unauthorized;
         if is_refused {
             self.engine.login_refused(trial.member());
         }
@@ -111,6 +111,7 @@ impl Failover<'_> {
 
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
+        self.climb.failed_at(trial.tier);
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
         }
@@ -180,7 +181,7 @@ impl Failover<'_> {
             Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
                 // With nothing served by its member, a session has nothing to stay with.
                 if let Some(session) = self.wanted.session.filter(|_| self.begins_session && trial.is_barren()) {
-                    self.engine.rotate_session(session);
+                    self.engine.forsake_session(session, trial.member());
                 }
                 self.engine.doubt(trial.lease, fault, &self.describe(trial.upstream.number));
             }
@@ -209,6 +210,10 @@ impl Failover<'_> {
                 (Charge::Silent(_), None) => self.let_go(trial),
                 // It was told when it happened.
                 (Charge::Failed(fault), Some(_)) => {
+                    // Another one was not asked who it is: it was the login of this one.
+                    if fault.code == Some(401) {
+                        self.engine.login_refused(trial.member());
+                    }
                     self.engine.convict(trial.lease, fault, &self.describe(trial.upstream.number))
                 }
                 (Charge::Silent(silent), Some((_, latency))) => match verdict(silent, latency) {

@@ -199,7 +199,7 @@ where
             }
             Early::Answered(Err(fault)) => return Passed::failed(fault),
             Early::Left => {
-                *unheard = taking.fault(config.connect_timeout);
+                *unheard = Some(taking.fault());
                 return Passed::failed(presence::left());
             }
         }
@@ -207,7 +207,7 @@ where
     let (since, is_sent) = (Instant::now(), sent.is_ok());
     let mut client = client_reader.unsplit(client_writer);
     let of_client = (&mut **client.get_mut(), &mut *buffer);
-    let answer = match answer_to(sent, of_client, &mut inbound, rules, (leaving, place, unheard, time), &taking).await {
+    let answer = match answer_to(sent, of_client, &mut inbound, rules, (leaving, place, unheard, time)).await {
         Ok(answer) => answer,
         Err(answer) => {
             if let Some(answer) = answer {
@@ -234,7 +234,6 @@ async fn answer_to<S, R>(
     inbound: &mut Inbound<R>,
     rules: Rules<'_>,
     (leaving, place, unheard, time): (&Leaving, &mut Option<Use>, &mut Option<Fault>, Duration),
-    taking: &Taking,
 ) -> Result<Result<Answer, Fault>, Option<Answer>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -252,10 +251,7 @@ where
         }
         // An upstream that stopped reading may have said why.
         Err(CopyError::Write(error)) => Ok(reading.await.map_err(|_| sending_fault(&error))),
-        Err(CopyError::Read(error)) => {
-            *unheard = taking.fault(config.connect_timeout);
-            Ok(Err(body_fault(&error)))
-        }
+        Err(CopyError::Read(error)) => Ok(Err(body_fault(&error))),
     }
 }
 

@@ -16,52 +16,46 @@ use tokio::time::{Instant, sleep};
 
 use crate::reply::CONTINUE;
 
-/// How often a client is asked: there are clients that count interim responses.
-const TIMES: u32 = 4;
+/// After how many times its patience a client is asked, while nothing is taken: there are clients that count interim responses.
+const ASKED: [u32; 2] = [1, 6];
 
 /// How long the reset of one that is gone may take.
 const REPLY: Duration = Duration::from_millis(250);
 
-/// How long an upstream has not taken what there was for it. Times are in microseconds since it began.
+/// Since when an upstream has not taken what there is for it. Whoever takes something now and then is only slow.
 pub(super) struct Taking {
     began: Instant,
-    /// In all, without the wait that goes on.
-    waited: AtomicU64,
-    /// Since when it takes nothing, and one more; 0 while it does.
+    /// In microseconds since it began, and one more; 0 while it takes what comes.
     since: AtomicU64,
 }
 
 impl Taking {
     pub(super) fn new() -> Self {
-        Self { began: Instant::now(), waited: AtomicU64::new(0), since: AtomicU64::new(0) }
+        Self { began: Instant::now(), since: AtomicU64::new(0) }
     }
 
     fn now(&self) -> u64 {
         proxywhirl_core::time::micros(self.began.elapsed())
     }
 
-    /// How long it has kept the body waiting.
-    pub(super) fn waited(&self) -> Duration {
+    /// For how long it has taken nothing.
+    fn waits(&self) -> Duration {
         // Relaxed, here as below: all of it is done by one task.
-        let goes_on = match self.since.load(Ordering::Relaxed) {
-            0 => 0,
-            since => self.now().saturating_sub(since - 1),
-        };
-        Duration::from_micros(self.waited.load(Ordering::Relaxed) + goes_on)
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 { Duration::ZERO } else { Duration::from_micros(self.now().saturating_sub(since - 1)) }
     }
 
-    /// What that says of it, when it is no less than this.
-    pub(super) fn fault(&self, least: Duration) -> Option<Fault> {
-        let waited = self.waited();
-        let detail = || format!("kept the body waiting for {:.1} s", waited.as_secs_f64());
-        (waited >= least).then(|| Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail()))
+    /// What that says of it.
+    pub(super) fn fault(&self) -> Fault {
+        let detail = format!("took nothing of the body for {:.1} s", self.waits().as_secs_f64());
+        Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail)
     }
 
-    /// Ready when the client has left. It is asked when it was kept waiting for so long, for twice as long, and so on.
+    /// Ready when the client has left, while the upstream took nothing for its patience and longer.
     pub(super) async fn left<C: AsyncWrite + Unpin>(&self, client: &mut C, patience: Duration) {
-        for time in 0..TIMES {
-            let until = patience * 2_u32.pow(time);
-            while let Some(rest) = until.checked_sub(self.waited()).filter(|rest| !rest.is_zero()) {
+        for times in ASKED {
+            let until = patience * times;
+            while let Some(rest) = until.checked_sub(self.waits()).filter(|rest| !rest.is_zero()) {
                 sleep(rest).await;
             }
             let asked = async {
@@ -79,14 +73,10 @@ impl Taking {
     }
 
     fn mark<T>(&self, polled: &Poll<T>) {
-        let since = self.since.load(Ordering::Relaxed);
-        match (polled, since) {
-            (Poll::Pending, 0) => self.since.store(self.now() + 1, Ordering::Relaxed),
-            (Poll::Ready(_), 1..) => {
-                self.waited.fetch_add(self.now().saturating_sub(since - 1), Ordering::Relaxed);
-                self.since.store(0, Ordering::Relaxed);
-            }
-            (Poll::Pending, _) | (Poll::Ready(_), 0) => {}
+        if polled.is_ready() {
+            self.since.store(0, Ordering::Relaxed);
+        } else if self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(self.now() + 1, Ordering::Relaxed);
         }
     }
 }
@@ -128,26 +118,33 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_the_body_as_it_comes_keeps_nobody_waiting_and_who_does_not_is_found_out() {
+    async fn who_takes_the_body_now_and_then_is_slow_and_who_takes_nothing_is_found_out() {
         let (near, mut far) = tokio::io::duplex(8);
         let (mut client, mut peer) = tokio::io::duplex(1024);
         let taking = Taking::new();
         let mut writer = Taken { inner: near, taking: &taking };
-        // A client that is slow itself.
-        for _ in 0..3 {
-            sleep(PATIENCE).await;
-            writer.write_all(b"body").await.unwrap();
-            far.read_exact(&mut [0; 4]).await.unwrap();
+        // It takes something before its patience is over, ten times.
+        let write = async { writer.write_all(&[0; 48]).await.unwrap() };
+        let take = async {
+            for _ in 0..10 {
+                sleep(PATIENCE * 4 / 5).await;
+                far.read_exact(&mut [0; 4]).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = taking.left(&mut client, PATIENCE) => panic!("it is there"),
+            _ = async { tokio::join!(write, take) } => {}
         }
-        assert_eq!((taking.waited(), taking.fault(PATIENCE)), (Duration::ZERO, None));
+        assert_eq!(taking.waits(), Duration::ZERO);
+        assert!(timeout(Duration::from_secs(1), peer.read_u8()).await.is_err(), "nobody was asked");
         let began = Instant::now();
         let write = async { writer.write_all(&[0; 64]).await };
         let look = async {
-            // Asked after 5, 10, 20 and 40 s, it is there.
+            // Asked twice, it is there.
             assert!(timeout(PATIENCE * 100, taking.left(&mut client, PATIENCE)).await.is_err());
-            let mut asked = vec![0; 4 * CONTINUE.len()];
+            let mut asked = vec![0; 2 * CONTINUE.len()];
             peer.read_exact(&mut asked).await.unwrap();
-            assert_eq!(asked, CONTINUE.repeat(4));
+            assert_eq!(asked, CONTINUE.repeat(2));
             assert!(timeout(Duration::from_secs(1), peer.read_u8()).await.is_err());
             drop(peer);
             taking.left(&mut client, PATIENCE).await;
@@ -156,10 +153,6 @@ mod tests {
             written = write => panic!("{written:?}"),
             () = look => {}
         }
-        assert_eq!(taking.waited(), began.elapsed());
-        assert_eq!(taking.fault(PATIENCE).map(|fault| fault.kind), Some(Kind::Timeout));
-        far.read_exact(&mut [0; 8]).await.unwrap();
-        tokio::join!(async { writer.write_all(b"end").await.unwrap() }, sleep(PATIENCE));
-        assert_eq!(taking.waited(), began.elapsed() - PATIENCE);
+        assert_eq!(taking.waits(), began.elapsed());
     }
 }

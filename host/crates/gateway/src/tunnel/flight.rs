@@ -202,7 +202,7 @@ impl Speech {
 
 /// Reads the record with which a server answers a hello (RFC 8446 §5.1).
 fn reply_in_tls(said: &[u8]) -> Reply {
-    let (kind, length, fragment) = match behind_warnings(said) {
+    let (kind, length, fragment) = match behind_warning(said) {
         [] | [HANDSHAKE | ALERT] => return Reply::Unclear,
         [HANDSHAKE | ALERT, VERSION] | [HANDSHAKE | ALERT, VERSION, _] | [HANDSHAKE | ALERT, VERSION, _, _] => {
             return Reply::Unclear;
@@ -230,15 +230,15 @@ fn reply_in_tls(said: &[u8]) -> Reply {
 
 /// Whether an answer to a ClientHello is an alert: the origin does not want the client.
 pub(super) fn is_alert(said: &[u8]) -> bool {
-    behind_warnings(said).first() == Some(&ALERT) && Speech::Tls.is_answered_by(said)
+    behind_warning(said).first() == Some(&ALERT) && Speech::Tls.is_answered_by(said)
 }
 
-/// What follows behind the warnings that a server goes on after: that it has no such name (RFC 6066 §3).
-fn behind_warnings(mut said: &[u8]) -> &[u8] {
-    while let [ALERT, VERSION, _, 0, 2, WARNING, UNRECOGNIZED_NAME, rest @ ..] = said {
-        said = rest;
+/// What follows behind a warning that a server goes on after: that it has no such name (RFC 6066 §3). One says it once.
+fn behind_warning(said: &[u8]) -> &[u8] {
+    match said {
+        [ALERT, VERSION, _, 0, 2, WARNING, UNRECOGNIZED_NAME, rest @ ..] => rest,
+        _ => said,
     }
-    said
 }
 
 /// Whether a server is known to begin like this before its client has said anything: SSH, FTP, SMTP and all that begins with
@@ -373,6 +373,7 @@ mod tests {
         let warned = [b"\x15\x03\x03\0\x02\x01\x70", &server[..]].concat();
         let first = (0..=warned.len()).find(|length| Speech::Tls.reply(&warned[..*length]) != Reply::Unclear);
         assert!(first.is_some_and(|needed| needed > 7) && Speech::Tls.is_answered_by(&warned) && !is_alert(&warned));
+        assert!(is_alert(&warned[..7].repeat(2)), "a second one is all that comes");
         for other in [
             &b"\x17\x03"[..],
             b"\x16G",

@@ -6,8 +6,8 @@
 //! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
 //! tunnel is overtaken, not ended.
 //!
-//! Whatever else a client begins with is relayed at once, as if none of this were here. A tunnel that ends before either side has said
-//! anything is opened again through another upstream, whoever is to speak first. A server that speaks first may be none:
+//! Whatever else a client begins with is relayed at once, as if none of this were here. A tunnel that ends at once, before either side has said
+//! anything, is opened again through another upstream, whoever is to speak first. A server that speaks first may be none:
 //! the client has [`TURN`] to begin with something that can be sent elsewhere, and if it does not, it hears that. If it is a
 //! greeting like that of a server that is known, it has [`GREETED`], because a client that waits for one loses that time.
 
@@ -118,6 +118,8 @@ pub(super) struct Limits {
     pub(super) patience: Duration,
     /// How long a tunnel may be silent.
     pub(super) idle: Duration,
+    /// How long a tunnel that nobody has used is opened anew when it ends.
+    pub(super) young: Duration,
     /// Whether an alert is no answer.
     pub(super) alerts: bool,
 }
@@ -126,7 +128,7 @@ impl Limits {
     pub(super) fn of(gateway: &Gateway, failover: &Failover<'_>, host: &Host, trial: &Trial) -> Self {
         let (config, alerts) = (gateway.config(), failover.case(host).retries_alerts());
         let patience = failover.hurried(trial.patience(config.first_byte_timeout));
-        Self { keep: config.first_flight, patience, idle: config.stall_timeout, alerts }
+        Self { keep: config.first_flight, patience, idle: config.stall_timeout, young: Duration::ZERO, alerts }
     }
 }
 
@@ -188,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
 
     /// How the upstream has ended, if that was soon and nobody had said anything: one that closes what was idle for long is as others.
     fn ended_young(&mut self, limits: &Limits) -> Option<Fault> {
-        let is_unused = self.flight.is_empty() && self.said.is_empty() && self.began.elapsed() < limits.patience;
+        let is_unused = self.flight.is_empty() && self.said.is_empty() && self.began.elapsed() < limits.young;
         self.ended.take_if(|_| is_unused)
     }
 

@@ -55,6 +55,11 @@ pub(super) enum State {
 }
 
 impl Direction {
+    /// Whether the sending side has closed; not so when it was the receiving one that takes no more.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Closing | State::Closed) && self.refused.is_none()
+    }
+
     /// A body of which so much is left behind what is at hand. That it is long is known before the first read.
     pub(super) fn of(at_hand: Vec<u8>, left: u64) -> Self {
         Self {

@@ -194,3 +194,26 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_no_more_has_left_when_nothing_comes_for_it_either() {
+    for drips in [false, true] {
+        let (mut client, mut ours) = tokio::io::duplex(64);
+        let (mut theirs, mut upstream) = tokio::io::duplex(64);
+        let is_gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = std::sync::Arc::clone(&is_gone);
+        let gone = move || told.store(true, std::sync::atomic::Ordering::Relaxed);
+        let relaying = tokio::spawn(async move { relay(&mut ours, &mut theirs, Some(QUIET), gone).await });
+        client.shutdown().await.unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(MOMENT / 2).await;
+            if drips {
+                upstream.write_all(b"x").await.unwrap();
+                client.read_exact(&mut [0]).await.unwrap();
+            }
+        }
+        assert_eq!(is_gone.load(std::sync::atomic::Ordering::Relaxed), !drips);
+        drop(upstream);
+        assert!(matches!(relaying.await.unwrap().end, End::Closed));
+    }
+}

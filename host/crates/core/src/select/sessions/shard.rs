@@ -19,6 +19,9 @@ const TOLD_SHARE: u32 = 8;
 /// Forgotten sessions that are remembered to be told, besides two for each that there is room for.
 const FORGOTTEN_MIN: usize = 16_384;
 
+/// How many that are in use are passed over when one has to make room.
+const PASSED: usize = 8;
+
 /// No entry: the end of the chain.
 const NONE: u32 = u32::MAX;
 
@@ -32,8 +35,10 @@ pub(super) struct Entry {
     used: Timestamp,
     /// The last use that a store was told of, by whomever.
     told: Timestamp,
-    /// Uses that go on: as long as there are any, it is not unused.
+    /// Uses of this life that go on: as long as there are any, it is not unused.
     open: u32,
+    /// Whether this life is over before its time.
+    is_forsaken: bool,
     /// Whether it is on the list of changes.
     is_changed: bool,
     /// Whether it was bound here since it was told.
@@ -66,7 +71,8 @@ impl Entry {
     }
 
     fn is_over(&self, stickiness: &Stickiness, now: Timestamp) -> bool {
-        stickiness.idle.is_some_and(|idle| self.open == 0 && now.since(self.used) > idle)
+        self.is_forsaken
+            || stickiness.idle.is_some_and(|idle| self.open == 0 && now.since(self.used) > idle)
             || stickiness.lifetime.is_some_and(|lifetime| now.since(self.began) > lifetime)
     }
 }
@@ -162,6 +168,7 @@ impl Shard {
                 used: now,
                 told: Timestamp::default(),
                 open: 0,
+                is_forsaken: false,
                 is_changed: false,
                 is_moved: true,
                 is_stored: false,
@@ -179,7 +186,9 @@ impl Shard {
         if entry.life != known.life {
             entry.life = known.life;
             entry.began = now;
+            entry.open = 0;
         }
+        entry.is_forsaken = false;
         self.moved(place, pin, now);
         pin
     }
@@ -200,15 +209,16 @@ impl Shard {
         self.note(place);
     }
 
-    /// A use of it goes on from now; false when it is not known.
-    pub(super) fn opens(&mut self, session: u64) -> bool {
-        let entry = self.entry(session);
-        entry.map(|(_, entry)| entry.open = entry.open.saturating_add(1)).is_some()
+    /// A use of it goes on from now: in which life. None when it is not known.
+    pub(super) fn opens(&mut self, session: u64) -> Option<u32> {
+        let (_, entry) = self.entry(session)?;
+        entry.open = entry.open.saturating_add(1);
+        Some(entry.life)
     }
 
-    /// A use of it is over.
-    pub(super) fn closes(&mut self, session: u64, now: Timestamp) {
-        let Some((place, entry)) = self.entry(session) else { return };
+    /// A use of it in this life is over.
+    pub(super) fn closes(&mut self, session: u64, life: u32, now: Timestamp) {
+        let Some((place, entry)) = self.entry(session).filter(|(_, entry)| entry.life == life) else { return };
         entry.open = entry.open.saturating_sub(1);
         let is_due = entry.used.as_secs() < now.as_secs();
         entry.used = entry.used.max(now);
@@ -220,6 +230,19 @@ impl Shard {
         if is_news {
             self.note(place);
         }
+    }
+
+    /// Ends its life, unless it is bound to another member, or is in use by others than the one who says so.
+    pub(super) fn forsake(&mut self, session: u64, member: MemberId) {
+        if let Some((_, entry)) = self.entry(session) {
+            entry.is_forsaken |= entry.pin.member == member && entry.open <= 1;
+        }
+    }
+
+    /// Whether it begins with its next use.
+    pub(super) fn begins(&self, session: u64) -> bool {
+        let entry = self.places.get(&session).and_then(|place| self.entries.get(*place as usize));
+        entry.is_none_or(|entry| entry.is_forsaken)
     }
 
     pub(super) fn seen_at(&mut self, session: u64, pin: Pin) {
@@ -242,6 +265,7 @@ impl Shard {
             used: stored.used,
             told: stored.used,
             open: 0,
+            is_forsaken: false,
             is_changed: false,
             is_moved: false,
             is_stored: true,
@@ -269,6 +293,7 @@ impl Shard {
             if !is_ours && (is_there(heard.member) || !is_there(entry.pin.member)) {
                 entry.pin = Pin { member: heard.member, slot: Pin::ANYWHERE };
                 (entry.life, entry.began, entry.is_moved) = (heard.life, heard.began, false);
+                (entry.open, entry.is_forsaken) = (0, false);
             }
         }
         if is_used_since {
@@ -343,7 +368,7 @@ impl Shard {
             self.entries.push(entry);
             place
         } else {
-            let place = self.oldest;
+            let place = self.oldest_unused();
             self.unlink(place);
             let gone = self.entries.get_mut(place as usize)?;
             // The list of changes names places: it goes on naming this one.
@@ -358,6 +383,19 @@ impl Shard {
         self.places.insert(entry.session, place);
         self.link(place);
         Some(place)
+    }
+
+    /// The longest unused one. Of some that are in use, the one that was used first.
+    fn oldest_unused(&self) -> u32 {
+        let mut at = self.oldest;
+        for _ in 0..PASSED {
+            match self.entries.get(at as usize) {
+                Some(entry) if entry.open > 0 => at = entry.newer,
+                Some(_) => return at,
+                None => break,
+            }
+        }
+        self.oldest
     }
 
     fn note(&mut self, place: u32) {

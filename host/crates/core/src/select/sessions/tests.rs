@@ -64,19 +64,50 @@ fn of_two_who_bind_the_first_wins() {
 fn a_session_in_use_is_not_unused() {
     let idle = Stickiness { idle: Some(Duration::from_secs(2)), ..FOREVER };
     let sessions = Sessions::new(10);
-    assert!(!sessions.opened(1), "it is not known");
+    assert_eq!(sessions.opened(1), None, "it is not known");
     request(&sessions, 1, 5, 0);
-    assert!(sessions.opened(1) && sessions.opened(1));
+    assert_eq!([sessions.opened(1), sessions.opened(1)], [Some(0); 2]);
     assert_eq!(sessions.find(1, &idle, at(100)).pin, Some(pin(5)));
-    sessions.closed(1, at(200));
+    sessions.closed(1, 0, at(200));
     assert_eq!(sessions.find(1, &idle, at(300)).pin, Some(pin(5)), "it is used still");
-    sessions.closed(1, at(400));
+    sessions.closed(1, 0, at(400));
     assert_eq!(sessions.find(1, &idle, at(402)).pin, Some(pin(5)));
     assert_eq!(sessions.find(1, &idle, at(405)).pin, None);
     // Its time is over all the same.
     let short = Stickiness { lifetime: Some(Duration::from_secs(10)), ..FOREVER };
-    assert!(sessions.opened(1));
+    assert_eq!(sessions.opened(1), Some(0));
     assert_eq!(sessions.find(1, &short, at(411)).pin, None);
+    // Who needs room has that of others.
+    let full = Sessions::new(3);
+    request(&full, 1, 5, 0);
+    assert!(full.opened(1).is_some());
+    (2..6).for_each(|session| request(&full, session, 5, session));
+    assert!(full.member_of(1).is_some() && full.member_of(2).is_none());
+}
+
+#[test]
+fn a_session_that_has_come_to_nothing_begins_anew_unless_others_use_it() {
+    let sessions = Sessions::new(10);
+    assert!(sessions.begins(1));
+    request(&sessions, 1, 5, 0);
+    let life = sessions.opened(1).unwrap();
+    sessions.forsake(1, MemberId(6));
+    assert!(!sessions.begins(1), "it is bound to another one");
+    assert!(sessions.opened(1).is_some());
+    sessions.forsake(1, MemberId(5));
+    assert!(!sessions.begins(1), "somebody else uses it");
+    sessions.closed(1, life, at(1));
+    sessions.forsake(1, MemberId(5));
+    assert!(sessions.begins(1));
+    let known = sessions.find(1, &FOREVER, at(2));
+    assert_eq!((known.pin, known.life), (None, 1));
+    sessions.bind(1, &known, pin(7), at(2));
+    assert_eq!((sessions.begins(1), sessions.member_of(1)), (false, Some(MemberId(7))));
+    // A use of the life before does not end one of this.
+    let idle = Stickiness { idle: Some(Duration::from_secs(2)), ..FOREVER };
+    assert_eq!(sessions.opened(1), Some(1));
+    sessions.closed(1, life, at(3));
+    assert_eq!(sessions.find(1, &idle, at(100)).pin, Some(pin(7)));
 }
 
 #[test]
