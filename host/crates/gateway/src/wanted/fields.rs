@@ -101,4 +101,12 @@ mod tests {
         }
         assert_eq!(*basic(b" bAsic  cXVvOnMzY3IzdHB3 ").unwrap(), "quo:s3cr3tpw");
     }
+
+    #[test]
+    fn credentials_are_in_utf_8_or_in_latin_1() {
+        for bytes in ["anna:p@w:\u{fc}".as_bytes(), b"anna:p@w:\xfc"] {
+            let field = format!("Basic {}", STANDARD.encode(bytes));
+            assert_eq!(*basic(field.as_bytes()).unwrap(), "anna:p@w:\u{fc}");
+        }
+    }
 }

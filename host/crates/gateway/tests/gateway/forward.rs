@@ -332,6 +332,12 @@ async fn an_upgrade_becomes_a_relay() {
 
     let reply = exchange(&mut scene.client().await, "GET http://example.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(status(&reply), 502, "nobody asked for an upgrade: {reply}");
+    for (protocols, answered) in [("telnet", 502), ("telnet, WebSocket", 101)] {
+        let fields = format!("Host: x\r\nConnection: Upgrade\r\nUpgrade: {protocols}\r\n\r\n");
+        let mut client = scene.client().await;
+        client.write_all(format!("GET http://example.test/ HTTP/1.1\r\n{fields}").as_bytes()).await.unwrap();
+        assert_eq!(status(&read_head(&mut client).await), answered, "{protocols}");
+    }
 }
 
 #[tokio::test]

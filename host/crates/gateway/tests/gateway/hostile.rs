@@ -5,6 +5,7 @@ use std::time::Duration;
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use crate::clients::{Client, exchange, rest, status};
 use crate::scene::{Scene, limits, origin, upstream};
@@ -89,6 +90,20 @@ async fn a_head_that_drips_is_ended() {
     assert_eq!(status(&String::from_utf8(reply).unwrap()), 408);
     // Who says nothing at all is let go without a word.
     assert_eq!(rest(&mut scene.client().await).await, "");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_go_on_is_not_waited_for_for_long() {
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let config = GatewayConfig { body_timeout: Duration::from_millis(500), ..limits() };
+    let scene = Scene::with(&[good.url()], config).await;
+    let mut client = scene.client().await;
+    let origin = origin().await;
+    let addr = origin.http_addr();
+    let request = format!("POST http://{addr}/ HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let reply = timeout(Duration::from_secs(10), rest(&mut client)).await.unwrap();
+    assert_eq!(status(&reply), 408, "{reply}");
 }
 
 #[tokio::test]
