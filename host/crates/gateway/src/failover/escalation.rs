@@ -55,26 +55,23 @@ pub(super) struct Climb {
     used: u32,
     /// Whether it may go no further up.
     is_bound: bool,
-    /// The first tier in which an attempt has failed, and one more; 0 for none.
-    failed: u32,
+    /// The first tier in which an attempt has failed.
+    failed: Option<u32>,
 }
 
 impl Climb {
     const fn up(self) -> Self {
         Self { tier: self.tier + 1, used: 0, ..self }
     }
-}
 
-impl Climb {
     /// An attempt in this tier has failed.
     pub(super) fn failed_at(&mut self, tier: u32) {
-        let tier = tier.saturating_add(1);
-        self.failed = if self.failed == 0 { tier } else { self.failed.min(tier) };
+        self.failed = Some(self.failed.map_or(tier, |failed| failed.min(tier)));
     }
 
     /// Whether an attempt below this tier has failed.
-    const fn has_failed_below(self, tier: usize) -> bool {
-        self.failed > 0 && (self.failed as usize) <= tier
+    fn has_failed_below(self, tier: usize) -> bool {
+        self.failed.is_some_and(|failed| (failed as usize) < tier)
     }
 }
 
@@ -92,7 +89,7 @@ impl Escalation {
     pub(super) fn begin(&self, target: &str, wanted: &Wanted) -> Climb {
         let (key, found) = self.remembered(target, wanted);
         let is_bound = found.is_some() && wanted.session.is_some() && wanted.stick.strict == Some(true);
-        Climb { key, tier: self.first(found), used: 0, is_bound, failed: 0 }
+        Climb { key, tier: self.first(found), used: 0, is_bound, failed: None }
     }
 
     /// The tier in which a request begins of which this is remembered.
@@ -158,7 +155,7 @@ impl Escalation {
         }
     }
 
-    /// Remembers which tier has served a request: for its session, or for others to its site if they would come to it too.
+    /// Remembers which tier has served a request: for its session, or for its site if attempts below have failed.
     pub(super) fn served(&self, climb: Climb, tier: usize, is_session: bool) {
         if !is_session && !climb.has_failed_below(tier) {
             return;

@@ -304,7 +304,8 @@ impl Failover<'_> {
         }
         let own = upstream.clone();
         let tier = u32::try_from(self.climb.tier).unwrap_or(u32::MAX);
-        let served = served_by(lease.member());
+        // Of others, nobody asks.
+        let served = if self.begins_session { served_by(lease.member()) } else { 0 };
         if let (Some(session), None) = (self.wanted.session, &self.in_use) {
             self.in_use = self.engine.use_session(session).map(Box::new);
         }

@@ -22,7 +22,7 @@ pub(crate) struct Trial {
     pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
     pub(super) tier: u32,
-    /// The lowest bits of how much its member had served when it began.
+    /// The lowest bits of how much its member had served when it began, where its session begins with it.
     pub(super) served: u16,
 }
 
@@ -123,7 +123,7 @@ impl Trial {
         matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }
 
-    /// Whether its member has served nobody since it began.
+    /// Whether its member has served nobody since it began, which is known where its session begins with it.
     pub(super) fn is_barren(&self) -> bool {
         self.served == served_by(self.member())
     }

@@ -53,8 +53,8 @@ pub(super) enum First {
     Clear { said: BytesMut, ahead: BytesMut, heard: Heard },
     /// The client has left before it was answered.
     Left,
-    /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer.
-    /// It has not got the last bytes of that.
+    /// It failed, and the client's flight can go through another one. What it said, if anything, is no answer; `unsent` is what it
+    /// has not got of the flight.
     Failed { kept: Kept, fault: Fault, said: BytesMut, unsent: BytesMut },
     /// The upstream has ended it before anybody had said anything: nothing is lost when another one opens it.
     Ended(Fault),

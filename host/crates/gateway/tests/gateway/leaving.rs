@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clients::{get, rest, status};
-use crate::scene::{ANNA, Scene, Then, door_of_anna, origin, read_head, scripted, upstream};
+use crate::scene::{ANNA, Scene, Then, door_of_anna, origin, read_head, scripted, serving, upstream};
 
 /// Long after a dial could have failed, and long before an answer is given up.
 const SOON: Duration = Duration::from_secs(5);
@@ -94,7 +94,12 @@ async fn who_has_left_keeps_no_place_and_soon_no_upstream() {
 #[tokio::test]
 async fn who_has_closed_a_tunnel_keeps_no_place_though_its_upstream_does_not_close_it() {
     let one = UserLimits { concurrency: Some(1), ..UserLimits::default() };
-    let holds = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"SSH-2.0-server\r\n"], Then::Hold).await;
+    let holds = serving(|mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nSSH-2.0-server\r\n").await.unwrap();
+        std::future::pending().await
+    })
+    .await;
     let scene = Scene::behind(&[&holds.url], door_of_anna(one)).await;
     let request = format!("CONNECT shop.test:22 HTTP/1.1\r\n{ANNA}\r\n");
     let open = async || {

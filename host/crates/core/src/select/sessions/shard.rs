@@ -129,13 +129,11 @@ impl Shard {
     }
 
     pub(super) fn get(&self, session: u64) -> Option<(u32, MemberId)> {
-        let entry = self.entries.get(*self.places.get(&session)? as usize)?;
-        Some((entry.life, entry.pin.member))
+        self.look(session).map(|entry| (entry.life, entry.pin.member))
     }
 
     pub(super) fn bound(&self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Option<MemberId> {
-        let entry = self.places.get(&session).and_then(|place| self.entries.get(*place as usize));
-        entry.filter(|entry| !entry.is_over(stickiness, now)).map(|entry| entry.pin.member)
+        self.look(session).filter(|entry| !entry.is_over(stickiness, now)).map(|entry| entry.pin.member)
     }
 
     pub(super) fn find(&mut self, session: u64, stickiness: &Stickiness, now: Timestamp) -> Known {
@@ -144,18 +142,24 @@ impl Shard {
         if entry.is_over(stickiness, now) {
             return Known { pin: None, life: entry.life.wrapping_add(1), entry: known };
         }
+        let found = Known { pin: Some(entry.pin), life: entry.life, entry: known };
+        self.touch(place, now, told_every(stickiness));
+        found
+    }
+
+    /// An entry is used now; that is told when it was not for so long.
+    fn touch(&mut self, place: u32, now: Timestamp, told_every: Duration) {
+        let Some(entry) = self.entries.get_mut(place as usize) else { return };
         // Moving it to the front writes three other entries: once a second is enough.
         let is_due = entry.used.as_secs() < now.as_secs();
         entry.used = entry.used.max(now);
-        let found = Known { pin: Some(entry.pin), life: entry.life, entry: known };
-        let is_news = now.since(entry.told) >= told_every(stickiness);
+        let is_news = now.since(entry.told) >= told_every;
         if is_due {
             self.renew(place);
         }
         if is_news {
             self.note(place);
         }
-        found
     }
 
     pub(super) fn bind(&mut self, session: u64, known: &Known, pin: Pin, now: Timestamp) -> Pin {
@@ -220,16 +224,8 @@ impl Shard {
     pub(super) fn closes(&mut self, session: u64, life: u32, now: Timestamp) {
         let Some((place, entry)) = self.entry(session).filter(|(_, entry)| entry.life == life) else { return };
         entry.open = entry.open.saturating_sub(1);
-        let is_due = entry.used.as_secs() < now.as_secs();
-        entry.used = entry.used.max(now);
         // How long it may be unused is not known here: as often as for the longest time that is told exactly.
-        let is_news = now.since(entry.told) >= TOLD_EVERY / TOLD_SHARE;
-        if is_due {
-            self.renew(place);
-        }
-        if is_news {
-            self.note(place);
-        }
+        self.touch(place, now, TOLD_EVERY / TOLD_SHARE);
     }
 
     /// Ends its life, unless it is bound to another member, or is in use by others than the one who says so.
@@ -241,8 +237,7 @@ impl Shard {
 
     /// Whether it begins with its next use.
     pub(super) fn begins(&self, session: u64) -> bool {
-        let entry = self.places.get(&session).and_then(|place| self.entries.get(*place as usize));
-        entry.is_none_or(|entry| entry.is_forsaken)
+        self.look(session).is_none_or(|entry| entry.is_forsaken)
     }
 
     pub(super) fn seen_at(&mut self, session: u64, pin: Pin) {
@@ -346,6 +341,10 @@ impl Shard {
             into.sessions.push(entry.stored());
         }
         true
+    }
+
+    fn look(&self, session: u64) -> Option<&Entry> {
+        self.entries.get(*self.places.get(&session)? as usize)
     }
 
     fn entry(&mut self, session: u64) -> Option<(u32, &mut Entry)> {
