@@ -12,6 +12,7 @@ mod plugins;
 mod refresh;
 mod service;
 mod starting;
+mod tags;
 mod watched;
 mod weights;
 

@@ -74,6 +74,58 @@ async fn a_gateway_goes_on_with_its_pool_whatever_it_is_kept_in() {
     }
 }
 
+/// The tags of each proxy but those of where it comes from, by its port.
+fn labels(store: &str) -> Vec<String> {
+    let label = |row: &Value| {
+        let tags = row["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap());
+        let own: Vec<&str> = tags.filter(|tag| !tag.starts_with("source:")).collect();
+        format!("{} {}", row["url"].as_str().unwrap().rsplit(':').next().unwrap(), own.join(","))
+    };
+    let mut labels: Vec<String> = rows(store).iter().map(label).collect();
+    labels.sort();
+    labels
+}
+
+#[test]
+fn a_tag_that_a_source_gives_no_more_leaves_its_proxies_over_a_reload_and_a_restart() {
+    for store in STORES {
+        let folder = folder();
+        file(&folder, "own.txt", "192.0.2.1:1001\n192.0.2.1:1002\n");
+        file(&folder, "more.txt", "192.0.2.1:1002\n192.0.2.1:1003\n");
+        let store = at(&folder, store);
+        let config = |own: &str, more: &str| {
+            let source = |name: &str, tags: &str| {
+                let list = folder.path().join(name).display().to_string();
+                format!("[[sources]]\nname = \"{name}\"\nlocation = \"{list}.txt\"\ntrust = true\ntags = [{tags}]\n")
+            };
+            file(&folder, "proxywhirl.toml", source("own", own) + &source("more", more))
+        };
+        let start = |own: &str, more: &str| {
+            Served::start(["--config", &config(own, more), "--db", &store, "--control", "off", "--no-watch"])
+        };
+        let becomes = |what: &str, expected: [&str; 3]| wait_until(what, || labels(&store) == expected);
+        let served = start("\"paid\", \"eu\"", "\"paid\"");
+        becomes("what sources say", ["1001 eu,paid", "1002 eu,paid", "1003 paid"]);
+        // The other source still says that it is paid.
+        config("\"cheap\", \"eu\"", "\"paid\"");
+        served.hang_up();
+        becomes("another word", ["1001 cheap,eu", "1002 cheap,eu,paid", "1003 paid"]);
+        // Killed: what was said stays known.
+        served.kill();
+        // Who is listed no more has the tags of its source all the same.
+        file(&folder, "own.txt", "192.0.2.1:1002\n");
+        let served = start("\"cheap\"", "\"paid\", \"us\"");
+        becomes("fewer words", ["1001 cheap", "1002 cheap,paid,us", "1003 paid,us"]);
+        let (code, log) = served.stop();
+        assert_eq!(code, Some(0), "{log}");
+        // As it was: nobody has to say anything.
+        let served = start("\"cheap\"", "\"paid\", \"us\"");
+        let (code, log) = served.stop();
+        assert!(code == Some(0) && !log.contains("sources give other tags"), "{log}");
+        becomes("the same", ["1001 cheap", "1002 cheap,paid,us", "1003 paid,us"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_commands_change_beside_a_gateway_stays_and_is_there_at_its_next_start() {
     let upstreams = (0..3).map(|_| UpstreamOptions::new(Protocol::Http).credentials("user", "old")).collect();

@@ -141,6 +141,12 @@ fn announce(entrances: &Entrances, with: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What proxies are called decides how much may be asked of them, and with which credentials: both come first.
+async fn before_dialling(service: &Service, settings: &Settings) {
+    service.relabel(&settings.sources).await;
+    service.credentials().configure(settings.credentials.clone()).await;
+}
+
 /// Carries out `serve`: serves until it is told to stop.
 pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Failure> {
     let layers = config::layers(args.config.as_deref())?;
@@ -159,8 +165,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     service.can_read(&unproven)?;
     let (checked, listed) = (if unproven.is_empty() { "" } else { ", more are being checked" }, trusted.len());
-    // Before anything is dialled.
-    service.credentials().configure(settings.credentials.clone()).await;
+    before_dialling(&service, &settings).await;
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
     let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));

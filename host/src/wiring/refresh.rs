@@ -71,6 +71,7 @@ impl Service {
             crew.share(&sources.iter().filter_map(crew::work).collect::<Vec<_>>()).await;
         }
         self.forget_troubles(&sources);
+        self.relabel(&sources).await;
         let mut tasks = self.reading().tasks();
         let sources = Arc::new(sources);
         let before = self.reading().sources.swap(Arc::clone(&sources));

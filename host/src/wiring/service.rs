@@ -29,6 +29,7 @@ use super::net;
 use super::plugins::{Registry, Surroundings};
 use super::refresh::Reading;
 use super::starting::{self, Started};
+use super::tags::Known;
 use super::weights::Weights;
 use crate::config::{AgainSettings, CheckSettings, Settings, SourceSettings, SupervisionSettings};
 use crate::control::api::SourceTrouble;
@@ -52,6 +53,8 @@ pub struct Service {
     key_values: Arc<dyn KeyValues>,
     geo: Option<Arc<Geo>>,
     reading: Arc<Reading>,
+    /// What sources said of their proxies; none before it was asked for.
+    said: Arc<tokio::sync::Mutex<Option<Known>>>,
     /// Sources that could not be read when it was tried last, by their names. Written after each reading.
     troubles: Arc<Mutex<BTreeMap<String, SourceTrouble>>>,
 }
@@ -153,6 +156,7 @@ impl Service {
             key_values,
             geo,
             reading: Arc::new(Reading::of(settings.sources.clone())),
+            said: Arc::default(),
             troubles: Arc::default(),
         })
     }
@@ -221,6 +225,21 @@ impl Service {
         let mut filled = Filled::default();
         self.prove(&[source], &mut filled).await;
         Ok(filled)
+    }
+
+    /// What sources said of their proxies.
+    pub(super) const fn said(&self) -> &Arc<tokio::sync::Mutex<Option<Known>>> {
+        &self.said
+    }
+
+    /// What is kept beside the pool.
+    pub(super) const fn key_values(&self) -> &Arc<dyn KeyValues> {
+        &self.key_values
+    }
+
+    /// What keeps the pool true.
+    pub(super) const fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// The sources of the configuration, and who reads them again.

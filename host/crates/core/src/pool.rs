@@ -5,6 +5,7 @@
 //! there is. Two endpoints are the same member when they agree in scheme, host, port and user name.
 
 pub(crate) mod board;
+pub mod relabel;
 pub mod snapshot;
 pub mod table;
 
@@ -24,6 +25,7 @@ use crate::tag::{Labels, Tags};
 use crate::time::Timestamp;
 use crate::verdict::{Anonymity, Verified};
 use board::Board;
+pub use relabel::Relabelling;
 pub use snapshot::Snapshot;
 use table::Table;
 
@@ -83,6 +85,7 @@ pub struct Pool {
     capacity: usize,
     symbols: Arc<Symbols>,
     limits: MemberLimits,
+    relabelling: Relabelling,
     changed: Vec<u32>,
 }
 
@@ -107,6 +110,7 @@ impl Pool {
             capacity: capacity.min(Self::MAX_CAPACITY),
             symbols,
             limits: MemberLimits::default(),
+            relabelling: Relabelling::default(),
             changed: Vec::new(),
         }
     }
@@ -120,6 +124,18 @@ impl Pool {
     pub fn limit(&mut self, limits: MemberLimits) {
         self.limits = limits;
         self.table.iter().for_each(|member| member.live.set_limit(self.limits.of(member.tags())));
+    }
+
+    /// Says what sources say from now on: to members that there are, who are returned as far as it changes them, as they were, and to
+    /// those that a store still has to bring.
+    pub fn relabel(&mut self, relabelling: Relabelling) -> Vec<Arc<Member>> {
+        let other = |member: &Arc<Member>| relabelling.of(member.tags()).map(|tags| (Arc::clone(member), tags));
+        let wrong: Vec<_> = self.table.iter().filter_map(other).collect();
+        self.relabelling = relabelling;
+        for (member, tags) in &wrong {
+            self.named(member, tags);
+        }
+        wrong.into_iter().map(|(member, _)| member).collect()
     }
 
     /// How many members there are.
@@ -151,7 +167,7 @@ impl Pool {
         let newcomer = match admission {
             Admission::Verified(verified) => Newcomer::new(verified.into_parts().0),
             Admission::Vouched(candidate) => Newcomer::new(*candidate),
-            Admission::Restored(stored) => Newcomer::restored(*stored),
+            Admission::Restored(stored) => self.restored(*stored),
             Admission::Named(candidate) => return self.name(&candidate),
         };
         let key = newcomer.candidate.endpoint.key();
@@ -247,8 +263,24 @@ impl Pool {
         if !tags.merge(&candidate.tags) {
             return Admitted::Known(member);
         }
-        let named = Member { labels: self.label(&tags), ..Member::clone(&member) };
-        Admitted::Merged(self.put(named))
+        Admitted::Merged(self.named(&member, &tags))
+    }
+
+    /// A member with other tags.
+    fn named(&mut self, member: &Member, tags: &Tags) -> Arc<Member> {
+        let named = Member { labels: self.label(tags), ..Member::clone(member) };
+        self.put(named)
+    }
+
+    /// Somebody from the store, with what sources say by now.
+    fn restored(&self, stored: StoredMember) -> Newcomer {
+        let mut newcomer = Newcomer::restored(stored);
+        if !self.relabelling.is_empty()
+            && let Some(tags) = self.relabelling.of(&newcomer.candidate.tags)
+        {
+            newcomer.candidate.tags = tags;
+        }
+        newcomer
     }
 
     fn number(&self, country: Option<Country>) -> Symbol {

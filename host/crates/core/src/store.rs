@@ -96,6 +96,8 @@ pub struct Changes {
     /// Members that were kept before and are changed. Where several write and none hears of the others, who was removed by another one
     /// stays removed, and what another one has changed and this one has not, such as a password, stays as that one has made it.
     pub updates: Vec<StoredMember>,
+    /// Tags that were taken from members among the updates; for stores that otherwise keep those that another process has given.
+    pub untagged: Vec<(EndpointKey, Tags)>,
     /// Members that left.
     pub removed: Vec<EndpointKey>,
     /// Sessions that are new or changed.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use proxywhirl_core::live::Health;
-use proxywhirl_core::pool::Admission;
+use proxywhirl_core::pool::{Admission, Relabelling};
 use proxywhirl_core::shared::{Finding, Found};
 use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -153,6 +153,15 @@ impl Keeper {
             proven.admissions.add(self.engine.admit(batch).await);
         }
         proven
+    }
+
+    /// Says to those who were turned away what their sources say of them by now.
+    pub fn relabel(&self, relabelling: &Relabelling) {
+        for stranger in self.book().strangers.values_mut() {
+            if let Some(tags) = relabelling.of(&stranger.tags) {
+                stranger.tags = tags;
+            }
+        }
     }
 
     /// Checks members and strangers as they become due, until the token is cancelled.

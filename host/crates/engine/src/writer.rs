@@ -18,8 +18,9 @@ use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::event::Topic;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::limit::MemberLimits;
-use proxywhirl_core::pool::{Admission, Admitted, Pool, Snapshot};
+use proxywhirl_core::pool::{Admission, Admitted, Pool, Relabelling, Snapshot};
 use proxywhirl_core::store::{Store, StoreError};
+use proxywhirl_core::tag::Tags;
 use proxywhirl_core::{Member, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -88,6 +89,7 @@ enum Command {
     Remove(Vec<EndpointKey>, oneshot::Sender<usize>),
     Resize(usize, oneshot::Sender<()>),
     Limit(MemberLimits, oneshot::Sender<()>),
+    Relabel(Relabelling, oneshot::Sender<usize>),
     Save(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -116,6 +118,7 @@ impl Writer {
             readers,
             unsaved: HashSet::new(),
             unstored: HashSet::new(),
+            untagged: Vec::new(),
             removed: HashSet::new(),
             rest: None,
             is_behind: false,
@@ -156,6 +159,11 @@ impl Writer {
         self.send(|answer| Command::Limit(limits, answer)).await.unwrap_or_default();
     }
 
+    /// Says what sources say of their members; how many that changes.
+    pub(crate) async fn relabel(&self, relabelling: Relabelling) -> usize {
+        self.send(|answer| Command::Relabel(relabelling, answer)).await.unwrap_or_default()
+    }
+
     /// Saves what changed.
     ///
     /// # Errors
@@ -189,6 +197,8 @@ struct Desk {
     unsaved: HashSet<u64>,
     /// Those among them that the store is to have whatever is there: they are new, or it has lost them.
     unstored: HashSet<u64>,
+    /// Tags that were taken from members since the last save.
+    untagged: Vec<(EndpointKey, Tags)>,
     /// Members that left since the last save.
     removed: HashSet<EndpointKey>,
     /// Where the rest of the stored members begins, while they are loaded.
@@ -260,6 +270,13 @@ impl Desk {
                     tracing::debug!("nobody waits for the answer");
                 }
             }
+            Command::Relabel(relabelling, answer) => {
+                let relabelled = self.relabel(relabelling);
+                self.save_or_warn().await;
+                if answer.send(relabelled).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
             Command::Save(answer) => drop(answer.send(self.save().await)),
         }
     }
@@ -286,6 +303,21 @@ impl Desk {
         }
         self.publish();
         counts
+    }
+
+    fn relabel(&mut self, relabelling: Relabelling) -> usize {
+        let right = relabelling.clone();
+        let members = self.pool.relabel(relabelling);
+        for member in &members {
+            self.unsaved.insert(member.joined);
+            let tags = right.of(member.tags()).unwrap_or_default();
+            let gone: Tags = member.tags().iter().filter(|tag| !tags.contains(tag.as_str())).cloned().collect();
+            if gone != Tags::default() {
+                self.untagged.push((member.endpoint.key(), gone));
+            }
+        }
+        self.publish();
+        members.len()
     }
 
     fn remove(&mut self, keys: &[EndpointKey]) -> usize {

@@ -221,11 +221,12 @@ impl Store for Sealing {
         let (upserts, mut updates) = (sealed(&changes.upserts)?, sealed(&changes.updates)?);
         updates.extend_from_slice(used);
         // All but the members is passed on as it is: they are many, and not copied twice.
-        let Changes { upserts: _, updates: _, removed, sessions, forgotten, bans, bans_again, lifted, lifted_again } =
-            changes;
+        let Changes { upserts: _, updates: _, untagged, removed, sessions, forgotten, .. } = changes;
+        let Changes { bans, bans_again, lifted, lifted_again, .. } = changes;
         self.below.save(&Changes {
             upserts,
             updates,
+            untagged: untagged.clone(),
             removed: removed.clone(),
             sessions: sessions.clone(),
             forgotten: forgotten.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::pool::Relabelling;
 
 use super::Engine;
 use crate::sites::SitesConfig;
@@ -30,5 +31,11 @@ impl Engine {
         self.sites.tune(tuning.sites);
         self.history.resize(tuning.history);
         self.writer.resize(tuning.capacity).await;
+    }
+
+    /// Says what sources say of their members by tags, where that has changed; how many members have other tags by that, which are
+    /// saved then.
+    pub async fn relabel(&self, relabelling: Relabelling) -> usize {
+        self.writer.relabel(relabelling).await
     }
 }

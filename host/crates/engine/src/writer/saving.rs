@@ -97,14 +97,15 @@ impl Desk {
         let (new, known): (Vec<_>, Vec<_>) = due.iter().partition(|member| self.unstored.contains(&member.joined));
         let stored = |members: Vec<&Arc<Member>>| members.iter().map(|member| member.to_stored()).collect();
         let (upserts, updates) = (stored(new), stored(known));
-        let changes =
-            Changes { upserts, updates, removed: self.removed.iter().cloned().collect(), ..Changes::default() };
+        let (untagged, removed) = (self.untagged.clone(), self.removed.iter().cloned().collect());
+        let changes = Changes { upserts, updates, untagged, removed, ..Changes::default() };
         if let Err(error) = self.write(changes).await {
             due.iter().for_each(|member| member.live.leave_unsaved());
             return Err(error);
         }
         self.unsaved.clear();
         self.unstored.clear();
+        self.untagged.clear();
         self.removed.clear();
         Ok(())
     }

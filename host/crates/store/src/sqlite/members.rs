@@ -86,6 +86,10 @@ pub(super) fn save(
         row::upsert(&mut upsert, member, before.counts)?;
         written.insert(id, Seen::of(member));
     }
+    let mut untag = transaction.prepare_cached(row::UNTAG)?;
+    for (key, tags) in &changes.untagged {
+        row::untag(&mut untag, key, tags)?;
+    }
     let mut update = Update::new(transaction)?;
     for member in &changes.updates {
         let id = MemberId::of(&member.endpoint.key());

@@ -70,6 +70,17 @@ UPDATE members SET password = ?6, via = ?7
     of_key!()
 );
 
+/// Takes tags away, which an [`UPDATE`] would leave.
+pub(super) const UNTAG: &str = concat!(
+    "
+UPDATE members SET tags = (
+    SELECT json_group_array(value) FROM json_each(members.tags) WHERE value NOT IN (SELECT value FROM json_each(?6))
+)
+",
+    of_key!(),
+    " AND json_valid(tags)"
+);
+
 pub(super) const DELETE: &str = concat!(
     "
 DELETE FROM members
@@ -163,6 +174,20 @@ fn via_key_of(endpoint: &Endpoint) -> String {
 pub(super) fn delete(statement: &mut CachedStatement<'_>, key: &EndpointKey) -> rusqlite::Result<()> {
     let via = via_key(key.via.as_deref());
     statement.execute(params![key.scheme.as_str(), host_text(&key.host), key.port, key.username.as_deref(), via])?;
+    Ok(())
+}
+
+/// Takes tags from the row of a key.
+pub(super) fn untag(statement: &mut CachedStatement<'_>, key: &EndpointKey, tags: &Tags) -> rusqlite::Result<()> {
+    let (via, tags) = (via_key(key.via.as_deref()), tags_json(tags));
+    statement.execute(params![
+        key.scheme.as_str(),
+        host_text(&key.host),
+        key.port,
+        key.username.as_deref(),
+        via,
+        tags
+    ])?;
     Ok(())
 }
 

@@ -478,6 +478,15 @@ fn labels_of_several_come_together() {
     let [kept] = &command.load().unwrap()[..] else { panic!() };
     assert_eq!(kept.tags.to_string(), "a,b,z");
     assert_eq!((kept.country, kept.anonymity), (member(url).country, member(url).anonymity));
+    // Taken away from it, and nothing else.
+    let taken = |tags: &[&str]| vec![(member(url).endpoint.key(), tagged(tags).tags)];
+    let update = |own: &[&str], gone: &[&str]| Changes {
+        updates: vec![tagged(own)],
+        untagged: taken(gone),
+        ..Changes::default()
+    };
+    gateway.save(&update(&["c", "z"], &["b"])).unwrap();
+    assert_eq!(command.load().unwrap()[0].tags.to_string(), "a,c,z");
     // What somebody has written by hand, and is none, is no reason to save nothing.
     command.connection.execute("UPDATE members SET tags = 'eu'", []).unwrap();
     gateway.save(&updates(url)).unwrap();
