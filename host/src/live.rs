@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::plugin::StrategyFactory;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Attempt, Engine, EscalationWords, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
@@ -329,12 +330,17 @@ impl Live {
     }
 
     async fn swap_strategy(&self, used: &PluginUse) -> Result<proxywhirl_engine::Swapped, Failure> {
+        let factory = self.factory(used).await?;
+        self.engine().swap_strategy(factory).await.map_err(swap_failure)
+    }
+
+    /// A strategy, compiled and started once.
+    async fn factory(&self, used: &PluginUse) -> Result<Arc<dyn StrategyFactory>, Failure> {
         let registry = Arc::clone(self.registry());
         let wanted = used.clone();
-        let factory = blocking(move || registry.strategy(&wanted)).await?.inspect_err(|failure| {
+        blocking(move || registry.strategy(&wanted)).await?.inspect_err(|failure| {
             refused(self.engine(), &used.name, "strategy", &failure.message);
-        })?;
-        self.engine().swap_strategy(factory).await.map_err(swap_failure)
+        })
     }
 
     /// Looks which plugins the lock refuses now.

@@ -3,6 +3,7 @@
 //! `serve`, `get` and `demo` all start the same [`Service`]; only here is known who implements the
 //! traits that the engine asks for.
 
+mod besides;
 mod check;
 mod crew;
 mod fetching;
@@ -16,6 +17,7 @@ mod tags;
 mod watched;
 mod weights;
 
+pub use besides::{Besides, wanted};
 pub use check::{can_read, checker, judge, judge_url, meet_judges, serve_judge};
 pub use crew::work;
 pub use fetching::{Fetching, shown, source};

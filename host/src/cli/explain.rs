@@ -254,6 +254,7 @@ fn by(picked: &str) -> String {
         "view-plan" => "by the plan for what is wanted".to_owned(),
         "select" => "asked for each request".to_owned(),
         "direct" => "without a proxy".to_owned(),
+        "proven" => "it has just served this site, where others had failed".to_owned(),
         "in-turn" => "everybody in turn".to_owned(),
         other => match other.strip_prefix("fallback-") {
             Some(why) => format!("everybody in turn instead (strategy: {why})"),

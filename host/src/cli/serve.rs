@@ -161,7 +161,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let opened = wiring::listeners::open(&settings).await?;
     let prepared = Prepared::new(&settings, layers.file.clone())?;
     let service = Service::start(&settings)?;
-    let entrances = Entrances::new(service.gateway().clone(), opened);
+    let entrances = Entrances::new(service.gateway().clone(), opened, service.besides(&settings)?);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     service.can_read(&unproven)?;
     let (checked, listed) = (if unproven.is_empty() { "" } else { ", more are being checked" }, trusted.len());

@@ -10,6 +10,8 @@ use proxywhirl_gateway::wanted::{Dialect, Grammar, Limits, Place, Wanted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::file::StrategySection;
+use super::settings::{PluginUse, json};
 use super::words;
 
 /// Ports in one range.
@@ -48,6 +50,8 @@ pub struct ListenerSection {
     pub words: BTreeMap<String, toml::Value>,
     /// The one proxy that requests here go through.
     pub proxy: Option<String>,
+    /// The strategy by which requests here get their proxies.
+    pub strategy: Option<StrategySection>,
     /// When requests get another proxy.
     pub rotation: Option<String>,
     /// TLS with clients.
@@ -79,6 +83,8 @@ pub struct ListenerSettings {
     pub wanted: Wanted,
     /// When requests get another proxy.
     pub rotation: Rotation,
+    /// The strategy by which requests here get their proxies; none for that of the gateway.
+    pub strategy: Option<PluginUse>,
     /// TLS with clients.
     pub tls: Option<TlsSection>,
 }
@@ -189,12 +195,26 @@ impl ListenerSection {
             (None, None, ListenAt::Ports(..)) => Rotation::Port,
             (None, _, _) => Rotation::Request,
         };
+        let strategy = self.strategy.clone().map(|written| match written.name {
+            Some(name) => {
+                Ok(PluginUse { name, options: json(written.options).map_err(|why| format!("strategy.{why}"))? })
+            }
+            None => Err("strategy: it has no name: say which, as in strategy = { name = \"random\" }".to_owned()),
+        });
+        let strategy = strategy.transpose()?;
+        if let (Some(used), Some(_)) = (&strategy, &self.proxy) {
+            return Err(format!(
+                "strategy: there is nothing for {} to choose from: `proxy` is one, leave one of both out",
+                used.name
+            ));
+        }
         Ok(ListenerSettings {
             name: self.name.clone().unwrap_or_else(|| self.address.clone()),
             address,
             grammar: self.grammar()?,
             wanted,
             rotation,
+            strategy,
             tls: self
                 .tls
                 .map(|tls| TlsSection { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),

@@ -233,8 +233,10 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         stick,
         filter,
         tried: &[],
+        is_late: false,
         hedge: false,
         tier: None,
+        by: None,
     };
     let refused = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
     Ok(Json(Explanation { escalation: live.tiers(&attempt, &wanted), refused, ..engine.explain(&attempt) }))

@@ -77,7 +77,8 @@ impl Live {
             (in_force.strategy.used.clone(), in_force.settings.hooks.clone())
         };
         let hooks: Vec<PluginUse> = hooks.into_iter().filter(|hook| hook.name == *name).collect();
-        let is_used = strategy.name == *name || !hooks.is_empty();
+        let besides: Vec<_> = self.entrances.besides().named(name).cloned().collect();
+        let is_used = strategy.name == *name || !hooks.is_empty() || !besides.is_empty();
         let Some(digest) = &change.after else {
             let gone = format!("{name}: its file is gone");
             return Ok(if is_used { gone + ", it runs on until something replaces it" } else { gone });
@@ -85,9 +86,16 @@ impl Live {
         self.registry().admitted(name).map_err(|failure| failure.message)?;
         let short = digest.get(..SHORT).unwrap_or(digest);
         let kind = change.kind.map_or("plugin", PluginKind::as_str);
-        if change.kind == Some(PluginKind::Strategy) && strategy.name == *name {
-            let swapped = self.swap_strategy(&strategy).await.map_err(|failure| failure.message)?;
-            return Ok(format!("{kind} {name} {} ({short}) is in force", swapped.after.version));
+        if change.kind == Some(PluginKind::Strategy) && is_used {
+            let mut version = String::new();
+            if strategy.name == *name {
+                version = self.swap_strategy(&strategy).await.map_err(|failure| failure.message)?.after.version;
+            }
+            for (used, beside) in besides {
+                let factory = self.factory(&used).await.map_err(|failure| failure.message)?;
+                version = beside.swap(factory).await.map_err(|error| swap_failure(error).message)?.after.version;
+            }
+            return Ok(format!("{kind} {name} {version} ({short}) is in force"));
         }
         if change.kind == Some(PluginKind::Hook) && is_used {
             self.renew_hooks(&hooks).await.map_err(|failure| failure.message)?;

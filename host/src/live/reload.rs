@@ -14,11 +14,13 @@ use crate::config::{PluginUse, Settings};
 use crate::control::api::{Reloaded, SetBy};
 use crate::exit::{Exit, Failure};
 use crate::wiring::listeners::Change;
-use crate::wiring::{self, Weights};
+use crate::wiring::{self, Besides, Weights};
 
 /// What is ready to be put in force.
 struct Ready {
     strategy: Option<(PluginUse, Arc<dyn StrategyFactory>)>,
+    /// Those of listeners that are new, or to be started anew.
+    besides: Vec<(PluginUse, Arc<dyn StrategyFactory>)>,
     added: Vec<(PluginUse, Box<dyn Hook>)>,
     changed: Vec<(PluginUse, Box<dyn Hook>)>,
     /// Where clients come in.
@@ -101,6 +103,7 @@ impl Live {
             let by = if difference.strategy.is_some() { SetBy::Configuration } else { self.strategy().set_by };
             self.in_force().choose(used, by);
         }
+        let besides = self.stand_beside(ready.besides, &mut reloaded).await;
         for name in &difference.removed {
             while self.engine().remove_hook(name).await {}
             reloaded.changed.push(format!("hook {name} is gone"));
@@ -121,7 +124,7 @@ impl Live {
         let certificates = ready.places.certificates.iter().map(|name| format!("certificate of listener {name}"));
         reloaded.changed.extend(certificates);
         if !difference.live.is_empty() || !ready.places.certificates.is_empty() {
-            self.serve_as(new, ready.places, ready.trust).await;
+            self.serve_as(new, ready.places, besides, ready.trust).await;
             // Not otherwise: what was counted so far counts on.
             if difference.live.iter().any(|section| section == "limits") {
                 self.engine().limit(new.limits.clone()).await;
@@ -130,8 +133,28 @@ impl Live {
         Ok(reloaded)
     }
 
+    /// Starts strategies of listeners, or puts them in the place of those that run.
+    async fn stand_beside(
+        &self,
+        ready: Vec<(PluginUse, Arc<dyn StrategyFactory>)>,
+        reloaded: &mut Reloaded,
+    ) -> Besides {
+        let mut besides = self.entrances.besides();
+        for (used, factory) in ready {
+            let name = used.name.clone();
+            let begun = match besides.of(&used).cloned() {
+                Some(beside) => beside.swap(factory).await.map(drop).map_err(swap_failure),
+                None => besides.begin(self.engine(), used, factory),
+            };
+            if let Err(failure) = begun {
+                reloaded.kept.push(format!("strategy {name} of a listener: {}", failure.message));
+            }
+        }
+        besides
+    }
+
     /// Serves new connections, and further requests of those that are open, as the settings say. It cannot fail.
-    async fn serve_as(&self, new: &Settings, places: Change, trust: Option<Trust>) {
+    async fn serve_as(&self, new: &Settings, places: Change, mut besides: Besides, trust: Option<Trust>) {
         if let Some(trust) = trust {
             self.service.gateway().dialer().trust(trust);
             self.entrances.close_idle();
@@ -139,7 +162,11 @@ impl Live {
         self.service.credentials().configure(new.credentials.clone()).await;
         self.service.say(new);
         self.service.read(new.sources.clone()).await;
-        self.entrances.put_in_force(places, new.gateway.connect_timeout, new.gateway.clone());
+        let unnamed = besides.unnamed(new);
+        self.entrances.put_in_force(places, besides, new.gateway.connect_timeout, new.gateway.clone());
+        for beside in unnamed {
+            self.engine().dismiss_beside(beside).await;
+        }
         let tuning = Tuning {
             breaker: new.breaker,
             capacity: new.capacity,
@@ -170,11 +197,18 @@ impl Live {
         self.service.can_read(&new.sources)?;
         let trust = difference.trust.then(|| trust(new)).transpose()?;
         let places = self.entrances.prepare(new).await?;
+        let there = self.entrances.besides();
+        let besides = wiring::wanted(new)
+            .into_iter()
+            .filter(|used| there.of(used).is_none() || difference.weights || has_changed(&used.name));
+        let besides: Vec<PluginUse> = besides.cloned().collect();
         let registry = Arc::clone(self.registry());
         blocking(move || {
+            let with_strategy = |used: PluginUse| registry.strategy(&used).map(|factory| (used, factory));
             let with_hook = |used: PluginUse| registry.hook(&used).map(|hook| (used, hook));
             Ok(Ready {
-                strategy: strategy.map(|used| registry.strategy(&used).map(|factory| (used, factory))).transpose()?,
+                strategy: strategy.map(with_strategy).transpose()?,
+                besides: besides.into_iter().map(with_strategy).collect::<Result<_, _>>()?,
                 added: added.into_iter().map(with_hook).collect::<Result<_, _>>()?,
                 changed: changed.into_iter().map(with_hook).collect::<Result<_, _>>()?,
                 places,

@@ -40,7 +40,7 @@ pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
 pub use sites::SitesConfig;
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
-pub use strategy::{Remembering, registrable};
+pub use strategy::{Beside, Remembering, registrable};
 pub use supervision::{State as PluginState, SupervisionConfig};
 pub use swap::{Handover, SwapError, SwapTiming, Swapped};
 pub use trouble::StoreTrouble;

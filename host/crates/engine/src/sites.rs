@@ -23,7 +23,7 @@ mod doubts;
 mod passed;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,14 +91,23 @@ pub(crate) struct Sites {
     sets: ArcSwap<Sets>,
     passed: Register,
     doubts: Doubts,
-    /// When somebody has served a request at a site last, in microseconds; sites whose hashes collide share a place.
-    served: Box<[AtomicU64]>,
+    /// Who has served a request at a site last, and when; sites whose hashes collide share a place.
+    served: Box<[Served]>,
     /// Of its own, so that no client can choose names that share a row.
     hasher: RandomState,
 }
 
 /// Each is locked for some instructions: when a use of one of its pairs ends, when one is probed, and by who looks.
 type Sets = Box<[Mutex<Vec<Row>>]>;
+
+/// Who has served last. Two fields that may be of two uses: both were at the site a moment ago.
+#[derive(Debug, Default)]
+struct Served {
+    /// In microseconds.
+    at: AtomicU64,
+    /// The slot of the member.
+    by: AtomicU32,
+}
 
 #[derive(Debug)]
 struct Row {
@@ -136,7 +145,7 @@ impl Sites {
             sets: ArcSwap::from_pointee(empty(config.remember)),
             passed: Register::default(),
             doubts: Doubts::default(),
-            served: (0..SERVED).map(|_| AtomicU64::new(0)).collect(),
+            served: (0..SERVED).map(|_| Served::default()).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -206,7 +215,9 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
-                self.served_at(site).store(now.as_micros(), Ordering::Relaxed);
+                let served = self.served_at(site);
+                served.at.store(now.as_micros(), Ordering::Relaxed);
+                served.by.store(member.slot, Ordering::Relaxed);
                 self.doubts.served(|| self.hasher.hash_one(target), member.id, admitted);
                 (Input::Success, config.breaker)
             }
@@ -228,15 +239,22 @@ impl Sites {
     /// answer to the same request: the member has served something at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
         let site = self.hasher.hash_one(registrable(target));
-        let last = Timestamp::from_micros(self.served_at(site).load(Ordering::Relaxed));
+        let last = Timestamp::from_micros(self.served_at(site).at.load(Ordering::Relaxed));
         if now.since(last) > LATELY {
             return member.live.statistics().successes > 0;
         }
         self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share > 0.0)
     }
 
+    /// The slot of who has served a request at the site of a target last; none when nobody has for a while.
+    pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> Option<u32> {
+        let served = self.served_at(self.hasher.hash_one(registrable(target)));
+        let last = Timestamp::from_micros(served.at.load(Ordering::Relaxed));
+        (now.since(last) <= LATELY).then(|| served.by.load(Ordering::Relaxed))
+    }
+
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]
-    fn served_at(&self, site: u64) -> &AtomicU64 {
+    fn served_at(&self, site: u64) -> &Served {
         &self.served[(site % SERVED as u64) as usize]
     }
 

@@ -9,6 +9,7 @@
 //! [supervision](crate::supervision) says; where there is no plan, or a stale one has nobody left, everybody is picked in
 //! turn, or nobody at all when the user wants it so.
 
+mod beside;
 mod driver;
 mod memory;
 mod particular;
@@ -36,6 +37,8 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::supervisor::Supervisor;
 use crate::swap::{SwapError, Swapped};
+pub use beside::Beside;
+use beside::Besides;
 use driver::Driver;
 pub use memory::Remembering;
 use selection::Selection;
@@ -133,6 +136,7 @@ impl Shared {
 }
 
 /// With what a selector begins.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) factory: Option<Arc<dyn StrategyFactory>>,
     pub(crate) clock: Clock,
@@ -140,10 +144,10 @@ pub(crate) struct Setup {
     pub(crate) symbols: Arc<Symbols>,
     /// How often a strategy hears how uses went.
     pub(crate) observe_interval: Duration,
-    /// Where strategies keep what they have learned, if they keep it.
-    pub(crate) memory: Option<Arc<dyn KeyValues>>,
-    /// What becomes of that.
-    pub(crate) remembering: Remembering,
+    /// Where strategies keep what they have learned, if they keep it, and what becomes of that.
+    pub(crate) memory: Option<(Arc<dyn KeyValues>, Remembering)>,
+    /// What tells it from the strategy in force, where it stands beside it; empty for that one.
+    pub(crate) label: Box<str>,
 }
 
 /// The strategy in force.
@@ -151,6 +155,7 @@ pub(crate) struct Setup {
 pub(crate) struct Selector {
     shared: Arc<Shared>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    besides: Besides,
 }
 
 impl Selector {
@@ -171,13 +176,14 @@ impl Selector {
             news: Condvar::new(),
             is_faulted: AtomicBool::new(false),
         });
+        let besides = Besides::new(Setup { factory: None, ..setup.clone() });
         let driver = Driver::new(setup, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("strategy".to_owned()).spawn(|| {
             let _ended = ended;
             driver.run();
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), besides })
     }
 
     /// Which strategy is in force.
@@ -187,6 +193,7 @@ impl Selector {
 
     /// Tells that the pool has changed.
     pub(crate) fn changed(&self, snapshot: Arc<Snapshot>, delta: Delta) {
+        self.besides.changed(&snapshot, &delta);
         let mut agenda = self.shared.agenda();
         agenda.snapshot = Some(snapshot);
         agenda.changed.extend(delta.upserts);
@@ -196,6 +203,7 @@ impl Selector {
 
     /// Tells how a use went.
     pub(crate) fn observed(&self, observation: Observation) {
+        self.besides.each(|beside| beside.observed(observation));
         if self.shared.selection.load().ward.is_none() {
             return;
         }
@@ -224,13 +232,24 @@ impl Selector {
         Arc::clone(&self.shared.selection.load().sessions)
     }
 
-    /// The symbol of a target's site, if the strategy in force tells sites apart.
+    /// The symbol of a target's site, if the strategy in force tells sites apart, or one beside it does.
     pub(crate) fn site(&self, target: &str) -> Symbol {
-        self.shared.sites.of(target)
+        let mut site = self.shared.sites.of(target);
+        self.besides.each(|beside| {
+            // All have the same symbols, and each counts what it is asked for.
+            let other = beside.site(target);
+            if site == Symbol::NONE {
+                site = other;
+            }
+        });
+        site
     }
 
     /// Waits until the strategy has seen all changes, and its plan is in force if it made one.
     pub(crate) async fn caught_up(&self) {
+        for beside in self.besides.all() {
+            Box::pin(beside.caught_up()).await;
+        }
         if self.shared.selection.load().ward.is_none() {
             return;
         }
@@ -266,28 +285,39 @@ impl Selector {
 
     /// Says that the strategy was enabled by hand.
     pub(crate) fn enabled(&self) {
+        self.besides.each(Self::enabled);
         self.shared.agenda().is_enabled = true;
         self.shared.news.notify_one();
     }
 
     /// Chooses a member that is eligible.
     pub(crate) fn choose<'s>(&self, snapshot: &'s Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> Choice<'s> {
-        self.shared.selection.load().choose(&self.shared, snapshot, wish, ask)
+        let Some(beside) = ask.by else {
+            return self.shared.selection.load().choose(&self.shared, snapshot, wish, ask);
+        };
+        let (shared, sessions) = (&beside.0.shared, self.sessions());
+        shared.selection.load().choose(shared, snapshot, wish, &Ask { sessions: Some(&sessions), ..*ask })
     }
 
     /// Why nobody was left, and when somebody may be. For the failing request only: looks at the whole pool.
     pub(crate) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
-        self.shared.selection.load().refusals(snapshot, wish, ask)
+        let Some(beside) = ask.by else { return self.shared.selection.load().refusals(snapshot, wish, ask) };
+        let (shared, sessions) = (&beside.0.shared, self.sessions());
+        shared.selection.load().refusals(snapshot, wish, &Ask { sessions: Some(&sessions), ..*ask })
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick. Looks at the whole pool.
     pub(crate) fn look(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Way, Vec<TierSight>, bool) {
-        self.shared.selection.load().look(&self.shared, snapshot, wish, ask)
+        let shared = ask.by.map_or(&self.shared, |beside| &beside.0.shared);
+        shared.selection.load().look(shared, snapshot, wish, ask)
     }
 
     /// Ends the thread, and waits for it: at the longest for the plugin's deadline. Blocks.
     pub(crate) fn stop(&self) {
         self.end();
+        for beside in self.besides.all() {
+            beside.stop();
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the strategy's thread has panicked");

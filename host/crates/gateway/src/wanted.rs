@@ -21,6 +21,7 @@ use std::time::Duration;
 use proxywhirl_core::EndpointKey;
 use proxywhirl_core::member::mix;
 use proxywhirl_core::select::{Filter, Stick};
+use proxywhirl_engine::Beside;
 
 use draft::Draft;
 pub(crate) use fields::{CREDENTIALS, take_fields};
@@ -46,6 +47,8 @@ pub struct Wanted {
     pub deadline: Option<Duration>,
     /// Whether the answer says through whom it came; none for what the gateway says.
     pub explain: Option<bool>,
+    /// The strategy by which it gets its member, where that is another one than the one in force. No client can ask for it.
+    pub by: Option<Beside>,
 }
 
 /// The most that a client may ask for.
@@ -126,6 +129,7 @@ impl Wanted {
             hedge: self.hedge.or(door.hedge),
             deadline: self.deadline.or(door.deadline),
             explain: self.explain.or(door.explain),
+            by: self.by.or_else(|| door.by.clone()),
         })
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
 use crate::config::{KeyPlace, ListenerSettings, Settings};
+use crate::wiring::wanted;
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
@@ -67,7 +68,8 @@ fn plugins(settings: &Settings) -> Vec<String> {
         return Vec::new();
     }
     let known = || BUNDLE.iter().map(|(name, _)| *name);
-    let strategy = [("strategy", settings.strategy.name.as_str())].into_iter();
+    let beside = wanted(settings).into_iter().map(|used| ("strategy", used.name.as_str()));
+    let strategy = [("strategy", settings.strategy.name.as_str())].into_iter().chain(beside);
     let hooks = settings.hooks.iter().map(|hook| ("hook", hook.name.as_str()));
     let parsers = settings.sources.iter().filter_map(|source| Some(("parser", source.parser.as_deref()?)));
     let unknown = strategy.chain(hooks).chain(parsers).filter(|(_, name)| known().all(|other| other != *name));

@@ -56,15 +56,18 @@ fn plugins(settings: &Settings) -> Vec<String> {
     let surroundings = Surroundings { key_values: keys, ..Surroundings::default() };
     let Ok(registry) = Registry::load(&settings.plugins, surroundings) else { return Vec::new() };
     let is_there = |used: &PluginUse| registry.find(&used.name).is_some() && registry.admitted(&used.name).is_ok();
-    let strategy = Some(&settings.strategy).filter(|used| is_there(used)).and_then(|used| {
-        let failure = registry.strategy_sooner_or_later(used).err()?;
-        Some(format!("strategy.options: {}", failure.message))
+    let why = |used: &PluginUse| Some(registry.strategy_sooner_or_later(used).err()?.message);
+    let strategy = Some(&settings.strategy).filter(|used| is_there(used)).and_then(why);
+    let strategy = strategy.map(|why| format!("strategy.options: {why}"));
+    let beside = settings.listeners.iter().filter_map(|listener| {
+        let why = listener.strategy.as_ref().filter(|used| is_there(used)).and_then(why)?;
+        Some(format!("listener {:?}: strategy.options: {why}", listener.name))
     });
     let hooks = settings.hooks.iter().filter(|used| is_there(used)).filter_map(|used| {
         let failure = registry.hook(used).err()?;
         Some(format!("hook {:?}: options: {}", used.name, failure.message))
     });
-    strategy.into_iter().chain(hooks).collect()
+    strategy.into_iter().chain(beside).chain(hooks).collect()
 }
 
 #[cfg(test)]

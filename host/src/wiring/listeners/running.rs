@@ -17,6 +17,7 @@ use super::spot::{self, At, Spot};
 use super::{Entrance, Listener, Opened, in_one_line, listen, may_be_reached};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::wiring::Besides;
 
 /// How long a place that was given up a moment ago may take to be free.
 const FREED: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub struct Entrances {
 struct State {
     gateway: Gateway,
     access: Arc<Access>,
+    /// The strategies of listeners.
+    besides: Besides,
     /// In the order of the configuration.
     open: Vec<Open>,
     /// Nobody comes in there any more, but some are still there.
@@ -80,10 +83,10 @@ enum Next {
 impl Entrances {
     /// The places that were opened, before this gateway.
     #[must_use]
-    pub fn new(gateway: Gateway, opened: Opened) -> Arc<Self> {
+    pub fn new(gateway: Gateway, opened: Opened, besides: Besides) -> Arc<Self> {
         let Opened { entrances, access } = opened;
         let (open, leaving, waiting) = (Vec::new(), Vec::new(), Vec::new());
-        let mut state = State { gateway, access, open, leaving, waiting, opened: 0 };
+        let mut state = State { gateway, access, besides, open, leaving, waiting, opened: 0 };
         for entrance in entrances {
             let open = state.begin(entrance);
             state.open.push(open);
@@ -118,6 +121,12 @@ impl Entrances {
     pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
         let told = |open: &Open| (open.spot.name.clone(), open.place.clone(), Arc::clone(&open.turns));
         self.state().open.iter().map(told).collect()
+    }
+
+    /// The strategies of listeners.
+    #[must_use]
+    pub fn besides(&self) -> Besides {
+        self.state().besides.clone()
     }
 
     /// Who may come in, and where clients may go.
@@ -172,8 +181,9 @@ impl Entrances {
 
     /// Puts them in force, under this configuration. A place that is not wanted any more lets nobody in, and whoever is
     /// there goes on.
-    pub fn put_in_force(&self, change: Change, connect_timeout: Duration, config: GatewayConfig) {
+    pub fn put_in_force(&self, change: Change, besides: Besides, connect_timeout: Duration, config: GatewayConfig) {
         let mut state = self.state();
+        state.besides = besides;
         let dialer = state.gateway.dialer().within(connect_timeout);
         state.gateway = state.gateway.configured(dialer, config);
         state.access = change.access;
@@ -260,7 +270,7 @@ impl State {
         let Entrance { spot, place, listener } = entrance;
         self.opened += 1;
         let (id, turns, closed) = (self.opened, spot.turns(), CancellationToken::new());
-        let doorway = Doorway::new(self.gateway.behind(spot.door(&self.access, Arc::clone(&turns))));
+        let doorway = Doorway::new(self.gateway.behind(spot.door(&self.access, Arc::clone(&turns), &self.besides)));
         let is_exposed = listener.is_exposed();
         self.waiting.push(Waiting { id, listener, doorway: doorway.clone(), closed: closed.clone() });
         Open { id, spot, place, is_exposed, turns, doorway, closed }
@@ -272,7 +282,7 @@ impl State {
     }
 
     fn renew(&self, open: &Open) {
-        open.doorway.change(self.gateway.behind(open.spot.door(&self.access, Arc::clone(&open.turns))));
+        open.doorway.change(self.gateway.behind(open.spot.door(&self.access, Arc::clone(&open.turns), &self.besides)));
     }
 }
 

@@ -12,9 +12,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Settings;
 use crate::config::listeners::{ListenAt, ListenerSettings, TlsSection};
+use crate::config::{PluginUse, Settings};
 use crate::exit::{Exit, Failure};
+use crate::wiring::Besides;
 
 /// A place to listen at.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(super) struct Spot {
     grammar: Grammar,
     wanted: Wanted,
     pub(super) rotation: Rotation,
+    /// The strategy of its listener, if it is not that of the gateway.
+    strategy: Option<PluginUse>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -57,10 +60,11 @@ impl Spot {
     }
 
     /// What is particular about it, for the gateway.
-    pub(super) fn door(&self, access: &Arc<Access>, turns: Arc<Turns>) -> Door {
+    pub(super) fn door(&self, access: &Arc<Access>, turns: Arc<Turns>, besides: &Besides) -> Door {
+        let by = self.strategy.as_ref().and_then(|used| besides.of(used)).cloned();
         Door {
             grammar: self.grammar,
-            wanted: self.wanted.clone(),
+            wanted: Wanted { by, ..self.wanted.clone() },
             access: Arc::clone(access),
             tls: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
             turns,
@@ -84,6 +88,7 @@ pub(super) fn all(settings: &Settings) -> Result<Vec<Spot>, Failure> {
             grammar: Grammar::default(),
             wanted: Wanted::default(),
             rotation: Rotation::default(),
+            strategy: None,
             tls: None,
         });
     }
@@ -102,6 +107,7 @@ fn of(listener: &ListenerSettings) -> Result<Vec<Spot>, Failure> {
         grammar: listener.grammar,
         wanted,
         rotation: listener.rotation,
+        strategy: listener.strategy.clone(),
         tls: tls.clone(),
     };
     let wanted = || listener.wanted.clone();

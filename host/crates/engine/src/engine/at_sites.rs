@@ -1,8 +1,9 @@
 //! Members at sites: who is passed over by a pick, and what is known of whom.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use proxywhirl_core::{EndpointKey, Member, MemberId, Timestamp};
+use proxywhirl_core::{EndpointKey, Lease, Member, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::drawing::RACES;
@@ -10,6 +11,7 @@ use super::waiting::Draw;
 use super::{Attempt, Engine};
 use crate::events::milliseconds;
 use crate::sites::{PassedOver, Seen};
+use crate::strategy::Way;
 
 /// How a member does at a site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,14 +81,32 @@ impl Engine {
 
     /// Takes a member for an attempt: one of those who keep failing at its site only if there is nobody else.
     pub(super) fn draw_at_site(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
+        if attempt.is_late
+            && let Some(lease) = self.draw_proven(attempt, now)
+        {
+            return Draw::Lease(lease, Way::Proven);
+        }
         match self.sites.passed_over(attempt.target) {
             None => self.draw_member(attempt, &[], now),
             Some(passed) => self.draw_past(attempt, &passed, now),
         }
     }
 
+    /// Takes the member that has served a request at the site last, if this one may have it.
+    fn draw_proven(&self, attempt: &Attempt<'_>, now: Timestamp) -> Option<Lease> {
+        // A session has a say in who it is.
+        if attempt.session.is_some() {
+            return None;
+        }
+        let snapshot = self.snapshot.load();
+        let member = snapshot.get(self.sites.served_by(attempt.target, now)?)?;
+        let is_admitted = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| wish.admits(member));
+        if is_admitted { Lease::take(Arc::clone(member), &self.breaker.load(), now) } else { None }
+    }
+
     fn draw_past(&self, attempt: &Attempt<'_>, passed: &PassedOver, now: Timestamp) -> Draw {
-        let mut avoided = passed.members(now);
+        // Who may be tried again costs a request one attempt at the most.
+        let mut avoided = if attempt.number > 1 { passed.all() } else { passed.members(now) };
         for _ in 0..RACES {
             match self.draw_member(attempt, &avoided, now) {
                 Draw::Lease(lease, way) => {

@@ -11,6 +11,7 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Endpoint, MemberId};
 
 use crate::limits::Shed;
+use crate::strategy::Beside;
 
 /// A try to serve a request.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +34,14 @@ pub struct Attempt<'a> {
     pub filter: Option<&'a Arc<Filter>>,
     /// Members that this request has tried.
     pub tried: &'a [MemberId],
+    /// Whether it had better go to who does well there than to whose turn it is: others have failed, and it may be the last.
+    pub is_late: bool,
     /// Whether it is a hedge: begun while another attempt was slow.
     pub hedge: bool,
     /// The tier that it is made in, where requests escalate.
     pub tier: Option<AttemptTier<'a>>,
+    /// The strategy beside the one in force by which it gets its member; none for the one in force.
+    pub by: Option<&'a Beside>,
 }
 
 /// A tier, as an attempt in it knows it.

@@ -183,5 +183,5 @@ impl Engine {
 
 /// What is particular about an attempt.
 pub(super) fn ask_of<'a>(attempt: &Attempt<'a>) -> Ask<'a> {
-    Ask { attempt: attempt.number, site: attempt.site, filter: attempt.admitted() }
+    Ask { attempt: attempt.number, site: attempt.site, filter: attempt.admitted(), by: attempt.by, sessions: None }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use proxywhirl_net::stages::Stages;
 use serde::{Deserialize, Serialize};
 
+use super::drawing::ask_of;
 use super::{AtSite, Attempt, Engine};
 use crate::events::milliseconds;
 use crate::history::{Query, Refusal, RequestRecord};
 use crate::sites::Seen;
 use crate::status::Build;
-use crate::strategy::{Ask, registrable};
+use crate::strategy::{Ask, Beside, registrable};
 use proxywhirl_core::live::Obstacle;
 use proxywhirl_core::select::{Filter, Refusals, Wish};
 use proxywhirl_core::{Member, Snapshot};
@@ -123,7 +124,7 @@ impl Engine {
         let now = self.clock.now();
         let banned = self.bans.of(attempt.target, attempt.session, (now, snapshot.len()));
         let wish = Wish { now, tried: &banned, filter, session: attempt.session, stick: attempt.stick, seed: 0 };
-        let ask = Ask { attempt: attempt.number, site: attempt.site, filter: attempt.filter };
+        let ask = Ask { filter: attempt.filter, ..ask_of(attempt) };
         let Refusals { members, tried: banned, filter: refused, breaker, limited, unplanned, .. } =
             Refusals::count(&snapshot, &wish);
         let (passed_over, candidates) = self.candidates(&snapshot, attempt, &wish);
@@ -137,7 +138,7 @@ impl Engine {
             target: attempt.target.to_owned(),
             site: registrable(attempt.target).to_owned(),
             wants: filter.map(Filter::in_words).unwrap_or_default(),
-            strategy: self.strategy().as_ref().map(Build::from),
+            strategy: attempt.by.map_or_else(|| self.strategy(), Beside::strategy).as_ref().map(Build::from),
             picked_by: way.as_str().to_owned(),
             members,
             banned,

@@ -6,6 +6,7 @@ use proxywhirl_core::plugin::{Hook, PluginFault, PluginIdentity, StrategyFactory
 
 use super::Engine;
 use crate::status::PluginStatus;
+use crate::strategy::Beside;
 use crate::swap::{SwapError, Swapped};
 
 impl Engine {
@@ -16,6 +17,23 @@ impl Engine {
     /// When the new one faults on its way: then nothing has changed.
     pub async fn swap_strategy(&self, factory: Arc<dyn StrategyFactory>) -> Result<Swapped, SwapError> {
         self.selector.swap(factory).await
+    }
+
+    /// Starts a strategy beside the one in force, for attempts that name it ([`Attempt::by`](super::Attempt::by)). Its plan is in force soon;
+    /// until then everybody is picked in turn. `label` tells what it learns from what others of the same plugin do, over restarts.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn stand_beside(&self, factory: Arc<dyn StrategyFactory>, label: &str) -> std::io::Result<Beside> {
+        self.selector.stand_beside(factory, label)
+    }
+
+    /// Ends a strategy that stands beside the one in force, when it has kept what it has learned.
+    pub async fn dismiss_beside(&self, beside: Beside) {
+        let selector = Arc::clone(&self.selector);
+        if tokio::task::spawn_blocking(move || selector.dismiss(&beside)).await.is_err() {
+            tracing::error!("ending a strategy has panicked");
+        }
     }
 
     /// Puts another build in the place of the first hook of a name. What waits for the hook is kept.

@@ -1,6 +1,6 @@
 //! How an engine starts: how it works, what it works with, and the tasks that go with it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +30,6 @@ use crate::sites::{Sites, SitesConfig};
 use crate::strategy::{self, Remembering, Selector};
 use crate::supervision::SupervisionConfig;
 use crate::supervisor::Supervisor;
-use crate::trouble::Trouble;
 use crate::work::Crew;
 use crate::writer::Writer;
 
@@ -133,28 +132,28 @@ impl Engine {
             supervisor: Arc::clone(&supervisor),
             symbols: Arc::clone(&parts.symbols),
             observe_interval: config.observe_interval,
-            memory: parts.memory.clone(),
-            remembering: parts.remembering,
+            memory: parts.memory.clone().zip(Some(parts.remembering)),
+            label: Box::default(),
         })?);
-        let bans = Arc::new(Bans::new(config.ban_share));
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
         let room = Room::new(&parts.limits, shared);
-        let (trouble, is_loading) = (Arc::<Trouble>::default(), Arc::<AtomicBool>::default());
         pool.limit(parts.limits.members);
+        let is_loading = Arc::default();
         let readers = crate::writer::Readers {
             clock,
             bus: Arc::clone(&bus),
             snapshot: Arc::clone(&snapshot),
             selector: Arc::clone(&selector),
             measures: Arc::clone(&measures),
-            bans: Arc::clone(&bans),
+            bans: Arc::new(Bans::new(config.ban_share)),
             keys: parts.memory,
             room: Arc::clone(&room),
             is_loading: Arc::clone(&is_loading),
-            trouble: Arc::clone(&trouble),
+            trouble: Arc::default(),
         };
+        let (bans, trouble) = (Arc::clone(&readers.bans), Arc::clone(&readers.trouble));
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         let engine = Arc::new(Self {
             breaker: ArcSwap::from_pointee(config.breaker),

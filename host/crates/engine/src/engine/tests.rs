@@ -140,8 +140,10 @@ fn attempt(tried: &[MemberId]) -> Attempt<'_> {
         stick: Stick::default(),
         filter: None,
         tried,
+        is_late: false,
         hedge: false,
         tier: None,
+        by: None,
     }
 }
 

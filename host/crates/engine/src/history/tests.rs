@@ -19,8 +19,10 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         stick: Stick::default(),
         filter: None,
         tried: &[],
+        is_late: false,
         hedge: false,
         tier: None,
+        by: None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::line::{Line, Place};
 use super::sites::{Permit, Sites};
 use super::{Limited, LimitsConfig, NoWait, Shared};
 use crate::engine::{Attempt, NoLease};
-use crate::strategy::Way;
+use crate::strategy::{Beside, Way};
 
 /// Requests that could use the same members, if any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +25,7 @@ pub(crate) struct Class {
     tried: Box<[MemberId]>,
     /// The site, where that makes a difference.
     site: Option<Box<str>>,
+    by: Option<Beside>,
 }
 
 impl Class {
@@ -35,6 +36,7 @@ impl Class {
             session: attempt.session.map(|session| (session, attempt.stick)),
             tried: attempt.tried.into(),
             site: site.map(Into::into),
+            by: attempt.by.cloned(),
         }
     }
 
@@ -50,8 +52,10 @@ impl Class {
             stick: self.session.map(|(_, stick)| stick).unwrap_or_default(),
             filter: self.filter.as_ref(),
             tried: &self.tried,
+            is_late: false,
             hedge: false,
             tier: None,
+            by: self.by.as_ref(),
         }
     }
 }

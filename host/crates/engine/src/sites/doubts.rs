@@ -1,4 +1,5 @@
-//! Failures that may be the member's or the origin's, when the request asked nobody else who could tell: a POST is sent once.
+//! Failures that may be the member's or the origin's, when nobody showed it in the same request: a POST is sent once, and of a list
+//! that is mostly dead all may fail whom a request asks.
 //!
 //! What one request cannot tell, those after it can. A member is *in doubt* at an origin from such a failure until it serves a
 //! request there. If another member has begun and served one meanwhile, so that the origin does well, and the first one fails again
@@ -14,10 +15,10 @@ use std::time::Duration;
 use proxywhirl_core::{MemberId, Timestamp};
 
 /// Members in doubt at all origins.
-const MOST: usize = 4_096;
+const MOST: usize = 16_384;
 
-/// Members in doubt at one origin: each use there looks through them.
-const MOST_AT_ONE: usize = 64;
+/// Members in doubt at one origin: most of a public list may be.
+const MOST_AT_ONE: usize = 4_096;
 
 /// After so long without a failure nobody is in doubt any more.
 const LIFE: Duration = Duration::from_secs(600);
@@ -28,16 +29,16 @@ pub(super) struct Doubts {
     /// How many there are. Written by whoever holds the lock.
     count: AtomicUsize,
     /// Held for some instructions, and only while there are any.
-    by_origin: Mutex<HashMap<u64, Vec<Doubt>>>,
+    by_origin: Mutex<HashMap<u64, AtOrigin>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Doubt {
-    member: MemberId,
-    /// When it failed last.
-    failed: Timestamp,
-    /// Whether another one has served a request since that was begun after it.
-    is_served_by_others: bool,
+/// Who is in doubt at one.
+#[derive(Debug, Default)]
+struct AtOrigin {
+    /// When the latest of the requests was begun that have been served there.
+    served: Timestamp,
+    /// When each failed last. Who serves is in doubt no more, so what was served since was by another one.
+    failed: HashMap<MemberId, Timestamp>,
 }
 
 impl Doubts {
@@ -46,25 +47,23 @@ impl Doubts {
         let mut by_origin = self.lock();
         let mut count = self.count.load(Ordering::Relaxed);
         if count >= MOST {
-            by_origin.retain(|_, doubts| {
-                doubts.retain(|doubt| doubt.is_alive(now));
-                !doubts.is_empty()
+            by_origin.retain(|_, at| {
+                at.failed.retain(|_, failed| is_alive(*failed, now));
+                !at.failed.is_empty()
             });
-            count = by_origin.values().map(Vec::len).sum();
+            count = by_origin.values().map(|at| at.failed.len()).sum();
         }
-        let doubt = Doubt { member, failed: now, is_served_by_others: false };
-        let at_origin = by_origin.get_mut(&origin);
-        let known = at_origin.and_then(|doubts| doubts.iter_mut().find(|known| known.member == member));
-        let before = known.map(|known| std::mem::replace(known, doubt));
+        let at = by_origin.get_mut(&origin);
+        let before = at.and_then(|at| Some((std::mem::replace(at.failed.get_mut(&member)?, now), at.served)));
         if before.is_none() && count < MOST {
-            let doubts = by_origin.entry(origin).or_default();
-            if doubts.len() < MOST_AT_ONE {
-                doubts.push(doubt);
+            let at = by_origin.entry(origin).or_default();
+            if at.failed.len() < MOST_AT_ONE {
+                at.failed.insert(member, now);
                 count += 1;
             }
         }
         self.count.store(count, Ordering::Relaxed);
-        before.is_some_and(|before| before.is_alive(now) && before.is_served_by_others)
+        before.is_some_and(|(failed, served)| is_alive(failed, now) && served >= failed)
     }
 
     /// A member has served a request at an origin that was begun then.
@@ -75,26 +74,22 @@ impl Doubts {
         }
         let origin = origin();
         let mut by_origin = self.lock();
-        let Some(doubts) = by_origin.get_mut(&origin) else { return };
-        let before = doubts.len();
-        doubts.retain(|doubt| doubt.member != member);
-        doubts.iter_mut().for_each(|doubt| doubt.is_served_by_others |= begun >= doubt.failed);
-        let gone = before - doubts.len();
-        if doubts.is_empty() {
+        let Some(at) = by_origin.get_mut(&origin) else { return };
+        at.served = at.served.max(begun);
+        let was_in_doubt = at.failed.remove(&member).is_some();
+        if at.failed.is_empty() {
             by_origin.remove(&origin);
         }
-        self.count.fetch_sub(gone, Ordering::Relaxed);
+        self.count.fetch_sub(usize::from(was_in_doubt), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Doubt>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, AtOrigin>> {
         self.by_origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Doubt {
-    fn is_alive(&self, now: Timestamp) -> bool {
-        now.since(self.failed) < LIFE
-    }
+fn is_alive(failed: Timestamp, now: Timestamp) -> bool {
+    now.since(failed) < LIFE
 }
 
 #[cfg(test)]
@@ -137,13 +132,14 @@ mod tests {
     #[test]
     fn they_are_bounded_in_number_and_time() {
         let doubts = Doubts::default();
-        let counted = || (doubts.count.load(Ordering::Relaxed), doubts.lock().values().map(Vec::len).sum::<usize>());
+        let counted =
+            || (doubts.count.load(Ordering::Relaxed), doubts.lock().values().map(|at| at.failed.len()).sum::<usize>());
         for number in 0..3 * MOST as u64 {
             doubts.failed(number % 100, MemberId(number), at(1));
             doubts.failed(number, MemberId(number), at(1));
         }
         assert_eq!(counted(), (MOST, MOST));
-        assert!(doubts.lock().values().all(|at| at.len() <= MOST_AT_ONE && !at.is_empty()));
+        assert!(doubts.lock().values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
         doubts.failed(9, MemberId(1 << 40), at(700));
         assert_eq!(counted(), (1, 1), "the old ones have made room");
         doubts.served(|| 9, MemberId(1), at(702));

@@ -106,6 +106,11 @@ fn replaced(members: &[Passed], member: MemberId, due: Option<Timestamp>) -> Vec
 }
 
 impl PassedOver {
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<MemberId> {
+        self.members.iter().map(|passed| passed.member).collect()
+    }
+
     /// Those whose time has not come.
     pub(crate) fn members(&self, now: Timestamp) -> Vec<MemberId> {
         self.members.iter().filter(|passed| passed.due > now).map(|passed| passed.member).collect()

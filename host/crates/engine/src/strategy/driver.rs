@@ -69,7 +69,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(setup: Setup, shared: Arc<Shared>) -> Self {
-        let Setup { factory, clock, supervisor, observe_interval, memory, remembering, .. } = setup;
+        let Setup { factory, clock, supervisor, observe_interval, memory, label, .. } = setup;
         let current = factory.map(|factory| {
             let ward = supervisor.watch(PluginKind::Strategy, factory.identity(), factory.on_fault());
             ward.announce(Change::Loaded, "");
@@ -93,7 +93,7 @@ impl Driver {
             refresh: None,
             observe: clock.now() + observe_interval,
             observe_interval,
-            memory: memory.map(|store| Memory::new(store, remembering, clock.now())),
+            memory: memory.map(|(store, remembering)| Memory::new(store, remembering, label, clock.now())),
             planning: metrics::histogram!("proxywhirl_plan_duration_seconds"),
         }
     }

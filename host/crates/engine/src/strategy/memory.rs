@@ -38,6 +38,8 @@ pub enum Remembering {
 pub(super) struct Memory {
     store: Arc<dyn KeyValues>,
     remembering: Remembering,
+    /// Follows the names of strategies, where this one stands beside the one in force.
+    label: Box<str>,
     due: Timestamp,
     /// What is kept of each strategy, as it was seen last.
     seen: HashMap<String, Seen>,
@@ -53,8 +55,13 @@ struct Seen {
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn KeyValues>, remembering: Remembering, now: Timestamp) -> Self {
-        Self { store, remembering, due: now + EVERY, seen: HashMap::new() }
+    pub(super) fn new(store: Arc<dyn KeyValues>, remembering: Remembering, label: Box<str>, now: Timestamp) -> Self {
+        Self { store, remembering, label, due: now + EVERY, seen: HashMap::new() }
+    }
+
+    /// Under which key a strategy is kept.
+    fn key(&self, strategy: &str) -> String {
+        format!("{strategy}{}", self.label)
     }
 
     /// When it is to be saved next.
@@ -69,7 +76,7 @@ impl Memory {
 
     /// What a strategy knew last.
     pub(super) fn recall(&mut self, strategy: &str, now: Timestamp) -> Option<Vec<u8>> {
-        match self.store.get(OWNER, strategy, now) {
+        match self.store.get(OWNER, &self.key(strategy), now) {
             Ok(entry) => {
                 let version = entry.as_ref().map_or(0, |entry| entry.version);
                 self.seen.entry(strategy.to_owned()).or_insert(Seen { version, others: None });
@@ -93,14 +100,15 @@ impl Memory {
     }
 
     fn try_to_keep(&mut self, strategy: &str, state: &[u8], now: Timestamp) -> Result<(), KvError> {
-        let version = self.store.get(OWNER, strategy, now)?.map_or(0, |entry| entry.version);
+        let key = self.key(strategy);
+        let version = self.store.get(OWNER, &key, now)?.map_or(0, |entry| entry.version);
         // What could not be read at the start is not to be overwritten at once.
         let is_known = self.seen.get(strategy).map_or(version == 0, |seen| {
             seen.version == version && seen.others.is_none_or(|since| now.since(since) >= GIVEN_UP)
         });
         // The plugin host lets nobody hand over more than 4 MiB.
         let write = KvWrite { value: state, expires: None, quota: u64::MAX };
-        let kept = if is_known { self.store.compare_and_swap(OWNER, strategy, version, &write, now)? } else { None };
+        let kept = if is_known { self.store.compare_and_swap(OWNER, &key, version, &write, now)? } else { None };
         let seen = match kept {
             Some(version) => Seen { version, others: None },
             None => {
@@ -128,7 +136,8 @@ mod tests {
     fn of_two_that_share_a_store_one_keeps_it_and_the_other_when_that_one_is_gone() {
         let store: Arc<dyn KeyValues> = Arc::new(MemoryKeyValues::new());
         let kept = || store.get(OWNER, "s", at(0)).unwrap().map(|entry| String::from_utf8(entry.value).unwrap());
-        let [mut one, mut other] = [(); 2].map(|()| Memory::new(Arc::clone(&store), Remembering::Keeps, at(0)));
+        let [mut one, mut other] =
+            [(); 2].map(|()| Memory::new(Arc::clone(&store), Remembering::Keeps, Box::default(), at(0)));
         assert!(one.recall("s", at(0)).is_none() && other.recall("s", at(0)).is_none());
         one.keep("s", b"one", at(60));
         other.keep("s", b"other", at(61));
@@ -145,13 +154,13 @@ mod tests {
         one.keep("s", b"one", at(242));
         assert_eq!(kept().as_deref(), Some("other"), "and whoever comes back does not take it from it");
         // One that is there for a moment begins with it, and takes it from nobody.
-        let mut moment = Memory::new(Arc::clone(&store), Remembering::Recalls, at(250));
+        let mut moment = Memory::new(Arc::clone(&store), Remembering::Recalls, Box::default(), at(250));
         assert_eq!(moment.recall("s", at(250)).unwrap(), b"other");
         moment.keep("s", b"moment", at(1_000));
         moment.keep("t", b"moment", at(1_000));
         assert_eq!((kept().as_deref(), store.get(OWNER, "t", at(0)).unwrap()), (Some("other"), None));
         // One that could not read it at its start does not overwrite it at once.
-        let mut third = Memory::new(Arc::clone(&store), Remembering::Keeps, at(250));
+        let mut third = Memory::new(Arc::clone(&store), Remembering::Keeps, Box::default(), at(250));
         third.keep("s", b"third", at(250));
         assert_eq!(kept().as_deref(), Some("other"));
     }

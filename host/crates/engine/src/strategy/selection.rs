@@ -16,7 +16,7 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Member, Timestamp};
 
 use super::shards::{Answer, Shards};
-use super::{Shared, is_faulted};
+use super::{Beside, Shared, is_faulted};
 use crate::supervisor::Ward;
 
 /// What is particular about a request.
@@ -28,6 +28,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) site: Symbol,
     /// The members that it may use, if not all.
     pub(crate) filter: Option<&'a Arc<Filter>>,
+    /// The strategy beside the one in force by which it gets its member.
+    pub(crate) by: Option<&'a Beside>,
+    /// The sessions, where they are not those of who is asked.
+    pub(crate) sessions: Option<&'a Sessions>,
 }
 
 /// Whom a request gets.
@@ -52,6 +56,8 @@ pub(crate) enum Way {
     ViewPlan,
     /// By the strategy itself, which was asked.
     Select,
+    /// Whatever the strategy says: the request has failed elsewhere, and this one has just served the site.
+    Proven,
     /// In turn: there is no strategy.
     InTurn,
     /// Not at all: it is the way without a member.
@@ -67,6 +73,7 @@ impl Way {
             Self::SitePlan => "site-plan",
             Self::ViewPlan => "view-plan",
             Self::Select => "select",
+            Self::Proven => "proven",
             Self::InTurn => "in-turn",
             Self::Direct => "direct",
             Self::Fallback(Reason::NoPlan) => "fallback-no-plan",
@@ -136,15 +143,15 @@ impl Selection {
             return match &self.ward {
                 // Before its first plan, a strategy that has not faulted only needs a moment.
                 Some(_) if is_faulted(shared) => self.instead(shared, snapshot, wish, ask, Reason::NoPlan),
-                Some(_) => self.fall_back(shared, snapshot, wish, Reason::NoPlan),
-                None => in_turn(shared, snapshot, wish, &self.sessions, Way::InTurn),
+                Some(_) => self.fall_back(shared, snapshot, wish, ask, Reason::NoPlan),
+                None => in_turn(shared, snapshot, wish, self.sessions_of(ask), Way::InTurn),
             };
         };
         let Planned { plan, way } = plan;
         if plan.asks_per_request() {
             return self.ask(shared, snapshot, wish, ask, view);
         }
-        if let Some(member) = at(snapshot, plan.pick(snapshot, wish, &self.sessions)) {
+        if let Some(member) = at(snapshot, plan.pick(snapshot, wish, self.sessions_of(ask))) {
             return Choice::Member(member, way);
         }
         // A plan that leaves somebody out is obeyed, but not one that could not be renewed when the pool changed; a
@@ -159,7 +166,7 @@ impl Selection {
     pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
         match self.plan_for(ask, wish.now) {
             (_, Some(Planned { plan, .. })) if !plan.asks_per_request() => {
-                plan.refusals(snapshot, wish, &self.sessions)
+                plan.refusals(snapshot, wish, self.sessions_of(ask))
             }
             (_, Some(_) | None) => {
                 let mut outlook = Outlook::default();
@@ -216,9 +223,9 @@ impl Selection {
         let Some(shards) = &self.shards else { return self.instead(shared, snapshot, wish, ask, Reason::Fault) };
         match shards.select(&request, snapshot, shared) {
             Answer::Member(member) if wish.admits(member) => Choice::Member(member, Way::Select),
-            Answer::Member(_) => self.fall_back(shared, snapshot, wish, Reason::Ineligible),
+            Answer::Member(_) => self.fall_back(shared, snapshot, wish, ask, Reason::Ineligible),
             Answer::Nobody => Choice::Nobody,
-            Answer::Busy => self.fall_back(shared, snapshot, wish, Reason::Busy),
+            Answer::Busy => self.fall_back(shared, snapshot, wish, ask, Reason::Busy),
             Answer::Faulted => self.instead(shared, snapshot, wish, ask, Reason::Fault),
         }
     }
@@ -236,13 +243,24 @@ impl Selection {
         match (&self.previous, &self.ward) {
             (Some(previous), _) => previous.choose(shared, snapshot, wish, ask),
             (None, Some(ward)) if self.rejects => Choice::Rejected(ward.identity(), ward.last_fault()),
-            (None, _) => self.fall_back(shared, snapshot, wish, reason),
+            (None, _) => self.fall_back(shared, snapshot, wish, ask, reason),
         }
     }
 
-    fn fall_back<'s>(&self, shared: &Shared, snapshot: &'s Snapshot, wish: &Wish<'_>, reason: Reason) -> Choice<'s> {
+    fn fall_back<'s>(
+        &self,
+        shared: &Shared,
+        snapshot: &'s Snapshot,
+        wish: &Wish<'_>,
+        ask: &Ask<'_>,
+        reason: Reason,
+    ) -> Choice<'s> {
         shared.fallbacks.count(reason);
-        in_turn(shared, snapshot, wish, &self.sessions, Way::Fallback(reason))
+        in_turn(shared, snapshot, wish, self.sessions_of(ask), Way::Fallback(reason))
+    }
+
+    fn sessions_of<'a>(&'a self, ask: &Ask<'a>) -> &'a Sessions {
+        ask.sessions.unwrap_or(&self.sessions)
     }
 }
 

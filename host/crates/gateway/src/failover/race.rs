@@ -18,6 +18,10 @@ use crate::session::presence;
 /// know the name.
 const MOST_UNSAID: usize = 32;
 
+/// Attempts that go to whose turn it is. Those after them go to who does well at the site: of a list that is mostly dead, many in a row
+/// may be.
+const IN_TURN: u32 = 2;
+
 /// What part of a request's time an attempt may be silent for at the most, until another one may begin.
 const SHARE: u32 = 3;
 
@@ -279,10 +283,17 @@ impl Failover<'_> {
 
     /// The number of the next attempt; none when they are used up.
     pub(super) fn number(&self) -> Option<u32> {
-        let number_of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
-        // What was not even dialled is no attempt, as long as that does not go on for ever.
-        let counted = number_of(self.attempts - self.unsaid.min(MOST_UNSAID));
-        (counted <= self.wanted.attempts.unwrap_or(self.config.attempts)).then(|| number_of(self.attempts))
+        (self.counted() <= self.most()).then(|| u32::try_from(self.attempts).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
+    /// The number of the next attempt, as far as they count: what was not even dialled is none, as long as that does not go on for
+    /// ever.
+    fn counted(&self) -> u32 {
+        u32::try_from(self.attempts - self.unsaid.min(MOST_UNSAID)).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    fn most(&self) -> u32 {
+        self.wanted.attempts.unwrap_or(self.config.attempts)
     }
 
     /// Begins an attempt; none when nobody is left.
@@ -328,8 +339,10 @@ impl Failover<'_> {
             },
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
+            is_late: number > 1 && (number > IN_TURN || self.counted() >= self.most()),
             hedge: false,
             tier: None,
+            by: self.wanted.by.as_ref(),
         }
     }
 

@@ -173,19 +173,26 @@ impl Failover<'_> {
         self.fail(trial, silence(silent));
     }
 
-    /// Settles who was held back when nobody was answered. If only one was asked who got to where the origin may be to blame, it is
-    /// for those requests to show whose fault it was that come after this one; several have confirmed each other.
+    /// Settles who was held back when nobody was answered. That several failed says little, where most of a list is dead: it is for
+    /// those requests to show whose fault it was that come after this one.
     pub(super) fn judge_unserved(&mut self) {
         let is_alone = self.suspects.len() == 1 && self.reached == 1;
-        match self.suspects.pop_if(|suspect| is_alone && matches!(suspect.charge, Charge::Failed(_))) {
-            Some(Suspect { trial, charge: Charge::Failed(fault) }) => {
-                // With nothing served by its member, a session has nothing to stay with.
-                if let Some(session) = self.wanted.session.filter(|_| self.begins_session && trial.is_barren()) {
-                    self.engine.forsake_session(session, trial.member());
+        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+            let attempt = self.describe(trial.upstream.number);
+            let fault = match charge {
+                Charge::Failed(fault) => fault,
+                Charge::Silent(silent) => {
+                    let fault = silence(silent);
+                    self.engine.excuse(&trial.lease, &fault, &attempt);
+                    fault
                 }
-                self.engine.doubt(trial.lease, fault, &self.describe(trial.upstream.number));
+            };
+            // With nothing served by its member, a session has nothing to stay with.
+            if let Some(session) = self.wanted.session.filter(|_| is_alone && self.begins_session && trial.is_barren())
+            {
+                self.engine.forsake_session(session, trial.member());
             }
-            Some(_) | None => self.judge(None),
+            self.engine.doubt(trial.lease, fault, &attempt);
         }
     }
 

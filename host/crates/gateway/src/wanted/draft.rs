@@ -337,7 +337,7 @@ impl Draft {
             filter = filter.in_city(city);
         }
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
-        Wanted { whose: 0, session, stick, filter, attempts, hedge, deadline, explain }
+        Wanted { whose: 0, session, stick, filter, attempts, hedge, deadline, explain, by: None }
     }
 }
 

@@ -215,8 +215,10 @@ async fn open_breaker(scene: &Scene) -> Arc<Member> {
         let lease = Lease::take(Arc::clone(&member), &breaker, scene.engine.now()).unwrap();
         let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "no");
         let attempt = Attempt {
+            is_late: false,
             hedge: false,
             tier: None,
+            by: None,
             request: 0,
             whose: 0,
             number: 1,

@@ -185,8 +185,10 @@ fn attempt(site: Symbol, wanted: &Wanted) -> Attempt<'_> {
         stick: wanted.stick,
         filter: wanted.filter.as_ref(),
         tried: &[],
+        is_late: false,
         hedge: false,
         tier: None,
+        by: None,
     }
 }
 
