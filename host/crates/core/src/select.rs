@@ -12,7 +12,7 @@ pub mod random;
 pub mod sessions;
 pub mod wish;
 
-pub use filter::Filter;
+pub use filter::{Filter, Named};
 pub use pick::{Picker, TierSight};
 pub use plan::{Membership, Mode, Plan, PlanError, Stick, Stickiness, Tier, Weighted};
 pub use sessions::{SessionChanges, Sessions};

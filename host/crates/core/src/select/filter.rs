@@ -1,10 +1,10 @@
-//! What a request demands of members: country, tags, scheme, anonymity.
+//! What a request demands of members: country, tags, names such as that of a city, scheme, anonymity.
 //!
 //! Two filters that demand the same are equal, however they were written, so that a filter can be the key of a view.
 //!
 //! Invariants: lists are sorted and without duplicates, and no list is longer than what can ever be met.
 
-use std::hash::{Hash, Hasher};
+mod named;
 
 use crate::candidate::Country;
 use crate::endpoint::template::{Blank, Filling};
@@ -13,16 +13,18 @@ use crate::member::Member;
 use crate::tag::{Tag, Tags};
 use crate::verdict::Anonymity;
 
+pub use named::Named;
+
 /// Demands that a member must meet, all of them. An empty list demands nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
     countries: Vec<Country>,
     tags: Vec<Tag>,
+    names: Vec<Named>,
     schemes: Vec<Scheme>,
     anonymity: Anonymity,
     /// What members have in none of their fields.
     without: Without,
-    city: Option<City>,
     endpoint: Option<Box<EndpointKey>>,
 }
 
@@ -31,38 +33,11 @@ pub struct Filter {
 struct Without {
     countries: Vec<Country>,
     tags: Vec<Tag>,
+    names: Vec<Named>,
 }
 
-/// A city. Two are the same when their letters and digits are, as [`squeezed`] makes them.
-#[derive(Debug, Clone)]
-struct City {
-    squeezed: Box<str>,
-    /// With the words apart, as it was named.
-    named: Box<str>,
-}
-
-impl PartialEq for City {
-    fn eq(&self, other: &Self) -> bool {
-        self.squeezed == other.squeezed
-    }
-}
-
-impl Eq for City {}
-
-impl Hash for City {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.squeezed.hash(state);
-    }
-}
-
-/// What the tag of a city begins with.
-const CITY: &str = "city:";
-
-/// What the tag of a state begins with.
-const STATE: &str = "state:";
-
-/// What the tag of an autonomous system begins with.
-const ASN: &str = "asn:";
+/// The kind of the tag of an autonomous system.
+const ASN: &str = "asn";
 
 impl Filter {
     /// A filter for members that are in any of the countries, have all the tags, speak any of the schemes, and have at
@@ -74,9 +49,7 @@ impl Filter {
         schemes: impl IntoIterator<Item = Scheme>,
         anonymity: Anonymity,
     ) -> Self {
-        let mut tags = sorted(tags);
-        // No member has more than `Tags::MAX`: with one more than that nobody is admitted, as with all of them.
-        tags.truncate(Tags::MAX + 1);
+        let tags = demanded(tags);
         Self { countries: sorted(countries), tags, schemes: sorted(schemes), anonymity, ..Self::default() }
     }
 
@@ -87,14 +60,22 @@ impl Filter {
         countries: impl IntoIterator<Item = Country>,
         tags: impl IntoIterator<Item = Tag>,
     ) -> Self {
-        self.without = Without { countries: sorted(countries), tags: sorted(tags) };
+        self.without.countries = sorted(countries);
+        self.without.tags = sorted(tags);
         self
     }
 
-    /// The same, for members in this city: whose tag `city:NAME` has the same letters and digits, however words are divided.
+    /// The same, for members that have all these names in their tags.
     #[must_use]
-    pub fn in_city(mut self, name: &str) -> Self {
-        self.city = Some(City { squeezed: squeezed(name).collect::<String>().into(), named: name.into() });
+    pub fn named(mut self, names: impl IntoIterator<Item = Named>) -> Self {
+        self.names = demanded(names);
+        self
+    }
+
+    /// The same, for members that have none of these names in their tags.
+    #[must_use]
+    pub fn not_named(mut self, names: impl IntoIterator<Item = Named>) -> Self {
+        self.without.names = sorted(names);
         self
     }
 
@@ -114,19 +95,21 @@ impl Filter {
     /// A filter that demands what both demand; none when nobody can meet both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
-        let joined = |own: &[Tag], other: &[Tag]| sorted(own.iter().chain(other).cloned());
-        let mut tags = joined(&self.tags, &other.tags);
-        tags.truncate(Tags::MAX + 1);
+        let names = demanded(self.names.iter().chain(&other.names).cloned());
+        if names.iter().filter(|name| name.kind() == Named::CITY).count() > 1 {
+            return None;
+        }
         Some(Self {
             countries: common(&self.countries, &other.countries)?,
-            tags,
+            tags: demanded(self.tags.iter().chain(&other.tags).cloned()),
+            names,
             schemes: common(&self.schemes, &other.schemes)?,
             anonymity: self.anonymity.max(other.anonymity),
             without: Without {
                 countries: sorted(self.without.countries.iter().chain(&other.without.countries).copied()),
-                tags: joined(&self.without.tags, &other.without.tags),
+                tags: sorted(self.without.tags.iter().chain(&other.without.tags).cloned()),
+                names: sorted(self.without.names.iter().chain(&other.without.names).cloned()),
             },
-            city: either(&self.city, &other.city)?,
             endpoint: either(&self.endpoint, &other.endpoint)?,
         })
     }
@@ -140,9 +123,10 @@ impl Filter {
             && (self.schemes.is_empty() || self.schemes.contains(&member.endpoint.scheme))
             && member.anonymity >= self.anonymity
             && self.tags.iter().all(|tag| member.tags().contains(tag.as_str()) || blank_of(tag).is_some_and(fills))
+            && self.names.iter().all(|name| name.is_on(member.tags()) || blank(name.kind()).is_some_and(fills))
             && !member.country.is_some_and(|country| self.without.countries.contains(&country))
             && !self.without.tags.iter().any(|tag| member.tags().contains(tag.as_str()))
-            && self.city.as_ref().is_none_or(|city| is_in(&city.squeezed, member.tags()) || fills(Blank::City))
+            && !self.without.names.iter().any(|name| name.is_on(member.tags()))
             && self.endpoint.as_ref().is_none_or(|key| member.endpoint.has_key(key))
     }
 
@@ -155,12 +139,13 @@ impl Filter {
         demands.extend(any("country", self.countries.iter().map(ToString::to_string).collect()));
         demands.extend(any("protocol", self.schemes.iter().map(|scheme| scheme.as_str().to_owned()).collect()));
         demands.extend(self.tags.iter().map(|tag| format!("tag {tag}")));
+        demands.extend(self.names.iter().map(ToString::to_string));
         if self.anonymity != Anonymity::Unknown {
             demands.push(format!("{} at least", self.anonymity.as_str()));
         }
         demands.extend(any("not country", self.without.countries.iter().map(ToString::to_string).collect()));
         demands.extend(self.without.tags.iter().map(|tag| format!("not tag {tag}")));
-        demands.extend(self.city.iter().map(|city| format!("city {}", city.squeezed)));
+        demands.extend(self.without.names.iter().map(|name| format!("not {name}")));
         demands.extend(self.endpoint.iter().map(|endpoint| format!("proxy {endpoint}")));
         demands
     }
@@ -189,31 +174,35 @@ impl Filter {
         &self.schemes
     }
 
-    /// The city's name, its letters and digits; none when it does not matter.
+    /// The names, all of which are needed.
     #[must_use]
-    pub fn city(&self) -> Option<&str> {
-        self.city.as_ref().map(|city| &*city.squeezed)
+    pub fn names(&self) -> &[Named] {
+        &self.names
     }
 
     /// What the places that it demands fill the blanks of a login with. Of several countries it is one for each session.
     #[must_use]
     pub fn filling<'a>(&'a self, filling: Filling<'a>) -> Filling<'a> {
-        let tag = |kind| self.tags.iter().find_map(|tag| tag.as_str().strip_prefix(kind));
+        let name = |kind: &'static str| self.names.iter().find(|name| name.kind() == kind).map(Named::written);
+        let tag = |kind: &'static str| {
+            self.tags.iter().find_map(|tag| tag.as_str().strip_prefix(kind).and_then(|rest| rest.strip_prefix(':')))
+        };
         let count = (self.countries.len() as u64).max(1);
         let chosen = usize::try_from(filling.session.unwrap_or(filling.seed) % count).unwrap_or_default();
         Filling {
             country: self.countries.get(chosen).copied(),
-            state: tag(STATE),
-            city: self.city.as_ref().map(|city| &*city.named).or_else(|| tag(CITY)),
+            state: name(Named::STATE).or_else(|| tag(Named::STATE)),
+            city: name(Named::CITY).or_else(|| tag(Named::CITY)),
             asn: tag(ASN),
             ..filling
         }
     }
 
-    /// Countries and tags that a member must not have, in words.
+    /// Countries, tags and names that a member must not have, in words.
     pub fn unwanted(&self) -> impl Iterator<Item = &str> {
-        let countries = self.without.countries.iter().map(Country::as_str);
-        countries.chain(self.without.tags.iter().map(Tag::as_str))
+        let Without { countries, tags, names } = &self.without;
+        let tags = tags.iter().map(Tag::as_str).chain(names.iter().map(Named::written));
+        countries.iter().map(Country::as_str).chain(tags)
     }
 
     /// The least anonymity.
@@ -223,19 +212,15 @@ impl Filter {
     }
 }
 
-/// The letters and digits of a name, in lower case: `New York`, `new_york` and `newyork` are one city.
-fn squeezed(name: &str) -> impl Iterator<Item = char> {
-    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
-}
-
-/// The blank that a tag of a place fills.
+/// The blank that a tag fills.
 fn blank_of(tag: &Tag) -> Option<Blank> {
-    let kinds = [(STATE, Blank::State), (CITY, Blank::City), (ASN, Blank::Asn)];
-    kinds.into_iter().find(|(kind, _)| tag.as_str().starts_with(kind)).map(|(_, blank)| blank)
+    tag.as_str().split_once(':').and_then(|(kind, _)| blank(kind))
 }
 
-fn is_in(city: &str, tags: &Tags) -> bool {
-    tags.iter().filter_map(|tag| tag.as_str().strip_prefix(CITY)).any(|name| squeezed(name).eq(city.chars()))
+/// The blank that what is of this kind fills.
+fn blank(kind: &str) -> Option<Blank> {
+    let kinds = [(Named::STATE, Blank::State), (Named::CITY, Blank::City), (ASN, Blank::Asn)];
+    kinds.into_iter().find(|(known, _)| *known == kind).map(|(_, blank)| blank)
 }
 
 /// What is in both lists, of which an empty one stands for everything; none when that is nothing.
@@ -256,6 +241,14 @@ fn either<T: Clone + PartialEq>(own: &Option<T>, other: &Option<T>) -> Option<Op
         (Some(own), Some(other)) if own != other => None,
         (own, other) => Some(own.clone().or_else(|| other.clone())),
     }
+}
+
+/// What has to be met by a tag each. No member has more than `Tags::MAX`: with one more than that nobody is admitted, as with all
+/// of them.
+fn demanded<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut values = sorted(values);
+    values.truncate(Tags::MAX + 1);
+    values
 }
 
 fn sorted<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -282,6 +275,10 @@ mod tests {
         words.iter().map(|word| word.parse().unwrap()).collect()
     }
 
+    fn city(name: &str) -> Option<Named> {
+        Named::new(Named::CITY, name)
+    }
+
     /// How many of three are admitted: a German elite one with two tags, an American one, and one of which nothing is known.
     fn admitted(filter: &Filter) -> usize {
         let mut pool = Pool::new(std::sync::Arc::default(), 10);
@@ -303,9 +300,10 @@ mod tests {
     fn demands_are_said_in_words() {
         let schemes = [Scheme::Socks5];
         let filter = Filter::new(countries(&["DE", "AT"]), tags(&["fast"]), schemes, Anonymity::Elite);
-        let filter = filter.without(countries(&["US"]), tags(&["slow"])).in_city("New York");
-        let words = ["country AT or DE", "protocol socks5", "tag fast", "elite at least"];
-        assert_eq!(filter.in_words(), [&words[..], &["not country US", "not tag slow", "city newyork"]].concat());
+        let filter = filter.without(countries(&["US"]), tags(&["slow"]));
+        let filter = filter.named(city("New York")).not_named(city("Rome"));
+        let words = ["country AT or DE", "protocol socks5", "tag fast", "city New York", "elite at least"];
+        assert_eq!(filter.in_words(), [&words[..], &["not country US", "not tag slow", "not city Rome"]].concat());
         assert!(Filter::default().in_words().is_empty());
     }
 
@@ -354,18 +352,22 @@ mod tests {
     }
 
     #[test]
-    fn a_city_has_its_letters_however_words_are_divided() {
-        let member = |tag: &str| tags(&[tag]).into_iter().collect::<Tags>();
-        for (asked, tag, expected) in [
-            ("New York", "city:new-york", true),
-            ("newyork", "city:new-york", true),
-            ("st_petersburg", "city:St-Petersburg", true),
-            ("york", "city:new-york", false),
-            ("newyork", "new-york", false),
-        ] {
-            let filter = Filter::default().in_city(asked);
-            assert_eq!(is_in(filter.city().unwrap(), &member(tag)), expected, "{asked} {tag}");
+    fn a_name_is_met_and_kept_out_however_it_is_written() {
+        let mut pool = Pool::new(std::sync::Arc::default(), 10);
+        for (url, tag) in [("http://10.0.0.1:80", "city:new_york"), ("http://10.0.0.2:80", "city:Rome")] {
+            let mut candidate = candidate(url);
+            candidate.tags = tags(&[tag, "fast"]).into_iter().collect();
+            pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::default());
         }
+        let admitted = |filter: &Filter| pool.iter().filter(|member| filter.admits(member)).count();
+        for name in ["New York", "new-york", "newyork", "NEW_YORK"] {
+            assert_eq!(admitted(&Filter::default().named(city(name))), 1, "{name}");
+            assert_eq!(admitted(&Filter::default().not_named(city(name))), 1, "{name}");
+            let none =
+                Filter::default().named(city("rome")).not_named([city(name), city("rome")].into_iter().flatten());
+            assert_eq!(admitted(&none), 0, "{name}");
+        }
+        assert_eq!(admitted(&Filter::default().not_named(city("york"))), 2);
     }
 
     #[test]
@@ -376,7 +378,8 @@ mod tests {
             pool.admit(Admission::Vouched(Box::new(candidate)), Timestamp::default());
         }
         let admitted = |filter: &Filter| pool.iter().filter(|member| filter.admits(member)).count();
-        let filter = Filter::new(countries(&["DE", "FR"]), tags(&["asn:1"]), [], Anonymity::Unknown).in_city("Le Mans");
+        let filter = Filter::new(countries(&["DE", "FR"]), tags(&["asn:1"]), [], Anonymity::Unknown);
+        let filter = filter.named(city("Le Mans"));
         assert_eq!(admitted(&filter), 1);
         assert_eq!(admitted(&Filter::new([], tags(&["state:ny"]), [], Anonymity::Unknown)), 0, "no blank for it");
         assert_eq!(admitted(&Filter::new(countries(&["DE"]), tags(&["fast"]), [], Anonymity::Unknown)), 0);
@@ -397,9 +400,10 @@ mod tests {
             both,
             Filter::new(countries(&["DE"]), tags(&["fast"]), [], Anonymity::Elite).without([], tags(&["bad"]))
         );
-        let city = |name: &str| Filter::default().in_city(name);
-        assert_eq!(city("a").and(&city("b")), None);
-        assert_eq!(city("a").and(&fast), fast.and(&city("a")));
+        let here = |name: &str| Filter::default().named(city(name)).not_named(city("c"));
+        assert_eq!(here("a").and(&here("b")), None);
+        assert_eq!(here("a").and(&fast), fast.and(&here("a")));
+        assert_eq!(here("a b").and(&here("A_B")), Some(here("ab")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::select::{Filter, Stick};
+use proxywhirl_core::select::{Filter, Named, Stick};
 use proxywhirl_core::{Anonymity, Country, Scheme, Secret, Tag};
 
 use super::keys::{KNOWN, Key, Switch, label, length, yes_or_no};
@@ -29,11 +29,12 @@ pub(super) struct Draft {
     stick: Stick,
     countries: Vec<Country>,
     tags: Vec<Tag>,
+    names: Vec<Named>,
     schemes: Vec<Scheme>,
     anonymity: Anonymity,
-    city: Option<String>,
     without_countries: Vec<Country>,
     without_tags: Vec<Tag>,
+    without_names: Vec<Named>,
     attempts: Option<u32>,
     hedge: Option<bool>,
     deadline: Option<Duration>,
@@ -56,11 +57,12 @@ impl Draft {
             stick: Stick { lifetime: None, idle: None, strict: None, renew: false, beside: false },
             countries: Vec::new(),
             tags: Vec::new(),
+            names: Vec::new(),
             schemes: Vec::new(),
             anonymity: Anonymity::Unknown,
-            city: None,
             without_countries: Vec::new(),
             without_tags: Vec::new(),
+            without_names: Vec::new(),
             attempts: None,
             hedge: None,
             deadline: None,
@@ -77,12 +79,12 @@ impl Draft {
         match (Key::of(name), value) {
             (Some(Key::Switch(switch)), value) => self.switch(switch, sign, value),
             (Some(key), Some(value)) => {
-                if key.selects() {
-                    // In any order the same.
-                    let word = format!("{key:?} {sign:?} {}", value.trim().to_lowercase());
-                    self.words = self.words.wrapping_add(session_hash(&word));
+                let value = value.trim();
+                // What is written in several ways is noted when it is known what it is.
+                if key.selects() && !key.is_named() {
+                    self.note(key, sign, &value.to_lowercase());
                 }
-                self.key(key, sign, value.trim())
+                self.key(key, sign, value)
             }
             (Some(_), None) => Err("it stands without a value".to_owned()),
             (None, value) => {
@@ -98,6 +100,11 @@ impl Draft {
                 self.tag(sign, label)
             }
         }
+    }
+
+    /// Notes what was said of the members: in any order the same.
+    fn note(&mut self, key: Key, sign: Sign, value: &str) {
+        self.words = self.words.wrapping_add(session_hash(&format!("{key:?} {sign:?} {value}")));
     }
 
     fn switch(&mut self, switch: Switch, sign: Sign, value: Option<&str>) -> Result<(), String> {
@@ -219,18 +226,21 @@ impl Draft {
     }
 
     fn city(&mut self, sign: Sign, text: &str) -> Result<(), String> {
-        let name = dashed(text).to_lowercase();
-        if name.is_empty() {
-            return Err(format!("{} is no city", shown(text)));
-        }
-        if sign == Sign::Without {
-            return self.tag(sign, &format!("city:{name}"));
-        }
-        if self.city.as_ref().is_some_and(|other| *other != name) {
+        let city = name(Named::CITY, text, &dashed(text).to_lowercase())?;
+        if sign == Sign::With && self.names.iter().any(|other| other.kind() == Named::CITY && *other != city) {
             return Err("a proxy is in one city".to_owned());
         }
-        self.city = Some(name);
-        Ok(())
+        self.named(Key::City, sign, city)
+    }
+
+    /// What is called so, which is the same in whichever way it is written.
+    fn named(&mut self, key: Key, sign: Sign, name: Named) -> Result<(), String> {
+        let said = if sign == Sign::With { &self.names } else { &self.without_names };
+        if said.contains(&name) {
+            return Ok(());
+        }
+        self.note(key, sign, name.folded());
+        push(if sign == Sign::With { &mut self.names } else { &mut self.without_names }, name)
     }
 
     fn protocol(&mut self, sign: Sign, name: &str) -> Result<(), String> {
@@ -299,6 +309,11 @@ impl Draft {
         fn either<T>(own: Vec<T>, other: Vec<T>) -> Vec<T> {
             if other.is_empty() { own } else { other }
         }
+        fn of_each_kind(mut own: Vec<Named>, other: Vec<Named>) -> Vec<Named> {
+            own.retain(|name| other.iter().all(|other| other.kind() != name.kind()));
+            own.extend(other);
+            own
+        }
         Self {
             limits: other.limits,
             session: other.session.or(self.session),
@@ -312,11 +327,12 @@ impl Draft {
             },
             countries: either(self.countries, other.countries),
             tags: either(self.tags, other.tags),
+            names: of_each_kind(self.names, other.names),
             schemes: either(self.schemes, other.schemes),
             anonymity: if other.anonymity == Anonymity::Unknown { self.anonymity } else { other.anonymity },
-            city: other.city.or(self.city),
             without_countries: either(self.without_countries, other.without_countries),
             without_tags: either(self.without_tags, other.without_tags),
+            without_names: of_each_kind(self.without_names, other.without_names),
             attempts: other.attempts.or(self.attempts),
             hedge: other.hedge.or(self.hedge),
             deadline: other.deadline.or(self.deadline),
@@ -331,14 +347,18 @@ impl Draft {
 
     pub(super) fn finish(self) -> Wanted {
         let Self { session, stick, attempts, hedge, deadline, explain, .. } = self;
-        let mut filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
-            .without(self.without_countries, self.without_tags);
-        if let Some(city) = &self.city {
-            filter = filter.in_city(city);
-        }
+        let filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
+            .without(self.without_countries, self.without_tags)
+            .named(self.names)
+            .not_named(self.without_names);
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
         Wanted { whose: 0, session, stick, filter, attempts, hedge, deadline, explain, by: None }
     }
+}
+
+/// Reads what is called by a name: `name` as it is told, `text` as it was said.
+fn name(kind: &'static str, text: &str, name: &str) -> Result<Named, String> {
+    Named::new(kind, name).ok_or_else(|| format!("{} is no {kind}: a name has 1 to 64 letters and digits", shown(text)))
 }
 
 fn life(text: &str, unit: Duration) -> Result<Duration, String> {

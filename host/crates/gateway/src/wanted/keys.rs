@@ -123,6 +123,11 @@ impl Key {
         }
     }
 
+    /// Whether its value is a name, which is the same in whichever way it is written.
+    pub(super) const fn is_named(self) -> bool {
+        matches!(self, Self::City)
+    }
+
     /// The key of this name, in any case.
     pub(super) fn of(name: &str) -> Option<Self> {
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, key)| *key)

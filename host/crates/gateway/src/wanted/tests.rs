@@ -29,7 +29,7 @@ fn told(wanted: &Wanted) -> String {
         words.extend(filter.countries().iter().map(ToString::to_string));
         words.extend(filter.tags().iter().map(ToString::to_string));
         words.extend(filter.schemes().iter().map(|scheme| scheme.as_str().to_owned()));
-        words.extend(filter.city().map(|city| format!("in {city}")));
+        words.extend(filter.names().iter().map(ToString::to_string));
         if filter.anonymity() != Anonymity::Unknown {
             words.push(filter.anonymity().as_str().to_owned());
         }
@@ -73,14 +73,14 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "brd-customer-hl_1-zone-Z-country-us-city-sanfrancisco-asn-56386",
         "p",
         "hl_1",
-        "US Z asn:56386 in sanfrancisco",
+        "US Z asn:56386 city sanfrancisco",
     ),
     (
         Dialect::Oxylabs,
         "customer-U-cc-US-st-us_california-city-st_petersburg-sessid-abc-sesstime-10",
         "p",
         "U",
-        "session abc life 600s US state:CA in stpetersburg",
+        "session abc life 600s US state:CA city st-petersburg",
     ),
     (Dialect::Oxylabs, "customer-U-cc-DE-sessid_oneip-abc", "p", "U", "session abc strict DE"),
     (
@@ -88,7 +88,7 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "user-U-country-us-city-new_york-session-X-sessionduration-30",
         "p",
         "U",
-        "session X life 1800s US in newyork",
+        "session X life 1800s US city new-york",
     ),
     (Dialect::Apify, "groups-RESIDENTIAL,session-my_1,country-US", "p", "auto", "session my_1 US residential"),
     (Dialect::Apify, "auto", "p", "auto", ""),
@@ -105,11 +105,11 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "package-ID-country-us-region-new+york-city-new+york-isp-verizon-sessionid-X-sessionlength-90",
         "p",
         "ID",
-        "session X life 90s US isp:verizon state:NY in newyork",
+        "session X life 90s US isp:verizon state:NY city new-york",
     ),
     (Dialect::Webshare, "U-us-fr-1234", "p", "U", "session 1234 FR US"),
     (Dialect::Webshare, "U-us-rotate", "p", "U", "rotate US"),
-    (Dialect::Webshare, "U-us-city_los_angeles", "p", "U", "US in losangeles"),
+    (Dialect::Webshare, "U-us-city_los_angeles", "p", "U", "US city los-angeles"),
     (Dialect::NetNut, "U-res-any-sid-947045456", "p", "U", "session 947045456 residential"),
     (Dialect::NetNut, "U-mob-nl", "p", "U", "NL mobile"),
     (Dialect::Geonode, "U-country-us-session-X-lifetime-5", "p", "U", "session X life 300s US"),
@@ -164,6 +164,7 @@ fn the_default_takes_every_vendor_that_writes_dashes() {
         ("anna-session-7-!strict-rotate-no", "anna", "session 7 flexible"),
         ("anna-!country-us,gb-!tag-slow-!mobile", "anna", "not GB not US not mobile not slow"),
         ("anna-country-!us", "anna", "not US"),
+        ("anna-country-us-!city-new_york-city-!Rome", "anna", "US not new-york not rome"),
         ("anna-anonymity-high-protocol-socks5", "anna", "socks5 elite"),
         ("anna-!protocol-socks", "anna", "http https"),
         ("anna-asn-AS13335-attempts-2-timeout-10", "anna", "attempts 2 within 10s asn:13335"),
@@ -200,6 +201,7 @@ fn a_key_or_value_that_cannot_be_is_named() {
         ("anna-anonymity-low", "\"low\" is none of"),
         ("anna-sessionmode-x", "none of flex, strict and norotate"),
         ("anna-city-paris-city-rome", "one city"),
+        ("anna-!city-_", "\"_\" is no city"),
         ("anna-dns-local", "only remote"),
     ] {
         let Err(Mistake::User(why)) = by_user(name) else { unreachable!("{name} was taken") };
@@ -230,6 +232,37 @@ fn signs_can_be_chosen() {
 }
 
 #[test]
+fn a_name_is_one_however_it_is_written() {
+    for sign in ["", "!"] {
+        let said = |name: &str| {
+            let (user, field) = (basic(&format!("anna-{sign}city-{name}-session-7")), format!("{sign}{name}"));
+            let by_user = take_fields(&mut headers(&[("Proxy-Authorization", &user)]), &Grammar::default(), LIMITS);
+            let fields = [("ProxyWhirl-City", field.as_str()), ("ProxyWhirl-Session", "7")];
+            let by_field = take_fields(&mut headers(&fields), &Grammar::default(), LIMITS);
+            [by_user, by_field].map(|introduced| introduced.unwrap()).map(|it| (it.session(), it.wanted.filter))
+        };
+        let [own, field] = said("new_york");
+        assert_eq!(own, field);
+        for other in ["New York", "newyork", "NEW.YORK"] {
+            assert_eq!(said(other), [own.clone(), own.clone()], "{sign}{other}");
+        }
+        assert_ne!(said("york")[0], own);
+    }
+    assert_eq!(by_user("anna-city-new_york-city-NewYork"), by_user("anna-city-newyork"));
+    assert_eq!(by_user("anna-!city-rome"), by_user("anna-city-!Rome"));
+}
+
+#[test]
+fn a_name_of_another_kind_takes_nothing_away() {
+    let user = basic("anna-city-new_york-tag-fast");
+    let told = |field: &str, value: &str| {
+        told(&by_fields(&mut headers(&[("Proxy-Authorization", &user), (field, value)])).unwrap())
+    };
+    assert_eq!(told("ProxyWhirl-City", "Rome"), "fast city rome");
+    assert_eq!(told("ProxyWhirl-City", "!Rome"), "fast city new-york not rome");
+}
+
+#[test]
 fn fields_say_it_too_and_go_no_further() {
     let user = basic("anna-session-8-country-us:secret");
     let mut fields = headers(&[
@@ -243,7 +276,7 @@ fn fields_say_it_too_and_go_no_further() {
         ("Proxy-Authorization", &user),
     ]);
     let introduced = take_fields(&mut fields, &Grammar::default(), LIMITS).unwrap();
-    assert_eq!(told(&introduced.wanted), "session 7 rotate DE FR eu fast in newyork not slow");
+    assert_eq!(told(&introduced.wanted), "session 7 rotate DE FR eu fast city new-york not slow");
     assert_eq!((&*introduced.user, introduced.password.expose()), ("anna", "secret"));
     assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["Host"]);
 }
@@ -302,6 +335,7 @@ fn the_hash_of_a_session_never_changes() {
     assert_eq!(session("anna-country-de-tag-a-session-7"), session("anna-tag-a-session-7-country-de"));
     assert_ne!(session("anna-country-de-session-7"), session("anna-country-fr-session-7"));
     assert_ne!(session("anna-!mobile-session-7"), session("anna-mobile-session-7"));
+    assert_ne!(session("anna-city-paris-session-7"), session("anna-!city-paris-session-7"));
     assert_eq!(session_hash("checkout"), 515_878_789_929_431_076);
 }
 
@@ -324,7 +358,8 @@ proptest! {
         if let Ok(introduced) = grammar.introduce(&name, &name, LIMITS) {
             // What a client can make the gateway keep is bounded.
             let filter = introduced.wanted.filter.unwrap_or_default();
-            prop_assert!(filter.countries().len() + filter.tags().len() + filter.unwanted().count() <= 4 * 64);
+            let kept = filter.countries().len() + filter.tags().len() + filter.names().len();
+            prop_assert!(kept + filter.unwanted().count() <= 6 * 64);
         }
     }
 

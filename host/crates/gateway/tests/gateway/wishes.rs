@@ -170,6 +170,34 @@ async fn a_country_and_a_tag_are_obeyed_from_the_first_request_on() {
 }
 
 #[tokio::test]
+async fn a_city_is_kept_out_however_its_name_is_written() {
+    let origin = origin().await;
+    let (all, mut candidates) = upstreams(&["us", "us"]).await;
+    candidates[0].tags = std::iter::once("city:new_york".parse().unwrap()).collect();
+    let scene = Scene::of(candidates, Native::parts(false), limits()).await;
+    for fields in [
+        "ProxyWhirl-City: !New York\r\n".to_owned(),
+        "ProxyWhirl-City: !new_york\r\nProxyWhirl-Country: us\r\n".to_owned(),
+        user("anna-!city-new_york"),
+        user("anna-city-!newyork"),
+        user("anna-country-us-!city-NewYork"),
+    ] {
+        for _ in 0..4 {
+            let reply = exchange(&mut scene.client().await, &request(&origin, &fields)).await;
+            assert_eq!(status(&reply), 200, "{reply}");
+        }
+    }
+    for _ in 0..4 {
+        let mut client = scene.client().await;
+        assert_eq!(socks5(&mut client, "anna-!city-new_york", origin.http_addr()).await, (0, Some(0)));
+    }
+    assert_eq!(used(&all), [1]);
+    let fields = user("anna-city-newyork");
+    assert_eq!(status(&exchange(&mut scene.client().await, &request(&origin, &fields)).await), 200);
+    assert_eq!(used(&all), [0, 1]);
+}
+
+#[tokio::test]
 async fn what_nobody_knows_is_refused_and_named() {
     let origin = origin().await;
     let (all, candidates) = upstreams(&["de"]).await;
