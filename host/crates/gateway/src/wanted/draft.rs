@@ -127,8 +127,8 @@ impl Draft {
             Key::Country => self.each(sign, value, Self::country),
             Key::Tag => self.each(sign, value, |draft, sign, tag| draft.tag(sign, label(tag).unwrap_or(tag))),
             Key::Asn => self.each(sign, value, Self::asn),
-            Key::Label(kind) => self.each(sign, value, |draft, sign, name| {
-                draft.tag(sign, &format!("{kind}:{}", dashed(name).to_lowercase()))
+            Key::Label(kind) => self.each(sign, value, |draft, sign, text| {
+                draft.named(key, sign, name(kind, text, &dashed(text).to_lowercase())?)
             }),
             Key::State => self.each(sign, value, Self::state),
             Key::City => self.each(sign, value, Self::city),
@@ -216,13 +216,12 @@ impl Draft {
 
     fn state(&mut self, sign: Sign, text: &str) -> Result<(), String> {
         let (country, code) = state(text);
-        if code.is_empty() {
-            return Err(format!("{} is no state", shown(text)));
-        }
+        let code = name(Named::STATE, text, &code)?;
         if let Some(country) = country.filter(|_| sign == Sign::With) {
+            self.note(Key::Country, sign, &country.to_lowercase());
             self.country(sign, country)?;
         }
-        self.tag(sign, &format!("state:{code}"))
+        self.named(Key::State, sign, code)
     }
 
     fn city(&mut self, sign: Sign, text: &str) -> Result<(), String> {

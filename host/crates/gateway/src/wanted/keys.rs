@@ -9,7 +9,7 @@ pub(super) enum Key {
     State,
     City,
     Asn,
-    /// A label that begins with this word.
+    /// A name of this kind.
     Label(&'static str),
     Anonymity,
     Protocol,
@@ -125,7 +125,7 @@ impl Key {
 
     /// Whether its value is a name, which is the same in whichever way it is written.
     pub(super) const fn is_named(self) -> bool {
-        matches!(self, Self::City)
+        matches!(self, Self::State | Self::City | Self::Label(_))
     }
 
     /// The key of this name, in any case.

@@ -66,7 +66,7 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "brd-customer-hl_1-zone-dc-country-us-state-ny-session-X-dns-remote",
         "p",
         "hl_1",
-        "session X US datacenter state:NY",
+        "session X US datacenter state NY",
     ),
     (
         Dialect::BrightData,
@@ -80,7 +80,7 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "customer-U-cc-US-st-us_california-city-st_petersburg-sessid-abc-sesstime-10",
         "p",
         "U",
-        "session abc life 600s US state:CA city st-petersburg",
+        "session abc life 600s US city st-petersburg state CA",
     ),
     (Dialect::Oxylabs, "customer-U-cc-DE-sessid_oneip-abc", "p", "U", "session abc strict DE"),
     (
@@ -105,7 +105,7 @@ const VENDORS: &[(Dialect, &str, &str, &str, &str)] = &[
         "package-ID-country-us-region-new+york-city-new+york-isp-verizon-sessionid-X-sessionlength-90",
         "p",
         "ID",
-        "session X life 90s US isp:verizon state:NY city new-york",
+        "session X life 90s US city new-york isp verizon state NY",
     ),
     (Dialect::Webshare, "U-us-fr-1234", "p", "U", "session 1234 FR US"),
     (Dialect::Webshare, "U-us-rotate", "p", "U", "rotate US"),
@@ -165,6 +165,8 @@ fn the_default_takes_every_vendor_that_writes_dashes() {
         ("anna-!country-us,gb-!tag-slow-!mobile", "anna", "not GB not US not mobile not slow"),
         ("anna-country-!us", "anna", "not US"),
         ("anna-country-us-!city-new_york-city-!Rome", "anna", "US not new-york not rome"),
+        ("anna-isp-Verizon_Business-zip-SW1A 1AA-!os-iOS", "anna", "isp verizon-business zip sw1a-1aa not ios"),
+        ("anna-state-us_california-!state-ny", "anna", "US state CA not NY"),
         ("anna-anonymity-high-protocol-socks5", "anna", "socks5 elite"),
         ("anna-!protocol-socks", "anna", "http https"),
         ("anna-asn-AS13335-attempts-2-timeout-10", "anna", "attempts 2 within 10s asn:13335"),
@@ -202,6 +204,8 @@ fn a_key_or_value_that_cannot_be_is_named() {
         ("anna-sessionmode-x", "none of flex, strict and norotate"),
         ("anna-city-paris-city-rome", "one city"),
         ("anna-!city-_", "\"_\" is no city"),
+        ("anna-isp-+", "\"+\" is no isp"),
+        ("anna-state-._", "\"._\" is no state"),
         ("anna-dns-local", "only remote"),
     ] {
         let Err(Mistake::User(why)) = by_user(name) else { unreachable!("{name} was taken") };
@@ -233,33 +237,40 @@ fn signs_can_be_chosen() {
 
 #[test]
 fn a_name_is_one_however_it_is_written() {
-    for sign in ["", "!"] {
-        let said = |name: &str| {
-            let (user, field) = (basic(&format!("anna-{sign}city-{name}-session-7")), format!("{sign}{name}"));
-            let by_user = take_fields(&mut headers(&[("Proxy-Authorization", &user)]), &Grammar::default(), LIMITS);
-            let fields = [("ProxyWhirl-City", field.as_str()), ("ProxyWhirl-Session", "7")];
-            let by_field = take_fields(&mut headers(&fields), &Grammar::default(), LIMITS);
-            [by_user, by_field].map(|introduced| introduced.unwrap()).map(|it| (it.session(), it.wanted.filter))
-        };
-        let [own, field] = said("new_york");
-        assert_eq!(own, field);
-        for other in ["New York", "newyork", "NEW.YORK"] {
-            assert_eq!(said(other), [own.clone(), own.clone()], "{sign}{other}");
+    let said = |key: &str, name: &str| {
+        let user = basic(&format!("anna-{key}-{name}-session-7"));
+        let field = format!("ProxyWhirl-{key}");
+        let by_user = take_fields(&mut headers(&[("Proxy-Authorization", &user)]), &Grammar::default(), LIMITS);
+        let fields = [(field.as_str(), name), ("ProxyWhirl-Session", "7")];
+        let by_field = take_fields(&mut headers(&fields), &Grammar::default(), LIMITS);
+        [by_user, by_field].map(|introduced| introduced.unwrap()).map(|it| (it.session(), it.wanted.filter))
+    };
+    for key in ["City", "State", "Isp", "Carrier", "Zip", "Os"] {
+        for sign in ["", "!"] {
+            let said = |name: &str| said(key, &format!("{sign}{name}"));
+            let [own, field] = said("new_haven");
+            assert_eq!(own, field, "{sign}{key}");
+            for other in ["New Haven", "newhaven", "NEW.HAVEN"] {
+                assert_eq!(said(other), [own.clone(), own.clone()], "{key}: {sign}{other}");
+            }
+            assert_ne!(said("haven")[0], own, "{sign}{key}");
         }
-        assert_ne!(said("york")[0], own);
     }
     assert_eq!(by_user("anna-city-new_york-city-NewYork"), by_user("anna-city-newyork"));
     assert_eq!(by_user("anna-!city-rome"), by_user("anna-city-!Rome"));
+    assert_eq!(by_user("anna-state-us_ny"), by_user("anna-country-us-st-New York"));
 }
 
 #[test]
 fn a_name_of_another_kind_takes_nothing_away() {
-    let user = basic("anna-city-new_york-tag-fast");
+    let user = basic("anna-city-new_york-isp-a-tag-fast");
     let told = |field: &str, value: &str| {
         told(&by_fields(&mut headers(&[("Proxy-Authorization", &user), (field, value)])).unwrap())
     };
-    assert_eq!(told("ProxyWhirl-City", "Rome"), "fast city rome");
-    assert_eq!(told("ProxyWhirl-City", "!Rome"), "fast city new-york not rome");
+    assert_eq!(told("ProxyWhirl-City", "Rome"), "fast city rome isp a");
+    assert_eq!(told("ProxyWhirl-Isp", "b"), "fast city new-york isp b");
+    assert_eq!(told("ProxyWhirl-City", "!Rome"), "fast city new-york isp a not rome");
+    assert_eq!(told("ProxyWhirl-Tag", "slow"), "slow city new-york isp a");
 }
 
 #[test]
@@ -336,6 +347,8 @@ fn the_hash_of_a_session_never_changes() {
     assert_ne!(session("anna-country-de-session-7"), session("anna-country-fr-session-7"));
     assert_ne!(session("anna-!mobile-session-7"), session("anna-mobile-session-7"));
     assert_ne!(session("anna-city-paris-session-7"), session("anna-!city-paris-session-7"));
+    assert_eq!(session("anna-state-us_ny-session-7"), session("anna-cc-us-state-New York-session-7"));
+    assert_ne!(session("anna-state-us_by-session-7"), session("anna-state-de_by-session-7"));
     assert_eq!(session_hash("checkout"), 515_878_789_929_431_076);
 }
 

@@ -170,10 +170,11 @@ async fn a_country_and_a_tag_are_obeyed_from_the_first_request_on() {
 }
 
 #[tokio::test]
-async fn a_city_is_kept_out_however_its_name_is_written() {
+async fn a_name_is_met_and_kept_out_however_it_is_written() {
     let origin = origin().await;
     let (all, mut candidates) = upstreams(&["us", "us"]).await;
-    candidates[0].tags = std::iter::once("city:new_york".parse().unwrap()).collect();
+    let tags = ["city:new_york", "isp:Verizon_Business", "zip:SW1A_1AA", "state:ny"];
+    candidates[0].tags = tags.map(|tag| tag.parse().unwrap()).into_iter().collect();
     let scene = Scene::of(candidates, Native::parts(false), limits()).await;
     for fields in [
         "ProxyWhirl-City: !New York\r\n".to_owned(),
@@ -181,6 +182,9 @@ async fn a_city_is_kept_out_however_its_name_is_written() {
         user("anna-!city-new_york"),
         user("anna-city-!newyork"),
         user("anna-country-us-!city-NewYork"),
+        user("anna-!isp-verizonbusiness"),
+        user("anna-!state-us_new_york"),
+        "ProxyWhirl-Zip: !sw1a 1aa\r\n".to_owned(),
     ] {
         for _ in 0..4 {
             let reply = exchange(&mut scene.client().await, &request(&origin, &fields)).await;
@@ -192,9 +196,17 @@ async fn a_city_is_kept_out_however_its_name_is_written() {
         assert_eq!(socks5(&mut client, "anna-!city-new_york", origin.http_addr()).await, (0, Some(0)));
     }
     assert_eq!(used(&all), [1]);
-    let fields = user("anna-city-newyork");
-    assert_eq!(status(&exchange(&mut scene.client().await, &request(&origin, &fields)).await), 200);
-    assert_eq!(used(&all), [0, 1]);
+    let before = all[1].counters().requests();
+    for fields in [
+        user("anna-city-newyork"),
+        user("anna-isp-verizon business"),
+        user("anna-state-us_ny-zip-SW1A1AA"),
+        "ProxyWhirl-ISP: Verizon-Business\r\n".to_owned(),
+    ] {
+        let reply = exchange(&mut scene.client().await, &request(&origin, &fields)).await;
+        assert_eq!(status(&reply), 200, "{reply}");
+    }
+    assert_eq!((all[0].counters().requests(), all[1].counters().requests()), (4, before));
 }
 
 #[tokio::test]

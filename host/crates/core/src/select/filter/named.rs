@@ -1,4 +1,4 @@
-//! What is called by a name, and a name is written in several ways: a city, a provider.
+//! What is called by a name, and a name is written in several ways: a city, a state, a provider.
 //!
 //! Lists, databases and clients each write it in their own: what is compared are its letters and digits.
 
@@ -10,6 +10,9 @@ use crate::tag::{Tag, Tags};
 
 /// The most letters and digits of a name: no tag has more.
 const MAX: usize = 64;
+
+/// Kinds whose names are numbers with signs between: `1.23.4.5` is not `12.3.4.5`.
+const DIVIDED: [&str; 2] = ["ip", "gip"];
 
 /// A name of a kind, such as that of a city. The tag `KIND:NAME` has it in any case, and however its words are divided: `New York`,
 /// `new_york` and `newyork` are one city. Two are the same when their letters and digits are.
@@ -32,7 +35,7 @@ impl Named {
     /// A name of this kind; none when it has no letters and digits, or more of them than a tag can have.
     #[must_use]
     pub fn new(kind: &'static str, name: &str) -> Option<Self> {
-        let letters: String = folded(name).take(MAX + 1).collect();
+        let letters: String = folded(kind, name).take(MAX + 1).collect();
         let is_name = (1..=MAX).contains(&letters.chars().count());
         is_name.then(|| Self { kind, folded: letters.into(), written: name.into() })
     }
@@ -64,7 +67,7 @@ impl Named {
         // Most tags are of another kind: that is seen first.
         let Some((kind, name)) = tag.as_str().split_at_checked(self.kind.len()) else { return false };
         kind.eq_ignore_ascii_case(self.kind)
-            && name.strip_prefix(':').is_some_and(|name| folded(name).eq(self.folded.chars()))
+            && name.strip_prefix(':').is_some_and(|name| folded(self.kind, name).eq(self.folded.chars()))
     }
 
     fn key(&self) -> (&str, &str) {
@@ -104,9 +107,13 @@ impl fmt::Display for Named {
     }
 }
 
-/// The letters and digits of a name, in lower case.
-fn folded(name: &str) -> impl Iterator<Item = char> {
-    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
+/// The letters and digits of a name, in lower case; with a dash between its words where that makes a difference.
+fn folded(kind: &str, name: &str) -> impl Iterator<Item = char> {
+    let dash = DIVIDED.contains(&kind).then_some('-');
+    let words = name.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.enumerate().flat_map(move |(place, word)| {
+        dash.filter(|_| place > 0).into_iter().chain(word.chars().flat_map(char::to_lowercase))
+    })
 }
 
 #[cfg(test)]
@@ -133,6 +140,20 @@ mod tests {
         ] {
             assert_eq!(is(Named::CITY, asked, tag), expected, "{asked} {tag}");
         }
+        assert!(is("isp", "verizon business", "isp:Verizon_Business"));
+        assert!(is("zip", "sw1a1aa", "zip:SW1A_1AA"));
+    }
+
+    #[test]
+    fn the_numbers_of_an_address_stay_apart() {
+        for (asked, tag, expected) in [
+            ("1.23.4.5", "ip:1.23.4.5", true),
+            ("1.23.4.5", "ip:1-23-4-5", true),
+            ("1.23.4.5", "ip:12.3.4.5", false),
+            ("2001:DB8::1", "ip:2001:db8::1", true),
+        ] {
+            assert_eq!(is("ip", asked, tag), expected, "{asked} {tag}");
+        }
     }
 
     #[test]
@@ -148,6 +169,7 @@ mod tests {
     fn what_no_tag_can_have_is_no_name() {
         for name in ["", "_-", &"x".repeat(65)] {
             assert_eq!(Named::new(Named::CITY, name), None, "{name}");
+            assert_eq!(Named::new("ip", name), None, "{name}");
         }
         assert!(Named::new(Named::CITY, &"x ".repeat(64)).is_some());
     }
