@@ -19,6 +19,9 @@ const MAX_VALUES: usize = 64;
 /// The longest life of a session.
 const MAX_LIFE: Duration = Duration::from_hours(30 * 24);
 
+/// The life of a session that is to be another one with each request: no other is as short.
+const ONE_REQUEST: Duration = Duration::ZERO;
+
 /// What was read so far.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -27,11 +30,12 @@ pub(super) struct Draft {
     /// What was said of the members that it may have: with other words, a session of the same name is another one.
     words: u64,
     stick: Stick,
+    rotate: Option<bool>,
     countries: Vec<Country>,
     tags: Vec<Tag>,
     names: Vec<Named>,
     schemes: Vec<Scheme>,
-    anonymity: Anonymity,
+    anonymity: Option<Anonymity>,
     without_countries: Vec<Country>,
     without_tags: Vec<Tag>,
     without_names: Vec<Named>,
@@ -55,11 +59,12 @@ impl Draft {
             session: None,
             words: 0,
             stick: Stick { lifetime: None, idle: None, strict: None, renew: false, beside: false },
+            rotate: None,
             countries: Vec::new(),
             tags: Vec::new(),
             names: Vec::new(),
             schemes: Vec::new(),
-            anonymity: Anonymity::Unknown,
+            anonymity: None,
             without_countries: Vec::new(),
             without_tags: Vec::new(),
             without_names: Vec::new(),
@@ -114,12 +119,11 @@ impl Draft {
         };
         let on = said == (sign == Sign::With);
         match switch {
-            Switch::Strict => self.stick.strict = Some(on),
-            Switch::Rotate => self.stick.renew = on,
-            Switch::Explain => self.explain = Some(on),
-            Switch::Hedge => self.hedge = Some(on),
+            Switch::Strict => once(&mut self.stick.strict, on),
+            Switch::Rotate => once(&mut self.rotate, on),
+            Switch::Explain => once(&mut self.explain, on),
+            Switch::Hedge => once(&mut self.hedge, on),
         }
-        Ok(())
     }
 
     fn key(&mut self, key: Key, sign: Sign, value: &str) -> Result<(), String> {
@@ -137,25 +141,16 @@ impl Draft {
             _ if sign == Sign::Without => Err("it cannot be negated".to_owned()),
             Key::Session => self.session(value),
             Key::HardSession => {
-                self.stick.strict = Some(true);
+                once(&mut self.stick.strict, true)?;
                 self.session(value)
             }
             Key::Length if value == "0" => {
-                self.stick.renew = true;
-                Ok(())
+                once(&mut self.stick.lifetime, ONE_REQUEST)?;
+                once(&mut self.rotate, true)
             }
-            Key::Length => {
-                self.stick.lifetime = Some(life(value, Duration::from_secs(1))?);
-                Ok(())
-            }
-            Key::Lifetime(unit) => {
-                self.stick.lifetime = Some(life(value, unit)?);
-                Ok(())
-            }
-            Key::Idle(unit) => {
-                self.stick.idle = Some(life(value, unit)?);
-                Ok(())
-            }
+            Key::Length => once(&mut self.stick.lifetime, life(value, Duration::from_secs(1))?),
+            Key::Lifetime(unit) => once(&mut self.stick.lifetime, life(value, unit)?),
+            Key::Idle(unit) => once(&mut self.stick.idle, life(value, unit)?),
             Key::Mode => self.mode(value),
             Key::Anonymity => self.anonymity(value),
             Key::Timeout => self.timeout(value),
@@ -270,37 +265,35 @@ impl Draft {
     }
 
     fn mode(&mut self, word: &str) -> Result<(), String> {
-        self.stick.strict = Some(match word.to_ascii_lowercase().as_str() {
+        let is_strict = match word.to_ascii_lowercase().as_str() {
             "flex" => false,
             "strict" | "norotate" => true,
             _ => return Err(format!("{} is none of flex, strict and norotate", shown(word))),
-        });
-        Ok(())
+        };
+        once(&mut self.stick.strict, is_strict)
     }
 
     fn anonymity(&mut self, word: &str) -> Result<(), String> {
-        self.anonymity = match word.to_ascii_lowercase().as_str() {
+        let least = match word.to_ascii_lowercase().as_str() {
             "transparent" => Anonymity::Transparent,
             "anonymous" => Anonymity::Anonymous,
             "elite" | "high" => Anonymity::Elite,
             _ => return Err(format!("{} is none of transparent, anonymous and elite", shown(word))),
         };
-        Ok(())
+        once(&mut self.anonymity, least)
     }
 
     fn timeout(&mut self, text: &str) -> Result<(), String> {
         let most = self.limits.deadline;
         let wanted = length(text, Duration::from_secs(1)).filter(|wanted| !wanted.is_zero() && *wanted <= most);
         let why = || format!("{} is no time such as 10s, up to {} s", shown(text), most.as_secs_f64());
-        self.deadline = Some(wanted.ok_or_else(why)?);
-        Ok(())
+        once(&mut self.deadline, wanted.ok_or_else(why)?)
     }
 
     fn attempts(&mut self, text: &str) -> Result<(), String> {
         let most = self.limits.attempts;
-        let wanted = text.parse().ok().filter(|wanted| (1..=most).contains(wanted));
-        self.attempts = Some(wanted.ok_or_else(|| format!("{} is not in 1 to {most}", shown(text)))?);
-        Ok(())
+        let wanted: Option<u32> = text.parse().ok().filter(|wanted| (1..=most).contains(wanted));
+        once(&mut self.attempts, wanted.ok_or_else(|| format!("{} is not in 1 to {most}", shown(text)))?)
     }
 
     /// The same, with what `other` says going first.
@@ -321,14 +314,14 @@ impl Draft {
                 lifetime: other.stick.lifetime.or(self.stick.lifetime),
                 idle: other.stick.idle.or(self.stick.idle),
                 strict: other.stick.strict.or(self.stick.strict),
-                renew: other.stick.renew || self.stick.renew,
-                beside: false,
+                ..other.stick
             },
+            rotate: other.rotate.or(self.rotate),
             countries: either(self.countries, other.countries),
             tags: either(self.tags, other.tags),
             names: of_each_kind(self.names, other.names),
             schemes: either(self.schemes, other.schemes),
-            anonymity: if other.anonymity == Anonymity::Unknown { self.anonymity } else { other.anonymity },
+            anonymity: other.anonymity.or(self.anonymity),
             without_countries: either(self.without_countries, other.without_countries),
             without_tags: either(self.without_tags, other.without_tags),
             without_names: of_each_kind(self.without_names, other.without_names),
@@ -345,8 +338,14 @@ impl Draft {
     }
 
     pub(super) fn finish(self) -> Wanted {
-        let Self { session, stick, attempts, hedge, deadline, explain, .. } = self;
-        let filter = Filter::new(self.countries, self.tags, self.schemes, self.anonymity)
+        let Self { session, attempts, hedge, deadline, explain, .. } = self;
+        let stick = Stick {
+            lifetime: self.stick.lifetime.filter(|lifetime| *lifetime != ONE_REQUEST),
+            renew: self.rotate == Some(true),
+            ..self.stick
+        };
+        let anonymity = self.anonymity.unwrap_or(Anonymity::Unknown);
+        let filter = Filter::new(self.countries, self.tags, self.schemes, anonymity)
             .without(self.without_countries, self.without_tags)
             .named(self.names)
             .not_named(self.without_names);
@@ -358,6 +357,15 @@ impl Draft {
 /// Reads what is called by a name: `name` as it is told, `text` as it was said.
 fn name(kind: &'static str, text: &str, name: &str) -> Result<Named, String> {
     Named::new(kind, name).ok_or_else(|| format!("{} is no {kind}: a name has 1 to 64 letters and digits", shown(text)))
+}
+
+/// Notes what there is one of; the same may be said again.
+fn once<T: PartialEq>(place: &mut Option<T>, value: T) -> Result<(), String> {
+    if place.as_ref().is_some_and(|said| *said != value) {
+        return Err("it was said before with another value, by this name or another: leave one out".to_owned());
+    }
+    *place = Some(value);
+    Ok(())
 }
 
 fn life(text: &str, unit: Duration) -> Result<Duration, String> {

@@ -225,6 +225,66 @@ fn a_key_or_value_that_cannot_be_is_named() {
 }
 
 #[test]
+fn what_there_is_one_of_is_said_once_in_each_place() {
+    for (words, named) in [
+        ("attempts-2-attempts-3", "\"attempts\""),
+        ("timeout-10-timeout-11", "\"timeout\""),
+        ("session-7-ttl-1h-lifetime-10m", "\"lifetime\""),
+        ("session-7-lifetime-10m-sessionlength-0", "\"sessionlength\""),
+        ("session-7-sticky-10-sticky-11", "\"sticky\""),
+        ("session-7-strict-!strict", "\"!strict\""),
+        ("hardsession-7-!strict", "\"!strict\""),
+        ("sessionmode-flex-hardsession-7", "\"hardsession\""),
+        ("session-7-sessionmode-flex-oneip", "\"oneip\""),
+        ("session-7-!rotate-rotate", "\"rotate\""),
+        ("hedge-no-hedge-yes", "\"hedge\""),
+        ("explain-!explain", "\"!explain\""),
+        ("anonymity-elite-anonymity-anonymous", "\"anonymity\""),
+    ] {
+        let Err(Mistake::User(why)) = by_user(&format!("anna-{words}")) else { unreachable!("{words} was taken") };
+        let told = format!("the key {named}: it was said before with another value");
+        assert!(why.contains(&told), "{words}: {why}");
+    }
+    for (words, wanted) in [
+        ("attempts-2-attempts-2", "attempts 2"),
+        ("timeout-10-timeout-10s", "within 10s"),
+        ("session-7-ttl-1h-lifetime-60", "session 7 life 3600s"),
+        ("hardsession-7-strict-oneip-yes", "session 7 strict"),
+        ("session-7-sessionlength-0-rotate", "session 7 rotate"),
+        ("anonymity-high-anonymity-elite", "elite"),
+    ] {
+        assert_eq!(told(&by_user(&format!("anna-{words}")).unwrap()), wanted, "{words}");
+    }
+    let by = |one: &str, two: &str| {
+        let user = basic("anna-attempts-1-lifetime-5m-rotate-anonymity-high");
+        by_fields(&mut headers(&[
+            ("Proxy-Authorization", &user),
+            ("ProxyWhirl-Attempts", one),
+            ("ProxyWhirl-Attempts", two),
+        ]))
+    };
+    assert!(
+        matches!(by("2", "3"), Err(Mistake::Field(why)) if why.contains("ProxyWhirl-Attempts: it was said before"))
+    );
+    assert_eq!(told(&by("2", "2").unwrap()), "life 300s rotate attempts 2 elite");
+    let twice = Wanted::by_words([("lifetime", "10m"), ("ttl", "1h")], LIMITS).unwrap_err();
+    assert!(twice.starts_with("ttl: it was said before"), "{twice}");
+}
+
+#[test]
+fn a_field_goes_before_the_user_name_also_where_it_says_no() {
+    let user = basic("anna-session-7-rotate-strict-hedge-lifetime-5m-anonymity-elite");
+    let fields = [
+        ("Proxy-Authorization", user.as_str()),
+        ("ProxyWhirl-Rotate", "no"),
+        ("ProxyWhirl-Strict", "no"),
+        ("ProxyWhirl-Lifetime", "10m"),
+        ("ProxyWhirl-Anonymity", "anonymous"),
+    ];
+    assert_eq!(told(&by_fields(&mut headers(&fields)).unwrap()), "session 7 life 600s flexible anonymous");
+}
+
+#[test]
 fn signs_can_be_chosen() {
     let grammar = Grammar::default().with_signs(';', '=');
     let introduced = grammar.introduce("team-a;country=de;strict;session=7", "", LIMITS).unwrap();

@@ -220,6 +220,12 @@ async fn what_nobody_knows_is_refused_and_named() {
     let reply = exchange(&mut scene.client().await, &request(&origin, &user("anna-counrty-de"))).await;
     assert_eq!(status(&reply), 407, "{reply}");
     assert!(reply.contains("counrty") && reply.contains("\r\nProxy-Authenticate: Basic "), "{reply}");
+    let twice = "ProxyWhirl-Attempts: 1\r\nProxyWhirl-Attempts: 2\r\n";
+    let reply = exchange(&mut scene.client().await, &request(&origin, twice)).await;
+    assert_eq!(status(&reply), 400, "{reply}");
+    assert!(reply.contains("ProxyWhirl-Attempts: it was said before with another value"), "{reply}");
+    let reply = exchange(&mut scene.client().await, &request(&origin, &user("anna-hardsession-a-!strict"))).await;
+    assert_eq!(status(&reply), 407, "{reply}");
     let mut client = scene.client().await;
     let connect = format!("CONNECT {} HTTP/1.1\r\n{}\r\n", origin.http_addr(), user("anna-session"));
     client.write_all(connect.as_bytes()).await.unwrap();
