@@ -39,8 +39,26 @@ use failures::{refused, swap_failure};
 /// Events of changes of plugins that wait to be looked at.
 const CHANGES: usize = 256;
 
-/// Reads the configuration again, with what the command line said.
-pub type Reader = Box<dyn Fn() -> Result<Settings, Failure> + Send + Sync>;
+/// The configuration, as it was read.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// What it means, with what the command line said.
+    pub settings: Settings,
+    /// Whether its file says anything.
+    pub has_keys: bool,
+}
+
+/// Reads the configuration again.
+pub type Reader = Box<dyn Fn() -> Result<Configuration, Failure> + Send + Sync>;
+
+/// Who wants the configuration to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Somebody who hears what comes of it.
+    ByCommand,
+    /// Nobody, or a signal, which hears nothing: the file is what it is, perhaps by mistake.
+    Unheard,
+}
 
 /// What never changes while it runs.
 pub struct About {
@@ -72,6 +90,8 @@ pub struct Live {
 struct InForce {
     /// As the configuration was read last; of what needs a restart, as it was at the start.
     settings: Settings,
+    /// Whether the configuration's file said anything when it was taken over last.
+    has_keys: bool,
     strategy: Chosen,
     /// The strategy before: it comes back when the new one faults on probation.
     before: Option<Chosen>,
@@ -97,18 +117,18 @@ impl InForce {
 }
 
 impl Live {
-    /// A service that was started with these settings.
+    /// A service that was started with this configuration.
     #[must_use]
     pub fn new(
         (service, entrances): (Service, Arc<Entrances>),
-        settings: Settings,
+        Configuration { settings, has_keys }: Configuration,
         reader: Reader,
         about: About,
     ) -> Arc<Self> {
         let strategy = Chosen { used: settings.strategy.clone(), by: SetBy::Configuration };
         let certificates = reload::certificates(&settings);
         let (before, rejected, needs_restart, refused) = (None, None, Vec::new(), Vec::new());
-        let in_force = InForce { settings, strategy, before, needs_restart, rejected, certificates, refused };
+        let in_force = InForce { settings, has_keys, strategy, before, needs_restart, rejected, certificates, refused };
         let started = service.engine().now().as_micros();
         let live = Self {
             service,

@@ -157,6 +157,38 @@ async fn a_changed_configuration_is_taken_over_and_a_broken_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_has_become_empty_is_taken_over_by_command_alone() {
+    let folder = folder();
+    let config = folder.path().join("proxywhirl.toml");
+    let rules = "[access]\ndeny = [\"127.0.0.1\"]\n";
+    fs::write(&config, rules).unwrap();
+    let gateway = Commanded::start_in(folder, &["--config", config.to_str().unwrap()]).await;
+    let is_denied = || gateway.request().code == Some(22);
+    let told = || gateway.served.log().matches("proxywhirl.toml: is empty, and was not: ").count();
+    assert!(is_denied(), "{}", gateway.served.log());
+    // As a full disk leaves it, or an editor that was interrupted.
+    fs::write(&config, "").unwrap();
+    wait_until("it is told", || told() == 1);
+    wait_until("it is told in the status too", || {
+        gateway.get("/v1/status")["refused"].as_str().is_some_and(|why| why.contains("`proxywhirl reload`"))
+    });
+    gateway.served.hang_up();
+    wait_until("it is told again", || told() == 2);
+    assert!(is_denied(), "the rules stay: {}", gateway.served.log());
+    // Who asks for it has it.
+    let ran = gateway.command(&["reload"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "changed: access\n"), "{ran:?}");
+    assert!(gateway.get("/v1/status")["refused"].is_null());
+    assert_eq!(gateway.request().code, Some(0), "{}", gateway.served.log());
+    replace(&config, rules);
+    wait_until("the rules of the file", is_denied);
+    // White space and comments say nothing either.
+    replace(&config, "# deny = []\n\n");
+    wait_until("it is told once more", || told() == 3);
+    assert!(is_denied(), "{}", gateway.served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_has_come_is_read_at_once_and_one_that_is_gone_is_a_source_no_more() {
     let folder = folder();
     let [config, one, other] = ["proxywhirl.toml", "one.txt", "other.txt"].map(|name| folder.path().join(name));

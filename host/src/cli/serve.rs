@@ -16,6 +16,7 @@ use super::sources::{self, SourceReport};
 use super::{PluginDirArgs, ReadArgs, StoreArg, StrategyArgs, UpstreamArgs};
 use crate::config::{EventLogSettings, Layers, PluginUse, Settings, Socket, SourceSettings};
 use crate::exit::{Exit, Failure};
+use crate::live::Configuration;
 use crate::logging::Logging;
 use crate::wiring::listeners::Entrances;
 use crate::wiring::{self, Filled, Service};
@@ -100,6 +101,10 @@ impl ServeArgs {
         }
         Ok(settings)
     }
+
+    fn configuration(&self, layers: &Layers) -> Result<Configuration, Failure> {
+        Ok(Configuration { settings: self.settings(layers)?, has_keys: layers.has_keys })
+    }
 }
 
 impl UpstreamArgs {
@@ -168,8 +173,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     before_dialling(&service, &settings).await;
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
-    let reader = Box::new(move || args.settings(&config::layers(layers.file.as_deref())?));
-    let operating = prepared.start((service.clone(), Arc::clone(&entrances)), settings, reader, logging)?;
+    let configuration = Configuration { settings, has_keys: layers.has_keys };
+    let reader = Box::new(move || args.configuration(&config::layers(layers.file.as_deref())?));
+    let operating = prepared.start((service.clone(), Arc::clone(&entrances)), configuration, reader, logging)?;
     let shutdown = operating.shutdown();
     let (trusted, unproven) = (service.own(trusted).await, service.own(unproven).await);
     let filled = tokio::select! {

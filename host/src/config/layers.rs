@@ -14,7 +14,7 @@ use super::file::{ConfigError, ConfigFile};
 use super::meaning;
 use super::mistakes::{self, Mistake, dotted};
 use super::nearest::nearest;
-use super::said::{Origin, Said, Step};
+use super::said::{Held, Origin, Said, Step};
 use super::schema::{Key, names};
 use super::settings::Settings;
 use super::{syntax, variables};
@@ -33,6 +33,8 @@ pub const MOST_MISTAKES: usize = 100;
 pub struct Layers {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
+    /// Whether the file says anything: a key, and not white space and comments alone.
+    pub has_keys: bool,
     /// What was said.
     said: Said,
     /// Variables that look like ours and set nothing, and what was probably meant.
@@ -80,7 +82,8 @@ impl Layers {
         if matches!(said.value().get("$schema"), Some(Value::String(_))) {
             said.take(&[Step::Key("$schema".to_owned())]);
         }
-        Ok(Self { file: Some(file.to_owned()), said, strangers: Vec::new(), unread: Vec::new() })
+        let has_keys = matches!(&said.held, Held::Table(table) if !table.is_empty());
+        Ok(Self { file: Some(file.to_owned()), has_keys, said, strangers: Vec::new(), unread: Vec::new() })
     }
 
     /// What was said of a key, and where.
@@ -425,6 +428,26 @@ mod tests {
         let both = [("PROXYWHIRL_STRATEGY", "short"), ("PROXYWHIRL_STRATEGY_NAME", "long")];
         let layers = Layers::read(Some(Path::new("/dev/null")), &environment(&both)).unwrap();
         assert_eq!(layers.settings().unwrap().strategy.name, "short", "as the command line has it");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_has_no_keys() {
+        let has_keys = |text: &str, file: &str| Layers::of_text(text, Path::new(file)).unwrap().has_keys;
+        for (text, file) in [
+            ("", "p.toml"),
+            (" \n\t\n", "p.toml"),
+            ("# listen = \"127.0.0.1:1\"\n", "p.toml"),
+            ("", "p.yaml"),
+            ("# nothing\n", "p.yml"),
+            ("{}", "p.json"),
+            ("{\"$schema\": \"./proxywhirl.schema.json\"}", "p.json"),
+        ] {
+            assert!(!has_keys(text, file), "{file}: {text:?}");
+        }
+        assert!(has_keys("[gateway]\n", "p.toml") && has_keys("listen: a:1\n", "p.yaml"));
+        // What variables say is not in the file.
+        let set = [("PROXYWHIRL_GATEWAY_ATTEMPTS", "7")];
+        assert!(!Layers::read(Some(Path::new("/dev/null")), &environment(&set)).unwrap().has_keys);
     }
 
     #[test]

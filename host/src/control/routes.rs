@@ -24,11 +24,11 @@ use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Lift, Lifted, Problem, Refresh, Rotate, Rotated, SetStrategy};
+use super::api::{Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetStrategy};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
-use crate::live::Live;
+use crate::live::{Asked, Live};
 
 /// Bytes of a request's body: options of a strategy are the longest.
 const MAX_BODY: usize = 1024 * 1024;
@@ -52,7 +52,7 @@ pub fn router(live: Arc<Live>) -> Router {
     Router::new()
         .route("/v1/status", get(async |State(live): Gateway| Json(live.status())))
         .route("/v1/strategy", get(async |State(live): Gateway| Json(live.strategy())).post(set_strategy))
-        .route("/v1/reload", post(async |State(live): Gateway| done(async move { live.reload().await }).await))
+        .route("/v1/reload", post(reload))
         .route("/v1/refresh", post(refresh))
         .route("/v1/rotate", post(rotate))
         .route("/v1/bans", get(async |State(live): Gateway| Json(live.engine().bans())))
@@ -134,6 +134,10 @@ fn read<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Re
 async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<super::api::StrategySet> {
     let SetStrategy { name, options } = read(body)?;
     done(async move { live.set_strategy(PluginUse { name, options }).await }).await
+}
+
+async fn reload(State(live): Gateway) -> Routed<Reloaded> {
+    done(async move { live.reload(Asked::ByCommand).await }).await
 }
 
 async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Rotated> {

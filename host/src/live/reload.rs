@@ -9,7 +9,7 @@ use proxywhirl_wasm::PluginSettings;
 
 use super::difference::Difference;
 use super::failures::swap_failure;
-use super::{InForce, Live, blocking};
+use super::{Asked, Configuration, InForce, Live, blocking};
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{Reloaded, SetBy};
 use crate::exit::{Exit, Failure};
@@ -32,12 +32,13 @@ impl Live {
     /// Reads the configuration again, and the plugins directory, and takes over what has changed in them.
     ///
     /// # Errors
-    /// When the configuration or a plugin that it names is wrong; then nothing of it is taken over.
-    pub async fn reload(&self) -> Result<Reloaded, Failure> {
+    /// When the configuration or a plugin that it names is wrong, or its file says nothing any more and nobody hears of that;
+    /// then nothing of it is taken over.
+    pub async fn reload(&self, asked: Asked) -> Result<Reloaded, Failure> {
         let _one = self.changing.lock().await;
         // First what is in the directory: the configuration may name a plugin that has just come.
         let plugins = self.look_at_plugins().await?;
-        let configured = self.reconfigure().await;
+        let configured = self.reconfigure(asked).await;
         self.in_force().rejected = configured.as_ref().err().map(|failure| failure.message.clone());
         let configured = configured.inspect_err(|failure| {
             tracing::error!(error = %failure.message, "configuration not taken over, all stays as it was");
@@ -45,11 +46,14 @@ impl Live {
         Ok(configured.and(plugins))
     }
 
-    async fn reconfigure(&self) -> Result<Reloaded, Failure> {
+    async fn reconfigure(&self, asked: Asked) -> Result<Reloaded, Failure> {
         let reader = Arc::clone(&self.reader);
-        let read = blocking(move || reader().map(|new| (certificates(&new), new))).await?;
-        let (certificates, new) = read?;
-        let InForce { settings: old, certificates: trusted, .. } = self.in_force().clone();
+        let read = blocking(move || reader().map(|read| (certificates(&read.settings), read))).await?;
+        let (certificates, Configuration { settings: new, has_keys }) = read?;
+        let InForce { settings: old, certificates: trusted, has_keys: had_keys, .. } = self.in_force().clone();
+        if had_keys && !has_keys && asked == Asked::Unheard {
+            return Err(self.emptied());
+        }
         let mut difference = Difference::between(&old, &new);
         if !difference.trust && certificates != trusted {
             difference.trust = true;
@@ -63,7 +67,9 @@ impl Live {
                 let named = difference.settings.iter().map(|name| format!("settings of plugin {name}"));
                 reloaded.changed.splice(0..0, named);
                 self.remember(&difference, new, old);
-                self.in_force().certificates = certificates;
+                let mut in_force = self.in_force();
+                (in_force.certificates, in_force.has_keys) = (certificates, has_keys);
+                drop(in_force);
                 self.filled();
                 for change in &reloaded.changed {
                     tracing::info!(change, "configuration changed");
@@ -78,6 +84,17 @@ impl Live {
                 Err(failure)
             }
         }
+    }
+
+    /// Why a file that says nothing is not taken over. A disk that is full, or a write that was broken off, leaves such a one,
+    /// and without users and rules everybody would be served.
+    fn emptied(&self) -> Failure {
+        let file = self.about.config.as_deref().map_or_else(String::new, |file| format!(" {}", file.display()));
+        let why = format!(
+            "configuration{file}: is empty, and was not: write at least one key, or have it taken over as it is with \
+             `proxywhirl reload`, or by a restart"
+        );
+        Failure::new(Exit::Input, why)
     }
 
     /// Gives plugins their new settings, and answers with those before.

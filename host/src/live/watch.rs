@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Live, blocking};
+use super::{Asked, Live, blocking};
 use crate::control::api::Reloaded;
 use crate::exit::Failure;
 use crate::lock::Lock;
@@ -75,7 +75,7 @@ impl Watched {
             let news = self.settled(look);
             // A failure has been told where it happened.
             match news {
-                Some(News::Configuration) => tell(live.reload().await),
+                Some(News::Configuration) => tell(live.reload(Asked::Unheard).await),
                 Some(News::Plugins) => tell(live.refresh().await),
                 None => {}
             }
@@ -134,7 +134,7 @@ pub fn reload_on_signal(live: Arc<Live>, shutdown: CancellationToken) -> std::io
                 _ = hangups.recv() => {}
             }
             tracing::info!("reading the configuration again, by signal");
-            tell(live.reload().await);
+            tell(live.reload(Asked::Unheard).await);
         }
     });
     Ok(())

@@ -13,7 +13,7 @@ use crate::config::{Settings, Socket};
 use crate::control::{self, Claim, place};
 use crate::event_log::EventLog;
 use crate::exit::{Exit, Failure};
-use crate::live::{self, About, Live, Reader, Watched};
+use crate::live::{self, About, Configuration, Live, Reader, Watched};
 use crate::logging::Logging;
 use crate::telemetry;
 use crate::wiring::listeners::Entrances;
@@ -67,15 +67,16 @@ impl Prepared {
     pub(super) fn start(
         self,
         (service, entrances): (Service, Arc<Entrances>),
-        settings: Settings,
+        configuration: Configuration,
         reader: Reader,
         logging: &Logging,
     ) -> Result<Operating, Failure> {
-        let event_log = settings.events.as_ref().map(|events| EventLog::start(events, service.engine())).transpose()?;
+        let events = configuration.settings.events.as_ref();
+        let event_log = events.map(|events| EventLog::start(events, service.engine())).transpose()?;
         let metrics = self.metrics.clone();
         let about = About { config: self.config, lines: logging.plugin_lines.clone(), metrics };
         let gateway = service.gateway().clone();
-        let live = Live::new((service, entrances), settings, reader, about);
+        let live = Live::new((service, entrances), configuration, reader, about);
         let (shutdown, stopped) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         wiring::stop_on_signal(shutdown.clone(), move || gateway.hurry());
