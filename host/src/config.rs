@@ -22,6 +22,7 @@ mod meaning;
 pub mod mistakes;
 pub mod nearest;
 pub mod plugins;
+pub mod readable;
 pub mod reference;
 pub mod retry;
 pub mod said;

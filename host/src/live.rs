@@ -7,6 +7,7 @@
 mod difference;
 mod failures;
 mod lost;
+mod reading;
 mod refresh;
 mod reload;
 mod watch;
@@ -35,6 +36,7 @@ use crate::logging::PluginLines;
 use crate::wiring::listeners::Entrances;
 use crate::wiring::{Known, Registry, Service};
 use failures::{refused, swap_failure};
+use reading::Reading;
 
 /// Events of changes of plugins that wait to be looked at.
 const CHANGES: usize = 256;
@@ -76,6 +78,7 @@ pub struct Live {
     entrances: Arc<Entrances>,
     about: About,
     reader: Arc<Reader>,
+    reading: Reading,
     started: u64,
     /// Wakes who looks whether all listeners have their proxies.
     filled: Notify,
@@ -135,6 +138,7 @@ impl Live {
             entrances,
             about,
             reader: Arc::new(reader),
+            reading: Reading::new(),
             started,
             filled: Notify::new(),
             changing: tokio::sync::Mutex::new(()),

@@ -1,6 +1,7 @@
 //! Changes while the gateway runs: by command, by signal, by a file that changes. No request fails, and what is broken
 //! changes nothing.
 
+mod hanging;
 mod serving;
 
 use std::fs;

@@ -15,7 +15,7 @@ use crate::config::masked::masked;
 use crate::config::mistakes::Mistake;
 use crate::config::said::{Origin, Spot};
 use crate::config::schema::{keys, schema};
-use crate::config::{ConfigError, Environment, Layers, Settings, reference};
+use crate::config::{ConfigError, Environment, Layers, Settings, readable, reference};
 use crate::exit::{Exit, Failure};
 
 /// What `config init` writes, if nothing else is said.
@@ -85,6 +85,14 @@ pub(super) fn layers(named: Option<&Path>) -> Result<Layers, Failure> {
         tracing::warn!("{stranger}");
     }
     Ok(layers)
+}
+
+/// The same, while the gateway runs: from the file that it has found at its start.
+pub(super) fn layers_again(file: Option<&Path>) -> Result<Layers, Failure> {
+    if let Some(file) = file {
+        readable::again(file).map_err(|what| wrong(ConfigError::in_file(file, format!("is {what}"))))?;
+    }
+    layers(file)
 }
 
 fn strangers(layers: &Layers) -> impl Iterator<Item = String> {

@@ -174,7 +174,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let strategy = settings.strategy.name.clone();
     // The file that was found stays the one, whatever else appears where files are looked for.
     let configuration = Configuration { settings, has_keys: layers.has_keys };
-    let reader = Box::new(move || args.configuration(&config::layers(layers.file.as_deref())?));
+    let reader = Box::new(move || args.configuration(&config::layers_again(layers.file.as_deref())?));
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), configuration, reader, logging)?;
     let shutdown = operating.shutdown();
     let (trusted, unproven) = (service.own(trusted).await, service.own(unproven).await);

@@ -13,6 +13,7 @@ use toml::Value;
 use toml_edit::{Document, Item, TableLike};
 
 use super::file::ConfigError;
+use super::readable;
 use super::said::{Held, Origin, Said, Spot};
 
 /// The largest configuration file that is read.
@@ -41,6 +42,7 @@ impl Syntax {
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let error = |reason: String| ConfigError::in_file(path, reason);
     let unreadable = |cause: std::io::Error| error(format!("cannot be read: {cause}"));
+    readable::once(path).map_err(|what| error(format!("is {what}")))?;
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     // Not what its size says: a pipe and a device have none.

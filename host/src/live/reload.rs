@@ -10,10 +10,10 @@ use proxywhirl_wasm::PluginSettings;
 use super::difference::Difference;
 use super::failures::swap_failure;
 use super::{Asked, Configuration, InForce, Live, blocking};
-use crate::config::{PluginUse, Settings};
+use crate::config::{PluginUse, Settings, readable};
 use crate::control::api::{Reloaded, SetBy};
 use crate::exit::{Exit, Failure};
-use crate::wiring::listeners::Change;
+use crate::wiring::listeners::{self, Change, Spots};
 use crate::wiring::{self, Besides, Weights};
 
 /// What is ready to be put in force.
@@ -48,8 +48,12 @@ impl Live {
 
     async fn reconfigure(&self, asked: Asked) -> Result<Reloaded, Failure> {
         let reader = Arc::clone(&self.reader);
-        let read = blocking(move || reader().map(|read| (certificates(&read.settings), read))).await?;
-        let (certificates, Configuration { settings: new, has_keys }) = read?;
+        let read = self.reading.run(move || {
+            let read = reader()?;
+            let (certificates, spots) = (certificates(&read.settings), listeners::spots(&read.settings)?);
+            Ok((read, certificates, spots))
+        });
+        let (Configuration { settings: new, has_keys }, certificates, spots) = read.await?;
         let InForce { settings: old, certificates: trusted, has_keys: had_keys, .. } = self.in_force().clone();
         if had_keys && !has_keys && asked == Asked::Unheard {
             return Err(self.emptied());
@@ -61,7 +65,7 @@ impl Live {
         }
         let before = self.apply_settings(&difference.settings, &new);
         let weighed = self.registry().weigh(Weights::of(&new.sources));
-        let reloaded = self.put_in_force(&difference, &new).await;
+        let reloaded = self.put_in_force(&difference, &new, spots).await;
         match reloaded {
             Ok(mut reloaded) => {
                 let named = difference.settings.iter().map(|name| format!("settings of plugin {name}"));
@@ -108,12 +112,12 @@ impl Live {
         names.iter().map(swap).collect()
     }
 
-    async fn put_in_force(&self, difference: &Difference, new: &Settings) -> Result<Reloaded, Failure> {
+    async fn put_in_force(&self, difference: &Difference, new: &Settings, spots: Spots) -> Result<Reloaded, Failure> {
         let mut reloaded = Reloaded {
             needs_restart: difference.needs_restart.iter().map(|&section| section.to_owned()).collect(),
             ..Reloaded::default()
         };
-        let ready = self.prepare(difference, new).await?;
+        let ready = self.prepare(difference, new, spots).await?;
         if let Some((used, factory)) = ready.strategy {
             self.engine().swap_strategy(factory).await.map_err(swap_failure)?;
             reloaded.changed.push(format!("strategy {}", used.name));
@@ -195,7 +199,7 @@ impl Live {
     }
 
     /// Compiles, checks and starts everything that is to come, so that what is wrong is known before anything changes.
-    async fn prepare(&self, difference: &Difference, new: &Settings) -> Result<Ready, Failure> {
+    async fn prepare(&self, difference: &Difference, new: &Settings, spots: Spots) -> Result<Ready, Failure> {
         let has_changed = |name: &str| difference.settings.iter().any(|changed| changed == name);
         let (current, hooks) = {
             let in_force = self.in_force();
@@ -212,8 +216,13 @@ impl Live {
         let changed: Vec<_> = difference.changed.iter().cloned().chain(again).collect();
         let added = difference.added.clone();
         self.service.can_read(&new.sources)?;
-        let trust = difference.trust.then(|| trust(new)).transpose()?;
-        let places = self.entrances.prepare(new).await?;
+        let trust = if difference.trust {
+            let new = new.clone();
+            Some(self.reading.run(move || trust(&new)).await?)
+        } else {
+            None
+        };
+        let places = self.entrances.prepare(new, spots).await?;
         let there = self.entrances.besides();
         let besides = wiring::wanted(new)
             .into_iter()
@@ -265,11 +274,18 @@ impl Live {
 
 /// What is in `upstream.ca_file`; none when there is no such file, of which [`trust`] tells.
 pub(super) fn certificates(settings: &Settings) -> Option<Vec<u8>> {
-    std::fs::read(settings.upstream_ca.as_deref()?).ok()
+    let file = settings.upstream_ca.as_deref()?;
+    readable::again(file).ok()?;
+    std::fs::read(file).ok()
 }
 
 /// Whom to trust in TLS to proxies.
 fn trust(settings: &Settings) -> Result<Trust, Failure> {
+    if let Some(file) = &settings.upstream_ca {
+        let wrong =
+            |what| Failure::new(Exit::Input, format!("certificates {} cannot be read: it is {what}", file.display()));
+        readable::again(file).map_err(wrong)?;
+    }
     let tls = wiring::tls_config(settings.verify_upstream, settings.upstream_ca.as_deref())?;
     Trust::new(&tls).map_err(|error| Failure::new(Exit::Input, error))
 }

@@ -61,20 +61,20 @@ impl Watched {
         watched
     }
 
-    /// Has the gateway take over what changes, until the token is cancelled.
-    pub async fn watch(mut self, live: Arc<Live>, shutdown: CancellationToken) {
+    /// Has the gateway take over what changes, until the token is cancelled, also where a file hangs that is looked at or read.
+    pub async fn watch(self, live: Arc<Live>, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.follow(&live)).await;
+    }
+
+    async fn follow(mut self, live: &Live) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+            ticks.tick().await;
             let looking = self.clone();
             let Ok(look) = blocking(move || looking.look()).await else { continue };
-            let news = self.settled(look);
             // A failure has been told where it happened.
-            match news {
+            match self.settled(look) {
                 Some(News::Configuration) => tell(live.reload(Asked::Unheard).await),
                 Some(News::Plugins) => tell(live.refresh().await),
                 None => {}

@@ -62,6 +62,17 @@ impl Listener {
     }
 }
 
+/// Where the settings want clients to come in, and what files say about it.
+pub struct Spots(Vec<Spot>);
+
+/// Reads what files say about where clients are to come in. Blocks.
+///
+/// # Errors
+/// When a certificate cannot be used.
+pub fn spots(settings: &Settings) -> Result<Spots, Failure> {
+    spot::all(settings).map(Spots)
+}
+
 /// Listens everywhere that the settings say.
 ///
 /// # Errors

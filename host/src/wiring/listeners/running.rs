@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::spot::{self, At, Spot};
-use super::{Entrance, Listener, Opened, in_one_line, listen, may_be_reached};
+use super::spot::{At, Spot};
+use super::{Entrance, Listener, Opened, Spots, in_one_line, listen, may_be_reached};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::wiring::Besides;
@@ -143,11 +143,11 @@ impl Entrances {
         state.open.iter().find(is_plain).filter(|_| state.access.is_open()).map(|open| open.place.clone())
     }
 
-    /// Makes ready what the settings say: listens where it is new. Nothing has changed then.
+    /// Makes ready what the settings say, whose spots these are: listens where it is new. Nothing has changed then.
     ///
     /// # Errors
     /// As for [`open`](super::open).
-    pub async fn prepare(&self, settings: &Settings) -> Result<Change, Failure> {
+    pub async fn prepare(&self, settings: &Settings, Spots(spots): Spots) -> Result<Change, Failure> {
         let (access, mut open, leaving) = {
             let state = self.state();
             (Arc::clone(&state.access), state.open.clone(), state.leaving.clone())
@@ -156,7 +156,6 @@ impl Entrances {
         let access = access.configured(given.users.clone(), given.clients.clone(), given.destinations.clone());
         let access = access.map_err(|why| Failure::new(Exit::Environment, why))?.with_login(given.login);
         let (mut places, mut exposed, mut certificates) = (Vec::new(), Vec::new(), Vec::new());
-        let spots = spot::all(settings)?;
         for spot in spots.iter().cloned() {
             let Some(at) = open.iter().position(|open| open.spot.is(&spot)).or_else(|| {
                 // One of another name may be meant, unless somebody else is that one: of two with port 0, each stays itself.

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::listeners::{ListenAt, ListenerSettings, TlsSection};
-use crate::config::{PluginUse, Settings};
+use crate::config::{PluginUse, Settings, readable};
 use crate::exit::{Exit, Failure};
 use crate::wiring::Besides;
 
@@ -135,7 +135,10 @@ fn acceptor(files: &TlsSection) -> Result<Tls, Failure> {
     let wrong = |file: &Path, why: &dyn std::fmt::Display| {
         Failure::new(Exit::Input, format!("{} cannot be used for TLS: {why}", file.display()))
     };
-    let read = |file: &Path| std::fs::read(file).map_err(|error| wrong(file, &error));
+    let read = |file: &Path| {
+        readable::again(file).map_err(|what| wrong(file, &format!("it is {what}")))?;
+        std::fs::read(file).map_err(|error| wrong(file, &error))
+    };
     let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
     let mut print = DefaultHasher::new();
     (&certificate, &key).hash(&mut print);
