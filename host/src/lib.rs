@@ -15,5 +15,6 @@ pub mod live;
 pub mod lock;
 pub mod logging;
 pub mod secrets;
+pub mod socket_file;
 pub mod telemetry;
 pub mod wiring;

@@ -29,7 +29,9 @@ use tokio::sync::Notify;
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
-use crate::control::api::{Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, StoreStatus, Strategy, StrategySet};
+use crate::control::api::{
+    CutOff, Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, StoreStatus, Strategy, StrategySet,
+};
 use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
@@ -259,6 +261,7 @@ impl Live {
             }),
             source_troubles: self.service.source_troubles(),
             listener_troubles: self.listener_troubles(),
+            cut_off: self.entrances.cut_off().into_iter().map(|(name, socket)| CutOff { name, socket }).collect(),
         }
     }
 

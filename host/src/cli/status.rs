@@ -8,7 +8,7 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 use super::ControlArgs;
 use super::output::{count, print, to_json};
 use crate::control::Client;
-use crate::control::api::{ListenerTrouble, Sharing, SourceTrouble, Status};
+use crate::control::api::{CutOff, ListenerTrouble, Sharing, SourceTrouble, Status};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `status`.
@@ -57,6 +57,13 @@ impl Told {
         for ListenerTrouble { name, proxy } in &status.listener_troubles {
             // Its proxy may come with the next list, and the other listeners serve.
             told.fact("listener", format!("{name}: its proxy {proxy} is not in the pool"));
+        }
+        for CutOff { name, socket } in &status.cut_off {
+            let socket = socket.display();
+            told.bad(
+                "listener",
+                format!("{name}: its socket {socket} is gone; `proxywhirl reload` listens there anew"),
+            );
         }
         told.strategy(status);
         if let Some(store) = &status.store {
@@ -174,6 +181,7 @@ mod tests {
             sharing,
             source_troubles: Vec::new(),
             listener_troubles: Vec::new(),
+            cut_off: Vec::new(),
         }
     }
 
@@ -249,6 +257,14 @@ mod tests {
             Told::of(&Status { listener_troubles: vec![trouble], ..status(None, None) }, Duration::from_secs(62));
         let line = "listener    germany: its proxy http://203.0.113.7:3128 is not in the pool";
         assert!(told.is_well && told.to_string().contains(line), "{told}");
+    }
+
+    #[test]
+    fn a_listener_whose_socket_is_gone_is_not_well() {
+        let cut_off = vec![CutOff { name: "local".to_owned(), socket: "/run/gw.sock".into() }];
+        let told = Told::of(&Status { cut_off, ..status(None, None) }, Duration::from_secs(62));
+        let line = "listener    local: its socket /run/gw.sock is gone; `proxywhirl reload` listens there anew";
+        assert!(!told.is_well && told.to_string().contains(line), "{told}");
     }
 
     #[test]

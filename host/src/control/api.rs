@@ -46,6 +46,9 @@ pub struct Status {
     /// Listeners where nobody can be served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listener_troubles: Vec<ListenerTrouble>,
+    /// Listeners where nobody can come in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_off: Vec<CutOff>,
 }
 
 /// A listener whose one proxy is not in the pool.
@@ -55,6 +58,15 @@ pub struct ListenerTrouble {
     pub name: String,
     /// The proxy, without its password.
     pub proxy: String,
+}
+
+/// A listener at a Unix socket whose file is gone, or another one's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOff {
+    /// Its name.
+    pub name: String,
+    /// Where it was.
+    pub socket: PathBuf,
 }
 
 /// A source that could not be read.

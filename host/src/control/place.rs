@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixListener;
 
 use crate::config::Socket;
+use crate::socket_file::SocketFile;
 
 /// Gateways of one user on one machine that get a socket without being told where.
 const MOST: usize = 64;
@@ -40,6 +41,7 @@ pub struct Claim {
     pub path: PathBuf,
     /// What listens there.
     pub listener: UnixListener,
+    file: SocketFile,
     /// Held as long as the socket; the operating system frees it with the process.
     _lock: File,
 }
@@ -47,7 +49,7 @@ pub struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // What is left behind is replaced by the next one. The lock's file stays: removing it could free another's lock.
-        drop(fs::remove_file(&self.path));
+        self.file.remove();
     }
 }
 
@@ -116,8 +118,9 @@ fn claim_at(path: &Path) -> Result<Claim, PlaceError> {
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
+    let file = SocketFile::at(path).map_err(failed)?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Claim { path: path.to_owned(), listener, _lock: lock })
+    Ok(Claim { path: path.to_owned(), listener, file, _lock: lock })
 }
 
 /// Makes the directory, or sees that it is the user's and nobody else's.
@@ -178,6 +181,21 @@ mod tests {
         assert!(error.is_taken && error.to_string().ends_with("another gateway has it"), "{error}");
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "the living one is untouched");
         drop(claim);
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_another_one_is_left_alone() {
+        let home = own_folder();
+        let path = home.path().join("control.sock");
+        let first = claim_at(&path).unwrap();
+        // As whoever tidies up leaves it: nothing is there, the lock neither.
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(home.path().join("control.sock.lock")).unwrap();
+        let second = claim_at(&path).unwrap();
+        drop(first);
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "it is the second one's");
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[tokio::test]

@@ -144,7 +144,9 @@ impl Live {
         reloaded.changed.extend(difference.live.iter().cloned());
         let certificates = ready.places.certificates.iter().map(|name| format!("certificate of listener {name}"));
         reloaded.changed.extend(certificates);
-        if !difference.live.is_empty() || !ready.places.certificates.is_empty() {
+        let anew = ready.places.anew.iter().map(|name| format!("listener {name} listens anew, its socket was gone"));
+        reloaded.changed.extend(anew);
+        if !difference.live.is_empty() || ready.places.is_news() {
             self.serve_as(new, ready.places, besides, ready.trust).await;
             // Not otherwise: what was counted so far counts on.
             if difference.live.iter().any(|section| section == "limits") {

@@ -8,7 +8,7 @@ mod spot;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use proxywhirl_gateway::access::Access;
@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use super::net::{bind, local_address};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::socket_file::SocketFile;
 pub use running::{Change, Entrances};
 pub use spot::tls_refused;
 use spot::{At, Spot};
@@ -37,16 +38,15 @@ pub struct Opened {
 
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Bound),
 }
 
-/// A socket in the file system: it goes with its listener.
-struct SocketFile(PathBuf);
+/// A socket in the file system: its file goes with its listener.
+struct Bound(SocketFile);
 
-impl Drop for SocketFile {
+impl Drop for Bound {
     fn drop(&mut self) {
-        // Whoever has removed it before did what this does.
-        std::fs::remove_file(&self.0).ok();
+        self.0.remove();
     }
 }
 
@@ -58,6 +58,14 @@ impl Listener {
                 listener.local_addr().is_ok_and(|address| !address.ip().to_canonical().is_loopback())
             }
             Self::Unix(..) => false,
+        }
+    }
+
+    /// The file of its socket.
+    fn file(&self) -> Option<&SocketFile> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, bound) => Some(&bound.0),
         }
     }
 }
@@ -125,9 +133,9 @@ async fn unix(path: &Path) -> Result<Listener, Failure> {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    let file = SocketFile(path.to_owned());
+    let bound = Bound(SocketFile::at(path).map_err(failed)?);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Listener::Unix(listener, file))
+    Ok(Listener::Unix(listener, bound))
 }
 
 /// Where entrances are, in one line: those of a range are told by the first and the last of them.

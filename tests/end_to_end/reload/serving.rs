@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -260,6 +261,45 @@ async fn a_listener_that_goes_lets_nobody_in_and_who_is_there_goes_on() {
     // A listener of which others are still there stops with the gateway.
     scene.reloaded(&listener("b", ""));
     assert_eq!(scene.gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_was_removed_is_told_and_made_anew_at_the_next_reload() {
+    let config = "[[listeners]]\nname = \"local\"\naddress = \"unix:in.sock\"\n";
+    let scene = Scene::new(config).await;
+    let socket = scene.gateway.path("in.sock");
+    let status = || scene.gateway.command(&["status"]);
+    let is_served = || {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        write!(client, "GET {} HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n", scene.origin()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    assert!(is_served());
+    assert_eq!((scene.reloaded(config).as_str(), status().code), ("nothing has changed\n", Some(0)));
+    // A socket that nobody listens at is in nobody's way.
+    for left_behind in [false, true] {
+        fs::remove_file(&socket).unwrap();
+        if left_behind {
+            drop(UnixListener::bind(&socket).unwrap());
+        }
+        let ran = status();
+        assert!(ran.code == Some(3) && ran.stdout.contains("listener    local: its socket "), "{ran:?}");
+        let told = "changed: listener local listens anew, its socket was gone\n";
+        assert_eq!((scene.reloaded(config).as_str(), is_served(), status().code), (told, true, Some(0)));
+    }
+    // That of another process is neither taken from it nor removed.
+    fs::remove_file(&socket).unwrap();
+    let another = UnixListener::bind(&socket).unwrap();
+    let ran = scene.reload(config);
+    assert!(ran.code == Some(4) && ran.stderr.contains("in.sock: Address already in use"), "{ran:?}");
+    let Scene { gateway, .. } = scene;
+    let (code, log) = gateway.served.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(UnixStream::connect(gateway.folder.path().join("in.sock")).is_ok(), "it is the other one's");
+    drop(another);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The places that are open, as they come and go while the gateway runs.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::spot::{At, Spot};
 use super::{Entrance, Listener, Opened, Spots, in_one_line, listen, may_be_reached};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::socket_file::SocketFile;
 use crate::wiring::Besides;
 
 /// How long a place that was given up a moment ago may take to be free.
@@ -52,6 +54,8 @@ struct Open {
     spot: Spot,
     place: String,
     is_exposed: bool,
+    /// Where it is a Unix socket.
+    file: Option<SocketFile>,
     turns: Arc<Turns>,
     doorway: Doorway,
     /// Cancelled when nobody shall come in any more.
@@ -72,12 +76,23 @@ pub struct Change {
     places: Vec<Next>,
     /// Listeners whose certificate is another one, by their names.
     pub certificates: Vec<String>,
+    /// Listeners where nobody could come in any more, as the file of their socket was gone or another one's: they listen anew. By
+    /// their names.
+    pub anew: Vec<String>,
 }
 
 enum Next {
     /// One that is open, by its number, as it is wanted now.
     Stays(u64, Box<Spot>),
     Comes(Box<Entrance>),
+}
+
+impl Change {
+    /// Whether there is more to it than what the settings tell.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        !self.certificates.is_empty() || !self.anew.is_empty()
+    }
 }
 
 impl Entrances {
@@ -114,6 +129,17 @@ impl Entrances {
         lost.dedup();
         lost.retain(|(_, proxy)| !pool.holds(proxy));
         lost
+    }
+
+    /// Those where nobody can come in, as the file of their socket is gone or another one's: their names, and where it was.
+    #[must_use]
+    pub fn cut_off(&self) -> Vec<(String, PathBuf)> {
+        let state = self.state();
+        let files = state.open.iter().filter_map(|open| Some((open.spot.name.clone(), open.file.clone()?)));
+        let files: Vec<_> = files.collect();
+        drop(state);
+        let gone = files.into_iter().filter(|(_, file)| !file.is_there());
+        gone.map(|(name, file)| (name, file.path().to_owned())).collect()
     }
 
     /// Their names and addresses, and when requests there get another proxy.
@@ -155,7 +181,8 @@ impl Entrances {
         let given = &settings.access;
         let access = access.configured(given.users.clone(), given.clients.clone(), given.destinations.clone());
         let access = access.map_err(|why| Failure::new(Exit::Environment, why))?.with_login(given.login);
-        let (mut places, mut exposed, mut certificates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut places, mut exposed) = (Vec::new(), Vec::new());
+        let (mut certificates, mut anew) = (Vec::new(), Vec::new());
         for spot in spots.iter().cloned() {
             let Some(at) = open.iter().position(|open| open.spot.is(&spot)).or_else(|| {
                 // One of another name may be meant, unless somebody else is that one: of two with port 0, each stays itself.
@@ -167,6 +194,11 @@ impl Entrances {
                 continue;
             };
             let before = open.remove(at);
+            if before.file.as_ref().is_some_and(|file| !file.is_there()) {
+                anew.push(spot.name.clone());
+                places.push(Next::Comes(Box::new(listen(spot).await?)));
+                continue;
+            }
             exposed.extend(before.is_exposed.then_some(before.place));
             let print = |spot: &Spot| spot.tls.as_ref().map(|tls| tls.print);
             if before.spot.tls.is_some() && print(&before.spot) != print(&spot) && !certificates.contains(&spot.name) {
@@ -175,7 +207,7 @@ impl Entrances {
             places.push(Next::Stays(before.id, Box::new(spot)));
         }
         may_be_reached(settings, exposed.iter().map(String::as_str))?;
-        Ok(Change { access: Arc::new(access), places, certificates })
+        Ok(Change { access: Arc::new(access), places, certificates, anew })
     }
 
     /// Puts them in force, under this configuration. A place that is not wanted any more lets nobody in, and whoever is
@@ -270,9 +302,9 @@ impl State {
         self.opened += 1;
         let (id, turns, closed) = (self.opened, spot.turns(), CancellationToken::new());
         let doorway = Doorway::new(self.gateway.behind(spot.door(&self.access, Arc::clone(&turns), &self.besides)));
-        let is_exposed = listener.is_exposed();
+        let (is_exposed, file) = (listener.is_exposed(), listener.file().cloned());
         self.waiting.push(Waiting { id, listener, doorway: doorway.clone(), closed: closed.clone() });
-        Open { id, spot, place, is_exposed, turns, doorway, closed }
+        Open { id, spot, place, is_exposed, file, turns, doorway, closed }
     }
 
     /// Whoever a list names where we listen would be asked through ourselves, round and round.
@@ -291,11 +323,11 @@ impl Waiting {
         let serving = async {
             match listener {
                 Listener::Tcp(listener) => doorway.serve(listener, &closed, &stop).await,
-                Listener::Unix(listener, file) => {
+                Listener::Unix(listener, bound) => {
                     // The file goes when nobody can come in any more, not when the last one has left.
                     let gone = async {
                         closed.cancelled().await;
-                        drop(file);
+                        drop(bound);
                     };
                     tokio::join!(doorway.serve_unix(listener, &closed, &stop), gone).0
                 }
