@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proxywhirl_gateway::access::{Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
+use proxywhirl_gateway::access::{self, Access, Destinations, Login, Rule, Secret, UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -199,10 +199,11 @@ fn from_environment(variable: &str) -> Result<Secret, String> {
 }
 
 fn network(text: &str) -> Result<ipnet::IpNet, String> {
-    let address = || text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
-    text.parse()
-        .or_else(|_| address())
-        .map_err(|_| format!("access.clients: {text:?} is no network such as 10.0.0.0/8"))
+    let wrong = |why: &str| format!("access.clients: {text:?} is no network such as 10.0.0.0/8{why}");
+    match access::network(text) {
+        Some(network) => network.map_err(|why| wrong(&format!(": {why}"))),
+        None => Err(wrong("")),
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +230,11 @@ mod tests {
         let anna = &access.users[0];
         assert_eq!((anna.name.as_str(), anna.limits.burst, anna.limits.quota), ("anna", 3, Some(1_000_000_000)));
         assert_eq!((access.clients.len(), access.destinations.deny.len()), (2, 1));
+        let within = settings("[access]\nclients = [\"::ffff:127.0.0.0/104\", \"::ffff:10.1.2.3\"]\n").unwrap().access;
+        assert_eq!(
+            within.clients,
+            ["127.0.0.0/8", "10.1.2.3/32"].map(|network| network.parse::<ipnet::IpNet>().unwrap())
+        );
         assert!(!format!("{access:?}").contains("argon2"), "a secret is never shown");
     }
 
@@ -246,6 +252,7 @@ mod tests {
         let elsewhere = "[[listeners]]\naddress = \"a:1\"\nseparator = \";\"\n[[users]]\nname = \"team-a\"\npassword_env = \"PATH\"\n";
         assert!(settings(elsewhere).is_ok());
         insta::assert_snapshot!(error("[access]\nclients = [\"here\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "here" is no network such as 10.0.0.0/8"#);
+        insta::assert_snapshot!(error("[access]\nclients = [\"::ffff:10.0.0.0/8\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.clients: "::ffff:10.0.0.0/8" is no network such as 10.0.0.0/8: of IPv4 within IPv6, a length is from 96 on, as in ::ffff:10.0.0.0/104"#);
         insta::assert_snapshot!(error("[access]\nlogin = \"once\"\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml:2:9: access.login: "once" is not one of connection, request"#);
         insta::assert_snapshot!(error("[access]\nallow = [\"a b\"]\n"), @r#"configuration /etc/proxywhirl/proxywhirl.toml: access.allow: "a b" is no destination such as example.com, 10.0.0.0/8 or *:25: its host is neither a name nor a network"#);
     }

@@ -20,7 +20,7 @@ use crate::wanted::Introduced;
 pub(crate) use metered::{Gauge, Metered};
 pub use quota::UserLimits;
 pub(crate) use quota::{Exceeded, Use};
-pub use rules::{Destinations, Rule};
+pub use rules::{Destinations, Rule, network};
 pub use secret::{Secret, hash_password};
 pub use users::UserConfig;
 use users::Users;

@@ -1,16 +1,19 @@
 //! Which destinations may be reached: names with all below them, networks of literal addresses, ports.
 //!
 //! A name is not looked up, as that is the upstream's business: a rule for a network is about addresses that a client
-//! writes, and about IPv4 addresses also where they are written within an IPv6 address. The unspecified address is
+//! writes, and about IPv4 addresses also where they, or the network, are written within an IPv6 address. The unspecified address is
 //! denied with the loopback: who connects to it reaches the same machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use proxywhirl_core::{Host, address};
 use proxywhirl_net::Target;
+
+/// Bits of an IPv6 address before those of an IPv4 address within it (RFC 4291 §2.5.5.2).
+const IPV4_WITHIN: u8 = 96;
 
 /// A destination, or many: `example.com`, `10.0.0.0/8`, `*:25`, `example.com:80-443`, `[fd00::]/8:22`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl FromStr for Rule {
         };
         let place = match place {
             "" | "*" => Place::Anywhere,
-            name => self::place(name).ok_or_else(|| wrong("its host is neither a name nor a network"))?,
+            name => self::place(name).map_err(wrong)?,
         };
         Ok(Self { place, ports })
     }
@@ -111,19 +114,33 @@ fn is_unspecified(host: &Host) -> bool {
     host.ip().is_some_and(|ip| ip.is_unspecified() || within(ip).is_some_and(|within| within.is_unspecified()))
 }
 
-fn place(text: &str) -> Option<Place> {
-    let literal = text.replace(['[', ']'], "");
-    if let Ok(network) = literal.parse::<IpNet>() {
-        return Some(Place::Network(network.trunc()));
-    }
-    if let Ok(address) = literal.parse::<IpAddr>() {
-        return Some(Place::Network(address.into()));
+fn place(text: &str) -> Result<Place, &'static str> {
+    if let Some(network) = network(&text.replace(['[', ']'], "")) {
+        return network.map(Place::Network);
     }
     let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
-    match name.parse::<Host>().ok()? {
-        Host::Name(name) => Some(Place::Name(name)),
-        Host::V4(_) | Host::V6(_) | Host::Zoned(_) => None,
+    match name.parse::<Host>() {
+        Ok(Host::Name(name)) => Ok(Place::Name(name)),
+        Ok(Host::V4(_) | Host::V6(_) | Host::Zoned(_)) | Err(_) => Err("its host is neither a name nor a network"),
     }
+}
+
+/// A network as it is written, or an address, which is one of its own; none when it is neither. What is written as IPv4 within
+/// IPv6 is IPv4, as such addresses of clients and destinations are: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+///
+/// # Errors
+/// When an IPv4 address within IPv6 has a length that is none of such a network: nobody knows what is meant.
+#[must_use]
+pub fn network(text: &str) -> Option<Result<IpNet, &'static str>> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let IpNet::V6(long) = network else { return Some(Ok(network.trunc())) };
+    let Some(short) = long.addr().to_ipv4_mapped() else { return Some(Ok(network.trunc())) };
+    let within = long.prefix_len().checked_sub(IPV4_WITHIN).and_then(|length| Ipv4Net::new(short, length).ok());
+    Some(
+        within
+            .map(|network| network.trunc().into())
+            .ok_or("of IPv4 within IPv6, a length is from 96 on, as in ::ffff:10.0.0.0/104"),
+    )
 }
 
 #[cfg(test)]
@@ -154,6 +171,13 @@ mod tests {
             ("10.0.0.0/8", "[::10.1.2.3]", 80, true),
             ("10.0.0.0/8", "[2002:a01:203::1]", 80, true),
             ("64:ff9b::/96", "[64:ff9b::1.2.3.4]", 80, true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", 80, true),
+            ("::ffff:10.0.0.0/104", "[::ffff:10.1.2.3]", 80, true),
+            ("[::ffff:10.9.9.9]/104:80", "10.1.2.3", 80, true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", 80, false),
+            ("::ffff:10.1.2.3", "10.1.2.3", 80, true),
+            ("::ffff:0:0/96", "10.1.2.3", 80, true),
+            ("::/0", "10.1.2.3", 80, false),
             ("10.0.0.0/8", "10.example", 80, false),
             ("127.0.0.1:22", "127.0.0.1", 22, true),
             ("fd00::/8", "[fd00::1]", 22, true),
@@ -193,6 +217,11 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_told() {
+        let within = "::ffff:10.0.0.0/8".parse::<Rule>().unwrap_err();
+        assert!(
+            within.ends_with(": of IPv4 within IPv6, a length is from 96 on, as in ::ffff:10.0.0.0/104"),
+            "{within}"
+        );
         for wrong in ["a b", "example.com:http", "example.com:9-8", "10.0.0.0/33", "example.com:70000", "http://x"] {
             assert!(wrong.parse::<Rule>().unwrap_err().contains(wrong), "{wrong}");
         }
