@@ -8,7 +8,7 @@ use proxywhirl_core::EndpointKey;
 use proxywhirl_gateway::access::Access;
 use proxywhirl_gateway::wanted::{Grammar, Wanted};
 use proxywhirl_gateway::{Door, Rotation, Turns};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -148,11 +148,58 @@ fn acceptor(files: &TlsSection) -> Result<Tls, Failure> {
     if certificates.is_empty() {
         return Err(wrong(&files.certificate, &"there is no certificate in it"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| wrong(&files.key, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| wrong(&files.key, &no_key(&key, &error)))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
         .map_err(|error| wrong(&files.certificate, &error))?;
     Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), print: print.finish() })
+}
+
+/// Why there is no key in this text.
+fn no_key(text: &[u8], error: &pem::Error) -> String {
+    let has = |words: &[u8]| text.windows(words.len()).any(|part| part == words);
+    // Of PKCS#8, and as OpenSSL wrote it before.
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return "its key is locked with a passphrase, for which nobody is asked; `openssl pkey -in OLD -out NEW` writes it \
+                without one"
+            .to_owned();
+    }
+    if matches!(error, pem::Error::NoItemsFound) {
+        return "there is no private key in it".to_owned();
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_key_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+        let pem = |of: &str, text: &str| format!("-----BEGIN {of}-----\n{text}\n-----END {of}-----\n");
+        std::fs::write(&certificate, pem("CERTIFICATE", "AAAA")).unwrap();
+        let files = TlsSection { certificate, key: key.clone() };
+        let locked = "its key is locked with a passphrase, for which nobody is asked; ";
+        for (text, told) in [
+            (pem("ENCRYPTED PRIVATE KEY", "AAAA"), locked),
+            (pem("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,52D9\n\nAAAA"), locked),
+            (pem("CERTIFICATE", "AAAA"), "there is no private key in it"),
+            (String::new(), "there is no private key in it"),
+        ] {
+            std::fs::write(&key, &text).unwrap();
+            let why = acceptor(&files).err().unwrap().message;
+            assert!(why.contains(&format!("key.pem cannot be used for TLS: {told}")), "{text}: {why}");
+        }
+        let files = TlsSection { certificate: folder.path().to_owned(), key };
+        let why = acceptor(&files).err().unwrap().message;
+        assert!(
+            why.ends_with(" cannot be used for TLS: it is a directory, and only a file can be read again"),
+            "{why}"
+        );
+    }
 }
