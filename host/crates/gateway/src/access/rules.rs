@@ -119,7 +119,9 @@ fn place(text: &str) -> Result<Place, &'static str> {
         return network.map(Place::Network);
     }
     let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
-    match name.parse::<Host>() {
+    // As clients ask for it: a name beyond ASCII in punycode.
+    let ascii = if name.is_ascii() { None } else { url::Host::parse(name).ok().map(|host| host.to_string()) };
+    match ascii.as_deref().unwrap_or(name).parse::<Host>() {
         Ok(Host::Name(name)) => Ok(Place::Name(name)),
         Ok(Host::V4(_) | Host::V6(_) | Host::Zoned(_)) | Err(_) => Err("its host is neither a name nor a network"),
     }
@@ -160,6 +162,9 @@ mod tests {
             ("example.com", "www.Example.COM", 80, true),
             ("*.example.com", "a.b.example.com.", 80, true),
             ("example.com", "badexample.com", 443, false),
+            ("bücher.example", "xn--bcher-kva.example", 443, true),
+            ("*.BÜCHER.example:80-443", "www.xn--bcher-kva.example", 80, true),
+            ("bücher.example", "bucher.example", 443, false),
             ("example.com:443", "example.com", 80, false),
             ("example.com:80-443", "example.com", 81, true),
             ("*:25", "anything", 25, true),
@@ -222,7 +227,15 @@ mod tests {
             within.ends_with(": of IPv4 within IPv6, a length is from 96 on, as in ::ffff:10.0.0.0/104"),
             "{within}"
         );
-        for wrong in ["a b", "example.com:http", "example.com:9-8", "10.0.0.0/33", "example.com:70000", "http://x"] {
+        for wrong in [
+            "a b",
+            "example.com:http",
+            "example.com:9-8",
+            "10.0.0.0/33",
+            "example.com:70000",
+            "http://x",
+            "bü cher.example",
+        ] {
             assert!(wrong.parse::<Rule>().unwrap_err().contains(wrong), "{wrong}");
         }
     }
