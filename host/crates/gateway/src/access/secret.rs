@@ -14,6 +14,9 @@ const MAX_MEMORY: u32 = 1024 * 1024;
 /// The most passes over it.
 const MAX_PASSES: u32 = 64;
 
+/// What a hash of argon2 looks like.
+const EXAMPLE: &str = "$argon2id$v=19$m=19456,t=2,p=1$…$…";
+
 /// What proves a user. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
@@ -35,9 +38,12 @@ impl Secret {
     /// # Errors
     /// When it is none, is not of argon2, or would take more than a gateway should spend on a password.
     pub fn hash(text: &str) -> Result<Self, String> {
+        if let Some(other) = other_than_argon2(text) {
+            return Err(format!("a hash of {other}, and only those of argon2 are taken, such as {EXAMPLE}"));
+        }
         let hash = PasswordHash::new(text).map_err(|error| format!("not a hash in the PHC format: {error}"))?;
         if !matches!(hash.algorithm.as_str(), "argon2id" | "argon2i" | "argon2d") || hash.hash.is_none() {
-            return Err("not a hash of argon2, such as $argon2id$v=19$m=19456,t=2,p=1$…$…".to_owned());
+            return Err(format!("not a hash of argon2, such as {EXAMPLE}"));
         }
         let cost = |name: &str| hash.params.get_decimal(name).unwrap_or_default();
         if cost("m") > MAX_MEMORY || cost("t") > MAX_PASSES {
@@ -57,6 +63,17 @@ impl Secret {
                 digest(own.expose()).ct_eq(&digest(password)).into()
             }
         }
+    }
+}
+
+/// What has made a hash that other programs keep, such as htpasswd; by its beginning, so that nothing of it is shown.
+fn other_than_argon2(text: &str) -> Option<&'static str> {
+    match text.strip_prefix('$')?.split('$').next()? {
+        "2" | "2a" | "2b" | "2x" | "2y" => Some("bcrypt"),
+        "1" | "apr1" => Some("MD5"),
+        "5" | "6" => Some("SHA-2"),
+        "y" | "gy" => Some("yescrypt"),
+        _ => None,
     }
 }
 
@@ -105,6 +122,16 @@ mod tests {
     fn what_is_no_hash_of_argon2_is_refused() {
         for wrong in ["", "secret", "$2b$10$abcdefghijklmnopqrstuu", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ"] {
             assert!(Secret::hash(wrong).is_err(), "{wrong}");
+        }
+        for (other, told) in [
+            (
+                "$2y$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+                "a hash of bcrypt, and only those of argon2",
+            ),
+            ("$apr1$r31abcde$HqJZimcKQFAMYayBlzkrA/", "a hash of MD5, and"),
+        ] {
+            let why = Secret::hash(other).unwrap_err();
+            assert!(why.starts_with(told) && why.ends_with("such as $argon2id$v=19$m=19456,t=2,p=1$…$…"), "{why}");
         }
         let dear = hash_password("x").unwrap().replace("m=19456", "m=4194304");
         assert!(Secret::hash(&dear).unwrap_err().contains("costs more"));
