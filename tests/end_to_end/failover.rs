@@ -146,3 +146,27 @@ async fn a_proxy_that_fails_each_post_is_passed_over_though_no_post_is_sent_twic
         assert!((2..=5).contains(&lost) && outcomes.ends_with(&[true; 15]), "large: {large}, {outcomes:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bad_proxies_in_a_row_than_a_request_may_try_cost_no_more_than_the_first_requests() {
+    for (behaviour, is_tunnel) in [
+        (Behaviour::CloseAfterHead, false),
+        (Behaviour::AnswerStatus(503), false),
+        (Behaviour::CloseAfterConnect, true),
+        (Behaviour::RefuseConnect(502), true),
+    ] {
+        let (bad, good) =
+            (|| UpstreamOptions::new(Protocol::Http).behaviour(behaviour), || UpstreamOptions::new(Protocol::Http));
+        // In the order of the list, a request that begins at the first of them meets no other.
+        let plan = WorldPlan::new((0..7).map(|_| bad()).chain((0..2).map(|_| good())).collect());
+        let world = World::start(plan).await.unwrap();
+        let folder = folder();
+        let ca = file(&folder, "ca.pem", world.ca().ca_pem());
+        let served = Served::start(["--proxies", &file(&folder, "list", world.proxies().join("\n"))]);
+        let url = if is_tunnel { world.origin().https_url("/").unwrap() } else { world.origin().http_url("/") };
+        let ask = || curl(["--cacert", &ca, "--fail", "--proxy", &served.proxy("http"), &url]).code == Some(0);
+        let outcomes: Vec<bool> = (0..40).map(|_| ask()).collect();
+        let lost = outcomes.iter().filter(|is_served| !**is_served).count();
+        assert!(lost <= 2 && outcomes.ends_with(&[true; 36]), "{behaviour:?}: {outcomes:?}\n{}", served.log());
+    }
+}

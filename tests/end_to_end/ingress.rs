@@ -15,8 +15,8 @@ use tempfile::TempDir;
 /// Upstreams that the origin tells apart by the address that they come from, a gateway in front of them, and its files.
 struct Scene {
     world: World,
-    /// Gone with the scene.
-    _files: TempDir,
+    /// Its configuration is there; gone with the scene.
+    files: TempDir,
     served: Served,
 }
 
@@ -48,7 +48,7 @@ impl Scene {
         }
         let config = file(&folder, "proxywhirl.toml", format!("{config}\n{sources}"));
         let served = Served::start(["--config", &config]);
-        Self { world, _files: folder, served }
+        Self { world, files: folder, served }
     }
 
     fn url(&self) -> String {

@@ -146,6 +146,12 @@ fn announce(entrances: &Entrances, with: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the system is to allow, and what not.
+fn ask_the_system(settings: &Settings) {
+    files::forbid_core_dumps(settings.core_dumps);
+    files::raise_limit(settings.gateway.max_connections);
+}
+
 /// What proxies are called decides how much may be asked of them, and with which credentials: both come first.
 async fn before_dialling(service: &Service, settings: &Settings) {
     service.relabel(&settings.sources).await;
@@ -160,8 +166,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
         return Err(Failure::new(Exit::Usage, "there is nothing to serve: no proxies, no sources, no database")
             .hint("name a list with --proxies FILE, or try `proxywhirl demo`"));
     }
-    files::forbid_core_dumps(settings.core_dumps);
-    files::raise_limit(settings.gateway.max_connections);
+    ask_the_system(&settings);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
     let prepared = Prepared::new(&settings, layers.file.clone())?;

@@ -28,7 +28,7 @@ use super::api::{Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetS
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
-use crate::live::{Asked, Live};
+use crate::live::Live;
 
 /// Bytes of a request's body: options of a strategy are the longest.
 const MAX_BODY: usize = 1024 * 1024;
@@ -137,7 +137,7 @@ async fn set_strategy(State(live): Gateway, body: Result<Bytes, BytesRejection>)
 }
 
 async fn reload(State(live): Gateway) -> Routed<Reloaded> {
-    done(async move { live.reload(Asked::ByCommand).await }).await
+    done(async move { live.reload(crate::live::Asked::ByCommand).await }).await
 }
 
 async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Rotated> {

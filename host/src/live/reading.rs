@@ -68,7 +68,7 @@ mod tests {
         let reading = Reading { within: Duration::from_millis(50), ..Reading::new() };
         let (end, is_over) = sync_channel::<()>(1);
         let hung = reading.run(move || {
-            drop(is_over.recv());
+            assert!(is_over.recv().is_err(), "nobody says anything");
             Ok(())
         });
         assert!(hung.await.unwrap_err().message.contains("not read within 50ms"));

@@ -61,6 +61,54 @@ async fn each_listener_speaks_its_dialect_and_gives_what_it_is_bound_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listener_has_a_strategy_of_its_own() {
+    // Addresses that no other test has, so that each is known after a reload.
+    let listener = |port: u16, strategy: &str| format!("[[listeners]]\naddress = \"127.9.0.8:{port}\"\n{strategy}");
+    let weighted = |tag: &str, other: &str| {
+        format!("strategy = {{ name = \"weighted\", options = {{ by_tag = {{ {tag} = 1, {other} = 0 }} }} }}\n")
+    };
+    let all = |first: &str| {
+        let fast = weighted("fast", "slow");
+        listener(24_201, first) + &listener(24_202, &fast) + &listener(24_203, &fast) + &listener(24_204, "")
+    };
+    let scene = Scene::new(&all(&weighted("slow", "fast"))).await;
+    let exits = |port: u16| scene.exits(&format!("http://127.9.0.8:{port}"), 12).into_iter().collect::<Vec<_>>();
+    let becomes = |port: u16, expected: &[usize]| {
+        proxywhirl_tests::wait_until("the strategy of a listener", || exits(port) == expected);
+    };
+    // Its first plan comes a moment after the start.
+    becomes(24_201, &[1, 3, 5]);
+    becomes(24_202, &[0, 2, 4]);
+    becomes(24_203, &[0, 2, 4]);
+    assert_eq!(exits(24_204), [0, 1, 2, 3, 4, 5], "that of the gateway");
+    // A session is the same one, wherever it comes in, if the strategy there has its proxy.
+    for session in 0..4 {
+        let bound = |port: u16| scene.exit(&format!("http://x-session-{session}:p@127.9.0.8:{port}"), &[]);
+        assert_eq!(bound(24_202), bound(24_204));
+    }
+    // Others, of which one is the gateway's, while it runs; what stays as it is goes on.
+    let path = scene.files.path().join("proxywhirl.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let after = before.replace(&all(&weighted("slow", "fast")), &all(""));
+    assert_ne!(before, after);
+    std::fs::write(&path, after).unwrap();
+    becomes(24_201, &[0, 1, 2, 3, 4, 5]);
+    assert_eq!(exits(24_202), [0, 2, 4]);
+    // One that is not there, or has nothing to choose from, is a mistake.
+    for (wrong, told) in [
+        ("strategy = { name = \"wieghted\" }\n", "wieghted"),
+        ("strategy = { options = {} }\n", "it has no name"),
+        ("strategy = { name = \"random\" }\nproxy = \"http://127.0.0.1:1\"\n", "`proxy` is one"),
+        ("strategy = { name = \"weighted\", options = { by = \"chance\" } }\n", "chance"),
+    ] {
+        let folder = proxywhirl_tests::folder();
+        let config = file(&folder, "proxywhirl.toml", listener(24_209, wrong));
+        let ran = run(&mut proxywhirl(["config", "check", "--config", &config]));
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(told), "{wrong}: {ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_range_of_ports_is_as_many_sessions() {
     // An address that no other test has.
     let config = "[[listeners]]\naddress = \"127.9.0.7:24000-24029\"\n\

@@ -107,6 +107,11 @@ impl Bans {
         self.sessions.limit(share);
     }
 
+    /// Of how many members as many may be banned as may be at all.
+    pub(crate) fn enough(&self) -> usize {
+        self.sites.enough()
+    }
+
     /// Who of so many members is banned at the site of a target, and for this session. Never more than the share, whatever
     /// was set: a pool may have become smaller since, and a site has bans beside those that hold everywhere.
     pub(crate) fn of(&self, target: &str, session: Option<u64>, (now, members): (Timestamp, usize)) -> Vec<MemberId> {
@@ -309,6 +314,17 @@ impl Table {
         }
         self.sites.store(banned.len(), Ordering::Relaxed);
         is_set
+    }
+
+    /// Of how many members [`MOST_MEMBERS`] may be banned.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "it is some thousands, or as many as there are"
+    )]
+    fn enough(&self) -> usize {
+        (MOST_MEMBERS as f64 / f64::from(f32::from_bits(self.share.load(Ordering::Relaxed)))).ceil() as usize
     }
 
     /// How many of so many members may be banned at a site.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
+use proxywhirl_core::live::Obstacle;
 use proxywhirl_core::select::Sessions;
 use proxywhirl_core::store::StoredBan;
-use proxywhirl_core::{Endpoint, EndpointKey, Member, MemberId};
+use proxywhirl_core::{Endpoint, EndpointKey, Member, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -67,7 +68,7 @@ impl Engine {
         let Ban { request, target, upstream, rule, scope, span } = *ban;
         let (now, member) = (self.clock.now(), MemberId::of(&upstream.key()));
         let until = now + span;
-        let banned = self.bans.set(target, scope, (member, rule), until, (now, self.snapshot.load().len()));
+        let banned = self.bans.set(target, scope, (member, rule), until, (now, self.able(target, now)));
         let site = scope.site(target);
         self.measures.banned(banned);
         self.history.banned(request, || BanRecord {
@@ -86,6 +87,17 @@ impl Engine {
             until: until.as_micros(),
         });
         banned
+    }
+
+    /// How many members could serve a site if nobody were banned: those that are dead anyway are no reason to ban the others. Counted as
+    /// far as it makes a difference.
+    fn able(&self, target: &str, now: Timestamp) -> usize {
+        let passed: HashSet<MemberId> =
+            self.sites.passed_over(target).map(|passed| passed.all()).unwrap_or_default().into_iter().collect();
+        let is_able = |member: &&Arc<Member>| {
+            member.live.obstacle(now) != Some(Obstacle::Breaker) && !passed.contains(&member.id)
+        };
+        self.snapshot.load().iter().filter(is_able).take(self.bans.enough()).count()
     }
 
     /// Has a session begin anew, with another member, when it is used next. False when too many wait for that.

@@ -20,6 +20,9 @@ const MOST: usize = 16_384;
 /// Members in doubt at one origin: most of a public list may be.
 const MOST_AT_ONE: usize = 4_096;
 
+/// How often it is looked, when there are too many, who is in doubt no more.
+const SWEEP: Duration = Duration::from_secs(10);
+
 /// After so long without a failure nobody is in doubt any more.
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -29,14 +32,21 @@ pub(super) struct Doubts {
     /// How many there are. Written by whoever holds the lock.
     count: AtomicUsize,
     /// Held for some instructions, and only while there are any.
-    by_origin: Mutex<HashMap<u64, AtOrigin>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_origin: HashMap<u64, AtOrigin>,
+    /// When those were looked for last who are in doubt no more.
+    swept: Timestamp,
 }
 
 /// Who is in doubt at one.
 #[derive(Debug, Default)]
 struct AtOrigin {
-    /// When the latest of the requests was begun that have been served there.
-    served: Timestamp,
+    /// When the latest of the requests was begun that have been served there since somebody failed.
+    served: Option<Timestamp>,
     /// When each failed last. Who serves is in doubt no more, so what was served since was by another one.
     failed: HashMap<MemberId, Timestamp>,
 }
@@ -44,9 +54,11 @@ struct AtOrigin {
 impl Doubts {
     /// A member has failed at an origin. Whether it is to blame: it had failed there before, and another one has served it since.
     pub(super) fn failed(&self, origin: u64, member: MemberId, now: Timestamp) -> bool {
-        let mut by_origin = self.lock();
+        let mut known = self.lock();
+        let Known { by_origin, swept } = &mut *known;
         let mut count = self.count.load(Ordering::Relaxed);
-        if count >= MOST {
+        if count >= MOST && now.since(*swept) >= SWEEP {
+            *swept = now;
             by_origin.retain(|_, at| {
                 at.failed.retain(|_, failed| is_alive(*failed, now));
                 !at.failed.is_empty()
@@ -63,7 +75,7 @@ impl Doubts {
             }
         }
         self.count.store(count, Ordering::Relaxed);
-        before.is_some_and(|(failed, served)| is_alive(failed, now) && served >= failed)
+        before.is_some_and(|(failed, served)| is_alive(failed, now) && served >= Some(failed))
     }
 
     /// A member has served a request at an origin that was begun then.
@@ -73,9 +85,9 @@ impl Doubts {
             return;
         }
         let origin = origin();
-        let mut by_origin = self.lock();
+        let by_origin = &mut self.lock().by_origin;
         let Some(at) = by_origin.get_mut(&origin) else { return };
-        at.served = at.served.max(begun);
+        at.served = at.served.max(Some(begun));
         let was_in_doubt = at.failed.remove(&member).is_some();
         if at.failed.is_empty() {
             by_origin.remove(&origin);
@@ -83,8 +95,8 @@ impl Doubts {
         self.count.fetch_sub(usize::from(was_in_doubt), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, AtOrigin>> {
-        self.by_origin.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,14 +144,18 @@ mod tests {
     #[test]
     fn they_are_bounded_in_number_and_time() {
         let doubts = Doubts::default();
-        let counted =
-            || (doubts.count.load(Ordering::Relaxed), doubts.lock().values().map(|at| at.failed.len()).sum::<usize>());
+        let counted = || {
+            (
+                doubts.count.load(Ordering::Relaxed),
+                doubts.lock().by_origin.values().map(|at| at.failed.len()).sum::<usize>(),
+            )
+        };
         for number in 0..3 * MOST as u64 {
             doubts.failed(number % 100, MemberId(number), at(1));
             doubts.failed(number, MemberId(number), at(1));
         }
         assert_eq!(counted(), (MOST, MOST));
-        assert!(doubts.lock().values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
+        assert!(doubts.lock().by_origin.values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
         doubts.failed(9, MemberId(1 << 40), at(700));
         assert_eq!(counted(), (1, 1), "the old ones have made room");
         doubts.served(|| 9, MemberId(1), at(702));

@@ -4,6 +4,7 @@ use proxywhirl_core::select::Stick;
 
 use super::actor::{Actor, playing};
 use super::*;
+use crate::bans::Scope;
 use crate::limits::LimitsConfig;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 
@@ -134,4 +135,69 @@ async fn who_may_wait_for_one_that_does_well_waits() {
     tokio::time::timeout(Duration::from_secs(20), stands).await.unwrap();
     drop(busy);
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), waits).await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_late_attempt_goes_to_who_has_just_served_the_site() {
+    let engine = engine(None, 5).await;
+    let served = Outcome::Success { latency: Duration::from_millis(5) };
+    let late = Attempt { number: 3, is_late: true, ..to("shop.example:443") };
+    with_member(&engine, 3, "other.example:443", &served);
+    with_member(&engine, 3, "shop.example:443", &served);
+    for _ in 0..5 {
+        assert_eq!(engine.acquire(&late).unwrap().member().slot, 3);
+    }
+    assert_eq!(slots(&engine, "shop.example:443"), [0, 1, 2, 3, 4], "others go to whose turn it is");
+    // Not to who has failed this request already, nor where a session says who it is.
+    let tried = [engine.snapshot().get(3).unwrap().id];
+    assert_ne!(engine.acquire(&Attempt { tried: &tried, ..late }).unwrap().member().slot, 3);
+    let bound = |session| engine.acquire(&Attempt { session: Some(session), ..late }).unwrap().member().slot;
+    assert!((0..50).any(|session| bound(session) != 3));
+}
+
+#[tokio::test]
+async fn a_request_tries_one_of_those_again_whose_time_has_come() {
+    let sites = SitesConfig {
+        breaker: BreakerConfig { cooldown: Duration::from_millis(1), ..SitesConfig::default().breaker },
+        ..SitesConfig::default()
+    };
+    let config = EngineConfig { sites, ..EngineConfig::default() };
+    let engine = Engine::start(config, Parts::default()).unwrap();
+    engine.admit((0..4).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    for slot in 0..3 {
+        with_member(&engine, slot, "other.example:443", &Outcome::Success { latency: Duration::from_millis(5) });
+        (0..3).for_each(|_| with_member(&engine, slot, "shop.example:443", &denied()));
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..20 {
+        let first = engine.acquire(&to("shop.example:443")).unwrap();
+        let tried = [first.member().id];
+        if first.member().slot == 3 {
+            continue;
+        }
+        let second = Attempt { number: 2, tried: &tried, ..to("shop.example:443") };
+        assert_eq!(engine.acquire(&second).unwrap().member().slot, 3);
+    }
+}
+
+#[tokio::test]
+async fn those_who_are_dead_anyway_are_no_reason_to_ban_the_others() {
+    let engine = engine(None, 8).await;
+    let refused = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "");
+    for slot in 4..8 {
+        for _ in 0..BreakerConfig::default().failures {
+            with_member(&engine, slot, "shop.example:443", &Outcome::Failure(refused.clone()));
+        }
+    }
+    let ban = |member| {
+        engine.ban(&Ban {
+            request: 1,
+            target: "shop.example:443",
+            upstream: &candidate(member).endpoint,
+            rule: "rule",
+            scope: Scope::Site,
+            span: Duration::from_secs(60),
+        })
+    };
+    assert_eq!([0, 1, 2, 3].map(ban), [true, true, false, false], "half of the four that live");
 }
