@@ -16,5 +16,6 @@ pub mod lock;
 pub mod logging;
 pub mod secrets;
 pub mod socket_file;
+pub mod talk;
 pub mod telemetry;
 pub mod wiring;

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::{Exit, Failure};
+use crate::talk::{self, LogLines};
 
 /// Lines that wait for who follows; one who is slower misses the oldest, and is told how many.
 const FOLLOWED: usize = 1_024;
@@ -50,10 +51,10 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Sets logging up, once. A service tells changes of state; a command only what somebody should look at.
+    /// Sets logging up, once. A service tells changes of state, and waits for no reader; a command only what somebody should look at.
     ///
     /// # Errors
-    /// When the filter cannot be read.
+    /// When the filter cannot be read, or there can be no thread that writes.
     pub fn start(args: &LogArgs, is_service: bool) -> Result<Self, Failure> {
         // What the browser's connection says is told by whoever has asked for a page, in words for people.
         let default = if is_service { "info,chromiumoxide=off" } else { "warn,chromiumoxide=off" };
@@ -62,10 +63,14 @@ impl Logging {
             Failure::new(Exit::Usage, error)
                 .hint("a filter is a level, such as debug, or parts with levels, such as proxywhirl_gateway=debug")
         })?;
+        if is_service {
+            let is_json = args.log_format == LogFormat::Json;
+            talk::queue(is_json).map_err(|error| Failure::new(Exit::Environment, error))?;
+        }
         let is_watched = stderr().is_terminal();
         let colours = is_watched && std::env::var_os("NO_COLOR").is_none();
         let plugin_lines = PluginLines::default();
-        let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(colours);
+        let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLines).with_ansi(colours);
         let lines = match args.log_format {
             LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),
             LogFormat::Json => lines.json().with_filter(filter).boxed(),

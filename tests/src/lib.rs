@@ -230,7 +230,19 @@ impl Served {
     /// When it does not listen within five minutes.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
-        let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        Self::began(spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())))
+    }
+
+    /// The same for a command whose standard error goes somewhere else: it has no log here.
+    ///
+    /// # Panics
+    /// When it does not listen within five minutes.
+    #[must_use]
+    pub fn unheard(command: &mut Command) -> Self {
+        Self::began(spawn(command.stdout(Stdio::piped())))
+    }
+
+    fn began(mut child: Child) -> Self {
         let (log, said) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(String::new())));
         let mut readers = Vec::new();
         if let Some(stderr) = child.stderr.take() {

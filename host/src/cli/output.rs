@@ -10,6 +10,7 @@ use proxywhirl_engine::events::milliseconds;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+pub(super) use crate::talk::tell;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -206,11 +207,6 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout();
     let path = Path::new("standard output");
     writeln!(out, "{text}").and_then(|()| out.flush()).or_else(|error| ignore_closed(path, &error))
-}
-
-/// Writes to standard error. When that is closed, there is nobody left to tell.
-pub(super) fn tell(text: &str) {
-    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// A number with its noun: `1 proxy`, `2 proxies`.

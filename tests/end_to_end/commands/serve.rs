@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use proxywhirl_tests::{Served, curl, curl_command, file, folder, run, wait_until};
+use proxywhirl_tests::{Served, curl, curl_command, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Behaviour, Protocol, UpstreamOptions, World, WorldPlan};
 
 async fn healthy(count: usize) -> World {
@@ -41,6 +41,23 @@ async fn a_client_that_keeps_its_connection_open_does_not_keep_it_from_stopping(
     let mut answer = [0; 64];
     assert!(idle.read(&mut answer).unwrap() > 0);
     assert_eq!(served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_its_log_that_stalls_stops_nobody() {
+    let world = healthy(1).await;
+    let (reader, mut filler) = std::io::pipe().unwrap();
+    let stderr = filler.try_clone().unwrap();
+    // As much as the pipe takes: whoever writes into it then waits until somebody reads.
+    std::thread::spawn(move || drop(filler.write_all(&vec![b'\n'; 1 << 20])));
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--log", "trace", "--proxies", &world.proxies()[0]];
+    let served = Served::unheard(proxywhirl(arguments).stderr(stderr));
+    for _ in 0..5 {
+        let ran = curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "127.0.0.1\n"), "{}", ran.stderr);
+    }
+    assert_eq!(served.stop().0, Some(0));
+    drop(reader);
 }
 
 #[tokio::test(flavor = "multi_thread")]
