@@ -61,6 +61,28 @@ async fn a_reader_of_its_log_that_stalls_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_that_it_says_is_json_where_the_log_is() {
+    let world = healthy(1).await;
+    let folder = folder();
+    let list = file(&folder, "list", format!("{}\nno proxy\n", world.proxies()[0]));
+    let served = Served::start(["--log-format", "json", "--proxies", &list]);
+    served.wait_for_log("HTTP, CONNECT");
+    let (code, log) = served.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let events: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let levels = |message: &str| -> Vec<&str> {
+        let said =
+            |event: &&serde_json::Value| event["fields"]["message"].as_str().is_some_and(|said| said.contains(message));
+        events.iter().filter(said).map(|event| event["level"].as_str().unwrap()).collect()
+    };
+    assert_eq!((levels("1 × "), levels("stopped listening")), (vec!["INFO"], vec!["INFO"]), "{log}");
+
+    let failed = run(&mut proxywhirl(["serve", "--log-format", "json", "--listen", "127.0.0.1:0"]));
+    let event: serde_json::Value = serde_json::from_str(&failed.stderr).expect(&failed.stderr);
+    assert_eq!((failed.code, &event["level"]), (Some(2), &serde_json::json!("ERROR")), "{}", failed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_port_speaks_http_and_socks() {
     let world = healthy(2).await;
     let folder = folder();
