@@ -1,9 +1,13 @@
 //! Users with passwords and limits, destinations, and what keeps a gateway from being everybody's.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use proxywhirl_tests::{Served, curl, file, folder, password_hash, proxywhirl, run};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::{Scene, exit_in, python};
+use crate::control::Commanded;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_log_in_and_the_others_are_refused_in_each_protocol() {
@@ -159,6 +163,43 @@ async fn rules_say_who_is_served_and_what_is_reached() {
     let scene = Scene::new("[access]\nclients = [\"10.0.0.0/8\"]\n").await;
     let ran = scene.curl(&scene.served.proxy("http"), &[]);
     assert!(ran.code == Some(52) || ran.code == Some(56), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_counted_by_its_reason() {
+    let (files, hash) = (folder(), password_hash("hunter2"));
+    let user = format!("[[users]]\nname = \"anna\"\npassword_hash = \"{hash}\"\nrate = 0.01\nburst = 1\n");
+    let config = file(&files, "proxywhirl.toml", format!("[access]\ndeny = [\"*:25\"]\n{user}"));
+    let gateway = Commanded::start_in(files, &["--config", &config]).await;
+    let (address, url) = (gateway.served.address.clone(), gateway.world.origin().http_url("/ip"));
+    for (client, url) in [
+        ("http://", "http://example.com/"),
+        ("socks5h://anna:wrong@", "http://example.com/"),
+        ("http://anna-contry-de:hunter2@", "http://example.com/"),
+        ("socks5h://anna:hunter2@", "http://example.com:25/"),
+        ("http://anna:hunter2@", url.as_str()),
+        ("http://anna:hunter2@", url.as_str()),
+        ("socks5h://anna:hunter2@", url.as_str()),
+    ] {
+        drop(curl(["--proxy", &format!("{client}{address}"), url]));
+    }
+    let mut malformed = TcpStream::connect(&address).unwrap();
+    malformed.write_all(b"GET\r\n\r\n").unwrap();
+    malformed.read_to_end(&mut Vec::new()).unwrap();
+    let metrics = gateway.ask(&[], "/metrics").stdout;
+    for (reason, count) in
+        [("login", 2), ("words", 1), ("rule", 1), ("rate", 2), ("malformed", 1), ("quota", 0), ("client", 0)]
+    {
+        let line = format!("proxywhirl_requests_refused_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+
+    let files = folder();
+    let config = file(&files, "proxywhirl.toml", "[access]\nclients = [\"10.0.0.0/8\"]\n");
+    let gateway = Commanded::start_in(files, &["--config", &config]).await;
+    assert_ne!(gateway.request().code, Some(0));
+    let metrics = gateway.ask(&[], "/metrics").stdout;
+    assert!(metrics.contains("proxywhirl_requests_refused_total{reason=\"client\"} 1\n"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,7 @@ pub use keeper::{Keeper, KeeperConfig, Proven};
 pub use limits::places::{Holder, SharedPlaces};
 pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};
+pub use measures::Denial;
 pub use sites::SitesConfig;
 pub use status::{Build, FaultRecord, PluginStatus, QueueStatus};
 pub use strategy::{Beside, Remembering, registrable};

@@ -11,6 +11,57 @@ use metrics::{Counter, Gauge, Histogram};
 /// The protocols of clients, as [`Completion::protocol`](crate::Completion::protocol) names them.
 const PROTOCOLS: [&str; 5] = ["http", "connect", "socks4", "socks4a", "socks5"];
 
+/// Why a client or a request is refused before any member is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// No client with this address is served.
+    Client,
+    /// It has not said who it is, or is not who it says.
+    Login,
+    /// Credentials from its address were wrong too often, or too many are being checked.
+    Locked,
+    /// Its user sends more requests in a second than it may.
+    Rate,
+    /// Its user has as many requests open as it may.
+    Concurrency,
+    /// Its user has used up its bytes.
+    Quota,
+    /// A rule forbids the destination.
+    Rule,
+    /// What it wants of proxies cannot be understood, or cannot be.
+    Words,
+    /// It is no request that can be read, or was not whole in time.
+    Malformed,
+}
+
+impl Denial {
+    const ALL: [Self; 9] = [
+        Self::Client,
+        Self::Login,
+        Self::Locked,
+        Self::Rate,
+        Self::Concurrency,
+        Self::Quota,
+        Self::Rule,
+        Self::Words,
+        Self::Malformed,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Login => "login",
+            Self::Locked => "locked",
+            Self::Rate => "rate",
+            Self::Concurrency => "concurrency",
+            Self::Quota => "quota",
+            Self::Rule => "rule",
+            Self::Words => "words",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// The numbers of an engine.
 #[derive(Debug)]
 pub(crate) struct Measures {
@@ -39,6 +90,7 @@ pub(crate) struct Measures {
     alive: Counter,
     dead: Counter,
     requests: [Requests; PROTOCOLS.len()],
+    denials: [Counter; Denial::ALL.len()],
 }
 
 /// The requests of a protocol.
@@ -54,6 +106,7 @@ impl Measures {
         let attempts = |outcome: &'static str| metrics::counter!("proxywhirl_attempts_total", "outcome" => outcome);
         let hedges = |result: &'static str| metrics::counter!("proxywhirl_hedges_total", "result" => result);
         let refused = |reason: &'static str| metrics::counter!("proxywhirl_refusals_total", "reason" => reason);
+        let denied = |why: Denial| metrics::counter!("proxywhirl_requests_refused_total", "reason" => why.as_str());
         Self {
             draws: AtomicU64::new(seed),
             seed,
@@ -79,6 +132,7 @@ impl Measures {
             alive: metrics::counter!("proxywhirl_checks_total", "verdict" => "alive"),
             dead: metrics::counter!("proxywhirl_checks_total", "verdict" => "dead"),
             requests: PROTOCOLS.map(Requests::new),
+            denials: Denial::ALL.map(denied),
         }
     }
 
@@ -145,6 +199,13 @@ impl Measures {
         if let Some((_, requests)) = known {
             if is_served { &requests.served } else { &requests.failed }.increment(1);
             requests.duration.record(duration);
+        }
+    }
+
+    pub(crate) fn turned_away(&self, why: Denial) {
+        let known = Denial::ALL.iter().zip(&self.denials).find(|(each, _)| **each == why);
+        if let Some((_, denials)) = known {
+            denials.increment(1);
         }
     }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use proxywhirl_core::{Fault, Kind, Side, Stage};
+use proxywhirl_engine::Denial;
 use proxywhirl_net::Target;
 
 use crate::access::{Denied, Exceeded};
@@ -54,35 +55,43 @@ pub(crate) struct ErrorReply {
     is_private: bool,
     /// What is said of how it came about.
     explained: Option<Explained>,
+    /// Why it was refused, where no upstream was asked.
+    pub(crate) denial: Option<Denial>,
 }
 
 impl ErrorReply {
     /// The client's own mistake.
     pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
         let error = if status == 408 { "connection_read_timeout" } else { "http_request_error" };
-        Self { status, error, text: text.into(), received: None, retry_after: None, is_private: false, explained: None }
+        let (text, denial) = (text.into(), Some(Denial::Malformed));
+        Self { status, error, text, received: None, retry_after: None, is_private: false, explained: None, denial }
     }
 
     /// What a client wants cannot be understood.
     pub(crate) fn mistake(mistake: &Mistake) -> Self {
-        match mistake {
+        let reply = match mistake {
             Mistake::User(why) => Self { error: "http_request_denied", ..Self::refusal(407, why) },
             Mistake::Password(why) => {
                 Self { error: "http_request_denied", is_private: true, ..Self::refusal(407, why) }
             }
             Mistake::Field(why) => Self::refusal(400, why),
-        }
+        };
+        Self { denial: Some(Denial::Words), ..reply }
     }
 
     /// A client is not let in.
     pub(crate) fn denied(denied: Denied) -> Self {
-        let refused = |status, text: &str| Self { error: "http_request_denied", ..Self::refusal(status, text) };
+        let refused = |status, denial, text: &str| Self {
+            error: "http_request_denied",
+            denial: Some(denial),
+            ..Self::refusal(status, text)
+        };
         match denied {
-            Denied::Missing => refused(407, "this gateway wants a user name and a password"),
-            Denied::Wrong => refused(407, "the user name or the password is wrong"),
+            Denied::Missing => refused(407, Denial::Login, "this gateway wants a user name and a password"),
+            Denied::Wrong => refused(407, Denial::Login, "the user name or the password is wrong"),
             Denied::Later(wait) => {
                 let text = "credentials from this address were wrong too often, or too many are being checked";
-                Self { retry_after: Some(wait), ..refused(429, text) }
+                Self { retry_after: Some(wait), ..refused(429, Denial::Locked, text) }
             }
         }
     }
@@ -90,12 +99,17 @@ impl ErrorReply {
     /// A destination may not be reached.
     pub(crate) fn forbidden(target: &Target) -> Self {
         let text = format!("this gateway does not reach {target}: a rule forbids it");
-        Self { error: "http_request_denied", ..Self::refusal(403, text) }
+        Self { error: "http_request_denied", denial: Some(Denial::Rule), ..Self::refusal(403, text) }
     }
 
     /// A user has used up what it may have.
     pub(crate) fn exceeded(exceeded: Exceeded, user: &str) -> Self {
-        let refused = Self::refusal(429, exceeded.why(user));
+        let denial = match exceeded {
+            Exceeded::Rate(_) => Denial::Rate,
+            Exceeded::Concurrency(_) => Denial::Concurrency,
+            Exceeded::Quota(_) => Denial::Quota,
+        };
+        let refused = Self { denial: Some(denial), ..Self::refusal(429, exceeded.why(user)) };
         Self { error: "http_request_denied", retry_after: Some(exceeded.retry_after()), ..refused }
     }
 
@@ -122,6 +136,7 @@ impl ErrorReply {
             retry_after: fault.retry_after,
             is_private: false,
             explained: None,
+            denial: None,
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use proxywhirl_core::secret::Zeroizing;
+use proxywhirl_engine::Denial;
 use proxywhirl_engine::history::Refusal;
 use proxywhirl_net::Target;
 use proxywhirl_net::http1::{Headers, RequestHead, read_request};
@@ -119,6 +120,7 @@ where
 fn is_welcome(gateway: &Gateway, peer: Option<SocketAddr>) -> bool {
     let is_welcome = gateway.door().access.welcomes(peer.map(|peer| peer.ip()));
     if !is_welcome {
+        gateway.engine().turned_away(Denial::Client);
         tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
     }
     is_welcome
@@ -419,7 +421,15 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         self.gateway.engine().refused(&refusal);
     }
 
+    /// Counts what is refused.
+    fn count(&self, denial: Option<Denial>) {
+        if let Some(denial) = denial {
+            self.gateway.engine().turned_away(denial);
+        }
+    }
+
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
+        self.count(reply.denial);
         tracing::debug!(
             client.addr = self.peer.map(tracing::field::display),
             status = reply.status,

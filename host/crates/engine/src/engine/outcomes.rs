@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Attempt, Completion, Engine, direct};
 use crate::check::Checked;
 use crate::events::{CheckPayload, CompletionPayload, FaultPayload, MemberPayload, milliseconds};
+use crate::measures::Denial;
 use crate::strategy;
 use crate::work::Crew;
 
@@ -33,6 +34,11 @@ impl Engine {
     /// Counts a hedge that was not begun, because there were too many.
     pub fn hedge_denied(&self) {
         self.measures.hedge_denied();
+    }
+
+    /// Counts a client or a request that was refused before any member was asked.
+    pub fn turned_away(&self, why: Denial) {
+        self.measures.turned_away(why);
     }
 
     /// Gives a lease back with what came of it.

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proxywhirl_core::{Fault, Kind, Secret, Side};
+use proxywhirl_engine::Denial;
 use proxywhirl_net::Target;
 
 use super::target;
@@ -23,16 +24,17 @@ const PASSWORD: u8 = 2;
 /// A message and its length in bytes, or that it is not whole yet.
 type Parsed<T> = Result<Option<(T, usize)>, Refusal>;
 
-/// Why a client is sent away: the reply code of SOCKS 5, and the words for the log.
+/// Why a client is sent away: the reply code of SOCKS 5, the words for the log, and what it counts as.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: u8,
     pub(crate) why: String,
+    pub(crate) denial: Option<Denial>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: u8, why: impl Into<String>) -> Self {
-        Self { code, why: why.into() }
+        Self { code, why: why.into(), denial: Some(Denial::Malformed) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients of SOCKS: how they say who they are and where they want to go.
 
 use bytes::Buf as _;
+use proxywhirl_engine::Denial;
 use proxywhirl_net::Target;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -31,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             },
             Err(mistake) => {
                 let reply = ErrorReply::mistake(&mistake);
-                let refusal = socks::Refusal::new(socks::code::GENERAL, reply.text());
+                let refusal = refused_with(socks::code::GENERAL, &reply);
                 (reply, refusal)
             }
         };
@@ -67,7 +68,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             Ok(method) => method,
             Err(refusal) => return Err(self.refuse_socks(refusal, |code| socks::reply5(code).to_vec())),
         };
-        let Some(method) = method else { return Err(Next::Last(socks::METHODS_REFUSED.to_vec())) };
+        let Some(method) = method else {
+            self.count(Some(Denial::Malformed));
+            return Err(Next::Last(socks::METHODS_REFUSED.to_vec()));
+        };
         let anonymous = match method {
             socks::Method::Password => None,
             socks::Method::None => match self.introduce("", "", (Manner::Socks5, None)).await {
@@ -131,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 
     fn refuse_socks(&self, refusal: Option<socks::Refusal>, reply: impl Fn(u8) -> Vec<u8>) -> Next {
-        let Some(socks::Refusal { code, why }) = refusal else { return Next::Close };
+        let Some(socks::Refusal { code, why, denial }) = refusal else { return Next::Close };
+        self.count(denial);
         let peer = self.peer.map(tracing::field::display);
         tracing::debug!(client.addr = peer, reply = code, reason = why.as_str(), "request refused");
         Next::Last(reply(code))
@@ -140,5 +145,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
 
 /// A refusal in SOCKS, which has one code for all that a rule forbids.
 fn not_allowed(reply: &ErrorReply) -> socks::Refusal {
-    socks::Refusal::new(socks::code::NOT_ALLOWED, reply.text())
+    refused_with(socks::code::NOT_ALLOWED, reply)
+}
+
+fn refused_with(code: u8, reply: &ErrorReply) -> socks::Refusal {
+    socks::Refusal { denial: reply.denial, ..socks::Refusal::new(code, reply.text()) }
 }
