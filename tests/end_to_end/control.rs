@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proxywhirl_tests::{Ran, Served, curl, folder, proxywhirl, run, wait_until};
+use proxywhirl_tests::{Ran, Served, curl, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -233,4 +234,46 @@ async fn the_event_log_holds_what_happened() {
     assert_eq!(complete.len(), 3, "{text}");
     assert!(complete.iter().all(|line| line["payload"]["status"] == 200), "{text}");
     assert!(lines.windows(2).all(|pair| pair[0]["sequence"].as_u64() < pair[1]["sequence"].as_u64()));
+}
+
+/// A proxy that answers everything with this, and closes; its URL.
+fn says(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut head = [0; 4_096];
+            // Whether the gateway is still there is its own affair.
+            client.read(&mut head).and_then(|_| client.write_all(answer.as_bytes())).ok();
+            client.shutdown(Shutdown::Write).ok();
+            client.read(&mut head).ok();
+        }
+    });
+    url
+}
+
+#[test]
+fn an_attempt_is_told_once_as_what_it_came_to() {
+    for (answer, proxies, topic, code) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nall", 1, "request-success", Value::Null),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\nthe beginning", 1, "request-failure", Value::Null),
+        // The second one confirms what the first one says, and the client gets it.
+        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", 2, "request-failure", Value::from(502)),
+    ] {
+        let folder = folder();
+        let list = file(&folder, "list", (0..proxies).map(|_| says(answer) + "\n").collect::<String>());
+        let events = folder.path().join("events.jsonl").to_string_lossy().into_owned();
+        let served = Served::start(["--proxies", &list, "--event-log", &events]);
+        let ran = curl(["--proxy", &served.proxy("http"), "http://origin.example/"]);
+        assert_eq!(served.stop().0, Some(0), "{ran:?}");
+        let text = fs::read_to_string(&events).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<_> = lines
+            .iter()
+            .filter(|line| line["topic"] == "request-success" || line["topic"] == "request-failure")
+            .map(|line| (&line["topic"], &line["payload"]["attempt"], &line["payload"]["fault"]["code"]))
+            .collect();
+        let (topic, attempts) = (Value::from(topic), (1..=proxies).map(Value::from).collect::<Vec<_>>());
+        assert_eq!(told, attempts.iter().map(|number| (&topic, number, &code)).collect::<Vec<_>>(), "{answer} {text}");
+    }
 }

@@ -58,26 +58,34 @@ impl Engine {
         match outcome {
             Outcome::Success { latency } => {
                 self.measures.attempt_succeeded(*latency);
-                self.answered(lease, *latency, attempt);
+                self.answered(*latency, attempt);
+                self.tell_success(lease, *latency, attempt);
             }
             Outcome::Failure(fault) => {
                 self.measures.attempt_failed();
                 self.history.failed(attempt, fault, true, now);
-                self.tell(Topic::RequestFailure, lease, attempt, |payload| {
-                    payload.fault = Some(FaultPayload::from(fault));
-                    payload.counted = Some(true);
-                });
+                self.tell_failure(lease, fault, attempt, true);
             }
             Outcome::Neutral => self.history.ended(attempt, now),
         }
         self.record(lease, outcome, Some(attempt), now);
     }
 
-    /// Tells that an attempt was answered. What that says of its member is [concluded](Engine::conclude) when its body is through.
-    pub fn answered(&self, lease: &Lease, latency: Duration, attempt: &Attempt<'_>) {
+    /// Remembers that an attempt was answered. What comes of it is [concluded](Engine::conclude), and told, when its body is through.
+    pub fn answered(&self, latency: Duration, attempt: &Attempt<'_>) {
         self.history.answered(attempt, latency, self.clock.now());
+    }
+
+    fn tell_success(&self, lease: &Lease, latency: Duration, attempt: &Attempt<'_>) {
         self.tell(Topic::RequestSuccess, lease, attempt, |payload| {
             payload.latency_ms = Some(milliseconds(latency));
+        });
+    }
+
+    fn tell_failure(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>, counted: bool) {
+        self.tell(Topic::RequestFailure, lease, attempt, |payload| {
+            payload.fault = Some(FaultPayload::from(fault));
+            payload.counted = Some(counted);
         });
     }
 
@@ -86,21 +94,19 @@ impl Engine {
         self.sites.confirms(target, member, self.clock.now())
     }
 
-    /// Gives the lease back of an attempt that was answered by nobody knows whom. It says nothing of its member; or, with what is the
-    /// member's fault if it is, what [others show](Engine::doubt).
-    pub fn conclude_doubtful(&self, lease: Lease, latency: Duration, attempt: &Attempt<'_>, fault: Option<Fault>) {
+    /// Tells of an attempt whose answer the client got, although the member may have made it up, with what is the member's fault if it
+    /// has. It does not count against the member, or not [yet](Engine::doubt).
+    pub fn excuse_answer(&self, lease: &Lease, latency: Duration, fault: &Fault, attempt: &Attempt<'_>) {
         self.measures.attempt_excused();
-        self.history.answered(attempt, latency, self.clock.now());
-        match fault {
-            Some(fault) => self.doubt(lease, fault, attempt),
-            None => self.settle(lease, &Outcome::Neutral, attempt),
-        }
+        self.answered(latency, attempt);
+        self.tell_failure(lease, fault, attempt, false);
     }
 
     /// Gives the lease back of an attempt that was [answered](Engine::answered), and went well to its end.
     pub fn conclude(&self, mut lease: Lease, latency: Duration, attempt: &Attempt<'_>) {
         if !lease.is_reported() {
             self.measures.attempt_succeeded(latency);
+            self.tell_success(&lease, latency, attempt);
         }
         self.record(&mut lease, &Outcome::Success { latency }, Some(attempt), self.clock.now());
     }
@@ -127,10 +133,7 @@ impl Engine {
         debug_assert!(fault.consequence().hurt != Hurt::Yes);
         self.measures.attempt_excused();
         self.history.failed(attempt, fault, false, self.clock.now());
-        self.tell(Topic::RequestFailure, lease, attempt, |payload| {
-            payload.fault = Some(FaultPayload::from(fault));
-            payload.counted = Some(false);
-        });
+        self.tell_failure(lease, fault, attempt, false);
     }
 
     /// Tells that a request is over.

@@ -52,7 +52,10 @@ impl Failover<'_> {
 
     /// Says that an attempt went well, which goes on being in use as long as the trial is kept.
     pub(crate) fn succeed(&self, trial: &mut Trial, latency: Duration) {
-        self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.upstream.number));
+        // A probe whose answer goes on in another protocol has been told of already.
+        if !trial.lease.is_reported() {
+            self.engine.report(&mut trial.lease, &Outcome::Success { latency }, &self.describe(trial.upstream.number));
+        }
     }
 
     /// Says that an attempt was answered. Whether that went well shows at its [end](Self::conclude), unless others wait for it: then it
@@ -61,23 +64,26 @@ impl Failover<'_> {
         if trial.is_probe() {
             self.succeed(trial, latency);
         } else {
-            self.engine.answered(&trial.lease, latency, &self.describe(trial.upstream.number));
+            self.engine.answered(latency, &self.describe(trial.upstream.number));
         }
     }
 
     /// Settles an attempt that was answered when its answer is through, or was cut off.
     pub(crate) fn conclude(&self, trial: Trial, latency: Duration, author: Author, end: Option<&Fault>) {
         let attempt = self.describe(trial.upstream.number);
-        match (author, end.filter(|fault| is_cut(fault))) {
+        let (status, is_doubted) = match (author, end.filter(|fault| is_cut(fault))) {
+            (Author::Known, Some(fault)) => return self.cut(trial, fault),
+            (Author::Known, None) => return self.engine.conclude(trial.lease, latency, &attempt),
+            (Author::Confirmed(status), _) => (status, false),
             // As with an answer that broke off, other requests show whose it was.
-            (Author::Unknown(status), _) if !trial.upstream.is_another_exit => {
-                self.engine.conclude_doubtful(trial.lease, latency, &attempt, Some(Author::fault(status)));
-            }
-            (Author::Unknown(_) | Author::Confirmed, _) => {
-                self.engine.conclude_doubtful(trial.lease, latency, &attempt, None);
-            }
-            (Author::Known, Some(fault)) => self.cut(trial, fault),
-            (Author::Known, None) => self.engine.conclude(trial.lease, latency, &attempt),
+            (Author::Unknown(status), _) => (status, !trial.upstream.is_another_exit),
+        };
+        let fault = Author::fault(status);
+        self.engine.excuse_answer(&trial.lease, latency, &fault, &attempt);
+        if is_doubted {
+            self.engine.doubt(trial.lease, fault, &attempt);
+        } else {
+            self.engine.settle(trial.lease, &Outcome::Neutral, &attempt);
         }
     }
 
@@ -93,7 +99,10 @@ impl Failover<'_> {
     /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
     fn cut(&self, trial: Trial, fault: &Fault) {
         let attempt = self.describe(trial.upstream.number);
-        self.engine.excuse(&trial.lease, fault, &attempt);
+        // That of a probe has been told as one that went well.
+        if !trial.lease.is_reported() {
+            self.engine.excuse(&trial.lease, fault, &attempt);
+        }
         if trial.endpoint().is_direct() || trial.upstream.is_another_exit {
             return self.settle(trial, &Outcome::Neutral);
         }

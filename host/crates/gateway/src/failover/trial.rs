@@ -56,8 +56,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Author {
     /// That is not in doubt.
     Known,
-    /// Another upstream has said the same.
-    Confirmed,
+    /// The origin's, with this status: another upstream has said the same.
+    Confirmed(u16),
     /// The upstream's or the origin's, with this status: nobody else was asked.
     Unknown(u16),
 }

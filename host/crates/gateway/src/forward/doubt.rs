@@ -104,7 +104,7 @@ impl<'a> Doubt<'a> {
         if !self.repeats || !is_doubted || (kept.is_doubted && confirms(&upstream)) {
             let author = match (is_doubted, self.repeats) {
                 (false, _) => Author::Known,
-                (true, true) => Author::Confirmed,
+                (true, true) => Author::Confirmed(status),
                 (true, false) => Author::Unknown(status),
             };
             return Ok(Weighed { answered, author, is_no_better: is_no_better || is_doubted });

@@ -124,7 +124,7 @@ where
         match author {
             Author::Known if is_open => failover.succeed(&mut trial, latency),
             Author::Known => failover.answered(&mut trial, latency),
-            Author::Confirmed | Author::Unknown(_) => {}
+            Author::Confirmed(_) | Author::Unknown(_) => {}
         }
         answered = Some((author, is_open, latency));
     };
