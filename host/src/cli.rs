@@ -67,7 +67,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Send one request through a proxy of the pool
     Get(Box<get::GetArgs>),
-    /// Look at and change a pool that is kept in a database
+    /// Look at and change a pool: in a store, or that of the running gateway
     Pool(pool::PoolArgs),
     /// Have the running gateway read its sources again, and say what became of what they name
     Refresh(refresh::RefreshArgs),

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod live;
 pub mod lock;
 pub mod logging;
+pub mod pattern;
 pub mod secrets;
 pub mod socket_file;
 pub mod talk;

@@ -7,6 +7,7 @@
 mod difference;
 mod failures;
 mod lost;
+mod pool;
 mod reading;
 mod refresh;
 mod reload;

@@ -136,11 +136,17 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
         (vec!["-d", huge.as_str()], "/v1/strategy", "413", "too large"),
         (vec!["-d", ""], "/v1/plugins/nobody/enable", "404", "no plugin named nobody runs"),
         (vec![], "/v1/events?topics=birthday", "400", "no topic"),
+        (vec!["-d", "{\"proxies\":[]}"], "/v1/pool/add", "400", "there is none"),
+        (vec!["-d", "{\"proxies\":[\"htp://u:hunter2@h:1\"]}"], "/v1/pool/add", "400", "number 1: unknown scheme"),
+        (vec!["-d", "{\"proxies\":\"http://u:hunter2@h:1\"}"], "/v1/pool/add", "400", "not what was expected"),
+        (vec!["-d", "{}"], "/v1/pool/remove", "400", "there is neither"),
+        (vec!["-d", "{\"proxies\":[\"http://u:hunter2@h:x\"]}"], "/v1/pool/remove", "400", "is no proxy"),
     ] {
         let ran = gateway.ask(&[arguments.as_slice(), &["-w", " %{http_code}"]].concat(), target);
         assert!(ran.stdout.ends_with(status) && ran.stdout.contains(told), "{target}: {ran:?}");
     }
     assert_eq!(gateway.get("/v1/strategy")["name"], "round-robin");
+    assert_eq!(gateway.get("/v1/status")["members"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ mod ingress;
 mod limits;
 mod persistence;
 mod plugin_commands;
+mod pool;
 mod redis;
 mod refresh;
 mod reload;

@@ -65,6 +65,7 @@ async fn a_gateway_goes_on_with_its_pool_whatever_it_is_kept_in() {
             let refused = pool(&["add", "--db", &store, "http://1.2.3.4:80"]);
             assert_eq!(refused.code, Some(4));
             assert!(refused.stderr.contains("is written by another process ("), "{}", refused.stderr);
+            assert!(refused.stderr.contains("hint: `pool add`"), "{}", refused.stderr);
         }
         drop(served);
         let ran = done(&["add", "--db", &store, "http://1.2.3.4:80"]);
@@ -143,7 +144,7 @@ async fn what_commands_change_beside_a_gateway_stays_and_is_there_at_its_next_st
     let served = Served::start(["--proxies", list.as_str(), "--db", &db]);
     used(&served, 3);
     wait_until("the uses are saved", || successes(&db) == 3);
-    let told = "a gateway that uses it sees this at its next start\n";
+    let told = "with --control SOCKET, or without --db\n";
     let ran = done(&["remove", "--db", &db, leaves]);
     assert!(ran.stderr.starts_with("1 removed, 2 left\n") && ran.stderr.ends_with(told), "{}", ran.stderr);
     let new = renewed.replace("user:old", "user:new");

@@ -1,10 +1,11 @@
-//! `proxywhirl pool`: looks at, changes and copies a pool that is kept in a store.
+//! `proxywhirl pool`: looks at, changes and copies a pool that is kept in a store, and changes that of a gateway that runs.
 
 mod export;
 mod forms;
 mod import;
 mod joining;
 mod moving;
+mod running;
 mod sing_box;
 
 use std::collections::BTreeMap;
@@ -13,10 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use proxywhirl_core::endpoint::EndpointKey;
-use proxywhirl_core::store::{Changes, Store, StoredMember};
-use proxywhirl_core::{Endpoint, Tag, Timestamp};
+use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember};
+use proxywhirl_core::{Tag, Timestamp};
 use proxywhirl_engine::events::milliseconds;
-use proxywhirl_engine::ingest::mask;
 use proxywhirl_engine::source::as_entry;
 use proxywhirl_store::{ClearText, StoreUrl};
 use serde::Serialize;
@@ -24,9 +24,11 @@ use serde::Serialize;
 use super::config::configured;
 use super::output::{count, print, table, tell, to_json};
 use super::sources;
-use super::{PluginDirArgs, ReadArgs, StoreArg};
+use super::{ControlArgs, PluginDirArgs, ReadArgs, StoreArg};
 use crate::config::{KeyPlace, PluginsSettings};
+use crate::control::Client;
 use crate::exit::{Exit, Failure};
+use crate::pattern::Pattern;
 use crate::secrets;
 use joining::Joining;
 
@@ -41,9 +43,9 @@ pub(super) struct PoolArgs {
 enum PoolCommand {
     /// List the proxies in the pool
     List(ListArgs),
-    /// Put proxies into the pool; a gateway that runs sees them at its next start, or at once in a server
+    /// Put proxies into the pool of the gateway that runs, at once; or into a store, with --db
     Add(AddArgs),
-    /// Take proxies out of the pool; a gateway that runs sees it at its next start, or at once in a server
+    /// Take proxies out of the pool of the gateway that runs, at once; or out of a store, with --db
     Remove(RemoveArgs),
     /// Count the pool: by protocol, by source, how uses went
     Stats(StatsArgs),
@@ -111,6 +113,8 @@ struct ListArgs {
 struct AddArgs {
     #[command(flatten)]
     db: DbArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Proxies, such as http://user:pass@host:port or host:port
     #[arg(value_name = "PROXY", required_unless_present = "from")]
     proxies: Vec<String>,
@@ -130,6 +134,8 @@ struct AddArgs {
 struct RemoveArgs {
     #[command(flatten)]
     db: DbArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Proxies, as `pool list` prints them; without scheme and user name all that match are meant
     #[arg(value_name = "PROXY", required_unless_present = "tag")]
     proxies: Vec<String>,
@@ -152,7 +158,7 @@ pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
     match args.command {
         PoolCommand::List(args) => list(&args),
         PoolCommand::Add(args) => add(args).await,
-        PoolCommand::Remove(args) => remove(&args),
+        PoolCommand::Remove(args) => remove(&args).await,
         PoolCommand::Stats(args) => stats(&args),
         PoolCommand::Import(args) => import::import(args).await,
         PoolCommand::Export(args) => export::export(&args),
@@ -208,7 +214,7 @@ impl DbArgs {
     fn open_masked(&self) -> Result<ToChange, Failure> {
         let url = existing(self.url()?)?;
         let is_in_use = url.is_in_use();
-        let mut store = url.open().map_err(environment)?.store;
+        let mut store = url.open().map_err(|error| unopened(error, is_in_use))?.store;
         let members = store.load().map_err(environment)?;
         Ok(ToChange { store, members, is_in_use })
     }
@@ -217,7 +223,8 @@ impl DbArgs {
         let url = self.url()?;
         let is_in_use = url.is_in_use();
         let keys = secrets::keyring(self.keys()?.as_ref())?;
-        let mut store = url.open().map_err(environment)?.sealed(keys, &url, ClearText::Expected).store;
+        let opened = url.open().map_err(|error| unopened(error, is_in_use))?;
+        let mut store = opened.sealed(keys, &url, ClearText::Expected).store;
         let members = store.load().map_err(environment)?;
         tell_unopened(&*store);
         Ok(ToChange { store, members, is_in_use })
@@ -234,7 +241,19 @@ struct ToChange {
 
 /// Whoever sees a gateway go on as before is to know why.
 fn tell_in_use() {
-    tell("the database is used by another process: a gateway that uses it sees this at its next start");
+    tell(&format!(
+        "the database is used by another process: a gateway that uses it sees this at its next start; {AT_THE_GATEWAY}"
+    ));
+}
+
+/// What helps who changes a store that a gateway uses.
+const AT_THE_GATEWAY: &str =
+    "`pool add` and `pool remove` change the pool of a gateway that runs with --control SOCKET, or without --db";
+
+/// A store that cannot be opened to be changed.
+fn unopened(error: StoreError, is_in_use: bool) -> Failure {
+    let failure = environment(error);
+    if is_in_use { failure.hint(AT_THE_GATEWAY) } else { failure }
 }
 
 /// Tells of members that are left out because their passwords cannot be opened; whether there are any.
@@ -253,7 +272,7 @@ pub(super) fn existing(url: StoreUrl) -> Result<StoreUrl, Failure> {
         .hint("`proxywhirl pool add --db FILE PROXY` makes one, and so does `proxywhirl serve --db FILE`"))
 }
 
-pub(super) fn environment(error: proxywhirl_core::store::StoreError) -> Failure {
+pub(super) fn environment(error: StoreError) -> Failure {
     Failure::new(Exit::Environment, error)
 }
 
@@ -338,8 +357,17 @@ fn list(args: &ListArgs) -> Result<Exit, Failure> {
     })
 }
 
+/// Where a pool is that is to be changed.
+enum Place {
+    Gateway(Client),
+    Store(ToChange),
+}
+
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
-    let ToChange { mut store, members, is_in_use } = args.db.open_or_create()?;
+    let place = match args.db.gateway(&args.control).await? {
+        Some(client) => Place::Gateway(client),
+        None => Place::Store(args.db.open_or_create()?),
+    };
     let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
     if !args.proxies.is_empty() {
         let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
@@ -351,12 +379,17 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     }
     let unread = found.sources.iter().filter(|source| source.error.is_some());
     let is_whole = unread.map(sources::tell_source).count() == 0;
-    let mut joining = Joining::new(members, &args.tag);
     found.sources.iter().for_each(sources::tell_rejections);
-    joining.rejected = found.rejected();
-    joining.again = found.duplicates;
-    found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
-    let exit = joining.save(&mut *store, is_in_use)?;
+    let exit = match place {
+        Place::Gateway(client) => running::add(&client, found, &args.tag).await?,
+        Place::Store(ToChange { mut store, members, is_in_use }) => {
+            let mut joining = Joining::new(members, &args.tag);
+            joining.rejected = found.rejected();
+            joining.again = found.duplicates;
+            found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
+            joining.save(&mut *store, is_in_use)?
+        }
+    };
     Ok(if is_whole { exit } else { Exit::Input })
 }
 
@@ -364,53 +397,10 @@ fn now() -> Timestamp {
     Timestamp::default() + SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// What a user names a proxy by: the parts that are given must match.
-struct Pattern {
-    scheme: Option<proxywhirl_core::Scheme>,
-    host: proxywhirl_core::Host,
-    port: u16,
-    username: Option<Box<str>>,
-    via: Option<Box<Pattern>>,
-}
-
-impl Pattern {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let has_scheme = text.contains("://");
-        let url = if has_scheme { text.to_owned() } else { format!("http://{text}") };
-        let endpoint: Endpoint = url.parse().map_err(|error| {
-            // It may hold a password, wherever it is wrong.
-            let shown = mask(text);
-            Failure::new(Exit::Usage, format!("{shown:?} is no proxy: {error}"))
-                .hint("name it as `pool list` prints it")
-        })?;
-        let scheme = has_scheme.then_some(endpoint.scheme);
-        Ok(Self { scheme, ..Self::of(endpoint) })
+async fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
+    if let Some(client) = args.db.gateway(&args.control).await? {
+        return running::remove(&client, &args.proxies, &args.tag).await;
     }
-
-    fn of(endpoint: Endpoint) -> Self {
-        Self {
-            scheme: Some(endpoint.scheme),
-            host: endpoint.host,
-            port: endpoint.port,
-            username: endpoint.credentials.map(|credentials| credentials.username),
-            via: endpoint.via.map(|via| Box::new(Self::of(*via))),
-        }
-    }
-
-    fn matches(&self, key: &EndpointKey) -> bool {
-        self.scheme.is_none_or(|scheme| scheme == key.scheme)
-            && self.host == key.host
-            && self.port == key.port
-            && (self.username.is_none() || self.username == key.username)
-            && match (&self.via, &key.via) {
-                (Some(own), Some(via)) => own.matches(via),
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
-            }
-    }
-}
-
-fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let ToChange { mut store, members, is_in_use } = args.db.open_masked()?;
     let keys: Vec<EndpointKey> = members
@@ -468,26 +458,4 @@ fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     rows.extend(stats.by_source.iter().map(|(source, count)| vec![format!("source {source}"), count.to_string()]));
     print(&table(&["WHAT", "COUNT"], rows))?;
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_in_no_error_whatever_else_is_wrong() {
-        for text in [
-            "http://u:hunter2@h:x",
-            "htp://u:hunter2@h:1",
-            "h:x:u:hunter2",
-            "http://u:12345@h:x",
-            "http://h:1:u:hunter2",
-            "u:hunter2@ftp://h:1",
-            "http://h:1 -> http://u:hunter2@h:x",
-        ] {
-            let Err(failure) = Pattern::parse(text) else { unreachable!("{text} is no proxy") };
-            let is_told = ["hunter2", "12345"].iter().any(|secret| failure.message.contains(secret));
-            assert!(!is_told && failure.message.contains("***"), "{}", failure.message);
-        }
-    }
 }

@@ -72,6 +72,9 @@ fn in_words(report: &RefreshReport) -> String {
         report.known,
         report.time_ms / 1_000.0
     ));
+    if report.kept_out > 0 {
+        lines.push(format!("{} left out, because `pool remove` has taken them out", report.kept_out));
+    }
     lines.join("\n")
 }
 
@@ -97,6 +100,7 @@ mod tests {
             new: 2,
             known: 0,
             full: 0,
+            kept_out: 1,
             time_ms: 1_234.0,
         };
         insta::assert_snapshot!(in_words(&report), @r"
@@ -109,6 +113,7 @@ mod tests {
           2 × as far as http
           1 × connect refused
         2 new in the pool, 0 known to it; 1.2 s
+        1 left out, because `pool remove` has taken them out
         ");
     }
 }

@@ -295,6 +295,57 @@ impl Reloaded {
     }
 }
 
+/// `POST /v1/pool/add`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddToPool {
+    /// URLs, with their passwords.
+    pub proxies: Vec<Secret>,
+    /// Labels for them, beside that of what the user vouches for.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// What became of `POST /v1/pool/add`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// How many are new in the pool.
+    pub added: usize,
+    /// How many it had already.
+    pub known: usize,
+    /// How many it had no room for.
+    pub full: usize,
+    /// Why the pool could not be saved; it is tried again.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// `POST /v1/pool/remove`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveFromPool {
+    /// URLs, of which the passwords do not matter, or host and port: without scheme and user name all that match are meant.
+    #[serde(default)]
+    pub proxies: Vec<String>,
+    /// Those with one of these tags too.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// What became of `POST /v1/pool/remove`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// How many have left.
+    pub removed: usize,
+    /// How many are left.
+    pub left: usize,
+    /// How many of those that have left no source brings back while the gateway runs; fewer when there was no room to remember more.
+    pub kept_out: usize,
+    /// Why the pool could not be saved; it is tried again.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
 /// `POST /v1/refresh`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -333,6 +384,9 @@ pub struct RefreshReport {
     pub known: u64,
     /// Left out because the pool is full.
     pub full: u64,
+    /// Left out because a user has taken them out.
+    #[serde(default)]
+    pub kept_out: u64,
     /// How long it took.
     pub time_ms: f64,
 }

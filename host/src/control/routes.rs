@@ -1,6 +1,7 @@
 //! What can be asked at the socket, and who answers.
 
 mod credentials;
+mod pool;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/refresh", post(refresh))
         .route("/v1/rotate", post(rotate))
+        .route("/v1/pool/add", post(pool::add))
+        .route("/v1/pool/remove", post(pool::remove))
         .route("/v1/bans", get(async |State(live): Gateway| Json(live.engine().bans())))
         .route("/v1/bans/lift", post(lift))
         .route(

@@ -10,12 +10,14 @@ impl Live {
         lost.into_iter().map(|(name, proxy)| ListenerTrouble { name, proxy: proxy.to_string() }).collect()
     }
 
-    /// Says that the pool has been filled by the sources that there are, or is about to be by those that have come.
+    /// Says that the pool has been filled by the sources that there are, or is about to be by those that have come, or that some were
+    /// taken out of it.
     pub fn filled(&self) {
         self.filled.notify_one();
     }
 
-    /// Tells of them when the pool has been filled, at the start and after each change of the configuration.
+    /// Tells of them when the pool has been filled, at the start and after each change of the configuration, and when some were taken
+    /// out of it.
     pub async fn tell_lost(self: std::sync::Arc<Self>) {
         loop {
             self.filled.notified().await;

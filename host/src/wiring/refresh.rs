@@ -214,6 +214,7 @@ fn report(filled: &Filled, time: Duration) -> RefreshReport {
         new: count(admissions.new),
         known: count(admissions.known + admissions.merged),
         full: count(admissions.full),
+        kept_out: count(admissions.kept_out),
         time_ms: milliseconds(time),
         ..RefreshReport::default()
     };

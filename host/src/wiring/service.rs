@@ -203,18 +203,27 @@ impl Service {
             return Ok(filled);
         }
         let (trusted, unproven): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.trust);
-        let mut candidates = self.gather(&trusted, &mut filled).await;
-        if let Some(geo) = &self.geo {
-            candidates.iter_mut().for_each(|candidate| geo.label(candidate, None));
-        }
-        let admissions = candidates.into_iter().map(|candidate| Admission::Vouched(Box::new(candidate))).collect();
-        filled.admissions.add(self.engine.admit(admissions).await);
+        let candidates = self.gather(&trusted, &mut filled).await;
+        filled.admissions.add(self.engine.admit(self.vouched(candidates)).await);
         if !unproven.is_empty() {
             self.can_read(sources)?;
             super::meet_judges(&self.check, self.keeper.checker()).await?;
             self.prove(&unproven, &mut filled).await;
         }
         Ok(filled)
+    }
+
+    /// Takes in whom the user names, even those that were taken out before.
+    pub async fn let_in(&self, candidates: Vec<Candidate>) -> Admissions {
+        self.engine.let_in(self.vouched(candidates)).await
+    }
+
+    /// What somebody vouches for comes in as it is, with where it comes out as far as that is known.
+    fn vouched(&self, mut candidates: Vec<Candidate>) -> Vec<Admission> {
+        if let Some(geo) = &self.geo {
+            candidates.iter_mut().for_each(|candidate| geo.label(candidate, None));
+        }
+        candidates.into_iter().map(|candidate| Admission::Vouched(Box::new(candidate))).collect()
     }
 
     /// What a source names now, proven if it has to be; while no judge answers, it waits.

@@ -31,7 +31,7 @@ use proxywhirl_core::limit::Rate;
 use proxywhirl_core::pool::{Admission, Snapshot};
 use proxywhirl_core::store::StoreError;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -209,6 +209,27 @@ impl Engine {
         let removed = self.writer.remove(keys).await;
         self.selector.caught_up().await;
         removed
+    }
+
+    /// Puts members out of the pool by a user's word: until [`Engine::let_in`], no source brings any of them back, as far as there is
+    /// room to remember them. Returns how many there were and how many are kept out, when the change is in force and saved.
+    pub async fn keep_out(&self, keys: Vec<EndpointKey>) -> (usize, usize) {
+        let removed = self.writer.keep_out(keys).await;
+        self.selector.caught_up().await;
+        removed
+    }
+
+    /// Takes members in by a user's word, even those that are kept out; returns when the change is in force and saved.
+    pub async fn let_in(&self, admissions: Vec<Admission>) -> Admissions {
+        let admitted = self.writer.let_in(admissions).await;
+        self.selector.caught_up().await;
+        admitted
+    }
+
+    /// Whether a user has taken somebody out, so that no source brings them back.
+    #[must_use]
+    pub fn keeps_out(&self, id: MemberId) -> bool {
+        self.writer.keeps_out(id)
     }
 
     /// Saves what changed, and returns when it is saved.

@@ -30,7 +30,7 @@ pub use excerpt::mask;
 use rejected::Rejected;
 
 /// The tag of what the user vouches for.
-pub(crate) const VOUCHED: &str = "source:user";
+pub const VOUCHED: &str = "source:user";
 
 /// How much of a document is shown to a parser that is asked whether it knows the format.
 const SNIFF: usize = 65_536;

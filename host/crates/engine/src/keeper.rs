@@ -101,6 +101,8 @@ struct Sifted {
     named: Vec<Admission>,
     /// Of how many something fresh is known.
     fresh: u64,
+    /// How many a user has taken out: they are not even asked.
+    kept_out: usize,
 }
 
 impl Keeper {
@@ -126,8 +128,9 @@ impl Keeper {
     pub async fn prove(&self, candidates: Vec<Candidate>, each: &(dyn Fn(&Checked) + Sync)) -> Proven {
         self.look_around();
         let mut proven = Proven::default();
-        let Sifted { unknown, joined, named, fresh } = self.sift(candidates);
+        let Sifted { unknown, joined, named, fresh, kept_out } = self.sift(candidates);
         proven.fresh = fresh;
+        proven.admissions.kept_out = kept_out;
         if !named.is_empty() {
             proven.admissions.add(self.engine.admit(named).await);
         }
@@ -272,6 +275,10 @@ impl Keeper {
         let mut book = self.book();
         let Book { members, strangers, .. } = &mut *book;
         for (candidate, id) in candidates.into_iter().zip(ids) {
+            if self.engine.keeps_out(id) {
+                sifted.kept_out += 1;
+                continue;
+            }
             let member = slots.get(&id).copied().flatten().and_then(|slot| snapshot.get(slot));
             match (member, strangers.get_mut(&id)) {
                 (Some(member), _) if members.knows(member.slot, id) && *member.endpoint == candidate.endpoint => {

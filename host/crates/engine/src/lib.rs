@@ -15,6 +15,7 @@ pub mod history;
 mod hooks;
 pub mod ingest;
 pub mod keeper;
+mod kept_out;
 pub mod limits;
 pub mod logins;
 mod measures;

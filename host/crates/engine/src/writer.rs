@@ -21,7 +21,7 @@ use proxywhirl_core::limit::MemberLimits;
 use proxywhirl_core::pool::{Admission, Admitted, Pool, Relabelling, Snapshot};
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::tag::Tags;
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,7 @@ use crate::bans::Bans;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::events::MemberPayload;
+use crate::kept_out::KeptOut;
 use crate::limits::Room;
 use crate::measures::Measures;
 use crate::strategy::Selector;
@@ -48,6 +49,8 @@ pub struct Admissions {
     pub known: usize,
     /// Turned away because the pool is full.
     pub full: usize,
+    /// Turned away because a user has taken them out.
+    pub kept_out: usize,
 }
 
 impl Admissions {
@@ -57,6 +60,7 @@ impl Admissions {
         self.merged += other.merged;
         self.known += other.known;
         self.full += other.full;
+        self.kept_out += other.kept_out;
     }
 }
 
@@ -98,6 +102,8 @@ enum Command {
 pub(crate) struct Writer {
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     task: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    /// Whom a user has taken out. The task has it too.
+    kept_out: Arc<KeptOut>,
 }
 
 impl Writer {
@@ -111,8 +117,10 @@ impl Writer {
         save_interval: Duration,
         readers: Readers,
     ) -> Result<Self, StoreError> {
+        let kept_out = Arc::<KeptOut>::default();
         let mut desk = Desk {
             pool,
+            kept_out: Arc::clone(&kept_out),
             store: None,
             broken: None,
             readers,
@@ -129,7 +137,7 @@ impl Writer {
         desk.load(store)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let task = tokio::spawn(desk.run(queue));
-        Ok(Self { commands: Mutex::new(Some(commands)), task: Mutex::new(Some(task)) })
+        Ok(Self { commands: Mutex::new(Some(commands)), task: Mutex::new(Some(task)), kept_out })
     }
 
     async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -147,6 +155,24 @@ impl Writer {
     /// Puts members out; how many there were.
     pub(crate) async fn remove(&self, keys: Vec<EndpointKey>) -> usize {
         self.send(|answer| Command::Remove(keys, answer)).await.unwrap_or_default()
+    }
+
+    /// Puts members out, and takes none of them in any more unless they are let in; how many there were, and how many are kept out.
+    pub(crate) async fn keep_out(&self, keys: Vec<EndpointKey>) -> (usize, usize) {
+        // First, so that whoever is about to come in does not come after they have left.
+        let kept = self.kept_out.add(&keys);
+        (self.remove(keys).await, kept)
+    }
+
+    /// Takes members in, even those that are kept out.
+    pub(crate) async fn let_in(&self, admissions: Vec<Admission>) -> Admissions {
+        self.kept_out.lift(&admissions);
+        self.admit(admissions).await
+    }
+
+    /// Whether somebody is kept out.
+    pub(crate) fn keeps_out(&self, id: MemberId) -> bool {
+        self.kept_out.holds(id)
     }
 
     /// Changes how many members the pool may have.
@@ -188,6 +214,8 @@ impl Writer {
 /// What the task owns.
 struct Desk {
     pool: Pool,
+    /// Whom a user has taken out.
+    kept_out: Arc<KeptOut>,
     /// Given away to a blocking thread while it saves; none for a pool that is not kept, and when it has panicked there.
     store: Option<Box<dyn Store>>,
     /// Why nothing is saved any more.
@@ -281,9 +309,10 @@ impl Desk {
         }
     }
 
-    fn admit(&mut self, admissions: Vec<Admission>) -> Admissions {
+    fn admit(&mut self, mut admissions: Vec<Admission>) -> Admissions {
         let now = self.readers.clock.now();
-        let mut counts = Admissions::default();
+        let kept_out = self.kept_out.sift(&mut admissions);
+        let mut counts = Admissions { kept_out, ..Admissions::default() };
         for admission in admissions {
             match self.pool.admit(admission, now) {
                 Admitted::New(member) => {

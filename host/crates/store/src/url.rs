@@ -207,13 +207,14 @@ impl StoreUrl {
         }
     }
 
-    /// Whether a process has opened it to write it, though others may: what it has in memory it goes on saving, whatever becomes of
-    /// the store. Of a file, whoever opens it is told; those that share a server hear of each other.
+    /// Whether a process has opened it to write it: what it has in memory it goes on saving, whatever becomes of the store. Others may
+    /// write a database too, and no file. Those that share a server hear of each other.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         match self {
+            Self::File(path, _) => file::disk::Share::is_held(path),
             Self::Sqlite(path) => sqlite::is_in_use(path),
-            Self::Memory | Self::File(..) | Self::Redis(_) => false,
+            Self::Memory | Self::Redis(_) => false,
         }
     }
 

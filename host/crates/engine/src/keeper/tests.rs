@@ -87,6 +87,22 @@ async fn one_more_source_of_who_is_known_is_remembered_and_proves_nothing() {
 }
 
 #[tokio::test]
+async fn whom_a_user_has_taken_out_no_source_brings_back_until_a_user_does() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let good = upstream(Behaviour::Healthy).await;
+    keeper.prove(vec![candidate(&good)], &|_| ()).await;
+    assert_eq!(keeper.engine.keep_out(vec![candidate(&good).endpoint.key()]).await, (1, 1));
+    let checks = AtomicUsize::new(0);
+    let again = keeper.prove(vec![candidate(&good)], &|_| _ = checks.fetch_add(1, Ordering::Relaxed)).await;
+    assert_eq!((again.admissions.kept_out, again.admissions.new, checks.into_inner()), (1, 0, 0));
+    let vouched = || vec![Admission::Vouched(Box::new(candidate(&good)))];
+    let admitted = keeper.engine.admit(vouched()).await;
+    assert_eq!((admitted.kept_out, admitted.new, keeper.engine.snapshot().len()), (1, 0, 0));
+    assert_eq!(keeper.engine.let_in(vouched()).await.new, 1);
+    assert_eq!(keeper.engine.admit(vouched()).await.known, 1, "it is kept out no more");
+}
+
+#[tokio::test]
 async fn other_credentials_are_proven_anew() {
     let keeper = keeper(KeeperConfig::new(Level::Tcp));
     let good = upstream(Behaviour::Healthy).await;

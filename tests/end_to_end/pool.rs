@@ -1,0 +1,125 @@
+//! A pool that is changed while its gateway serves.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use proxywhirl_tests::{Served, curl, folder, proxywhirl, run};
+use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
+use serde_json::Value;
+
+use super::control::Commanded;
+
+/// `host:port` of a proxy.
+fn address(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
+}
+
+impl Commanded {
+    /// Changes the pool: what is told, and the exit code.
+    fn pool(&self, words: &[&str]) -> (String, Option<i32>) {
+        let ran = self.command(&[&["pool"], words].concat());
+        let told = ran.stderr.strip_prefix(&format!("the gateway at {}: ", self.socket));
+        (told.unwrap_or_else(|| panic!("{ran:?}")).to_owned(), ran.code)
+    }
+
+    /// How many of six requests the first upstream serves.
+    fn served_by_the_first(&self) -> u64 {
+        let before = self.world.upstreams()[0].counters().requests();
+        for _ in 0..6 {
+            assert_eq!(self.request().code, Some(0));
+        }
+        self.world.upstreams()[0].counters().requests() - before
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_out_is_used_no_more_and_comes_back_by_command_alone() {
+    let gateway = Commanded::start(&[]).await;
+    let first = gateway.world.proxies()[0].clone();
+    assert_eq!(gateway.served_by_the_first(), 2);
+    let (told, code) = gateway.pool(&["remove", address(&first), "203.0.113.9:1"]);
+    assert!(told.starts_with("1 removed, 2 left\nno source brings them back there") && code == Some(0), "{told}");
+    assert_eq!(gateway.served_by_the_first(), 0);
+    let refreshed = |new: u64, known: u64, kept_out: u64| {
+        let report: Value = serde_json::from_str(&gateway.command(&["refresh", "--json"]).stdout).unwrap();
+        let counted = ["new", "known", "kept_out"].map(|key| report[key].as_u64().unwrap());
+        assert_eq!(counted, [new, known, kept_out], "{report}");
+    };
+    refreshed(0, 2, 1);
+    assert_eq!(gateway.served_by_the_first(), 0, "its list names it still");
+    assert_eq!(gateway.pool(&["remove", address(&first)]), ("0 removed, 2 left\n".to_owned(), Some(1)));
+    let (told, code) = gateway.pool(&["add", &first, &gateway.world.proxies()[1], "--tag", "mine"]);
+    assert_eq!((told.as_str(), code), ("1 added, 1 known already, 0 rejected\n", Some(0)));
+    assert_eq!(gateway.served_by_the_first(), 2);
+    refreshed(0, 3, 0);
+    assert!(gateway.pool(&["remove", "--tag", "mine"]).0.starts_with("2 removed, 1 left\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_goes_on_through_a_proxy_that_is_taken_out() {
+    let gateway = Commanded::start(&[]).await;
+    let url = gateway.world.origin().http_url("/ip");
+    let origin = url.split('/').nth(2).unwrap();
+    let mut tunnel = TcpStream::connect(&gateway.served.address).unwrap();
+    tunnel.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut ask = |request: &str| {
+        write!(tunnel, "{request} HTTP/1.1\r\nHost: {origin}\r\n\r\n").unwrap();
+        let mut answer = [0; 4_096];
+        let read = tunnel.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    };
+    let opened = ask(&format!("CONNECT {origin}"));
+    assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+    assert!(gateway.pool(&["remove", "--tag", "source:user"]).0.starts_with("3 removed, 0 left\n"));
+    assert_ne!(gateway.request().code, Some(0), "nobody is there");
+    let answered = ask("GET /ip");
+    assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_out_of_a_gateway_is_gone_from_its_store_too() {
+    let upstreams = (0..2).map(|_| UpstreamOptions::new(Protocol::Http)).collect();
+    let world = World::start(WorldPlan::new(upstreams)).await.unwrap();
+    let [leaves, stays] = &world.proxies()[..] else { panic!("{:?}", world.proxies()) };
+    for store in ["sqlite:pool.db", "file:pool.json"] {
+        let folder = folder();
+        let (scheme, name) = store.split_once(':').unwrap();
+        let store = format!("{scheme}:{}", folder.path().join(name).display());
+        let socket = folder.path().join("run/control.sock").to_string_lossy().into_owned();
+        let pool = |words: &[&str]| {
+            let ran = run(proxywhirl([&["pool"], words].concat())
+                .current_dir(folder.path())
+                // As it is where both are set for the service.
+                .env("PROXYWHIRL_CONTROL", &socket)
+                .env("PROXYWHIRL_DB", &store));
+            (ran.stderr, ran.code)
+        };
+        let members = || {
+            let ran = run(&mut proxywhirl(["pool", "list", "--db", &store, "--json"]));
+            let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+            rows.iter().map(|row| row["url"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        // Nobody uses the store.
+        let (told, code) = pool(&["add", leaves, stays]);
+        assert_eq!((told.as_str(), code), ("2 added, 0 known already, 0 rejected\n", Some(0)));
+        let serve = || Served::start(["--db", &store, "--control", &socket]);
+        let served = serve();
+        let (told, code) = pool(&["remove", address(leaves)]);
+        let expected = format!("the gateway at {socket}: 1 removed, 1 left\n");
+        assert!(told.starts_with(&expected) && code == Some(0), "{told}");
+        assert_eq!(members(), [stays.as_str()], "it is saved before the command is answered");
+        for _ in 0..3 {
+            let url = world.origin().http_url("/ip");
+            assert_eq!(curl(["--fail", "--proxy", &served.proxy("http"), &url]).code, Some(0));
+        }
+        assert_eq!(world.upstreams()[0].counters().requests(), 0);
+        assert_eq!(served.stop().0, Some(0));
+        let served = serve();
+        assert_eq!(members(), [stays.as_str()]);
+        // What is typed counts: the store itself is meant, which is in use.
+        let (told, _) = pool(&["add", "--db", &format!("{scheme}:{name}"), leaves]);
+        assert!(told.contains("with --control SOCKET, or without --db"), "{told}");
+        assert_eq!(served.stop().0, Some(0));
+    }
+}
