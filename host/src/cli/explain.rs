@@ -192,7 +192,7 @@ fn as_it_went(it: &RequestRecord) -> String {
             &format!("attempt {}{hedge}{tier}, {}: {}", attempt.number, by(&attempt.picked_by), attempt.proxy),
         ));
         lines.extend(stages_of(attempt));
-        lines.push(end_of(attempt, it.duration_ms.is_some()));
+        lines.push(end_of(attempt, it));
     }
     lines.extend(it.bans.iter().map(|ban| {
         let site = if ban.site == "*" { "at all sites" } else { &format!("at {}", ban.site) };
@@ -228,7 +228,7 @@ fn stages_of(it: &AttemptRecord) -> Vec<String> {
     stages.into_iter().filter_map(|(time, what)| Some(at(time?, what))).collect()
 }
 
-fn end_of(it: &AttemptRecord, is_over: bool) -> String {
+fn end_of(it: &AttemptRecord, of: &RequestRecord) -> String {
     let ended = it.ended_ms.unwrap_or(it.picked_ms);
     match (&it.fault, it.latency_ms) {
         (Some(fault), _) => {
@@ -236,8 +236,20 @@ fn end_of(it: &AttemptRecord, is_over: bool) -> String {
             at(ended, &format!("  failed, {} at {}: {} ({counted})", fault.kind, fault.stage, fault.detail))
         }
         (None, Some(latency)) => at(ended, &format!("  answered after {latency:.3} ms")),
-        (None, None) if is_over => at(ended, "  given up: another one was answered, or the client left"),
+        (None, None) if of.duration_ms.is_some() => at(ended, &format!("  given up: {}", end_without(of))),
         (None, None) => at(ended, "  no answer yet"),
+    }
+}
+
+/// Why an attempt ended that came to nothing, as far as the end of its request shows it.
+fn end_without(of: &RequestRecord) -> &'static str {
+    let is_answered = of.attempts.iter().any(|other| other.latency_ms.is_some());
+    match of.fault.as_ref().map(|fault| (&*fault.side, &*fault.kind)) {
+        _ if is_answered => "another one was answered",
+        Some(("client", _)) => "the client left",
+        Some(("ours", "timeout")) => "the time of the request was over",
+        Some(_) => "another one went on with the request, and failed",
+        None => "another one went on with the request, or the client left",
     }
 }
 
@@ -266,6 +278,8 @@ fn by(picked: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -277,5 +291,26 @@ mod tests {
         for wrong in ["example.com", "mailto://", "http://", "ftp2://x"] {
             assert_eq!(read(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
         }
+    }
+
+    #[test]
+    fn why_an_attempt_was_given_up_is_told_as_far_as_the_end_of_its_request_shows_it() {
+        let attempt = |number: u32, latency: Option<f64>| {
+            json!({ "number": number, "proxy": "http://192.0.2.1:8080", "picked_by": "plan", "picked_ms": 0.0,
+                "ended_ms": 5.0, "latency_ms": latency, "fault": null, "counted": false })
+        };
+        let given_up = |second: Option<f64>, fault: Value| {
+            let record = json!({ "request": 1, "began": 0, "protocol": "http", "method": "PUT", "target": "a.test:80",
+                "wants": [], "session": false, "attempts": [attempt(1, None), attempt(2, second)],
+                "nobody": null, "status": null, "duration_ms": 9.0, "fault": fault });
+            let record: RequestRecord = serde_json::from_value(record).unwrap();
+            let ended = end_of(record.attempts.first().unwrap(), &record);
+            ended.split_once("given up: ").unwrap().1.to_owned()
+        };
+        let fault = |side: &str, kind: &str| json!({ "side": side, "stage": "first-byte", "kind": kind, "detail": "" });
+        assert_eq!(given_up(Some(3.0), Value::Null), "another one was answered");
+        assert_eq!(given_up(None, fault("client", "closed")), "the client left");
+        assert_eq!(given_up(None, fault("ours", "timeout")), "the time of the request was over");
+        assert_eq!(given_up(None, fault("upstream", "closed")), "another one went on with the request, and failed");
     }
 }

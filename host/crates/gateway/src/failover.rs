@@ -9,6 +9,8 @@
 //!   first stays open, because silence may be a dead upstream or a slow origin, and nobody can tell which. Whoever
 //!   answers first wins. Two attempts are open at most; when the younger one is silent for too long as well, it gives
 //!   way to the next, and the oldest, which has waited longest, stays. A session moves when the other one has served it.
+//! - A request that holds its body back until somebody asks for it is overtaken in the same way. When nobody else is left, it is for
+//!   one of those who are silent to have the body ([`resort`]).
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
 //!   others have served that origin meanwhile ([`Engine::doubt`]).
@@ -30,10 +32,13 @@ pub(crate) mod escalation;
 pub(crate) mod hedge;
 mod race;
 mod renewal;
+mod resort;
 mod running;
 mod suspects;
 mod trial;
 mod upstream;
+
+use std::sync::Arc;
 
 use proxywhirl_core::fault::Retry;
 use proxywhirl_core::symbol::Symbol;
@@ -52,6 +57,7 @@ use escalation::{Climb, Escalation};
 use hedge::{Hedge, Hedging};
 pub(crate) use race::late;
 use renewal::Refusal;
+pub(crate) use resort::Resort;
 use suspects::Suspect;
 pub(crate) use suspects::silence;
 pub(crate) use trial::{Author, Evidence, Trial, Verdict, Won};
@@ -125,6 +131,8 @@ pub(crate) struct Failover<'g> {
     suspects: Vec<Suspect>,
     /// Who has refused a login.
     refusals: Vec<Refusal>,
+    /// What those wait for who are silent, where its body is held back.
+    resort: Option<Arc<Resort>>,
     /// Whether an attempt was not made because the budget was used up.
     is_denied: bool,
     /// Whether its session has begun with it: there is nothing yet to stay with.
@@ -172,6 +180,7 @@ impl<'g> Failover<'g> {
             tried,
             suspects,
             refusals,
+            resort: None,
             is_denied: false,
             begins_session,
             in_use: None,
@@ -207,6 +216,11 @@ impl<'g> Failover<'g> {
     /// What its waits are limited with.
     pub(crate) const fn alarms(&self) -> &'g Alarms {
         self.alarms
+    }
+
+    /// Holds its body back: what an attempt waits for that is silent, and so has not asked for it.
+    pub(crate) fn resort(&mut self) -> Arc<Resort> {
+        Arc::clone(self.resort.get_or_insert_default())
     }
 
     /// That its session is in use, for what goes on when the request has been answered.

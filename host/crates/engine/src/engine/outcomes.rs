@@ -94,6 +94,11 @@ impl Engine {
         self.sites.confirms(target, member, self.clock.now())
     }
 
+    /// Whether a member is passed over at the site of a target, for as long as it has not shown that it does well there again.
+    pub fn is_passed_over(&self, target: &str, member: &Member) -> bool {
+        self.sites.passed_over(target).is_some_and(|passed| passed.has(member.id))
+    }
+
     /// Tells of an attempt whose answer the client got, although the member may have made it up, with what is the member's fault if it
     /// has. It does not count against the member, or not [yet](Engine::doubt).
     pub fn excuse_answer(&self, lease: &Lease, latency: Duration, fault: &Fault, attempt: &Attempt<'_>) {

@@ -25,8 +25,12 @@ const IN_TURN: u32 = 2;
 /// What part of a request's time an attempt may be silent for at the most, until another one may begin.
 const SHARE: u32 = 3;
 
-/// How long who has only got a head may be silent at the most, until another one may be asked too.
+/// How long who has only got a head may be silent at the most, until another one may be asked too. A dial is a part of it.
 const HEAD: Duration = Duration::from_secs(2);
+
+/// The same of a stranger that is not the first: where one after the other is silent, the origin may wait for the body, which has to
+/// go to somebody soon. That is no long time to be silent, and says nothing of it.
+const HEAD_OF_NEXT: Duration = Duration::from_secs(1);
 
 /// When a request that is silent, and found nobody else to ask, looks again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -129,6 +133,7 @@ impl Failover<'_> {
             Ok((Verdict::Doubtful, _)) => self.judge(None),
             Err(_) => self.judge_unserved(),
             Ok((Verdict::Unheard, _)) => {}
+            Ok((Verdict::Silent, _)) => self.pardon(),
         }
         result
     }
@@ -218,9 +223,11 @@ impl Failover<'_> {
     where
         F: Fn(Upstream) -> A,
     {
-        let Some(next) = self.next(attempt, Turn::Now).await else {
-            // At their limits now, or out of the budget: that passes.
-            return self.number().map(|_| Instant::now() + AGAIN);
+        // A body that is held back has to go to somebody before the time is over.
+        let is_last = self.resort.is_some() && Instant::now() + self.hurried(AGAIN) >= self.deadline;
+        let next = if is_last { None } else { self.next(attempt, Turn::Now).await };
+        let Some(next) = next else {
+            return self.look_again(current.as_ref());
         };
         let patience = self.patience(repeat, Some(&next));
         let silent = current.replace(next);
@@ -229,6 +236,27 @@ impl Failover<'_> {
             Some(_) => self.give_up(silent),
         }
         patience
+    }
+
+    /// When a request that is silent, and found nobody else to ask, looks again. A body that is held back goes to one of those who are
+    /// silent then.
+    fn look_again<A>(&self, current: Option<&Running<A>>) -> Option<Instant> {
+        match self.resort.as_deref().filter(|_| !self.leaving.has_left()) {
+            // It is there already, or a moment later.
+            Some(resort) => {
+                let youngest = current.and_then(Running::trial).map(|trial| trial.upstream.number);
+                resort.leave_to(youngest).then(|| Instant::now() + self.hurried(AGAIN) / 2)
+            }
+            // At their limits now, or out of the budget: that passes.
+            None => self.number().map(|_| Instant::now() + AGAIN),
+        }
+    }
+
+    /// Leaves a body that is held back to whoever is under way: nobody else is asked.
+    pub(super) fn leave_body(&self) {
+        if let Some(resort) = &self.resort {
+            resort.leave_to(None);
+        }
     }
 
     /// The fault that went furthest, and whether that was all.
@@ -325,6 +353,8 @@ impl Failover<'_> {
     }
 
     pub(super) fn describe(&self, number: u32) -> Attempt<'_> {
+        // Who gets a body had better be known to do well, and gets no second one.
+        let in_turn = if self.repeat == Repeat::Head { 1 } else { IN_TURN };
         Attempt {
             request: self.request,
             whose: self.wanted.whose,
@@ -339,7 +369,7 @@ impl Failover<'_> {
             },
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
-            is_late: number > 1 && (number > IN_TURN || self.counted() >= self.most()),
+            is_late: number > 1 && (number > in_turn || self.counted() >= self.most()),
             hedge: false,
             tier: None,
             by: self.wanted.by.as_ref(),
@@ -350,7 +380,9 @@ impl Failover<'_> {
     /// less time than that.
     fn patience<A>(&self, repeat: Repeat, running: Option<&Running<A>>) -> Option<Instant> {
         let trial = running?.trial()?;
-        let patience = self.patience_with(trial);
+        let is_next_stranger = trial.upstream.number > 1 && trial.member().live.latency().is_none();
+        let most = if repeat == Repeat::Head && is_next_stranger { HEAD_OF_NEXT } else { Duration::MAX };
+        let patience = self.patience_with(trial).min(self.hurried(most));
         let is_overtaken = match repeat {
             Repeat::Overtake | Repeat::Head => true,
             Repeat::Dial => patience < self.config.connect_timeout,
@@ -362,9 +394,19 @@ impl Failover<'_> {
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     pub(super) fn patience_with(&self, trial: &Trial) -> Duration {
         let most = self.config.connect_timeout;
-        let most = if self.repeat == Repeat::Head { most.min(HEAD) } else { most };
         let stranger = self.repeat.waits().and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
-        self.hurried(stranger.map_or_else(|| trial.patience(most), |patience| patience.min(most)))
+        self.hurried(match (self.repeat, stranger) {
+            (Repeat::Head, Some(patience)) => patience.min(most).min(HEAD),
+            // Half of that, and it gets the body.
+            (Repeat::Head, None) => trial.patience(HEAD),
+            (_, Some(patience)) => patience.min(most),
+            (_, None) => trial.patience(most),
+        })
+    }
+
+    /// Whether an attempt that was silent for so long had the time of one that gives way, where a body is held back.
+    pub(super) fn may_give_way(&self, silent: Duration) -> bool {
+        self.resort.is_some() && silent >= self.hurried(HEAD_OF_NEXT)
     }
 
     /// A patience that is no more than a share of the time that the request has.

@@ -44,6 +44,9 @@ impl Failover<'_> {
         if next.is_none() && may_wait && !self.refusals.is_empty() && Box::pin(self.renew()).await {
             return self.next(attempt, turn).await;
         }
+        if next.is_none() {
+            self.leave_body();
+        }
         next
     }
 

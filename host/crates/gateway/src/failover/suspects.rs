@@ -160,11 +160,19 @@ impl Failover<'_> {
         if let Some(until) = self.repeat.measures() {
             trial.member().live.tail(until).outlasted(silent);
         }
-        if trial.upstream.is_another_exit || silent < self.patience_with(&trial) {
-            self.let_go(trial);
-        } else {
+        if !trial.upstream.is_another_exit && silent >= self.patience_with(&trial) {
             self.suspects.push(Suspect::new(trial, Charge::Silent(silent)));
+        } else if self.may_give_way(silent) {
+            self.excuse_silence(trial, silent);
+        } else {
+            self.let_go(trial);
         }
+    }
+
+    /// Gives the lease of an attempt back that was silent for so long, which does not count.
+    fn excuse_silence(&self, trial: Trial, silent: Duration) {
+        self.engine.excuse(&trial.lease, &silence(silent), &self.describe(trial.upstream.number));
+        self.settle(trial, &Outcome::Neutral);
     }
 
     /// Whether somebody is held back.
@@ -202,6 +210,16 @@ impl Failover<'_> {
                 self.engine.forsake_session(session, trial.member());
             }
             self.engine.doubt(trial.lease, fault, &attempt);
+        }
+    }
+
+    /// Excuses those who were silent, where nobody has said anything: they may all wait for what the origin waits for.
+    pub(super) fn pardon(&mut self) {
+        for suspect in std::mem::take(&mut self.suspects) {
+            match suspect {
+                Suspect { trial, charge: Charge::Silent(silent) } => self.excuse_silence(trial, silent),
+                suspect @ Suspect { charge: Charge::Failed(_), .. } => self.suspects.push(suspect),
+            }
         }
     }
 

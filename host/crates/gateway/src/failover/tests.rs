@@ -277,6 +277,89 @@ async fn a_retry_for_which_nobody_is_left_costs_nothing() {
     assert!(run_within(&budget, Repeat::Unseen, &[REFUSED, Act::Answer(5)]).await.result.is_ok());
 }
 
+/// What is heard of a member that is asked whether a body may follow, which has this port.
+struct Heard(u16, Verdict);
+
+impl Evidence for Heard {
+    fn verdict(&self) -> Verdict {
+        self.1
+    }
+}
+
+/// What came of a request whose body is held back.
+struct Upload {
+    /// Which members were asked, and after how many milliseconds.
+    asked: Vec<(u16, u64)>,
+    /// Who got the body, and after how many.
+    got: Option<(u16, u64)>,
+    failures: Vec<u64>,
+    in_flight: u32,
+}
+
+/// Runs a request whose body is held back: its members act in this order, or are silent.
+async fn upload(wanted: Wanted, acts: &[Option<Act>]) -> Upload {
+    let engine = engine_of(acts.len(), LimitsConfig::default()).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    let began = Instant::now();
+    let asked = Mutex::new(Vec::new());
+    let mut failover = Failover::new(means, begins(1, Leaving::never()), "origin.test:80", wanted);
+    let resort = failover.resort();
+    let result = failover
+        .run(Repeat::Head, |Upstream { endpoint, number, .. }| {
+            let (asked, resort, port) = (&asked, &*resort, endpoint.port);
+            async move {
+                asked.lock().unwrap().push((port, millis(began.elapsed())));
+                match acts[usize::from(port) - 1] {
+                    Some(acts) => act(acts, port).await.map(|port| Heard(port, Verdict::Unheard)),
+                    None => {
+                        resort.comes_to(number).await;
+                        Ok(Heard(port, Verdict::Silent))
+                    }
+                }
+            }
+        })
+        .await;
+    let got = result.ok().map(|Won { trial, latency, answer: Heard(port, _) }| {
+        failover.judge(Some((&trial, latency)));
+        (port, millis(began.elapsed()))
+    });
+    let snapshot = engine.snapshot();
+    let failures = snapshot.iter().map(|member| member.live.statistics().failures).collect();
+    let in_flight = snapshot.iter().map(|member| member.live.in_flight()).sum();
+    engine.stop().await.unwrap();
+    Upload { asked: asked.into_inner().unwrap(), got, failures, in_flight }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_silent_gets_no_body_as_long_as_there_are_others_to_ask() {
+    let ran = upload(Wanted::default(), &[None, None, None, Some(Act::Answer(50)), None]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, 2_000), (3, 3_000), (4, 4_000)]);
+    assert_eq!((ran.got, ran.in_flight), (Some((4, 4_050)), 0));
+    assert_eq!(ran.failures, [1, 0, 0, 0, 0], "a second of silence says nothing");
+    let ran = upload(Wanted::default(), &[None, Some(REFUSED), Some(Act::Answer(50))]).await;
+    assert_eq!((ran.got, ran.asked.len()), (Some((3, 2_060)), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_silent_the_last_one_gets_the_body_and_nobody_pays() {
+    let ran = upload(Wanted::default(), &[None; 6]).await;
+    assert_eq!(ran.asked, [(1, 0), (2, 2_000), (3, 3_000), (4, 4_000), (5, 5_000)]);
+    assert_eq!((ran.got, ran.failures, ran.in_flight), (Some((5, 6_000)), vec![0; 6], 0));
+    // One that is not even reached leaves it to the other.
+    let ran = upload(Wanted::default(), &[None, Some(Act::Never)]).await;
+    assert_eq!((ran.got, ran.failures), (Some((1, 3_500)), vec![0, 0]));
+    let ran = upload(Wanted::default(), &[None, Some(REFUSED)]).await;
+    assert_eq!((ran.got, ran.failures), (Some((1, 2_010)), vec![0, 1]));
+    // As soon as there are no attempts, or there is no time, for another one.
+    let wanted = Wanted { attempts: Some(2), ..Wanted::default() };
+    assert_eq!(upload(wanted, &[None; 3]).await.got, Some((2, 3_000)));
+    let wanted = Wanted { deadline: Some(Duration::from_millis(1_500)), ..Wanted::default() };
+    let ran = upload(wanted, &[None; 6]).await;
+    assert_eq!((ran.asked.len(), ran.got), (2, Some((2, 1_000))));
+}
+
 /// A request that begins now.
 fn begins(request: u64, leaving: &Leaving) -> (u64, Instant, &Leaving, &Alarms) {
     (request, Instant::now(), leaving, Alarms::of_tests())

@@ -49,6 +49,8 @@ pub(crate) enum Verdict {
     Doubtful,
     /// Nothing yet: an upstream says that it has reached it. Who failed before is judged later.
     Unheard,
+    /// Nothing at all, as nobody has said anything: that others were as silent says nothing of them.
+    Silent,
 }
 
 /// Whose an answer is.

@@ -2,17 +2,18 @@
 //!
 //! The upstream is asked first. As long as it has not said that the body may follow, nothing of it is on its way, and the
 //! request can be tried elsewhere. An upstream that is silent for a second may not know of this, as HTTP/1.0 does not: then
-//! the client is told to go on all the same. Where nobody knows whether that upstream has ever served anybody, another one is
-//! asked too before that. One that says that it does not do so (417) is asked once more without.
+//! the client is told to go on all the same. Not so where nobody was served by that upstream yet, or it keeps failing at this site:
+//! others are asked too, and it gets the body when nobody else is left to ask. One that says that it does not do so (417) is asked
+//! once more without.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use proxywhirl_core::{Endpoint, Fault};
+use proxywhirl_core::{Endpoint, Fault, Member};
 use proxywhirl_net::{Forward, stages};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Inbound, Rules};
 use super::asked::{After, Asked};
@@ -24,30 +25,28 @@ use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
 use crate::bans::body::held_until;
-use crate::failover::{Evidence, Failover, Repeat, Upstream, Verdict, Won};
+use crate::failover::{Evidence, Failover, Repeat, Resort, Upstream, Verdict, Won};
 use crate::session::presence::{self, AtEnd, Attended};
 
 /// How long an upstream may be silent: as long as curl waits until it goes on by itself.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The same where it may as well be dead: longer than it takes until another one is asked, and that one has been silent.
-const SILENCE_OF_STRANGER: Duration = Duration::from_secs(3);
 
-/// What an upstream says of a body, and how long it took to reach it where the body may follow.
+/// What an upstream says of a body. Where that may follow: how long it took to reach it, and what it says of others.
 enum Said {
-    Follow(Way, Duration),
+    Follow(Way, Duration, Verdict),
     Answer(Box<Answered>),
 }
 
 /// The same, as the client hears it.
 enum Heard {
-    Follow(Way, Duration),
+    Follow(Way, Duration, Verdict),
     Answer(Weighed),
 }
 
 impl Evidence for Heard {
     fn verdict(&self) -> Verdict {
         match self {
-            Self::Follow(..) => Verdict::Unheard,
+            Self::Follow(.., verdict) => *verdict,
             Self::Answer(weighed) => weighed.verdict(),
         }
     }
@@ -77,16 +76,20 @@ where
     let (doubt, case) = (Doubt::of(&gateway.config().retry_status, repeat), failover.case(&asked.target.host));
     let request = failover.request();
     let (leaving, alarms) = (failover.leaving(), failover.alarms());
-    let deadline = failover.deadline();
+    let (deadline, resort) = (failover.deadline(), failover.resort());
+    // Sooner than it is overtaken, however little time there is.
+    let silence = failover.hurried(SILENCE * 2) / 2;
     let heard = {
         let running = pin!(failover.run(repeat, |upstream| {
-            let doubt = &doubt;
+            let (doubt, resort) = (&doubt, &*resort);
             async move {
                 let began = Instant::now();
                 let tell = |stages| gateway.engine().measured(request, upstream.number, stages);
-                let said = stages::measured(began, ask(gateway, &upstream, asked, alarms), tell).await;
-                let mut answered = match said? {
-                    Said::Follow(way, took) => return Ok(Heard::Follow(way, took)),
+                let may_be_dead = may_be_dead(gateway, &upstream, case.target);
+                let silence = if may_be_dead { gateway.config().request_deadline } else { silence };
+                let asking = ask(gateway, &upstream, asked, alarms, (resort, silence));
+                let mut answered = match stages::measured(began, asking, tell).await? {
+                    Said::Follow(way, took, verdict) => return Ok(Heard::Follow(way, took, verdict)),
                     Said::Answer(answered) => answered,
                 };
                 let refuses_login = refuses_login(&upstream, asked, &answered);
@@ -106,8 +109,14 @@ where
         presence::attend(client, buffer, AtEnd::Waits, (leaving, place), (running, grace)).await
     };
     let won = match heard {
+        // Nobody has said anything, which is no success.
+        Attended::Left(Some(Ok(Won { trial, answer: Heard::Follow(.., Verdict::Silent), .. }))) => {
+            failover.judge(None);
+            failover.let_go(trial);
+            return Served::failed(presence::left());
+        }
         Attended::Left(heard) => return abandoned(failover, heard),
-        Attended::Served(Ok(Won { trial, answer: Heard::Follow(way, took), .. })) => {
+        Attended::Served(Ok(Won { trial, answer: Heard::Follow(way, took, _), .. })) => {
             return upload(gateway, (client, buffer), asked, failover, place, (trial, took, way)).await;
         }
         Attended::Served(Ok(Won { trial, latency, answer: Heard::Answer(answer) })) => {
@@ -118,8 +127,15 @@ where
     give(gateway, (client, buffer), (&asked.last(), alarms), failover, (won, doubt.rest()), &case).await
 }
 
-/// Sends the head through one upstream, and hears whether the body may follow.
-async fn ask(gateway: &Gateway, upstream: &Upstream, asked: &Asked, alarms: &Alarms) -> Result<Said, Fault> {
+/// Sends the head through one upstream, and hears whether the body may follow: it does when that says nothing for so long, or nobody
+/// else is left to ask.
+async fn ask(
+    gateway: &Gateway,
+    upstream: &Upstream,
+    asked: &Asked,
+    alarms: &Alarms,
+    (resort, silence): (&Resort, Duration),
+) -> Result<Said, Fault> {
     let began = Instant::now();
     let Forward { stream, form } = gateway.forward(upstream, &asked.target).await?;
     stages::ready();
@@ -129,25 +145,28 @@ async fn ask(gateway: &Gateway, upstream: &Upstream, asked: &Asked, alarms: &Ala
     send(&mut inbound.reader, &asked.render_expecting(&form)).await?;
     let mut interim = Vec::new();
     let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: None };
-    let silence = if may_be_dead(gateway, upstream) { SILENCE_OF_STRANGER } else { SILENCE };
-    let said = match timeout(silence, answer::expected(&mut inbound, &mut interim, rules)).await {
-        Ok(said) => said?,
-        Err(_) => None,
+    let said = tokio::select! {
+        biased;
+        said = answer::expected(&mut inbound, &mut interim, rules) => Some(said?),
+        () = resort.comes_to(upstream.number) => None,
+        () = sleep(silence) => None,
     };
-    Ok(match said {
+    let verdict = if said.is_some() { Verdict::Unheard } else { Verdict::Silent };
+    Ok(match said.flatten() {
         Some(answer) if answer.head.status == 417 => {
             let Forward { stream, form } = gateway.forward(upstream, &asked.target).await?;
             let inbound = Inbound { reader: stream, buffer: BytesMut::new() };
-            Said::Follow(Way { inbound, form, first: First::Both }, took)
+            Said::Follow(Way { inbound, form, first: First::Both }, took, verdict)
         }
         Some(answer) => Said::Answer(Answered::new(inbound, form, (answer, interim), After::Close)),
-        None => Said::Follow(Way { inbound, form, first: First::Client(interim) }, took),
+        None => Said::Follow(Way { inbound, form, first: First::Client(interim) }, took, verdict),
     })
 }
 
-/// Whether nobody was answered by the upstream yet, and there are others to ask.
-fn may_be_dead(gateway: &Gateway, upstream: &Upstream) -> bool {
+/// Whether nobody was answered by the upstream yet, or it keeps failing at this site, and there are others to ask.
+fn may_be_dead(gateway: &Gateway, upstream: &Upstream, target: &str) -> bool {
     let snapshot = gateway.engine().snapshot();
-    let is_stranger = snapshot.get(upstream.slot).is_some_and(|member| member.live.latency().is_none());
-    is_stranger && snapshot.len() > 1
+    let is_known =
+        |member: &Member| member.live.latency().is_some() && !gateway.engine().is_passed_over(target, member);
+    snapshot.len() > 1 && snapshot.get(upstream.slot).is_some_and(|member| !is_known(member))
 }
