@@ -136,7 +136,7 @@ pub struct GatewaySection {
     /// How long a tunnel may be silent once its client has begun with TLS, until another proxy is tried as well.
     #[schemars(extend("pattern" = LASTING))]
     pub first_byte_timeout: Option<Span>,
-    /// Answers to idempotent requests that a proxy may have made up.
+    /// Answers to idempotent requests that a proxy may have made up; by default 502, 503, 504 and 511.
     #[schemars(inner(range(min = *STATUSES.start(), max = *STATUSES.end())))]
     pub retry_status: Option<Vec<u16>>,
     /// How many attempts there may be beyond the first ones.

@@ -76,7 +76,7 @@ impl Default for GatewayConfig {
             request_deadline: Duration::from_mins(2),
             first_flight: 16 * 1024,
             first_byte_timeout: Duration::from_secs(5),
-            retry_status: vec![502, 503, 504],
+            retry_status: vec![502, 503, 504, 511],
             retry: RetryConfig::default(),
             hedge: HedgeConfig::default(),
             escalation: EscalationConfig::default(),

@@ -3,7 +3,7 @@
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
 //! asked, the origin means it, and the client gets it. The same holds for 401 from an upstream that has a login. While others serve the site, the second one must have served there too to be
 //! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
-//! one that no rule is about.
+//! one that no rule is about. 511 is doubted whoever brings it: who intercepts connections on their way says so, and no origin does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,15 @@ use proxywhirl_net::RequestForm;
 use super::Answered;
 use crate::bans;
 use crate::failover::{Author, Evidence, Repeat, Verdict};
+
+/// What a portal says that wants a login first (RFC 6585 §6).
+const INTERCEPTED: u16 = 511;
+
+/// Whether an answer with this status may be that of the upstream, or of its network. Through any but an HTTP proxy, it is the origin who
+/// speaks HTTP.
+pub(super) fn may_be_made_up(form: &RequestForm, status: u16) -> bool {
+    status == INTERCEPTED || matches!(form, RequestForm::Absolute { .. })
+}
 
 /// The doubts about the answers to one request.
 pub(super) struct Doubt<'a> {
@@ -86,11 +95,10 @@ impl<'a> Doubt<'a> {
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
-        // Through any other upstream, it is the origin who speaks HTTP.
-        let is_http = matches!(answered.form, RequestForm::Absolute { .. });
         let is_no_better = self.statuses.contains(&status);
         // Whoever sends something that may not be sent again is seldom refused by mistake; often, that is a login at the origin.
-        let is_doubted = is_http && (is_no_better || refuses_login && self.repeats);
+        let is_suspect = is_no_better || refuses_login && self.repeats;
+        let is_doubted = is_suspect && may_be_made_up(&answered.form, status);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if is_refused && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::answer::{self, Answer, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
 use super::attempt::send;
+use super::doubt::may_be_made_up;
 use super::taking::{Taken, Taking};
 use super::witness::Witness;
 use super::{Served, abandoned};
@@ -107,13 +108,13 @@ where
     let alarms = failover.alarms();
     let rules = Rules { asked, form: &form, config: gateway.config(), alarms, explained: explained.as_ref() };
     let by = By { rules, case: failover.case(&asked.target.host), upstream: &endpoint };
-    let is_http = matches!(form, RequestForm::Absolute { .. });
     let time = failover.time();
     let mut answered = None;
     let hear = |answer: &Answer, took: Duration| {
         let status = answer.head.status;
         let is_served = !gateway.config().retry_status.contains(&status);
-        let author = if is_http && !is_served { Author::Unknown(status) } else { Author::Known };
+        let is_suspect = !is_served && may_be_made_up(&form, status);
+        let author = if is_suspect { Author::Unknown(status) } else { Author::Known };
         failover.judge(is_served.then_some((&trial, latency)));
         let latency = latency + took;
         if is_served {

@@ -50,6 +50,7 @@ async fn twelve_of_twelve_are_served_whatever_one_of_three_upstreams_does() {
         Behaviour::Dead,
         Behaviour::RefuseConnect(503),
         Behaviour::AnswerStatus(503),
+        Behaviour::AnswerStatus(511),
         Behaviour::CloseAfterHead,
         Behaviour::Silent,
         Behaviour::GarbageReply,
@@ -201,6 +202,22 @@ async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
     assert_eq!(status(&exchange(&mut scene.client().await, &post).await), 503);
     assert_eq!(origin.requests(), 8, "a POST is not sent twice");
     assert_eq!(urls.map(|url| scene.failures(&url)), [0; 3]);
+}
+
+#[tokio::test]
+async fn a_511_is_asked_about_through_whatever_it_came_as_no_origin_says_it() {
+    let origin = origin().await;
+    for (protocol, code, asked) in
+        [(Protocol::Http, 511, 2), (Protocol::Socks5, 511, 2), (Protocol::Http, 503, 2), (Protocol::Socks5, 503, 1)]
+    {
+        let upstreams = [upstream(protocol, Behaviour::Healthy).await, upstream(protocol, Behaviour::Healthy).await];
+        let urls = upstreams.each_ref().map(Upstream::url);
+        let scene = Scene::new(&urls).await;
+        let before = origin.requests();
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), &format!("/status/{code}")).await;
+        assert_eq!((status(&reply), origin.requests() - before), (code, asked), "{protocol}: {reply}");
+        assert_eq!(urls.map(|url| scene.failures(&url)), [0; 2], "{protocol} {code}");
+    }
 }
 
 #[tokio::test]
