@@ -252,7 +252,7 @@ fn says(answer: &'static str) -> String {
             // Whether the gateway is still there is its own affair.
             client.read(&mut head).and_then(|_| client.write_all(answer.as_bytes())).ok();
             client.shutdown(Shutdown::Write).ok();
-            client.read(&mut head).ok();
+            drop(std::io::copy(&mut client, &mut std::io::sink()));
         }
     });
     url

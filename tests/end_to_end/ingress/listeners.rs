@@ -99,7 +99,10 @@ async fn a_listener_has_a_strategy_of_its_own() {
         ("strategy = { name = \"wieghted\" }\n", "wieghted"),
         ("strategy = { options = {} }\n", "it has no name"),
         ("strategy = { name = \"random\" }\nproxy = \"http://127.0.0.1:1\"\n", "`proxy` is one"),
-        ("strategy = { name = \"weighted\", options = { by = \"chance\" } }\n", "strategy.options: options of weighted"),
+        (
+            "strategy = { name = \"weighted\", options = { by = \"chance\" } }\n",
+            "strategy.options: options of weighted",
+        ),
     ] {
         let folder = proxywhirl_tests::folder();
         let config = file(&folder, "proxywhirl.toml", listener(24_209, wrong));

@@ -120,7 +120,7 @@ where
 fn is_welcome(gateway: &Gateway, peer: Option<SocketAddr>) -> bool {
     let is_welcome = gateway.door().access.welcomes(peer.map(|peer| peer.ip()));
     if !is_welcome {
-        gateway.engine().turned_away(Denial::Client);
+        gateway.engine().denied(Denial::Client);
         tracing::debug!(client.addr = peer.map(tracing::field::display), "no client with this address is served");
     }
     is_welcome
@@ -424,7 +424,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// Counts what is refused.
     fn count(&self, denial: Option<Denial>) {
         if let Some(denial) = denial {
-            self.gateway.engine().turned_away(denial);
+            self.gateway.engine().denied(denial);
         }
     }
 

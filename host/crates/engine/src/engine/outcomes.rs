@@ -37,7 +37,7 @@ impl Engine {
     }
 
     /// Counts a client or a request that was refused before any member was asked.
-    pub fn turned_away(&self, why: Denial) {
+    pub fn denied(&self, why: Denial) {
         self.measures.turned_away(why);
     }
 
