@@ -1,5 +1,7 @@
 //! Another upstream is tried when one fails, before the client is answered.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{Served, curl, file, folder};
@@ -169,4 +171,36 @@ async fn more_bad_proxies_in_a_row_than_a_request_may_try_cost_no_more_than_the_
         let lost = outcomes.iter().filter(|is_served| !**is_served).count();
         assert!(lost <= 2 && outcomes.ends_with(&[true; 36]), "{behaviour:?}: {outcomes:?}\n{}", served.log());
     }
+}
+
+/// An HTTP proxy that says 503 to two requests of three, and answers the others by itself.
+fn mostly_busy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().flatten().enumerate() {
+            let mut client = client;
+            let status = if number % 3 == 2 { "200 OK" } else { "503 Busy" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            // Whether the gateway is still there is its own affair.
+            client.read(&mut [0; 4_096]).and_then(|_| client.write_all(answer.as_bytes())).ok();
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_proxy_may_have_made_up_is_asked_of_one_that_does_well_there() {
+    let world = World::start(WorldPlan::healthy(2)).await.unwrap();
+    let folder = folder();
+    let ca = file(&folder, "ca.pem", world.ca().ca_pem());
+    let proxies: Vec<String> = (0..8).map(|_| mostly_busy()).chain(world.proxies()).collect();
+    let list = file(&folder, "list", proxies.join("\n"));
+    let served = Served::start(["--proxies", &list, "--proxy-cacert", &ca, "--strategy", "random"]);
+    let url = world.origin().http_url("/");
+    let ask = || curl(["--fail", "--proxy", &served.proxy("http"), &url]).code == Some(0);
+    // Until somebody has served there.
+    assert!((0..10).any(|_| ask()), "{}", served.log());
+    let lost = (0..60).filter(|_| !ask()).count();
+    assert!(lost <= 3, "{lost} of 60\n{}", served.log());
 }

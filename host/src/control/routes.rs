@@ -241,6 +241,7 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         filter,
         tried: &[],
         is_late: false,
+        is_once: false,
         hedge: false,
         tier: None,
         by: None,

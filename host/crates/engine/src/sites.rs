@@ -42,8 +42,8 @@ use passed::Register;
 /// Rows in a set: with so many, it hardly happens that a set is full while others have room.
 const WAYS: usize = 8;
 
-/// Places in which it is kept when a site was served last.
-const SERVED: usize = 1_024;
+/// Places in which it is kept when a site, or an origin of it, was served last.
+const SERVED: usize = 4_096;
 
 /// For how long a site that somebody was served at is thought to be well.
 const LATELY: Duration = Duration::from_secs(60);
@@ -91,8 +91,10 @@ pub(crate) struct Sites {
     sets: ArcSwap<Sets>,
     passed: Register,
     doubts: Doubts,
-    /// Who has served a request at a site last, and when; sites whose hashes collide share a place.
+    /// Who has served a request at a site last, and at an origin, and when; those whose hashes collide share a place.
     served: Box<[Served]>,
+    /// The same of all sites.
+    served_anywhere: Served,
     /// Of its own, so that no client can choose names that share a row.
     hasher: RandomState,
 }
@@ -107,6 +109,19 @@ struct Served {
     at: AtomicU64,
     /// The slot of the member.
     by: AtomicU32,
+}
+
+impl Served {
+    fn set(&self, slot: u32, now: Timestamp) {
+        self.at.store(now.as_micros(), Ordering::Relaxed);
+        self.by.store(slot, Ordering::Relaxed);
+    }
+
+    /// Who it was, if that is not long ago.
+    fn lately(&self, now: Timestamp) -> Option<u32> {
+        let last = Timestamp::from_micros(self.at.load(Ordering::Relaxed));
+        (now.since(last) <= LATELY).then(|| self.by.load(Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug)]
@@ -146,6 +161,7 @@ impl Sites {
             passed: Register::default(),
             doubts: Doubts::default(),
             served: (0..SERVED).map(|_| Served::default()).collect(),
+            served_anywhere: Served::default(),
             hasher: RandomState::new(),
         }
     }
@@ -215,10 +231,11 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
-                let served = self.served_at(site);
-                served.at.store(now.as_micros(), Ordering::Relaxed);
-                served.by.store(member.slot, Ordering::Relaxed);
-                self.doubts.served(|| self.hasher.hash_one(target), member.id, admitted);
+                let origin = self.hasher.hash_one(target);
+                self.served_at(site).set(member.slot, now);
+                self.served_at(origin).set(member.slot, now);
+                self.served_anywhere.set(member.slot, now);
+                self.doubts.served(origin, member.id, admitted);
                 (Input::Success, config.breaker)
             }
             Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
@@ -235,22 +252,26 @@ impl Sites {
         self.config.load().remember > 0 && self.doubts.failed(self.hasher.hash_one(target), member, now)
     }
 
+    /// Who has failed at a target and not served there since, so that it may be the origin's doing or theirs.
+    pub(crate) fn in_doubt(&self, target: &str, now: Timestamp) -> Vec<MemberId> {
+        self.doubts.members(|| self.hasher.hash_one(target), now)
+    }
+
     /// Whether it is the origin's when a member brings an answer that proxies make up as well, and another one has brought such an
     /// answer to the same request: the member has served something at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
         let site = self.hasher.hash_one(registrable(target));
-        let last = Timestamp::from_micros(self.served_at(site).at.load(Ordering::Relaxed));
-        if now.since(last) > LATELY {
+        if self.served_at(site).lately(now).is_none() {
             return member.live.statistics().successes > 0;
         }
         self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share > 0.0)
     }
 
-    /// The slot of who has served a request at the site of a target last; none when nobody has for a while.
+    /// The slot of who has served a request to a target last, or else at its site, or anywhere: who does well with its `http://` may do
+    /// nothing for its `https://`, and who does well elsewhere is better than who never did. None when nobody has for a while.
     pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> Option<u32> {
-        let served = self.served_at(self.hasher.hash_one(registrable(target)));
-        let last = Timestamp::from_micros(served.at.load(Ordering::Relaxed));
-        (now.since(last) <= LATELY).then(|| served.by.load(Ordering::Relaxed))
+        let of = |name: &str| self.served_at(self.hasher.hash_one(name)).lately(now);
+        of(target).or_else(|| of(registrable(target))).or_else(|| self.served_anywhere.lately(now))
     }
 
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]

@@ -86,9 +86,19 @@ impl Engine {
         {
             return Draw::Lease(lease, Way::Proven);
         }
-        match self.sites.passed_over(attempt.target) {
-            None => self.draw_member(attempt, &[], now),
-            Some(passed) => self.draw_past(attempt, &passed, now),
+        let passed = self.sites.passed_over(attempt.target);
+        let mut avoided = match &passed {
+            // Who may be tried again costs a request one attempt at the most, and none that has no other.
+            Some(passed) if attempt.number > 1 || attempt.is_once => passed.all(),
+            Some(passed) => passed.members(now),
+            None => Vec::new(),
+        };
+        if attempt.is_once {
+            avoided.extend(self.sites.in_doubt(attempt.target, now));
+        }
+        match passed {
+            None if avoided.is_empty() => self.draw_member(attempt, &[], now),
+            passed => self.draw_past(attempt, passed.as_ref(), avoided, now),
         }
     }
 
@@ -104,14 +114,19 @@ impl Engine {
         if is_admitted { Lease::take(Arc::clone(member), &self.breaker.load(), now) } else { None }
     }
 
-    fn draw_past(&self, attempt: &Attempt<'_>, passed: &PassedOver, now: Timestamp) -> Draw {
-        // Who may be tried again costs a request one attempt at the most.
-        let mut avoided = if attempt.number > 1 { passed.all() } else { passed.members(now) };
+    /// Takes a member, one of those who are avoided only if there is nobody else.
+    fn draw_past(
+        &self,
+        attempt: &Attempt<'_>,
+        passed: Option<&PassedOver>,
+        mut avoided: Vec<MemberId>,
+        now: Timestamp,
+    ) -> Draw {
         for _ in 0..RACES {
             match self.draw_member(attempt, &avoided, now) {
                 Draw::Lease(lease, way) => {
                     let member = lease.member().id;
-                    if !passed.has(member) || self.sites.admits(passed, member, now) {
+                    if passed.is_none_or(|passed| !passed.has(member) || self.sites.admits(passed, member, now)) {
                         return Draw::Lease(lease, way);
                     }
                     // Another request tries it at this moment.

@@ -36,6 +36,8 @@ pub struct Attempt<'a> {
     pub tried: &'a [MemberId],
     /// Whether it had better go to who does well there than to whose turn it is: others have failed, and it may be the last.
     pub is_late: bool,
+    /// Whether it is the only one that the request has, once it was sent: a POST is not sent twice.
+    pub is_once: bool,
     /// Whether it is a hedge: begun while another attempt was slow.
     pub hedge: bool,
     /// The tier that it is made in, where requests escalate.

@@ -141,6 +141,7 @@ fn attempt(tried: &[MemberId]) -> Attempt<'_> {
         filter: None,
         tried,
         is_late: false,
+        is_once: false,
         hedge: false,
         tier: None,
         by: None,

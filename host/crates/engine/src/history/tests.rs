@@ -20,6 +20,7 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         filter: None,
         tried: &[],
         is_late: false,
+        is_once: false,
         hedge: false,
         tier: None,
         by: None,

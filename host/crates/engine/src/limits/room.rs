@@ -53,6 +53,7 @@ impl Class {
             filter: self.filter.as_ref(),
             tried: &self.tried,
             is_late: false,
+            is_once: false,
             hedge: false,
             tier: None,
             by: self.by.as_ref(),

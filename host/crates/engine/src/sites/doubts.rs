@@ -79,12 +79,11 @@ impl Doubts {
     }
 
     /// A member has served a request at an origin that was begun then.
-    pub(super) fn served(&self, origin: impl FnOnce() -> u64, member: MemberId, begun: Timestamp) {
+    pub(super) fn served(&self, origin: u64, member: MemberId, begun: Timestamp) {
         // Relaxed: who comes in the instant of the first failure does not see it, and the next one does.
         if self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let origin = origin();
         let by_origin = &mut self.lock().by_origin;
         let Some(at) = by_origin.get_mut(&origin) else { return };
         at.served = at.served.max(Some(begun));
@@ -93,6 +92,16 @@ impl Doubts {
             by_origin.remove(&origin);
         }
         self.count.fetch_sub(usize::from(was_in_doubt), Ordering::Relaxed);
+    }
+
+    /// Who is in doubt at an origin.
+    pub(super) fn members(&self, origin: impl FnOnce() -> u64, now: Timestamp) -> Vec<MemberId> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let (origin, known) = (origin(), self.lock());
+        let failed = known.by_origin.get(&origin).map(|at| &at.failed).into_iter().flatten();
+        failed.filter(|(_, at)| is_alive(**at, now)).map(|(member, _)| *member).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -119,15 +128,15 @@ mod tests {
         let doubts = Doubts::default();
         let (bad, good) = (MemberId(1), MemberId(2));
         assert!(!doubts.failed(SITE, bad, at(1)) && !doubts.failed(SITE, bad, at(2)), "nobody else was asked");
-        doubts.served(|| SITE, good, at(1));
+        doubts.served(SITE, good, at(1));
         assert!(!doubts.failed(SITE, bad, at(3)), "that one was begun before it failed");
-        doubts.served(|| SITE + 1, good, at(3));
+        doubts.served(SITE + 1, good, at(3));
         assert!(!doubts.failed(SITE, bad, at(4)), "that was another site");
-        doubts.served(|| SITE, good, at(5));
+        doubts.served(SITE, good, at(5));
         assert!(doubts.failed(SITE, bad, at(6)));
         assert!(!doubts.failed(SITE, bad, at(7)), "each time another one has to serve");
-        doubts.served(|| SITE, good, at(8));
-        doubts.served(|| SITE, bad, at(8));
+        doubts.served(SITE, good, at(8));
+        doubts.served(SITE, bad, at(8));
         assert!(!doubts.failed(SITE, bad, at(9)), "it does serve");
     }
 
@@ -137,7 +146,7 @@ mod tests {
         for second in 0..50 {
             (0..5).for_each(|member| assert!(!doubts.failed(SITE, MemberId(member), at(second))));
         }
-        (0..5).for_each(|member| doubts.served(|| SITE, MemberId(member), at(60)));
+        (0..5).for_each(|member| doubts.served(SITE, MemberId(member), at(60)));
         (0..5).for_each(|member| assert!(!doubts.failed(SITE, MemberId(member), at(70))));
     }
 
@@ -158,9 +167,11 @@ mod tests {
         assert!(doubts.lock().by_origin.values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
         doubts.failed(9, MemberId(1 << 40), at(700));
         assert_eq!(counted(), (1, 1), "the old ones have made room");
-        doubts.served(|| 9, MemberId(1), at(702));
+        doubts.served(9, MemberId(1), at(702));
         assert!(!doubts.failed(9, MemberId(1 << 40), at(1_400)), "that was too long ago");
-        doubts.served(|| 9, MemberId(1 << 40), at(1_401));
+        assert_eq!(doubts.members(|| 9, at(1_400)), [MemberId(1 << 40)]);
+        assert_eq!(doubts.members(|| 9, at(2_100)), [MemberId(0); 0]);
+        doubts.served(9, MemberId(1 << 40), at(1_401));
         assert_eq!(counted(), (0, 0));
     }
 }

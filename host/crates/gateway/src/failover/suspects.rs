@@ -175,6 +175,13 @@ impl Failover<'_> {
         self.settle(trial, &Outcome::Neutral);
     }
 
+    /// Whether somebody has brought an answer that it may have made up: of that, one more is asked, whose word counts.
+    pub(super) fn doubts_an_answer(&self) -> bool {
+        self.suspects.iter().any(|suspect| {
+            matches!(&suspect.charge, Charge::Failed(fault) if fault.stage == Stage::FirstByte && fault.code.is_some())
+        })
+    }
+
     /// Whether somebody is held back.
     pub(crate) const fn has_suspects(&self) -> bool {
         !self.suspects.is_empty()

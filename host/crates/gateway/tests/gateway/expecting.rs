@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::clients::{LIMIT, answer, rest, status};
-use crate::scene::{Scene, Scripted, candidate, read_head, serving};
+use crate::scene::{PATIENCE, Scene, Scripted, candidate, read_head, serving};
 
 /// More than is kept.
 const LENGTH: usize = 100_000;
@@ -111,7 +111,7 @@ async fn two_that_say_the_same_mean_it() {
 async fn a_client_of_an_upstream_that_is_silent_or_knows_nothing_of_it_goes_on() {
     const HINTS: Says = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
     for (says, first, heads, least) in [
-        (&b""[..], "HTTP/1.1 100 Continue\r\n\r\n", 1, Duration::from_millis(900)),
+        (&b""[..], "HTTP/1.1 100 Continue\r\n\r\n", 1, PATIENCE),
         (b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", 2, Duration::ZERO),
         (GO_ON, "HTTP/1.1 100 Continue\r\n\r\n", 1, Duration::ZERO),
     ] {

@@ -216,6 +216,7 @@ async fn open_breaker(scene: &Scene) -> Arc<Member> {
         let fault = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "no");
         let attempt = Attempt {
             is_late: false,
+            is_once: false,
             hedge: false,
             tier: None,
             by: None,

@@ -142,12 +142,17 @@ async fn a_late_attempt_goes_to_who_has_just_served_the_site() {
     let engine = engine(None, 5).await;
     let served = Outcome::Success { latency: Duration::from_millis(5) };
     let late = Attempt { number: 3, is_late: true, ..to("shop.example:443") };
-    with_member(&engine, 3, "other.example:443", &served);
+    with_member(&engine, 2, "other.example:443", &served);
+    assert_eq!(engine.acquire(&late).unwrap().member().slot, 2, "better than who has served nothing");
     with_member(&engine, 3, "shop.example:443", &served);
     for _ in 0..5 {
         assert_eq!(engine.acquire(&late).unwrap().member().slot, 3);
     }
     assert_eq!(slots(&engine, "shop.example:443"), [0, 1, 2, 3, 4], "others go to whose turn it is");
+    with_member(&engine, 4, "shop.example:80", &served);
+    assert_eq!(engine.acquire(&late).unwrap().member().slot, 3, "who serves http:// may do nothing for https://");
+    let other = Attempt { target: "img.shop.example:443", ..late };
+    assert_eq!(engine.acquire(&other).unwrap().member().slot, 4, "better than nobody");
     // Not to who has failed this request already, nor where a session says who it is.
     let tried = [engine.snapshot().get(3).unwrap().id];
     assert_ne!(engine.acquire(&Attempt { tried: &tried, ..late }).unwrap().member().slot, 3);
@@ -200,4 +205,24 @@ async fn those_who_are_dead_anyway_are_no_reason_to_ban_the_others() {
         })
     };
     assert_eq!([0, 1, 2, 3].map(ban), [true, true, false, false], "half of the four that live");
+}
+
+#[tokio::test]
+async fn what_is_sent_once_tries_nobody_again_nor_whom_another_one_has_failed_with() {
+    let engine = engine(None, 4).await;
+    let closed = || Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, "");
+    fail_at_one(&engine);
+    let post = Attempt { is_once: true, ..to("refuses.example:443") };
+    let snapshot = engine.snapshot();
+    let others: Vec<MemberId> = snapshot.iter().filter(|member| member.slot != 2).map(|member| member.id).collect();
+    let only = Attempt { tried: &others, ..post };
+    engine.doubt(engine.acquire(&only).unwrap(), closed(), &only);
+    for _ in 0..20 {
+        assert!([1, 3].contains(&engine.acquire(&post).unwrap().member().slot));
+    }
+    // Rather than nobody.
+    let rest = [1, 3].map(|slot| snapshot.get(slot).unwrap().id);
+    assert!([0, 2].contains(&engine.acquire(&Attempt { tried: &rest, ..post }).unwrap().member().slot));
+    // Others try it.
+    assert!((0..20).any(|_| engine.acquire(&to("refuses.example:443")).unwrap().member().slot == 2));
 }

@@ -186,6 +186,7 @@ fn attempt(site: Symbol, wanted: &Wanted) -> Attempt<'_> {
         filter: wanted.filter.as_ref(),
         tried: &[],
         is_late: false,
+        is_once: false,
         hedge: false,
         tier: None,
         by: None,
