@@ -27,6 +27,7 @@ mod sources;
 mod status;
 mod strategy;
 mod user;
+mod users;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,6 +96,8 @@ enum Command {
     Config(config::ConfigCommandArgs),
     /// See to users: hash a password for the configuration
     User(user::UserArgs),
+    /// See the users of the running gateway, and what of their limits is used
+    Users(users::UsersArgs),
     /// See to plugins, as a user and as an author: strategies, parsers, hooks
     Plugin(plugin::PluginArgs),
     /// Run a judge: the server that proxies are checked against
@@ -131,6 +134,7 @@ impl Cli {
             Command::Secrets(args) => secrets::run(&args),
             Command::Config(args) => config::run(&args),
             Command::User(args) => user::run(&args),
+            Command::Users(args) => users::run(args).await,
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,
             Command::Demo(args) => demo::run(args).await,

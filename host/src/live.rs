@@ -11,6 +11,7 @@ mod pool;
 mod reading;
 mod refresh;
 mod reload;
+mod users;
 mod watch;
 
 use std::path::{Path, PathBuf};

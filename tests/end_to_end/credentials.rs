@@ -187,7 +187,7 @@ async fn no_password_is_told_in_any_log_event_answer_or_error() {
     ] {
         drop(command(words));
     }
-    for place in ["/metrics", "/v1/status", "/v1/requests", "/v1/plugins", "/v1/sites", "/v1/bans"] {
+    for place in ["/metrics", "/v1/status", "/v1/requests", "/v1/plugins", "/v1/sites", "/v1/bans", "/v1/users"] {
         let ran = curl(["--unix-socket", &socket, &format!("http://gateway{place}")]);
         assert!(ran.code == Some(0) && !ran.stdout.is_empty(), "{place}: {ran:?}");
     }

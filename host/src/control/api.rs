@@ -168,6 +168,25 @@ pub struct Rotated {
     pub listeners: Vec<String>,
 }
 
+/// An entry of `GET /v1/users`: a user, and what of its limits is used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// Its name.
+    pub name: String,
+    /// Its requests and tunnels under way at this gateway.
+    pub open: u32,
+    /// How many there may be; none for any number.
+    pub concurrency: Option<u32>,
+    /// Its bytes in the period that goes on; none where it has no quota, and nobody counts them.
+    pub bytes: Option<u64>,
+    /// How many there may be in a period; none for any number.
+    pub quota: Option<u64>,
+    /// When the period ends: microseconds since the Unix epoch. None where none goes on: the next one begins with the next byte.
+    pub period_ends: Option<u64>,
+    /// Requests that it may begin in a second; none for any number.
+    pub rate: Option<f64>,
+}
+
 /// An entry of `GET /v1/credentials`: credentials in place of those that proxies came with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialsRow {

@@ -25,7 +25,7 @@ use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetStrategy};
+use super::api::{Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetStrategy, UserRow};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
@@ -58,6 +58,7 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/rotate", post(rotate))
         .route("/v1/pool/add", post(pool::add))
         .route("/v1/pool/remove", post(pool::remove))
+        .route("/v1/users", get(users))
         .route("/v1/bans", get(async |State(live): Gateway| Json(live.engine().bans())))
         .route("/v1/bans/lift", post(lift))
         .route(
@@ -146,6 +147,11 @@ async fn reload(State(live): Gateway) -> Routed<Reloaded> {
 async fn rotate(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Rotated> {
     let Rotate { listener } = read(body)?;
     done(async move { live.rotate(listener.as_deref()) }).await
+}
+
+/// The users, and what of their limits is used.
+async fn users(State(live): Gateway) -> Json<Vec<UserRow>> {
+    Json(live.users().await)
 }
 
 async fn lift(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Lifted> {

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 65] = [
+const COMMANDS: [&str; 66] = [
     "",
     "serve",
     "fetch",
@@ -35,6 +35,7 @@ const COMMANDS: [&str; 65] = [
     "rotate",
     "user",
     "user hash",
+    "users",
     "plugin",
     "plugin list",
     "plugin info",

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use proxywhirl_tests::{Served, curl, file, folder, password_hash, proxywhirl, run};
+use proxywhirl_tests::{Served, curl, file, folder, password_hash, proxywhirl, run, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 
 use super::{Scene, exit_in, python};
@@ -143,6 +143,36 @@ print(when_free(ask, 1))
 ";
     let ran = python(program, &[&address, &scene.url()]);
     assert_eq!(ran.stdout.split_whitespace().collect::<Vec<_>>(), ["200", "429", "200", "5", "200"], "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_what_each_user_has_used() {
+    let (files, hash) = (folder(), password_hash("hunter2"));
+    let user =
+        |name: &str, limits: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n{limits}\n");
+    let limits = "rate = 50\nconcurrency = 7\nquota = \"1MB\"\nquota_period = \"1h\"";
+    let config = file(&files, "proxywhirl.toml", [user("bert", ""), user("anna", limits)].concat());
+    let gateway = Commanded::start_in(files, &["--config", &config]).await;
+    let address = gateway.served.address.clone();
+    let url = gateway.world.origin().http_url("/bytes/10000");
+    let ran = curl(["--fail", "--proxy", &format!("http://anna:hunter2@{address}"), &url, "--output", "/dev/null"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    // Her place is free again as soon as the gateway has seen what her client has seen.
+    wait_until("nothing under way", || gateway.get("/v1/users")[0]["open"] == 0);
+    let users = gateway.get("/v1/users");
+    let [anna, bert] = users.as_array().unwrap().as_slice() else { panic!("{users}") };
+    assert_eq!((&anna["name"], &anna["concurrency"], &anna["quota"]), (&"anna".into(), &7.into(), &1_000_000.into()));
+    assert!(anna["rate"] == 50.0 && anna["period_ends"].as_u64().is_some(), "{anna}");
+    assert!((10_000..20_000).contains(&anna["bytes"].as_u64().unwrap()), "{anna}");
+    assert!(bert["name"] == "bert" && bert["open"] == 0 && bert["bytes"].is_null(), "{bert}");
+    let told = gateway.command(&["users"]);
+    assert!(told.code == Some(0) && told.stdout.contains("0 of 7") && told.stdout.contains("of 1.0 MB"), "{told:?}");
+    let told = gateway.command(&["users", "--json"]);
+    assert!(told.stdout.contains("\"name\":\"bert\"") && !told.stdout.contains(&hash), "{told:?}");
+
+    let gateway = Commanded::start(&[]).await;
+    let told = gateway.command(&["users"]);
+    assert!(told.code == Some(1) && told.stderr.contains("nobody has to log in"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

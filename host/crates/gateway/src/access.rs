@@ -14,12 +14,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use proxywhirl_engine::Engine;
 use proxywhirl_net::Target;
 
 use crate::wanted::Introduced;
 pub(crate) use metered::{Gauge, Metered};
-pub use quota::UserLimits;
 pub(crate) use quota::{Exceeded, Use};
+pub use quota::{Usage, UserLimits};
 pub use rules::{Destinations, Rule, network};
 pub use secret::{Secret, hash_password};
 pub use users::UserConfig;
@@ -93,6 +94,15 @@ impl Access {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.users.is_none()
+    }
+
+    /// What each user may use, and uses, by their names; nothing where nobody has to log in. What is used at other gateways that
+    /// share the pool with this engine is asked for.
+    pub async fn usage(&self, engine: &Engine) -> Vec<Usage> {
+        match &self.users {
+            Some(users) => users.usage(engine).await,
+            None => Vec::new(),
+        }
     }
 
     /// Whether bytes are counted.

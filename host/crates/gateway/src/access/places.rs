@@ -127,6 +127,11 @@ impl Seats {
         }
     }
 
+    /// How many requests and tunnels are under way.
+    pub(super) fn open(&self) -> u32 {
+        self.state().open
+    }
+
     /// Gives a place back.
     pub(super) fn leave(&self) {
         let mut state = self.state();

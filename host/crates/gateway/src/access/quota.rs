@@ -47,6 +47,21 @@ impl Default for UserLimits {
     }
 }
 
+/// What a user may use, and what it uses: nothing of it is secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// Its name.
+    pub user: String,
+    /// What it may use.
+    pub limits: UserLimits,
+    /// Its requests and tunnels under way at this gateway.
+    pub open: u32,
+    /// Its bytes in the period that goes on; none where it has no quota, and nobody counts them.
+    pub bytes: Option<u64>,
+    /// What is left of that period; none where none goes on.
+    pub left: Option<Duration>,
+}
+
 /// What is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exceeded {
@@ -120,6 +135,14 @@ struct Period {
     heard: Option<Instant>,
 }
 
+impl Period {
+    /// What is left of it; none when it is over, or has not begun.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let left = self.began.and_then(|began| self.length.checked_sub(now.saturating_duration_since(began)));
+        left.filter(|left| !left.is_zero())
+    }
+}
+
 /// A request under way. Its drop makes room for another.
 #[derive(Debug)]
 pub(crate) struct Use {
@@ -187,8 +210,21 @@ impl Meter {
         self.limits.quota.is_some()
     }
 
+    /// What the user may use, and uses, as far as it is known here.
+    pub(super) fn usage(&self) -> Usage {
+        let left = lock(&self.used.period).left(Instant::now()).filter(|_| self.counts_bytes());
+        let bytes = if left.is_some() { self.used.bytes.load(Ordering::Relaxed) } else { 0 };
+        Usage {
+            user: self.used.user.to_string(),
+            limits: self.limits,
+            open: self.used.seats.open(),
+            bytes: self.counts_bytes().then_some(bytes),
+            left,
+        }
+    }
+
     /// Hears what the user has used elsewhere, if that matters and was not heard just now.
-    async fn hear(&self, others: &Engine) {
+    pub(super) async fn hear(&self, others: &Engine) {
         let Some(quotas) = others.quotas().filter(|_| self.counts_bytes()) else { return };
         let shared = self.used.shared.get_or_init(|| Arc::clone(quotas));
         let is_fresh = lock(&self.used.period).heard.is_some_and(|heard| heard.elapsed() < FRESH);
@@ -302,8 +338,7 @@ impl Used {
     /// one begins where there is none.
     fn renew(&self, now: Instant, byte: bool) -> Option<Duration> {
         let mut period = lock(&self.period);
-        let left = period.began.and_then(|began| period.length.checked_sub(now.saturating_duration_since(began)));
-        let left = left.filter(|left| !left.is_zero());
+        let left = period.left(now);
         if left.is_none() {
             // Bytes that others were not told of are counted there in the period in which they are told.
             if period.began.is_some() {
@@ -445,6 +480,28 @@ mod tests {
         assert!(meter.count(8_200) && !meter.count(1));
         tokio::time::sleep(period).await;
         assert!(meter.count(10_000) && !meter.count(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_what_is_used_and_until_when() {
+        let hour = Duration::from_hours(1);
+        let meter = Meter::new("anna", UserLimits { quota: Some(1_000), period: hour, ..UserLimits::default() });
+        let told = |meter: &Meter| {
+            let usage = meter.usage();
+            (usage.open, usage.bytes, usage.left)
+        };
+        assert_eq!(told(&meter), (0, Some(0), None), "no period has begun");
+        assert!(begin(&meter).is_ok() && meter.count(600));
+        tokio::time::sleep(hour / 4).await;
+        assert_eq!(told(&meter), (1, Some(600), Some(hour / 4 * 3)));
+        meter.used.seats.leave();
+        tokio::time::sleep(hour / 4 * 3).await;
+        assert_eq!(told(&meter), (0, Some(0), None), "it is over");
+        assert!(begin(&meter).is_ok());
+        // Without a quota nobody counts bytes.
+        let meter = meter.limited(UserLimits { concurrency: Some(3), ..UserLimits::default() });
+        assert_eq!(told(&meter), (1, None, None));
+        assert_eq!((meter.usage().user.as_str(), meter.usage().limits.concurrency), ("anna", Some(3)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,13 +11,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use proxywhirl_core::member::mix;
 use proxywhirl_engine::Engine;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::quota::{Exceeded, Meter, Use, UserLimits};
+use super::quota::{Exceeded, Meter, Usage, Use, UserLimits};
 use super::secret::{Secret, random_key};
 use crate::wanted::session_hash;
 
@@ -174,6 +175,14 @@ impl Users {
 
     pub(super) fn is_metered(&self) -> bool {
         self.by_name.values().any(|user| user.meter.counts_bytes())
+    }
+
+    /// What each of them uses, by their names; of bytes also those at the gateways that share the pool with this engine.
+    pub(super) async fn usage(&self, others: &Engine) -> Vec<Usage> {
+        join_all(self.by_name.values().map(|user| user.meter.hear(others))).await;
+        let mut usage: Vec<Usage> = self.by_name.values().map(|user| user.meter.usage()).collect();
+        usage.sort_by(|one, other| one.user.cmp(&other.user));
+        usage
     }
 
     pub(super) async fn verify(&self, name: &str, password: &str, client: Option<IpAddr>) -> Result<Arc<User>, Denied> {
