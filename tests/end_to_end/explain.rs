@@ -223,6 +223,28 @@ fn wait_for_two(gateway: &Commanded) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_a_request_was_is_told() {
+    let (folder, hash) = (folder(), password_hash("hunter2"));
+    let users = ["anna", "bert"].map(|name| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{hash}\"\n"));
+    fs::write(folder.path().join("proxywhirl.toml"), users.concat()).unwrap();
+    let path = folder.path().join("proxywhirl.toml").to_string_lossy().into_owned();
+    let events = folder.path().join("events.jsonl");
+    let gateway = Commanded::start_in(folder, &["--config", &path, "--event-log", events.to_str().unwrap()]).await;
+    let url = gateway.world.origin().http_url("/ip");
+    for client in ["http://anna", "socks5h://bert"] {
+        let proxy = format!("{client}:hunter2@{}", gateway.served.address);
+        assert_eq!(curl(["--fail", "--proxy", &proxy, &url]).code, Some(0), "{client}");
+    }
+    let both = |text: &str| ["anna", "bert"].iter().all(|name| text.contains(&format!("\"user\":\"{name}\"")));
+    wait_until("both requests", || both(&gateway.command(&["requests", "--json"]).stdout));
+    wait_until("both events", || both(&fs::read_to_string(&events).unwrap_or_default()));
+    let rows = gateway.command(&["requests"]).stdout;
+    assert!(rows.contains(" USER ") && rows.contains(" anna ") && rows.contains(" bert "), "{rows}");
+    let went = gateway.command(&["explain", "1"]).stdout;
+    assert!(went.contains("GET by http, 200, of the user anna"), "{went}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_log_in_is_remembered() {
     let folder = folder();
     let config = "[[users]]\nname = \"anna\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$\

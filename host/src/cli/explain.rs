@@ -174,9 +174,10 @@ fn candidates_in_rows(candidates: &[CandidateWords]) -> String {
 fn as_it_went(it: &RequestRecord) -> String {
     let status = it.status.map_or_else(String::new, |status| format!(", {status}"));
     let session = if it.session { ", of a session" } else { "" };
+    let user = it.user.as_ref().map_or_else(String::new, |user| format!(", of the user {user}"));
     let what = if it.method.is_empty() { "under way".to_owned() } else { format!("{} by {}", it.method, it.protocol) };
     let target = if it.target.is_empty() { "nobody knows where" } else { it.target.as_str() };
-    let mut lines = vec![format!("request {} to {target}: {what}{status}{session}", it.request)];
+    let mut lines = vec![format!("request {} to {target}: {what}{status}{user}{session}", it.request)];
     if let Some(reason) = &it.refused {
         lines.push(format!("  refused: {reason}"));
         return lines.join("\n");

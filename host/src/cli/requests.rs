@@ -89,6 +89,14 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
             },
         ]
     });
-    let header = ["REQUEST", "AGE", "BY", "METHOD", "TARGET", "STATUS", "TIME", "TRIES", "PROXY", "FAULT"];
-    table(&header, rows.collect())
+    let mut header = vec!["REQUEST", "AGE", "BY", "METHOD", "TARGET", "STATUS", "TIME", "TRIES", "PROXY", "FAULT"];
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    // Where nobody logs in, there is no such column.
+    if records.iter().any(|record| record.user.is_some()) {
+        header.insert(2, "USER");
+        for (row, record) in rows.iter_mut().zip(records) {
+            row.insert(2, record.user.clone().unwrap_or_else(|| "-".to_owned()));
+        }
+    }
+    table(&header, rows)
 }

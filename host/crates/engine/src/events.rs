@@ -89,6 +89,9 @@ pub struct CompletionPayload<'a> {
     pub method: &'a str,
     /// Host and port of the origin.
     pub target: &'a str,
+    /// The name of the user whose it was; none where nobody logs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
     /// The status that the client got.
     pub status: Option<u16>,
     /// How many members were tried.

@@ -67,6 +67,8 @@ struct Place {
     protocol: &'static str,
     method: String,
     target: String,
+    /// Known when it is over.
+    user: Option<Arc<str>>,
     filter: Option<Arc<Filter>>,
     session: bool,
     tries: Vec<Try>,
@@ -210,6 +212,7 @@ impl History {
         self.tell(completion.request, begin, |place| {
             place.protocol = completion.protocol;
             place.method.push_str(cut(completion.method));
+            place.user = completion.user.map(Arc::clone);
             place.status = completion.status;
             place.duration = Some(completion.duration);
             place.fault = completion.fault.cloned();
@@ -325,6 +328,7 @@ impl Place {
         self.method.clear();
         self.target.clear();
         self.target.push_str(cut(target));
+        self.user = None;
         self.filter = None;
         self.session = false;
         self.tries.clear();
@@ -353,6 +357,7 @@ impl Place {
             protocol: self.protocol.to_owned(),
             method: self.method.clone(),
             target: self.target.clone(),
+            user: self.user.as_deref().map(str::to_owned),
             wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),

@@ -8,6 +8,8 @@ use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_engine::{Completion, Engine};
 use tokio::time::Instant;
 
+use crate::access::User;
+
 /// A request from its head on.
 pub(crate) struct Record {
     pub(crate) request: u64,
@@ -16,6 +18,8 @@ pub(crate) struct Record {
     /// Host and port of the origin.
     pub(crate) target: Arc<str>,
     peer: Option<SocketAddr>,
+    /// Whose it is; nobody's where nobody logs in.
+    user: Option<Arc<User>>,
     pub(crate) began: Instant,
 }
 
@@ -37,7 +41,12 @@ impl Record {
         peer: Option<SocketAddr>,
     ) -> Self {
         let request = engine.next_request();
-        Self { request, protocol, method, target, peer, began: Instant::now() }
+        Self { request, protocol, method, target, peer, user: None, began: Instant::now() }
+    }
+
+    /// The same, of this user.
+    pub(crate) fn of(self, user: Option<Arc<User>>) -> Self {
+        Self { user, ..self }
     }
 
     /// Tells of the end.
@@ -49,6 +58,7 @@ impl Record {
             request.protocol = self.protocol,
             request.method = &*self.method,
             client.addr = self.peer.map(tracing::field::display),
+            user = self.user.as_deref().map(User::name),
             target = &*self.target,
             upstream = end.upstream.map(tracing::field::display),
             attempts,
@@ -62,6 +72,7 @@ impl Record {
             protocol: self.protocol,
             method: &self.method,
             target: &self.target,
+            user: self.user.as_deref().map(User::shared_name),
             status: end.status,
             attempts,
             upstream: end.upstream,

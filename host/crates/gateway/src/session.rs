@@ -182,6 +182,7 @@ struct Wish {
     manner: Manner,
     target: Target,
     wanted: Wanted,
+    user: Option<Arc<User>>,
     /// Its place among the requests of its user, for as long as it lasts.
     place: Option<Use>,
 }
@@ -340,19 +341,19 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         };
         match errand {
             Errand::Tunnel(target) => {
-                let (manner, wanted) = (Manner::Connect, guest.wanted);
-                Ok(Asked::Tunnel(Wish { manner, target, wanted, place }))
+                let (manner, wanted, user) = (Manner::Connect, guest.wanted, guest.user);
+                Ok(Asked::Tunnel(Wish { manner, target, wanted, user, place }))
             }
             Errand::Here(target, method, answer) => {
                 let name = target.text().into();
-                let record = Record::new(self.gateway.engine(), "http", method.into(), name, self.peer);
+                let record = Record::new(self.gateway.engine(), "http", method.into(), name, self.peer).of(guest.user);
                 record
                     .close(self.gateway.engine(), &End { status: Some(200), attempts: 0, upstream: None, fault: None });
                 Ok(Asked::Answered(Next::Last(answer)))
             }
             Errand::Forward(request) => {
                 let (method, name, wanted) = (request.head.method.clone(), Arc::clone(&request.name), guest.wanted);
-                let record = Record::new(self.gateway.engine(), "http", method, name, self.peer);
+                let record = Record::new(self.gateway.engine(), "http", method, name, self.peer).of(guest.user);
                 let part = (place, &self.stay.stop, &self.alarms);
                 let (client, buffer) = (&mut self.client, &mut self.buffer);
                 // On the heap while it lasts: clients wait for long between two requests.
@@ -442,8 +443,9 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     /// The tunnel, which takes over the connection.
     fn tunnel(self, wish: Wish) -> Lasting {
         let Self { gateway, client, buffer, peer, .. } = self;
-        let Wish { manner, target, wanted, place } = wish;
-        let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT".into(), target.text().into(), peer);
+        let Wish { manner, target, wanted, user, place } = wish;
+        let name = target.text().into();
+        let record = Record::new(gateway.engine(), manner.as_str(), "CONNECT".into(), name, peer).of(user);
         // Without what was said before, its room goes now: a tunnel may be silent from the start.
         let early = if buffer.is_empty() { BytesMut::new() } else { buffer };
         Box::pin(Tunnel { gateway, client, early, manner, target, record, place, in_use: None }.serve(Box::new(wanted)))

@@ -74,6 +74,8 @@ pub struct Completion<'a> {
     pub method: &'a str,
     /// Host and port of the origin.
     pub target: &'a str,
+    /// The name of the user whose it was; none where nobody logs in.
+    pub user: Option<&'a Arc<str>>,
     /// The status that the client got.
     pub status: Option<u16>,
     /// How many members were tried.

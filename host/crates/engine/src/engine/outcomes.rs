@@ -153,6 +153,7 @@ impl Engine {
             protocol: completion.protocol,
             method: completion.method,
             target: completion.target,
+            user: completion.user.map(|user| &**user),
             status: completion.status,
             attempts: completion.attempts,
             proxy: completion.upstream.map(ToString::to_string),

@@ -17,6 +17,9 @@ pub struct RequestRecord {
     pub method: String,
     /// Host and port of the origin.
     pub target: String,
+    /// The name of the user whose it was; none while it goes on, when it was refused, and where nobody logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// What it demanded of a member, in words.
     pub wants: Vec<String>,
     /// Whether it belonged to a session.

@@ -45,6 +45,7 @@ fn completion(request: u64, fault: Option<&Fault>) -> Completion<'_> {
         protocol: "http",
         method: "GET",
         target: "origin.example:80",
+        user: None,
         status: Some(200),
         attempts: 1,
         upstream: None,
@@ -74,6 +75,15 @@ fn a_request_is_told_with_its_attempts_and_without_passwords() {
     let written = serde_json::to_string(&record).unwrap();
     assert!(written.contains("10.0.0.2") && !written.contains("secret"), "{written}");
     assert_eq!(serde_json::from_str::<RequestRecord>(&written).unwrap(), record);
+}
+
+#[test]
+fn whose_a_request_was_is_told_and_whose_the_next_one_is_in_its_place() {
+    let (history, name) = (History::new(1), Arc::<str>::from("anna"));
+    history.over(&Completion { user: Some(&name), ..completion(1, None) }, || at(9_000));
+    assert_eq!(history.get(1).unwrap().user.as_deref(), Some("anna"));
+    history.over(&completion(2, None), || at(9_000));
+    assert_eq!(history.get(2).unwrap().user, None);
 }
 
 #[test]

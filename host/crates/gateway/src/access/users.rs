@@ -49,7 +49,7 @@ pub struct UserConfig {
 /// A user.
 #[derive(Debug)]
 pub(crate) struct User {
-    name: Box<str>,
+    name: Arc<str>,
     secret: Secret,
     /// The digest of its credentials, once they were right.
     verified: OnceLock<[u8; 32]>,
@@ -99,7 +99,7 @@ struct Failures {
 }
 
 fn by_name(user: User) -> (Box<str>, Arc<User>) {
-    (user.name.clone(), Arc::new(user))
+    (Box::from(&*user.name), Arc::new(user))
 }
 
 impl User {
@@ -116,6 +116,11 @@ impl User {
 
     /// Its name.
     pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same, for who keeps it.
+    pub(crate) const fn shared_name(&self) -> &Arc<str> {
         &self.name
     }
 

@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
             not_allowed(&reply)
         })?;
-        Ok(Wish { manner, target, wanted: guest.wanted, place })
+        Ok(Wish { manner, target, wanted: guest.wanted, user: guest.user, place })
     }
 
     pub(super) async fn socks4(&mut self) -> Result<Wish, Next> {
