@@ -23,5 +23,5 @@ pub use crew::work;
 pub use fetching::{Fetching, shown, source};
 pub use net::{bind, dialer, local_address, stop_on_signal, tls_config};
 pub use plugins::{Known, Registry, Surroundings, cache_directory};
-pub use service::{Filled, Service};
+pub use service::{Filled, Filling, Service};
 pub use weights::Weights;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use proxywhirl_engine::source::Location;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::config::{self, wrong};
 use super::output::{count, print, tell};
@@ -19,8 +21,8 @@ use crate::exit::{Exit, Failure};
 use crate::live::Configuration;
 use crate::logging::Logging;
 use crate::wiring::listeners::Entrances;
-use crate::wiring::{self, Filled, Service};
-use operating::Prepared;
+use crate::wiring::{self, Filled, Filling, Service};
+use operating::{Operating, Prepared};
 
 /// Arguments of `serve`. What is given here wins over the configuration.
 #[derive(Debug, Args)]
@@ -183,8 +185,9 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     let operating = prepared.start((service.clone(), Arc::clone(&entrances)), configuration, reader, logging)?;
     let shutdown = operating.shutdown();
     let (trusted, unproven) = (service.own(trusted).await, service.own(unproven).await);
-    let filled = tokio::select! {
-        filled = service.fill(&trusted) => filled?,
+    let read = trusted.len();
+    let filling = tokio::select! {
+        filling = service.fill_at_start(trusted) => filling?,
         () = shutdown.cancelled() => {
             operating.stop(&service).await?;
             return Ok(Exit::Done);
@@ -192,28 +195,24 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     };
     let members = service.engine().snapshot().len();
     // Those that another gateway reads come from there, and a store that cannot be reached yet may bring some.
-    let may_have_some = trusted.len() < listed || service.engine().store_trouble().is_some();
-    if members == 0 && checked.is_empty() && !may_have_some {
-        operating.stop(&service).await?;
-        return Err(nothing(&filled));
-    }
-    report(&filled);
-    let more = if service.engine().is_loading() { ", more are being loaded" } else { checked };
-    let mut filling = service.prove_in_background(unproven);
+    let may_have_some = read < listed || service.engine().store_trouble().is_some();
+    let more = match &filling {
+        Filling::Over(filled) if members == 0 && checked.is_empty() && !may_have_some => {
+            operating.stop(&service).await?;
+            return Err(nothing(filled));
+        }
+        Filling::Over(filled) => {
+            report(filled);
+            if service.engine().is_loading() { ", more are being loaded" } else { checked }
+        }
+        Filling::GoesOn(_) => ", more are being read",
+    };
+    let mut filling = service.fill_in_background(filling, unproven);
     announce(&entrances, &format!("{}{more}, strategy {strategy}", count(members, "proxy", "proxies")))?;
     operating.tell();
     let keeping = service.keep(shutdown.clone());
     service.read_at_intervals(&shutdown);
-    let mut serving = pin!(entrances.serve(&shutdown));
-    let drained = tokio::select! {
-        biased;
-        drained = &mut serving => drained,
-        _ = &mut filling => {
-            operating.filled();
-            serving.await
-        }
-    };
-    tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
+    serve(&entrances, &shutdown, &operating, &mut filling).await;
     filling.abort();
     service.read_no_more();
     if let Some(keeping) = keeping {
@@ -221,6 +220,25 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     }
     operating.stop(&service).await?;
     Ok(Exit::Done)
+}
+
+/// Serves until it is told to stop, and clients have left; meanwhile it says when the sources of the start have been read.
+async fn serve(
+    entrances: &Entrances,
+    shutdown: &CancellationToken,
+    operating: &Operating,
+    filling: &mut JoinHandle<()>,
+) {
+    let mut serving = pin!(entrances.serve(shutdown));
+    let drained = tokio::select! {
+        biased;
+        drained = &mut serving => drained,
+        _ = filling => {
+            operating.filled();
+            serving.await
+        }
+    };
+    tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped listening");
 }
 
 fn report(filled: &Filled) {

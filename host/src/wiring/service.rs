@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use proxywhirl_core::Candidate;
@@ -13,15 +14,18 @@ use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
-use proxywhirl_engine::ingest::gather::{Gatherer, Progress, SourceReport};
+use proxywhirl_engine::ingest::gather::{Gathered, Gatherer, Progress, SourceReport};
+use proxywhirl_engine::source::Source;
 use proxywhirl_engine::{
     Admissions, Engine, EngineConfig, Keeper, KeeperConfig, Parts, Proven, Remembering, SupervisionConfig,
 };
 use proxywhirl_gateway::{Drained, Gateway};
 use proxywhirl_store::{ClearText, MemoryKeyValues, StoreUrl, StoredLogins};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::crew;
 use super::fetching::{Fetching, shown, source};
@@ -36,6 +40,12 @@ use crate::control::api::SourceTrouble;
 use crate::credentials::{Keeping, Kept, Reader};
 use crate::exit::{Exit, Failure};
 use crate::secrets;
+
+/// How long a gateway that has members waits at its start for sources that are still being read.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is looked then whether there are members.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A running ProxyWhirl.
 #[derive(Clone)]
@@ -70,6 +80,15 @@ pub struct Filled {
     pub admissions: Admissions,
     /// What became of those that had to pass a check.
     pub proven: Proven,
+}
+
+/// How far the pool is filled when a gateway begins to serve.
+#[derive(Debug)]
+pub enum Filling {
+    /// With what all trusted sources name.
+    Over(Box<Filled>),
+    /// There are members, and sources are still being read.
+    GoesOn(AbortOnDropHandle<Filled>),
 }
 
 impl Service {
@@ -213,6 +232,56 @@ impl Service {
         Ok(filled)
     }
 
+    /// Fills the pool from trusted sources at the start. Returns when that is done; when it takes long, as soon as there are members.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub async fn fill_at_start(&self, trusted: Vec<SourceSettings>) -> Result<Filling, Failure> {
+        let service = self.clone();
+        let mut filling = AbortOnDropHandle::new(tokio::spawn(async move { service.fill_in_parts(&trusted).await }));
+        tokio::select! {
+            biased;
+            filled = &mut filling => match filled {
+                Ok(filled) => Ok(Filling::Over(Box::new(filled))),
+                Err(error) => Err(Failure::new(Exit::Environment, error)),
+            },
+            () = self.has_members_after_all() => Ok(Filling::GoesOn(filling)),
+        }
+    }
+
+    /// Returns when there are members, and those who are there need not wait any longer for others.
+    async fn has_members_after_all(&self) {
+        tokio::time::sleep(PATIENCE).await;
+        while self.engine.snapshot().is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.engine.ready().await;
+    }
+
+    /// Reads trusted sources: one that hangs keeps nobody out whom another one names.
+    async fn fill_in_parts(&self, trusted: &[SourceSettings]) -> Filled {
+        let mut filled = Filled::default();
+        if trusted.is_empty() {
+            // Without waiting for the rest of the store.
+            self.engine.ready().await;
+            return filled;
+        }
+        let (usable, sources) = self.usable(&trusted.iter().collect::<Vec<_>>(), &mut filled);
+        let gatherer = self.gatherer.load_full();
+        let (sender, mut parts) = mpsc::channel(1);
+        let tell = |progress: Progress<'_>| self.tell_progress(progress);
+        let reading = gatherer.gather_in_parts(&sources, &tell, PATIENCE, sender);
+        let taking = async {
+            while let Some((indexes, gathered)) = parts.recv().await {
+                let read: Vec<_> = indexes.iter().filter_map(|index| usable.get(*index).copied()).collect();
+                let candidates = self.take(&read, gathered, &mut filled).await;
+                filled.admissions.add(self.engine.admit(self.vouched(candidates)).await);
+            }
+        };
+        tokio::join!(reading, taking);
+        filled
+    }
+
     /// Takes in whom the user names, even those that were taken out before.
     pub async fn let_in(&self, candidates: Vec<Candidate>) -> Admissions {
         self.engine.let_in(self.vouched(candidates)).await
@@ -277,29 +346,52 @@ impl Service {
         is_wanted.then(|| tokio::spawn(Arc::clone(&self.keeper).run(shutdown)))
     }
 
-    /// Reads sources that are not trusted as a task: the gateway serves meanwhile with who is there. While no judge answers,
-    /// it waits.
-    pub fn prove_in_background(&self, sources: Vec<SourceSettings>) -> JoinHandle<()> {
+    /// Goes on to read trusted sources, and reads those that are not, as a task: the gateway serves meanwhile with who is there.
+    /// While no judge answers, it waits.
+    pub fn fill_in_background(&self, filling: Filling, unproven: Vec<SourceSettings>) -> JoinHandle<()> {
         let service = self.clone();
         tokio::spawn(async move {
-            if sources.is_empty() {
-                return;
-            }
-            let mut filled = Filled::default();
-            service.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await;
-            // One that can be none has been told already, and has no location.
-            for report in filled.sources.iter().filter(|report| !report.location.is_empty()) {
-                if let Some(error) = &report.error {
-                    tracing::warn!(source.name = report.name, error, "source not read");
+            tokio::join!(service.fill_on(filling), service.prove_at_start(&unproven));
+        })
+    }
+
+    async fn fill_on(&self, filling: Filling) {
+        match filling {
+            Filling::Over(_) => {}
+            Filling::GoesOn(filling) => {
+                if let Ok(filled) = filling.await {
+                    self.tell_filled(&filled, "trusted sources fetched");
                 }
             }
-            tracing::info!(
-                pool.new = filled.admissions.new,
-                pool.dead = filled.proven.dead,
-                pool.members = service.engine.snapshot().len(),
-                "sources fetched and checked"
-            );
-        })
+        }
+    }
+
+    async fn prove_at_start(&self, sources: &[SourceSettings]) {
+        if sources.is_empty() {
+            return;
+        }
+        let mut filled = Filled::default();
+        self.prove(&sources.iter().collect::<Vec<_>>(), &mut filled).await;
+        self.tell_filled(&filled, "sources fetched and checked");
+    }
+
+    /// Tells what became of sources that were read while the gateway served.
+    fn tell_filled(&self, filled: &Filled, what: &str) {
+        // One that can be none has been told already, and has no location.
+        for report in filled.sources.iter().filter(|report| !report.location.is_empty()) {
+            if let Some(error) = &report.error {
+                tracing::warn!(source.name = report.name, error, "source not read");
+            }
+        }
+        if filled.admissions.full > 0 {
+            tracing::warn!(pool.full = filled.admissions.full, "the pool is full, some are left out (pool.capacity)");
+        }
+        tracing::info!(
+            pool.new = filled.admissions.new,
+            pool.dead = filled.proven.dead,
+            pool.members = self.engine.snapshot().len(),
+            "{what}"
+        );
     }
 
     /// Serves clients until the token is cancelled, then lets them finish.
@@ -323,6 +415,18 @@ impl Service {
 
     /// Reads sources. One that cannot be any is told, and the others are read.
     async fn gather(&self, settings: &[&SourceSettings], filled: &mut Filled) -> Vec<Candidate> {
+        let (usable, sources) = self.usable(settings, filled);
+        let gatherer = self.gatherer.load_full();
+        let gathered = gatherer.gather(&sources, &|progress| self.tell_progress(progress)).await;
+        self.take(&usable, gathered, filled).await
+    }
+
+    /// Those that can be sources, about to be read. One that cannot be any is told.
+    fn usable<'a>(
+        &self,
+        settings: &[&'a SourceSettings],
+        filled: &mut Filled,
+    ) -> (Vec<&'a SourceSettings>, Vec<Source>) {
         let (mut usable, mut sources) = (Vec::new(), Vec::new());
         for &settings in settings {
             match source(settings) {
@@ -334,14 +438,11 @@ impl Service {
             }
         }
         self.note_begun(&usable);
-        let gatherer = self.gatherer.load_full();
-        let gathered = gatherer
-            .gather(&sources, &|progress| {
-                if let Progress::Finished { report, .. } = progress {
-                    self.tell_fetched(report);
-                }
-            })
-            .await;
+        (usable, sources)
+    }
+
+    /// Notes what these sources came to; whom they name.
+    async fn take(&self, usable: &[&SourceSettings], gathered: Gathered, filled: &mut Filled) -> Vec<Candidate> {
         let is_read = |report: &SourceReport| report.error.is_none();
         let read = usable.iter().zip(&gathered.sources).filter(|(_, report)| is_read(report));
         self.note_read(&read.map(|(settings, _)| *settings).collect::<Vec<_>>()).await;
@@ -351,6 +452,12 @@ impl Service {
         filled.sources.extend(gathered.sources);
         filled.duplicates += gathered.duplicates;
         gathered.candidates.into_iter().collect()
+    }
+
+    fn tell_progress(&self, progress: Progress<'_>) {
+        if let Progress::Finished { report, .. } = progress {
+            self.tell_fetched(report);
+        }
     }
 
     /// Tells that a source can be none.

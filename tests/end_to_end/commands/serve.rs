@@ -132,6 +132,30 @@ async fn it_works_as_its_configuration_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_list_that_hangs_is_waited_for_while_the_gateway_serves_with_the_others() {
+    let world = healthy(1).await;
+    let folder = folder();
+    file(&folder, "own.txt", world.proxies().join("\n"));
+    // The system lets everybody in, and nobody answers.
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "[[sources]]\nname = \"hanging\"\nlocation = \"http://{}/list\"\ntrust = true\n\
+         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\ntrust = true\n",
+        hanging.local_addr().unwrap()
+    );
+    let began = std::time::Instant::now();
+    let served = Served::start(["--config", &file(&folder, "proxywhirl.toml", text)]);
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}\n{}", began.elapsed(), served.log());
+    let ran = curl(["--fail", "--proxy", &served.proxy("http"), &world.origin().http_url("/ip")]);
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.stderr, served.log());
+    served.wait_for_log("1 proxy, more are being read");
+    assert!(!served.log().contains("trusted sources fetched"), "{}", served.log());
+    drop(hanging);
+    served.wait_for_log("trusted sources fetched");
+    assert!(served.log().contains("source not read"), "{}", served.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_not_trusted_is_proven_first() {
     let of = |behaviour| UpstreamOptions::new(Protocol::Http).behaviour(behaviour);
     let world =

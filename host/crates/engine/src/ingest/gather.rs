@@ -7,12 +7,15 @@ mod guard;
 mod pages;
 mod report;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use proxywhirl_core::plugin::Parser;
+use tokio::sync::mpsc;
 
 use super::Candidates;
 use crate::dedup::Dedup;
@@ -117,6 +120,44 @@ impl Gatherer {
         gathered
     }
 
+    /// Reads all sources, and hands over what they came to, with their indexes: all of it at once, unless that takes longer than
+    /// `patience`. Then what has been read by then comes first, and whatever is read later when it is.
+    pub async fn gather_in_parts(
+        &self,
+        sources: &[Source],
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+        patience: Duration,
+        parts: mpsc::Sender<(Vec<usize>, Gathered)>,
+    ) {
+        let runs: Vec<_> =
+            sources.iter().enumerate().map(|(index, source)| self.numbered(index, source, progress)).collect();
+        let mut runs = futures_util::stream::iter(runs).buffer_unordered(CONCURRENCY);
+        let mut patience = pin!(tokio::time::sleep(patience));
+        let (mut read, mut is_late, mut is_over) = (BTreeMap::new(), false, false);
+        while !is_over {
+            tokio::select! {
+                run = runs.next() => match run {
+                    Some((index, run)) => drop(read.insert(index, run)),
+                    None => is_over = true,
+                },
+                () = &mut patience, if !is_late => is_late = true,
+            }
+            if (is_late || is_over) && !read.is_empty() {
+                // Whoever is not there any more needs nothing.
+                parts.send(joined(std::mem::take(&mut read)).await).await.ok();
+            }
+        }
+    }
+
+    async fn numbered(
+        &self,
+        index: usize,
+        source: &Source,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> (usize, (SourceReport, Candidates)) {
+        (index, self.read(index, source, progress).await)
+    }
+
     async fn read(
         &self,
         index: usize,
@@ -140,6 +181,27 @@ impl Gatherer {
         progress(Progress::Finished { index, report: &report });
         (report, candidates)
     }
+}
+
+/// What sources came to, in their order.
+async fn joined(read: BTreeMap<usize, (SourceReport, Candidates)>) -> (Vec<usize>, Gathered) {
+    let (indexes, read): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    // A large list takes a good part of a second: not on a thread that serves others.
+    let join = tokio::task::spawn_blocking(move || {
+        let (mut gathered, mut dedup) = (Gathered::default(), Dedup::new());
+        for (mut report, candidates) in read {
+            let duplicates = dedup.duplicates();
+            dedup.extend(candidates);
+            report.duplicates = dedup.duplicates() - duplicates;
+            report.new = report.candidates - report.duplicates.min(report.candidates);
+            gathered.sources.push(report);
+        }
+        gathered.duplicates = dedup.duplicates();
+        gathered.candidates = dedup.into_candidates();
+        gathered
+    });
+    // An error only when the runtime shuts down: nobody waits for the answer then.
+    (indexes, join.await.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -195,6 +257,27 @@ mod tests {
         let mut events = events.into_inner().unwrap();
         events.sort_unstable();
         assert_eq!(events, [(0, 3), (1, 0), (2, 2), (3, 0)]);
+    }
+
+    #[tokio::test]
+    async fn in_parts_all_of_it_comes_at_once_and_what_is_late_by_itself() {
+        let sources = [inline("one", "1.1.1.1:80\n1.1.1.2:80"), inline("two", "1.1.1.2:80\n1.1.1.3:80")];
+        let gatherer = gatherer();
+        let (sender, mut parts) = mpsc::channel(2);
+        gatherer.gather_in_parts(&sources, &|_| (), Duration::from_mins(1), sender).await;
+        let (indexes, gathered) = parts.recv().await.unwrap();
+        assert_eq!((indexes, gathered.candidates.len(), gathered.duplicates), (vec![0, 1], 3, 1));
+        assert_eq!((gathered.sources[0].new, gathered.sources[1].new), (2, 1));
+        assert!(parts.recv().await.is_none());
+        // When nobody wants to wait, each is there when it is read.
+        let (sender, mut parts) = mpsc::channel(2);
+        gatherer.gather_in_parts(&sources, &|_| (), Duration::ZERO, sender).await;
+        let mut read = Vec::new();
+        while let Some((indexes, _)) = parts.recv().await {
+            read.extend(indexes);
+        }
+        read.sort_unstable();
+        assert_eq!(read, [0, 1]);
     }
 
     #[tokio::test]
