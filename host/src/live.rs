@@ -15,7 +15,7 @@ mod users;
 mod watch;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -32,7 +32,7 @@ pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{
-    CutOff, Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, StoreStatus, Strategy, StrategySet,
+    CutOff, Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, Stopping, StoreStatus, Strategy, StrategySet,
 };
 use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
@@ -84,6 +84,8 @@ pub struct Live {
     reader: Arc<Reader>,
     reading: Reading,
     started: u64,
+    /// Until when clients have time that are still connected, in microseconds since the Unix epoch. Written when it begins to stop.
+    stops: OnceLock<u64>,
     /// Wakes who looks whether all listeners have their proxies.
     filled: Notify,
     /// Held through a change, so that there is one at a time.
@@ -144,6 +146,7 @@ impl Live {
             reader: Arc::new(reader),
             reading: Reading::new(),
             started,
+            stops: OnceLock::new(),
             filled: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
             in_force: Mutex::new(in_force),
@@ -264,7 +267,20 @@ impl Live {
             source_troubles: self.service.source_troubles(),
             listener_troubles: self.listener_troubles(),
             cut_off: self.entrances.cut_off().into_iter().map(|(name, socket)| CutOff { name, socket }).collect(),
+            stopping: self.stopping(),
         }
+    }
+
+    /// From now on it is stopping.
+    pub fn begin_to_stop(&self) {
+        let drain = self.in_force().settings.gateway.drain.as_micros();
+        let until = self.engine().now().as_micros().saturating_add(u64::try_from(drain).unwrap_or(u64::MAX));
+        self.stops.get_or_init(|| until);
+    }
+
+    fn stopping(&self) -> Option<Stopping> {
+        let until = *self.stops.get()?;
+        Some(Stopping { connections: self.service.gateway().connections(), until })
     }
 
     /// The strategy in force.

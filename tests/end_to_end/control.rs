@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -162,6 +162,39 @@ async fn garbage_silence_and_crowds_at_the_socket_hurt_nobody() {
     assert_eq!(gateway.request().code, Some(0), "requests are served meanwhile");
     drop(silent);
     wait_until("the socket answers again", || gateway.ask(&["--fail"], "/v1/status").code == Some(0));
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+/// A gateway that was asked to stop while a client has a tunnel, for which it gives it a minute; that tunnel.
+async fn stopping() -> (Commanded, TcpStream) {
+    let folder = folder();
+    let config = file(&folder, "proxywhirl.toml", "[gateway]\ndrain = \"1m\"\n");
+    let gateway = Commanded::start_in(folder, &["--config", &config]).await;
+    let url = gateway.world.origin().http_url("/ip");
+    let origin = url.split('/').nth(2).unwrap();
+    let mut tunnel = TcpStream::connect(&gateway.served.address).unwrap();
+    tunnel.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(tunnel, "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n").unwrap();
+    let mut answer = [0; 4_096];
+    let read = tunnel.read(&mut answer).unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+    gateway.served.ask_to_stop();
+    wait_until("the gateway says that it is stopping", || gateway.get("/v1/status").get("stopping").is_some());
+    (gateway, tunnel)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopping_says_so_and_until_when() {
+    let (gateway, tunnel) = stopping().await;
+    let stopping = &gateway.get("/v1/status")["stopping"];
+    assert_eq!(stopping["connections"], 1, "{stopping}");
+    let told = gateway.command(&["status"]);
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(
+        told.stdout.contains("1 connection is left, it is cut in ") && !told.stdout.contains("listens at"),
+        "{told:?}"
+    );
+    drop(tunnel);
     assert_eq!(gateway.served.stop().0, Some(0));
 }
 

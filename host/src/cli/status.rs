@@ -8,7 +8,7 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 use super::ControlArgs;
 use super::output::{count, print, to_json};
 use crate::control::Client;
-use crate::control::api::{CutOff, ListenerTrouble, Sharing, SourceTrouble, Status};
+use crate::control::api::{CutOff, ListenerTrouble, Sharing, SourceTrouble, Status, Stopping};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `status`.
@@ -47,7 +47,10 @@ impl Told {
     fn of(status: &Status, now: Duration) -> Self {
         let mut told = Self { lines: Vec::new(), is_well: true };
         told.fact("gateway", format!("{}, process {}, for {}", status.version, status.pid, since(status.started, now)));
-        told.fact("listens at", status.listen.clone());
+        match &status.stopping {
+            None => told.fact("listens at", status.listen.clone()),
+            Some(stopping) => told.bad("stopping", drain(stopping, now)),
+        }
         told.fact("proxies", status.members.to_string());
         for SourceTrouble { name, error, is_unusable } in &status.source_troubles {
             let text = format!("{name}: {error}");
@@ -143,6 +146,18 @@ fn divided(work: &WorkStatus) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{node}: {}", parts.join(", ")))
 }
 
+/// How far one is that is stopping.
+fn drain(&Stopping { connections, until }: &Stopping, now: Duration) -> String {
+    if connections == 0 {
+        return "it listens no more, and saves what is to be saved".to_owned();
+    }
+    let left = Duration::from_micros(until).saturating_sub(now).as_secs();
+    let left = humantime::format_duration(Duration::from_secs(left));
+    let (verb, them) = if connections == 1 { ("is", "it is") } else { ("are", "they are") };
+    let connections = count(connections, "connection", "connections");
+    format!("it listens no more; {connections} {verb} left, {them} cut in {left} at the latest")
+}
+
 fn in_words(trouble: &StoreTrouble, now: Duration) -> String {
     format!("for {}: {}", since(trouble.since, now), trouble.error)
 }
@@ -182,6 +197,7 @@ mod tests {
             source_troubles: Vec::new(),
             listener_troubles: Vec::new(),
             cut_off: Vec::new(),
+            stopping: None,
         }
     }
 
@@ -265,6 +281,23 @@ mod tests {
         let told = Told::of(&Status { cut_off, ..status(None, None) }, Duration::from_secs(62));
         let line = "listener    local: its socket /run/gw.sock is gone; `proxywhirl reload` listens there anew";
         assert!(!told.is_well && told.to_string().contains(line), "{told}");
+    }
+
+    #[test]
+    fn one_that_is_stopping_is_not_well_and_says_until_when() {
+        let of = |connections| {
+            let stopping = Some(Stopping { connections, until: 70_000_000 });
+            Told::of(&Status { stopping, ..status(None, None) }, Duration::from_secs(62))
+        };
+        for (connections, line) in [
+            (0, "stopping    it listens no more, and saves what is to be saved"),
+            (1, "stopping    it listens no more; 1 connection is left, it is cut in 8s at the latest"),
+            (2, "stopping    it listens no more; 2 connections are left, they are cut in 8s at the latest"),
+        ] {
+            let told = of(connections);
+            assert!(!told.is_well && told.to_string().contains(line), "{told}");
+            assert!(!told.to_string().contains("listens at"), "{told}");
+        }
     }
 
     #[test]

@@ -49,6 +49,18 @@ pub struct Status {
     /// Listeners where nobody can come in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<CutOff>,
+    /// That it is stopping; none when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+}
+
+/// How far a gateway is that is stopping: it listens no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Clients that are still connected.
+    pub connections: usize,
+    /// When they are cut at the latest: microseconds since the Unix epoch.
+    pub until: u64,
 }
 
 /// A listener whose one proxy is not in the pool.

@@ -124,6 +124,12 @@ impl Gateway {
         Self { parts: Arc::clone(&self.parts), door: Arc::new(door) }
     }
 
+    /// How many clients are connected, at all listeners.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.places().taken()
+    }
+
     /// From now on, who is still there when the gateway stops is cut at once, and has no [`GatewayConfig::drain`] any more.
     pub fn hurry(&self) {
         self.parts.lasting.hurry.cancel();

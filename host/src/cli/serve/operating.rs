@@ -85,6 +85,11 @@ impl Prepared {
         }
         tasks.spawn(telemetry::keep_up(self.metrics, stopped.clone()));
         tasks.spawn(live.clone().follow_rollbacks());
+        let (stops, told) = (live.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            told.cancelled().await;
+            stops.begin_to_stop();
+        });
         let (lost, ended) = (live.clone(), stopped.clone());
         tasks.spawn(async move {
             ended.run_until_cancelled(lost.tell_lost()).await;

@@ -104,6 +104,11 @@ impl Places {
         Place { permit, seat: self.seats.sit() }
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.seats.count()
+    }
+
     fn tell(&self) {
         let mut known = self.known();
         if known.told.is_none_or(|told| told.elapsed() >= AGAIN) {
@@ -143,6 +148,7 @@ mod tests {
     async fn fewer_places_are_there_when_clients_leave_and_more_at_once() {
         let places = Places::new(3);
         let (first, second) = (places.take().await, places.take().await);
+        assert_eq!(places.taken(), 2);
         let soon = Duration::from_millis(1);
         places.configure(1);
         assert!(timeout(soon, places.take()).await.is_err());

@@ -105,6 +105,11 @@ impl Seats {
         }
     }
 
+    /// How many are connected.
+    pub(super) fn count(&self) -> usize {
+        self.row().len()
+    }
+
     /// Ends the session of the client that has rested longest, if one has rested for long enough.
     pub(super) fn make_room(&self) {
         let until = self.began.elapsed().saturating_sub(SOON).as_millis();
