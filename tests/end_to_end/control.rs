@@ -199,6 +199,18 @@ async fn one_that_is_stopping_says_so_and_until_when() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopping_takes_nothing_over() {
+    let (gateway, tunnel) = stopping().await;
+    let more = "[gateway]\ndrain = \"1m\"\n[[listeners]]\nname = \"more\"\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(gateway.path("proxywhirl.toml"), more).unwrap();
+    let told = gateway.command(&["reload"]);
+    assert_eq!(told.code, Some(4), "{told:?}");
+    assert!(told.stderr.contains("the gateway is stopping"), "{told:?}");
+    drop(tunnel);
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_its_user_can_open_the_socket_and_it_goes_with_the_gateway() {
     let gateway = Commanded::start(&[]).await;
     let about = fs::metadata(&gateway.socket).unwrap();

@@ -32,10 +32,15 @@ impl Live {
     /// Reads the configuration again, and the plugins directory, and takes over what has changed in them.
     ///
     /// # Errors
-    /// When the configuration or a plugin that it names is wrong, or its file says nothing any more and nobody hears of that;
-    /// then nothing of it is taken over.
+    /// When the configuration or a plugin that it names is wrong, or its file says nothing any more and nobody hears of that, or
+    /// the gateway is stopping; then nothing of it is taken over.
     pub async fn reload(&self, asked: Asked) -> Result<Reloaded, Failure> {
         let _one = self.changing.lock().await;
+        if self.stopping().is_some() {
+            // It would listen where nobody is served.
+            return Err(Failure::new(Exit::Environment, "the gateway is stopping: nothing is taken over any more")
+                .hint("what the configuration says is in force at its next start"));
+        }
         // First what is in the directory: the configuration may name a plugin that has just come.
         let plugins = self.look_at_plugins().await?;
         let configured = self.reconfigure(asked).await;
