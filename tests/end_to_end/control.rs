@@ -211,6 +211,21 @@ async fn one_that_is_stopping_takes_nothing_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_the_socket_of_one_that_is_stopping_hears_so() {
+    let (gateway, tunnel) = stopping().await;
+    let words = ["serve", "--listen", "127.0.0.1:0", "--proxies", "192.0.2.1:80", "--control", &gateway.socket];
+    let second = run(&mut proxywhirl(words));
+    assert_eq!(second.code, Some(4), "{second:?}");
+    assert!(
+        second.stderr.contains("another gateway has it") && second.stderr.contains("hint: that one is stopping"),
+        "{}",
+        second.stderr
+    );
+    drop(tunnel);
+    assert_eq!(gateway.served.stop().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_its_user_can_open_the_socket_and_it_goes_with_the_gateway() {
     let gateway = Commanded::start(&[]).await;
     let about = fs::metadata(&gateway.socket).unwrap();

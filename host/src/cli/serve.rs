@@ -171,7 +171,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     ask_the_system(&settings);
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
-    let prepared = Prepared::new(&settings, layers.file.clone())?;
+    let prepared = Prepared::new(&settings, layers.file.clone()).await?;
     let service = Service::start(&settings)?;
     let entrances = Entrances::new(service.gateway().clone(), opened, service.besides(&settings)?);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);

@@ -39,7 +39,7 @@ impl Client {
     /// When there are several, and it is not said which.
     pub async fn find(path: Option<&Path>) -> Result<Option<Self>, Failure> {
         if let Some(path) = path {
-            return Ok(Some(Self { path: path.to_owned() }));
+            return Ok(Some(Self::at(path)));
         }
         let mut running = Vec::new();
         for path in place::known() {
@@ -60,6 +60,18 @@ impl Client {
                     .hint("say which: --control SOCKET"))
             }
         }
+    }
+
+    /// Whoever is at this socket.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Whether a gateway is there that says that it is stopping.
+    pub async fn is_stopping(&self) -> bool {
+        let status = tokio::time::timeout(GREETING, self.get::<Status>("/v1/status")).await;
+        matches!(status, Ok(Ok(status)) if status.stopping.is_some())
     }
 
     /// As [`Client::find`], where there must be one.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::output::tell;
 use crate::config::environment::DOT_ENV;
 use crate::config::{Settings, Socket};
-use crate::control::{self, Claim, place};
+use crate::control::{self, Claim, Client, place};
 use crate::event_log::EventLog;
 use crate::exit::{Exit, Failure};
 use crate::live::{self, About, Configuration, Live, Reader, Watched};
@@ -42,7 +42,7 @@ pub(super) struct Operating {
 
 impl Prepared {
     /// Takes the control socket, begins to keep metrics, and looks what there is to be watched.
-    pub(super) fn new(settings: &Settings, config: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(super) async fn new(settings: &Settings, config: Option<PathBuf>) -> Result<Self, Failure> {
         let claim = match place::claim(&settings.control) {
             Ok(claim) => claim,
             // Nobody asked for it: a gateway that cannot be commanded still serves.
@@ -51,8 +51,13 @@ impl Prepared {
                 None
             }
             Err(error) => {
-                return Err(Failure::new(Exit::Environment, error)
-                    .hint("choose another one with --control SOCKET, or none with --control off"));
+                let hint = if Client::at(&error.path).is_stopping().await {
+                    "that one is stopping, and has it until its last connection has ended (`proxywhirl status` says when \
+                     at the latest): start this one then, or choose another socket with --control SOCKET"
+                } else {
+                    "choose another one with --control SOCKET, or none with --control off"
+                };
+                return Err(Failure::new(Exit::Environment, error).hint(hint));
             }
         };
         let watched = settings.plugins.watch.then(|| {
