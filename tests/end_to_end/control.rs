@@ -226,6 +226,30 @@ async fn whoever_wants_the_socket_of_one_that_is_stopping_hears_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_hears_that_there_are_too_many_connections() {
+    let gateway = Commanded::start(&[]).await;
+    let followers: Vec<_> = (0..32)
+        .map(|_| {
+            let mut follower = UnixStream::connect(&gateway.socket).unwrap();
+            follower.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            follower.write_all(b"GET /v1/events HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+            let mut answer = [0; 12];
+            follower.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            follower
+        })
+        .collect();
+    for words in [["status"], ["reload"]] {
+        let told = gateway.command(&words);
+        assert_eq!(told.code, Some(4), "{told:?}");
+        let stderr = &told.stderr;
+        assert!(stderr.contains("32 control connections are open") && stderr.contains("hint: end some"), "{stderr}");
+    }
+    drop(followers);
+    wait_until("there are places again", || gateway.command(&["status"]).code == Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_its_user_can_open_the_socket_and_it_goes_with_the_gateway() {
     let gateway = Commanded::start(&[]).await;
     let about = fs::metadata(&gateway.socket).unwrap();

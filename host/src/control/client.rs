@@ -36,20 +36,23 @@ impl Client {
     /// The gateway at this socket, or the only one that the user runs on this machine; none when none runs.
     ///
     /// # Errors
-    /// When there are several, and it is not said which.
+    /// When there are several, and it is not said which, or the only one does not say how it is.
     pub async fn find(path: Option<&Path>) -> Result<Option<Self>, Failure> {
         if let Some(path) = path {
             return Ok(Some(Self::at(path)));
         }
-        let mut running = Vec::new();
+        let (mut running, mut trouble) = (Vec::new(), None);
         for path in place::known() {
             let client = Self { path };
-            if let Ok(Ok(status)) = tokio::time::timeout(GREETING, client.get::<Status>("/v1/status")).await {
-                running.push((client, status));
+            match tokio::time::timeout(GREETING, client.get::<Status>("/v1/status")).await {
+                Ok(Ok(status)) => running.push((client, status)),
+                // One that was left behind is no gateway.
+                Ok(Err(failure)) if UnixStream::connect(&client.path).await.is_ok() => trouble = Some(failure),
+                Ok(Err(_)) | Err(_) => {}
             }
         }
         match running.as_slice() {
-            [] => Ok(None),
+            [] => trouble.map_or(Ok(None), Err),
             [(client, _)] => Ok(Some(client.clone())),
             several => {
                 let names: Vec<_> = several

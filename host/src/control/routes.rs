@@ -84,6 +84,20 @@ pub fn router(live: Arc<Live>) -> Router {
         .with_state(live)
 }
 
+/// What is answered to everything when so many connections are open that there are no places for more.
+pub(super) fn crowded(connections: usize) -> Router {
+    let answer = move || async move {
+        let error = format!("{connections} control connections are open, and there are no places for more");
+        let hint =
+            "end some of those that follow events or the log (`/v1/events`, `/v1/log`): `ss -xp` says whose they are";
+        let problem = Problem { error, hint: Some(hint.to_owned()), exit: Exit::Environment.code() };
+        let refusal = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, problem };
+        // It makes room for the next one that has to be told.
+        ([(header::CONNECTION, "close")], refusal)
+    };
+    Router::new().fallback(answer)
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub struct Refusal {

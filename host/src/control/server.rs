@@ -13,9 +13,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::place::Claim;
+use super::routes;
 
 /// Connections at once: people and scripts of one user, some of them following events.
 const CONNECTIONS: usize = 32;
+
+/// Those that are told at once that there are too many.
+const REFUSED: usize = 8;
 
 /// For a head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Answers at the socket until the token is cancelled, and gives it back. What is under way then is cut off.
 pub async fn serve(claim: Claim, router: Router, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let refused = Arc::new(Semaphore::new(REFUSED));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -38,15 +43,19 @@ pub async fn serve(claim: Claim, router: Router, shutdown: CancellationToken) {
         };
         match accepted {
             Ok((stream, _)) if is_own(&stream) => {
-                // One too many is closed: it would wait without an end behind those that follow events.
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let router = router.clone();
+                // One too many is told so: it would wait without an end behind those that follow events.
+                let (place, router) = if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    (Ok(place), router.clone())
+                } else {
+                    tracing::warn!(connections = CONNECTIONS, "control connection refused, there are too many");
+                    (Arc::clone(&refused).try_acquire_owned(), routes::crowded(CONNECTIONS))
+                };
+                // So many of them that not even that can be told are closed.
+                if let Ok(place) = place {
                     connections.spawn(async move {
                         answer(stream, router).await;
                         drop(place);
                     });
-                } else {
-                    tracing::warn!(connections = CONNECTIONS, "control connection refused, there are too many");
                 }
             }
             Ok(_) => tracing::warn!("control connection of another user refused"),
