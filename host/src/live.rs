@@ -16,7 +16,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use proxywhirl_core::event::Topic;
@@ -271,11 +271,12 @@ impl Live {
         }
     }
 
-    /// From now on it is stopping.
-    pub fn begin_to_stop(&self) {
-        let drain = self.in_force().settings.gateway.drain.as_micros();
-        let until = self.engine().now().as_micros().saturating_add(u64::try_from(drain).unwrap_or(u64::MAX));
-        self.stops.get_or_init(|| until);
+    /// From now on it is stopping. How long clients have that are still connected.
+    pub fn begin_to_stop(&self) -> Duration {
+        let drain = self.in_force().settings.gateway.drain;
+        let micros = u64::try_from(drain.as_micros()).unwrap_or(u64::MAX);
+        self.stops.get_or_init(|| self.engine().now().as_micros().saturating_add(micros));
+        drain
     }
 
     fn stopping(&self) -> Option<Stopping> {

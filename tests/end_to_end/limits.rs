@@ -159,6 +159,21 @@ async fn who_waits_is_seen_and_a_full_line_sends_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_turn_before_the_gateway_ends_is_told_to_come_again() {
+    let one = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
+    let limits = "[gateway]\ndrain = \"2s\"\n[limits]\nper_proxy = { rate = 0.05, burst = 1 }\nwait = \"1m\"\n";
+    let gateway = limited_over(one, limits);
+    let (url, proxy) = (gateway.world.origin().http_url("/ip"), gateway.served.proxy("http"));
+    assert_eq!(at_once(1, &url, &proxy), ["200"]);
+    let waits = std::thread::spawn(move || curl(["--include", "--proxy", &proxy, &url]));
+    wait_until("it waits", || gateway.ask(&[], "/metrics").stdout.contains("proxywhirl_requests_waiting 1"));
+    assert_eq!(gateway.served.stop().0, Some(0));
+    let ran = waits.join().unwrap();
+    assert!(ran.stdout.starts_with("HTTP/1.1 503 ") && ran.stdout.contains("\r\nRetry-After: "), "{ran:?}");
+    assert!(ran.stdout.to_ascii_lowercase().contains("connection: close"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_user_with_many_requests_does_not_keep_another_one_waiting() {
     let hash = run_with_input(&mut proxywhirl(["user", "hash"]), "hunter2\n").stdout;
     let user = |name: &str| format!("[[users]]\nname = \"{name}\"\npassword_hash = \"{}\"\n", hash.trim());

@@ -88,6 +88,8 @@ pub struct Engine {
     attendants: Mutex<Vec<JoinHandle<()>>>,
     /// Ends them.
     stop: CancellationToken,
+    /// Cancelled when nobody may wait for a turn any more.
+    no_waits: CancellationToken,
     requests: AtomicU64,
     /// What stands for the way without a member.
     direct: Arc<Member>,
@@ -238,6 +240,11 @@ impl Engine {
     /// When the store cannot be written.
     pub async fn save(&self) -> Result<(), StoreError> {
         self.writer.save().await
+    }
+
+    /// From now on, nobody waits for a limit: who does is sent away, as after having waited in vain.
+    pub fn end_waits(&self) {
+        self.no_waits.cancel();
     }
 
     /// Ends writer, strategy and hooks, and saves what changed. Events that are queued are delivered first.

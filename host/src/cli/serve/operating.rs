@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
@@ -18,6 +19,9 @@ use crate::logging::Logging;
 use crate::telemetry;
 use crate::wiring::listeners::Entrances;
 use crate::wiring::{self, Service};
+
+/// How long before clients are cut those are answered who will not have their turn any more.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
 /// What has to be there before the plugins are loaded.
 pub(super) struct Prepared {
@@ -90,11 +94,7 @@ impl Prepared {
         }
         tasks.spawn(telemetry::keep_up(self.metrics, stopped.clone()));
         tasks.spawn(live.clone().follow_rollbacks());
-        let (stops, told) = (live.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            told.cancelled().await;
-            stops.begin_to_stop();
-        });
+        tasks.spawn(tell_stop(live.clone(), shutdown.clone(), stopped.clone()));
         let (lost, ended) = (live.clone(), stopped.clone());
         tasks.spawn(async move {
             ended.run_until_cancelled(lost.tell_lost()).await;
@@ -108,6 +108,14 @@ impl Prepared {
         }
         Ok(Operating { live, tasks, shutdown, stopped, event_log, socket })
     }
+}
+
+/// Tells when it begins to stop, and at the end of that those who wait for a turn: they have been sent nowhere, and may ask again.
+async fn tell_stop(live: Arc<Live>, shutdown: CancellationToken, stopped: CancellationToken) {
+    shutdown.cancelled().await;
+    let drain = live.begin_to_stop();
+    stopped.run_until_cancelled(tokio::time::sleep(drain.saturating_sub(LAST_ANSWERS))).await;
+    live.engine().end_waits();
 }
 
 impl Operating {

@@ -78,7 +78,7 @@ impl Engine {
             };
             // In a tier below the last one, that is nobody, and not told.
             let Some(until) = until else { return Ok(None) };
-            if Instant::now() >= until {
+            if Instant::now() >= until || self.no_waits.is_cancelled() {
                 let limited = Limited::Site(registrable(attempt.target).into());
                 return Err(self.shed(attempt, limited, NoWait::Waited(began.elapsed()), Some(turn)));
             }
@@ -89,6 +89,7 @@ impl Engine {
             };
             tokio::select! {
                 () = freed.notified() => {}
+                () = self.no_waits.cancelled() => {}
                 () = sleep_until(until.min(Instant::now() + turn.clamp(SOON, LOOK))) => {}
             }
         }

@@ -177,6 +177,7 @@ impl Engine {
             trouble,
             attendants: Mutex::default(),
             stop: CancellationToken::new(),
+            no_waits: CancellationToken::new(),
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });

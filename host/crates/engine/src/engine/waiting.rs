@@ -194,11 +194,16 @@ impl Engine {
         // What came free since this request looked was not told to it: it looks once more.
         self.serve_waiting();
         let mut handed = handed;
-        let answer = match timeout_at(until, &mut handed).await {
-            Ok(answer) => answer.ok(),
-            Err(_) if place.leave() => None,
+        let waited = tokio::select! {
+            biased;
+            answer = timeout_at(until, &mut handed) => answer.ok(),
+            () = self.no_waits.cancelled() => None,
+        };
+        let answer = match waited {
+            Some(answer) => answer.ok(),
+            None if place.leave() => None,
             // It was served at this moment.
-            Err(_) => handed.await.ok(),
+            None => handed.await.ok(),
         };
         let now = self.now();
         match answer {

@@ -343,6 +343,23 @@ async fn a_line_that_one_user_has_filled_has_room_for_another_one() {
 }
 
 #[tokio::test]
+async fn who_waits_is_sent_away_when_nobody_may_wait_any_more() {
+    let engine = limited(of_members(concurrency(1)), 1).await;
+    let first = ask(&engine, 1).await.unwrap();
+    let ends = async {
+        until(|| waiting(&engine) == 1).await;
+        engine.end_waits();
+    };
+    let both = async { tokio::join!(ask(&engine, 2), ends) };
+    let (second, ()) = timeout(LONG / 2, both).await.unwrap();
+    assert!(matches!(shed(second).why, NoWait::Waited(_)));
+    // Nor does anybody begin to, and nobody has a turn that was another one's.
+    assert!(matches!(shed(timeout(LONG / 2, ask(&engine, 3)).await.unwrap()).why, NoWait::Waited(_)));
+    drop(first);
+    assert!(ask(&engine, 4).await.is_ok());
+}
+
+#[tokio::test]
 async fn the_way_straight_to_an_origin_has_the_limit_of_its_site() {
     let engine = limited(of_sites(concurrency(1)), 1).await;
     let straight = async |until| engine.acquire_direct(&numbered(1), until).await;
