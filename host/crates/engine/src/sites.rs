@@ -48,6 +48,9 @@ const SERVED: usize = 4_096;
 /// For how long a site that somebody was served at is thought to be well.
 const LATELY: Duration = Duration::from_secs(60);
 
+/// For how long whoever has served is better than who never has.
+const PROVEN: Duration = Duration::from_secs(3_600);
+
 /// The longest host name (RFC 1035): what is longer is no site.
 const LONGEST: usize = 253;
 
@@ -118,9 +121,9 @@ impl Served {
     }
 
     /// Who it was, if that is not long ago.
-    fn lately(&self, now: Timestamp) -> Option<u32> {
+    fn within(&self, span: Duration, now: Timestamp) -> Option<u32> {
         let last = Timestamp::from_micros(self.at.load(Ordering::Relaxed));
-        (now.since(last) <= LATELY).then(|| self.by.load(Ordering::Relaxed))
+        (now.since(last) <= span).then(|| self.by.load(Ordering::Relaxed))
     }
 }
 
@@ -261,7 +264,7 @@ impl Sites {
     /// answer to the same request: the member has served something at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
         let site = self.hasher.hash_one(registrable(target));
-        if self.served_at(site).lately(now).is_none() {
+        if self.served_at(site).within(LATELY, now).is_none() {
             return member.live.statistics().successes > 0;
         }
         self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share > 0.0)
@@ -270,8 +273,8 @@ impl Sites {
     /// The slot of who has served a request to a target last, or else at its site, or anywhere: who does well with its `http://` may do
     /// nothing for its `https://`, and who does well elsewhere is better than who never did. None when nobody has for a while.
     pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> Option<u32> {
-        let of = |name: &str| self.served_at(self.hasher.hash_one(name)).lately(now);
-        of(target).or_else(|| of(registrable(target))).or_else(|| self.served_anywhere.lately(now))
+        let of = |name: &str| self.served_at(self.hasher.hash_one(name)).within(PROVEN, now);
+        of(target).or_else(|| of(registrable(target))).or_else(|| self.served_anywhere.within(PROVEN, now))
     }
 
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]

@@ -112,8 +112,8 @@ impl Engine {
     }
 
     /// Has a session begin anew that has come to nothing with this member, unless others use it.
-    pub fn forsake_session(&self, session: u64, member: &Member) {
-        self.selector.sessions().forsake(session, member.id);
+    pub fn forsake_session(&self, session: u64, member: MemberId) {
+        self.selector.sessions().forsake(session, member);
     }
 
     /// A number that stands for a session in its present life: when it begins anew, it is another one.

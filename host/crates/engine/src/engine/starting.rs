@@ -120,27 +120,18 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read, or the operating system gives no thread.
-    pub fn start(config: EngineConfig, parts: Parts) -> Result<Arc<Self>, StartError> {
+    pub fn start(config: EngineConfig, mut parts: Parts) -> Result<Arc<Self>, StartError> {
         let (clock, bus) = (Clock::default(), Arc::new(Bus::default()));
         let supervisor = Supervisor::new(Arc::clone(&bus), clock, config.supervision);
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
-        let hooks = Arc::new(Hooks::start(parts.hooks, &bus, &supervisor)?);
-        let selector = Arc::new(Selector::start(strategy::Setup {
-            factory: parts.strategy,
-            clock,
-            supervisor: Arc::clone(&supervisor),
-            symbols: Arc::clone(&parts.symbols),
-            observe_interval: config.observe_interval,
-            memory: parts.memory.clone().zip(Some(parts.remembering)),
-            label: Box::default(),
-        })?);
+        let hooks = Arc::new(Hooks::start(std::mem::take(&mut parts.hooks), &bus, &supervisor)?);
+        let selector = Self::select(&mut parts, config.observe_interval, clock, &supervisor)?;
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let mut pool = Pool::new(parts.symbols, config.capacity);
         let (shared, asked) = parts.buckets.is_some().then(Shared::new).unzip();
         let room = Room::new(&parts.limits, shared);
         pool.limit(parts.limits.members);
-        let is_loading = Arc::default();
         let readers = crate::writer::Readers {
             clock,
             bus: Arc::clone(&bus),
@@ -150,10 +141,11 @@ impl Engine {
             bans: Arc::new(Bans::new(config.ban_share)),
             keys: parts.memory,
             room: Arc::clone(&room),
-            is_loading: Arc::clone(&is_loading),
+            is_loading: Arc::default(),
             trouble: Arc::default(),
         };
         let (bans, trouble) = (Arc::clone(&readers.bans), Arc::clone(&readers.trouble));
+        let (is_loading, stop) = (Arc::clone(&readers.is_loading), CancellationToken::new());
         let writer = Writer::start(pool, parts.store, config.save_interval, readers)?;
         let engine = Arc::new(Self {
             breaker: ArcSwap::from_pointee(config.breaker),
@@ -176,13 +168,32 @@ impl Engine {
             is_loading,
             trouble,
             attendants: Mutex::default(),
-            stop: CancellationToken::new(),
-            no_waits: CancellationToken::new(),
+            no_waits: stop.child_token(),
+            stop,
             requests: AtomicU64::new(0),
             direct: Arc::new(direct::member()),
         });
         engine.attend(Shares { buckets: asked.zip(parts.buckets), quotas: parts.quotas, places: parts.places });
         Ok(engine)
+    }
+
+    /// Starts the strategy.
+    fn select(
+        parts: &mut Parts,
+        observe_interval: Duration,
+        clock: Clock,
+        supervisor: &Arc<Supervisor>,
+    ) -> std::io::Result<Arc<Selector>> {
+        let setup = strategy::Setup {
+            factory: parts.strategy.take(),
+            clock,
+            supervisor: Arc::clone(supervisor),
+            symbols: Arc::clone(&parts.symbols),
+            observe_interval,
+            memory: parts.memory.clone().zip(Some(parts.remembering)),
+            label: Box::default(),
+        };
+        Selector::start(setup).map(Arc::new)
     }
 
     /// Starts the tasks that serve those who wait, ask those who share the limits, and hear what others find.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxywhirl_core::fault::Hurt;
-use proxywhirl_core::{Fault, Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Fault, Kind, MemberId, Outcome, Side, Stage};
 
 use super::renewal::Refusal;
 use super::running::Running;
@@ -144,7 +144,10 @@ impl Failover<'_> {
         }
         self.note(fault.clone());
         match hurt {
-            Hurt::Yes => self.settle(trial, &Outcome::Failure(fault)),
+            Hurt::Yes => {
+                self.forsake(trial.member().id);
+                self.settle(trial, &Outcome::Failure(fault));
+            }
             Hurt::No => self.settle(trial, &Outcome::Neutral),
             // That exit is to blame, if not the origin, and the next attempt may need its place.
             Hurt::IfOthersSucceed if is_of_exit => self.settle(trial, &Outcome::Neutral),
@@ -198,13 +201,20 @@ impl Failover<'_> {
     }
 
     /// Settles who was held back when nobody was answered. That several failed says little, where most of a list is dead: it is for
-    /// those requests to show whose fault it was that come after this one.
+    /// those requests to show whose fault it was that come after this one. Unless one of them does well there: then it was the origin's,
+    /// or what this request asks of it.
     pub(super) fn judge_unserved(&mut self) {
-        let is_alone = self.suspects.len() == 1 && self.reached == 1;
-        for Suspect { trial, charge } in std::mem::take(&mut self.suspects) {
+        let suspects = std::mem::take(&mut self.suspects);
+        let is_proven = |suspect: &Suspect| self.engine.confirms(self.target, suspect.trial.member());
+        let is_refuted = suspects.len() > 1 && suspects.iter().any(is_proven);
+        for Suspect { trial, charge } in suspects {
             let attempt = self.describe(trial.upstream.number);
             let fault = match charge {
                 Charge::Failed(fault) => fault,
+                Charge::Silent(_) if is_refuted => {
+                    self.let_go(trial);
+                    continue;
+                }
                 Charge::Silent(silent) => {
                     let fault = silence(silent);
                     self.engine.excuse(&trial.lease, &fault, &attempt);
@@ -212,11 +222,21 @@ impl Failover<'_> {
                 }
             };
             // With nothing served by its member, a session has nothing to stay with.
-            if let Some(session) = self.wanted.session.filter(|_| is_alone && self.begins_session && trial.is_barren())
-            {
-                self.engine.forsake_session(session, trial.member());
+            if trial.is_barren() {
+                self.forsake(trial.member().id);
             }
-            self.engine.doubt(trial.lease, fault, &attempt);
+            if is_refuted {
+                self.settle(trial, &Outcome::Neutral);
+            } else {
+                self.engine.doubt(trial.lease, fault, &attempt);
+            }
+        }
+    }
+
+    /// Leaves a session that has just begun free to begin with another member.
+    fn forsake(&self, member: MemberId) {
+        if let Some(session) = self.wanted.session.filter(|_| self.begins_session) {
+            self.engine.forsake_session(session, member);
         }
     }
 
