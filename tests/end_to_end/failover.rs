@@ -145,7 +145,7 @@ async fn a_proxy_that_fails_each_post_is_passed_over_though_no_post_is_sent_twic
         let post = || curl(["--fail", "--proxy", &served.proxy("http"), "--data-binary", &format!("@{body}"), &url]);
         let outcomes: Vec<bool> = (0..40).map(|_| post().code == Some(0)).collect();
         let lost = outcomes.iter().filter(|is_served| !**is_served).count();
-        assert!((2..=5).contains(&lost) && outcomes.ends_with(&[true; 15]), "large: {large}, {outcomes:?}");
+        assert!((1..=5).contains(&lost) && outcomes.ends_with(&[true; 15]), "large: {large}, {outcomes:?}");
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use proxywhirl_tests::{curl, file, folder, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
-use serde_json::Value;
 
 use crate::control::Commanded;
 
@@ -85,19 +84,16 @@ async fn who_does_badly_at_uploads_gets_none_any_more() {
             is_good.push(upload(&gateway, seconds, &[]).0);
             is_good.len() > 8 && is_good.iter().rev().take(8).all(|is_good| *is_good)
         });
-        assert!(is_good.contains(&false), "{bad}: {is_good:?}");
-        let listed = gateway.command(&["sites", "--json"]).stdout;
-        let rows: Value = serde_json::from_str(&listed).unwrap();
-        let has_failed = |row: &&Value| row["proxy"] == format!("http://{bad}");
-        let row = rows.as_array().unwrap().iter().find(has_failed).unwrap_or_else(|| panic!("{bad}: {rows}"));
-        assert!(row["success"].as_f64().is_some_and(|share| share < 0.5), "{bad}: {row}");
+        // As soon as it is in doubt others serve, while there are others.
+        let lost = is_good.iter().filter(|is_good| !**is_good).count();
+        assert!((1..=5).contains(&lost), "{bad}: {is_good:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_has_its_answer_in_the_time_of_the_request() {
-    let gateway = over(saying(""), LENGTH, "request_deadline = \"2s\"\n").await;
     for (more, least) in [(&[][..], 2.0), (&["--header", "ProxyWhirl-Timeout: 1"], 1.0)] {
+        let gateway = over(saying(""), LENGTH, "request_deadline = \"2s\"\n").await;
         let mut late = None;
         wait_until("one that is not answered", || {
             let began = Instant::now();

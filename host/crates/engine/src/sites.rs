@@ -48,6 +48,9 @@ const SERVED: usize = 4_096;
 /// For how long a site that somebody was served at is thought to be well.
 const LATELY: Duration = Duration::from_secs(60);
 
+/// What share of the last uses has gone well of whom a word counts: whoever serves now and then may say anything.
+const PROOF: f64 = 0.5;
+
 /// For how long whoever has served is better than who never has.
 const PROVEN: Duration = Duration::from_secs(3_600);
 
@@ -235,10 +238,14 @@ impl Sites {
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
                 let origin = self.hasher.hash_one(target);
-                self.served_at(site).set(member.slot, now);
-                self.served_at(origin).set(member.slot, now);
-                self.served_anywhere.set(member.slot, now);
                 self.doubts.served(origin, member.id, admitted);
+                // Whoever serves now and then is no proof, and no refuge unless there is none.
+                let does_well = row.breaker.window().success_rate().is_none_or(|rate| rate >= PROOF);
+                for served in [self.served_at(site), self.served_at(origin), &self.served_anywhere] {
+                    if does_well || served.within(PROVEN, now).is_none() {
+                        served.set(member.slot, now);
+                    }
+                }
                 (Input::Success, config.breaker)
             }
             Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
@@ -255,19 +262,19 @@ impl Sites {
         self.config.load().remember > 0 && self.doubts.failed(self.hasher.hash_one(target), member, now)
     }
 
-    /// Who has failed at a target and not served there since, so that it may be the origin's doing or theirs.
+    /// Who has failed at a target a moment ago and not served there since, so that it may be the origin's doing or theirs.
     pub(crate) fn in_doubt(&self, target: &str, now: Timestamp) -> Vec<MemberId> {
         self.doubts.members(|| self.hasher.hash_one(target), now)
     }
 
     /// Whether it is the origin's when a member brings an answer that proxies make up as well, and another one has brought such an
-    /// answer to the same request: the member has served something at this site; or nobody has for a while, and it has elsewhere.
+    /// answer to the same request: the member has served most of what it was asked for at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
         let site = self.hasher.hash_one(registrable(target));
         if self.served_at(site).within(LATELY, now).is_none() {
             return member.live.statistics().successes > 0;
         }
-        self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share > 0.0)
+        self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share >= PROOF)
     }
 
     /// The slot of who has served a request to a target last, or else at its site, or anywhere: who does well with its `http://` may do

@@ -23,6 +23,9 @@ const MOST_AT_ONE: usize = 4_096;
 /// How often it is looked, when there are too many, who is in doubt no more.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// How long what is sent once avoids whom another one has failed with.
+const AVOIDED: Duration = Duration::from_secs(60);
+
 /// After so long without a failure nobody is in doubt any more.
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -94,14 +97,14 @@ impl Doubts {
         self.count.fetch_sub(usize::from(was_in_doubt), Ordering::Relaxed);
     }
 
-    /// Who is in doubt at an origin.
+    /// Who has failed at an origin a moment ago: what is sent once goes to others, and tries again later whether it was the origin.
     pub(super) fn members(&self, origin: impl FnOnce() -> u64, now: Timestamp) -> Vec<MemberId> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let (origin, known) = (origin(), self.lock());
         let failed = known.by_origin.get(&origin).map(|at| &at.failed).into_iter().flatten();
-        failed.filter(|(_, at)| is_alive(**at, now)).map(|(member, _)| *member).collect()
+        failed.filter(|(_, at)| now.since(**at) < AVOIDED).map(|(member, _)| *member).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -169,8 +172,8 @@ mod tests {
         assert_eq!(counted(), (1, 1), "the old ones have made room");
         doubts.served(9, MemberId(1), at(702));
         assert!(!doubts.failed(9, MemberId(1 << 40), at(1_400)), "that was too long ago");
-        assert_eq!(doubts.members(|| 9, at(1_400)), [MemberId(1 << 40)]);
-        assert_eq!(doubts.members(|| 9, at(2_100)), [MemberId(0); 0]);
+        assert_eq!(doubts.members(|| 9, at(1_459)), [MemberId(1 << 40)]);
+        assert_eq!(doubts.members(|| 9, at(1_460)), [MemberId(0); 0]);
         doubts.served(9, MemberId(1 << 40), at(1_401));
         assert_eq!(counted(), (0, 0));
     }
