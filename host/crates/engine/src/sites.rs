@@ -51,6 +51,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// What share of the last uses has gone well of whom a word counts: whoever serves now and then may say anything.
 const PROOF: f64 = 0.5;
 
+/// Of how many uses what share has gone well of whom a late attempt goes to, if there is anybody like that.
+const REFUGE: (u32, f64) = (3, 0.7);
+
 /// For how long whoever has served is better than who never has.
 const PROVEN: Duration = Duration::from_secs(3_600);
 
@@ -240,7 +243,8 @@ impl Sites {
                 let origin = self.hasher.hash_one(target);
                 self.doubts.served(origin, member.id, admitted);
                 // Whoever serves now and then is no proof, and no refuge unless there is none.
-                let does_well = row.breaker.window().success_rate().is_none_or(|rate| rate >= PROOF);
+                let window = row.breaker.window();
+                let does_well = window.len() >= REFUGE.0 && window.success_rate() >= Some(REFUGE.1);
                 for served in [self.served_at(site), self.served_at(origin), &self.served_anywhere] {
                     if does_well || served.within(PROVEN, now).is_none() {
                         served.set(member.slot, now);
