@@ -17,7 +17,7 @@ mod tags;
 mod watched;
 mod weights;
 
-pub use besides::{Besides, wanted};
+pub use besides::{Besides, of_listeners as strategies_of_listeners};
 pub use check::{can_read, checker, judge, judge_url, meet_judges, serve_judge};
 pub use crew::work;
 pub use fetching::{Fetching, shown, source};

@@ -231,7 +231,7 @@ impl Live {
         };
         let places = self.entrances.prepare(new, spots).await?;
         let there = self.entrances.besides();
-        let besides = wiring::wanted(new)
+        let besides = wiring::strategies_of_listeners(new)
             .into_iter()
             .filter(|used| there.of(used).is_none() || difference.weights || has_changed(&used.name));
         let besides: Vec<PluginUse> = besides.cloned().collect();

@@ -44,14 +44,14 @@ impl Besides {
     /// Leaves those that nobody names any more to be ended.
     #[must_use]
     pub fn unnamed(&mut self, settings: &Settings) -> Vec<Beside> {
-        let wanted = wanted(settings);
+        let wanted = of_listeners(settings);
         self.0.extract_if(.., |(used, _)| !wanted.contains(&&*used)).map(|(_, beside)| beside).collect()
     }
 }
 
 /// The strategies that listeners name, each once.
 #[must_use]
-pub fn wanted(settings: &Settings) -> Vec<&PluginUse> {
+pub fn of_listeners(settings: &Settings) -> Vec<&PluginUse> {
     let mut wanted = Vec::new();
     for used in settings.listeners.iter().filter_map(|listener| listener.strategy.as_ref()) {
         if !wanted.contains(&used) {
@@ -75,7 +75,7 @@ impl Service {
     /// As for the strategy in force.
     pub fn besides(&self, settings: &Settings) -> Result<Besides, Failure> {
         let mut besides = Besides::default();
-        for used in wanted(settings) {
+        for used in of_listeners(settings) {
             let factory = self.registry().strategy_sooner_or_later(used)?;
             besides.begin(self.engine(), used.clone(), factory)?;
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
 use crate::config::{KeyPlace, ListenerSettings, Settings};
-use crate::wiring::wanted;
+use crate::wiring::strategies_of_listeners;
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
@@ -68,7 +68,7 @@ fn plugins(settings: &Settings) -> Vec<String> {
         return Vec::new();
     }
     let known = || BUNDLE.iter().map(|(name, _)| *name);
-    let beside = wanted(settings).into_iter().map(|used| ("strategy", used.name.as_str()));
+    let beside = strategies_of_listeners(settings).into_iter().map(|used| ("strategy", used.name.as_str()));
     let strategy = [("strategy", settings.strategy.name.as_str())].into_iter().chain(beside);
     let hooks = settings.hooks.iter().map(|hook| ("hook", hook.name.as_str()));
     let parsers = settings.sources.iter().filter_map(|source| Some(("parser", source.parser.as_deref()?)));

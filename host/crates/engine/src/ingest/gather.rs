@@ -97,27 +97,17 @@ impl Gatherer {
         let runs: Vec<_> =
             sources.iter().enumerate().map(|(index, source)| self.read(index, source, progress)).collect();
         let mut runs = futures_util::stream::iter(runs).buffered(CONCURRENCY);
-        let mut gathered = Gathered::default();
-        let mut dedup = Dedup::new();
-        while let Some((mut report, candidates)) = runs.next().await {
-            let duplicates = dedup.duplicates();
+        let mut joined = Joined::default();
+        while let Some((report, candidates)) = runs.next().await {
             // A large list takes a good part of a second: not on a thread that serves others.
-            let join = tokio::task::spawn_blocking(move || {
-                dedup.extend(candidates);
-                dedup
-            });
+            let join = tokio::task::spawn_blocking(move || joined.with(report, candidates));
             match join.await {
-                Ok(joined) => dedup = joined,
+                Ok(joining) => joined = joining,
                 // Only when the runtime shuts down: nobody waits for the answer then.
-                Err(_) => return gathered,
+                Err(_) => return Gathered::default(),
             }
-            report.duplicates = dedup.duplicates() - duplicates;
-            report.new = report.candidates - report.duplicates.min(report.candidates);
-            gathered.sources.push(report);
         }
-        gathered.duplicates = dedup.duplicates();
-        gathered.candidates = dedup.into_candidates();
-        gathered
+        joined.all()
     }
 
     /// Reads all sources, and hands over what they came to, with their indexes: all of it at once, unless that takes longer than
@@ -144,7 +134,7 @@ impl Gatherer {
             }
             if (is_late || is_over) && !read.is_empty() {
                 // Whoever is not there any more needs nothing.
-                parts.send(joined(std::mem::take(&mut read)).await).await.ok();
+                parts.send(join(std::mem::take(&mut read)).await).await.ok();
             }
         }
     }
@@ -183,25 +173,41 @@ impl Gatherer {
     }
 }
 
-/// What sources came to, in their order.
-async fn joined(read: BTreeMap<usize, (SourceReport, Candidates)>) -> (Vec<usize>, Gathered) {
+/// What some sources came to, in their order.
+async fn join(read: BTreeMap<usize, (SourceReport, Candidates)>) -> (Vec<usize>, Gathered) {
     let (indexes, read): (Vec<_>, Vec<_>) = read.into_iter().unzip();
-    // A large list takes a good part of a second: not on a thread that serves others.
-    let join = tokio::task::spawn_blocking(move || {
-        let (mut gathered, mut dedup) = (Gathered::default(), Dedup::new());
-        for (mut report, candidates) in read {
-            let duplicates = dedup.duplicates();
-            dedup.extend(candidates);
-            report.duplicates = dedup.duplicates() - duplicates;
-            report.new = report.candidates - report.duplicates.min(report.candidates);
-            gathered.sources.push(report);
-        }
-        gathered.duplicates = dedup.duplicates();
-        gathered.candidates = dedup.into_candidates();
-        gathered
-    });
-    // An error only when the runtime shuts down: nobody waits for the answer then.
-    (indexes, join.await.unwrap_or_default())
+    let join = || read.into_iter().fold(Joined::default(), |joined, (report, list)| joined.with(report, list)).all();
+    // As above, and with the same error.
+    (indexes, tokio::task::spawn_blocking(join).await.unwrap_or_default())
+}
+
+/// What sources came to, those that were joined so far.
+struct Joined {
+    reports: Vec<SourceReport>,
+    dedup: Dedup,
+}
+
+impl Default for Joined {
+    fn default() -> Self {
+        Self { reports: Vec::new(), dedup: Dedup::new() }
+    }
+}
+
+impl Joined {
+    /// The same with what one more came to.
+    fn with(mut self, mut report: SourceReport, candidates: Candidates) -> Self {
+        let before = self.dedup.duplicates();
+        self.dedup.extend(candidates);
+        report.duplicates = self.dedup.duplicates() - before;
+        report.new = report.candidates - report.duplicates.min(report.candidates);
+        self.reports.push(report);
+        self
+    }
+
+    fn all(self) -> Gathered {
+        let Self { reports, dedup } = self;
+        Gathered { sources: reports, duplicates: dedup.duplicates(), candidates: dedup.into_candidates() }
+    }
 }
 
 #[cfg(test)]
