@@ -21,6 +21,7 @@ use crate::wanted::Introduced;
 pub(crate) use metered::{Gauge, Metered};
 pub(crate) use quota::{Exceeded, Use};
 pub use quota::{Usage, UserLimits};
+use rules::Rules;
 pub use rules::{Destinations, Rule, network};
 pub use secret::{Secret, hash_password};
 pub use users::UserConfig;
@@ -46,7 +47,7 @@ pub struct Access {
     login: Login,
     /// Networks whose clients are served; empty for all.
     clients: Vec<IpNet>,
-    destinations: Destinations,
+    rules: Rules,
 }
 
 impl Access {
@@ -57,7 +58,7 @@ impl Access {
     /// When there are users, and the system has no random numbers to keep their credentials by.
     pub fn new(users: Vec<UserConfig>, clients: Vec<IpNet>, destinations: Destinations) -> Result<Self, String> {
         let users = if users.is_empty() { None } else { Some(Users::new(users)?) };
-        Ok(Self { users, login: Login::default(), clients, destinations })
+        Ok(Self { users, login: Login::default(), clients, rules: destinations.into() })
     }
 
     /// The same, where a login lasts as long as this.
@@ -87,7 +88,7 @@ impl Access {
             Some(before) if !users.is_empty() => Some(before.configured(users)),
             Some(_) | None => return Self::new(users, clients, destinations),
         };
-        Ok(Self { users, login: Login::default(), clients, destinations })
+        Ok(Self { users, login: Login::default(), clients, rules: destinations.into() })
     }
 
     /// Whether everybody who reaches the gateway may use it.
@@ -130,12 +131,12 @@ impl Access {
     /// Whether the destination may be reached.
     #[must_use]
     pub fn permits(&self, target: &Target) -> bool {
-        self.destinations.permits(target)
+        self.rules.permits(target)
     }
 
     /// Whether a rule forbids the destination, whatever others allow.
     pub(crate) fn forbids(&self, target: &Target) -> bool {
-        self.destinations.forbids(target)
+        self.rules.forbids(target)
     }
 
     /// Finds out who a client is; nobody where nobody is asked.

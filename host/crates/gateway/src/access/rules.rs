@@ -4,6 +4,8 @@
 //! writes, and about IPv4 addresses also where they, or the network, are written within an IPv6 address. The unspecified address is
 //! denied with the loopback: who connects to it reaches the same machine.
 
+mod index;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use proxywhirl_core::{Host, address};
 use proxywhirl_net::Target;
+
+use index::Index;
 
 /// Bits of an IPv6 address before those of an IPv4 address within it (RFC 4291 §2.5.5.2).
 const IPV4_WITHIN: u8 = 96;
@@ -39,35 +43,29 @@ pub struct Destinations {
     pub deny: Vec<Rule>,
 }
 
-impl Destinations {
-    pub(super) fn permits(&self, target: &Target) -> bool {
-        let is_allowed = || self.allow.is_empty() || self.allow.iter().any(|rule| rule.is_about(target));
-        !self.forbids(target) && is_allowed()
-    }
+/// The same, as requests ask.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    allow: Index,
+    deny: Index,
+}
 
-    pub(super) fn forbids(&self, target: &Target) -> bool {
-        let is_denied = |target: &Target| self.deny.iter().any(|rule| rule.is_about(target));
-        let is_denied_as = |loopback: IpAddr| is_denied(&Target::from((loopback, target.port)));
-        is_denied(target)
-            || is_unspecified(&target.host)
-                && (is_denied_as(Ipv4Addr::LOCALHOST.into()) || is_denied_as(Ipv6Addr::LOCALHOST.into()))
+impl From<Destinations> for Rules {
+    fn from(Destinations { allow, deny }: Destinations) -> Self {
+        Self { allow: Index::new(allow), deny: Index::new(deny) }
     }
 }
 
-impl Rule {
-    fn is_about(&self, target: &Target) -> bool {
-        let literal = target.host.ip();
-        let is_there = match (&self.place, &target.host, literal) {
-            (Place::Anywhere, _, _) => true,
-            (Place::Name(suffix), Host::Name(name), _) => {
-                name.strip_suffix(&**suffix).is_some_and(|below| below.is_empty() || below.ends_with('.'))
-            }
-            (Place::Network(network), _, Some(literal)) => {
-                network.contains(&literal) || within(literal).is_some_and(|within| network.contains(&within))
-            }
-            (Place::Name(_) | Place::Network(_), _, _) => false,
-        };
-        is_there && self.ports.contains(&target.port)
+impl Rules {
+    pub(super) fn permits(&self, target: &Target) -> bool {
+        !self.forbids(target) && (self.allow.is_empty() || self.allow.is_about(target))
+    }
+
+    pub(super) fn forbids(&self, target: &Target) -> bool {
+        let is_denied_as = |loopback: IpAddr| self.deny.is_about(&Target::from((loopback, target.port)));
+        self.deny.is_about(target)
+            || is_unspecified(&target.host)
+                && (is_denied_as(Ipv4Addr::LOCALHOST.into()) || is_denied_as(Ipv6Addr::LOCALHOST.into()))
     }
 }
 
@@ -150,13 +148,14 @@ mod tests {
     use super::*;
     use crate::ingress::target;
 
-    fn rules(rules: &[&str]) -> Vec<Rule> {
-        rules.iter().map(|rule| rule.parse().unwrap()).collect()
+    fn rules(allow: &[&str], deny: &[&str]) -> Rules {
+        let rules = |rules: &[&str]| rules.iter().map(|rule| rule.parse::<Rule>().unwrap()).collect();
+        Destinations { allow: rules(allow), deny: rules(deny) }.into()
     }
 
     #[test]
     fn a_rule_is_about_a_name_and_all_below_or_a_network_and_ports() {
-        let about = |rule: &str, host: &str, port| rule.parse::<Rule>().unwrap().is_about(&target(host, port).unwrap());
+        let about = |rule: &str, host: &str, port| rules(&[], &[rule]).forbids(&target(host, port).unwrap());
         for (rule, host, port, expected) in [
             ("example.com", "example.com", 443, true),
             ("example.com", "www.Example.COM", 80, true),
@@ -195,17 +194,17 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_denied_and_what_is_allowed_is_all() {
-        let both = Destinations { allow: rules(&["example.com"]), deny: rules(&["secret.example.com", "*:25"]) };
+        let both = rules(&["example.com"], &["secret.example.com", "*:25"]);
         let permits = |host: &str, port| both.permits(&target(host, port).unwrap());
         assert!(permits("www.example.com", 443));
         assert!(!permits("secret.example.com", 443) && !permits("example.com", 25) && !permits("example.org", 443));
-        assert!(Destinations::default().permits(&target("anything", 1).unwrap()));
+        assert!(Rules::default().permits(&target("anything", 1).unwrap()));
     }
 
     #[test]
     fn the_unspecified_address_is_denied_with_the_loopback() {
         for deny in ["127.0.0.0/8", "127.0.0.1:80", "::1", "[::1]:80"] {
-            let denied = Destinations { allow: Vec::new(), deny: rules(&[deny]) };
+            let denied = rules(&[], &[deny]);
             for host in ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "[64:ff9b::]", "[2002::]"] {
                 assert!(denied.forbids(&target(host, 80).unwrap()), "{host} of {deny}");
             }
@@ -213,10 +212,10 @@ mod tests {
                 !denied.forbids(&target("10.0.0.1", 80).unwrap()) && !denied.forbids(&target("[::2]", 80).unwrap())
             );
         }
-        let elsewhere = Destinations { allow: Vec::new(), deny: rules(&["10.0.0.0/8", "127.0.0.1:22"]) };
+        let elsewhere = rules(&[], &["10.0.0.0/8", "127.0.0.1:22"]);
         assert!(!elsewhere.forbids(&target("0.0.0.0", 80).unwrap()));
         // What is allowed is what is written.
-        let allowed = Destinations { allow: rules(&["127.0.0.1"]), deny: Vec::new() };
+        let allowed = rules(&["127.0.0.1"], &[]);
         assert!(!allowed.permits(&target("0.0.0.0", 80).unwrap()));
     }
 
