@@ -317,12 +317,16 @@ async fn the_event_log_holds_what_happened() {
     for _ in 0..3 {
         assert_eq!(gateway.request().code, Some(0));
     }
+    let address = gateway.served.address.clone();
     assert_eq!(gateway.served.stop().0, Some(0));
     let text = fs::read_to_string(&events).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let complete: Vec<_> = lines.iter().filter(|line| line["topic"] == "request-complete").collect();
     assert_eq!(complete.len(), 3, "{text}");
     assert!(complete.iter().all(|line| line["payload"]["status"] == 200), "{text}");
+    assert!(complete.iter().all(|line| line["payload"]["listener"] == *address), "{text}");
+    let came = |line: &Value| line["payload"]["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:"));
+    assert!(complete.into_iter().all(came), "{text}");
     assert!(lines.windows(2).all(|pair| pair[0]["sequence"].as_u64() < pair[1]["sequence"].as_u64()));
 }
 

@@ -241,7 +241,8 @@ async fn whose_a_request_was_is_told() {
     let rows = gateway.command(&["requests"]).stdout;
     assert!(rows.contains(" USER ") && rows.contains(" anna ") && rows.contains(" bert "), "{rows}");
     let went = gateway.command(&["explain", "1"]).stdout;
-    assert!(went.contains("GET by http, 200, of the user anna"), "{went}");
+    assert!(went.contains("GET by http, 200, of the user anna\n  from 127.0.0.1:"), "{went}");
+    assert!(went.contains(&format!(" at {}\n", gateway.served.address)), "{went}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,6 +178,7 @@ fn as_it_went(it: &RequestRecord) -> String {
     let what = if it.method.is_empty() { "under way".to_owned() } else { format!("{} by {}", it.method, it.protocol) };
     let target = if it.target.is_empty() { "nobody knows where" } else { it.target.as_str() };
     let mut lines = vec![format!("request {} to {target}: {what}{status}{user}{session}", it.request)];
+    lines.extend(came_in(it));
     if let Some(reason) = &it.refused {
         lines.push(format!("  refused: {reason}"));
         return lines.join("\n");
@@ -216,6 +217,16 @@ fn as_it_went(it: &RequestRecord) -> String {
         lines.push(at(duration, &format!("over{fault}")));
     }
     lines.join("\n")
+}
+
+/// Where a request came from, and where it came in, as far as that is known.
+fn came_in(it: &RequestRecord) -> Option<String> {
+    let at = it.listener.as_ref().map_or_else(String::new, |listener| format!(" at {listener}"));
+    match it.client {
+        Some(client) => Some(format!("  from {client}{at}")),
+        None if at.is_empty() => None,
+        None => Some(format!("  from this machine{at}")),
+    }
 }
 
 /// How far an attempt came when.
@@ -292,6 +303,21 @@ mod tests {
         for wrong in ["example.com", "mailto://", "http://", "ftp2://x"] {
             assert_eq!(read(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
         }
+    }
+
+    #[test]
+    fn where_a_request_came_in_is_told_as_far_as_it_is_known() {
+        let came_in = |client: Option<&str>, listener: Option<&str>| {
+            let record = json!({ "request": 1, "began": 0, "protocol": "http", "method": "GET", "target": "a.test:80",
+                "client": client, "listener": listener, "wants": [], "session": false, "attempts": [],
+                "nobody": null, "status": null, "duration_ms": 9.0, "fault": null });
+            came_in(&serde_json::from_value(record).unwrap())
+        };
+        let client = Some("192.0.2.7:4711");
+        assert_eq!(came_in(client, Some("0.0.0.0:8080")).unwrap(), "  from 192.0.2.7:4711 at 0.0.0.0:8080");
+        assert_eq!(came_in(client, None).unwrap(), "  from 192.0.2.7:4711");
+        assert_eq!(came_in(None, Some("unix:/run/a")).unwrap(), "  from this machine at unix:/run/a");
+        assert_eq!(came_in(None, None), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The payloads of events. Their fields are a contract: see `host/docs/events.md`.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proxywhirl_core::plugin::PluginFault;
@@ -92,6 +93,12 @@ pub struct CompletionPayload<'a> {
     /// The name of the user whose it was; none where nobody logs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
+    /// The client's address; none when it came over a socket of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<SocketAddr>,
+    /// Where the listener listens that it came in by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<&'a str>,
     /// The status that the client got.
     pub status: Option<u16>,
     /// How many members were tried.

@@ -10,6 +10,7 @@
 mod records;
 
 use std::cmp::Reverse;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,8 +68,10 @@ struct Place {
     protocol: &'static str,
     method: String,
     target: String,
-    /// Known when it is over.
+    /// Known when it is over, as what follows.
     user: Option<Arc<str>>,
+    client: Option<SocketAddr>,
+    listener: Option<Arc<str>>,
     filter: Option<Arc<Filter>>,
     session: bool,
     tries: Vec<Try>,
@@ -163,6 +166,8 @@ impl History {
         place.clear(request, now, refusal.target);
         place.protocol = refusal.protocol;
         place.method.push_str(cut(refusal.method));
+        place.client = refusal.client;
+        place.listener = refusal.listener.map(Arc::clone);
         place.status = refusal.status;
         place.duration = Some(Duration::ZERO);
         place.refused = Some(cut(refusal.reason).to_owned());
@@ -213,6 +218,8 @@ impl History {
             place.protocol = completion.protocol;
             place.method.push_str(cut(completion.method));
             place.user = completion.user.map(Arc::clone);
+            place.client = completion.client;
+            place.listener = completion.listener.map(Arc::clone);
             place.status = completion.status;
             place.duration = Some(completion.duration);
             place.fault = completion.fault.cloned();
@@ -329,6 +336,8 @@ impl Place {
         self.target.clear();
         self.target.push_str(cut(target));
         self.user = None;
+        self.client = None;
+        self.listener = None;
         self.filter = None;
         self.session = false;
         self.tries.clear();
@@ -358,6 +367,8 @@ impl Place {
             method: self.method.clone(),
             target: self.target.clone(),
             user: self.user.as_deref().map(str::to_owned),
+            client: self.client,
+            listener: self.listener.as_deref().map(str::to_owned),
             wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),

@@ -23,6 +23,8 @@ pub struct Door {
     pub tls: Option<TlsAcceptor>,
     /// When requests that name no session get another member.
     pub turns: Arc<Turns>,
+    /// Where its listener listens, for who asks where a request came in.
+    pub listener: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Door {

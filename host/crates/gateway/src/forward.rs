@@ -94,7 +94,7 @@ where
             }
         };
         let end = End { status, attempts, upstream: upstream.as_deref(), fault: fault.as_ref() };
-        record.close(gateway.engine(), &end);
+        record.close(gateway, &end);
         next
     }
 }

@@ -8,6 +8,7 @@ use proxywhirl_core::{Endpoint, Fault};
 use proxywhirl_engine::{Completion, Engine};
 use tokio::time::Instant;
 
+use crate::Gateway;
 use crate::access::User;
 
 /// A request from its head on.
@@ -50,7 +51,7 @@ impl Record {
     }
 
     /// Tells of the end.
-    pub(crate) fn close(&self, engine: &Engine, end: &End<'_>) {
+    pub(crate) fn close(&self, gateway: &Gateway, end: &End<'_>) {
         let attempts = u32::try_from(end.attempts).unwrap_or(u32::MAX);
         let duration = self.began.elapsed();
         tracing::debug!(
@@ -67,12 +68,14 @@ impl Record {
             fault = end.fault.map(tracing::field::display),
             "request over"
         );
-        engine.complete(&Completion {
+        gateway.engine().complete(&Completion {
             request: self.request,
             protocol: self.protocol,
             method: &self.method,
             target: &self.target,
             user: self.user.as_deref().map(User::shared_name),
+            client: self.peer,
+            listener: gateway.door().listener.as_ref(),
             status: end.status,
             attempts,
             upstream: end.upstream,

@@ -347,8 +347,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Errand::Here(target, method, answer) => {
                 let name = target.text().into();
                 let record = Record::new(self.gateway.engine(), "http", method.into(), name, self.peer).of(guest.user);
-                record
-                    .close(self.gateway.engine(), &End { status: Some(200), attempts: 0, upstream: None, fault: None });
+                record.close(&self.gateway, &End { status: Some(200), attempts: 0, upstream: None, fault: None });
                 Ok(Asked::Answered(Next::Last(answer)))
             }
             Errand::Forward(request) => {
@@ -418,7 +417,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply) {
         // SOCKS has no status.
         let status = matches!(protocol, "http" | "connect").then_some(reply.status);
-        let refusal = Refusal { protocol, method, target, status, reason: reply.text() };
+        let (client, listener) = (self.peer, self.gateway.door().listener.as_ref());
+        let refusal = Refusal { protocol, method, target, client, listener, status, reason: reply.text() };
         self.gateway.engine().refused(&refusal);
     }
 

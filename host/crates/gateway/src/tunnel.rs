@@ -200,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
     }
 
     fn close(&self, end: &End<'_>) {
-        self.record.close(self.gateway.engine(), end);
+        self.record.close(&self.gateway, end);
     }
 }
 

@@ -301,7 +301,8 @@ impl State {
         let Entrance { spot, place, listener } = entrance;
         self.opened += 1;
         let (id, turns, closed) = (self.opened, spot.turns(), CancellationToken::new());
-        let doorway = Doorway::new(self.gateway.behind(spot.door(&self.access, Arc::clone(&turns), &self.besides)));
+        let door = spot.door(&place, &self.access, Arc::clone(&turns), &self.besides);
+        let doorway = Doorway::new(self.gateway.behind(door));
         let (is_exposed, file) = (listener.is_exposed(), listener.file().cloned());
         self.waiting.push(Waiting { id, listener, doorway: doorway.clone(), closed: closed.clone() });
         Open { id, spot, place, is_exposed, file, turns, doorway, closed }
@@ -313,7 +314,8 @@ impl State {
     }
 
     fn renew(&self, open: &Open) {
-        open.doorway.change(self.gateway.behind(open.spot.door(&self.access, Arc::clone(&open.turns), &self.besides)));
+        let door = open.spot.door(&open.place, &self.access, Arc::clone(&open.turns), &self.besides);
+        open.doorway.change(self.gateway.behind(door));
     }
 }
 

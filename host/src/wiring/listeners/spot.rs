@@ -59,8 +59,8 @@ impl Spot {
         self.wanted.filter.as_ref()?.endpoint()
     }
 
-    /// What is particular about it, for the gateway.
-    pub(super) fn door(&self, access: &Arc<Access>, turns: Arc<Turns>, besides: &Besides) -> Door {
+    /// What is particular about it, for the gateway, where it listens at this place.
+    pub(super) fn door(&self, place: &str, access: &Arc<Access>, turns: Arc<Turns>, besides: &Besides) -> Door {
         let by = self.strategy.as_ref().and_then(|used| besides.of(used)).cloned();
         Door {
             grammar: self.grammar,
@@ -68,6 +68,7 @@ impl Spot {
             access: Arc::clone(access),
             tls: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
             turns,
+            listener: Some(place.into()),
         }
     }
 

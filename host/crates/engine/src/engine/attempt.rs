@@ -1,6 +1,7 @@
 //! A request as the engine hears of it: each attempt, why it gets no member, and the end.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,10 @@ pub struct Completion<'a> {
     pub target: &'a str,
     /// The name of the user whose it was; none where nobody logs in.
     pub user: Option<&'a Arc<str>>,
+    /// The client's address; none when it came over a socket of this machine.
+    pub client: Option<SocketAddr>,
+    /// Where the listener listens that it came in by, if that has been said.
+    pub listener: Option<&'a Arc<str>>,
     /// The status that the client got.
     pub status: Option<u16>,
     /// How many members were tried.

@@ -154,6 +154,8 @@ impl Engine {
             method: completion.method,
             target: completion.target,
             user: completion.user.map(|user| &**user),
+            client: completion.client,
+            listener: completion.listener.map(|listener| &**listener),
             status: completion.status,
             attempts: completion.attempts,
             proxy: completion.upstream.map(ToString::to_string),

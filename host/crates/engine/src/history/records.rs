@@ -1,5 +1,8 @@
 //! Requests as they went, as they are told.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::events::FaultPayload;
@@ -20,6 +23,12 @@ pub struct RequestRecord {
     /// The name of the user whose it was; none while it goes on, when it was refused, and where nobody logs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The client's address; none while it goes on, and when it came over a socket of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<SocketAddr>,
+    /// Where the listener listens that it came in by; none while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     /// What it demanded of a member, in words.
     pub wants: Vec<String>,
     /// Whether it belonged to a session.
@@ -100,6 +109,10 @@ pub struct Refusal<'a> {
     pub method: &'a str,
     /// Host and port of the origin; empty when the client had not said it yet.
     pub target: &'a str,
+    /// The client's address; none when it came over a socket of this machine.
+    pub client: Option<SocketAddr>,
+    /// Where the listener listens that it came in by, if that has been said.
+    pub listener: Option<&'a Arc<str>>,
     /// The status that the client got; none in SOCKS.
     pub status: Option<u16>,
     /// Why, in words without secrets.

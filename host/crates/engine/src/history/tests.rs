@@ -46,6 +46,8 @@ fn completion(request: u64, fault: Option<&Fault>) -> Completion<'_> {
         method: "GET",
         target: "origin.example:80",
         user: None,
+        client: None,
+        listener: None,
         status: Some(200),
         attempts: 1,
         upstream: None,
@@ -87,6 +89,18 @@ fn whose_a_request_was_is_told_and_whose_the_next_one_is_in_its_place() {
 }
 
 #[test]
+fn where_a_request_came_from_and_came_in_is_told() {
+    let (history, listener) = (History::new(1), Arc::<str>::from("127.0.0.1:8080"));
+    let client = "192.0.2.7:4711".parse().ok();
+    history.over(&Completion { client, listener: Some(&listener), ..completion(1, None) }, || at(9_000));
+    let record = history.get(1).unwrap();
+    assert_eq!((record.client, record.listener.as_deref()), (client, Some("127.0.0.1:8080")));
+    history.over(&completion(2, None), || at(9_000));
+    let record = history.get(2).unwrap();
+    assert_eq!((record.client, record.listener), (None, None));
+}
+
+#[test]
 fn stages_bans_and_refusals_are_told() {
     let history = History::new(10);
     let member = endpoint(1);
@@ -114,6 +128,8 @@ fn stages_bans_and_refusals_are_told() {
         protocol: "http",
         method: "GET",
         target: "origin.example:80",
+        client: "192.0.2.7:4711".parse().ok(),
+        listener: None,
         status: Some(407),
         reason: "the user name or the password is wrong",
     };
@@ -128,6 +144,7 @@ fn stages_bans_and_refusals_are_told() {
     let [record] = failed.as_slice() else { panic!("{failed:?}") };
     assert_eq!((record.status, record.attempts.len(), record.bans.len()), (Some(407), 0, 0));
     assert_eq!(record.refused.as_deref(), Some("the user name or the password is wrong"));
+    assert_eq!(record.client, refusal.client);
 }
 
 #[test]

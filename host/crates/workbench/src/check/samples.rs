@@ -17,8 +17,8 @@ pub(crate) fn payload(topic: Topic) -> Value {
             "request": 7, "attempt": 1, "target": "shop.example:443", "proxy": proxy, "fault": fault, "counted": true,
         }),
         Topic::RequestComplete => json!({
-            "request": 7, "protocol": "connect", "method": "CONNECT", "target": "shop.example:443", "status": 200,
-            "attempts": 2, "proxy": proxy, "duration_ms": 412.5,
+            "request": 7, "protocol": "connect", "method": "CONNECT", "target": "shop.example:443",
+            "client": "192.0.2.7:4711", "listener": "0.0.0.0:8080", "status": 200, "attempts": 2, "proxy": proxy, "duration_ms": 412.5,
         }),
         Topic::HealthCheck => {
             json!({"proxy": proxy, "level": "http", "alive": false, "latency_ms": null, "fault": fault})
