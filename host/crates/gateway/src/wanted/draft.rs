@@ -210,8 +210,8 @@ impl Draft {
     }
 
     fn state(&mut self, sign: Sign, text: &str) -> Result<(), String> {
-        let (country, code) = state(text);
-        let code = name(Named::STATE, text, &code)?;
+        let (country, code, called) = state(text);
+        let code = name(Named::STATE, text, &code)?.or(called);
         if let Some(country) = country.filter(|_| sign == Sign::With) {
             self.note(Key::Country, sign, &country.to_lowercase());
             self.country(sign, country)?;

@@ -1,6 +1,6 @@
 //! Places as vendors write them, and as the pool labels them.
 
-/// The states of the United States: vendors name them, and the pool has their codes.
+/// The states of the United States: vendors name them, databases have their codes, and lists either.
 const STATES: &[(&str, &str)] = &[
     ("alabama", "AL"),
     ("alaska", "AK"),
@@ -61,8 +61,8 @@ pub(super) const EUROPEAN_UNION: [&str; 27] = [
     "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
 ];
 
-/// A state as the pool labels it, and the country that stands before it, as in `us_california`.
-pub(super) fn state(text: &str) -> (Option<&str>, String) {
+/// The country that stands before a state, as in `us_california`, the state as databases label it, and its name, if that is known.
+pub(super) fn state(text: &str) -> (Option<&str>, String, Option<&'static str>) {
     let is_code = |code: &str| code.len() == 2 && code.bytes().all(|letter| letter.is_ascii_alphabetic());
     let (country, name) = match text.split_once('_') {
         Some((country, name)) if is_code(country) && !name.is_empty() => (Some(country), name),
@@ -71,8 +71,11 @@ pub(super) fn state(text: &str) -> (Option<&str>, String) {
     let squeezed: String =
         name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let american = country.is_none_or(|country| country.eq_ignore_ascii_case("us"));
-    let code = STATES.iter().find(|(known, _)| american && *known == squeezed).map(|(_, code)| (*code).to_owned());
-    (country, code.unwrap_or_else(|| dashed(name).to_uppercase()))
+    let is_it = |known: &str, code: &str| known == squeezed || code.eq_ignore_ascii_case(&squeezed);
+    match STATES.iter().find(|(known, code)| american && is_it(known, code)) {
+        Some((known, code)) => (country, (*code).to_owned(), Some(*known)),
+        None => (country, dashed(name).to_uppercase(), None),
+    }
 }
 
 /// Letters and digits with dashes between, as the pool writes names in labels.
@@ -87,11 +90,11 @@ mod tests {
 
     #[test]
     fn a_state_has_its_code_and_may_stand_behind_its_country() {
-        assert_eq!(state("ny"), (None, "NY".to_owned()));
-        assert_eq!(state("New York"), (None, "NY".to_owned()));
-        assert_eq!(state("us_new_york"), (Some("us"), "NY".to_owned()));
-        assert_eq!(state("de_by"), (Some("de"), "BY".to_owned()));
-        assert_eq!(state("ge_georgia"), (Some("ge"), "GEORGIA".to_owned()));
-        assert_eq!(state("nordrhein westfalen"), (None, "NORDRHEIN-WESTFALEN".to_owned()));
+        assert_eq!(state("ny"), (None, "NY".to_owned(), Some("newyork")));
+        assert_eq!(state("New York"), (None, "NY".to_owned(), Some("newyork")));
+        assert_eq!(state("us_new_york"), (Some("us"), "NY".to_owned(), Some("newyork")));
+        assert_eq!(state("de_by"), (Some("de"), "BY".to_owned(), None));
+        assert_eq!(state("ge_georgia"), (Some("ge"), "GEORGIA".to_owned(), None));
+        assert_eq!(state("nordrhein westfalen"), (None, "NORDRHEIN-WESTFALEN".to_owned(), None));
     }
 }

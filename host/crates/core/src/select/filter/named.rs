@@ -21,6 +21,8 @@ pub struct Named {
     kind: &'static str,
     /// Its letters and digits, as [`folded`] makes them.
     folded: Box<str>,
+    /// Another name that it has, in the same way.
+    also: Option<&'static str>,
     /// With the words apart, as it was written.
     written: Box<str>,
 }
@@ -37,7 +39,13 @@ impl Named {
     pub fn new(kind: &'static str, name: &str) -> Option<Self> {
         let letters: String = folded(kind, name).take(MAX + 1).collect();
         let is_name = (1..=MAX).contains(&letters.chars().count());
-        is_name.then(|| Self { kind, folded: letters.into(), written: name.into() })
+        is_name.then(|| Self { kind, folded: letters.into(), also: None, written: name.into() })
+    }
+
+    /// The same, which is also called so: in letters and digits, lower case.
+    #[must_use]
+    pub fn or(self, also: Option<&'static str>) -> Self {
+        Self { also, ..self }
     }
 
     /// What has the name.
@@ -67,11 +75,14 @@ impl Named {
         // Most tags are of another kind: that is seen first.
         let Some((kind, name)) = tag.as_str().split_at_checked(self.kind.len()) else { return false };
         kind.eq_ignore_ascii_case(self.kind)
-            && name.strip_prefix(':').is_some_and(|name| folded(self.kind, name).eq(self.folded.chars()))
+            && name.strip_prefix(':').is_some_and(|name| {
+                let is_called = |this: &str| folded(self.kind, name).eq(this.chars());
+                is_called(&self.folded) || self.also.is_some_and(is_called)
+            })
     }
 
-    fn key(&self) -> (&str, &str) {
-        (self.kind, &self.folded)
+    fn key(&self) -> (&str, &str, Option<&str>) {
+        (self.kind, &self.folded, self.also)
     }
 }
 
@@ -142,6 +153,17 @@ mod tests {
         }
         assert!(is("isp", "verizon business", "isp:Verizon_Business"));
         assert!(is("zip", "sw1a1aa", "zip:SW1A_1AA"));
+    }
+
+    #[test]
+    fn what_has_two_names_is_found_by_both() {
+        let state = Named::new(Named::STATE, "NY").unwrap().or(Some("newyork"));
+        for (tag, expected) in
+            [("state:NY", true), ("state:New_York", true), ("state:york", false), ("city:new-york", false)]
+        {
+            assert_eq!(state.is_on(&std::iter::once(tag.parse().unwrap()).collect()), expected, "{tag}");
+        }
+        assert_ne!(state, Named::new(Named::STATE, "NY").unwrap());
     }
 
     #[test]
