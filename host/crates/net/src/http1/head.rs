@@ -163,7 +163,8 @@ impl Head for ResponseHead {
             return Err(HeadError::Malformed("a status below 100"));
         }
         let reason = known(response.reason.unwrap_or_default(), &["OK", "", "Not Found", "Found", "Not Modified"]);
-        let headers = headers(bytes.get(..length).unwrap_or_default(), response.headers);
+        let mut headers = headers(bytes.get(..length).unwrap_or_default(), response.headers);
+        join_lengths(&mut headers);
         Ok((Self { status: code, reason, minor_version, headers }, length))
     }
 }
@@ -219,6 +220,8 @@ impl ResponseHead {
     }
 }
 
+const LENGTH: &str = "content-length";
+
 /// What a head says about its body.
 enum Framing {
     Chunked,
@@ -228,7 +231,7 @@ enum Framing {
 
 fn framing(headers: &Headers, minor_version: u8) -> Result<Framing, HeadError> {
     let mut codings = headers.get_all("transfer-encoding");
-    let mut lengths = headers.get_all("content-length");
+    let mut lengths = headers.get_all(LENGTH);
     let Some(coding) = codings.next() else {
         let Some(first) = lengths.next() else { return Ok(Framing::Unsaid) };
         if lengths.any(|other| other != first) {
@@ -268,8 +271,21 @@ fn keeps_alive(headers: &Headers, minor_version: u8) -> bool {
 
 fn headers(head: &[u8], fields: &[httparse::Header<'_>]) -> Headers {
     let mut headers = Headers::of_head(head, fields);
-    headers.collapse("content-length");
+    headers.collapse(LENGTH);
     headers
+}
+
+/// Makes one length of a response's that is said several times in one field, as in `3, 3` (RFC 9110 §8.6): it is passed on as one. In a
+/// request it is refused: a proxy before us may have read something else.
+fn join_lengths(headers: &mut Headers) {
+    let Some(list) = headers.get(LENGTH).filter(|value| value.contains(&b',')) else { return };
+    let mut lengths = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let Some(first) = lengths.next().filter(|first| decimal(first).is_some()) else { return };
+    if lengths.all(|other| other == first) && headers.get_all(LENGTH).count() == 1 {
+        let length = first.to_vec();
+        // Digits can stand in a field.
+        headers.set(LENGTH, length).ok();
+    }
 }
 
 /// A word of a first line, without an allocation where it is one that nearly all have.

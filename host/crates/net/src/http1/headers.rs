@@ -211,11 +211,14 @@ impl Headers {
 
     /// Drops the repetitions of a field whose values are all the same.
     pub(super) fn collapse(&mut self, name: &str) {
-        let same = {
+        let is_repeated = {
             let mut values = self.get_all(name);
-            values.next().is_some_and(|first| values.all(|value| value == first))
+            let Some(first) = values.next() else { return };
+            // Nearly all are said once.
+            let Some(second) = values.next() else { return };
+            second == first && values.all(|value| value == first)
         };
-        if !same {
+        if !is_repeated {
             return;
         }
         let mut kept = false;

@@ -329,6 +329,40 @@ mod tests {
     }
 
     #[test]
+    fn the_same_length_in_a_list_is_one_length_of_a_response_alone() {
+        let answer = |fields: &str| response(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap();
+        for fields in [
+            "Content-Length: 3, 3\r\n",
+            "content-length: 3,3 ,\t3\r\nX: y\r\n",
+            "Content-Length: 3, 3\r\nContent-Length: 3, 3\r\n",
+        ] {
+            let head = answer(fields);
+            assert_eq!(head.body("GET").unwrap(), BodyLength::Exact(3), "{fields:?}");
+            let mut out = Vec::new();
+            head.write_to(&mut out);
+            let written = String::from_utf8(out).unwrap().to_ascii_lowercase();
+            assert_eq!(written.matches("content-length: 3\r\n").count(), 1, "{written}");
+            assert_eq!(written.matches("content-length").count(), 1, "{written}");
+        }
+        for fields in [
+            "Content-Length: 3, 4\r\n",
+            "Content-Length: 3, 03\r\n",
+            "Content-Length: 3,\r\n",
+            "Content-Length: ,3\r\n",
+            "Content-Length: ,\r\n",
+            "Content-Length: +3, +3\r\n",
+            "Content-Length: 3 3\r\n",
+            "Content-Length: 3, 3\r\nContent-Length: 3\r\n",
+            "Content-Length: 3\r\nContent-Length: 3, 3\r\n",
+            "Content-Length: 3, 3\r\nContent-Length: 4\r\n",
+            "Content-Length: 3, 3\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 18446744073709551616, 18446744073709551616\r\n",
+        ] {
+            assert!(answer(fields).body("GET").is_err(), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn transfer_encoding_in_http_1_0_is_refused() {
         let head = request("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         assert!(head.body().is_err());
