@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::dial::within;
 use crate::fault;
-use crate::http1::{HeadError, ResponseHead, read_response};
+use crate::http1::{HeadError, Headers, ResponseHead, read_response};
 use crate::target::Target;
 
 /// The largest answer to CONNECT: refusals carry cookies and challenges, not more.
@@ -33,6 +33,35 @@ pub fn basic(credentials: &Credentials) -> Secret {
     value.push_str(SCHEME);
     STANDARD.encode_string(pair.as_bytes(), &mut value);
     Secret::new(value)
+}
+
+/// Which logins a proxy asks for, in words, where none of them is the Basic that is spoken here (RFC 9110 §11.7.1).
+#[must_use]
+pub fn other_login(headers: &Headers) -> Option<String> {
+    let mut asked: Vec<String> = Vec::new();
+    for value in headers.get_all("proxy-authenticate") {
+        let mut is_quoted = false;
+        let parts = value.split(|byte| {
+            is_quoted ^= *byte == b'"';
+            *byte == b',' && !is_quoted
+        });
+        asked.extend(parts.filter_map(scheme));
+    }
+    if asked.is_empty() || asked.iter().any(|scheme| scheme.eq_ignore_ascii_case(SCHEME.trim_end())) {
+        return None;
+    }
+    Some(format!("it asks for {}, which is not supported: Basic only", asked.join(" or ")))
+}
+
+/// The scheme with which a part of a challenge begins; none for one that is a parameter of the scheme before.
+fn scheme(part: &[u8]) -> Option<String> {
+    let part = part.trim_ascii();
+    let end = part.iter().position(u8::is_ascii_whitespace).unwrap_or(part.len());
+    let (word, rest) = part.split_at_checked(end)?;
+    let is_scheme = !word.is_empty()
+        && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        && !rest.trim_ascii_start().starts_with(b"=");
+    is_scheme.then(|| String::from_utf8_lossy(word).chars().take(20).collect())
 }
 
 /// The request for a tunnel to a target. It says nothing about us but what is needed.
@@ -62,8 +91,11 @@ pub fn judge(answer: &ResponseHead) -> Result<(), Fault> {
         _ => (Stage::Handshake, Kind::Denied),
     };
     let reason: String = answer.reason.chars().filter(|c| !c.is_control()).take(80).collect();
-    Err(Fault::new(Side::Upstream, stage, kind, format!("CONNECT answered {} {reason}", answer.status).trim_end())
-        .with_code(answer.status))
+    let mut words = format!("CONNECT answered {} {reason}", answer.status).trim_end().to_owned();
+    if let Some(other) = other_login(&answer.headers) {
+        words = format!("{words}: {other}");
+    }
+    Err(Fault::new(Side::Upstream, stage, kind, words).with_code(answer.status))
 }
 
 /// Asks for a tunnel. What the peer sent behind its answer is the beginning of the tunnel's stream.
@@ -165,6 +197,24 @@ mod tests {
                 (Side::Upstream, stage, kind, code),
                 "{answer:?}"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_is_not_spoken_is_named() {
+        let told = async |fields: &str| {
+            let answer = format!("HTTP/1.1 407 No\r\n{fields}\r\n");
+            shake(answer.as_bytes(), false).await.unwrap_err().detail.to_string()
+        };
+        let digest = "Proxy-Authenticate: Digest realm=\"a, Basic b\", qop = \"auth\",nonce=\"x\"\r\n";
+        let why = "CONNECT answered 407 No: it asks for Digest, which is not supported: Basic only";
+        assert_eq!(told(digest).await, why);
+        let two = "Proxy-Authenticate: Negotiate, NTLM\r\n";
+        assert!(told(two).await.contains("it asks for Negotiate or NTLM, which"));
+        for spoken in
+            ["", "Proxy-Authenticate: NTLM, basic realm=\"x\"\r\n", &format!("{digest}Proxy-Authenticate: Basic\r\n")]
+        {
+            assert_eq!(told(spoken).await, "CONNECT answered 407 No", "{spoken}");
         }
     }
 

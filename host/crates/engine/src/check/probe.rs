@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use proxywhirl_core::{Endpoint, Fault, Kind, Secret, Side, Stage};
 use proxywhirl_net::fault::io_kind;
 use proxywhirl_net::http1::{self, BodyLength, CopyError, HeadError, Headers, RequestHead, ResponseHead};
-use proxywhirl_net::{Dialer, RequestForm, Target, tls};
+use proxywhirl_net::{Dialer, RequestForm, Target, connect, tls};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -194,7 +194,10 @@ fn refuse_other_than_ok(head: &ResponseHead) -> Result<(), Fault> {
         407 => (Stage::Auth, Kind::Unauthorized),
         _ => (Stage::FirstByte, Kind::Denied),
     };
-    let words = format!("answered {} where the judge answers 200", head.status);
+    let mut words = format!("answered {} where the judge answers 200", head.status);
+    if let Some(other) = connect::other_login(&head.headers).filter(|_| head.status == 407) {
+        words = format!("{words}: {other}");
+    }
     Err(Fault::new(Side::Upstream, stage, kind, words).with_code(head.status))
 }
 

@@ -11,7 +11,7 @@ use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_net::http1::{
     BodyLength, CopyError, HeadError, Headers, ResponseHead, copy_body, read_response, strip_hop_by_hop,
 };
-use proxywhirl_net::{RequestForm, fault};
+use proxywhirl_net::{RequestForm, connect, fault};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -136,8 +136,9 @@ fn accepted(head: ResponseHead, Rules { asked, form, .. }: Rules<'_>) -> Result<
         (407, RequestForm::Absolute { .. }) => {
             // A proxy says which it wants (RFC 9110, 15.5.8). Without that it may be the origin's, of which proxies pass on the status.
             let stage = if head.headers.get("proxy-authenticate").is_some() { Stage::Auth } else { Stage::Handshake };
-            let fault = Fault::new(Side::Upstream, stage, Kind::Unauthorized, "it wants other credentials");
-            Err(fault.with_code(407))
+            let other = connect::other_login(&head.headers);
+            let why = other.unwrap_or_else(|| "it wants other credentials".to_owned());
+            Err(Fault::new(Side::Upstream, stage, Kind::Unauthorized, why).with_code(407))
         }
         // The client would send its credentials, which are for the gateway.
         (407, RequestForm::Origin) => {
