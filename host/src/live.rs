@@ -204,20 +204,21 @@ impl Live {
         Ok(Rotated { listeners })
     }
 
-    /// What a client wants that comes with this user name, in the default dialect.
+    /// Who a client says to be that comes with this user name, and what it wants, in the default dialect.
     ///
     /// # Errors
     /// When a key is not known, or a value cannot be.
-    pub fn wanted(&self, user: &str) -> Result<Wanted, Mistake> {
+    pub fn wanted(&self, user: &str) -> Result<(Box<str>, Wanted), Mistake> {
         if user.is_empty() {
-            return Ok(Wanted::default());
+            return Ok((Box::default(), Wanted::default()));
         }
         let limits = {
             let gateway = &self.in_force().settings.gateway;
             Limits { attempts: gateway.attempts, deadline: gateway.request_deadline }
         };
         let introduced = Grammar::default().introduce(user, "", limits)?;
-        Ok(Wanted { session: self.entrances.access().session_of(&introduced), ..introduced.wanted })
+        let session = self.entrances.access().session_of(&introduced);
+        Ok((introduced.user, Wanted { session, ..introduced.wanted }))
     }
 
     /// Whether clients may reach a destination.

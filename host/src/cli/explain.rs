@@ -1,6 +1,6 @@
 //! `proxywhirl explain`: why a request got whom it got, or would get.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use proxywhirl_engine::history::{AttemptRecord, RequestRecord};
@@ -8,8 +8,9 @@ use proxywhirl_engine::{CandidateWords, Explanation};
 use proxywhirl_net::Target;
 
 use super::output::{count, print, table, to_json};
-use super::{ControlArgs, requests, sites};
+use super::{ControlArgs, requests, sites, users};
 use crate::control::Client;
+use crate::control::api::Explained;
 use crate::exit::{Exit, Failure};
 
 /// Requests to a host that are shown beside what would be done now.
@@ -49,13 +50,16 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("target", &target.to_string()).append_pair("user", args.user.as_deref().unwrap_or_default());
     let query = query.finish();
-    let explanation: Explanation = client.get(&format!("/v1/explain?{query}")).await?;
+    let explained: Explained = client.get(&format!("/v1/explain?{query}")).await?;
+    let Explained { explanation, user } = &explained;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let user = user.as_ref().map_or_else(String::new, |user| format!("\n  {}", users::in_words(user, now)));
     if args.json {
-        print(&to_json(&explanation)?)?;
+        print(&to_json(&explained)?)?;
     } else if let Some(reason) = &explanation.refused {
-        print(&format!("{} (site {})\nrefused: {reason}", explanation.target, explanation.site))?;
+        print(&format!("{} (site {})\nrefused: {reason}{user}", explanation.target, explanation.site))?;
     } else {
-        print(&as_it_would_go(&explanation))?;
+        print(&(as_it_would_go(explanation) + &user))?;
         if !explanation.candidates.is_empty() {
             print(&format!("\nwho may serve it:\n{}", candidates_in_rows(&explanation.candidates)))?;
         }

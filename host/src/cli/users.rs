@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use super::ControlArgs;
-use super::output::{print, table, tell, to_json};
+use super::output::{count, print, table, tell, to_json};
 use crate::control::Client;
 use crate::control::api::UserRow;
 use crate::exit::{Exit, Failure};
@@ -52,6 +52,18 @@ fn in_rows(rows: &[UserRow], now: Duration) -> String {
     table(&["USER", "UNDER WAY", "BYTES", "PERIOD ENDS IN", "RATE"], cells.collect())
 }
 
+/// What a user has used of what, in a line.
+pub(super) fn in_words(row: &UserRow, now: Duration) -> String {
+    let mut words = vec![match row.concurrency {
+        Some(most) => format!("{} of {most} requests under way", row.open),
+        None => count(u64::from(row.open), "request under way", "requests under way"),
+    }];
+    words.extend(row.bytes.zip(row.quota).map(|(used, quota)| format!("{} of {} used", bytes(used), bytes(quota))));
+    words.extend(row.period_ends.map(|ends| format!("the period ends in {}", left(ends, now))));
+    words.extend(row.rate.map(|rate| format!("at most {rate} requests a second")));
+    format!("the user {}: {}", row.name, words.join(", "))
+}
+
 /// What is left until then.
 fn left(ends: u64, now: Duration) -> String {
     let seconds = Duration::from_micros(ends).saturating_sub(now).as_secs();
@@ -81,9 +93,16 @@ mod tests {
             quota: Some(10_000_000_000),
             period_ends: Some(3_662_500_000),
             rate: Some(0.5),
+            refused: None,
         };
         let idle = UserRow { name: "idle".to_owned(), bytes: Some(0), period_ends: None, rate: None, ..anna.clone() };
         let free = UserRow { name: "free".to_owned(), concurrency: None, bytes: None, quota: None, ..idle.clone() };
+        assert_eq!(
+            in_words(&anna, Duration::from_secs(1)),
+            "the user anna: 3 of 200 requests under way, 9.9 GB of 10.0 GB used, the period ends in 1h 1m 1s, at most 0.5 \
+             requests a second"
+        );
+        assert_eq!(in_words(&free, Duration::from_secs(1)), "the user free: 3 requests under way");
         insta::assert_snapshot!(in_rows(&[anna, idle, free], Duration::from_secs(1)), @r"
         USER  UNDER WAY  BYTES              PERIOD ENDS IN  RATE
         anna  3 of 200   9.9 GB of 10.0 GB  1h 1m 1s        0.5/s

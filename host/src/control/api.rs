@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proxywhirl_core::Secret;
-use proxywhirl_engine::{PluginStatus, StoreTrouble, WorkStatus};
+use proxywhirl_engine::{Explanation, PluginStatus, StoreTrouble, WorkStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -197,6 +197,20 @@ pub struct UserRow {
     pub period_ends: Option<u64>,
     /// Requests that it may begin in a second; none for any number.
     pub rate: Option<f64>,
+    /// Why its next request would be refused, whatever its rate is; none when it would not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// `GET /v1/explain`: what would be done for a request now, and where a user with limits asks, what it has used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// What would be done.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// The user that the user name is of, where users log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserRow>,
 }
 
 /// An entry of `GET /v1/credentials`: credentials in place of those that proxies came with.

@@ -25,7 +25,7 @@ use proxywhirl_net::Target;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::api::{Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetStrategy, UserRow};
+use super::api::{Explained, Lift, Lifted, Problem, Refresh, Reloaded, Rotate, Rotated, SetStrategy, UserRow};
 use crate::config::PluginUse;
 use crate::event_log;
 use crate::exit::{Exit, Failure};
@@ -234,7 +234,7 @@ async fn request(State(live): Gateway, Path(number): Path<u64>) -> Routed<Reques
 /// For whom to explain.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Explained {
+struct Unexplained {
     /// Host and port of the origin.
     target: String,
     /// The proxy user name, with what the client wants.
@@ -243,10 +243,12 @@ struct Explained {
 }
 
 /// What would be done for a request now.
-async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<Explained>) -> Routed<Explanation> {
+async fn explain(State(live): Gateway, Query(Unexplained { target, user }): Query<Unexplained>) -> Routed<Explained> {
     let destination =
         target.parse::<Target>().map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
-    let wanted = live.wanted(&user).map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
+    let read = live.wanted(&user);
+    let (name, wanted) = read.map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
+    let user = live.users().await.into_iter().find(|row| row.name == *name);
     let engine = live.engine();
     let Wanted { session, stick, ref filter, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
@@ -266,8 +268,10 @@ async fn explain(State(live): Gateway, Query(Explained { target, user }): Query<
         tier: None,
         by: None,
     };
-    let refused = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
-    Ok(Json(Explanation { escalation: live.tiers(&attempt, &wanted), refused, ..engine.explain(&attempt) }))
+    let forbidden = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
+    let refused = forbidden.or_else(|| user.as_ref()?.refused.clone());
+    let explanation = Explanation { escalation: live.tiers(&attempt, &wanted), refused, ..engine.explain(&attempt) };
+    Ok(Json(Explained { explanation, user }))
 }
 
 async fn metrics(State(live): Gateway) -> Response {

@@ -11,14 +11,19 @@ impl Live {
         let access = self.entrances.access();
         let usage = access.usage(self.engine()).await;
         let now = self.engine().now();
-        let row = |Usage { user, limits, open, bytes, left }: Usage| UserRow {
-            name: user,
-            open,
-            concurrency: limits.concurrency,
-            bytes,
-            quota: limits.quota,
-            period_ends: left.map(|left| (now + left).as_micros()),
-            rate: limits.rate,
+        let row = |usage: Usage| {
+            let refused = usage.refused();
+            let Usage { user, limits, open, bytes, left } = usage;
+            UserRow {
+                name: user,
+                open,
+                concurrency: limits.concurrency,
+                bytes,
+                quota: limits.quota,
+                period_ends: left.map(|left| (now + left).as_micros()),
+                rate: limits.rate,
+                refused,
+            }
         };
         usage.into_iter().map(row).collect()
     }

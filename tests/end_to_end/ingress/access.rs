@@ -170,6 +170,23 @@ async fn it_is_told_what_each_user_has_used() {
     let told = gateway.command(&["users", "--json"]);
     assert!(told.stdout.contains("\"name\":\"bert\"") && !told.stdout.contains(&hash), "{told:?}");
 
+    let told = gateway.command(&["explain", &url, "--user", "anna-session-7"]).stdout;
+    let used = told.lines().find_map(|line| line.strip_prefix("  the user anna: 0 of 7 requests under way, ")).unwrap();
+    assert!(
+        used.contains(" kB of 1.0 MB used, the period ends in ") && used.ends_with("at most 50 requests a second"),
+        "{told}"
+    );
+    let half = gateway.world.origin().http_url("/bytes/500000");
+    wait_until("a quota that is used up", || {
+        drop(curl(["--proxy", &format!("http://anna:hunter2@{address}"), &half, "--output", "/dev/null"]));
+        !gateway.get("/v1/users")[0]["refused"].is_null()
+    });
+    let told = gateway.command(&["explain", &url, "--user", "anna"]);
+    assert!(
+        told.code == Some(1) && told.stdout.contains("\nrefused: the user anna has used up its bytes\n"),
+        "{told:?}"
+    );
+
     let gateway = Commanded::start(&[]).await;
     let told = gateway.command(&["users"]);
     assert!(told.code == Some(1) && told.stderr.contains("nobody has to log in"), "{told:?}");

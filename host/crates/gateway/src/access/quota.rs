@@ -62,6 +62,17 @@ pub struct Usage {
     pub left: Option<Duration>,
 }
 
+impl Usage {
+    /// Why a request would be refused now, as far as that shows: whether its rate has a turn left, only a request finds out.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        let is_used_up = self.bytes.zip(self.limits.quota).is_some_and(|(used, quota)| used >= quota);
+        let quota = self.left.filter(|_| is_used_up).map(Exceeded::Quota);
+        let full = self.limits.concurrency.filter(|most| self.open >= *most).map(Exceeded::Concurrency);
+        quota.or(full).map(|exceeded| exceeded.why(&self.user))
+    }
+}
+
 /// What is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exceeded {
@@ -493,15 +504,20 @@ mod tests {
         assert_eq!(told(&meter), (0, Some(0), None), "no period has begun");
         assert!(begin(&meter).is_ok() && meter.count(600));
         tokio::time::sleep(hour / 4).await;
-        assert_eq!(told(&meter), (1, Some(600), Some(hour / 4 * 3)));
+        assert_eq!((told(&meter), meter.usage().refused()), ((1, Some(600), Some(hour / 4 * 3)), None));
+        assert!(meter.count(400));
+        assert_eq!(meter.usage().refused().as_deref(), Some("the user anna has used up its bytes"));
         meter.used.seats.leave();
         tokio::time::sleep(hour / 4 * 3).await;
-        assert_eq!(told(&meter), (0, Some(0), None), "it is over");
+        assert_eq!((told(&meter), meter.usage().refused()), ((0, Some(0), None), None), "it is over");
         assert!(begin(&meter).is_ok());
         // Without a quota nobody counts bytes.
         let meter = meter.limited(UserLimits { concurrency: Some(3), ..UserLimits::default() });
         assert_eq!(told(&meter), (1, None, None));
         assert_eq!((meter.usage().user.as_str(), meter.usage().limits.concurrency), ("anna", Some(3)));
+        assert_eq!(meter.usage().refused(), None);
+        let meter = meter.limited(UserLimits { concurrency: Some(1), ..UserLimits::default() });
+        assert_eq!(meter.usage().refused().as_deref(), Some("the user anna has 1 requests open, and may have no more"));
     }
 
     #[tokio::test(start_paused = true)]
