@@ -233,10 +233,20 @@ async fn what_is_refused_is_counted_by_its_reason() {
     let mut malformed = TcpStream::connect(&address).unwrap();
     malformed.write_all(b"GET\r\n\r\n").unwrap();
     malformed.read_to_end(&mut Vec::new()).unwrap();
+    let mut over_tls = TcpStream::connect(&address).unwrap();
+    over_tls.write_all(&[0x16, 3, 1, 0, 4, 1, 0, 0, 0]).unwrap();
+    over_tls.read_to_end(&mut Vec::new()).unwrap();
     let metrics = gateway.ask(&[], "/metrics").stdout;
-    for (reason, count) in
-        [("login", 2), ("words", 1), ("rule", 1), ("rate", 2), ("malformed", 1), ("quota", 0), ("client", 0)]
-    {
+    for (reason, count) in [
+        ("login", 2),
+        ("words", 1),
+        ("rule", 1),
+        ("rate", 2),
+        ("malformed", 1),
+        ("tls", 1),
+        ("quota", 0),
+        ("client", 0),
+    ] {
         let line = format!("proxywhirl_requests_refused_total{{reason=\"{reason}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
     }

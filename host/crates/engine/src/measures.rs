@@ -32,10 +32,12 @@ pub enum Denial {
     Words,
     /// It is no request that can be read, or was not whole in time.
     Malformed,
+    /// Its client speaks TLS where none is spoken.
+    Tls,
 }
 
 impl Denial {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Client,
         Self::Login,
         Self::Locked,
@@ -45,6 +47,7 @@ impl Denial {
         Self::Rule,
         Self::Words,
         Self::Malformed,
+        Self::Tls,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Denial {
             Self::Rule => "rule",
             Self::Words => "words",
             Self::Malformed => "malformed",
+            Self::Tls => "tls",
         }
     }
 }

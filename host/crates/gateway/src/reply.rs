@@ -67,6 +67,13 @@ impl ErrorReply {
         Self { status, error, text, received: None, retry_after: None, is_private: false, explained: None, denial }
     }
 
+    /// A client speaks TLS to a listener without it. An answer in clear text is what TLS calls a wrong version; without one, the
+    /// connection would just be lost.
+    pub(crate) fn no_tls() -> Self {
+        let text = "this port speaks no TLS: write http:// for it, or give its listener a certificate";
+        Self { denial: Some(Denial::Tls), ..Self::refusal(400, text) }
+    }
+
     /// What a client wants cannot be understood.
     pub(crate) fn mistake(mistake: &Mistake) -> Self {
         let reply = match mistake {

@@ -236,10 +236,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Some(Dialect::Http) => self.http().await,
             Some(Dialect::Socks4) => self.socks4().await,
             Some(Dialect::Socks5) => self.socks5().await,
-            Some(Dialect::Tls) => {
-                tracing::debug!(client.addr = self.peer.map(tracing::field::display), "TLS on a port without TLS");
-                Err(Next::Close)
-            }
+            Some(Dialect::Tls) => Err(self.refuse(&ErrorReply::no_tls(), Body::Send)),
         }
     }
 
