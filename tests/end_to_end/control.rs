@@ -371,3 +371,18 @@ fn an_attempt_is_told_once_as_what_it_came_to() {
         assert_eq!(told, attempts.iter().map(|number| (&topic, number, &code)).collect::<Vec<_>>(), "{answer} {text}");
     }
 }
+
+#[test]
+fn a_proxy_that_asks_for_another_login_than_basic_is_told_as_that() {
+    let answer = "HTTP/1.1 407 No\r\nProxy-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\nContent-Length: 0\r\n\r\n";
+    for url in ["http://origin.example/", "https://origin.example/"] {
+        let folder = folder();
+        let list = file(&folder, "list", says(answer) + "\n");
+        let events = folder.path().join("events.jsonl").to_string_lossy().into_owned();
+        let served = Served::start(["--proxies", &list, "--event-log", &events]);
+        let ran = curl(["--proxy", &served.proxy("http"), url]);
+        assert_eq!(served.stop().0, Some(0), "{ran:?}");
+        let text = fs::read_to_string(&events).unwrap();
+        assert!(text.contains("it asks for Digest, which is not supported: Basic only"), "{url}: {text}");
+    }
+}
