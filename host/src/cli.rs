@@ -29,13 +29,14 @@ mod strategy;
 mod user;
 mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proxywhirl_core::{Anonymity, Level, Scheme};
 use proxywhirl_store::{NotAStore, StoreUrl};
 
+use crate::control::Client;
 use crate::exit::{Exit, Failure};
 use crate::logging::{LogArgs, Logging};
 
@@ -156,6 +157,32 @@ struct ControlArgs {
     /// Its control socket; not needed when one gateway of yours runs on this machine
     #[arg(long, value_name = "SOCKET", env = "PROXYWHIRL_CONTROL")]
     control: Option<PathBuf>,
+}
+
+impl ControlArgs {
+    /// The gateway that is meant; none when none runs. Where no socket is named, it is that of the configuration: this file, or the one
+    /// that every command finds. What cannot be read says nothing of it, as it is now that somebody looks how the gateway is.
+    ///
+    /// # Errors
+    /// When several run, and it is not known which is meant.
+    async fn find(&self, config: Option<&Path>) -> Result<Option<Client>, Failure> {
+        if let Some(socket) = &self.control {
+            return Ok(Some(Client::at(socket)));
+        }
+        let settings = config::in_time(config).await.unwrap_or_default();
+        Client::find(settings.control.path(), settings.store.as_ref()).await
+    }
+
+    /// The same, where there must be one.
+    ///
+    /// # Errors
+    /// When none runs, or several do.
+    async fn running(&self) -> Result<Client, Failure> {
+        self.find(None).await?.ok_or_else(|| {
+            Failure::new(Exit::Environment, "no gateway of yours is running on this machine")
+                .hint("start one with `proxywhirl serve`, or name its socket with --control SOCKET")
+        })
+    }
 }
 
 /// The strategy, for every command that serves requests.

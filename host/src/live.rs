@@ -26,8 +26,10 @@ use proxywhirl_engine::{Attempt, Engine, EscalationWords, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
 use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
 use proxywhirl_net::Target;
+use proxywhirl_store::StoreUrl;
 use tokio::sync::Notify;
 
+pub(crate) use reading::Reading;
 pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
@@ -40,7 +42,6 @@ use crate::logging::PluginLines;
 use crate::wiring::listeners::Entrances;
 use crate::wiring::{Known, Registry, Service};
 use failures::{refused, swap_failure};
-use reading::Reading;
 
 /// Events of changes of plugins that wait to be looked at.
 const CHANGES: usize = 256;
@@ -259,7 +260,7 @@ impl Live {
                 .settings
                 .store
                 .as_ref()
-                .map(|url| StoreStatus { url: url.to_string(), trouble: self.engine().store_trouble() }),
+                .map(|url| StoreStatus { url: anywhere(url), trouble: self.engine().store_trouble() }),
             sharing: self.engine().shares_limits().then(|| Sharing {
                 has_limits: has_limits(&in_force.settings),
                 limits_trouble: self.engine().limits_trouble(),
@@ -434,6 +435,12 @@ fn has_limits(settings: &Settings) -> bool {
 /// A path that means the same in another process. What cannot be made absolute is told as it is.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The same of a store.
+fn anywhere(url: &StoreUrl) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    url.clone().within(&here).to_string()
 }
 
 /// Runs what blocks on a thread that may.

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use proxywhirl_tests::{Served, curl, folder, proxywhirl, run};
+use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
-use super::control::Commanded;
+use super::control::{Commanded, world};
 
 /// `host:port` of a proxy.
 fn address(url: &str) -> &str {
@@ -122,4 +122,36 @@ async fn who_is_taken_out_of_a_gateway_is_gone_from_its_store_too() {
         assert!(told.contains("with --control SOCKET, or without --db"), "{told}");
         assert_eq!(served.stop().0, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_find_the_gateway_of_their_configuration_whatever_else_runs() {
+    let (world, folder) = (world().await, folder());
+    let list = file(&folder, "list", world.proxies().join("\n"));
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let serve = |name: &str, more: &str| {
+        let text = format!("listen = \"127.0.0.1:0\"\nstore.url = \"{name}.db\"\n{more}");
+        let config = file(&folder, name, text);
+        let mut command = proxywhirl(["serve", "--config", &config, "--proxies", &list]);
+        (Served::of(command.env("XDG_RUNTIME_DIR", folder.path())), config)
+    };
+    let named = serve("a.toml", "control.socket = \"run/a.sock\"\n");
+    let [first, second] = ["b.toml", "c.toml"].map(|name| serve(name, ""));
+    let command = |words: &[&str], config: &str| {
+        let mut command = proxywhirl(words);
+        run(command.env("XDG_RUNTIME_DIR", folder.path()).env("PROXYWHIRL_CONFIG", config))
+    };
+    let places = ["run/a.sock", "proxywhirl/control.sock", "proxywhirl/control-2.sock"];
+    for ((served, config), place) in [&named, &first, &second].into_iter().zip(places) {
+        let removed = command(&["pool", "remove", "--config", config, address(&world.proxies()[0])], &named.1);
+        let told = format!("the gateway at {}: 1 removed, 2 left\n", at(place));
+        assert!(removed.stderr.starts_with(&told), "{removed:?}");
+        let status: Value = serde_json::from_str(&command(&["status", "--json"], config).stdout).unwrap();
+        assert_eq!(status["listen"], served.address.as_str());
+    }
+    let other = file(&folder, "d.toml", "");
+    let unknown = command(&["status"], &other);
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("hint: say which: --control SOCKET"), "{unknown:?}");
+    assert!(places[1..].iter().all(|place| unknown.stderr.contains(&at(place))), "{unknown:?}");
+    assert_eq!(named.0.stop().0, Some(0));
 }

@@ -7,7 +7,6 @@ use proxywhirl_engine::BanInForce;
 
 use super::ControlArgs;
 use super::output::{count, print, table, tell, to_json};
-use crate::control::Client;
 use crate::control::api::{Lift, Lifted};
 use crate::exit::{Exit, Failure};
 
@@ -65,7 +64,7 @@ pub(super) async fn run(args: BansArgs) -> Result<Exit, Failure> {
 }
 
 async fn list(args: ListArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let mut bans: Vec<BanInForce> = client.get("/v1/bans").await?;
     bans.retain(|ban| args.site.as_ref().is_none_or(|site| site.eq_ignore_ascii_case(&ban.site)));
     if args.json {
@@ -80,7 +79,7 @@ async fn list(args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn lift(args: LiftArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let lifted: Lifted = client.post("/v1/bans/lift", &Lift { site: args.site, proxy: args.proxy }).await?;
     if args.json {
         print(&to_json(&lifted)?)?;

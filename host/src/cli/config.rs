@@ -17,6 +17,7 @@ use crate::config::said::{Origin, Spot};
 use crate::config::schema::{keys, schema};
 use crate::config::{ConfigError, Environment, Layers, Settings, readable, reference};
 use crate::exit::{Exit, Failure};
+use crate::live::Reading;
 
 /// What `config init` writes, if nothing else is said.
 const FILE: &str = "proxywhirl.toml";
@@ -105,6 +106,17 @@ fn strangers(layers: &Layers) -> impl Iterator<Item = String> {
 /// What it means to every command but `serve`.
 pub(super) fn configured(named: Option<&Path>) -> Result<Settings, Failure> {
     layers(named)?.settings_without_users().map_err(wrong)
+}
+
+/// The same, for who can do without one that is not to be had.
+pub(super) async fn in_time(named: Option<&Path>) -> Result<Settings, Failure> {
+    let named = named.map(Path::to_owned);
+    let reading = Reading::new();
+    let read = reading.run(move || {
+        let layers = Environment::read().and_then(|environment| Layers::read(named.as_deref(), &environment));
+        layers.and_then(|layers| layers.settings_without_users()).map_err(wrong)
+    });
+    read.await
 }
 
 /// A configuration that cannot be used is wrong usage.

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::ControlArgs;
 use super::output::{count, print, table, tell, to_json};
-use crate::control::Client;
 use crate::control::api::{CredentialsRead, CredentialsRow, CredentialsSet, RefreshCredentials, UnsetCredentials};
 use crate::exit::{Exit, Failure};
 
@@ -139,7 +138,7 @@ pub(super) async fn run(args: CredentialsArgs) -> Result<Exit, Failure> {
 }
 
 async fn list(args: ListArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let rows: Vec<CredentialsRow> = client.get("/v1/credentials").await?;
     if args.json {
         print(&to_json(&rows)?)?;
@@ -156,7 +155,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
     let password = password()?;
     // What the gateway would refuse is refused before it is sent.
     Credentials::new(&args.username, &password).map_err(|error| Failure::new(Exit::Usage, error))?;
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let tag = args.whose.tag()?;
     let sent = Sent {
         name: args.name.as_deref(),
@@ -185,7 +184,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
 
 async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
     let tag = args.whose.tag()?;
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let body = UnsetCredentials { name: args.name, tag, host: args.whose.host, proxy: args.whose.proxy };
     let unset: CredentialsSet = client.post("/v1/credentials/unset", &body).await?;
     if args.json {
@@ -198,7 +197,7 @@ async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
 }
 
 async fn refresh(args: RefreshArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let body = RefreshCredentials { names: args.names };
     let read: Vec<CredentialsRead> = client.post("/v1/credentials/refresh", &body).await?;
     if args.json {

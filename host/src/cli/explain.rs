@@ -9,7 +9,6 @@ use proxywhirl_net::Target;
 
 use super::output::{count, print, table, to_json};
 use super::{ControlArgs, requests, sites, users};
-use crate::control::Client;
 use crate::control::api::Explained;
 use crate::exit::{Exit, Failure};
 
@@ -37,7 +36,7 @@ pub(super) struct ExplainArgs {
 
 /// Carries out `explain`; when nobody could serve, or the request is not remembered, there is no result.
 pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     if let Ok(number) = args.what.parse::<u64>() {
         if number == 0 {
             return Err(Failure::new(Exit::NoResult, "there is no request 0: they count from 1"));

@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::ControlArgs;
 use super::output::{count, print, to_json};
-use crate::control::Client;
 use crate::control::api::{Refresh, RefreshReport};
 use crate::exit::{Exit, Failure};
 
@@ -23,7 +22,7 @@ pub(super) struct RefreshArgs {
 
 /// Carries out `refresh`; without anything that was found there is no result.
 pub(super) async fn run(args: RefreshArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let report: RefreshReport = client.post_patiently("/v1/refresh", &Refresh { sources: args.sources }).await?;
     if args.json {
         print(&to_json(&report)?)?;

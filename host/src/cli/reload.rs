@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::ControlArgs;
 use super::output::{print, to_json};
-use crate::control::Client;
 use crate::control::api::Reloaded;
 use crate::exit::{Exit, Failure};
 
@@ -20,7 +19,7 @@ pub(super) struct ReloadArgs {
 
 /// Carries out `reload`.
 pub(super) async fn run(args: ReloadArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let reloaded: Reloaded = client.post("/v1/reload", &()).await?;
     if args.json {
         print(&to_json(&reloaded)?)?

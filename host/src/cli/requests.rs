@@ -31,7 +31,7 @@ pub(super) struct RequestsArgs {
 
 /// Carries out `requests`; without any there is no result.
 pub(super) async fn run(args: RequestsArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let records = last(&client, args.host.as_deref(), args.limit, args.failed).await?;
     if args.json {
         print(&to_json(&records)?)?;

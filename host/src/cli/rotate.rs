@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::ControlArgs;
 use super::output::{print, to_json};
-use crate::control::Client;
 use crate::control::api::{Rotate, Rotated};
 use crate::exit::{Exit, Failure};
 
@@ -23,7 +22,7 @@ pub(super) struct RotateArgs {
 
 /// Carries out `rotate`.
 pub(super) async fn run(args: RotateArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let rotated: Rotated = client.post("/v1/rotate", &Rotate { listener: args.listener }).await?;
     print(&if args.json { to_json(&rotated)? } else { in_words(&rotated) })?;
     Ok(Exit::Done)

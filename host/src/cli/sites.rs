@@ -7,7 +7,6 @@ use proxywhirl_engine::AtSite;
 
 use super::ControlArgs;
 use super::output::{print, table, tell, to_json};
-use crate::control::Client;
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `sites`.
@@ -34,7 +33,7 @@ pub(super) struct SitesArgs {
 
 /// Carries out `sites`; when nothing is known, there is no result.
 pub(super) async fn run(args: SitesArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("limit", &args.limit.to_string());
     query.append_pair("passed_over", if args.passed_over { "true" } else { "false" });

@@ -7,7 +7,6 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 
 use super::ControlArgs;
 use super::output::{count, print, to_json};
-use crate::control::Client;
 use crate::control::api::{CutOff, ListenerTrouble, Sharing, SourceTrouble, Status, Stopping};
 use crate::exit::{Exit, Failure};
 
@@ -23,7 +22,7 @@ pub(super) struct StatusArgs {
 
 /// Carries out `status`: it ends with 0 when all is well.
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let status: Status = client.get("/v1/status").await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let told = Told::of(&status, now);

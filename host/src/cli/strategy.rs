@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use super::ControlArgs;
 use super::output::{print, tell, to_json};
 use super::serve::parse_json;
-use crate::control::Client;
 use crate::control::api::{SetBy, SetStrategy, Strategy, StrategySet};
 use crate::exit::{Exit, Failure};
 
@@ -88,7 +87,7 @@ pub(super) async fn run(args: StrategyCommandArgs) -> Result<Exit, Failure> {
 }
 
 async fn show(args: ShowArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let strategy: Strategy = client.get("/v1/strategy").await?;
     print(&if args.json { to_json(&strategy)? } else { in_words(&strategy) })?;
     Ok(Exit::Done)
@@ -96,7 +95,7 @@ async fn show(args: ShowArgs) -> Result<Exit, Failure> {
 
 async fn set(args: SetArgs) -> Result<Exit, Failure> {
     let wanted = SetStrategy { options: args.options()?, name: args.name };
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let set: StrategySet = client.post("/v1/strategy", &wanted).await?;
     if args.json {
         print(&to_json(&set)?)?;

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::ControlArgs;
 use super::output::{count, print, table, tell, to_json};
-use crate::control::Client;
 use crate::control::api::UserRow;
 use crate::exit::{Exit, Failure};
 
@@ -22,7 +21,7 @@ pub(super) struct UsersArgs {
 
 /// Carries out `users`; where nobody has to log in, there is no result.
 pub(super) async fn run(args: UsersArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let rows: Vec<UserRow> = client.get("/v1/users").await?;
     if args.json {
         print(&to_json(&rows)?)?;

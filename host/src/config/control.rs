@@ -49,6 +49,17 @@ impl ControlSection {
     }
 }
 
+impl Socket {
+    /// Its path, where one is named.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::At(path) => Some(path),
+            Self::Own | Self::Off => None,
+        }
+    }
+}
+
 impl std::str::FromStr for Socket {
     type Err = std::convert::Infallible;
 

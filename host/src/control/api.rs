@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use proxywhirl_core::Secret;
 use proxywhirl_engine::{Explanation, PluginStatus, StoreTrouble, WorkStatus};
+use proxywhirl_store::StoreUrl;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -52,6 +53,15 @@ pub struct Status {
     /// That it is stopping; none when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Stopping>,
+}
+
+impl Status {
+    /// Whether it keeps its pool there.
+    #[must_use]
+    pub fn uses(&self, store: &StoreUrl) -> bool {
+        let own = self.store.as_ref().and_then(|own| own.url.parse::<StoreUrl>().ok());
+        store.is_lasting() && own.is_some_and(|own| own.is_same(store))
+    }
 }
 
 /// How far a gateway is that is stopping: it listens no more.
@@ -107,7 +117,7 @@ pub struct Sharing {
 /// Where the pool is kept, and whether it can be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
-    /// Its URL.
+    /// Its URL, which means the same in another folder.
     pub url: String,
     /// Why the pool cannot be saved, and since when; none when it can.
     pub trouble: Option<StoreTrouble>,

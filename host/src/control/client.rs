@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use proxywhirl_store::StoreUrl;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -33,16 +34,44 @@ pub struct Client {
 }
 
 impl Client {
-    /// The gateway at this socket, or the only one that the user runs on this machine; none when none runs.
+    /// The gateway of a configuration: the one at the socket that it names, or the only one that the user runs on this machine; of
+    /// several, the only one that keeps its pool where the configuration says. None when none runs.
     ///
     /// # Errors
-    /// When there are several, and it is not said which, or the only one does not say how it is.
-    pub async fn find(path: Option<&Path>) -> Result<Option<Self>, Failure> {
-        if let Some(path) = path {
+    /// When there are several, and it is not known which is meant, or the only one does not say how it is.
+    pub async fn find(socket: Option<&Path>, store: Option<&StoreUrl>) -> Result<Option<Self>, Failure> {
+        if let Some(path) = socket
+            && UnixStream::connect(path).await.is_ok()
+        {
             return Ok(Some(Self::at(path)));
         }
+        let (mut running, trouble) = Self::answering(place::known()).await;
+        let is_of = |(_, status): &(Self, Status)| store.is_some_and(|store| status.uses(store));
+        if running.iter().any(is_of) {
+            running.retain(is_of);
+        }
+        only(&running, trouble)
+    }
+
+    /// The gateway that keeps its pool in this store; of several, the one at this socket. None when none that runs does.
+    ///
+    /// # Errors
+    /// As [`Client::find`].
+    pub async fn of_store(store: &StoreUrl, socket: Option<&Path>) -> Result<Option<Self>, Failure> {
+        let is_of = |(_, status): &(Self, Status)| status.uses(store);
+        let (named, in_the_way) = Self::answering(socket.map(Path::to_owned)).await;
+        if let Some((client, _)) = named.into_iter().find(is_of) {
+            return Ok(Some(client));
+        }
+        let (mut running, trouble) = Self::answering(place::known()).await;
+        running.retain(is_of);
+        only(&running, in_the_way.or(trouble))
+    }
+
+    /// Those at these sockets that say how they are, and why one that is there does not.
+    async fn answering(sockets: impl IntoIterator<Item = PathBuf>) -> (Vec<(Self, Status)>, Option<Failure>) {
         let (mut running, mut trouble) = (Vec::new(), None);
-        for path in place::known() {
+        for path in sockets {
             let client = Self { path };
             match tokio::time::timeout(GREETING, client.get::<Status>("/v1/status")).await {
                 Ok(Ok(status)) => running.push((client, status)),
@@ -51,18 +80,7 @@ impl Client {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        match running.as_slice() {
-            [] => trouble.map_or(Ok(None), Err),
-            [(client, _)] => Ok(Some(client.clone())),
-            several => {
-                let names: Vec<_> = several
-                    .iter()
-                    .map(|(client, status)| format!("{} ({})", client.path.display(), status.listen))
-                    .collect();
-                Err(Failure::new(Exit::Usage, format!("several gateways run here: {}", names.join(", ")))
-                    .hint("say which: --control SOCKET"))
-            }
-        }
+        (running, trouble)
     }
 
     /// Whoever is at this socket.
@@ -75,17 +93,6 @@ impl Client {
     pub async fn is_stopping(&self) -> bool {
         let status = tokio::time::timeout(GREETING, self.get::<Status>("/v1/status")).await;
         matches!(status, Ok(Ok(status)) if status.stopping.is_some())
-    }
-
-    /// As [`Client::find`], where there must be one.
-    ///
-    /// # Errors
-    /// When none runs, or several do.
-    pub async fn running(path: Option<&Path>) -> Result<Self, Failure> {
-        Self::find(path).await?.ok_or_else(|| {
-            Failure::new(Exit::Environment, "no gateway of yours is running on this machine")
-                .hint("start one with `proxywhirl serve`, or name its socket with --control SOCKET")
-        })
     }
 
     /// The socket.
@@ -199,5 +206,21 @@ impl Client {
 
     fn gone(&self, what: &impl std::fmt::Display) -> Failure {
         Failure::new(Exit::Environment, format!("the gateway at {}: {what}", self.path.display()))
+    }
+}
+
+/// The only one of these.
+fn only(running: &[(Client, Status)], trouble: Option<Failure>) -> Result<Option<Client>, Failure> {
+    match running {
+        [] => trouble.map_or(Ok(None), Err),
+        [(client, _)] => Ok(Some(client.clone())),
+        several => {
+            let names: Vec<_> = several
+                .iter()
+                .map(|(client, status)| format!("{} ({})", client.path.display(), status.listen))
+                .collect();
+            Err(Failure::new(Exit::Usage, format!("several gateways run here: {}", names.join(", ")))
+                .hint("say which: --control SOCKET"))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the configuration on a thread that may block, for as long as that may take.
 //!
-//! A file hangs where it is on a mount whose server is gone, and nothing takes a thread out of that. So it is left behind, and
+//! A file hangs where it is on a mount whose server is gone, or is a pipe at the start, and nothing takes a thread out of that. So it is left behind, and
 //! everything else goes on. There is one at the most, however often the configuration is asked for meanwhile.
 
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::exit::{Exit, Failure};
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads, one after the other.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     within: Duration,
     /// The place of who reads; held until that has an end.
     place: Arc<Semaphore>,
 }
 
 impl Reading {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { within: WITHIN, place: Arc::new(Semaphore::new(1)) }
     }
 
@@ -30,7 +30,7 @@ impl Reading {
     ///
     /// # Errors
     /// Its own, and when it takes too long, or what took too long before goes on.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -52,7 +52,9 @@ impl Reading {
 }
 
 fn hangs(what: &str) -> Failure {
-    let why = format!("{what}: its file, or one that it names, hangs, as on a mount whose server is gone");
+    let why = format!(
+        "{what}: its file, or one that it names, hangs, as a pipe that nobody writes to, or a mount whose server is gone"
+    );
     Failure::new(Exit::Environment, why)
 }
 

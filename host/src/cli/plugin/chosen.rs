@@ -1,6 +1,6 @@
 //! Which plugins a command is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -20,6 +20,11 @@ pub(super) struct ChosenArgs {
 }
 
 impl ChosenArgs {
+    /// The configuration, if one is named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// What is configured; what the command line says wins.
     pub(super) fn settings(&self) -> Result<PluginsSettings, Failure> {
         let configured = configured(self.config.as_deref())?.plugins;

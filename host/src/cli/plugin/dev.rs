@@ -37,7 +37,7 @@ pub(super) struct DevArgs {
 
 /// Carries out `plugin dev`, until Ctrl-C.
 pub(super) async fn run(args: DevArgs) -> Result<Exit, Failure> {
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let status: Status = client.get("/v1/status").await?;
     let directory = status.plugins.ok_or_else(|| {
         Failure::new(Exit::Usage, "the running gateway has no plugins directory to put the plugin into")

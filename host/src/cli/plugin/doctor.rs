@@ -12,7 +12,6 @@ use proxywhirl_core::Timestamp;
 
 use super::chosen::ChosenArgs;
 use crate::cli::ControlArgs;
-use crate::control::Client;
 use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 
@@ -33,7 +32,7 @@ pub(super) struct DoctorArgs {
 
 /// Carries out `plugin doctor`. What is not well shows in the exit code.
 pub(super) async fn run(args: DoctorArgs, logging: Logging) -> Result<Exit, Failure> {
-    let client = if args.offline { None } else { Client::find(args.control.control.as_deref()).await? };
+    let client = if args.offline { None } else { args.control.find(args.chosen.config()).await? };
     match client {
         Some(client) => running::run(&client, args.json).await,
         None => super::blocking(move || offline::run(&args.chosen.settings()?, args.json, &logging)).await,

@@ -4,7 +4,6 @@ use clap::Args;
 
 use crate::cli::ControlArgs;
 use crate::cli::output::print;
-use crate::control::Client;
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `plugin enable`.
@@ -23,7 +22,7 @@ pub(super) async fn run(args: EnableArgs) -> Result<Exit, Failure> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Err(Failure::new(Exit::Usage, format!("{name:?} is no name of a plugin")));
     }
-    let client = Client::running(args.control.control.as_deref()).await?;
+    let client = args.control.running().await?;
     let _: serde_json::Value = client.post(&format!("/v1/plugins/{name}/enable"), &()).await?;
     print(&format!("{name} is started again when it is next needed"))?;
     Ok(Exit::Done)

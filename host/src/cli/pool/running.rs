@@ -7,13 +7,13 @@ use proxywhirl_core::{Candidate, Tag};
 use proxywhirl_store::StoreUrl;
 use serde::Serialize;
 
-use super::super::ControlArgs;
-use super::super::config::configured;
+use super::super::config::{configured, in_time};
 use super::super::output::tell;
 use super::super::sources::Found;
+use super::super::{ControlArgs, StoreArg};
 use super::DbArgs;
 use crate::control::Client;
-use crate::control::api::{Added, RemoveFromPool, Removed, Status};
+use crate::control::api::{Added, RemoveFromPool, Removed};
 use crate::exit::{Exit, Failure};
 
 /// Bytes of the proxies in one request, whose body may have a megabyte.
@@ -27,32 +27,31 @@ struct Sent<'a> {
 }
 
 impl DbArgs {
-    /// The gateway whose pool is meant; none when a store is. What is typed counts before what a variable says, and a store before a
-    /// gateway that has another one.
+    /// The gateway whose pool is meant; none when a store is. What is typed counts before what a variable says, and a store before
+    /// gateways that have others.
     ///
     /// # Errors
-    /// When several gateways run and it is not said which, or the configuration cannot be read.
+    /// When several gateways run and it is not known which is meant, or the configuration cannot be read.
     pub(super) async fn gateway(&self, control: &ControlArgs) -> Result<Option<Client>, Failure> {
         let is_typed = |value: &OsStr, variable: &str| std::env::var_os(variable).is_none_or(|said| said != *value);
-        let socket = control.control.as_deref();
-        if socket.is_some_and(|socket| is_typed(socket.as_os_str(), "PROXYWHIRL_CONTROL")) {
-            return Client::find(socket).await;
+        if let Some(socket) = &control.control
+            && is_typed(socket.as_os_str(), "PROXYWHIRL_CONTROL")
+        {
+            return Ok(Some(Client::at(socket)));
         }
-        let url = match &self.db {
+        let config = self.config.as_deref();
+        let configured = match &self.db {
             Some(db) if is_typed(OsStr::new(&db.0), "PROXYWHIRL_DB") => return Ok(None),
-            Some(db) => Some(db.url()?),
-            None => configured(self.config.as_deref())?.store,
+            Some(_) => in_time(config).await.unwrap_or_default(),
+            None => configured(config)?,
         };
-        let Some(url) = url.filter(StoreUrl::is_lasting) else { return Client::find(socket).await };
+        let url = self.db.as_ref().map(StoreArg::url).transpose()?.or(configured.store);
+        let Some(url) = url.filter(StoreUrl::is_lasting) else { return control.find(config).await };
         // A server tells those that share it anyhow.
         if !url.is_in_use() {
             return Ok(None);
         }
-        let Some(client) = Client::find(socket).await? else { return Ok(None) };
-        // One that is not there, at the socket of a variable, uses nothing.
-        let Ok(status) = client.get::<Status>("/v1/status").await else { return Ok(None) };
-        let used = status.store.and_then(|store| store.url.parse::<StoreUrl>().ok());
-        Ok(used.is_some_and(|used| used.is_same(&url)).then_some(client))
+        Client::of_store(&url, control.control.as_deref().or(configured.control.path())).await
     }
 }
 

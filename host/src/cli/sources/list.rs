@@ -1,7 +1,6 @@
 //! `proxywhirl sources list`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 
 use clap::Args;
 use proxywhirl_engine::WorkStatus;
@@ -13,7 +12,6 @@ use crate::cli::ControlArgs;
 use crate::cli::config::configured;
 use crate::cli::output::{print, table, tell, to_json};
 use crate::config::{SourceSettings, catalogue};
-use crate::control::Client;
 use crate::control::api::Status;
 use crate::exit::{Exit, Failure};
 use crate::wiring::work;
@@ -62,7 +60,7 @@ struct Line {
 pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
     let settings = configured(args.config.path())?;
     let mut lines: Vec<Line> = settings.sources.iter().map(|source| line(source, true)).collect();
-    let readers = readers(args.control.control.as_deref()).await?;
+    let readers = readers(args).await?;
     for (line, source) in lines.iter_mut().zip(&settings.sources) {
         line.reader = work(source).and_then(|work| readers.get(&*work)).cloned();
     }
@@ -96,9 +94,9 @@ pub(super) async fn run(args: &ListArgs) -> Result<Exit, Failure> {
 
 /// Who reads which source for all that share a pool, as the gateway says that runs here; nobody when none runs, or several do of
 /// which none is named, or nothing is shared.
-async fn readers(control: Option<&Path>) -> Result<HashMap<String, String>, Failure> {
-    let found = match Client::find(control).await {
-        Err(_) if control.is_none() => None,
+async fn readers(args: &ListArgs) -> Result<HashMap<String, String>, Failure> {
+    let found = match args.control.find(args.config.path()).await {
+        Err(_) if args.control.control.is_none() => None,
         found => found?,
     };
     let Some(client) = found else { return Ok(HashMap::new()) };
