@@ -133,7 +133,7 @@ impl Cli {
             Command::Bans(args) => bans::run(args).await,
             Command::Credentials(args) => credentials::run(args).await,
             Command::Secrets(args) => secrets::run(&args),
-            Command::Config(args) => config::run(&args),
+            Command::Config(args) => config::run(&args).await,
             Command::User(args) => user::run(&args),
             Command::Users(args) => users::run(args).await,
             Command::Plugin(args) => plugin::run(args, &logging).await,

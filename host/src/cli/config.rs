@@ -110,11 +110,17 @@ pub(super) fn configured(named: Option<&Path>) -> Result<Settings, Failure> {
 
 /// The same, for who can do without one that is not to be had.
 pub(super) async fn in_time(named: Option<&Path>) -> Result<Settings, Failure> {
+    read_in_time(named).await?.1.and_then(|layers| layers.settings_without_users()).map_err(wrong)
+}
+
+/// Everything that is configured, unless it hangs.
+async fn read_in_time(named: Option<&Path>) -> Result<(Environment, Result<Layers, ConfigError>), Failure> {
     let named = named.map(Path::to_owned);
     let reading = Reading::new();
     let read = reading.run(move || {
-        let layers = Environment::read().and_then(|environment| Layers::read(named.as_deref(), &environment));
-        layers.and_then(|layers| layers.settings_without_users()).map_err(wrong)
+        let environment = Environment::read().map_err(wrong)?;
+        let layers = Layers::read(named.as_deref(), &environment);
+        Ok((environment, layers))
     });
     read.await
 }
@@ -126,10 +132,10 @@ pub(super) fn wrong(error: ConfigError) -> Failure {
 }
 
 /// Carries out `config`.
-pub(super) fn run(args: &ConfigCommandArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(args: &ConfigCommandArgs) -> Result<Exit, Failure> {
     match &args.command {
         ConfigCommand::Show(args) => show(args),
-        ConfigCommand::Check(args) => check(args),
+        ConfigCommand::Check(args) => check(args).await,
         ConfigCommand::Init(args) => init(args),
         ConfigCommand::Schema => {
             print_pretty(&schema())?;
@@ -180,9 +186,9 @@ fn toml_text(value: serde_json::Value) -> String {
     toml::Value::try_from(value).map_or_else(|error| format!("# {error}"), |value| value.to_string())
 }
 
-fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let environment = Environment::read().map_err(wrong)?;
-    let layers = match Layers::read(args.file.config.as_deref(), &environment) {
+async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+    let (environment, layers) = read_in_time(args.file.config.as_deref()).await?;
+    let layers = match layers {
         // Nothing else can be told of what cannot be read.
         Err(error) if args.json => {
             let row = serde_json::json!({ "place": error.place, "message": error.reason, "hint": error.hint });

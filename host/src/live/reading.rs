@@ -1,7 +1,8 @@
 //! Reads the configuration on a thread that may block, for as long as that may take.
 //!
-//! A file hangs where it is on a mount whose server is gone, or is a pipe at the start, and nothing takes a thread out of that. So it is left behind, and
-//! everything else goes on. There is one at the most, however often the configuration is asked for meanwhile.
+//! A file hangs where it is on a mount whose server is gone, or a pipe that nobody writes to, and nothing takes a thread out of
+//! that. So it is left behind, and everything else goes on. There is one at the most, however often the configuration is asked
+//! for meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -396,6 +396,21 @@ fn what_cannot_be_read_is_told_alone() {
     assert_eq!(told["mistakes"][0]["place"], "b.toml:1:9");
 }
 
+#[test]
+fn a_pipe_is_read_and_one_that_nobody_writes_to_is_given_up() {
+    let folder = folder();
+    let pipe = folder.path().join("pipe.toml");
+    assert_eq!(run(Command::new("mkfifo").arg(&pipe)).code, Some(0));
+    let check = || config(&folder, &["check", "--config", "pipe.toml"], &[]);
+    let told = check();
+    let why = "error: the configuration was not read within 10s: its file, or one that it names, hangs, as a pipe that nobody";
+    assert!(told.code == Some(4) && told.stderr.starts_with(why), "{told:?}");
+    let writes = std::thread::spawn(move || std::fs::write(pipe, "gateway.attempts = 3\n"));
+    let told = check();
+    assert_eq!((told.code, told.stdout.as_str()), (Some(0), "pipe.toml: no mistakes; 1 key set\n"));
+    writes.join().unwrap().unwrap();
+}
+
 async fn world() -> World {
     World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap()
 }
