@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::PluginDirArgs;
 use super::output::{count, print, tell};
 use crate::config::layers::{MOST_MISTAKES, folders};
 use crate::config::masked::masked;
@@ -64,6 +65,8 @@ struct ShowArgs {
 struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,
+    #[command(flatten)]
+    plugins: PluginDirArgs,
     /// Print JSON, for scripts
     #[arg(long)]
     json: bool,
@@ -198,7 +201,8 @@ async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         read => read.map_err(wrong)?,
     };
     let (mistakes, absent) = match layers.settings() {
-        Ok(settings) => {
+        Ok(mut settings) => {
+            settings.plugins.directory = args.plugins.plugins.clone().or(settings.plugins.directory);
             let mut mistakes: Vec<_> =
                 refused::refused(&settings).into_iter().map(|reason| layers.refused(reason)).collect();
             mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));

@@ -311,20 +311,35 @@ fn what_is_named_and_not_there_is_a_warning() {
     file(
         &folder,
         "proxywhirl.toml",
-        "[strategy]\nname = \"round-robbin\"\n[upstream]\nca_file = \"ca.pem\"\n[geo]\ndatabases = [\"proxywhirl.toml\"]\n\
-         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\nparser = \"text\"\ntrust = true\n\
+        "[upstream]\nca_file = \"ca.pem\"\n[geo]\ndatabases = [\"proxywhirl.toml\"]\n\
+         [[sources]]\nname = \"own\"\nlocation = \"own.txt\"\nparser = \"texxt\"\ntrust = true\n\
          [[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"a.pem\", key = \"proxywhirl.toml\" }\n",
     );
     insta::assert_snapshot!(transcript(&config(&folder, &["check"], &[])), @r#"
-    proxywhirl.toml: no mistakes; 5 keys set
+    proxywhirl.toml: no mistakes; 4 keys set
     warning: upstream.ca_file: ca.pem is not there
     warning: source "own": own.txt is not there
     warning: listener "127.0.0.1:0": a.pem is not there
-    warning: no strategy named round-robbin is bundled, and there is no plugins.directory; did you mean round-robin?
+    warning: no parser named texxt is bundled, and there is no plugins.directory; did you mean text?
     exit code 0
     "#);
     let told = json(&config(&folder, &["check", "--json"], &[]));
     assert_eq!((told["warnings"].as_array().unwrap().len(), told["mistakes"].as_array().unwrap().len()), (4, 0));
+}
+
+#[test]
+fn a_strategy_that_is_not_there_is_told_as_serve_tells_it() {
+    let folder = folder();
+    file(&folder, "proxywhirl.toml", "[strategy]\nname = \"round-robbin\"\n");
+    let why = "no strategy named round-robbin; there are: composite, ";
+    let told = config(&folder, &["check"], &[]);
+    let mistake = format!("proxywhirl.toml:2:8: strategy.name: {why}");
+    assert!(told.code == Some(2) && told.stdout.starts_with(&mistake), "{told:?}");
+    let served = run_in(&folder, &["serve", "--listen", "127.0.0.1:0", "--proxies", "192.0.2.1:80"]);
+    assert!(served.code == told.code && served.stderr.starts_with(&format!("error: {why}")), "{served:?}");
+    let told = config(&folder, &["check", "--plugins", "nowhere"], &[]);
+    let warning = "warning: plugins.directory: nowhere is not there\n";
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), warning), "it may be in there");
 }
 
 #[test]

@@ -6,13 +6,12 @@ use std::path::Path;
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
 use crate::config::{KeyPlace, ListenerSettings, Settings};
-use crate::wiring::strategies_of_listeners;
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
     let files = files(settings).filter(|(_, path)| !path.exists());
     let files = files.map(|(key, path)| format!("{key}: {} is not there", path.display()));
-    files.chain(keys(settings)).chain(plugins(settings)).chain(exposed(settings)).collect()
+    files.chain(keys(settings)).chain(parsers(settings)).chain(exposed(settings)).collect()
 }
 
 /// Where other machines come in, and nobody has to log in: `serve` wants to be told that this is meant.
@@ -62,20 +61,17 @@ fn folder(file: &Path) -> Option<&Path> {
     file.parent().filter(|folder| !folder.as_os_str().is_empty())
 }
 
-/// Plugins that the binary does not carry. With a directory, what is in it would have to be loaded.
-fn plugins(settings: &Settings) -> Vec<String> {
+/// Parsers that the binary does not carry, each of which costs its source alone. With a directory, what is in it would have to be loaded.
+fn parsers(settings: &Settings) -> Vec<String> {
     if settings.plugins.directory.is_some() {
         return Vec::new();
     }
     let known = || BUNDLE.iter().map(|(name, _)| *name);
-    let beside = strategies_of_listeners(settings).into_iter().map(|used| ("strategy", used.name.as_str()));
-    let strategy = [("strategy", settings.strategy.name.as_str())].into_iter().chain(beside);
-    let hooks = settings.hooks.iter().map(|hook| ("hook", hook.name.as_str()));
-    let parsers = settings.sources.iter().filter_map(|source| Some(("parser", source.parser.as_deref()?)));
-    let unknown = strategy.chain(hooks).chain(parsers).filter(|(_, name)| known().all(|other| other != *name));
-    let told = unknown.map(|(what, name)| {
+    let parsers = settings.sources.iter().filter_map(|source| source.parser.as_deref());
+    let unknown = parsers.filter(|name| known().all(|other| other != *name));
+    let told = unknown.map(|name| {
         let meant = nearest(name, known()).map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
-        format!("no {what} named {name} is bundled, and there is no plugins.directory{meant}")
+        format!("no parser named {name} is bundled, and there is no plugins.directory{meant}")
     });
     told.collect()
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use proxywhirl_core::plugin::PluginKind;
 use proxywhirl_store::MemoryKeyValues;
 
 use crate::config::{KeyPlace, ListenerSettings, PluginUse, Settings};
@@ -50,24 +51,28 @@ fn tls(settings: &Settings) -> impl Iterator<Item = String> {
     })
 }
 
-/// Why the strategy and hooks do not take their options. A plugin that is not there is told as absent.
+/// Why strategies and hooks cannot be had, or do not take their options. A directory that is not there is told as absent.
 fn plugins(settings: &Settings) -> Vec<String> {
     let keys = Some(Arc::new(MemoryKeyValues::new()) as _);
     let surroundings = Surroundings { key_values: keys, ..Surroundings::default() };
     let Ok(registry) = Registry::load(&settings.plugins, surroundings) else { return Vec::new() };
-    let is_there = |used: &PluginUse| registry.find(&used.name).is_some() && registry.admitted(&used.name).is_ok();
-    let why = |used: &PluginUse| Some(registry.strategy_sooner_or_later(used).err()?.message);
-    let strategy = Some(&settings.strategy).filter(|used| is_there(used)).and_then(why);
-    let strategy = strategy.map(|why| format!("strategy.options: {why}"));
+    let key = |used: &PluginUse, kind: PluginKind| {
+        let is_there = registry.find(&used.name).is_some_and(|known| known.info.kind == Some(kind));
+        if is_there && registry.admitted(&used.name).is_ok() { "options" } else { "name" }
+    };
+    let strategy = |used: &PluginUse| {
+        let failure = registry.strategy_sooner_or_later(used).err()?;
+        Some(format!("strategy.{}: {}", key(used, PluginKind::Strategy), failure.message))
+    };
     let beside = settings.listeners.iter().filter_map(|listener| {
-        let why = listener.strategy.as_ref().filter(|used| is_there(used)).and_then(why)?;
-        Some(format!("listener {:?}: strategy.options: {why}", listener.name))
+        let why = listener.strategy.as_ref().and_then(strategy)?;
+        Some(format!("listener {:?}: {why}", listener.name))
     });
-    let hooks = settings.hooks.iter().filter(|used| is_there(used)).filter_map(|used| {
+    let hooks = settings.hooks.iter().filter_map(|used| {
         let failure = registry.hook(used).err()?;
-        Some(format!("hook {:?}: options: {}", used.name, failure.message))
+        Some(format!("hook {:?}: {}: {}", used.name, key(used, PluginKind::Hook), failure.message))
     });
-    strategy.into_iter().chain(beside).chain(hooks).collect()
+    strategy(&settings.strategy).into_iter().chain(beside).chain(hooks).collect()
 }
 
 #[cfg(test)]
@@ -91,6 +96,19 @@ mod tests {
         assert!(ftp.starts_with("source \"own\": location: \"ftp://lists.example/a\" is no source"), "{ftp}");
         assert!(nowhere.starts_with("source \"own\": location: \"https://\" is no source"), "{nowhere}");
         assert!(options.starts_with("strategy.options: ") && options.contains("buy"), "{options}");
+    }
+
+    #[test]
+    fn strategies_and_hooks_that_are_not_there_are_told() {
+        let text = "[strategy]\nname = \"nobody\"\n[[hooks]]\nname = \"random\"\n\
+                    [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nstrategy = { name = \"webhook\" }\n";
+        let told = refused(&settings(text).unwrap());
+        let [strategy, listener, hook] = told.as_slice() else { unreachable!("{told:?}") };
+        assert!(strategy.starts_with("strategy.name: no strategy named nobody; there are: "), "{strategy}");
+        assert!(listener.starts_with("listener \"web\": strategy.name: no strategy named webhook; "), "{listener}");
+        assert!(hook.starts_with("hook \"random\": name: no hook named random; "), "{hook}");
+        let elsewhere = refused(&settings(&format!("plugins.directory = \"nowhere\"\n{text}")).unwrap());
+        assert_eq!(elsewhere, Vec::<String>::new());
     }
 
     #[test]
