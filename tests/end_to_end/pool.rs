@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run};
+use proxywhirl_tests::{Served, curl, file, folder, proxywhirl, run, wait_until};
 use proxywhirl_world::{Protocol, UpstreamOptions, World, WorldPlan};
 use serde_json::Value;
 
@@ -122,6 +122,27 @@ async fn who_is_taken_out_of_a_gateway_is_gone_from_its_store_too() {
         assert!(told.contains("with --control SOCKET, or without --db"), "{told}");
         assert_eq!(served.stop().0, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_passed_its_check_yet_is_kept_out_too() {
+    let folder = folder();
+    // Nobody is there: it is being checked, or was turned away and would be asked again.
+    file(&folder, "free", "http://127.0.0.1:9\n");
+    let text = "check.level = \"tcp\"\npool.allow_private = true\n[[sources]]\nname = \"free\"\nlocation = \"free\"\n";
+    let config = file(&folder, "gateway.toml", text);
+    let gateway = Commanded::start_in(folder, &["--config", &config]).await;
+    let mut told = String::new();
+    wait_until("that it is known", || {
+        let (words, code) = gateway.pool(&["remove", "127.0.0.1:9"]);
+        told = words;
+        code == Some(0)
+    });
+    let expected =
+        "0 removed, 3 left\n1 more kept out, which had not passed their check yet\nno source brings them back";
+    assert!(told.starts_with(expected), "{told}");
+    let report: Value = serde_json::from_str(&gateway.command(&["refresh", "free", "--json"]).stdout).unwrap();
+    assert_eq!((&report["kept_out"], &report["dead"]), (&1.into(), &0.into()), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! Proxies that a user puts into the pool, or takes out of it, while the gateway runs.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use proxywhirl_core::{Candidate, EndpointKey, Member};
+use proxywhirl_core::{Candidate, EndpointKey, Tags};
 use proxywhirl_engine::Admissions;
 
 use super::{Live, blocking};
@@ -21,7 +23,8 @@ impl Live {
         Added { added: new, known: merged + known, full, problem: self.unsaved() }
     }
 
-    /// Takes out those that are meant, or that have one of these tags. Whoever goes through one of them goes on.
+    /// Takes out those that are meant, or that have one of these tags, and keeps out those of them that are still to be proven. Whoever
+    /// goes through one of them goes on.
     ///
     /// # Errors
     /// When looking who is meant has panicked.
@@ -30,22 +33,34 @@ impl Live {
         while self.engine().is_loading() {
             tokio::time::sleep(LOADING).await;
         }
-        let snapshot = self.engine().snapshot();
-        let is_meant = move |member: &Member| {
-            let key = member.endpoint.key();
-            let is_named = patterns.iter().any(|pattern| pattern.matches(&key));
-            (is_named || tags.iter().any(|tag| member.tags().contains(tag))).then_some(key)
+        let is_meant = move |key: &EndpointKey, labels: &Tags| {
+            patterns.iter().any(|pattern| pattern.matches(key)) || tags.iter().any(|tag| labels.contains(tag))
         };
+        let (engine, keeper) = (Arc::clone(self.engine()), Arc::clone(self.service.keeper()));
         // A large pool takes a while, in which others want the thread.
-        let keys: Vec<EndpointKey> =
-            blocking(move || snapshot.iter().filter_map(|member| is_meant(member)).collect()).await?;
-        let (removed, kept_out) = self.engine().keep_out(keys).await;
+        let (keys, seeking) = blocking(move || {
+            // First: who comes in meanwhile is a member then.
+            let seeking = keeper.seeking(&is_meant);
+            let snapshot = engine.snapshot();
+            let meant = snapshot.iter().filter_map(|member| {
+                let key = member.endpoint.key();
+                is_meant(&key, member.tags()).then_some(key)
+            });
+            (meant.collect::<HashSet<EndpointKey>>(), seeking)
+        })
+        .await?;
+        let seeking: Vec<_> = seeking.into_values().filter(|own| own.iter().all(|key| !keys.contains(key))).collect();
+        let unproven = seeking.len();
+        let (removed, kept_out) = self.engine().keep_out(keys.into_iter().collect()).await;
+        let (late, _) = self.engine().keep_out(seeking.into_iter().flatten().collect()).await;
+        let (removed, kept_out, unproven) = (removed + late, kept_out + late, unproven.saturating_sub(late));
         tracing::info!(pool.removed = removed, "proxies taken out by command");
         if removed > 0 {
             // It may have been the only one of a listener.
             self.filled();
         }
-        Ok(Removed { removed, left: self.engine().snapshot().len(), kept_out, problem: self.unsaved() })
+        let left = self.engine().snapshot().len();
+        Ok(Removed { removed, left, kept_out, unproven, problem: self.unsaved() })
     }
 
     /// Why the pool cannot be saved.

@@ -316,7 +316,8 @@ impl Service {
     }
 
     /// What keeps the pool true.
-    pub(super) const fn keeper(&self) -> &Arc<Keeper> {
+    #[must_use]
+    pub const fn keeper(&self) -> &Arc<Keeper> {
         &self.keeper
     }
 

@@ -13,14 +13,14 @@ mod book;
 mod proven;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use proxywhirl_core::live::Health;
 use proxywhirl_core::pool::{Admission, Relabelling};
 use proxywhirl_core::shared::{Finding, Found};
-use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
+use proxywhirl_core::{Candidate, EndpointKey, Level, Member, MemberId, Scheme, Tags, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -80,6 +80,8 @@ pub struct Keeper {
     config: KeeperConfig,
     geo: Option<Arc<Geo>>,
     book: Mutex<Book>,
+    /// Those who are being proven, as long as that takes. Written when it begins.
+    proving: Mutex<Vec<Weak<Vec<Candidate>>>>,
 }
 
 /// Who is to be checked.
@@ -109,7 +111,8 @@ impl Keeper {
     /// A keeper of an engine's pool. With databases it labels who passes with where they come out.
     #[must_use]
     pub fn new(engine: Arc<Engine>, checker: Checker, config: KeeperConfig, geo: Option<Arc<Geo>>) -> Arc<Self> {
-        Arc::new(Self { engine, checker, config, geo, book: Mutex::new(Book::new(config.schedule)) })
+        let (book, proving) = (Mutex::new(Book::new(config.schedule)), Mutex::default());
+        Arc::new(Self { engine, checker, config, geo, book, proving })
     }
 
     /// What checks.
@@ -124,6 +127,23 @@ impl Keeper {
         self.book().strangers.len()
     }
 
+    /// Those who want in, as far as they are meant: who is being proven or was turned away, each with every key that it may come in by.
+    #[must_use]
+    pub fn seeking(&self, is_meant: impl Fn(&EndpointKey, &Tags) -> bool) -> HashMap<MemberId, Vec<EndpointKey>> {
+        let proving: Vec<_> = self.proving().iter().filter_map(Weak::upgrade).collect();
+        let book = self.book();
+        let all = proving.iter().flat_map(|candidates| candidates.iter()).chain(book.strangers.values());
+        let meant = all.filter_map(|candidate| {
+            let key = candidate.endpoint.key();
+            // Its check finds out which it is.
+            let others = Scheme::ALL.into_iter().filter(|scheme| candidate.is_guess && *scheme != key.scheme);
+            let keys = others.map(|scheme| EndpointKey { scheme, ..key.clone() }).chain([key.clone()]);
+            let meant: Vec<_> = keys.filter(|key| is_meant(key, &candidate.tags)).collect();
+            (!meant.is_empty()).then(|| (MemberId::of(&key), meant))
+        });
+        meant.collect()
+    }
+
     /// Checks those candidates of which nothing fresh is known, and admits who passes. `each` hears of every verdict.
     pub async fn prove(&self, candidates: Vec<Candidate>, each: &(dyn Fn(&Checked) + Sync)) -> Proven {
         self.look_around();
@@ -134,7 +154,13 @@ impl Keeper {
         if !named.is_empty() {
             proven.admissions.add(self.engine.admit(named).await);
         }
-        let mut checks = self.checker.check_all(unknown, self.config.level);
+        let unknown = Arc::new(unknown);
+        self.proving().push(Arc::downgrade(&unknown));
+        let listed = (0..unknown.len()).filter_map({
+            let unknown = Arc::clone(&unknown);
+            move |place| unknown.get(place).cloned()
+        });
+        let mut checks = self.checker.check_all(listed, self.config.level);
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(mut checked) = checks.next().await {
             self.label(&mut checked);
@@ -142,7 +168,8 @@ impl Keeper {
             self.engine.tell_checked(&checked);
             proven.count(&checked);
             let id = MemberId::of(&checked.candidate.endpoint.key());
-            if !joined.contains(&id) {
+            // Whom a user has taken out meanwhile nobody asks again.
+            if !joined.contains(&id) && !self.engine.keeps_out(id) {
                 self.note(id, &checked);
             }
             if let Ok(verified) = checked.into_verified() {
@@ -365,9 +392,9 @@ impl Keeper {
             }
         }
         for id in strangers {
-            match book.strangers.get(&id).filter(|_| !due.members.contains_key(&id)) {
+            match book.strangers.get(&id).filter(|_| !due.members.contains_key(&id) && !self.engine.keeps_out(id)) {
                 Some(stranger) => due.candidates.push(stranger.clone()),
-                // It has become a member.
+                // It has become a member, or a user has taken it out.
                 None => book.forget(&id),
             }
         }
@@ -384,6 +411,13 @@ impl Keeper {
         let mut book = self.book();
         let due = [book.members.next_due(), book.schedule.next_due()].into_iter().flatten().min();
         due.map_or(TICK, |due| due.since(now).min(TICK)).max(Duration::from_millis(1))
+    }
+
+    /// The lists of those who are being proven, without those that are done with.
+    fn proving(&self) -> MutexGuard<'_, Vec<Weak<Vec<Candidate>>>> {
+        let mut proving = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
+        proving.retain(|candidates| candidates.strong_count() > 0);
+        proving
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

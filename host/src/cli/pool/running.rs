@@ -77,9 +77,12 @@ pub(super) async fn add(client: &Client, found: Found, tags: &[Tag]) -> Result<E
 /// Takes proxies out of the pool of a gateway.
 pub(super) async fn remove(client: &Client, proxies: &[String], tags: &[String]) -> Result<Exit, Failure> {
     let body = RemoveFromPool { proxies: proxies.to_vec(), tags: tags.to_vec() };
-    let Removed { removed, left, kept_out, problem } = client.post("/v1/pool/remove", &body).await?;
+    let Removed { removed, left, kept_out, unproven, problem } = client.post("/v1/pool/remove", &body).await?;
     tell(&format!("the gateway at {}: {removed} removed, {left} left", client.path().display()));
-    if kept_out > 0 {
+    if unproven > 0 {
+        tell(&format!("{unproven} more kept out, which had not passed their check yet"));
+    }
+    if kept_out + unproven > 0 {
         tell(
             "no source brings them back there until `pool add` does, or the gateway ends: \
              a list of your own should name them no more",
@@ -89,7 +92,7 @@ pub(super) async fn remove(client: &Client, proxies: &[String], tags: &[String])
         tell(&format!("warning: {} of them come back when a source names them", removed - kept_out));
     }
     tell_unsaved(problem.as_deref());
-    Ok(if removed == 0 { Exit::NoResult } else { Exit::Done })
+    Ok(if removed + unproven == 0 { Exit::NoResult } else { Exit::Done })
 }
 
 fn tell_unsaved(problem: Option<&str>) {

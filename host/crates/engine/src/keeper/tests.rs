@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxywhirl_core::{Endpoint, Tags};
+use proxywhirl_core::Endpoint;
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
 use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
 
@@ -100,6 +100,47 @@ async fn whom_a_user_has_taken_out_no_source_brings_back_until_a_user_does() {
     assert_eq!((admitted.kept_out, admitted.new, keeper.engine.snapshot().len()), (1, 0, 0));
     assert_eq!(keeper.engine.let_in(vouched()).await.new, 1);
     assert_eq!(keeper.engine.admit(vouched()).await.known, 1, "it is kept out no more");
+}
+
+#[tokio::test]
+async fn whom_a_user_takes_out_while_it_is_checked_does_not_come_in() {
+    let (keeper, stop, task) = kept(KeeperConfig { give_up: 1_000, ..hasty() }).await;
+    let (good, dead) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Dead).await);
+    let keys = |upstream: &Upstream| {
+        let own = candidate(upstream).endpoint.key();
+        keeper.seeking(|key, _| *key == own).into_values().flatten().collect::<Vec<_>>()
+    };
+    let take_out = async {
+        // Before anybody has an answer.
+        let both = [keys(&good), keys(&dead)].concat();
+        assert_eq!(both.len(), 2);
+        assert_eq!(keeper.engine.keep_out(both).await, (0, 2));
+    };
+    let candidates = vec![candidate(&good), candidate(&dead)];
+    let (proven, ()) = tokio::join!(keeper.prove(candidates, &|_| ()), take_out);
+    assert_eq!((proven.admissions.new, proven.admissions.kept_out), (0, 1));
+    assert_eq!((keeper.engine.snapshot().len(), keeper.strangers(), keys(&good).len()), (0, 0, 0));
+    // One that was turned away is asked no more.
+    let late = upstream(Behaviour::Dead).await;
+    keeper.prove(vec![candidate(&late)], &|_| ()).await;
+    assert_eq!(keeper.engine.keep_out(keys(&late)).await, (0, 1));
+    until(|| keeper.strangers() == 0).await;
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guess_is_meant_by_whatever_its_check_may_find_it_to_be() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let dead = upstream(Behaviour::Dead).await;
+    let guess = Candidate { is_guess: true, ..candidate(&dead) };
+    keeper.prove(vec![guess], &|_| ()).await;
+    let schemes = |wanted: Scheme| -> Vec<Scheme> {
+        let found = keeper.seeking(|key, _| key.scheme == wanted);
+        found.into_values().flatten().map(|key| key.scheme).collect()
+    };
+    assert_eq!(schemes(Scheme::Socks5), [Scheme::Socks5]);
+    assert!(schemes(Scheme::Http).contains(&Scheme::Http));
 }
 
 #[tokio::test]
