@@ -39,6 +39,7 @@ use crate::control::api::{
 use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::logging::PluginLines;
+use crate::socket_file::SocketFile;
 use crate::wiring::listeners::Entrances;
 use crate::wiring::{Known, Registry, Service};
 use failures::{refused, swap_failure};
@@ -268,9 +269,17 @@ impl Live {
             }),
             source_troubles: self.service.source_troubles(),
             listener_troubles: self.listener_troubles(),
-            cut_off: self.entrances.cut_off().into_iter().map(|(name, socket)| CutOff { name, socket }).collect(),
+            cut_off: self.cut_off(),
             stopping: self.stopping(),
         }
+    }
+
+    fn cut_off(&self) -> Vec<CutOff> {
+        let told = |(name, file): (String, SocketFile)| {
+            let (socket, is_replaced) = (file.path().to_owned(), file.is_replaced());
+            CutOff { name, socket, is_replaced }
+        };
+        self.entrances.cut_off().into_iter().map(told).collect()
     }
 
     /// From now on it is stopping. How long clients have that are still connected.

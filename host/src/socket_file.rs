@@ -40,6 +40,12 @@ impl SocketFile {
         Self::at(&self.path).is_ok_and(|there| there == *self)
     }
 
+    /// Whether another one is there by now, or a file that is no socket.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        !self.is_there() && fs::symlink_metadata(&self.path).is_ok()
+    }
+
     /// Removes it, if it is still there.
     pub fn remove(&self) {
         if self.is_there() {
@@ -62,11 +68,11 @@ mod tests {
         let path = folder.path().join("in.sock");
         let own = UnixListener::bind(&path).unwrap();
         let file = SocketFile::at(&path).unwrap();
-        assert!(file.is_there());
+        assert!(file.is_there() && !file.is_replaced());
         fs::remove_file(&path).unwrap();
-        assert!(!file.is_there());
+        assert!(!file.is_there() && !file.is_replaced());
         let _another = UnixListener::bind(&path).unwrap();
-        assert!(!file.is_there());
+        assert!(!file.is_there() && file.is_replaced());
         drop(own);
         file.remove();
         assert!(path.exists(), "that of another one stays");

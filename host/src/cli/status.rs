@@ -60,12 +60,13 @@ impl Told {
             // Its proxy may come with the next list, and the other listeners serve.
             told.fact("listener", format!("{name}: its proxy {proxy} is not in the pool"));
         }
-        for CutOff { name, socket } in &status.cut_off {
-            let socket = socket.display();
-            told.bad(
-                "listener",
-                format!("{name}: its socket {socket} is gone; `proxywhirl reload` listens there anew"),
-            );
+        for CutOff { name, socket, is_replaced } in &status.cut_off {
+            let what = if *is_replaced {
+                "has been replaced by another one; `proxywhirl reload` listens there anew when nobody else does"
+            } else {
+                "is gone; `proxywhirl reload` listens there anew"
+            };
+            told.bad("listener", format!("{name}: its socket {} {what}", socket.display()));
         }
         told.strategy(status);
         if let Some(store) = &status.store {
@@ -275,11 +276,16 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_whose_socket_is_gone_is_not_well() {
-        let cut_off = vec![CutOff { name: "local".to_owned(), socket: "/run/gw.sock".into() }];
-        let told = Told::of(&Status { cut_off, ..status(None, None) }, Duration::from_secs(62));
-        let line = "listener    local: its socket /run/gw.sock is gone; `proxywhirl reload` listens there anew";
-        assert!(!told.is_well && told.to_string().contains(line), "{told}");
+    fn a_listener_whose_socket_is_gone_or_replaced_is_not_well() {
+        for (is_replaced, what) in [
+            (false, "is gone; `proxywhirl reload` listens there anew"),
+            (true, "has been replaced by another one; `proxywhirl reload` listens there anew when nobody else does"),
+        ] {
+            let cut_off = vec![CutOff { name: "local".to_owned(), socket: "/run/gw.sock".into(), is_replaced }];
+            let told = Told::of(&Status { cut_off, ..status(None, None) }, Duration::from_secs(62));
+            let line = format!("listener    local: its socket /run/gw.sock {what}");
+            assert!(!told.is_well && told.to_string().lines().any(|told| told == line), "{told}");
+        }
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub struct CutOff {
     pub name: String,
     /// Where it was.
     pub socket: PathBuf,
+    /// Whether another process's is there now.
+    #[serde(default)]
+    pub is_replaced: bool,
 }
 
 /// A source that could not be read.

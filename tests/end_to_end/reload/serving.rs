@@ -293,6 +293,7 @@ async fn a_socket_that_was_removed_is_told_and_made_anew_at_the_next_reload() {
     // That of another process is neither taken from it nor removed.
     fs::remove_file(&socket).unwrap();
     let another = UnixListener::bind(&socket).unwrap();
+    assert!(status().stdout.contains("in.sock has been replaced by another one; "), "{:?}", status());
     let ran = scene.reload(config);
     assert!(ran.code == Some(4) && ran.stderr.contains("in.sock: Address already in use"), "{ran:?}");
     let Scene { gateway, .. } = scene;

@@ -1,6 +1,5 @@
 //! The places that are open, as they come and go while the gateway runs.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -131,15 +130,14 @@ impl Entrances {
         lost
     }
 
-    /// Those where nobody can come in, as the file of their socket is gone or another one's: their names, and where it was.
+    /// Those where nobody can come in, as the file of their socket is gone or another one's: their names, and that file.
     #[must_use]
-    pub fn cut_off(&self) -> Vec<(String, PathBuf)> {
+    pub fn cut_off(&self) -> Vec<(String, SocketFile)> {
         let state = self.state();
         let files = state.open.iter().filter_map(|open| Some((open.spot.name.clone(), open.file.clone()?)));
         let files: Vec<_> = files.collect();
         drop(state);
-        let gone = files.into_iter().filter(|(_, file)| !file.is_there());
-        gone.map(|(name, file)| (name, file.path().to_owned())).collect()
+        files.into_iter().filter(|(_, file)| !file.is_there()).collect()
     }
 
     /// Their names and addresses, and when requests there get another proxy.
