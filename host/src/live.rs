@@ -24,7 +24,7 @@ use proxywhirl_core::plugin::StrategyFactory;
 use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::{Attempt, Engine, EscalationWords, PluginStatus};
 use proxywhirl_gateway::access::{UserConfig, UserLimits};
-use proxywhirl_gateway::wanted::{Grammar, Limits, Mistake, Wanted};
+use proxywhirl_gateway::wanted::{Limits, Wanted};
 use proxywhirl_net::Target;
 use proxywhirl_store::StoreUrl;
 use tokio::sync::Notify;
@@ -34,7 +34,8 @@ pub use watch::{Watched, reload_on_signal};
 
 use crate::config::{PluginUse, Settings};
 use crate::control::api::{
-    CutOff, Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, Stopping, StoreStatus, Strategy, StrategySet,
+    CutOff, ListenerStrategy, Plugin, RefreshReport, Rotated, SetBy, Sharing, Status, Stopping, StoreStatus, Strategy,
+    StrategySet,
 };
 use crate::credentials::Keeping;
 use crate::exit::{Exit, Failure};
@@ -192,11 +193,7 @@ impl Live {
         let turns = self.entrances.turns();
         let meant: Vec<_> = turns.iter().filter(|(name, place, _)| is_meant(name, place)).collect();
         if meant.is_empty() {
-            // Each port of a range has the same name.
-            let mut names: Vec<&str> = turns.iter().map(|(name, _, _)| name.as_str()).collect();
-            names.dedup();
-            return Err(Failure::new(Exit::NoResult, format!("there is no listener {}", listener.unwrap_or_default()))
-                .hint(format!("there are {}", names.join(", "))));
+            return Err(self.no_listener(listener.unwrap_or_default()));
         }
         // As it was named: a port of a range by its place, and all of them by the name that they have together.
         let turned = meant.into_iter().filter(|(_, _, turns)| turns.turn());
@@ -206,21 +203,36 @@ impl Live {
         Ok(Rotated { listeners })
     }
 
-    /// Who a client says to be that comes with this user name, and what it wants, in the default dialect.
+    fn no_listener(&self, name: &str) -> Failure {
+        let mut names: Vec<String> = self.entrances.turns().into_iter().map(|(name, _, _)| name).collect();
+        // Each port of a range has the same name.
+        names.dedup();
+        Failure::new(Exit::NoResult, format!("there is no listener {name}"))
+            .hint(format!("there are {}", names.join(", ")))
+    }
+
+    /// Who a client says to be that comes with this user name, and what it wants: at a listener, or in the default dialect and where
+    /// nothing else is wanted.
     ///
     /// # Errors
-    /// When a key is not known, or a value cannot be.
-    pub fn wanted(&self, user: &str) -> Result<(Box<str>, Wanted), Mistake> {
+    /// When there is no listener of that name, a key is not known, a value cannot be, or no member can be all of it.
+    pub fn wanted(&self, user: &str, listener: Option<&str>) -> Result<(Box<str>, Wanted), Failure> {
+        let behind = listener.map(|name| self.entrances.wanted(name).ok_or_else(|| self.no_listener(name)));
+        let (grammar, behind) = behind.transpose()?.unwrap_or_default();
         if user.is_empty() {
-            return Ok((Box::default(), Wanted::default()));
+            return Ok((Box::default(), behind));
         }
         let limits = {
             let gateway = &self.in_force().settings.gateway;
             Limits { attempts: gateway.attempts, deadline: gateway.request_deadline }
         };
-        let introduced = Grammar::default().introduce(user, "", limits)?;
-        let session = self.entrances.access().session_of(&introduced);
-        Ok((introduced.user, Wanted { session, ..introduced.wanted }))
+        let wrong = |why: String| Failure::new(Exit::Usage, why);
+        let introduced = grammar.introduce(user, "", limits).map_err(|mistake| wrong(mistake.to_string()))?;
+        let own = Wanted { session: self.entrances.access().session_of(&introduced), ..introduced.wanted };
+        let wanted = own
+            .behind(&behind)
+            .ok_or_else(|| wrong("no proxy can be all that is wanted and what the listener gives".to_owned()))?;
+        Ok((introduced.user, wanted))
     }
 
     /// Whether clients may reach a destination.
@@ -257,6 +269,7 @@ impl Live {
             needs_restart: in_force.needs_restart.iter().map(|&section| section.to_owned()).collect(),
             refused: in_force.rejected.clone(),
             strategy: self.strategy(),
+            listener_strategies: self.listener_strategies(),
             store: in_force
                 .settings
                 .store
@@ -272,6 +285,11 @@ impl Live {
             cut_off: self.cut_off(),
             stopping: self.stopping(),
         }
+    }
+
+    fn listener_strategies(&self) -> Vec<ListenerStrategy> {
+        let told = |(name, PluginUse { name: strategy, options })| ListenerStrategy { name, strategy, options };
+        self.entrances.strategies().into_iter().map(told).collect()
     }
 
     fn cut_off(&self) -> Vec<CutOff> {

@@ -27,6 +27,9 @@ pub(super) struct ExplainArgs {
     /// The proxy user name that says what the client wants, such as anna-country-de-session-7
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// The listener where the request would come in, by its name or address: by its strategy, and with what all want there
+    #[arg(long, value_name = "LISTENER")]
+    listener: Option<String>,
     #[command(flatten)]
     control: ControlArgs,
     /// Print JSON, for scripts
@@ -48,6 +51,9 @@ pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
     let target = target(&args.what)?;
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair("target", &target.to_string()).append_pair("user", args.user.as_deref().unwrap_or_default());
+    if let Some(listener) = &args.listener {
+        query.append_pair("listener", listener);
+    }
     let query = query.finish();
     let explained: Explained = client.get(&format!("/v1/explain?{query}")).await?;
     let Explained { explanation, user } = &explained;
@@ -188,6 +194,9 @@ fn as_it_went(it: &RequestRecord) -> String {
     }
     if !it.wants.is_empty() {
         lines.push(format!("  wants {}", it.wants.join(", ")));
+    }
+    if let Some(strategy) = &it.strategy {
+        lines.push(format!("  by strategy {strategy}, that of its listener"));
     }
     for attempt in &it.attempts {
         let tier = attempt.tier.as_ref().map_or_else(String::new, |tier| format!(", tier {tier}"));

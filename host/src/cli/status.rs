@@ -7,7 +7,7 @@ use proxywhirl_engine::{PluginState, StoreTrouble, WorkStatus};
 
 use super::ControlArgs;
 use super::output::{count, print, to_json};
-use crate::control::api::{CutOff, ListenerTrouble, Sharing, SourceTrouble, Status, Stopping};
+use crate::control::api::{CutOff, ListenerStrategy, ListenerTrouble, Sharing, SourceTrouble, Status, Stopping};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `status`.
@@ -103,6 +103,9 @@ impl Told {
             None | Some(PluginState::Active) => self.fact("strategy", strategy.name.clone()),
             Some(state) => self.bad("strategy", format!("{}, {}", strategy.name, state.as_str())),
         }
+        for ListenerStrategy { name, strategy, .. } in &status.listener_strategies {
+            self.fact("listener", format!("{name}: strategy {strategy}"));
+        }
     }
 
     fn sharing(&mut self, sharing: &Sharing, now: Duration) {
@@ -192,6 +195,7 @@ mod tests {
                 set_by: SetBy::Configuration,
                 plugin: None,
             },
+            listener_strategies: Vec::new(),
             store: Some(StoreStatus { url: "redis://127.0.0.1".to_owned(), trouble }),
             sharing,
             source_troubles: Vec::new(),

@@ -36,6 +36,9 @@ pub struct Status {
     pub refused: Option<String>,
     /// How members are chosen.
     pub strategy: Strategy,
+    /// Listeners with strategies of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listener_strategies: Vec<ListenerStrategy>,
     /// Where the pool is kept; none when it is not.
     pub store: Option<StoreStatus>,
     /// What is shared with other gateways of the same pool; none when the store cannot be shared.
@@ -137,6 +140,17 @@ pub struct Strategy {
     pub set_by: SetBy,
     /// How the plugin is.
     pub plugin: Option<PluginStatus>,
+}
+
+/// The strategy of a listener, in place of the one in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStrategy {
+    /// The listener's name.
+    pub name: String,
+    /// The plugin's name.
+    pub strategy: String,
+    /// Its options; null for the default ones.
+    pub options: serde_json::Value,
 }
 
 /// Who chose the strategy.

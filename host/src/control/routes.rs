@@ -240,17 +240,19 @@ struct Unexplained {
     /// The proxy user name, with what the client wants.
     #[serde(default)]
     user: String,
+    /// The listener where it would come in; none for one that wants nothing itself.
+    listener: Option<String>,
 }
 
 /// What would be done for a request now.
-async fn explain(State(live): Gateway, Query(Unexplained { target, user }): Query<Unexplained>) -> Routed<Explained> {
+async fn explain(State(live): Gateway, Query(unexplained): Query<Unexplained>) -> Routed<Explained> {
+    let Unexplained { target, user, listener } = unexplained;
     let destination =
         target.parse::<Target>().map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
-    let read = live.wanted(&user);
-    let (name, wanted) = read.map_err(|mistake| Refusal::new(StatusCode::BAD_REQUEST, &mistake.to_string()))?;
+    let (name, wanted) = live.wanted(&user, listener.as_deref())?;
     let user = live.users().await.into_iter().find(|row| row.name == *name);
     let engine = live.engine();
-    let Wanted { session, stick, ref filter, .. } = wanted;
+    let Wanted { session, stick, ref filter, ref by, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());
     let attempt = Attempt {
         request: 0,
@@ -266,7 +268,7 @@ async fn explain(State(live): Gateway, Query(Unexplained { target, user }): Quer
         is_once: false,
         hedge: false,
         tier: None,
-        by: None,
+        by: by.as_ref(),
     };
     let forbidden = (!live.permits(&destination)).then(|| "a rule of [access] forbids it".to_owned());
     let refused = forbidden.or_else(|| user.as_ref()?.refused.clone());

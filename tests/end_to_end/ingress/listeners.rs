@@ -112,6 +112,34 @@ async fn a_listener_has_a_strategy_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_strategy_of_a_listener_is_told() {
+    let config = "[control]\nsocket = \"run/control.sock\"\n\
+                  [[listeners]]\nname = \"german\"\naddress = \"127.9.0.9:24301\"\nwords = { country = \"de\" }\n\
+                  strategy = { name = \"performance\", options = { sharpness = 3 } }\n";
+    let scene = Scene::new(config).await;
+    assert!(scene.exit("http://127.9.0.9:24301", &[]) < 2);
+    let config = scene.files.path().join("proxywhirl.toml");
+    let command = |words: &[&str]| run(proxywhirl(words).env("PROXYWHIRL_CONFIG", &config));
+    let (status, went) = (command(&["status"]), command(&["explain", "1"]));
+    assert!(status.stdout.contains("\nlistener    german: strategy performance\n"), "{status:?}");
+    assert!(went.stdout.contains("\n  by strategy performance, that of its listener\n"), "{went:?}");
+    let url = scene.url();
+    for (words, strategy, eligible) in [
+        (&[][..], "strategy round-robin ", "  6 eligible"),
+        (&["--listener", "german"], "strategy performance ", "  2 eligible"),
+        (&["--listener", "127.9.0.9:24301"], "strategy performance ", "  2 eligible"),
+    ] {
+        // Its first plan comes a moment after the start.
+        proxywhirl_tests::wait_until("that it is told", || {
+            let told = command(&[&["explain", &url], words].concat());
+            [strategy, eligible].iter().all(|text| told.stdout.lines().any(|line| line.starts_with(text)))
+        });
+    }
+    let nowhere = command(&["explain", &url, "--listener", "french"]);
+    assert!(nowhere.code == Some(1) && nowhere.stderr.contains("there is no listener french"), "{nowhere:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_range_of_ports_is_as_many_sessions() {
     // An address that no other test has.
     let config = "[[listeners]]\naddress = \"127.9.0.7:24000-24029\"\n\

@@ -73,6 +73,8 @@ struct Place {
     client: Option<SocketAddr>,
     listener: Option<Arc<str>>,
     filter: Option<Arc<Filter>>,
+    /// That of its listener, where it is another one than that of the gateway.
+    strategy: Option<Arc<str>>,
     session: bool,
     tries: Vec<Try>,
     bans: Vec<BanRecord>,
@@ -325,6 +327,7 @@ impl Place {
     fn begin(&mut self, attempt: &Attempt<'_>, began: Timestamp) {
         self.clear(attempt.request, began, attempt.target);
         self.filter = attempt.filter.map(Arc::clone);
+        self.strategy = attempt.by.map(|beside| Arc::clone(beside.name()));
         self.session = attempt.session.is_some();
     }
 
@@ -339,6 +342,7 @@ impl Place {
         self.client = None;
         self.listener = None;
         self.filter = None;
+        self.strategy = None;
         self.session = false;
         self.tries.clear();
         self.bans.clear();
@@ -370,6 +374,7 @@ impl Place {
             client: self.client,
             listener: self.listener.as_deref().map(str::to_owned),
             wants: self.filter.as_deref().map(Filter::in_words).unwrap_or_default(),
+            strategy: self.strategy.as_deref().map(str::to_owned),
             session: self.session,
             attempts: self.tries.iter().map(Try::record).collect(),
             bans: self.bans.clone(),

@@ -153,6 +153,8 @@ pub(crate) struct Setup {
 /// The strategy in force.
 #[derive(Debug)]
 pub(crate) struct Selector {
+    /// The name of the plugin that it began with; empty without one.
+    name: Arc<str>,
     shared: Arc<Shared>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     besides: Besides,
@@ -176,6 +178,7 @@ impl Selector {
             news: Condvar::new(),
             is_faulted: AtomicBool::new(false),
         });
+        let name = setup.factory.as_ref().map(|factory| &*factory.identity().name).unwrap_or_default().into();
         let besides = Besides::new(Setup { factory: None, ..setup.clone() });
         let driver = Driver::new(setup, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
@@ -183,7 +186,7 @@ impl Selector {
             let _ended = ended;
             driver.run();
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)), besides })
+        Ok(Self { name, shared, thread: Mutex::new(Some(thread)), besides })
     }
 
     /// Which strategy is in force.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxywhirl_core::{EndpointKey, Snapshot};
 use proxywhirl_engine::{Attempt, EscalationWords};
 use proxywhirl_gateway::access::Access;
-use proxywhirl_gateway::wanted::Wanted;
+use proxywhirl_gateway::wanted::{Grammar, Wanted};
 use proxywhirl_gateway::{Doorway, Drained, Gateway, GatewayConfig, Turns};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::spot::{At, Spot};
 use super::{Entrance, Listener, Opened, Spots, in_one_line, listen, may_be_reached};
-use crate::config::Settings;
+use crate::config::{PluginUse, Settings};
 use crate::exit::{Exit, Failure};
 use crate::socket_file::SocketFile;
 use crate::wiring::Besides;
@@ -145,6 +145,24 @@ impl Entrances {
     pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
         let told = |open: &Open| (open.spot.name.clone(), open.place.clone(), Arc::clone(&open.turns));
         self.state().open.iter().map(told).collect()
+    }
+
+    /// How clients say what they want at the listener of this name or address, and what all of them want there.
+    #[must_use]
+    pub fn wanted(&self, listener: &str) -> Option<(Grammar, Wanted)> {
+        let state = self.state();
+        let meant = state.open.iter().find(|open| open.spot.name == listener || open.place == listener);
+        meant.map(|open| open.spot.wanted(&state.besides))
+    }
+
+    /// The listeners that have strategies of their own, by their names, and those.
+    #[must_use]
+    pub fn strategies(&self) -> Vec<(String, PluginUse)> {
+        let own = |open: &Open| Some((open.spot.name.clone(), open.spot.strategy.clone()?));
+        let mut own: Vec<_> = self.state().open.iter().filter_map(own).collect();
+        // Each port of a range has the same name.
+        own.dedup();
+        own
     }
 
     /// The strategies of listeners.

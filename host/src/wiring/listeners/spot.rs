@@ -29,7 +29,7 @@ pub(super) struct Spot {
     wanted: Wanted,
     pub(super) rotation: Rotation,
     /// The strategy of its listener, if it is not that of the gateway.
-    strategy: Option<PluginUse>,
+    pub(super) strategy: Option<PluginUse>,
     pub(super) tls: Option<Tls>,
 }
 
@@ -59,12 +59,18 @@ impl Spot {
         self.wanted.filter.as_ref()?.endpoint()
     }
 
+    /// How clients say there what they want, and what all of them want.
+    pub(super) fn wanted(&self, besides: &Besides) -> (Grammar, Wanted) {
+        let by = self.strategy.as_ref().and_then(|used| besides.of(used)).cloned();
+        (self.grammar, Wanted { by, ..self.wanted.clone() })
+    }
+
     /// What is particular about it, for the gateway, where it listens at this place.
     pub(super) fn door(&self, place: &str, access: &Arc<Access>, turns: Arc<Turns>, besides: &Besides) -> Door {
-        let by = self.strategy.as_ref().and_then(|used| besides.of(used)).cloned();
+        let (grammar, wanted) = self.wanted(besides);
         Door {
-            grammar: self.grammar,
-            wanted: Wanted { by, ..self.wanted.clone() },
+            grammar,
+            wanted,
             access: Arc::clone(access),
             tls: self.tls.as_ref().map(|tls| tls.acceptor.clone()),
             turns,

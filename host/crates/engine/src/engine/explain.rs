@@ -26,7 +26,7 @@ pub struct Explanation {
     pub site: String,
     /// What the request demands of a member, in words.
     pub wants: Vec<String>,
-    /// The strategy in force; none when everybody is picked in turn.
+    /// The strategy in force, or that of the listener; none when everybody is picked in turn.
     pub strategy: Option<Build>,
     /// How it would be picked: `plan`, `site-plan`, `view-plan`, `select`, `in-turn`, or `fallback-no-plan`.
     pub picked_by: String,

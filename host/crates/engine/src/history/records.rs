@@ -31,6 +31,9 @@ pub struct RequestRecord {
     pub listener: Option<String>,
     /// What it demanded of a member, in words.
     pub wants: Vec<String>,
+    /// The strategy of its listener; none where that is the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
     /// Whether it belonged to a session.
     pub session: bool,
     /// The attempts, in the order in which they began.

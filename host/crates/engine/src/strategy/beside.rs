@@ -39,6 +39,11 @@ impl Beside {
         self.0.strategy()
     }
 
+    /// The name of its plugin.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
     /// Puts another build of it, or another strategy, in its place: as [`Engine::swap_strategy`](crate::Engine::swap_strategy) does.
     ///
     /// # Errors
