@@ -206,6 +206,30 @@ async fn bodies_of_every_framing_come_through_whole() {
 }
 
 #[tokio::test]
+async fn trailers_that_cannot_be_there_do_not_cost_the_body_and_others_come_through() {
+    const CHUNKS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+    for (says, end) in [
+        (&[CHUNKS, b"X-Sum: 5\r\n\r\n"][..], "0\r\nX-Sum: 5\r\n\r\n"),
+        (&[CHUNKS, b"X-Sum: 5\r\nContent-Length: 3\r\n\r\n"][..], "0\r\n\r\n"),
+        (&[CHUNKS, b"Transfer-Encoding: chunked\r\n\r\n"][..], "0\r\n\r\n"),
+    ] {
+        let odd = scripted(says, Then::Hold).await;
+        let scene = Scene::new(&[&odd.url]).await;
+        let mut client = scene.client().await;
+        client.write_all(b"GET http://shop.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert_eq!(status(&read_head(&mut client).await), 200);
+        let expected = format!("5\r\nhello\r\n{end}");
+        let mut body = vec![0; expected.len()];
+        client.read_exact(&mut body).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&body), expected);
+        // Nothing follows, and the connection goes on.
+        client.write_all(b"OPTIONS http://shop.test/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n").await.unwrap();
+        assert_eq!(status(&read_head(&mut client).await), 200);
+        assert_eq!(scene.failures(&odd.url), 0);
+    }
+}
+
+#[tokio::test]
 async fn answers_without_a_body_leave_the_connection_usable() {
     let origin = origin().await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;

@@ -1,7 +1,8 @@
 //! Passing a body on while it arrives.
 //!
 //! A body is never held whole. A chunked one is passed on byte for byte, and its framing is checked on the way:
-//! what the other side will read as its end must be what we read as its end.
+//! what the other side will read as its end must be what we read as its end. Its trailers are passed on once all of them are
+//! known: if one of them is a field that cannot be a trailer, none of them is.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -21,12 +22,15 @@ const READ: usize = 64 * 1024;
 const READ_LEAST: usize = 4 * 1024;
 
 /// The longest line with a chunk's size and extensions. Nobody uses extensions; a size has at most 16 digits.
-const MAX_CHUNK_LINE: usize = 256;
+const MAX_CHUNK_LINE: u16 = 256;
 
 /// The most bytes of trailers.
-const MAX_TRAILERS: usize = 8 * 1024;
+const MAX_TRAILERS: u16 = 8 * 1024;
 
-/// Fields that mean something before the body only (RFC 9110 §6.5.1); behind it they are an attempt to be misread.
+/// What a chunked body ends with.
+const END: &[u8] = b"\r\n";
+
+/// Fields that mean something before the body only (RFC 9110 §6.5.1); behind it they are a mistake, or an attempt to be misread.
 const NO_TRAILER: [&str; 8] = [
     "content-length",
     "transfer-encoding",
@@ -92,7 +96,15 @@ where
     let mut framing = ChunkedFraming::new();
     let mut copied = 0;
     loop {
-        let ready = framing.advance(buffer).map_err(CopyError::Read)?;
+        // Trailers stay in the buffer until all of them are known.
+        let held = framing.trailers();
+        let taken = held + framing.advance(buffer.get(held..).unwrap_or_default()).map_err(CopyError::Read)?;
+        let chunks = taken - framing.trailers();
+        let ready = match (framing.is_complete(), framing.has_forbidden) {
+            (false, _) => chunks,
+            (true, false) => taken,
+            (true, true) => discard(buffer, chunks, taken),
+        };
         pass(buffer, to, ready).await?;
         copied += ready as u64;
         if framing.is_complete() {
@@ -118,6 +130,14 @@ where
             return Ok(copied);
         }
     }
+}
+
+/// Takes the trailers out of a body that ends in the buffer, and says where it ends then.
+fn discard(buffer: &mut BytesMut, chunks: usize, end: usize) -> usize {
+    let rest = buffer.split_off(end - END.len());
+    buffer.truncate(chunks);
+    buffer.unsplit(rest);
+    chunks + END.len()
 }
 
 /// Writes the first bytes of the buffer, and drops them from it.
@@ -162,7 +182,9 @@ where
 pub struct ChunkedFraming {
     state: State,
     /// Bytes of the present size line, or of all trailers so far.
-    counted: usize,
+    counted: u16,
+    /// Whether one of the trailers cannot be one.
+    has_forbidden: bool,
     /// The trailer line that is not complete yet; capped with the trailers.
     trailer: Vec<u8>,
 }
@@ -205,13 +227,22 @@ impl ChunkedFraming {
     /// Before the first byte of a body.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: State::START, counted: 0, trailer: Vec::new() }
+        Self { state: State::START, counted: 0, has_forbidden: false, trailer: Vec::new() }
     }
 
     /// Whether the body has ended.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         matches!(self.state, State::Complete)
+    }
+
+    /// How many of the last bytes are trailers, or the empty line behind them.
+    fn trailers(&self) -> usize {
+        match self.state {
+            State::Trailer | State::TrailerFeed | State::Complete => self.counted.into(),
+            State::Size { .. } | State::Padding { .. } | State::Extension { .. } | State::SizeFeed { .. } => 0,
+            State::Data { .. } | State::DataReturn | State::DataFeed => 0,
+        }
     }
 
     /// How many of these bytes belong to the body: all, until it ends.
@@ -289,9 +320,7 @@ impl ChunkedFraming {
         if name.is_empty() || name.len() == self.trailer.len() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(HeadError::Malformed("a trailer that is no field"));
         }
-        if NO_TRAILER.iter().any(|field| field.as_bytes().eq_ignore_ascii_case(name)) {
-            return Err(HeadError::Malformed("a field that cannot be a trailer"));
-        }
+        self.has_forbidden |= NO_TRAILER.iter().any(|field| field.as_bytes().eq_ignore_ascii_case(name));
         self.trailer.clear();
         Ok(State::Trailer)
     }
@@ -373,8 +402,10 @@ mod tests {
             "0\r\n: y\r\n\r\n",
             "0\r\n X: y\r\n\r\n",
             "0\r\nX : y\r\n\r\n",
-            "0\r\nContent-Length: 5\r\n\r\n",
-            "0\r\ntransfer-encoding: chunked\r\n\r\n",
+            "0\r\nContent-Length\r\n\r\n",
+            "0\r\nContent-Length : 5\r\n\r\n",
+            "0\r\nContent-Length: 5\rX\r\n\r\n",
+            "0\r\nContent-Length: 5\r\nno field\r\n\r\n",
             "0\r\nX: y\0\r\n\r\n",
         ] {
             for step in [1, 100] {
@@ -385,9 +416,9 @@ mod tests {
 
     #[test]
     fn long_lines_and_long_trailers_are_too_large() {
-        let extension = format!("5;{}\r\n", "a".repeat(MAX_CHUNK_LINE));
+        let extension = format!("5;{}\r\n", "a".repeat(MAX_CHUNK_LINE.into()));
         assert!(matches!(length(extension.as_bytes(), 7), Err(HeadError::TooLarge)));
-        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(MAX_TRAILERS / 6 + 1));
+        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(usize::from(MAX_TRAILERS) / 6 + 1));
         assert!(matches!(length(trailers.as_bytes(), 1000), Err(HeadError::TooLarge)));
     }
 
@@ -437,6 +468,28 @@ mod tests {
         let (result, written, _) = copied("5\r\nhello\r\nfoo", "", BodyLength::Chunked).await;
         assert!(matches!(result, Err(CopyError::Read(HeadError::Malformed(_)))));
         assert!(!written.contains("foo"));
+    }
+
+    #[tokio::test]
+    async fn a_field_that_cannot_be_a_trailer_costs_the_trailers_and_not_the_body() {
+        for field in ["Content-Length: 9", "transfer-encoding: chunked", "HOST:x", "Authorization: Basic eA=="] {
+            let body = format!("5;x=y\r\nhello\r\n0\r\nX: y\r\n{field}\r\nZ: y\r\n\r\n");
+            let expected = "5;x=y\r\nhello\r\n0\r\n\r\n";
+            let (result, written, left) = copied(&format!("{body}GET"), "", BodyLength::Chunked).await;
+            assert_eq!((result.unwrap(), &*written, &*left), (expected.len() as u64, expected, "GET"), "{field}");
+            for cut in 0..body.len() {
+                let (result, written, left) = copied(&body[..cut], &body[cut..], BodyLength::Chunked).await;
+                let seen = (result.unwrap(), &*written, &*left);
+                assert_eq!(seen, (expected.len() as u64, expected, ""), "{field} cut at {cut}");
+            }
+            // Of what is malformed in the end, no trailer was passed on.
+            for end in ["no field\r\n\r\n", "X: y\0\r\n\r\n", ""] {
+                let body = format!("0\r\n{field}\r\n{end}");
+                let (result, written, _) = copied(&body, "", BodyLength::Chunked).await;
+                assert!(result.is_err(), "{body:?}");
+                assert!("0\r\n".starts_with(&written), "{body:?}: {written:?}");
+            }
+        }
     }
 
     #[tokio::test]
