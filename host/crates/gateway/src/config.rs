@@ -18,7 +18,8 @@ pub struct GatewayConfig {
     /// [sooner](proxywhirl_core::live::Live::patience) where an upstream is quick otherwise. The limit of dial, TLS and
     /// handshake is the dialer's own, and should be the same.
     pub connect_timeout: Duration,
-    /// How long one upstream may take, from the dial (for a streamed body: from its end) to the head of its answer.
+    /// How long one upstream may take, from the dial (for a streamed body: from its end) to the head of its answer; in a tunnel,
+    /// how long it may be silent when it has a ClientHello.
     pub response_timeout: Duration,
     /// How long a request may take until the head of the answer, over all attempts. A streamed body is not counted.
     pub request_deadline: Duration,

@@ -4,7 +4,7 @@
 //! What the client begins with goes to the upstream as it comes. If it is a TLS ClientHello, or a safe request in clear
 //! text, it is kept as well, and when the tunnel ends, stays silent, or answers what is no TLS or no HTTP, the same goes
 //! through another upstream: the client sees an answer that took somewhat longer. Like a request without an answer, a silent
-//! tunnel is overtaken, not ended.
+//! tunnel is overtaken, not ended, until it has been silent for as long as one upstream may take to answer a request.
 //!
 //! Whatever else a client begins with is relayed at once, as if none of this were here. A tunnel that ends at once, before either side has said
 //! anything, is opened again through another upstream, whoever is to speak first. A server that speaks first may be none:
@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::flight::{Flight, Reply, Speech, is_alert, is_greeting};
 use crate::Gateway;
 use crate::bans::{self, Case, TunnelEnd};
-use crate::failover::{Evidence, Failover, Trial, Upstream};
+use crate::failover::{Evidence, Failover, Trial, Upstream, silence};
 use crate::sparing::{READ, poll_read, read, within};
 
 /// How long a client may take to begin when its upstream has ended, or has said what is no greeting: a client that speaks
@@ -337,16 +337,24 @@ pub(super) async fn attempt(
         }
     };
     let speech = again.kept.speech;
-    let ended = loop {
-        if speech.reply(&said) != Reply::Unclear {
-            break None;
-        }
-        match read(&mut stream, &mut said, READ).await {
-            Ok(1..) => {}
-            Ok(0) => break Some(closed()),
-            Err(error) => break Some(fault::upstream(Stage::FirstByte, &error)),
+    let hearing = async {
+        loop {
+            if speech.reply(&said) != Reply::Unclear {
+                break None;
+            }
+            match read(&mut stream, &mut said, READ).await {
+                Ok(1..) => {}
+                Ok(0) => break Some(closed()),
+                Err(error) => break Some(fault::upstream(Stage::FirstByte, &error)),
+            }
         }
     };
+    // An origin may think about a request for as long as there is time; a hello is answered at once.
+    let limit = match speech {
+        Speech::Tls => gateway.config().response_timeout,
+        Speech::Http => Duration::MAX,
+    };
+    let Ok(ended) = within(limit, pin!(hearing)).await else { return Err(silence(limit)) };
     if let Some(end) = end_of(&said) {
         again.case.judge_tunnel(&upstream.endpoint, end);
     }

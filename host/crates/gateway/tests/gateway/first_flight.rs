@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use proxywhirl_engine::history::Query;
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, TestCa};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::clients::{Client, hello, rest};
-use crate::scene::{PATIENCE, Scene, Then, limits, read_head, scripted, upstream};
+use crate::scene::{PATIENCE, Scene, Then, limits, origin, read_head, scripted, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -270,6 +271,33 @@ async fn a_client_that_leaves_before_the_origin_has_answered_frees_everything() 
     drop(stream);
     timeout(LIMIT, until(0)).await.expect("both to be let go");
     assert_eq!(urls.map(|url| scene.failures(&url)), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_tunnel_in_which_nobody_answers_a_hello_ends_and_has_failed() {
+    let origin = origin().await;
+    let time = Duration::from_secs(1);
+    for client in [Client::Connect, Client::Socks5] {
+        let silent = upstream(Protocol::Http, Behaviour::StallAfterConnect).await;
+        let closes = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
+        let urls = [silent.url(), closes.url()];
+        let scene = Scene::with(&urls, GatewayConfig { response_timeout: time, ..config() }).await;
+        let mut stream = scene.client().await;
+        client.open(&mut stream, origin.http_addr()).await.unwrap();
+        let began = Instant::now();
+        stream.write_all(&hello(b"")).await.unwrap();
+        assert_eq!(timeout(LIMIT, rest(&mut stream)).await.expect("an end before its time is over"), "");
+        assert!(began.elapsed() >= time, "{client:?}: {:?}", began.elapsed());
+        let told = scene.engine.requests(&Query { limit: 1, failed: true, ..Query::default() });
+        assert!(format!("{told:?}").contains("silent for 1.0 s"), "{client:?}: {told:?}");
+        // It may be the origin.
+        assert_eq!(urls.each_ref().map(|url| scene.failures(url)), [0, 0], "{client:?}");
+        // To a request in clear text, an origin may need longer.
+        let mut stream = scene.client().await;
+        client.open(&mut stream, origin.http_addr()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        timeout(time * 3, stream.read_u8()).await.expect_err("it is waited for");
+    }
 }
 
 #[tokio::test]
