@@ -156,7 +156,7 @@ pub struct GatewaySection {
     pub body_timeout: Option<Span>,
     /// How long a connection may be silent.
     pub idle_timeout: Option<Span>,
-    /// How long a tunnel may be silent.
+    /// How long a tunnel, or the body of an answer, may be silent.
     #[schemars(extend("pattern" = LASTING))]
     pub tunnel_idle_timeout: Option<Span>,
     /// How long open connections may go on when the gateway stops.
