@@ -55,7 +55,7 @@ fn in_rows(rows: &[AtSite], now: Duration) -> String {
     let cells = rows.iter().map(|row| {
         let age = now.saturating_sub(Duration::from_micros(row.last_used));
         vec![
-            row.site.clone(),
+            format!("{}:{}", row.site, row.port),
             row.proxy.clone(),
             share_of(row.success, row.uses),
             latency(row.latency_ms),
@@ -92,6 +92,7 @@ mod tests {
     fn it_is_told_how_proxies_do_and_for_how_long_they_are_passed_over() {
         let row = |success, uses, passed_over_until| AtSite {
             site: "shop.example".to_owned(),
+            port: 443,
             proxy: "http://u:***@1.2.3.4:80".to_owned(),
             uses,
             success,
@@ -101,10 +102,10 @@ mod tests {
         };
         let rows = [row(Some(0.974), 39, None), row(None, 0, Some(95_000_000)), row(None, 0, Some(0))];
         insta::assert_snapshot!(in_rows(&rows, Duration::from_secs(62)), @r"
-        SITE          PROXY                    WENT WELL   LATENCY  USED       PASSED OVER FOR
-        shop.example  http://u:***@1.2.3.4:80  97 % of 39  82 ms    1m 1s ago  -
-        shop.example  http://u:***@1.2.3.4:80  -           -        1m 1s ago  33s
-        shop.example  http://u:***@1.2.3.4:80  -           -        1m 1s ago  the next request tries it
+        SITE              PROXY                    WENT WELL   LATENCY  USED       PASSED OVER FOR
+        shop.example:443  http://u:***@1.2.3.4:80  97 % of 39  82 ms    1m 1s ago  -
+        shop.example:443  http://u:***@1.2.3.4:80  -           -        1m 1s ago  33s
+        shop.example:443  http://u:***@1.2.3.4:80  -           -        1m 1s ago  the next request tries it
         ");
     }
 }

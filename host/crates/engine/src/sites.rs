@@ -1,10 +1,13 @@
-//! How members do at sites: success and latency of each pair of a member and a site (its registrable domain), and who is
-//! passed over where.
+//! How members do at sites: success and latency of each pair of a member and a site (its registrable domain, and the port), and
+//! who is passed over where.
 //!
 //! A member may fail at one site and do well at all others: the site has its address on a list, or its exit does not reach
 //! it. Its own breaker does not see that, because the others keep it closed; or it opens, and keeps the member away from the
 //! others too. So each pair has a breaker. While it is open, requests to that site pass the member over, as long as they find
 //! anybody else; so it never costs a request its last chance.
+//!
+//! The port tells tunnels from plain requests, as an origin is nearly always asked in one way: many a proxy forwards `http://` and refuses every
+//! tunnel, or opens tunnels to port 443 alone, and what it does well says nothing of the other.
 //!
 //! It opens sooner than the member's own, but only for what may be the site's doing: the member has accepted us and then
 //! failed ([`Hurt::IfOthersSucceed`]), or has succeeded elsewhere since it succeeded here last, which is a comparison of two
@@ -136,9 +139,10 @@ impl Served {
 #[derive(Debug)]
 struct Row {
     member: MemberId,
-    /// The hash of its name.
+    /// The hash of its name and port.
     site: u64,
     name: Box<str>,
+    port: u16,
     breaker: Breaker,
     latency: Ewma,
     used: Timestamp,
@@ -153,6 +157,7 @@ struct Row {
 pub(crate) struct Seen {
     pub(crate) member: MemberId,
     pub(crate) site: Box<str>,
+    pub(crate) port: u16,
     /// The last uses, a hundred at the most.
     pub(crate) uses: u32,
     pub(crate) success: Option<f64>,
@@ -217,8 +222,8 @@ impl Sites {
         outcome: &Outcome,
         (admitted, now): (Timestamp, Timestamp),
     ) -> bool {
-        let name = registrable(target);
-        let site = self.hasher.hash_one(name);
+        let place @ (name, _) = place_of(target);
+        let site = self.hasher.hash_one(place);
         let sets = self.sets.load();
         let Some(mut rows) = set_of(&sets, site, member.id).filter(|_| name.len() <= LONGEST).map(lock) else {
             return false;
@@ -230,7 +235,7 @@ impl Sites {
         let successes = member.live.statistics().successes;
         if is_new {
             self.make_room(&mut rows);
-            rows.push(Row::new((site, name), member.id, successes));
+            rows.push(Row::new(site, place, member.id, successes));
         }
         let Some(row) = rows.iter_mut().find(|row| row.is_of(site, member.id)) else { return false };
         let config = **self.config.load();
@@ -274,7 +279,7 @@ impl Sites {
     /// Whether it is the origin's when a member brings an answer that proxies make up as well, and another one has brought such an
     /// answer to the same request: the member has served most of what it was asked for at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
-        let site = self.hasher.hash_one(registrable(target));
+        let site = self.hasher.hash_one(place_of(target));
         if self.served_at(site).within(LATELY, now).is_none() {
             return member.live.statistics().successes > 0;
         }
@@ -284,8 +289,9 @@ impl Sites {
     /// The slot of who has served a request to a target last, or else at its site, or anywhere: who does well with its `http://` may do
     /// nothing for its `https://`, and who does well elsewhere is better than who never did. None when nobody has for a while.
     pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> Option<u32> {
-        let of = |name: &str| self.served_at(self.hasher.hash_one(name)).within(PROVEN, now);
-        of(target).or_else(|| of(registrable(target))).or_else(|| self.served_anywhere.within(PROVEN, now))
+        let of = |hash| self.served_at(hash).within(PROVEN, now);
+        let at_site = || of(self.hasher.hash_one(place_of(target)));
+        of(self.hasher.hash_one(target)).or_else(at_site).or_else(|| self.served_anywhere.within(PROVEN, now))
     }
 
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]
@@ -332,7 +338,7 @@ impl Sites {
         if self.passed.is_empty() {
             return None;
         }
-        self.passed.at(self.hasher.hash_one(registrable(target)))
+        self.passed.at(self.hasher.hash_one(place_of(target)))
     }
 
     /// Asks for a member that is passed over, and whose time has come: one request may try it.
@@ -354,7 +360,7 @@ impl Sites {
 
     /// How a member does at the site of a target; none when nothing is known.
     pub(crate) fn seen(&self, target: &str, member: MemberId) -> Option<Seen> {
-        let (site, sets) = (self.hasher.hash_one(registrable(target)), self.sets.load());
+        let (site, sets) = (self.hasher.hash_one(place_of(target)), self.sets.load());
         let rows = lock(set_of(&sets, site, member)?);
         rows.iter().find(|row| row.is_of(site, member)).map(Row::seen)
     }
@@ -363,6 +369,12 @@ impl Sites {
     pub(crate) fn all(&self) -> Vec<Seen> {
         self.sets.load().iter().flat_map(|set| lock(set).iter().map(Row::seen).collect::<Vec<_>>()).collect()
     }
+}
+
+/// The site of `host:port`, and the port.
+fn place_of(target: &str) -> (&str, u16) {
+    let port = target.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    (registrable(target), port.unwrap_or_default())
 }
 
 fn empty(remember: usize) -> Sets {
@@ -394,11 +406,12 @@ fn breaker_for(config: &SitesConfig, row: &Row, (member, successes): (&Member, u
 }
 
 impl Row {
-    fn new((site, name): (u64, &str), member: MemberId, successes: u64) -> Self {
+    fn new(site: u64, (name, port): (&str, u16), member: MemberId, successes: u64) -> Self {
         Self {
             member,
             site,
             name: name.into(),
+            port,
             breaker: Breaker::default(),
             latency: Ewma::default(),
             used: Timestamp::default(),
@@ -416,6 +429,7 @@ impl Row {
         Seen {
             member: self.member,
             site: self.name.clone(),
+            port: self.port,
             uses: window.len(),
             success: window.success_rate(),
             latency: self.latency.get(),

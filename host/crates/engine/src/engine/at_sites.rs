@@ -18,6 +18,8 @@ use crate::strategy::Way;
 pub struct AtSite {
     /// The site: a registrable domain, or an address.
     pub site: String,
+    /// The port of its origins: who does well with `http://` may do nothing for `https://`.
+    pub port: u16,
     /// The member's URL, its password masked.
     pub proxy: String,
     /// Of how many of its last uses there it is known how they went: a hundred at the most.
@@ -49,6 +51,7 @@ impl AtSite {
     pub(super) fn of(seen: Seen, member: &Member) -> Self {
         Self {
             site: seen.site.into(),
+            port: seen.port,
             proxy: member.endpoint.to_string(),
             uses: seen.uses,
             success: seen.success,
@@ -60,7 +63,7 @@ impl AtSite {
 }
 
 impl Engine {
-    /// What is known of members at sites, by site; at each, who was used last before the others.
+    /// What is known of members at sites, by site and port; at each, who was used last before the others.
     #[must_use]
     pub fn at_sites(&self, query: &SiteQuery) -> Vec<AtSite> {
         let wanted = query.site.as_deref().map(crate::strategy::registrable);
@@ -71,7 +74,7 @@ impl Engine {
                 && proxy.is_none_or(|proxy| seen.member == proxy)
                 && (!query.passed_over || seen.due.is_some())
         });
-        all.sort_unstable_by(|one, other| (&one.site, other.used).cmp(&(&other.site, one.used)));
+        all.sort_unstable_by(|one, other| (&one.site, one.port, other.used).cmp(&(&other.site, other.port, one.used)));
         let snapshot = self.snapshot.load();
         // What is known may outlast the member.
         let members: HashMap<MemberId, &Member> = snapshot.iter().map(|member| (member.id, &**member)).collect();

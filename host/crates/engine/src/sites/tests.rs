@@ -77,7 +77,7 @@ impl Scene {
 fn success_and_latency_are_told_apart_by_site() {
     let scene = Scene::new(80, 2);
     scene.good(0, "www.a.example:443", at(0));
-    scene.good(0, "api.a.example:80", at(1));
+    scene.good(0, "api.a.example:443", at(1));
     scene.bad(0, "a.example:443", at(2));
     scene.bad(0, "b.example:443", at(3));
     let of = |target: &str, member: usize| scene.sites.seen(target, scene.members[member].id);
@@ -85,7 +85,7 @@ fn success_and_latency_are_told_apart_by_site() {
     assert_eq!((here.uses, here.site.as_ref(), here.used, here.due), (3, "a.example", at(2), None));
     assert!((here.success.unwrap() - 2.0 / 3.0).abs() < 1e-9);
     assert_eq!(here.latency, Some(Duration::from_millis(80)));
-    let there = of("b.example:80", 0).unwrap();
+    let there = of("b.example:443", 0).unwrap();
     assert_eq!((there.uses, there.success, there.latency), (1, Some(0.0), None));
     assert!(of("a.example:443", 1).is_none() && of("c.example:443", 0).is_none());
     scene.took(0, "c.example:1", &Outcome::Neutral, at(4));
@@ -98,7 +98,7 @@ fn who_is_refused_at_one_site_is_passed_over_there_only() {
     let scene = Scene::new(80, 2);
     assert!(!scene.bad(0, "a.example:443", at(1)) && !scene.bad(0, "a.example:443", at(2)));
     assert!(scene.bad(0, "a.example:443", at(3)));
-    assert_eq!((scene.passed_over("www.a.example:80", at(4)), scene.passed_over("b.example:443", at(4))), (1, 0));
+    assert_eq!((scene.passed_over("www.a.example:443", at(4)), scene.passed_over("b.example:443", at(4))), (1, 0));
     assert!(scene.may_try(0, "b.example:443", at(4)) && !scene.may_try(0, "a.example:443", at(4)));
     assert!(scene.may_try(1, "a.example:443", at(4)));
     // Nothing says that it works elsewhere: the pause does not grow.
@@ -107,6 +107,24 @@ fn who_is_refused_at_one_site_is_passed_over_there_only() {
         assert!(!scene.may_try(0, "a.example:443", now - SECOND) && scene.may_try(0, "a.example:443", now));
         scene.sites.record("a.example:443", &scene.members[0], &denied(), (now, now));
     }
+}
+
+#[test]
+fn who_forwards_well_and_opens_no_tunnel_is_passed_over_for_tunnels_only() {
+    let scene = Scene::new(80, 1);
+    // As a client is led from `http://` to `https://`.
+    for second in 0..3 {
+        scene.good(0, "a.example:80", at(second));
+        scene.bad(0, "www.a.example:443", at(second));
+    }
+    assert_eq!((scene.passed_over("a.example:443", at(3)), scene.passed_over("a.example:80", at(3))), (1, 0));
+    let all = scene.sites.all();
+    let mut known: Vec<(&str, u16, u32)> = all.iter().map(|seen| (&*seen.site, seen.port, seen.uses)).collect();
+    known.sort_unstable();
+    assert_eq!(known, [("a.example", 80, 3), ("a.example", 443, 3)]);
+    // It serves the former, and that is no reason to try it with the latter.
+    scene.good(0, "a.example:80", at(4));
+    assert_eq!(scene.passed_over("a.example:443", at(5)), 1);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn fail_at_one(engine: &Engine) {
     with_member(engine, 0, "www.refuses.example:443", &denied());
     with_member(engine, 0, "www.refuses.example:443", &denied());
     assert!(!engine.sites.passes_over_anybody());
-    with_member(engine, 0, "refuses.example:80", &denied());
+    with_member(engine, 0, "refuses.example:443", &denied());
     assert!(engine.sites.passes_over_anybody());
 }
 
@@ -152,8 +152,9 @@ async fn a_late_attempt_goes_to_who_has_just_served_the_site() {
     // Who does well goes before who has served once.
     (0..4).for_each(|_| with_member(&engine, 4, "shop.example:80", &served));
     assert_eq!(engine.acquire(&late).unwrap().member().slot, 3, "who serves http:// may do nothing for https://");
-    let other = Attempt { target: "img.shop.example:443", ..late };
-    assert_eq!(engine.acquire(&other).unwrap().member().slot, 4, "better than nobody");
+    let by = |target| engine.acquire(&Attempt { target, ..late }).unwrap().member().slot;
+    assert_eq!((by("img.shop.example:443"), by("img.shop.example:80")), (3, 4), "the same site");
+    assert_eq!(by("shop.example:8080"), 4, "better than nobody");
     // Not to who has failed this request already, nor where a session says who it is.
     let tried = [engine.snapshot().get(3).unwrap().id];
     assert_ne!(engine.acquire(&Attempt { tried: &tried, ..late }).unwrap().member().slot, 3);
