@@ -192,7 +192,7 @@ where
                 }
                 // On the heap, since it may read the body, and few have rules.
                 let until = (repeat != Repeat::Unseen).then(|| held_until(deadline));
-                let objections = Box::pin(objections(case, &endpoint, &mut answered, (began, until))).await;
+                let objections = Box::pin(objections(case, &endpoint, &mut answered, (began, until), alarms)).await;
                 doubt.weigh(endpoint, answered, Objections { refuses_login, ..objections }, confirms)
             }
         }));
@@ -254,11 +254,15 @@ async fn objections(
     by: &Endpoint,
     answered: &mut Answered,
     (began, until): (Instant, Option<Instant>),
+    alarms: &Alarms,
 ) -> Objections {
     let Answered { inbound: Inbound { reader, buffer }, answer, .. } = answered;
     let seen = (&answer.head, answer.length, began.elapsed());
     let since = Instant::now();
-    let judged = case.judge(by, seen, until, reader, buffer).await;
+    let judged = {
+        let _holding = alarms.hold();
+        case.judge(by, seen, until, reader, buffer).await
+    };
     (answered.waiting, answered.held) = (judged.waiting, since.elapsed());
     Objections { is_refused: judged.retry, is_cut_off: judged.is_cut_off, refuses_login: false }
 }

@@ -8,7 +8,7 @@
 //!
 //! Who is given up is neither a success nor a failure, but its percentile hears that it was slow; that of all does not, since
 //! nobody had to wait for it: one member that has become slow would have all others waited for as long. A request of a session
-//! is not hedged: it wants its one member.
+//! is not hedged: it wants its one member. Nor is one that has the head of an answer, whose body a rule waits for.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -123,7 +123,8 @@ impl Failover<'_> {
 
     /// When another member is asked as well.
     pub(super) fn hedge_at<A>(&self, overtaken: Option<&Running<A>>, current: Option<&Running<A>>) -> Option<Instant> {
-        let running = current.filter(|_| self.hedge == Hedge::Open && overtaken.is_none())?;
+        let running =
+            current.filter(|_| self.hedge == Hedge::Open && overtaken.is_none() && !self.alarms.is_holding())?;
         let trial = running.trial()?;
         let delay = self.hedging.delay(trial.member(), self.repeat.measures()?)?;
         Some(trial.began + delay)
@@ -135,6 +136,10 @@ impl Failover<'_> {
         F: Fn(Upstream) -> A,
         A: Future,
     {
+        // The answer has begun since it was said when.
+        if self.alarms.is_holding() {
+            return None;
+        }
         self.hedge = Hedge::Never;
         let number = self.number()?;
         if !self.hedging.budget.withdraw(self.newest_request(), self.target, Instant::now()) {

@@ -283,12 +283,11 @@ impl Failover<'_> {
         if trial.upstream.number > 1 && !trial.hedge {
             self.budget.give_back(self.target);
         }
-        // Hedges are begun while an answer is held, too.
-        let latency = trial.began.elapsed();
+        let latency = trial.began.elapsed().saturating_sub(held);
         if let Some(until) = self.repeat.measures() {
             self.hedging.answered(trial, until, latency);
         }
-        latency.saturating_sub(held)
+        latency
     }
 
     /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.

@@ -97,7 +97,7 @@ where
                 let until = Some(held_until(deadline));
                 // On the heap, since few have rules.
                 let objections = if case.has_rules() {
-                    Box::pin(objections(case, &endpoint, &mut answered, (began, until))).await
+                    Box::pin(objections(case, &endpoint, &mut answered, (began, until), alarms)).await
                 } else {
                     Objections::default()
                 };

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proxywhirl_core::event::Topic;
-use proxywhirl_gateway::{AnswerTest, BanRule, GatewayConfig, Pattern, Trigger, TunnelEnd};
+use proxywhirl_gateway::{AnswerTest, BanRule, GatewayConfig, HedgeConfig, Pattern, Trigger, TunnelEnd};
 use proxywhirl_world::{Behaviour, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -278,4 +280,43 @@ async fn a_body_is_not_held_up_where_nothing_could_be_asked_again() {
     };
     timeout(LIMIT, banned).await.unwrap();
     drop(upstream.await.unwrap());
+}
+
+/// How many answers it takes until it is known how long they nearly always take.
+const KNOWN: usize = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A proxy that answers by itself: at first after a while, and later with a head at once, and with the rest of the page after a while.
+/// `asked` counts.
+async fn pausing(asked: &Arc<AtomicUsize>) -> String {
+    let (listener, asked) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::clone(asked));
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let is_known = asked.fetch_add(1, Ordering::SeqCst) >= KNOWN;
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                let (before, within) = if is_known { (Duration::ZERO, 4 * PAUSE) } else { (PAUSE, Duration::ZERO) };
+                tokio::time::sleep(before).await;
+                let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwel";
+                stream.write_all(begun).await.unwrap();
+                tokio::time::sleep(within).await;
+                stream.write_all(b"come").await.unwrap();
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn who_has_answered_is_not_hedged_while_a_rule_waits_for_the_body() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let upstreams = [pausing(&asked).await, pausing(&asked).await];
+    let hedge = HedgeConfig { always: true, ..HedgeConfig::default() };
+    let scene = Scene::with(&upstreams, GatewayConfig { hedge, ..obeying(rule(by_body("captcha"))) }).await;
+    for number in 1..=KNOWN + 4 {
+        let reply = Client::Get.ask(scene.addr, SocketAddr::from(([127, 0, 0, 1], 80)), "/").await;
+        assert_eq!((status(&reply), body(&reply)), (200, "welcome"), "{number}: {reply}");
+        assert_eq!(asked.load(Ordering::SeqCst), number);
+    }
 }

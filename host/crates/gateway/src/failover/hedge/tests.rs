@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::alarms::Alarms;
 use crate::config::{GatewayConfig, RetryConfig};
-use crate::failover::{Leaving, Means, Won};
+use crate::failover::{Evidence, Leaving, Means, Won};
 use crate::wanted::Wanted;
 
 const REQUESTS: u64 = 4_000;
@@ -127,4 +127,45 @@ async fn a_request_says_itself_whether_it_is_hedged_and_one_of_a_session_never_i
     assert!(run(1, hedging(false, 0.1), wanted(true), latency).await.percentile(990) < 120);
     let session = Wanted { session: Some(7), ..wanted(true) };
     assert_eq!(run(1, hedging(true, 0.1), session, latency).await.attempts, REQUESTS);
+}
+
+/// An answer that was held back for so long.
+struct Held(Duration);
+
+impl Evidence for Held {
+    fn held(&self) -> Duration {
+        self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_answered_is_slow_no_more_while_the_answer_is_held_back() {
+    let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
+    for port in 1..=2 {
+        let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+        engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
+    }
+    let (gateway, hedging, alarms) = (GatewayConfig::default(), Hedging::new(hedging(true, 1.0)), Alarms::of_tests());
+    let budget = RetryBudget::new(gateway.retry);
+    let means = Means { engine: &engine, config: &gateway, budget: &budget, hedging: &hedging, escalation: None };
+    for (request, held) in (1..=60).map(|request| (request, if request > 50 { 900 } else { 0 })) {
+        let begins = (request, Instant::now(), Leaving::never(), alarms);
+        let mut failover = Failover::new(means, begins, "origin.test:80", Wanted::default());
+        let won = failover
+            .run(Repeat::Overtake, |_: Upstream| async move {
+                // Those that are held begin sooner than nearly all others.
+                sleep(Duration::from_millis(if held > 0 { 10 } else { 40 })).await;
+                let _holding = alarms.hold();
+                sleep(Duration::from_millis(held)).await;
+                Ok(Held(Duration::from_millis(held)))
+            })
+            .await;
+        let Won { trial, latency, .. } = won.unwrap();
+        failover.settle(trial, &Outcome::Success { latency });
+        assert!(held == 0 || failover.attempts() == 1, "{request}");
+        assert!(latency < Duration::from_millis(50), "{request}: {latency:?}");
+    }
+    let nearly_all = hedging.all(Until::Answer).get().unwrap();
+    assert!(nearly_all < Duration::from_millis(60), "{nearly_all:?}");
+    engine.stop().await.unwrap();
 }
