@@ -93,7 +93,7 @@ impl Draft {
             }
             (Some(_), None) => Err("it stands without a value".to_owned()),
             (None, value) => {
-                let Some(label) = label(name) else { return Err(format!("nobody knows it; there are {KNOWN}")) };
+                let Some(label) = label(name) else { return Err(unknown(name)) };
                 let said = value.unwrap_or("yes");
                 if yes_or_no(said) != Some(true) {
                     return Err(format!(
@@ -352,6 +352,16 @@ impl Draft {
         let filter = (!filter.is_empty()).then(|| Arc::new(filter));
         Wanted { whose: 0, session, stick, filter, attempts, hedge, deadline, explain, by: None }
     }
+}
+
+/// Why a word is refused that is no key.
+fn unknown(name: &str) -> String {
+    // With Bright Data, a request goes from the vendor's own address then; here, it would go from the gateway's.
+    if name.eq_ignore_ascii_case("direct") {
+        return "no client can ask to go without a proxy; the tier direct does, where there is one (gateway.escalation)"
+            .to_owned();
+    }
+    format!("nobody knows it; there are {KNOWN}")
 }
 
 /// Reads what is called by a name: `name` as it is told, `text` as it was said.

@@ -207,6 +207,7 @@ fn a_key_or_value_that_cannot_be_is_named() {
         ("anna-isp-+", "\"+\" is no isp"),
         ("anna-state-._", "\"._\" is no state"),
         ("anna-dns-local", "only remote"),
+        ("brd-customer-hl_1-zone-Z-direct", "the key \"direct\": no client can ask to go without a proxy"),
     ] {
         let Err(Mistake::User(why)) = by_user(name) else { unreachable!("{name} was taken") };
         assert!(why.contains(named), "{name}: {why}");
