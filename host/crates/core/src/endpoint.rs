@@ -216,7 +216,9 @@ impl Endpoint {
         let credentials = match credentials {
             Some(text) => {
                 let (username, password) = text.split_once(':').unwrap_or((text, ""));
-                Some(Box::new(login(&decode(username)?, &Zeroizing::new(decode(password)?))?))
+                let credentials = login(&decode(username)?, &Zeroizing::new(decode(password)?))?;
+                credentials.fit(scheme)?;
+                Some(Box::new(credentials))
             }
             None => None,
         };
@@ -301,6 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::secret::SEALED;
 
     fn parse(text: &str) -> Endpoint {
         text.parse().unwrap()
@@ -340,6 +343,34 @@ mod tests {
         assert_eq!(parse("socks://1.2.3.4").to_url(), "socks5://1.2.3.4:1080");
         assert_eq!(parse("http://user@h.example:1").to_url(), "http://user:@h.example:1");
         assert_eq!(parse("http://u:a@b@h.example:1").credentials.unwrap().password.expose(), "a@b");
+    }
+
+    #[test]
+    fn credentials_are_as_long_as_the_protocol_can_carry() {
+        let of = |scheme: &str, username: usize, password: usize| {
+            let (username, password) = ("u".repeat(username), "p".repeat(password));
+            let read = format!("{scheme}://{username}:{password}@h.example:1").parse::<Endpoint>();
+            read.map(|endpoint| endpoint.credentials.unwrap().password.expose().len())
+                .map_err(|error| error.to_string())
+        };
+        for scheme in ["http", "https"] {
+            assert_eq!(of(scheme, 4_096, 4_096), Ok(4_096));
+            for (username, password) in [(4_097, 1), (1, 4_097)] {
+                assert!(of(scheme, username, password).unwrap_err().ends_with("of more than 4,096 bytes"));
+            }
+        }
+        for scheme in ["socks4", "socks4a", "socks5", "socks5h"] {
+            assert_eq!(of(scheme, 255, 255), Ok(255));
+            for (username, password) in [(256, 1), (1, 256)] {
+                assert!(of(scheme, username, password).unwrap_err().ends_with("which SOCKS cannot carry"));
+            }
+        }
+        // Which it may become as well.
+        let filled =
+            |scheme: &str| format!("{scheme}://{}{{session=32}}@h.example:1", "u".repeat(230)).parse::<Endpoint>();
+        assert!(filled("http").is_ok() && filled("socks5").is_err());
+        let sealed = format!("socks5://u:{SEALED}{}@h.example:1", "p".repeat(400));
+        assert!(Endpoint::kept(&sealed).is_ok());
     }
 
     #[test]

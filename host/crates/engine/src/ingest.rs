@@ -300,13 +300,16 @@ fn endpoint(entry: Entry, document: &Document, rules: &Rules) -> Result<Endpoint
     if entry.port == 0 {
         return Err(refuse("port 0 is not in 1..65535".to_owned()));
     }
+    let scheme = entry.scheme.unwrap_or(document.default_scheme);
     let credentials = entry.credentials.map_err(|reason| refuse(reason.into()))?.map(Box::new);
+    if let Some(credentials) = &credentials {
+        credentials.fit(scheme).map_err(|error| refuse(error.to_string()))?;
+    }
     if !rules.allow_private
         && let Some(class) = address::private(&host)
     {
         return Err(refuse(format!("private address: {class}")));
     }
-    let scheme = entry.scheme.unwrap_or(document.default_scheme);
     Ok(Endpoint { scheme, port: entry.port, credentials, host, via: None })
 }
 

@@ -48,18 +48,24 @@ pub fn decode_choice(bytes: &[u8]) -> Result<Decoded<Method>, NotSocks> {
     }
 }
 
-/// The user name and the password; both are at most 255 bytes by construction.
-#[must_use]
-pub fn encode_password(credentials: &Credentials) -> Vec<u8> {
+/// The user name and the password.
+///
+/// # Errors
+/// [`Kind::Unsupported`] when one of them is longer than SOCKS can carry: it is never sent in part.
+pub fn encode_password(credentials: &Credentials) -> Result<Vec<u8>, Fault> {
     // Room for all of it: what grows leaves pieces behind.
     let mut out = Vec::with_capacity(3 + credentials.username.len() + credentials.password.expose().len());
     out.push(1);
     for text in [&*credentials.username, credentials.password.expose()] {
-        let (length, bytes) = counted(text.as_bytes());
-        out.push(length);
-        out.extend_from_slice(bytes);
+        out.push(u8::try_from(text.len()).map_err(|_| too_long())?);
+        out.extend_from_slice(text.as_bytes());
     }
-    out
+    Ok(out)
+}
+
+fn too_long() -> Fault {
+    let words = "a user name or password of more than 255 bytes, which SOCKS cannot carry";
+    Fault::new(Side::Upstream, Stage::Handshake, Kind::Unsupported, words)
 }
 
 /// The status of the authentication: 0 is success.
@@ -179,7 +185,7 @@ async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     conversation: &mut Conversation<'_, S>,
     credentials: &Credentials,
 ) -> Result<(), Fault> {
-    let proof = Zeroizing::new(encode_password(credentials));
+    let proof = Zeroizing::new(encode_password(credentials)?);
     match conversation.exchange(Stage::Auth, &proof, decode_password_status).await? {
         0 => Ok(()),
         status => {
@@ -189,7 +195,7 @@ async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A length and so many bytes; at most 255, which hosts and credentials never exceed.
+/// A length and so many bytes; at most 255, which hosts never exceed.
 fn counted(bytes: &[u8]) -> (u8, &[u8]) {
     let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
     (length, bytes.get(..usize::from(length)).unwrap_or_default())
@@ -219,9 +225,20 @@ mod tests {
         assert_eq!(encode("1.2.3.4:80"), [5, 1, 0, 1, 1, 2, 3, 4, 0, 80]);
         assert_eq!(encode("h.example:258"), b"\x05\x01\0\x03\x09h.example\x01\x02");
         assert_eq!(encode("[::1]:80"), [5, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80]);
-        assert_eq!(encode_password(&Credentials::new("me", "pw!").unwrap()), b"\x01\x02me\x03pw!");
-        let longest = "x".repeat(Credentials::MAX);
-        assert_eq!(encode_password(&Credentials::new(&longest, &longest).unwrap()).len(), 3 + 510);
+        let password = |user: &str, password: &str| encode_password(&Credentials::new(user, password).unwrap());
+        assert_eq!(password("me", "pw!").unwrap(), b"\x01\x02me\x03pw!");
+        let longest = "x".repeat(Credentials::MAX_SOCKS);
+        assert_eq!(password(&longest, &longest).unwrap().len(), 3 + 510);
+        let longer = "x".repeat(Credentials::MAX_SOCKS + 1);
+        assert_eq!(password(&longer, "").unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(password("", &longer).unwrap_err().kind, Kind::Unsupported);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_cannot_be_said_are_not_said_in_part() {
+        let longer = "x".repeat(Credentials::MAX_SOCKS + 1);
+        let fault = shake(b"\x05\x02\x01\0\x05\0\0\x01\0\0\0\0\0\0", Some(("u", &longer)), false).await.unwrap_err();
+        assert_eq!((fault.stage, fault.kind), (Stage::Handshake, Kind::Unsupported));
     }
 
     #[tokio::test(start_paused = true)]

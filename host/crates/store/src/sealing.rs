@@ -350,7 +350,7 @@ mod tests {
         for store in STORES {
             let folder = tempfile::tempdir().unwrap();
             let (url, keys) = (url(folder.path(), store), keys());
-            let longest = format!("http://me:{}@c.example:80", "hunter2".repeat(36));
+            let longest = format!("http://me:{}@c.example:80", "hunter2".repeat(585));
             let all = ["http://me:hunter2@1.2.3.4:80", CHAIN, &longest, "http://me:@1.2.3.5:80", "http://1.2.3.6:80"];
             let mut opened = open(&url, Some(&keys));
             opened.save(&upserts(&all)).unwrap();

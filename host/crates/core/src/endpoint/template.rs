@@ -208,7 +208,7 @@ const UNKNOWN: &str = "a word in braces in the user name that is none of {sessio
                        {city}, {asn}";
 const BARE: &str =
     "a blank for a place must stand in brackets, as in [-country-{country}]: not every request names a place";
-const LONG: &str = "a user name or password of more than 255 bytes once its blanks are filled";
+const LONG: &str = "a user name or password of more than 4,096 bytes once its blanks are filled";
 
 /// A user name for people: percent-encoded, but for what blanks are written with.
 pub(super) fn shown(username: &str) -> String {
@@ -243,7 +243,7 @@ fn names_a_blank(text: &str) -> bool {
 }
 
 /// How long a text can become.
-fn longest(text: &str) -> usize {
+pub(super) fn longest(text: &str) -> usize {
     let of = |piece| match piece {
         Piece::Text(text) => text.len(),
         Piece::Optional(inner) => longest(inner),

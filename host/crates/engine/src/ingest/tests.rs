@@ -189,6 +189,12 @@ fn credentials_that_cannot_be_are_a_reason() {
     good.scheme = Some(Scheme::Https);
     good.credentials = Ok(Some(Credentials::new("u", "p").unwrap()));
     assert_eq!(endpoint(good, &document(""), &rules).unwrap().to_url(), "https://u:p@1.1.1.1:80");
+    let with_token = |scheme| {
+        let credentials = Ok(Some(Credentials::new("u", &"p".repeat(1_000)).unwrap()));
+        endpoint(Entry { scheme: Some(scheme), credentials, ..entry("1.1.1.1", 80, 1) }, &document(""), &rules)
+    };
+    assert!(with_token(Scheme::Http).is_ok());
+    assert!(with_token(Scheme::Socks5).unwrap_err().1.ends_with("which SOCKS cannot carry"));
 }
 
 #[tokio::test]

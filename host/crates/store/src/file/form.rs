@@ -121,6 +121,7 @@ impl TryFrom<MemberRow> for StoredMember {
         match (username, password) {
             (Some(username), password) => {
                 let credentials = Credentials::kept(username, password.unwrap_or_default()).map_err(text)?;
+                credentials.fit(endpoint.scheme).map_err(text)?;
                 endpoint.credentials = Some(Box::new(credentials));
             }
             // Nobody could log in with it.

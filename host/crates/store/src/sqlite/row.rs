@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proxywhirl_core::candidate::Country;
-use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey};
+use proxywhirl_core::endpoint::{Credentials, Endpoint, EndpointKey, Scheme};
 use proxywhirl_core::host::Host;
 use proxywhirl_core::live::{Health, Statistics};
 use proxywhirl_core::secret::Zeroizing;
@@ -198,7 +198,7 @@ fn via_key(via: Option<&EndpointKey>) -> String {
 
 /// The member in a row of [`SELECT`], or why it holds none; the reason has no password in it.
 pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
-    let scheme: String = column(row, "scheme")?;
+    let scheme: Scheme = column::<String>(row, "scheme")?.parse().map_err(text)?;
     let host: String = column(row, "host")?;
     let port: u16 = column(row, "port")?;
     if port == 0 {
@@ -208,10 +208,10 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
     let via: Option<String> = column(row, "via")?;
     Ok(StoredMember {
         endpoint: Endpoint {
-            scheme: scheme.parse().map_err(text)?,
+            scheme,
             host: host.parse::<Host>().map_err(text)?,
             port,
-            credentials: credentials(row)?.map(Box::new),
+            credentials: credentials(row, scheme)?.map(Box::new),
             via: via.map(|via| Endpoint::kept(&via).map(Box::new)).transpose().map_err(text)?,
         },
         tags: tags(&column::<String>(row, "tags")?)?,
@@ -228,13 +228,13 @@ pub(super) fn read(row: &Row<'_>) -> Result<StoredMember, String> {
     })
 }
 
-fn credentials(row: &Row<'_>) -> Result<Option<Credentials>, String> {
+fn credentials(row: &Row<'_>, scheme: Scheme) -> Result<Option<Credentials>, String> {
     let username: Option<String> = column(row, "username")?;
     let password = column::<Option<String>>(row, "password")?.map(Zeroizing::new);
-    username
-        .map(|username| Credentials::kept(&username, password.as_deref().map_or("", String::as_str)))
-        .transpose()
-        .map_err(text)
+    let Some(username) = username else { return Ok(None) };
+    let credentials = Credentials::kept(&username, password.as_deref().map_or("", String::as_str)).map_err(text)?;
+    credentials.fit(scheme).map_err(text)?;
+    Ok(Some(credentials))
 }
 
 fn tags(json: &str) -> Result<Tags, String> {
