@@ -284,7 +284,7 @@ async fn a_body_is_not_held_up_where_nothing_could_be_asked_again() {
 
 /// How many answers it takes until it is known how long they nearly always take.
 const KNOWN: usize = 20;
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A proxy that answers by itself: at first after a while, and later with a head at once, and with the rest of the page after a while.
 /// `asked` counts.
@@ -296,7 +296,7 @@ async fn pausing(asked: &Arc<AtomicUsize>) -> String {
             let is_known = asked.fetch_add(1, Ordering::SeqCst) >= KNOWN;
             tokio::spawn(async move {
                 read_head(&mut stream).await;
-                let (before, within) = if is_known { (Duration::ZERO, 4 * PAUSE) } else { (PAUSE, Duration::ZERO) };
+                let (before, within) = if is_known { (Duration::ZERO, 3 * PAUSE) } else { (PAUSE, Duration::ZERO) };
                 tokio::time::sleep(before).await;
                 let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwel";
                 stream.write_all(begun).await.unwrap();
@@ -313,10 +313,18 @@ async fn who_has_answered_is_not_hedged_while_a_rule_waits_for_the_body() {
     let asked = Arc::new(AtomicUsize::new(0));
     let upstreams = [pausing(&asked).await, pausing(&asked).await];
     let hedge = HedgeConfig { always: true, ..HedgeConfig::default() };
-    let scene = Scene::with(&upstreams, GatewayConfig { hedge, ..obeying(rule(by_body("captcha"))) }).await;
-    for number in 1..=KNOWN + 4 {
+    // Nobody is silent for too long.
+    let patient = GatewayConfig { connect_timeout: LIMIT, ..obeying(rule(by_body("captcha"))) };
+    let scene = Scene::with(&upstreams, GatewayConfig { hedge, ..patient }).await;
+    let page = async || {
         let reply = Client::Get.ask(scene.addr, SocketAddr::from(([127, 0, 0, 1], 80)), "/").await;
-        assert_eq!((status(&reply), body(&reply)), (200, "welcome"), "{number}: {reply}");
+        assert_eq!((status(&reply), body(&reply)), (200, "welcome"), "{reply}");
+    };
+    while asked.load(Ordering::SeqCst) < KNOWN {
+        page().await;
+    }
+    for number in asked.load(Ordering::SeqCst) + 1..=KNOWN + 4 {
+        page().await;
         assert_eq!(asked.load(Ordering::SeqCst), number);
     }
 }
