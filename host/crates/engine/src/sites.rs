@@ -25,8 +25,9 @@
 mod doubts;
 mod passed;
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ const WAYS: usize = 8;
 
 /// Places in which it is kept when a site, or an origin of it, was served last.
 const SERVED: usize = 4_096;
+
+/// So many who have served are kept in each: when one of them has died, another one may have served a moment ago.
+const LAST: usize = 4;
 
 /// For how long a site that somebody was served at is thought to be well.
 const LATELY: Duration = Duration::from_secs(60);
@@ -103,7 +107,7 @@ pub(crate) struct Sites {
     sets: ArcSwap<Sets>,
     passed: Register,
     doubts: Doubts,
-    /// Who has served a request at a site last, and at an origin, and when; those whose hashes collide share a place.
+    /// Who have served requests at a site last, and at an origin, and when; those whose hashes collide share a place.
     served: Box<[Served]>,
     /// The same of all sites.
     served_anywhere: Served,
@@ -114,25 +118,82 @@ pub(crate) struct Sites {
 /// Each is locked for some instructions: when a use of one of its pairs ends, when one is probed, and by who looks.
 type Sets = Box<[Mutex<Vec<Row>>]>;
 
-/// Who has served last. Two fields that may be of two uses: both were at the site a moment ago.
+/// Who have served last, each of them once. 64 bytes.
 #[derive(Debug, Default)]
-struct Served {
-    /// In microseconds.
+struct Served([Last; LAST]);
+
+/// One of them. Fields that may be of two uses: both were at the site a moment ago.
+#[derive(Debug, Default)]
+struct Last {
+    /// In microseconds; 0 for nobody.
     at: AtomicU64,
     /// The slot of the member.
     by: AtomicU32,
+    /// Whether it did well then, or there was nobody who did.
+    does_well: AtomicBool,
+    /// Whether it has failed there since.
+    has_failed: AtomicBool,
+}
+
+/// The same at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    at: Timestamp,
+    by: u32,
+    does_well: bool,
+    has_failed: bool,
 }
 
 impl Served {
-    fn set(&self, slot: u32, now: Timestamp) {
-        self.at.store(now.as_micros(), Ordering::Relaxed);
-        self.by.store(slot, Ordering::Relaxed);
+    /// A member has served. Who does not do well takes nobody's place.
+    fn set(&self, slot: u32, does_well: bool, now: Timestamp) {
+        let does_well = does_well || !self.is_within(PROVEN, now);
+        let oldest = || self.0.iter().min_by_key(|last| last.at.load(Ordering::Relaxed));
+        if let Some(last) = self.of(slot).or_else(oldest)
+            && (does_well || now.since(last.at()) > PROVEN)
+        {
+            last.at.store(now.as_micros(), Ordering::Relaxed);
+            last.by.store(slot, Ordering::Relaxed);
+            last.does_well.store(does_well, Ordering::Relaxed);
+            last.has_failed.store(false, Ordering::Relaxed);
+        }
     }
 
-    /// Who it was, if that is not long ago.
-    fn within(&self, span: Duration, now: Timestamp) -> Option<u32> {
-        let last = Timestamp::from_micros(self.at.load(Ordering::Relaxed));
-        (now.since(last) <= span).then(|| self.by.load(Ordering::Relaxed))
+    fn failed(&self, slot: u32) {
+        if let Some(last) = self.of(slot) {
+            last.has_failed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn of(&self, slot: u32) -> Option<&Last> {
+        self.0.iter().find(|last| last.by.load(Ordering::Relaxed) == slot)
+    }
+
+    /// Whether somebody who did well has served not longer ago than that.
+    fn is_within(&self, span: Duration, now: Timestamp) -> bool {
+        self.0.iter().any(|last| last.does_well.load(Ordering::Relaxed) && now.since(last.at()) <= span)
+    }
+
+    /// Those who did well before the others, and of each the last first.
+    fn best_first(&self) -> [Past; LAST] {
+        let mut all = self.0.each_ref().map(Last::read);
+        all.sort_unstable_by_key(|past| (!past.does_well, Reverse(past.at)));
+        all
+    }
+}
+
+impl Last {
+    fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.at.load(Ordering::Relaxed))
+    }
+
+    fn read(&self) -> Past {
+        Past {
+            at: self.at(),
+            by: self.by.load(Ordering::Relaxed),
+            does_well: self.does_well.load(Ordering::Relaxed),
+            has_failed: self.has_failed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -250,14 +311,17 @@ impl Sites {
                 // Whoever serves now and then is no proof, and no refuge unless there is none.
                 let window = row.breaker.window();
                 let does_well = window.len() >= REFUGE.0 && window.success_rate() >= Some(REFUGE.1);
-                for served in [self.served_at(site), self.served_at(origin), &self.served_anywhere] {
-                    if does_well || served.within(PROVEN, now).is_none() {
-                        served.set(member.slot, now);
-                    }
+                for served in self.served_at_all(site, origin) {
+                    served.set(member.slot, does_well, now);
                 }
                 (Input::Success, config.breaker)
             }
-            Outcome::Failure(fault) => (Input::Failure, breaker_for(&config, row, (member, successes), fault)),
+            Outcome::Failure(fault) => {
+                for served in self.served_at_all(site, self.hasher.hash_one(target)) {
+                    served.failed(member.slot);
+                }
+                (Input::Failure, breaker_for(&config, row, (member, successes), fault))
+            }
             Outcome::Neutral => (Input::Neutral, config.breaker),
         };
         row.breaker.record(input, admitted, &breaker, now);
@@ -280,18 +344,28 @@ impl Sites {
     /// answer to the same request: the member has served most of what it was asked for at this site; or nobody has for a while, and it has elsewhere.
     pub(crate) fn confirms(&self, target: &str, member: &Member, now: Timestamp) -> bool {
         let site = self.hasher.hash_one(place_of(target));
-        if self.served_at(site).within(LATELY, now).is_none() {
+        if !self.served_at(site).is_within(LATELY, now) {
             return member.live.statistics().successes > 0;
         }
         self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share >= PROOF)
     }
 
-    /// The slot of who has served a request to a target last, or else at its site, or anywhere: who does well with its `http://` may do
-    /// nothing for its `https://`, and who does well elsewhere is better than who never did. None when nobody has for a while.
-    pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> Option<u32> {
-        let of = |hash| self.served_at(hash).within(PROVEN, now);
-        let at_site = || of(self.hasher.hash_one(place_of(target)));
-        of(self.hasher.hash_one(target)).or_else(at_site).or_else(|| self.served_anywhere.within(PROVEN, now))
+    /// The slots of those who have served requests to a target last, or else at its site, or anywhere, and not too long ago: who does
+    /// well with its `http://` may do nothing for its `https://`, and who does well elsewhere is better than who never did. Who has
+    /// failed since comes after all others, and somebody may come more than once.
+    pub(crate) fn served_by(&self, target: &str, now: Timestamp) -> impl Iterator<Item = u32> {
+        let (site, origin) = (self.hasher.hash_one(place_of(target)), self.hasher.hash_one(target));
+        let [at_site, at_origin, anywhere] = self.served_at_all(site, origin).map(Served::best_first);
+        let all = [at_origin, at_site, anywhere];
+        [false, true].into_iter().flat_map(move |has_failed| {
+            let those = move |past: &Past| past.has_failed == has_failed && now.since(past.at) <= PROVEN;
+            all.into_iter().flatten().filter(those).map(|past| past.by)
+        })
+    }
+
+    /// Where it is kept who has served at a site, at an origin, and anywhere.
+    fn served_at_all(&self, site: u64, origin: u64) -> [&Served; 3] {
+        [self.served_at(site), self.served_at(origin), &self.served_anywhere]
     }
 
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]

@@ -84,11 +84,6 @@ impl Engine {
 
     /// Takes a member for an attempt: one of those who keep failing at its site only if there is nobody else.
     pub(super) fn draw_at_site(&self, attempt: &Attempt<'_>, now: Timestamp) -> Draw {
-        if attempt.is_late
-            && let Some(lease) = self.draw_proven(attempt, now)
-        {
-            return Draw::Lease(lease, Way::Proven);
-        }
         let passed = self.sites.passed_over(attempt.target);
         let mut avoided = match &passed {
             // Who may be tried again costs a request one attempt at the most, and none that has no other.
@@ -99,22 +94,29 @@ impl Engine {
         if attempt.is_once {
             avoided.extend(self.sites.in_doubt(attempt.target, now));
         }
+        if attempt.is_late
+            && let Some(lease) = self.draw_proven(attempt, &avoided, now)
+        {
+            return Draw::Lease(lease, Way::Proven);
+        }
         match passed {
             None if avoided.is_empty() => self.draw_member(attempt, &[], now),
             passed => self.draw_past(attempt, passed.as_ref(), avoided, now),
         }
     }
 
-    /// Takes the member that has served a request at the site last, if this one may have it.
-    fn draw_proven(&self, attempt: &Attempt<'_>, now: Timestamp) -> Option<Lease> {
+    /// Takes one of the members that have served requests at the site last, the first that this attempt may have.
+    fn draw_proven(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Option<Lease> {
         // A session has a say in who it is.
         if attempt.session.is_some() {
             return None;
         }
-        let snapshot = self.snapshot.load();
-        let member = snapshot.get(self.sites.served_by(attempt.target, now)?)?;
-        let is_admitted = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| wish.admits(member));
-        if is_admitted { Lease::take(Arc::clone(member), &self.breaker.load(), now) } else { None }
+        let (snapshot, breaker) = (self.snapshot.load(), self.breaker.load());
+        self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
+            let served = self.sites.served_by(attempt.target, now).filter_map(|slot| snapshot.get(slot));
+            let mut admitted = served.filter(|member| wish.admits(member));
+            admitted.find_map(|member| Lease::take(Arc::clone(member), &breaker, now))
+        })
     }
 
     /// Takes a member, one of those who are avoided only if there is nobody else.

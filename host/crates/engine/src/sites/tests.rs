@@ -128,6 +128,35 @@ fn who_forwards_well_and_opens_no_tunnel_is_passed_over_for_tunnels_only() {
 }
 
 #[test]
+fn the_last_who_served_are_kept_and_who_does_well_makes_the_oldest_go() {
+    let scene = Scene::new(80, 7);
+    let (site, served_by) = ("a.example:443", |now| scene.sites.served_by("a.example:443", now).collect::<Vec<_>>());
+    let well = |member: usize, second: u64| (0..4).for_each(|_| _ = scene.good(member, site, at(second)));
+    let of_one_place = |now| served_by(now).into_iter().take(LAST).collect::<Vec<_>>();
+    well(0, 0);
+    scene.good(1, site, at(1));
+    well(2, 2);
+    well(3, 3);
+    assert_eq!(of_one_place(at(4)), [3, 2, 0, 1], "who has served once comes after those who do well");
+    well(0, 4);
+    assert_eq!(of_one_place(at(4)), [0, 3, 2, 1]);
+    scene.good(4, site, at(5));
+    assert_eq!(of_one_place(at(5)), [0, 3, 2, 1], "who has served once takes nobody's place");
+    well(5, 6);
+    well(6, 7);
+    assert_eq!(of_one_place(at(7)), [6, 5, 0, 3]);
+    // The site is well even when the last one fails now.
+    scene.bad(6, site, at(8));
+    assert_eq!(of_one_place(at(8))[..3], [5, 0, 3]);
+    assert!(served_by(at(8)).ends_with(&[6, 6, 6]));
+    assert!(scene.sites.served_at(scene.sites.hasher.hash_one(place_of(site))).is_within(LATELY, at(67)));
+    well(6, 9);
+    assert_eq!(of_one_place(at(9))[0], 6);
+    assert!(served_by(at(9 + 3_601)).is_empty(), "that was too long ago");
+    assert_eq!(std::mem::size_of::<Served>(), 64);
+}
+
+#[test]
 fn who_cannot_be_reached_at_all_is_its_own_breakers_business() {
     let scene = Scene::new(80, 1);
     scene.good(0, "a.example:443", at(0));

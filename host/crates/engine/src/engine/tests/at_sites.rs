@@ -163,6 +163,40 @@ async fn a_late_attempt_goes_to_who_has_just_served_the_site() {
 }
 
 #[tokio::test]
+async fn a_late_attempt_goes_to_another_one_that_has_served_when_the_last_one_has_died_or_was_tried() {
+    let engine = engine(None, 12).await;
+    let served = Outcome::Success { latency: Duration::from_millis(5) };
+    let late = Attempt { number: 3, is_late: true, ..to("b.shop.example:443") };
+    let by = |attempt: &Attempt<'_>| engine.acquire(attempt).unwrap().member().slot;
+    with_member(&engine, 0, "elsewhere.example:80", &served);
+    with_member(&engine, 1, "a.shop.example:443", &served);
+    with_member(&engine, 2, "b.shop.example:443", &served);
+    let ids = [2, 1, 0].map(|slot| engine.snapshot().get(slot).unwrap().id);
+    let in_turn = |late: &Attempt<'_>| [0, 1, 2].map(|tried| by(&Attempt { tried: &ids[..tried], ..*late }));
+    for _ in 0..5 {
+        assert_eq!(in_turn(&late), [2, 1, 0], "there, else at the site, else anywhere");
+    }
+    // It has died, and goes behind the others, but before those who never served.
+    with_member(&engine, 2, "b.shop.example:443", &denied());
+    let ids = [1, 0, 2].map(|slot| engine.snapshot().get(slot).unwrap().id);
+    let in_turn = |late: &Attempt<'_>| [0, 1, 2].map(|tried| by(&Attempt { tried: &ids[..tried], ..*late }));
+    for _ in 0..5 {
+        assert_eq!(in_turn(&late), [1, 0, 2]);
+    }
+    // Nor to who is passed over there.
+    (0..2).for_each(|_| with_member(&engine, 1, "b.shop.example:443", &served));
+    assert_eq!(by(&late), 1);
+    with_member(&engine, 1, "elsewhere.example:80", &served);
+    (0..3).for_each(|_| with_member(&engine, 1, "b.shop.example:443", &denied()));
+    assert!(engine.sites.passes_over_anybody());
+    let tried = [0, 2].map(|slot| engine.snapshot().get(slot).unwrap().id);
+    for _ in 0..20 {
+        assert_eq!(by(&late), 0);
+        assert_ne!(by(&Attempt { tried: &tried, ..late }), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_request_tries_one_of_those_again_whose_time_has_come() {
     let sites = SitesConfig {
         breaker: BreakerConfig { cooldown: Duration::from_millis(1), ..SitesConfig::default().breaker },
