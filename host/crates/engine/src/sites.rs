@@ -15,7 +15,8 @@
 //! member that fails there too has its own breaker opened. As long as there is no proof that it works elsewhere, its pause
 //! does not grow. Faults of an origin are in no outcome, so a site that is down shuts out nobody.
 //!
-//! What failed may have been the origin's, and a request that is sent once asks nobody else: [`doubts`] says what others show.
+//! What failed may have been the origin's, and a request that is sent once asks nobody else: [`doubts`] says what others show. Such a
+//! one had better not go to who [has just failed](Sites::has_just_failed), there or wherever it was used last.
 //!
 //! Bounded: a table of sets of eight rows, found by the hash of the pair; in a full set the row that was used longest ago
 //! makes room. Each set has its own lock, held for some instructions, and rows are made once for each pair, so that a use
@@ -51,6 +52,12 @@ const SERVED: usize = 4_096;
 
 /// So many who have served are kept in each: when one of them has died, another one may have served a moment ago.
 const LAST: usize = 4;
+
+/// Places in which it is kept when a member failed last.
+const FAILED: usize = 4_096;
+
+/// How long what is sent once avoids whom another one has failed with.
+const AVOIDED: Duration = Duration::from_secs(60);
 
 /// For how long a site that somebody was served at is thought to be well.
 const LATELY: Duration = Duration::from_secs(60);
@@ -111,6 +118,9 @@ pub(crate) struct Sites {
     served: Box<[Served]>,
     /// The same of all sites.
     served_anywhere: Served,
+    /// When members failed last, wherever it was, by their slots, in microseconds. Whether one of those that share a place has served
+    /// since is in its breaker.
+    failed: Box<[AtomicU64]>,
     /// Of its own, so that no client can choose names that share a row.
     hasher: RandomState,
 }
@@ -237,6 +247,7 @@ impl Sites {
             doubts: Doubts::default(),
             served: (0..SERVED).map(|_| Served::default()).collect(),
             served_anywhere: Served::default(),
+            failed: (0..FAILED).map(|_| AtomicU64::default()).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -320,6 +331,7 @@ impl Sites {
                 for served in self.served_at_all(site, self.hasher.hash_one(target)) {
                     served.failed(member.slot);
                 }
+                self.failed_at(member.slot).store(now.as_micros(), Ordering::Relaxed);
                 (Input::Failure, breaker_for(&config, row, (member, successes), fault))
             }
             Outcome::Neutral => (Input::Neutral, config.breaker),
@@ -338,6 +350,25 @@ impl Sites {
     /// Who has failed at a target a moment ago and not served there since, so that it may be the origin's doing or theirs.
     pub(crate) fn in_doubt(&self, target: &str, now: Timestamp) -> Vec<MemberId> {
         self.doubts.members(|| self.hasher.hash_one(target), now)
+    }
+
+    /// Whether a member has failed at the site of a target a moment ago, or wherever it was used last, and not served since; or its
+    /// breaker has opened and not closed again.
+    pub(crate) fn has_just_failed(&self, target: &str, member: &Member, now: Timestamp) -> bool {
+        let is_recent = |at: Timestamp| now.since(at) < AVOIDED;
+        match member.live.breaker().state() {
+            State::Open { .. } | State::HalfOpen { .. } => return true,
+            State::Closed { faults } => {
+                let failed = self.failed_at(member.slot).load(Ordering::Relaxed);
+                if faults > 0 && is_recent(Timestamp::from_micros(failed)) {
+                    return true;
+                }
+            }
+        }
+        let (site, sets) = (self.hasher.hash_one(place_of(target)), self.sets.load());
+        let Some(rows) = set_of(&sets, site, member.id).map(lock) else { return false };
+        let row = rows.iter().find(|row| row.is_of(site, member.id));
+        row.is_some_and(|row| is_recent(row.used) && !matches!(row.breaker.state(), State::Closed { faults: 0 }))
     }
 
     /// Whether it is the origin's when a member brings an answer that proxies make up as well, and another one has brought such an
@@ -371,6 +402,11 @@ impl Sites {
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "it is below their number")]
     fn served_at(&self, site: u64) -> &Served {
         &self.served[(site % SERVED as u64) as usize]
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "it is below their number")]
+    fn failed_at(&self, slot: u32) -> &AtomicU64 {
+        &self.failed[slot as usize % FAILED]
     }
 
     fn make_room(&self, rows: &mut Vec<Row>) {

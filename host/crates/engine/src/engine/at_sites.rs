@@ -100,7 +100,7 @@ impl Engine {
             return Draw::Lease(lease, Way::Proven);
         }
         match passed {
-            None if avoided.is_empty() => self.draw_member(attempt, &[], now),
+            None if avoided.is_empty() && !attempt.is_once => self.draw_member(attempt, &[], now),
             passed => self.draw_past(attempt, passed.as_ref(), avoided, now),
         }
     }
@@ -127,22 +127,39 @@ impl Engine {
         mut avoided: Vec<MemberId>,
         now: Timestamp,
     ) -> Draw {
+        // A session has a say in who it is.
+        let is_wary = attempt.is_once && attempt.session.is_none();
         for _ in 0..RACES {
             match self.draw_member(attempt, &avoided, now) {
                 Draw::Lease(lease, way) => {
-                    let member = lease.member().id;
-                    if passed.is_none_or(|passed| !passed.has(member) || self.sites.admits(passed, member, now)) {
+                    let member = lease.member();
+                    let id = member.id;
+                    let is_shunned = is_wary && self.sites.has_just_failed(attempt.target, member, now);
+                    if !is_shunned && passed.is_none_or(|passed| !passed.has(id) || self.sites.admits(passed, id, now))
+                    {
                         return Draw::Lease(lease, way);
                     }
-                    // Another request tries it at this moment.
-                    avoided.push(member);
+                    // It has just failed, or another request tries it at this moment.
+                    avoided.push(id);
                 }
-                Draw::Nobody => break,
+                Draw::Nobody => return self.draw_avoided(attempt, &avoided, now),
                 draw @ (Draw::Rejected(_) | Draw::Site(_)) => return draw,
             }
         }
+        // Of a list that is mostly dead, many may have just failed.
+        match self.draw_proven(attempt, &avoided, now) {
+            Some(lease) => Draw::Lease(lease, Way::Proven),
+            None => self.draw_avoided(attempt, &avoided, now),
+        }
+    }
+
+    /// Takes a member when only those are left who are avoided.
+    fn draw_avoided(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Draw {
+        if avoided.is_empty() {
+            return Draw::Nobody;
+        }
         // Who may wait for somebody that does well here is served better by that.
-        let others_come = self.room.rules().is_on && self.refusals_among(attempt, &avoided, now).0.limited > 0;
+        let others_come = self.room.rules().is_on && self.refusals_among(attempt, avoided, now).0.limited > 0;
         if others_come { Draw::Nobody } else { self.draw_member(attempt, &[], now) }
     }
 }

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use proxywhirl_core::{MemberId, Timestamp};
 
+use super::AVOIDED;
+
 /// Members in doubt at all origins.
 const MOST: usize = 16_384;
 
@@ -22,9 +24,6 @@ const MOST_AT_ONE: usize = 4_096;
 
 /// How often it is looked, when there are too many, who is in doubt no more.
 const SWEEP: Duration = Duration::from_secs(10);
-
-/// How long what is sent once avoids whom another one has failed with.
-const AVOIDED: Duration = Duration::from_secs(60);
 
 /// After so long without a failure nobody is in doubt any more.
 const LIFE: Duration = Duration::from_secs(600);

@@ -157,6 +157,21 @@ fn the_last_who_served_are_kept_and_who_does_well_makes_the_oldest_go() {
 }
 
 #[test]
+fn who_has_just_failed_may_have_changed_after_a_minute() {
+    let scene = Scene::new(80, 2);
+    let failed = |target: &str, second: u64| scene.sites.has_just_failed(target, &scene.members[0], at(second));
+    scene.bad(0, "www.a.example:443", at(1));
+    assert!(failed("a.example:443", 60) && failed("b.example:443", 60) && failed("a.example:80", 60));
+    assert!(!failed("a.example:443", 61) && !failed("b.example:443", 61));
+    scene.bad(0, "a.example:443", at(70));
+    scene.good(0, "b.example:443", at(71));
+    assert!(failed("a.example:443", 72) && !failed("b.example:443", 72) && !failed("a.example:80", 72));
+    scene.good(0, "a.example:443", at(73));
+    assert!(!failed("a.example:443", 74));
+    assert!(!scene.sites.has_just_failed("a.example:443", &scene.members[1], at(74)));
+}
+
+#[test]
 fn who_cannot_be_reached_at_all_is_its_own_breakers_business() {
     let scene = Scene::new(80, 1);
     scene.good(0, "a.example:443", at(0));

@@ -178,6 +178,24 @@ async fn three_silent_upstreams_cost_three_patiences_and_pay() {
 }
 
 #[tokio::test]
+async fn a_post_goes_to_nobody_who_was_silent_a_moment_ago_while_another_one_was_answered() {
+    let origin = origin().await;
+    let silent = [upstream(Protocol::Http, Behaviour::Silent).await, upstream(Protocol::Http, Behaviour::Silent).await];
+    let good = [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let scene = Scene::new(&[silent[0].url(), good[0].url(), silent[1].url(), good[1].url()]).await;
+    for _ in 0..4 {
+        assert_eq!(status(&Client::Get.ask(scene.addr, origin.http_addr(), "/").await), 200);
+    }
+    assert!(silent.iter().all(|upstream| scene.failures(&upstream.url()) > 0));
+    let addr = origin.http_addr();
+    let post =
+        format!("POST http://{addr}/echo HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    for _ in 0..8 {
+        assert_eq!(status(&exchange(&mut scene.client().await, &post).await), 200);
+    }
+}
+
+#[tokio::test]
 async fn an_origin_that_is_out_of_order_is_asked_twice_and_nobody_pays() {
     let origin = origin().await;
     let upstreams = [

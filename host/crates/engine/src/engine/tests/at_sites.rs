@@ -262,3 +262,59 @@ async fn what_is_sent_once_tries_nobody_again_nor_whom_another_one_has_failed_wi
     // Others try it.
     assert!((0..20).any(|_| engine.acquire(&to("refuses.example:443")).unwrap().member().slot == 2));
 }
+
+/// The slots that requests get which are sent once.
+fn slots_once(engine: &Engine, target: &str) -> Vec<u32> {
+    let post = Attempt { is_once: true, ..to(target) };
+    let mut slots: Vec<u32> = (0..20).map(|_| engine.acquire(&post).unwrap().member().slot).collect();
+    slots.sort_unstable();
+    slots.dedup();
+    slots
+}
+
+#[tokio::test]
+async fn what_is_sent_once_goes_to_nobody_who_has_just_failed_at_the_site_or_wherever_it_was_used_last() {
+    let engine = engine(None, 4).await;
+    let served = Outcome::Success { latency: Duration::from_millis(5) };
+    // Another one was served in the same request: it counts, and nobody is in doubt.
+    with_member(&engine, 0, "www.shop.example:80", &denied());
+    with_member(&engine, 1, "www.shop.example:80", &denied());
+    for target in ["www.shop.example:80", "shop.example:80", "other.example:80"] {
+        assert_eq!(slots_once(&engine, target), [2, 3], "{target}");
+        assert_eq!(slots(&engine, target), [0, 1, 2, 3], "others try them");
+    }
+    with_member(&engine, 0, "other.example:80", &served);
+    assert_eq!(slots_once(&engine, "other.example:80"), [0, 2, 3], "it has served since");
+    assert_eq!(slots_once(&engine, "shop.example:443"), [0, 2, 3]);
+    assert_eq!(slots_once(&engine, "shop.example:80"), [2, 3], "but not there");
+    with_member(&engine, 0, "shop.example:80", &served);
+    assert_eq!(slots_once(&engine, "www.shop.example:80"), [0, 2, 3]);
+    // Rather than nobody.
+    let tried = [0, 2, 3].map(|slot| engine.snapshot().get(slot).unwrap().id);
+    let post = Attempt { is_once: true, tried: &tried, ..to("shop.example:80") };
+    assert_eq!(engine.acquire(&post).unwrap().member().slot, 1);
+}
+
+#[tokio::test]
+async fn what_is_sent_once_is_no_probe_as_long_as_there_is_anybody_else() {
+    let breaker = BreakerConfig { failures: 1, cooldown: Duration::from_millis(1), ..BreakerConfig::default() };
+    let engine = Engine::start(EngineConfig { breaker, ..EngineConfig::default() }, Parts::default()).unwrap();
+    engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    let refused = Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, "");
+    with_member(&engine, 0, "other.example:80", &Outcome::Failure(refused));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(slots_once(&engine, "shop.example:80"), [1, 2]);
+    assert_eq!(slots(&engine, "shop.example:80"), [0, 1, 2], "its probe is left for others");
+    let tried = [1, 2].map(|slot| engine.snapshot().get(slot).unwrap().id);
+    let post = Attempt { is_once: true, tried: &tried, ..to("shop.example:80") };
+    assert_eq!(engine.acquire(&post).unwrap().member().slot, 0);
+}
+
+#[tokio::test]
+async fn what_is_sent_once_finds_those_who_have_served_among_many_who_have_just_failed() {
+    let engine = engine(None, 100).await;
+    let served = Outcome::Success { latency: Duration::from_millis(5) };
+    (0..98).for_each(|slot| with_member(&engine, slot, "shop.example:80", &denied()));
+    (98..100).for_each(|slot| with_member(&engine, slot, "shop.example:80", &served));
+    assert!(slots_once(&engine, "shop.example:80").iter().all(|slot| [98, 99].contains(slot)));
+}
