@@ -72,7 +72,7 @@ pub struct Live {
     /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
     /// the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
-    /// [`IS_LIMITED`] and [`HAS_LEFT`], which are written under the lock only, and [`IS_UNSAVED`].
+    /// [`IS_LIMITED`] and [`HAS_LEFT`], which are written under the lock only, [`IS_UNSAVED`] and [`IS_CLAIMED`].
     standing: AtomicU8,
     /// Where picks read of it, which is its [`Seat`]; none outside of a pool.
     block: Option<Arc<Block>>,
@@ -88,6 +88,12 @@ const HAS_LEFT: u8 = 2;
 
 /// Its statistics have changed since they were saved.
 const IS_UNSAVED: u8 = 4;
+
+/// Somebody waits for it longer than others, or has since it failed last: see [`Live::claim_patience`].
+const IS_CLAIMED: u8 = 8;
+
+/// One use of so many may claim that.
+const CLAIMED: u64 = 4;
 
 #[derive(Debug, Default)]
 struct Guarded {
@@ -191,6 +197,16 @@ impl Live {
         self.latency().map_or(most, |latency| (3 * latency + GRACE).min(most))
     }
 
+    /// Whether a use may wait longer for it than others that begin meanwhile. It may for one that was never measured, each fourth time
+    /// that it has failed; whoever asks first does, and nobody else until it has failed again.
+    #[must_use]
+    pub fn claim_patience(&self) -> bool {
+        // Relaxed: who misses a failure of this moment waits once more.
+        self.failures.load(Ordering::Relaxed) % CLAIMED == CLAIMED - 1
+            && self.latency().is_none()
+            && self.standing.fetch_or(IS_CLAIMED, Ordering::Relaxed) & IS_CLAIMED == 0
+    }
+
     /// What would keep a request away from it now. Asks nothing of breaker and limit: see [`Live::admit`].
     #[must_use]
     pub fn obstacle(&self, now: Timestamp) -> Option<Obstacle> {
@@ -292,6 +308,7 @@ impl Live {
             }
             Outcome::Failure(_) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
+                self.standing.fetch_and(!IS_CLAIMED, Ordering::Relaxed);
                 Input::Failure
             }
             Outcome::Neutral => Input::Neutral,

@@ -124,8 +124,10 @@ pub(crate) struct Failover<'g> {
     /// How many of them came to nothing before anybody was dialled: the member's protocol cannot say what was asked for, or the
     /// gateway does not find the name.
     unsaid: usize,
-    /// How many of them failed without being at fault for sure.
-    reached: usize,
+    /// Whether one of them failed without being at fault for sure.
+    is_reached: bool,
+    /// Whether one of them waited for a stranger longer than others do.
+    was_patient: bool,
     /// Who is not asked again.
     tried: Vec<MemberId>,
     suspects: Vec<Suspect>,
@@ -176,7 +178,8 @@ impl<'g> Failover<'g> {
             hedge,
             attempts: 0,
             unsaid: 0,
-            reached: 0,
+            is_reached: false,
+            was_patient: false,
             tried,
             suspects,
             refusals,

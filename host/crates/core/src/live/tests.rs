@@ -38,6 +38,23 @@ fn the_gate_follows_the_breaker() {
 }
 
 #[test]
+fn of_those_who_use_a_stranger_each_fourth_time_that_it_has_failed_one_may_wait_longer() {
+    let (live, config, now) = (Live::default(), BreakerConfig::default(), Timestamp::from_micros(1_000));
+    let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, ""));
+    for failures in 0..12 {
+        let asked = [(); 3].map(|()| live.claim_patience());
+        live.record(&Outcome::Neutral, now, &config, now);
+        assert_eq!((asked, live.claim_patience()), ([failures % 4 == 3, false, false], false), "{failures}");
+        live.record(&failure, now, &config, now);
+    }
+    for _ in 0..3 {
+        live.record(&failure, now, &config, now);
+    }
+    live.record(&Outcome::Success { latency: Duration::from_millis(3) }, now, &config, now);
+    assert!(!live.claim_patience(), "it is known how long it takes");
+}
+
+#[test]
 fn what_others_find_moves_the_breaker_and_counts_as_no_use() {
     let (live, config) = (Live::default(), BreakerConfig { failures: 2, successes: 1, ..BreakerConfig::default() });
     let now = Timestamp::from_micros(1_000);

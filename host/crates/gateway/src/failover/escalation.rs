@@ -56,7 +56,7 @@ pub(super) struct Climb {
     /// Whether it may go no further up.
     is_bound: bool,
     /// The first tier in which an attempt has failed.
-    failed: Option<u32>,
+    failed: Option<u16>,
 }
 
 impl Climb {
@@ -65,13 +65,13 @@ impl Climb {
     }
 
     /// An attempt in this tier has failed.
-    pub(super) fn failed_at(&mut self, tier: u32) {
+    pub(super) fn failed_at(&mut self, tier: u16) {
         self.failed = Some(self.failed.map_or(tier, |failed| failed.min(tier)));
     }
 
     /// Whether an attempt below this tier has failed.
     fn has_failed_below(self, tier: usize) -> bool {
-        self.failed.is_some_and(|failed| (failed as usize) < tier)
+        self.failed.is_some_and(|failed| usize::from(failed) < tier)
     }
 }
 
@@ -222,7 +222,7 @@ impl Failover<'_> {
     /// Remembers that the tier of an attempt has served the request.
     pub(crate) fn tier_served(&self, trial: &Trial) {
         if let Some(escalation) = self.escalation {
-            escalation.served(self.climb, trial.tier as usize, self.wanted.session.is_some());
+            escalation.served(self.climb, usize::from(trial.tier), self.wanted.session.is_some());
         }
     }
 

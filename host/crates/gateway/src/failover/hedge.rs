@@ -89,9 +89,9 @@ impl Hedging {
     }
 
     /// How long a member may be silent of which nobody knows how long it takes: that follows from all others. None for one that is
-    /// known, and each fourth time for one that has failed: whoever is only slow shows it then, and is known.
-    pub(super) fn patience_with_stranger(&self, member: &Member, until: Until) -> Option<Duration> {
-        let is_stranger = member.live.latency().is_none() && member.live.statistics().failures % 4 != 3;
+    /// known, nor for an attempt that [waits longer](Failover::claims_patience).
+    pub(super) fn patience_with_stranger(&self, trial: &Trial, until: Until) -> Option<Duration> {
+        let is_stranger = !trial.is_patient && trial.member().live.latency().is_none();
         let (unknown, more) = STRANGER;
         is_stranger.then(|| self.all(until).so_far().map_or(unknown, |all| 3 * all + more))
     }
@@ -114,6 +114,14 @@ impl Repeat {
 }
 
 impl Failover<'_> {
+    /// Whether an attempt waits for a stranger as long as for one that is known: each fourth time that it has failed, as whoever is only
+    /// slow shows it then. One attempt does at a time, and one of a request, so that who is dead costs one client that.
+    pub(super) fn claims_patience(&mut self, member: &Member) -> bool {
+        let is_patient = self.repeat.waits().is_some() && !self.was_patient && member.live.claim_patience();
+        self.was_patient |= is_patient;
+        is_patient
+    }
+
     /// Whether a request may be hedged at all.
     pub(super) fn hedge_of(&self, repeat: Repeat) -> Hedge {
         let is_wanted = self.wanted.hedge.unwrap_or(self.hedging.always.load(Relaxed));

@@ -333,7 +333,7 @@ impl Failover<'_> {
             return None;
         }
         // As long as it may be the origin that fails, or what was asked for, a session stays where it is.
-        let beside = turn == Turn::Now || self.reached > 0 || self.unsaid > 0;
+        let beside = turn == Turn::Now || self.is_reached || self.unsaid > 0;
         let lease = self.acquire(number, (hedge, beside), turn).await?;
         let upstream = self.upstream(lease.member(), number);
         self.attempts += 1;
@@ -341,13 +341,14 @@ impl Failover<'_> {
             self.tried.push(lease.member().id);
         }
         let own = upstream.clone();
-        let tier = u32::try_from(self.climb.tier).unwrap_or(u32::MAX);
+        let tier = u16::try_from(self.climb.tier).unwrap_or(u16::MAX);
+        let is_patient = self.claims_patience(lease.member());
         // Of others, nobody asks.
         let served = if self.begins_session { served_by(lease.member()) } else { 0 };
         if let (Some(session), None) = (self.wanted.session, &self.in_use) {
             self.in_use = self.engine.use_session(session).map(Box::new);
         }
-        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier, served };
+        let trial = Trial { lease, upstream, began: Instant::now(), hedge, beside, tier, is_patient, served };
         Some(Running::new(trial, attempt(own)))
     }
 
@@ -394,7 +395,7 @@ impl Failover<'_> {
     /// How long an attempt may be silent: what its member may be, and no more than a share of the time that the request has.
     pub(super) fn patience_with(&self, trial: &Trial) -> Duration {
         let most = self.config.connect_timeout;
-        let stranger = self.repeat.waits().and_then(|until| self.hedging.patience_with_stranger(trial.member(), until));
+        let stranger = self.repeat.waits().and_then(|until| self.hedging.patience_with_stranger(trial, until));
         self.hurried(match (self.repeat, stranger) {
             (Repeat::Head, Some(patience)) => patience.min(most).min(HEAD),
             // Half of that, and it gets the body.

@@ -139,7 +139,7 @@ impl Failover<'_> {
         // Without a proxy, nobody else can be to blame than the origin.
         let hurt = if trial.endpoint().is_direct() { Hurt::No } else { fault.consequence().hurt };
         if hurt != Hurt::Yes {
-            self.reached += usize::from(!is_unsaid);
+            self.is_reached |= !is_unsaid;
             self.engine.excuse(&trial.lease, &fault, &self.describe(trial.upstream.number));
         }
         self.note(fault.clone());

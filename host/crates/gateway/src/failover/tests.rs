@@ -1,13 +1,15 @@
 //! The policy under a paused clock, with attempts that do as their port says.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
+use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
-use proxywhirl_core::{Kind, Outcome, Side, Stage};
+use proxywhirl_core::{Kind, Outcome, Side, Stage, Timestamp};
 use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
 
@@ -486,6 +488,51 @@ async fn a_stranger_that_is_only_slow_shows_it_the_fourth_time_and_is_waited_for
         assert!(successes > 5, "{repeat:?}: {took:?}");
         assert_eq!(failures, 3, "{repeat:?}: {took:?}");
     }
+}
+
+/// How long requests take over members that act so, and who was asked when, where they begin at once. Of the silent ones, each has failed
+/// three times.
+async fn at_once<const N: usize>(acts: &[Act], requests: [u64; N]) -> (Vec<u64>, Vec<(u16, u64)>) {
+    let engine = engine_of(acts.len(), LimitsConfig::default()).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    let (failed, breaker) = (Outcome::Failure(silence(Duration::ZERO)), BreakerConfig::default());
+    for (member, _) in engine.snapshot().iter().zip(acts).filter(|(_, acts)| matches!(acts, Act::Never)) {
+        for _ in 0..3 {
+            member.live.record(&failed, Timestamp::default(), &breaker, Timestamp::default());
+        }
+    }
+    let (began, asked, took) = (Instant::now(), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let (asks, takes) = (&asked, &took);
+    let ask = |request: u64| async move {
+        let target = format!("origin{request}.test:80");
+        let mut failover = Failover::new(means, begins(request, Leaving::never()), &target, Wanted::default());
+        let run = failover.run(Repeat::Overtake, |Upstream { endpoint, .. }| {
+            asks.lock().unwrap().push((endpoint.port, millis(began.elapsed())));
+            act(acts[usize::from(endpoint.port) - 1], endpoint.port)
+        });
+        let Won { trial, latency, .. } = run.await.unwrap_or_else(|fault| panic!("{fault}"));
+        failover.settle(trial, &Outcome::Success { latency });
+        takes.lock().unwrap().push(millis(began.elapsed()));
+    };
+    let mut all = Vec::from(requests.map(|request| Box::pin(ask(request))));
+    poll_fn(|context| {
+        all.retain_mut(|asking| asking.as_mut().poll(context).is_pending());
+        if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    drop(all);
+    engine.stop().await.unwrap();
+    (took.into_inner().unwrap(), asked.into_inner().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_at_a_time_waits_longer_for_a_stranger_and_for_one_stranger() {
+    let (took, _) = at_once(&[Act::Answer(50), Act::Never], [1, 2, 3, 4, 5, 6]).await;
+    assert_eq!(took, [50, 50, 50, 2_050, 2_050, 5_050]);
+    let (took, asked) = at_once(&[Act::Never, Act::Never, Act::Answer(50)], [1]).await;
+    assert_eq!((took, asked), (vec![7_050], vec![(1, 0), (2, 5_000), (3, 7_000)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,9 @@ pub(crate) struct Trial {
     /// the origin's fault.
     pub(super) beside: bool,
     /// The tier that it is made in, where requests escalate.
-    pub(super) tier: u32,
+    pub(super) tier: u16,
+    /// Whether it waits for a stranger longer than others do.
+    pub(super) is_patient: bool,
     /// The lowest bits of how much its member had served when it began, where its session begins with it.
     pub(super) served: u16,
 }
