@@ -266,6 +266,7 @@ async fn explain(State(live): Gateway, Query(unexplained): Query<Unexplained>) -
         tried: &[],
         is_late: false,
         is_once: false,
+        is_unproven: false,
         hedge: false,
         tier: None,
         by: by.as_ref(),

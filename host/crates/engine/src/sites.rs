@@ -378,7 +378,12 @@ impl Sites {
         if !self.served_at(site).is_within(LATELY, now) {
             return member.live.statistics().successes > 0;
         }
-        self.seen(target, member.id).and_then(|seen| seen.success).is_some_and(|share| share >= PROOF)
+        self.does_well(target, member.id)
+    }
+
+    /// Whether a member has served most of what it was asked for at the site of a target.
+    pub(crate) fn does_well(&self, target: &str, member: MemberId) -> bool {
+        self.seen(target, member).and_then(|seen| seen.success).is_some_and(|share| share >= PROOF)
     }
 
     /// The slots of those who have served requests to a target last, or else at its site, or anywhere, and not too long ago: who does

@@ -137,6 +137,8 @@ pub(crate) struct Failover<'g> {
     resort: Option<Arc<Resort>>,
     /// Whether an attempt was not made because the budget was used up.
     is_denied: bool,
+    /// Whether it was answered with what its upstream may have made up.
+    is_unproven: bool,
     /// Whether its session has begun with it: there is nothing yet to stay with.
     begins_session: bool,
     /// That its session is in use.
@@ -185,6 +187,7 @@ impl<'g> Failover<'g> {
             refusals,
             resort: None,
             is_denied: false,
+            is_unproven: false,
             begins_session,
             in_use: None,
             fault,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::{Bytes, BytesMut};
-use proxywhirl_core::{Endpoint, Fault, Kind, Side};
+use proxywhirl_core::{Endpoint, Fault, Kind, Member, Side};
 use proxywhirl_net::{Stream, relay, stages};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ use crate::alarms::Alarms;
 use crate::bans::Case;
 use crate::bans::body::{Beginning, held_until};
 use crate::explained::Explained;
-use crate::failover::{Author, Failover, Repeat, Trial, Won};
+use crate::failover::{Author, Failover, Repeat, Trial, Upstream, Won};
 use crate::ingress::http::Request;
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
@@ -180,20 +180,21 @@ where
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body, alarms), tell).await;
                 let mut answered = answered?;
                 let refuses_login = refuses_login(&upstream, asked, &answered);
+                let proves_nothing = proves_nothing(gateway, case.target, &upstream, &answered);
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
                 if !case.has_rules() {
                     return doubt.weigh(
                         endpoint,
                         answered,
-                        Objections { refuses_login, ..Objections::default() },
+                        Objections { refuses_login, proves_nothing, ..Objections::default() },
                         confirms,
                     );
                 }
                 // On the heap, since it may read the body, and few have rules.
                 let until = (repeat != Repeat::Unseen).then(|| held_until(deadline));
                 let objections = Box::pin(objections(case, &endpoint, &mut answered, (began, until), alarms)).await;
-                doubt.weigh(endpoint, answered, Objections { refuses_login, ..objections }, confirms)
+                doubt.weigh(endpoint, answered, Objections { refuses_login, proves_nothing, ..objections }, confirms)
             }
         }));
         let at_end = AtEnd::of(asked.version);
@@ -264,14 +265,26 @@ async fn objections(
         case.judge(by, seen, until, reader, buffer).await
     };
     (answered.waiting, answered.held) = (judged.waiting, since.elapsed());
-    Objections { is_refused: judged.retry, is_cut_off: judged.is_cut_off, refuses_login: false }
+    Objections { is_refused: judged.retry, is_cut_off: judged.is_cut_off, ..Objections::default() }
 }
 
 /// Whether a member confirms what another one has answered to the same request: see [`doubt`].
 fn confirms(gateway: &Gateway, target: &str, slot: u32, by: &Endpoint) -> bool {
-    let snapshot = gateway.engine().snapshot();
-    let member = snapshot.get(slot).filter(|member| *member.endpoint == *by);
-    member.is_none_or(|member| gateway.engine().confirms(target, member))
+    member(gateway, slot, by).is_none_or(|member| gateway.engine().confirms(target, &member))
+}
+
+/// Whether an answer [proves nothing](doubt::proves_nothing) against others.
+fn proves_nothing(gateway: &Gateway, target: &str, by: &Upstream, answered: &Answered) -> bool {
+    let does_well = || {
+        let member = member(gateway, by.slot, &by.endpoint);
+        member.is_some_and(|member| gateway.engine().does_well(target, &member))
+    };
+    doubt::proves_nothing(&answered.form, answered.answer.head.status, does_well)
+}
+
+/// The member in a slot, if it is this one.
+fn member(gateway: &Gateway, slot: u32, by: &Endpoint) -> Option<Arc<Member>> {
+    gateway.engine().snapshot().get(slot).filter(|member| *member.endpoint == *by).cloned()
 }
 
 /// Gives an answer to the client.

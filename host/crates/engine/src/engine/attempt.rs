@@ -39,6 +39,8 @@ pub struct Attempt<'a> {
     pub is_late: bool,
     /// Whether it is the only one that the request has, once it was sent: a POST is not sent twice.
     pub is_once: bool,
+    /// Whether its answer may be made up, so that its success shows nothing of how the member does at its site.
+    pub is_unproven: bool,
     /// Whether it is a hedge: begun while another attempt was slow.
     pub hedge: bool,
     /// The tier that it is made in, where requests escalate.

@@ -94,6 +94,11 @@ impl Engine {
         self.sites.confirms(target, member, self.clock.now())
     }
 
+    /// Whether a member has served most of what it was asked for at the site of a target.
+    pub fn does_well(&self, target: &str, member: &Member) -> bool {
+        self.sites.does_well(target, member.id)
+    }
+
     /// Whether a member is passed over at the site of a target, for as long as it has not shown that it does well there again.
     pub fn is_passed_over(&self, target: &str, member: &Member) -> bool {
         self.sites.passed_over(target).is_some_and(|passed| passed.has(member.id))
@@ -228,10 +233,12 @@ impl Engine {
         if lease.report(outcome, now) {
             self.breaker_changed(lease.member(), now);
         }
-        if let Some(attempt) = attempt
-            && self.sites.record(attempt.target, lease.member(), outcome, (lease.taken(), now))
-        {
-            self.room.stir();
+        if let Some(attempt) = attempt {
+            let shows_nothing = attempt.is_unproven && matches!(outcome, Outcome::Success { .. });
+            let there = if shows_nothing { &Outcome::Neutral } else { outcome };
+            if self.sites.record(attempt.target, lease.member(), there, (lease.taken(), now)) {
+                self.room.stir();
+            }
         }
     }
 

@@ -142,6 +142,7 @@ fn attempt(tried: &[MemberId]) -> Attempt<'_> {
         tried,
         is_late: false,
         is_once: false,
+        is_unproven: false,
         hedge: false,
         tier: None,
         by: None,

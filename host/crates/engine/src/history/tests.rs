@@ -21,6 +21,7 @@ fn attempt(request: u64, number: u32) -> Attempt<'static> {
         tried: &[],
         is_late: false,
         is_once: false,
+        is_unproven: false,
         hedge: false,
         tier: None,
         by: None,

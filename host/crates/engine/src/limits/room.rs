@@ -54,6 +54,7 @@ impl Class {
             tried: &self.tried,
             is_late: false,
             is_once: false,
+            is_unproven: false,
             hedge: false,
             tier: None,
             by: self.by.as_ref(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::hedge::Hedge;
 use super::running::Running;
 use super::trial::{Evidence, served_by};
-use super::{Failover, Repeat, Trial, Upstream, Verdict, Won};
+use super::{Failover, Repeat, Trial, Upstream, Won};
 use crate::session::presence;
 
 /// Members that cannot be asked for a target at all, and do not count: SOCKS 4 knows no IPv6, and with SOCKS 5 the gateway may not
@@ -125,15 +125,9 @@ impl Failover<'_> {
     {
         let result = self.race(overtaken, current, repeat, attempt).await;
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
-        match result.as_ref().map(|won| (won.answer.verdict(), won)) {
-            Ok((Verdict::Served, won)) => {
-                self.judge(Some((&won.trial, won.latency)));
-                self.tier_served(&won.trial);
-            }
-            Ok((Verdict::Doubtful, _)) => self.judge(None),
-            Err(_) => self.judge_unserved(),
-            Ok((Verdict::Unheard, _)) => {}
-            Ok((Verdict::Silent, _)) => self.pardon(),
+        match &result {
+            Ok(won) => self.judge_by(won.answer.verdict(), &won.trial, won.latency),
+            Err(_) => self.judge_unserved(None),
         }
         result
     }
@@ -371,6 +365,7 @@ impl Failover<'_> {
             tried: &self.tried,
             is_late: number > 1 && (number > in_turn || self.counted() >= self.most() || self.doubts_an_answer()),
             is_once: matches!(self.repeat, Repeat::Unseen | Repeat::Head),
+            is_unproven: self.is_unproven,
             hedge: false,
             tier: None,
             by: self.wanted.by.as_ref(),

@@ -7,7 +7,7 @@ use proxywhirl_core::{Fault, Kind, MemberId, Outcome, Side, Stage};
 
 use super::renewal::Refusal;
 use super::running::Running;
-use super::{Author, Failover, Trial, Upstream};
+use super::{Author, Failover, Trial, Upstream, Verdict};
 
 /// A use whose blame depends on how the request ends.
 pub(super) struct Suspect {
@@ -93,7 +93,7 @@ impl Failover<'_> {
             return self.cut(trial, fault);
         }
         self.fail(trial, fault.clone());
-        self.judge_unserved();
+        self.judge_unserved(None);
     }
 
     /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
@@ -200,18 +200,37 @@ impl Failover<'_> {
         self.fail(trial, silence(silent));
     }
 
-    /// Settles who was held back when nobody was answered. That several failed says little, where most of a list is dead: it is for
-    /// those requests to show whose fault it was that come after this one. Unless one of them does well there: then it was the origin's,
-    /// or what this request asks of it.
-    pub(super) fn judge_unserved(&mut self) {
+    /// Settles who was held back, by what an answer says.
+    pub(crate) fn judge_by(&mut self, verdict: Verdict, trial: &Trial, latency: Duration) {
+        match verdict {
+            Verdict::Served => {
+                self.judge(Some((trial, latency)));
+                self.tier_served(trial);
+            }
+            Verdict::Unproven => {
+                self.is_unproven = true;
+                self.judge_unserved(Some(latency));
+                self.tier_served(trial);
+            }
+            Verdict::Doubtful => self.judge(None),
+            Verdict::Unheard => {}
+            Verdict::Silent => self.pardon(),
+        }
+    }
+
+    /// Settles who was held back when nobody was answered, or somebody after so long with what proves nothing. That several failed says
+    /// little, where most of a list is dead: it is for those requests to show whose fault it was that come after this one. Unless one of
+    /// them does well there: then it was the origin's, or what this request asks of it. Who was silent is excused as where it is proven.
+    pub(super) fn judge_unserved(&mut self, answered: Option<Duration>) {
         let suspects = std::mem::take(&mut self.suspects);
         let is_proven = |suspect: &Suspect| self.engine.confirms(self.target, suspect.trial.member());
         let is_refuted = suspects.len() > 1 && suspects.iter().any(is_proven);
+        let is_excused = |silent| answered.is_some_and(|latency| verdict(silent, latency).is_none());
         for Suspect { trial, charge } in suspects {
             let attempt = self.describe(trial.upstream.number);
             let fault = match charge {
                 Charge::Failed(fault) => fault,
-                Charge::Silent(_) if is_refuted => {
+                Charge::Silent(silent) if is_refuted || is_excused(silent) => {
                     self.let_go(trial);
                     continue;
                 }

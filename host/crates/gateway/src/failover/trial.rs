@@ -49,6 +49,8 @@ pub(crate) enum Verdict {
     Served,
     /// It may have failed as those said who failed before.
     Doubtful,
+    /// It may be made up by the upstream, though it says nothing of the origin's health: it proves nothing of who failed before.
+    Unproven,
     /// Nothing yet: an upstream says that it has reached it. Who failed before is judged later.
     Unheard,
     /// Nothing at all, as nobody has said anything: that others were as silent says nothing of them.

@@ -3,7 +3,8 @@
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
 //! asked, the origin means it, and the client gets it. The same holds for 401 from an upstream that has a login. While others serve the site, the second one must have served there too to be
 //! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
-//! one that no rule is about. 511 is doubted whoever brings it: who intercepts connections on their way says so, and no origin does.
+//! one that no rule is about. A refusal (4xx) goes to the client, and yet many who say so to everything are no proxies at all: of one that
+//! does not do well at the site it [proves nothing](proves_nothing) against others. 511 is doubted whoever brings it: who intercepts connections on their way says so, and no origin does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,21 @@ const INTERCEPTED: u16 = 511;
 /// speaks HTTP.
 pub(super) fn may_be_made_up(form: &RequestForm, status: u16) -> bool {
     status == INTERCEPTED || matches!(form, RequestForm::Absolute { .. })
+}
+
+/// Whether an answer with this status says nothing of those who failed before it, though the client gets it: one who is no proxy, but a
+/// server of its own, refuses whatever it is asked for (4xx).
+pub(super) fn proves_nothing(form: &RequestForm, status: u16, does_well: impl FnOnce() -> bool) -> bool {
+    (400..500).contains(&status) && may_be_made_up(form, status) && !does_well()
+}
+
+/// What an answer says of the origin: `is_no_better` when that is that it is out of order, whoever says so.
+pub(super) const fn verdict(is_no_better: bool, proves_nothing: bool) -> Verdict {
+    match (is_no_better, proves_nothing) {
+        (true, _) => Verdict::Doubtful,
+        (false, true) => Verdict::Unproven,
+        (false, false) => Verdict::Served,
+    }
 }
 
 /// The doubts about the answers to one request.
@@ -55,13 +71,12 @@ struct Doubted {
 pub(super) struct Weighed {
     pub(super) answered: Box<Answered>,
     pub(super) author: Author,
-    /// Whether it says that the origin is out of order, whoever says so.
-    is_no_better: bool,
+    verdict: Verdict,
 }
 
 impl Evidence for Weighed {
     fn verdict(&self) -> Verdict {
-        if self.is_no_better { Verdict::Doubtful } else { Verdict::Served }
+        self.verdict
     }
 
     fn held(&self) -> Duration {
@@ -78,6 +93,8 @@ pub(super) struct Objections {
     pub(super) is_cut_off: bool,
     /// It may refuse the upstream's own login.
     pub(super) refuses_login: bool,
+    /// It [proves nothing](proves_nothing) against others.
+    pub(super) proves_nothing: bool,
 }
 
 impl<'a> Doubt<'a> {
@@ -91,7 +108,7 @@ impl<'a> Doubt<'a> {
         &self,
         upstream: Arc<Endpoint>,
         answered: Box<Answered>,
-        Objections { is_refused, is_cut_off, refuses_login }: Objections,
+        Objections { is_refused, is_cut_off, refuses_login, proves_nothing }: Objections,
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
@@ -115,7 +132,7 @@ impl<'a> Doubt<'a> {
                 (true, true) => Author::Confirmed(status),
                 (true, false) => Author::Unknown(status),
             };
-            return Ok(Weighed { answered, author, is_no_better: is_no_better || is_doubted });
+            return Ok(Weighed { answered, author, verdict: verdict(is_no_better || is_doubted, proves_nothing) });
         }
         kept.is_doubted = true;
         kept.answer.get_or_insert(Doubted { upstream, answered });

@@ -20,7 +20,7 @@ use super::asked::{After, Asked};
 use super::attempt::{Answered, refuses_login, send};
 use super::doubt::{Doubt, Objections, Weighed};
 use super::streamed::{First, Way, upload};
-use super::{Served, abandoned, confirms, give, objections};
+use super::{Served, abandoned, confirms, give, objections, proves_nothing};
 use crate::Gateway;
 use crate::access::Use;
 use crate::alarms::Alarms;
@@ -93,6 +93,7 @@ where
                     Said::Answer(answered) => answered,
                 };
                 let refuses_login = refuses_login(&upstream, asked, &answered);
+                let proves_nothing = proves_nothing(gateway, case.target, &upstream, &answered);
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let until = Some(held_until(deadline));
                 // On the heap, since few have rules.
@@ -102,7 +103,8 @@ where
                     Objections::default()
                 };
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
-                doubt.weigh(endpoint, answered, Objections { refuses_login, ..objections }, confirms).map(Heard::Answer)
+                let objections = Objections { refuses_login, proves_nothing, ..objections };
+                doubt.weigh(endpoint, answered, objections, confirms).map(Heard::Answer)
             }
         }));
         let grace = gateway.config().connect_timeout;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::answer::{self, Answer, Inbound, Passed, Rules, client_fault, sending_fault, write};
 use super::asked::{After, Asked};
 use super::attempt::send;
-use super::doubt::may_be_made_up;
+use super::doubt::{may_be_made_up, proves_nothing, verdict};
 use super::taking::{Taken, Taking};
 use super::witness::Witness;
 use super::{Served, abandoned};
@@ -112,14 +112,13 @@ where
     let mut answered = None;
     let hear = |answer: &Answer, took: Duration| {
         let status = answer.head.status;
-        let is_served = !gateway.config().retry_status.contains(&status);
-        let is_suspect = !is_served && may_be_made_up(&form, status);
+        let is_no_better = gateway.config().retry_status.contains(&status);
+        let is_suspect = is_no_better && may_be_made_up(&form, status);
         let author = if is_suspect { Author::Unknown(status) } else { Author::Known };
-        failover.judge(is_served.then_some((&trial, latency)));
+        let does_well = || gateway.engine().does_well(failover.target(), trial.member());
+        let proves_nothing = proves_nothing(&form, status, does_well);
+        failover.judge_by(verdict(is_no_better, proves_nothing), &trial, latency);
         let latency = latency + took;
-        if is_served {
-            failover.tier_served(&trial);
-        }
         // An answer without an end that is known may last for hours.
         let is_open = matches!(answer.length, BodyLength::Chunked | BodyLength::UntilClose);
         match author {

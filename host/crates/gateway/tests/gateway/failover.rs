@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use proxywhirl_core::limit::{Limit, MemberLimits};
-use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits};
+use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits, SiteQuery};
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -284,6 +284,57 @@ async fn those_who_say_503_to_everything_do_not_confirm_each_other() {
     let served: Vec<_> = scene.engine.snapshot().iter().map(|member| member.live.statistics().successes).collect();
     assert_eq!(served, [12, 0, 0, 0, 0], "nobody is praised for a 503");
     assert!(urls[1..].iter().all(|url| scene.failures(url) > 0));
+}
+
+#[tokio::test]
+async fn who_refuses_everything_proves_nothing_against_those_who_find_an_origin_down() {
+    let origin = origin().await;
+    let honest =
+        [upstream(Protocol::Http, Behaviour::CloseAfterHead).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+    let refuses = upstream(Protocol::Http, Behaviour::AnswerStatus(403)).await;
+    let urls = [honest[0].url(), honest[1].url(), refuses.url()];
+    let scene = Scene::new(&urls).await;
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+    for number in 1..=12 {
+        let reply = Client::Get.ask(scene.addr, closed, "/").await;
+        assert_eq!(status(&reply), 403, "{number}: {reply}");
+    }
+    assert_eq!(urls.each_ref().map(|url| scene.failures(url)), [0; 3]);
+    let sites = scene.engine.at_sites(&SiteQuery { limit: 10, ..SiteQuery::default() });
+    assert!(sites.is_empty(), "nobody has served there: {sites:?}");
+    // Where somebody serves, it is found out who does not, and only that one.
+    for _ in 0..6 {
+        assert!([200, 403].contains(&status(&Client::Get.ask(scene.addr, origin.http_addr(), "/bytes/10").await)));
+    }
+    let [closes, serves, refuses] = urls.each_ref().map(|url| scene.failures(url));
+    assert!(closes > 0 && (serves, refuses) == (0, 0), "{closes}");
+}
+
+#[tokio::test]
+async fn a_404_of_one_who_does_well_at_the_site_proves_that_others_do_not() {
+    let origin = origin().await;
+    let bad = [
+        upstream(Protocol::Http, Behaviour::CloseAfterHead).await,
+        upstream(Protocol::Http, Behaviour::CloseAfterHead).await,
+    ];
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[bad[0].url(), bad[1].url(), good.url()]).await;
+    let failures = || bad.each_ref().map(|bad| scene.failures(&bad.url())).iter().sum::<u64>();
+    let ask = async |path, code| {
+        let reply = Client::Get.ask(scene.addr, origin.http_addr(), path).await;
+        assert_eq!(status(&reply), code, "{reply}");
+    };
+    for _ in 0..3 {
+        ask("/status/404", 404).await;
+    }
+    assert_eq!(failures(), 0, "it may refuse everything");
+    ask("/bytes/1", 200).await;
+    let before = failures();
+    for _ in 0..4 {
+        ask("/status/404", 404).await;
+    }
+    assert!(failures() > before, "{before}");
+    assert_eq!(scene.failures(&good.url()), 0);
 }
 
 #[tokio::test]

@@ -217,6 +217,7 @@ async fn open_breaker(scene: &Scene) -> Arc<Member> {
         let attempt = Attempt {
             is_late: false,
             is_once: false,
+            is_unproven: false,
             hedge: false,
             tier: None,
             by: None,

@@ -197,6 +197,24 @@ async fn a_late_attempt_goes_to_another_one_that_has_served_when_the_last_one_ha
 }
 
 #[tokio::test]
+async fn an_answer_that_may_be_made_up_is_a_success_that_shows_nothing_at_its_site() {
+    let (engine, target) = (engine(None, 3).await, "shop.example:80");
+    let served = Outcome::Success { latency: Duration::from_millis(5) };
+    let answers = Attempt { is_unproven: true, ..to(target) };
+    let all_answer = || (0..3).for_each(|_| engine.settle(engine.acquire(&answers).unwrap(), &served, &answers));
+    all_answer();
+    let snapshot = engine.snapshot();
+    assert!(snapshot.iter().all(|member| member.live.statistics().successes == 1));
+    assert!(snapshot.iter().all(|member| !engine.does_well(target, member)));
+    assert!(engine.at_sites(&SiteQuery { limit: 10, ..SiteQuery::default() }).is_empty());
+    with_member(&engine, 2, target, &served);
+    all_answer();
+    let late = Attempt { number: 3, is_late: true, ..to(target) };
+    assert!((0..3).all(|_| engine.acquire(&late).unwrap().member().slot == 2));
+    assert!(engine.does_well(target, snapshot.get(2).unwrap()));
+}
+
+#[tokio::test]
 async fn a_request_tries_one_of_those_again_whose_time_has_come() {
     let sites = SitesConfig {
         breaker: BreakerConfig { cooldown: Duration::from_millis(1), ..SitesConfig::default().breaker },

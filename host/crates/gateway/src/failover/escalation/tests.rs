@@ -187,6 +187,7 @@ fn attempt(site: Symbol, wanted: &Wanted) -> Attempt<'_> {
         tried: &[],
         is_late: false,
         is_once: false,
+        is_unproven: false,
         hedge: false,
         tier: None,
         by: None,
