@@ -168,6 +168,7 @@ impl History {
         place.clear(request, now, refusal.target);
         place.protocol = refusal.protocol;
         place.method.push_str(cut(refusal.method));
+        place.user = refusal.user.map(Arc::clone);
         place.client = refusal.client;
         place.listener = refusal.listener.map(Arc::clone);
         place.status = refusal.status;

@@ -316,7 +316,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         let mut guest = match guest {
             Ok(guest) => guest,
             Err(reply) => {
-                self.remember(protocol_of(&head.method), &head.method, &named(&head), &reply);
+                self.remember(protocol_of(&head.method), &head.method, &named(&head), &reply, None);
                 return Err(self.refuse(&reply, body));
             }
         };
@@ -332,7 +332,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         let place = match self.place(&mut guest, target).await {
             Ok(place) => place,
             Err(reply) => {
-                self.remember(protocol_of(method), method, &target.to_string(), &reply);
+                self.remember(protocol_of(method), method, &target.to_string(), &reply, guest.user.as_deref());
                 return Err(self.refuse(&reply, body));
             }
         };
@@ -410,12 +410,13 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         Ok(place)
     }
 
-    /// Remembers a request that is refused, for who asks why.
-    fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply) {
+    /// Remembers a request that is refused, for who asks why; with its user, if that is known by then.
+    fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply, user: Option<&User>) {
         // SOCKS has no status.
         let status = matches!(protocol, "http" | "connect").then_some(reply.status);
         let (client, listener) = (self.peer, self.gateway.door().listener.as_ref());
-        let refusal = Refusal { protocol, method, target, client, listener, status, reason: reply.text() };
+        let user = user.map(User::shared_name);
+        let refusal = Refusal { protocol, method, target, user, client, listener, status, reason: reply.text() };
         self.gateway.engine().refused(&refusal);
     }
 

@@ -20,7 +20,8 @@ pub struct RequestRecord {
     pub method: String,
     /// Host and port of the origin.
     pub target: String,
-    /// The name of the user whose it was; none while it goes on, when it was refused, and where nobody logs in.
+    /// The name of the user whose it was; none while it goes on, when it was refused before that was known, and where nobody
+    /// logs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The client's address; none while it goes on, and when it came over a socket of this machine.
@@ -112,6 +113,8 @@ pub struct Refusal<'a> {
     pub method: &'a str,
     /// Host and port of the origin; empty when the client had not said it yet.
     pub target: &'a str,
+    /// The name of the user whose it was; none when that was not known, and where nobody logs in.
+    pub user: Option<&'a Arc<str>>,
     /// The client's address; none when it came over a socket of this machine.
     pub client: Option<SocketAddr>,
     /// Where the listener listens that it came in by, if that has been said.

@@ -125,10 +125,12 @@ fn stages_bans_and_refusals_are_told() {
     let first = &record.attempts[0];
     assert_eq!((first.dialled_ms, first.ready_ms, first.sent_ms), (Some(3.0), Some(4.0), Some(5.0)));
     assert_eq!(record.bans, [ban(false)]);
+    let anna: Arc<str> = "anna".into();
     let refusal = Refusal {
         protocol: "http",
         method: "GET",
         target: "origin.example:80",
+        user: Some(&anna),
         client: "192.0.2.7:4711".parse().ok(),
         listener: None,
         status: Some(407),
@@ -145,7 +147,7 @@ fn stages_bans_and_refusals_are_told() {
     let [record] = failed.as_slice() else { panic!("{failed:?}") };
     assert_eq!((record.status, record.attempts.len(), record.bans.len()), (Some(407), 0, 0));
     assert_eq!(record.refused.as_deref(), Some("the user name or the password is wrong"));
-    assert_eq!(record.client, refusal.client);
+    assert_eq!((record.client, record.user.as_deref()), (refusal.client, Some("anna")));
 }
 
 #[test]

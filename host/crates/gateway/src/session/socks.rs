@@ -37,14 +37,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
             }
         };
         let target = target.map(ToString::to_string).unwrap_or_default();
-        self.remember(manner.as_str(), "CONNECT", &target, &reply);
+        self.remember(manner.as_str(), "CONNECT", &target, &reply, None);
         Err(refusal)
     }
 
     /// The tunnel that a client asks for, if it may have it.
     async fn tunnel_for(&self, mut guest: Guest, manner: Manner, target: Target) -> Result<Wish, socks::Refusal> {
         let place = self.place(&mut guest, &target).await.map_err(|reply| {
-            self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply);
+            self.remember(manner.as_str(), "CONNECT", &target.to_string(), &reply, guest.user.as_deref());
             not_allowed(&reply)
         })?;
         Ok(Wish { manner, target, wanted: guest.wanted, user: guest.user, place })
