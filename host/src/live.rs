@@ -176,6 +176,14 @@ impl Live {
         &self.about.lines
     }
 
+    /// Whether there are sources of all these names.
+    ///
+    /// # Errors
+    /// When there is none of a name.
+    pub fn know_sources(&self, names: &[String]) -> Result<(), Failure> {
+        self.service.chosen(names).map(drop)
+    }
+
     /// Reads sources again, all of them when none is named.
     ///
     /// # Errors

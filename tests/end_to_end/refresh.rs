@@ -73,6 +73,11 @@ async fn a_refresh_reads_the_sources_again_and_asks_of_the_fresh_nothing() {
         "{}",
         unknown.stderr
     );
+    let socket = kept.folder.path().join("run/control.sock").to_string_lossy().into_owned();
+    let named = ["--write-out", "\n%{http_code}", "--data", "{\"sources\": [\"own\", \"other\"]}"];
+    let ran =
+        proxywhirl_tests::curl([&["--unix-socket", &socket], &named[..], &["http://gateway/v1/refresh"]].concat());
+    assert!(ran.stdout.starts_with("{\"error\":") && ran.stdout.ends_with("\n400"), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,6 +177,8 @@ async fn lift(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Rout
 /// Reads sources again, however long that takes: the answer begins at once, with white space.
 async fn refresh(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
     let Refresh { sources } = read(body)?;
+    // What can be refused at once is, by its status: later, the answer has begun.
+    live.know_sources(&sources)?;
     let work = tokio::spawn(async move { live.refresh_sources(&sources).await });
     let lines = stream::unfold(Some(work), async |work| {
         let mut work = work?;

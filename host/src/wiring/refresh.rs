@@ -183,7 +183,11 @@ impl Service {
         }
     }
 
-    fn chosen(&self, names: &[String]) -> Result<Vec<SourceSettings>, Failure> {
+    /// The sources of these names, all of them when none is named; without those that cannot be read again.
+    ///
+    /// # Errors
+    /// When there is no source of a name.
+    pub fn chosen(&self, names: &[String]) -> Result<Vec<SourceSettings>, Failure> {
         let sources = self.reading().sources.load();
         let known = || sources.iter().map(shown).collect::<Vec<_>>().join(", ");
         if let Some(unknown) = names.iter().find(|name| !sources.iter().any(|source| source.name == **name)) {
