@@ -94,7 +94,8 @@ impl Draft {
             (Some(_), None) => Err("it stands without a value".to_owned()),
             (None, value) => {
                 let Some(label) = label(name) else { return Err(unknown(name)) };
-                let said = value.unwrap_or("yes");
+                // A field cannot stand without a value, but it can have an empty one.
+                let said = value.map(str::trim).filter(|said| !said.is_empty()).unwrap_or("yes");
                 if yes_or_no(said) != Some(true) {
                     return Err(format!(
                         "it takes no value such as {}; !{label} says that it is not wanted",

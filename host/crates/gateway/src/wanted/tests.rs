@@ -345,10 +345,12 @@ fn fields_say_it_too_and_go_no_further() {
         ("ProxyWhirl-Tag", "eu, !slow"),
         ("ProxyWhirl-City", "New York"),
         ("ProxyWhirl-Rotate", ""),
+        ("ProxyWhirl-Mobile", ""),
+        ("ProxyWhirl-!DC", " "),
         ("Proxy-Authorization", &user),
     ]);
     let introduced = take_fields(&mut fields, &Grammar::default(), LIMITS).unwrap();
-    assert_eq!(told(&introduced.wanted), "session 7 rotate DE FR eu fast city new-york not slow");
+    assert_eq!(told(&introduced.wanted), "session 7 rotate DE FR eu fast mobile city new-york not datacenter not slow");
     assert_eq!((&*introduced.user, introduced.password.expose()), ("anna", "secret"));
     assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["Host"]);
 }
