@@ -96,7 +96,8 @@ impl Filter {
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
         let names = demanded(self.names.iter().chain(&other.names).cloned());
-        if names.iter().filter(|name| name.kind() == Named::CITY).count() > 1 {
+        // A member has one of each kind, and they are sorted by it.
+        if names.windows(2).any(|pair| matches!(pair, [one, other] if one.kind() == other.kind())) {
             return None;
         }
         Some(Self {
@@ -403,6 +404,9 @@ mod tests {
         let here = |name: &str| Filter::default().named(city(name)).not_named(city("c"));
         assert_eq!(here("a").and(&here("b")), None);
         assert_eq!(here("a").and(&fast), fast.and(&here("a")));
+        let state = |name: &str| Filter::default().named(Named::new(Named::STATE, name));
+        assert_eq!(state("a").and(&state("b")), None);
+        assert!(state("a").and(&here("a")).is_some());
         assert_eq!(here("a b").and(&here("A_B")), Some(here("ab")));
     }
 

@@ -207,7 +207,12 @@ impl Draft {
         };
         let number: u32 =
             digits.parse().map_err(|_| format!("{} is no number of an autonomous system", shown(text)))?;
-        self.tag(sign, &format!("asn:{number}"))
+        let tag = format!("asn:{number}");
+        let is_another = |other: &Tag| other.as_str().starts_with("asn:") && other.as_str() != tag;
+        if sign == Sign::With && self.tags.iter().any(is_another) {
+            return Err(one_alone("asn"));
+        }
+        self.tag(sign, &tag)
     }
 
     fn state(&mut self, sign: Sign, text: &str) -> Result<(), String> {
@@ -222,17 +227,17 @@ impl Draft {
 
     fn city(&mut self, sign: Sign, text: &str) -> Result<(), String> {
         let city = name(Named::CITY, text, &dashed(text).to_lowercase())?;
-        if sign == Sign::With && self.names.iter().any(|other| other.kind() == Named::CITY && *other != city) {
-            return Err("a proxy is in one city".to_owned());
-        }
         self.named(Key::City, sign, city)
     }
 
-    /// What is called so, which is the same in whichever way it is written.
+    /// What is called so, which is the same in whichever way it is written. There is one of each kind that is wanted.
     fn named(&mut self, key: Key, sign: Sign, name: Named) -> Result<(), String> {
         let said = if sign == Sign::With { &self.names } else { &self.without_names };
         if said.contains(&name) {
             return Ok(());
+        }
+        if sign == Sign::With && said.iter().any(|other| other.kind() == name.kind()) {
+            return Err(one_alone(name.kind()));
         }
         self.note(key, sign, name.folded());
         push(if sign == Sign::With { &mut self.names } else { &mut self.without_names }, name)
@@ -368,6 +373,11 @@ fn unknown(name: &str) -> String {
 /// Reads what is called by a name: `name` as it is told, `text` as it was said.
 fn name(kind: &'static str, text: &str, name: &str) -> Result<Named, String> {
     Named::new(kind, name).ok_or_else(|| format!("{} is no {kind}: a name has 1 to 64 letters and digits", shown(text)))
+}
+
+/// Why a second value is refused of what a proxy has one of: nobody could have both.
+fn one_alone(what: &str) -> String {
+    format!("a proxy has one {what}: ask for one")
 }
 
 /// Notes what there is one of; the same may be said again.

@@ -171,6 +171,8 @@ fn the_default_takes_every_vendor_that_writes_dashes() {
         ("anna-!protocol-socks", "anna", "http https"),
         ("anna-asn-AS13335-attempts-2-timeout-10", "anna", "attempts 2 within 10s asn:13335"),
         ("anna-timeout-250ms", "anna", "within 250ms"),
+        ("anna-state-ny,New York-asn-1-asn-AS1", "anna", "asn:1 state NY"),
+        ("anna-!state-ny,ca-!asn-1,2", "anna", "not asn:1 not asn:2 not CA not NY"),
     ] {
         let introduced = Grammar::default().introduce(name, "", LIMITS).unwrap();
         assert_eq!((&*introduced.user, told(&introduced.wanted).as_str()), (base, wanted), "{name}");
@@ -202,7 +204,12 @@ fn a_key_or_value_that_cannot_be_is_named() {
         ("anna-protocol-ftp", "unknown scheme ftp"),
         ("anna-anonymity-low", "\"low\" is none of"),
         ("anna-sessionmode-x", "none of flex, strict and norotate"),
-        ("anna-city-paris-city-rome", "one city"),
+        ("anna-city-paris-city-rome", "\"city\": a proxy has one city"),
+        ("anna-state-ny-st-ca", "\"st\": a proxy has one state"),
+        ("anna-asn-1,2", "\"asn\": a proxy has one asn"),
+        ("anna-isp-a-carrier-b", "\"carrier\": a proxy has one isp"),
+        ("anna-zip-1,2", "a proxy has one zip"),
+        ("anna-os-ios,android", "a proxy has one os"),
         ("anna-!city-_", "\"_\" is no city"),
         ("anna-isp-+", "\"+\" is no isp"),
         ("anna-state-._", "\"._\" is no state"),
