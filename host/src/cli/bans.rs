@@ -40,7 +40,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct LiftArgs {
     /// Those at this site: shop.example, * for those at all sites, or "session NUMBER"
-    #[arg(long, value_name = "SITE", required_unless_present_any = ["proxy", "all"])]
+    #[arg(long, value_name = "SITE")]
     site: Option<String>,
     /// Those of this proxy, of which the password is not needed; or direct, the way without one
     #[arg(long, value_name = "URL")]
@@ -79,6 +79,10 @@ async fn list(args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn lift(args: LiftArgs) -> Result<Exit, Failure> {
+    if args.site.is_none() && args.proxy.is_none() && !args.all {
+        return Err(Failure::new(Exit::Usage, "which bans?")
+            .hint("those at a site with --site SITE, those of a proxy with --proxy URL, or --all of them"));
+    }
     let client = args.control.running().await?;
     let lifted: Lifted = client.post("/v1/bans/lift", &Lift { site: args.site, proxy: args.proxy }).await?;
     if args.json {

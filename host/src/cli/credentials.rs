@@ -60,6 +60,16 @@ struct WhoseArgs {
 }
 
 impl WhoseArgs {
+    /// Refuses a command that says neither a name nor whose login it is.
+    fn or_named(&self, name: Option<&str>) -> Result<(), Failure> {
+        let said = [name, self.tag.as_deref(), self.source.as_deref(), self.host.as_deref(), self.proxy.as_deref()];
+        if said.iter().any(Option::is_some) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Usage, "whose login?")
+            .hint("say its NAME, or whose it is with --tag TAG, --source SOURCE, --host HOST or --proxy URL"))
+    }
+
     fn tag(&self) -> Result<Option<String>, Failure> {
         let Some(source) = &self.source else { return Ok(self.tag.clone()) };
         let tag = tag_of(source).ok_or_else(|| {
@@ -72,7 +82,7 @@ impl WhoseArgs {
 #[derive(Debug, Args)]
 struct SetArgs {
     /// The name of [[credentials]] in the configuration; or say whose it is
-    #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
+    #[arg(value_name = "NAME")]
     name: Option<String>,
     /// The user name
     #[arg(long, value_name = "USER")]
@@ -89,7 +99,7 @@ struct SetArgs {
 #[derive(Debug, Args)]
 struct UnsetArgs {
     /// Its name, as `credentials list` shows it; or say whose it is
-    #[arg(value_name = "NAME", required_unless_present_any = ["tag", "source", "host", "proxy"])]
+    #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     whose: WhoseArgs,
@@ -152,6 +162,7 @@ async fn list(args: ListArgs) -> Result<Exit, Failure> {
 }
 
 async fn set(args: SetArgs) -> Result<Exit, Failure> {
+    args.whose.or_named(args.name.as_deref())?;
     let password = password()?;
     // What the gateway would refuse is refused before it is sent.
     Credentials::new(&args.username, &password).map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -183,6 +194,7 @@ async fn set(args: SetArgs) -> Result<Exit, Failure> {
 }
 
 async fn unset(args: UnsetArgs) -> Result<Exit, Failure> {
+    args.whose.or_named(args.name.as_deref())?;
     let tag = args.whose.tag()?;
     let client = args.control.running().await?;
     let body = UnsetCredentials { name: args.name, tag, host: args.whose.host, proxy: args.whose.proxy };

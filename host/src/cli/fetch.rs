@@ -20,7 +20,7 @@ use crate::wiring::source;
 #[derive(Debug, Args)]
 pub(super) struct FetchArgs {
     /// Lists: files, URLs, or - for standard input
-    #[arg(value_name = "SOURCE", required_unless_present = "catalogue")]
+    #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
     /// Lists of the catalogue: a name, tag:TAG, or all; see `proxywhirl sources list --all`; may be given several times
     #[arg(long, value_name = "NAME|tag:TAG|all")]
@@ -90,6 +90,10 @@ impl FetchArgs {
     /// The sources, and how they are read.
     fn meaning(&self) -> Result<(Vec<Source>, Settings), Failure> {
         let wrong = |reason: String| Failure::new(Exit::Usage, reason);
+        if self.sources.is_empty() && self.catalogue.is_empty() {
+            return Err(wrong("which lists?".to_owned())
+                .hint("name them, SOURCE, or those that are known with --catalogue NAME"));
+        }
         let mut settings = configured(self.config.as_deref())?;
         settings.fetch.drift = self.drift.parse().map_err(wrong)?;
         if self.no_cache {

@@ -116,7 +116,7 @@ struct AddArgs {
     #[command(flatten)]
     control: ControlArgs,
     /// Proxies, such as http://user:pass@host:port or host:port
-    #[arg(value_name = "PROXY", required_unless_present = "from")]
+    #[arg(value_name = "PROXY")]
     proxies: Vec<String>,
     /// Lists to add: files, URLs, or - for standard input
     #[arg(long, value_name = "SOURCE")]
@@ -137,7 +137,7 @@ struct RemoveArgs {
     #[command(flatten)]
     control: ControlArgs,
     /// Proxies, as `pool list` prints them; without scheme and user name all that match are meant
-    #[arg(value_name = "PROXY", required_unless_present = "tag")]
+    #[arg(value_name = "PROXY")]
     proxies: Vec<String>,
     /// All proxies with this tag
     #[arg(long, value_name = "TAG")]
@@ -363,7 +363,15 @@ enum Place {
     Store(ToChange),
 }
 
+/// Who names nobody is told in which ways that can be done: clap would name one of them.
+fn which_proxies(ways: &str) -> Failure {
+    Failure::new(Exit::Usage, "which proxies?").hint(ways)
+}
+
 async fn add(args: AddArgs) -> Result<Exit, Failure> {
+    if args.proxies.is_empty() && args.from.is_empty() {
+        return Err(which_proxies("name them, PROXY as in http://user:pass@host:port, or lists with --from SOURCE"));
+    }
     let place = match args.db.gateway(&args.control).await? {
         Some(client) => Place::Gateway(client),
         None => Place::Store(args.db.open_or_create()?),
@@ -398,6 +406,11 @@ fn now() -> Timestamp {
 }
 
 async fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
+    if args.proxies.is_empty() && args.tag.is_empty() {
+        return Err(which_proxies(
+            "name them, PROXY as `pool list` prints them, or all that have a tag with --tag TAG",
+        ));
+    }
     if let Some(client) = args.db.gateway(&args.control).await? {
         return running::remove(&client, &args.proxies, &args.tag).await;
     }

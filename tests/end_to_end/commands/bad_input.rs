@@ -397,6 +397,29 @@ fn a_judge_that_cannot_judge_is_named() {
 }
 
 #[test]
+fn who_names_nothing_is_told_all_ways_to_name_it() {
+    let folder = folder();
+    for (arguments, question, ways) in [
+        (&["pool", "add", "--db", "pool.db"][..], "which proxies?", &["PROXY", "--from"][..]),
+        (&["pool", "remove", "--db", "pool.db"], "which proxies?", &["PROXY", "--tag"]),
+        (&["bans", "lift"], "which bans?", &["--site", "--proxy", "--all"]),
+        (
+            &["credentials", "set", "--username", "me"],
+            "whose login?",
+            &["NAME", "--tag", "--source", "--host", "--proxy"],
+        ),
+        (&["credentials", "unset"], "whose login?", &["NAME", "--tag", "--source", "--host", "--proxy"]),
+        (&["fetch"], "which lists?", &["SOURCE", "--catalogue"]),
+    ] {
+        let told = refusal(&folder, arguments);
+        let hint = told.strip_prefix(&format!("error: {question}\n\nhint: "));
+        let hint = hint.and_then(|rest| rest.strip_suffix("\nexit code 2"));
+        assert!(hint.is_some_and(|hint| ways.iter().all(|way| hint.contains(way))), "{arguments:?}: {told}");
+    }
+    assert!(!folder.path().join("pool.db").exists());
+}
+
+#[test]
 fn remote_proxies_need_a_judge_that_they_reach() {
     let folder = folder();
     file(&folder, "list.txt", "http://127.0.0.1:8080\nhttp://192.0.2.1:8080\n");
