@@ -38,6 +38,7 @@ pub(super) struct CheckArgs {
 
 /// Carries out `check`: the living first, the quickest at the top.
 pub(super) async fn run(args: CheckArgs, logging: &Logging) -> Result<Exit, Failure> {
+    args.checking.suit(Some(args.level.into()))?;
     let inputs: Vec<_> = args.list.into_iter().map(Input::Named).collect();
     // A check needs no configuration.
     let plugins = configured(None).map(|settings| settings.plugins).unwrap_or_default();

@@ -16,6 +16,30 @@ use crate::exit::{Exit, Failure};
 use crate::logging::Logging;
 use crate::wiring;
 
+impl CheckingArgs {
+    /// Refuses what would have no effect on a check of this level; none for no check at all.
+    pub(super) fn suit(&self, level: Option<Level>) -> Result<(), Failure> {
+        let said = [
+            ("--anonymity", self.anonymity.is_some(), Level::Anonymity),
+            ("--target", self.target.is_some(), Level::Target),
+            ("--judge", !self.judge.is_empty(), Level::Format),
+            ("--no-detect", self.no_detect, Level::Format),
+            ("--timeout", self.timeout.is_some(), Level::Format),
+            ("--concurrency", self.concurrency.is_some(), Level::Format),
+            ("--per-host", self.per_host.is_some(), Level::Format),
+        ];
+        let is_idle = |(_, is_said, least): &(&str, bool, Level)| *is_said && level.is_none_or(|level| level < *least);
+        let Some((option, _, least)) = said.into_iter().find(is_idle) else { return Ok(()) };
+        let place = level.map_or_else(|| "without a check".to_owned(), |level| format!("at level {level}"));
+        let remedy = if least == Level::Format {
+            "say how far to check with --check".to_owned()
+        } else {
+            format!("`proxywhirl check --level {least}` goes that far")
+        };
+        Err(Failure::new(Exit::Usage, format!("{option} has no effect {place}")).hint(remedy))
+    }
+}
+
 /// A check that is about to run.
 pub(super) struct Plan {
     checker: Checker,

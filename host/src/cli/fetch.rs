@@ -114,6 +114,7 @@ impl FetchArgs {
 
 /// Carries out `fetch`.
 pub(super) async fn run(args: FetchArgs, logging: &Logging) -> Result<Exit, Failure> {
+    args.checking.suit(args.check.level())?;
     let (sources, settings) = args.meaning()?;
     let found = sources::read_sources(&sources, &settings, &args.plugins, Some(logging)).await?;
     if let Some(file) = &args.report {

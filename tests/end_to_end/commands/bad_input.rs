@@ -420,6 +420,30 @@ fn who_names_nothing_is_told_all_ways_to_name_it() {
 }
 
 #[test]
+fn what_has_no_effect_on_a_check_is_refused() {
+    let folder = with_list();
+    insta::assert_snapshot!(refusal(&folder, &["fetch", "list.txt", "--check", "tcp", "--anonymity", "elite"]), @"
+    error: --anonymity has no effect at level tcp
+
+    hint: `proxywhirl check --level anonymity` goes that far
+    exit code 2
+    ");
+    insta::assert_snapshot!(refusal(&folder, &["fetch", "list.txt", "--timeout", "5s"]), @"
+    error: --timeout has no effect without a check
+
+    hint: say how far to check with --check
+    exit code 2
+    ");
+    let target = ["check", "list.txt", "--target", "http://127.0.0.1:1/", "--expect-body", "x"];
+    insta::assert_snapshot!(refusal(&folder, &target), @"
+    error: --target has no effect at level http
+
+    hint: `proxywhirl check --level target` goes that far
+    exit code 2
+    ");
+}
+
+#[test]
 fn remote_proxies_need_a_judge_that_they_reach() {
     let folder = folder();
     file(&folder, "list.txt", "http://127.0.0.1:8080\nhttp://192.0.2.1:8080\n");
