@@ -73,7 +73,7 @@ enum Command {
     Pool(pool::PoolArgs),
     /// Have the running gateway read its sources again, and say what became of what they name
     Refresh(refresh::RefreshArgs),
-    /// Say how the running gateway is; ends with 0 when all is well
+    /// Say how the running gateway is; ends with 3 when something is not well
     Status(status::StatusArgs),
     /// List the last requests of the running gateway, the newest first
     Requests(requests::RequestsArgs),

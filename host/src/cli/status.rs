@@ -20,7 +20,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// Carries out `status`: it ends with 0 when all is well.
+/// Carries out `status`: it ends with 3 when something is not well.
 pub(super) async fn run(args: StatusArgs) -> Result<Exit, Failure> {
     let client = args.control.running().await?;
     let status: Status = client.get("/v1/status").await?;
@@ -50,7 +50,14 @@ impl Told {
             None => told.fact("listens at", status.listen.clone()),
             Some(stopping) => told.bad("stopping", drain(stopping, now)),
         }
-        told.fact("proxies", status.members.to_string());
+        if status.members == 0 {
+            told.bad(
+                "proxies",
+                "none: no request goes through one until a source, or `pool add`, brings some".to_owned(),
+            );
+        } else {
+            told.fact("proxies", status.members.to_string());
+        }
         for SourceTrouble { name, error, is_unusable } in &status.source_troubles {
             let text = format!("{name}: {error}");
             // A list that is away for an hour is no reason to end a gateway that serves.
@@ -79,8 +86,8 @@ impl Told {
             told.sharing(sharing, now);
         }
         if let Some(refused) = &status.refused {
-            // What is in force serves; it is the next start that would fail.
-            told.fact("refused", format!("the configuration as it is now: {refused}"));
+            // What is in force serves, but not what is written, and the next start would fail.
+            told.bad("refused", format!("the configuration as it is now: {refused}"));
         }
         if !status.needs_restart.is_empty() {
             told.fact("restart", format!("needed for {}", status.needs_restart.join(", ")));
@@ -217,7 +224,7 @@ mod tests {
         let sharing = Sharing { has_limits: true, limits_trouble: None, work: Some(work(false, None)) };
         let refused = Some("unknown key speed".to_owned());
         let told = Told::of(&Status { refused, ..status(None, Some(sharing)) }, Duration::from_secs(62));
-        assert!(told.is_well);
+        assert!(!told.is_well, "it would not start with it");
         insta::assert_snapshot!(told, @r"
         gateway     0.1.0, process 4711, for 1m 1s
         listens at  127.0.0.1:8080
@@ -229,6 +236,14 @@ mod tests {
         refused     the configuration as it is now: unknown key speed
         restart     needed for store
         ");
+    }
+
+    #[test]
+    fn one_without_proxies_is_not_well() {
+        let told = |members| Told::of(&Status { members, ..status(None, None) }, Duration::from_secs(62));
+        assert!(told(1).is_well && !told(0).is_well);
+        let line = "\nproxies     none: no request goes through one until a source, or `pool add`, brings some\n";
+        assert!(told(0).to_string().contains(line), "{}", told(0));
     }
 
     #[test]
