@@ -76,6 +76,27 @@ fn adding_and_removing_leaves_the_rest_of_the_file_as_it_was() {
 }
 
 #[test]
+fn a_name_that_is_mistyped_is_no_file_and_what_serve_wants_besides_is_told() {
+    let folder = folder();
+    file(&folder, "proxywhirl.toml", CONFIG);
+    let typed = |source: &str| transcript(&run_in(&folder, &["sources", "add", source, "--config", "proxywhirl.toml"]));
+    insta::assert_snapshot!(typed("geonode-htp"), @r#"
+    error: there is no file of that name beside proxywhirl.toml, and the catalogue has no source "geonode-htp"; did you mean "geonode-http"?
+
+    hint: `proxywhirl sources list --all` shows the catalogue; a file that is yet to come is written ./NAME
+    exit code 2
+    "#);
+    assert_eq!(std::fs::read_to_string(folder.path().join("proxywhirl.toml")).unwrap(), CONFIG);
+    insta::assert_snapshot!(typed("geonode-http"), @r#"
+    proxywhirl.toml: geonode-http of the catalogue is on
+    warning: `serve` does not start like this: there are sources that are not trusted, and no judge to check what they name: set check.judge to a `proxywhirl judge` that the proxies reach, or check.level = "tcp", or trust = true
+    exit code 0
+    "#);
+    file(&folder, "list", "127.0.0.1:1\n");
+    assert!(typed("list").contains("source list added") && typed("./later").contains("source later added"));
+}
+
+#[test]
 fn a_change_that_would_break_the_file_is_not_made() {
     let folder = folder();
     file(&folder, "proxywhirl.toml", CONFIG);

@@ -11,10 +11,11 @@ use proxywhirl_core::Scheme;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::command::ConfigArgs;
-use crate::cli::config::layers;
+use crate::cli::config::{configured, layers};
 use crate::cli::output::tell;
 use crate::config::{Layers, catalogue};
 use crate::exit::{Exit, Failure};
+use crate::wiring::can_read;
 
 /// Arguments of `sources add`.
 #[derive(Debug, Args)]
@@ -67,11 +68,21 @@ pub(super) struct RemoveArgs {
 pub(super) fn add(args: &AddArgs) -> Result<Exit, Failure> {
     let path = &file(&args.config)?;
     let mut document = open(path)?;
-    if catalogue::chosen(std::slice::from_ref(&args.source)).is_ok() {
-        enable(&mut document, &args.source)?;
-        save(path, &document)?;
-        tell(&format!("{}: {} of the catalogue is on", path.display(), args.source));
-        return Ok(Exit::Done);
+    let unknown = match catalogue::chosen(std::slice::from_ref(&args.source)) {
+        Ok(_) => {
+            enable(&mut document, &args.source)?;
+            save(path, &document)?;
+            tell(&format!("{}: {} of the catalogue is on", path.display(), args.source));
+            tell_unproven(path);
+            return Ok(Exit::Done);
+        }
+        Err(unknown) => unknown,
+    };
+    if is_word(&args.source) && !path.with_file_name(&args.source).exists() {
+        let nowhere = format!("there is no file of that name beside {}, and {unknown}", path.display());
+        return Err(Failure::new(Exit::Usage, nowhere).hint(
+            "`proxywhirl sources list --all` shows the catalogue; a file that is yet to come is written ./NAME",
+        ));
     }
     let location: proxywhirl_engine::source::Location =
         args.source.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
@@ -83,7 +94,22 @@ pub(super) fn add(args: &AddArgs) -> Result<Exit, Failure> {
     sources.push(args.table(&name));
     save(path, &document)?;
     tell(&format!("{}: source {name} added", path.display()));
+    tell_unproven(path);
     Ok(Exit::Done)
+}
+
+/// Whether it looks like a name of the catalogue, and not like a file or a URL.
+fn is_word(source: &str) -> bool {
+    source != "-" && !source.contains(['/', '.'])
+}
+
+/// Whoever has added a source that nobody vouches for is told what `serve` wants besides.
+fn tell_unproven(path: &Path) {
+    let Ok(settings) = configured(Some(path)) else { return };
+    if let Err(failure) = can_read(&settings.check, &settings.sources) {
+        let remedy = failure.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
+        tell(&format!("warning: `serve` does not start like this: {}{remedy}", failure.message));
+    }
 }
 
 impl AddArgs {
