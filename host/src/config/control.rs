@@ -19,7 +19,7 @@ pub struct ControlSection {
 /// A path, or false.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WrittenSocket {
-    /// `socket = "control.sock"`
+    /// `socket = "run/control.sock"`
     Path(PathBuf),
     /// `socket = false`, and `true` for the default.
     Switch(bool),

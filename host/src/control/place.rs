@@ -4,7 +4,7 @@
 //! socket whose lock is free was left behind and may be replaced, and two processes that start at once never take it
 //! from each other, which asking the socket itself could not tell.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,9 @@ pub struct PlaceError {
 
 impl PlaceError {
     fn new(path: &Path, reason: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), reason: reason.into(), is_taken: false }
+        // Where a relative one leads is not seen by who reads a log.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path, reason: reason.into(), is_taken: false }
     }
 }
 
@@ -97,8 +99,7 @@ fn claim_first(directory: &Path) -> Result<Claim, PlaceError> {
 }
 
 fn claim_at(path: &Path) -> Result<Claim, PlaceError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    check_directory(directory)?;
+    check_directory(directory_of(path))?;
     let failed = |error: std::io::Error| PlaceError::new(path, error.to_string());
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
@@ -123,6 +124,19 @@ fn claim_at(path: &Path) -> Result<Claim, PlaceError> {
     Ok(Claim { path: path.to_owned(), listener, file, _lock: lock })
 }
 
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Why a socket of this path will be refused, as far as that shows before there is a gateway, and whoever its user is: others can
+/// enter its directory.
+#[must_use]
+pub fn exposed(path: &Path) -> Option<PlaceError> {
+    let directory = directory_of(path);
+    let about = fs::symlink_metadata(directory).ok().filter(Metadata::is_dir)?;
+    check_closed(directory, &about).err()
+}
+
 /// Makes the directory, or sees that it is the user's and nobody else's.
 fn check_directory(directory: &Path) -> Result<(), PlaceError> {
     let failed = |error: std::io::Error| PlaceError::new(directory, error.to_string());
@@ -137,11 +151,18 @@ fn check_directory(directory: &Path) -> Result<(), PlaceError> {
         let reason = format!("its directory belongs to user {}, not to you ({own})", about.uid());
         return Err(PlaceError::new(directory, reason));
     }
-    if about.mode() & 0o077 != 0 {
-        let reason = format!("others can enter its directory (mode {:04o}); it must be 0700", about.mode() & 0o7777);
-        return Err(PlaceError::new(directory, reason));
+    check_closed(directory, &about)
+}
+
+fn check_closed(directory: &Path, about: &Metadata) -> Result<(), PlaceError> {
+    if about.mode() & 0o077 == 0 {
+        return Ok(());
     }
-    Ok(())
+    let reason = format!(
+        "others can enter its directory (mode {:04o}); it must be 0700, as one is that is not there and made for it",
+        about.mode() & 0o7777
+    );
+    Err(PlaceError::new(directory, reason))
 }
 
 #[cfg(test)]
@@ -213,6 +234,17 @@ mod tests {
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
         let error = claim_at(&home.path().join("control.sock")).unwrap_err().to_string();
         assert!(error.contains("mode 0755") && error.contains("must be 0700"), "{error}");
+        let told = exposed(&home.path().join("control.sock")).map(|error| error.to_string());
+        assert_eq!(told, Some(error));
+        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+        let places = [home.path().join("control.sock"), home.path().join("run/control.sock")];
+        assert!(places.iter().all(|path| exposed(path).is_none()), "what is not there is made");
+    }
+
+    #[test]
+    fn a_relative_directory_is_told_as_what_it_is() {
+        let error = PlaceError::new(directory_of(Path::new("control.sock")), "it is no directory");
+        assert_eq!(error.path, std::env::current_dir().unwrap());
     }
 
     #[tokio::test]

@@ -6,12 +6,20 @@ use std::path::Path;
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
 use crate::config::{KeyPlace, ListenerSettings, Settings};
+use crate::control::place;
 
 /// What is named and not there, each with its key.
 pub(super) fn absent(settings: &Settings) -> Vec<String> {
     let files = files(settings).filter(|(_, path)| !path.exists());
     let files = files.map(|(key, path)| format!("{key}: {} is not there", path.display()));
-    files.chain(keys(settings)).chain(parsers(settings)).chain(exposed(settings)).collect()
+    let all = files.chain(keys(settings)).chain(parsers(settings)).chain(exposed(settings));
+    all.chain(control(settings)).collect()
+}
+
+/// A control socket where others could come in: `serve` takes none.
+fn control(settings: &Settings) -> Option<String> {
+    let error = place::exposed(settings.control.path()?)?;
+    Some(format!("control.socket: `serve` does not start: {error}"))
 }
 
 /// Where other machines come in, and nobody has to log in: `serve` wants to be told that this is meant.
@@ -79,7 +87,23 @@ fn parsers(settings: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EventLogSettings;
+    use crate::config::{EventLogSettings, Socket};
+
+    #[test]
+    fn a_control_socket_where_others_come_in_is_told() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let told = |mode| {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            absent(&Settings { control: Socket::At(folder.path().join("control.sock")), ..Settings::default() })
+        };
+        assert_eq!(told(0o700), Vec::<String>::new());
+        let [warning] = &told(0o755)[..] else { unreachable!() };
+        assert!(
+            warning.starts_with("control.socket: `serve` does not start: ") && warning.contains("0700"),
+            "{warning}"
+        );
+    }
 
     #[test]
     fn where_everybody_comes_in_is_told() {
