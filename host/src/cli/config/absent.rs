@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
-use crate::config::{KeyPlace, ListenerSettings, Settings};
+use crate::config::{KeyPlace, ListenerSettings, Settings, Supply};
 use crate::control::place;
 
 /// What is named and not there, each with its key.
@@ -48,6 +48,10 @@ fn keys(settings: &Settings) -> Option<String> {
 fn files(settings: &Settings) -> impl Iterator<Item = (String, &Path)> {
     let of_sources =
         settings.sources.iter().filter(|source| source.location != "-" && !source.location.contains("://"));
+    let of_credentials = settings.credentials.iter().filter_map(|credentials| match &credentials.supply {
+        Some(Supply::File(file)) => Some((format!("credentials {:?}", credentials.name), file.as_path())),
+        Some(Supply::Url(..) | Supply::Environment { .. }) | None => None,
+    });
     let of_listeners = settings.listeners.iter().filter_map(|listener| Some((&listener.name, listener.tls.as_ref()?)));
     [
         ("upstream.ca_file", settings.upstream_ca.as_deref()),
@@ -59,6 +63,7 @@ fn files(settings: &Settings) -> impl Iterator<Item = (String, &Path)> {
     .filter_map(|(key, path)| Some((key.to_owned(), path?)))
     .chain(settings.geo.iter().map(|path| ("geo.databases".to_owned(), path.as_path())))
     .chain(of_sources.map(|source| (format!("source {:?}", source.name), Path::new(&source.location))))
+    .chain(of_credentials)
     .chain(of_listeners.flat_map(|(name, tls)| {
         [&tls.certificate, &tls.key].map(|path| (format!("listener {name:?}"), path.as_path()))
     }))
@@ -114,6 +119,14 @@ mod tests {
         for closed in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
             assert_eq!(told(closed), Vec::<String>::new(), "{closed}");
         }
+    }
+
+    #[test]
+    fn a_file_of_credentials_that_is_not_there_is_told() {
+        let text = "[[credentials]]\nname = \"vendor\"\nhost = \"gate.example\"\nfile = \"/nowhere/login\"\n\
+                    [[credentials]]\nname = \"typed\"\nhost = \"other.example\"\n";
+        let told = absent(&crate::config::settings::tests::settings(text).unwrap());
+        assert_eq!(told, ["credentials \"vendor\": /nowhere/login is not there"]);
     }
 
     #[test]
