@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -59,8 +59,8 @@ impl Logging {
         // What the browser's connection says is told by whoever has asked for a page, in words for people.
         let default = if is_service { "info,chromiumoxide=off" } else { "warn,chromiumoxide=off" };
         let text = args.log.as_deref().unwrap_or(default);
-        let filter = EnvFilter::try_new(text).map_err(|error| {
-            Failure::new(Exit::Usage, error)
+        let filter = filter(text).map_err(|why| {
+            Failure::new(Exit::Usage, why)
                 .hint("a filter is a level, such as debug, or parts with levels, such as proxywhirl_gateway=debug")
         })?;
         if is_service {
@@ -80,6 +80,18 @@ impl Logging {
         drop(tracing_subscriber::registry().with(lines).with(tap).try_init());
         Ok(Self { is_watched, plugin_lines })
     }
+}
+
+/// Reads a filter. A word that is no level would be the name of a part, of which alone everything is logged: mistyped, it would turn
+/// all logging off.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let is_no_level = |part: &&str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
+    // Spans and their fields, in brackets, have commas of their own.
+    let mut parts = text.split(',').filter(|_| !text.contains('['));
+    if let Some(part) = parts.find(is_no_level) {
+        return Err(format!("the log filter has {part:?}, which is no level: error, warn, info, debug, trace or off"));
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
 /// What plugins say, and what is said about them, from debug upwards.
@@ -166,6 +178,17 @@ impl Visit for Heard {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_names_levels() {
+        for text in ["info", "WARN", "off", "warn,chromiumoxide=off", "proxywhirl_gateway=debug", ""] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+        for text in ["inof", "warn,proxywhirl_gateway", "proxywhirl_gateway=inof"] {
+            assert!(filter(text).is_err(), "{text}");
+        }
+        assert!(filter("inof").unwrap_err().contains("\"inof\", which is no level"));
+    }
 
     #[test]
     fn who_follows_hears_what_concerns_plugins_and_nothing_else() {
