@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proxywhirl_core::plugin::PluginKind;
 use proxywhirl_store::MemoryKeyValues;
 
-use crate::config::{KeyPlace, ListenerSettings, PluginUse, Settings};
+use crate::config::{KeyPlace, ListenerSettings, PluginUse, PluginsSettings, Settings};
 use crate::secrets;
 use crate::wiring::listeners::tls_refused;
 use crate::wiring::{Registry, Surroundings, can_read, source};
@@ -55,7 +55,9 @@ fn tls(settings: &Settings) -> impl Iterator<Item = String> {
 fn plugins(settings: &Settings) -> Vec<String> {
     let keys = Some(Arc::new(MemoryKeyValues::new()) as _);
     let surroundings = Surroundings { key_values: keys, ..Surroundings::default() };
-    let Ok(registry) = Registry::load(&settings.plugins, surroundings) else { return Vec::new() };
+    // The cache that is configured is the gateway's, whose user may be another: what is compiled here is kept in one's own.
+    let configured = PluginsSettings { cache: None, ..settings.plugins.clone() };
+    let Ok(registry) = Registry::load(&configured, surroundings) else { return Vec::new() };
     let key = |used: &PluginUse, kind: PluginKind| {
         let is_there = registry.find(&used.name).is_some_and(|known| known.info.kind == Some(kind));
         if is_there && registry.admitted(&used.name).is_ok() { "options" } else { "name" }
@@ -109,6 +111,14 @@ mod tests {
         assert!(hook.starts_with("hook \"random\": name: no hook named random; "), "{hook}");
         let elsewhere = refused(&settings(&format!("plugins.directory = \"nowhere\"\n{text}")).unwrap());
         assert_eq!(elsewhere, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_cache_of_the_gateway_is_not_made_by_who_checks() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        assert_eq!(refused(&settings(&format!("[plugins]\ncache = {cache:?}\n")).unwrap()), Vec::<String>::new());
+        assert!(!cache.exists());
     }
 
     #[test]
