@@ -15,14 +15,16 @@
 //! member that fails there too has its own breaker opened. As long as there is no proof that it works elsewhere, its pause
 //! does not grow. Faults of an origin are in no outcome, so a site that is down shuts out nobody.
 //!
-//! What failed may have been the origin's, and a request that is sent once asks nobody else: [`doubts`] says what others show. Such a
-//! one had better not go to who [has just failed](Sites::has_just_failed), there or wherever it was used last.
+//! What failed may have been the origin's, and a request that is sent once asks nobody else: [`doubts`] says what others show
+//! at the same origin, and [`across`] what they show at other sites. Such a one had better not go to who
+//! [has just failed](Sites::has_just_failed), there or wherever it was used last.
 //!
 //! Bounded: a table of sets of eight rows, found by the hash of the pair; in a full set the row that was used longest ago
 //! makes room. Each set has its own lock, held for some instructions, and rows are made once for each pair, so that a use
 //! allocates nothing and waits for nobody. Who is passed over is told apart in [`passed`], which costs a pick one load as long
 //! as there is nobody.
 
+mod across;
 mod doubts;
 mod passed;
 
@@ -40,6 +42,7 @@ use proxywhirl_core::member::mix;
 use proxywhirl_core::{Fault, Member, MemberId, Outcome, Timestamp};
 
 use crate::strategy::registrable;
+use across::Across;
 use doubts::Doubts;
 pub(crate) use passed::PassedOver;
 use passed::Register;
@@ -114,6 +117,7 @@ pub(crate) struct Sites {
     sets: ArcSwap<Sets>,
     passed: Register,
     doubts: Doubts,
+    across: Across,
     /// Who have served requests at a site last, and at an origin, and when; those whose hashes collide share a place.
     served: Box<[Served]>,
     /// The same of all sites.
@@ -245,6 +249,7 @@ impl Sites {
             sets: ArcSwap::from_pointee(empty(config.remember)),
             passed: Register::default(),
             doubts: Doubts::default(),
+            across: Across::default(),
             served: (0..SERVED).map(|_| Served::default()).collect(),
             served_anywhere: Served::default(),
             failed: (0..FAILED).map(|_| AtomicU64::default()).collect(),
@@ -317,6 +322,7 @@ impl Sites {
                 row.latency.record(*latency, now);
                 // Another one of these may be faster.
                 row.successes = row.successes.max(successes);
+                self.across.served(member.id, admitted);
                 let origin = self.hasher.hash_one(target);
                 self.doubts.served(origin, member.id, admitted);
                 // Whoever serves now and then is no proof, and no refuge unless there is none.
@@ -345,6 +351,16 @@ impl Sites {
     /// of another one.
     pub(crate) fn doubt(&self, target: &str, member: MemberId, now: Timestamp) -> bool {
         self.config.load().remember > 0 && self.doubts.failed(self.hasher.hash_one(target), member, now)
+    }
+
+    /// Takes one for which nobody else could be asked. Whether it is the member's, by what it and others have done at all sites.
+    pub(crate) fn doubt_across(&self, target: &str, member: MemberId, now: Timestamp) -> bool {
+        self.config.load().remember > 0 && self.across.failed(self.hasher.hash_one(registrable(target)), member, now)
+    }
+
+    /// Whether a member has failed at several sites, has served nothing since, and pays for its next failure.
+    pub(crate) fn suspects(&self, member: MemberId, now: Timestamp) -> bool {
+        self.across.suspects(member, now)
     }
 
     /// Who has failed at a target a moment ago and not served there since, so that it may be the origin's doing or theirs.

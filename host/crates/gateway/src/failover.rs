@@ -13,7 +13,8 @@
 //!   one of those who are silent to have the body ([`resort`]).
 //! - A fault that may be the origin's is held back until the request ends: if another upstream then served it, the
 //!   origin is innocent, and the first upstream pays. If nobody else was asked, it pays when it fails there again, and
-//!   others have served that origin meanwhile ([`Engine::doubt`]).
+//!   others have served that origin meanwhile ([`Engine::doubt`]); if nobody could be, also when it fails at one site
+//!   after the other ([`Engine::doubt_across`]).
 //!
 //! - A member that is the gateway of many exits, each attempt through another one of them, is asked again, unless it is the
 //!   gateway itself that fails.

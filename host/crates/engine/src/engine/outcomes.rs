@@ -138,6 +138,23 @@ impl Engine {
         }
     }
 
+    /// The same when nobody else could be asked: it counts also when the member has failed so at several sites, has served nothing
+    /// since, and others have in between, wherever it was.
+    pub fn doubt_across(&self, lease: Lease, fault: Fault, attempt: &Attempt<'_>) {
+        let (member, now) = (lease.member().id, self.clock.now());
+        let fails_here = self.sites.doubt(attempt.target, member, now);
+        if self.sites.doubt_across(attempt.target, member, now) || fails_here {
+            self.convict(lease, fault, attempt);
+        } else {
+            self.settle(lease, &Outcome::Neutral, attempt);
+        }
+    }
+
+    /// Whether a member has failed at several sites, with what could be asked of nobody else, and has served nothing since.
+    pub fn suspects(&self, member: &Member) -> bool {
+        self.sites.suspects(member.id, self.clock.now())
+    }
+
     /// Tells of a failure that does not count against the member, or not yet: see [`Hurt`].
     pub fn excuse(&self, lease: &Lease, fault: &Fault, attempt: &Attempt<'_>) {
         debug_assert!(fault.consequence().hurt != Hurt::Yes);

@@ -127,7 +127,7 @@ impl Failover<'_> {
         self.count_hedge(result.as_ref().ok().map(|won| &won.trial));
         match &result {
             Ok(won) => self.judge_by(won.answer.verdict(), &won.trial, won.latency),
-            Err(_) => self.judge_unserved(None),
+            Err(_) => self.judge_unserved(None, repeat),
         }
         result
     }

@@ -7,7 +7,7 @@ use proxywhirl_core::{Fault, Kind, MemberId, Outcome, Side, Stage};
 
 use super::renewal::Refusal;
 use super::running::Running;
-use super::{Author, Failover, Trial, Upstream, Verdict};
+use super::{Author, Failover, Repeat, Trial, Upstream, Verdict};
 
 /// A use whose blame depends on how the request ends.
 pub(super) struct Suspect {
@@ -59,9 +59,9 @@ impl Failover<'_> {
     }
 
     /// Says that an attempt was answered. Whether that went well shows at its [end](Self::conclude), unless others wait for it: then it
-    /// has gone well.
+    /// has gone well. Of a member that keeps breaking answers off, they wait for the end.
     pub(crate) fn answered(&self, trial: &mut Trial, latency: Duration) {
-        if trial.is_probe() {
+        if trial.is_probe() && !self.engine.suspects(trial.member()) {
             self.succeed(trial, latency);
         } else {
             self.engine.answered(latency, &self.describe(trial.upstream.number));
@@ -80,8 +80,10 @@ impl Failover<'_> {
         };
         let fault = Author::fault(status);
         self.engine.excuse_answer(&trial.lease, latency, &fault, &attempt);
-        if is_doubted {
+        if is_doubted && self.repeat.allows(fault.consequence().retry) {
             self.engine.doubt(trial.lease, fault, &attempt);
+        } else if is_doubted {
+            self.engine.doubt_across(trial.lease, fault, &attempt);
         } else {
             self.engine.settle(trial.lease, &Outcome::Neutral, &attempt);
         }
@@ -93,7 +95,8 @@ impl Failover<'_> {
             return self.cut(trial, fault);
         }
         self.fail(trial, fault.clone());
-        self.judge_unserved(None);
+        // The head could be sent elsewhere, and what follows it cannot.
+        self.judge_unserved(None, if self.repeat == Repeat::Head { Repeat::Unseen } else { self.repeat });
     }
 
     /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
@@ -106,7 +109,7 @@ impl Failover<'_> {
         if trial.endpoint().is_direct() || trial.upstream.is_another_exit {
             return self.settle(trial, &Outcome::Neutral);
         }
-        self.engine.doubt(trial.lease, fault.clone(), &attempt);
+        self.engine.doubt_across(trial.lease, fault.clone(), &attempt);
     }
 
     /// Has the login read again that a member refuses; whether it does.
@@ -209,7 +212,8 @@ impl Failover<'_> {
             }
             Verdict::Unproven => {
                 self.is_unproven = true;
-                self.judge_unserved(Some(latency));
+                // They were tried elsewhere.
+                self.judge_unserved(Some(latency), Repeat::Overtake);
                 self.tier_served(trial);
             }
             Verdict::Doubtful => self.judge(None),
@@ -221,8 +225,9 @@ impl Failover<'_> {
     /// Settles who was held back when nobody was answered, or somebody after so long with what proves nothing. That several failed says
     /// little, where most of a list is dead: it is for those requests to show whose fault it was that come after this one. Unless one of
     /// them does well there: then it was the origin's, or what this request asks of it. Who was silent is excused as where it is proven.
-    pub(super) fn judge_unserved(&mut self, answered: Option<Duration>) {
+    pub(super) fn judge_unserved(&mut self, answered: Option<Duration>, repeat: Repeat) {
         let suspects = std::mem::take(&mut self.suspects);
+        let is_alone = suspects.len() == 1;
         let is_proven = |suspect: &Suspect| self.engine.confirms(self.target, suspect.trial.member());
         let is_refuted = suspects.len() > 1 && suspects.iter().any(is_proven);
         let is_excused = |silent| answered.is_some_and(|latency| verdict(silent, latency).is_none());
@@ -246,6 +251,8 @@ impl Failover<'_> {
             }
             if is_refuted {
                 self.settle(trial, &Outcome::Neutral);
+            } else if is_alone && !repeat.allows(fault.consequence().retry) {
+                self.engine.doubt_across(trial.lease, fault, &attempt);
             } else {
                 self.engine.doubt(trial.lease, fault, &attempt);
             }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use proxywhirl_core::breaker::BreakerConfig;
 use proxywhirl_core::limit::{Limit, MemberLimits};
-use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits, SiteQuery};
+use proxywhirl_engine::{LimitsConfig, Parts, SiteLimits, SiteQuery, SitesConfig, Tuning};
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Credentials, Protocol, Upstream, UpstreamOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -678,4 +679,48 @@ async fn who_cuts_each_body_is_passed_over_and_who_serves_an_origin_that_does_is
     let cut = whole.iter().filter(|is_whole| !**is_whole).count();
     assert!((2..=7).contains(&cut) && whole.ends_with(&[true; 15]), "{whole:?}");
     assert_eq!(good.each_ref().map(|upstream| scene.failures(&upstream.url())), [0; 2]);
+}
+
+/// Asks sixty sites once, through two good upstreams and this one, whose breaker stays open for so long. Who was served.
+async fn crawl(method: &str, bad: &Scripted, cooldown: Duration) -> (Scene, Vec<bool>) {
+    let says: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n1234567890"];
+    let good = [scripted(says, Then::Close).await, scripted(says, Then::Close).await];
+    let scene = Scene::new(&[&bad.url, &good[0].url, &good[1].url]).await;
+    let breaker = BreakerConfig { cooldown, ..BreakerConfig::default() };
+    scene
+        .engine
+        .tune(&Tuning { breaker, capacity: 10, ban_share: 0.5, sites: SitesConfig::default(), history: 10 })
+        .await;
+    let mut served = Vec::new();
+    for site in 0..60 {
+        let host = format!("site{site}.test");
+        let fields = format!("Host: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} http://{host}/ HTTP/1.1\r\n{fields}");
+        served.push(body(&exchange(&mut scene.client().await, &request).await) == "1234567890");
+    }
+    assert_eq!(good.each_ref().map(|upstream| scene.failures(&upstream.url)), [0; 2]);
+    (scene, served)
+}
+
+const BROKEN_OFF: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"];
+
+const NOTHING: &[&[u8]] = &[];
+
+#[tokio::test]
+async fn who_fails_at_every_site_of_a_crawl_is_found_out_though_each_is_asked_once() {
+    for (method, says) in [("GET", BROKEN_OFF), ("POST", BROKEN_OFF), ("POST", NOTHING)] {
+        let bad = scripted(says, Then::Close).await;
+        let (_scene, served) = crawl(method, &bad, Duration::from_secs(60)).await;
+        let failed = served.iter().filter(|is_served| !**is_served).count();
+        assert!((5..=10).contains(&failed) && served.ends_with(&[true; 20]), "{method}: {served:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_on_probation_for_breaking_answers_off_is_let_back_in_by_a_whole_one_only() {
+    let bad = scripted(BROKEN_OFF, Then::Close).await;
+    let (scene, served) = crawl("GET", &bad, Duration::ZERO).await;
+    let statistics = scene.member(&bad.url).statistics;
+    assert!(statistics.failures > 8, "its probes count: {statistics:?}, {served:?}");
+    assert_eq!(statistics.successes, 0, "{served:?}");
 }

@@ -18,10 +18,28 @@ fn denied() -> Outcome {
 
 /// Uses the member in a slot, whoever else there is.
 fn with_member(engine: &Engine, slot: u32, target: &str, outcome: &Outcome) {
-    let snapshot = engine.snapshot();
-    let others: Vec<MemberId> = snapshot.iter().filter(|member| member.slot != slot).map(|member| member.id).collect();
+    let others = others_than(engine, slot);
     let attempt = Attempt { tried: &others, ..to(target) };
     engine.settle(engine.acquire(&attempt).unwrap(), outcome, &attempt);
+}
+
+fn others_than(engine: &Engine, slot: u32) -> Vec<MemberId> {
+    engine.snapshot().iter().filter(|member| member.slot != slot).map(|member| member.id).collect()
+}
+
+fn serves(engine: &Engine, slot: u32, target: &str) {
+    with_member(engine, slot, target, &Outcome::Success { latency: Duration::from_millis(5) });
+}
+
+/// Has the member in a slot break off an answer, of which nobody else could be asked. Whether its breaker is closed after that.
+fn cuts(engine: &Engine, slot: u32, target: &str) -> bool {
+    let others = others_than(engine, slot);
+    let attempt = Attempt { tried: &others, ..to(target) };
+    let lease = engine.acquire(&attempt).unwrap();
+    let (member, fault) = (Arc::clone(lease.member()), Fault::new(Side::Upstream, Stage::Body, Kind::Closed, ""));
+    engine.excuse(&lease, &fault, &attempt);
+    engine.doubt_across(lease, fault, &attempt);
+    member.live.is_admissible(engine.now())
 }
 
 /// Has the member in slot 0 fail at one site and work at another, until it is passed over.
@@ -335,4 +353,56 @@ async fn what_is_sent_once_finds_those_who_have_served_among_many_who_have_just_
     (0..98).for_each(|slot| with_member(&engine, slot, "shop.example:80", &denied()));
     (98..100).for_each(|slot| with_member(&engine, slot, "shop.example:80", &served));
     assert!(slots_once(&engine, "shop.example:80").iter().all(|slot| [98, 99].contains(slot)));
+}
+
+#[tokio::test]
+async fn a_crawl_shows_who_breaks_off_every_answer() {
+    let engine = engine(None, 2).await;
+    let sites = (0..30).map(|site| format!("www.site{site}.example:443"));
+    let is_closed_after = |site: &String| {
+        serves(&engine, 1, "other.example:443");
+        cuts(&engine, 0, site)
+    };
+    assert_eq!(sites.take_while(is_closed_after).count(), 7, "three are doubts, and the fifth that counts opens it");
+    let member = Arc::clone(engine.snapshot().get(0).unwrap());
+    assert!(engine.suspects(&member));
+    serves(&engine, 1, "a.example:443");
+    assert!(engine.suspects(&member), "that was another one");
+    let good = Arc::clone(engine.snapshot().get(1).unwrap());
+    assert_eq!((member.live.statistics().failures, good.live.statistics().failures), (5, 0));
+}
+
+#[tokio::test]
+async fn one_broken_site_opens_no_breaker_however_many_hosts_it_has() {
+    let engine = engine(None, 2).await;
+    for host in 0..50 {
+        serves(&engine, 1, "other.example:443");
+        assert!(cuts(&engine, 0, &format!("host{host}.broken.example:443")), "{host}");
+    }
+    assert_eq!(engine.snapshot().get(0).unwrap().live.statistics().failures, 0);
+}
+
+#[tokio::test]
+async fn where_everything_is_cut_off_nobody_pays() {
+    let engine = engine(None, 3).await;
+    for slot in 0..3 {
+        serves(&engine, slot, "other.example:443");
+    }
+    for site in 0..60 {
+        assert!(cuts(&engine, site % 3, &format!("site{site}.example:443")), "{site}");
+    }
+    assert!(engine.snapshot().iter().all(|member| member.live.statistics().failures == 0));
+}
+
+#[tokio::test]
+async fn who_serves_now_and_then_pays_for_none_of_its_doubts() {
+    let engine = engine(None, 2).await;
+    for site in 0..60 {
+        serves(&engine, 1, "other.example:443");
+        assert!(cuts(&engine, 0, &format!("site{site}.example:443")), "{site}");
+        if site % 3 == 2 {
+            serves(&engine, 0, "other.example:443");
+        }
+    }
+    assert_eq!(engine.snapshot().get(0).unwrap().live.statistics().failures, 0);
 }
