@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -58,17 +58,7 @@ impl TestCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().map_err(failed("making the server's key"))?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed("signing the server's certificate"))?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(failed("choosing TLS versions"))?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .map_err(failed("loading the server's certificate"))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        serving(certificate.der().clone(), &key)
     }
 
     /// A client configuration that trusts this authority and no other.
@@ -86,6 +76,35 @@ impl TestCa {
             .with_no_client_auth();
         Ok(Arc::new(config))
     }
+}
+
+/// A server that shows a certificate of its own for `name`, which says that it is an authority's, as one of `openssl req -x509`
+/// does, and is over with the year `until`; and that certificate in PEM.
+///
+/// # Errors
+/// When the name is not a valid DNS name.
+pub fn self_signed_server(name: &str, until: i32) -> io::Result<(Arc<ServerConfig>, String)> {
+    let mut params = CertificateParams::new([name.to_owned()]).map_err(failed("naming the server's certificate"))?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = date_time_ymd(until, 12, 31);
+    let key = KeyPair::generate().map_err(failed("making the server's key"))?;
+    let certificate = params.self_signed(&key).map_err(failed("signing the server's certificate"))?;
+    Ok((serving(certificate.der().clone(), &key)?, certificate.pem()))
+}
+
+/// A server that shows a certificate, offering `http/1.1` by ALPN.
+fn serving(certificate: CertificateDer<'static>, key: &KeyPair) -> io::Result<Arc<ServerConfig>> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed("choosing TLS versions"))?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .map_err(failed("loading the server's certificate"))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 impl std::fmt::Debug for TestCa {

@@ -37,7 +37,7 @@ mod wire;
 mod world;
 
 pub use behaviour::Behaviour;
-pub use ca::TestCa;
+pub use ca::{TestCa, self_signed_server};
 pub use hosts::Hosts;
 pub use listen::{ClosedPort, closed_port};
 pub use origin::{Origin, OriginOptions, fnv1a, pattern};

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use proxywhirl_core::{Endpoint, Fault, Host, Kind, Side, Stage};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -28,7 +30,7 @@ pub struct TlsConfig {
     /// Whether certificates are verified. Without, anybody on the way can pose as the upstream and read the
     /// credentials; it is for proxies with certificates of their own making.
     pub verify: bool,
-    /// Certificate authorities, in PEM, that are trusted besides the system's.
+    /// Certificate authorities, in PEM, that are trusted besides the system's; and certificates that a server shows itself.
     pub extra_ca_pem: Option<Vec<u8>>,
 }
 
@@ -97,33 +99,36 @@ pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Rustls)?;
-    let client = if config.verify {
-        builder.with_root_certificates(roots(config)?).with_no_client_auth()
+    let verifier: Arc<dyn ServerCertVerifier> = if config.verify {
+        let (roots, own) = roots(config)?;
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let usual = usual.map_err(|error| TlsError::Rustls(rustls::Error::General(error.to_string())))?;
+        Arc::new(Trusting { usual, own })
     } else {
-        let verifier = Arc::new(Lenient { provider, only: None });
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        Arc::new(Lenient { provider, only: None })
     };
-    Ok(Arc::new(client))
+    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
-fn roots(config: &TlsConfig) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
+/// All that is trusted, and of it what the user has added.
+fn roots(config: &TlsConfig) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let (mut roots, mut own) = (RootCertStore::empty(), Vec::new());
     // A system's bundle often holds a certificate that no library reads; the others are good.
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     if let Some(pem) = &config.extra_ca_pem {
-        let mut any = false;
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            roots.add(certificate.map_err(TlsError::Pem)?).map_err(TlsError::Rustls)?;
-            any = true;
+            let certificate = certificate.map_err(TlsError::Pem)?;
+            roots.add(certificate.clone()).map_err(TlsError::Rustls)?;
+            own.push(certificate);
         }
-        if !any {
+        if own.is_empty() {
             return Err(TlsError::NoCertificate);
         }
     }
-    Ok(roots)
+    Ok((roots, own))
 }
 
 /// A connector for upstreams, which speak HTTP/1.1.
@@ -158,6 +163,61 @@ fn refused(upstream: &Endpoint, error: &io::Error) -> Fault {
     let mut fault = fault::upstream(Stage::Tls, error);
     fault.detail = format!("{}:{}: {error}", upstream.host, upstream.port).into();
     fault
+}
+
+/// Verifies as usual, and takes one of the user's own certificates also from the server itself, though it says that it is an
+/// authority's, which a server's must not: those that `openssl req -x509` makes say so, and other programs take them.
+#[derive(Debug)]
+struct Trusting {
+    usual: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.usual.verify_server_cert(certificate, chain, name, ocsp, now) {
+            // Its time is right, as that is looked at before; its name would have been looked at later.
+            Err(error) if is_for_authority(&error) && self.own.iter().any(|own| own == certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether all that is wrong so far is that a server shows an authority's certificate. It has no variant of its own.
+fn is_for_authority(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity")
 }
 
 /// Asks no authority: accepts one certificate, or every one, and still checks that the peer has the key to it.

@@ -11,7 +11,7 @@ use proxywhirl_net::http1::{
 };
 use proxywhirl_net::relay::{End, relay};
 use proxywhirl_net::{Dialer, DialerConfig, RequestForm, Stream, Target, TlsConfig};
-use proxywhirl_world::{Behaviour, Hosts, Origin, Protocol, TestCa, Upstream, UpstreamOptions};
+use proxywhirl_world::{Behaviour, Hosts, Origin, Protocol, TestCa, Upstream, UpstreamOptions, self_signed_server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -352,6 +352,28 @@ async fn the_certificate_of_an_https_upstream_is_verified_unless_that_is_switche
     assert!(fault.detail.contains(&upstream.addr().to_string()), "{fault}");
     let mut stream = dialer(false).tunnel(&endpoint(&upstream), &origin_name()).await.unwrap();
     assert_eq!(through_tunnel(&mut stream, "/ip").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_certificate_that_says_it_is_an_authoritys_is_taken_where_it_is_the_users_own() {
+    let loopback = Loopback::start().await;
+    let upstream = async |tls| loopback.upstream(Protocol::Https, |options| options.tls(tls)).await;
+    let connect = async |upstream: &Upstream, trusted: &str| {
+        let tls = TlsConfig { verify: true, extra_ca_pem: Some(trusted.into()) };
+        let dialer = Dialer::new(DialerConfig { connect_timeout: PATIENCE, tls }).unwrap();
+        dialer.connect(&endpoint(upstream)).await.map(|_| ()).map_err(|fault| fault.detail.to_string())
+    };
+    let (tls, own) = self_signed_server("127.0.0.1", 2999).unwrap();
+    let right = upstream(tls).await;
+    assert_eq!(connect(&right, &own).await, Ok(()));
+    let (_, other) = self_signed_server("127.0.0.1", 2999).unwrap();
+    assert!(connect(&right, &other).await.unwrap_err().contains("CaUsedAsEndEntity"));
+    let (tls, own) = self_signed_server("elsewhere.test", 2999).unwrap();
+    let elsewhere = connect(&upstream(tls).await, &own).await.unwrap_err();
+    assert!(elsewhere.contains("not valid for name"), "{elsewhere}");
+    let (tls, own) = self_signed_server("127.0.0.1", 2020).unwrap();
+    let over = connect(&upstream(tls).await, &own).await.unwrap_err();
+    assert!(over.contains("expired"), "{over}");
 }
 
 #[tokio::test]
