@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use proxywhirl_core::event::Event;
-use proxywhirl_engine::Engine;
-use proxywhirl_engine::bus::Subscription;
+use proxywhirl_engine::bus::{Bus, Subscription};
 
 use crate::config::EventLogSettings;
 use crate::exit::{Exit, Failure};
@@ -42,16 +41,16 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Begins to write what the engine tells.
+    /// Begins to write what is told.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn start(settings: &EventLogSettings, engine: &Engine) -> Result<Self, Failure> {
+    pub fn start(settings: &EventLogSettings, bus: &Bus) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             Failure::new(Exit::Environment, format!("event log {}: {error}", settings.file.display()))
         };
         let file = Rotated::open(settings).map_err(failed)?;
-        let events = engine.subscribe(&settings.topics, QUEUE);
+        let events = bus.subscribe(&settings.topics, QUEUE);
         let thread = std::thread::Builder::new().name("event log".to_owned());
         let thread = thread.spawn(move || run(file, events)).map_err(failed)?;
         Ok(Self { thread })

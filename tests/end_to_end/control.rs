@@ -321,6 +321,8 @@ async fn the_event_log_holds_what_happened() {
     assert_eq!(gateway.served.stop().0, Some(0));
     let text = fs::read_to_string(&events).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["sequence"], 1, "{text}");
+    assert_eq!(lines[0]["payload"]["change"], "loaded", "{text}");
     let complete: Vec<_> = lines.iter().filter(|line| line["topic"] == "request-complete").collect();
     assert_eq!(complete.len(), 3, "{text}");
     assert!(complete.iter().all(|line| line["payload"]["status"] == 200), "{text}");

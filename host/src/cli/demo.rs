@@ -7,6 +7,7 @@ mod narrator;
 mod summary;
 mod traffic;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -51,7 +52,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let serving = wiring::judge().map_err(|error| Failure::new(Exit::Environment, error))?;
     let judging = tokio::spawn(wiring::serve_judge(serving, judge, shutdown.clone()));
 
-    let service = Service::start(&settings(&world, &judge_url)?)?;
+    let service = Service::start(&settings(&world, &judge_url)?, Arc::default())?;
     let narrator = narrator::start(service.engine());
     tell(&format!("\nfetching {} lists and checking what they name", world.lists().len()));
     let filled = service.fill(&sources(&world)).await?;

@@ -172,7 +172,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     // First of all, so that an address in use costs no waiting for sources.
     let opened = wiring::listeners::open(&settings).await?;
     let prepared = Prepared::new(&settings, layers.file.clone()).await?;
-    let service = Service::start(&settings)?;
+    let service = Service::start(&settings, prepared.bus())?;
     let entrances = Entrances::new(service.gateway().clone(), opened, service.besides(&settings)?);
     let (trusted, unproven): (Vec<_>, Vec<_>) = settings.sources.iter().cloned().partition(|source| source.trust);
     service.can_read(&unproven)?;
@@ -182,7 +182,7 @@ pub(super) async fn run(args: ServeArgs, logging: &Logging) -> Result<Exit, Fail
     // The file that was found stays the one, whatever else appears where files are looked for.
     let configuration = Configuration { settings, has_keys: layers.has_keys };
     let reader = Box::new(move || args.configuration(&config::layers_again(layers.file.as_deref())?));
-    let operating = prepared.start((service.clone(), Arc::clone(&entrances)), configuration, reader, logging)?;
+    let operating = prepared.start((service.clone(), Arc::clone(&entrances)), configuration, reader, logging);
     let shutdown = operating.shutdown();
     let (trusted, unproven) = (service.own(trusted).await, service.own(unproven).await);
     let read = trusted.len();

@@ -12,6 +12,7 @@ use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::store::{Store, StoreError};
 use proxywhirl_core::symbol::Symbols;
+use proxywhirl_engine::bus::Bus;
 use proxywhirl_engine::events::FetchPayload;
 use proxywhirl_engine::geo::Geo;
 use proxywhirl_engine::ingest::gather::{Gathered, Gatherer, Progress, SourceReport};
@@ -97,10 +98,10 @@ impl Service {
     ///
     /// # Errors
     /// When something cannot be loaded, with the exit code and what helps.
-    pub fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub fn start(settings: &Settings, bus: Arc<Bus>) -> Result<Self, Failure> {
         let sources = settings.sources.iter().filter_map(crew::work).collect();
         let leases = settings.store.as_ref().and_then(|place| place.leases(&crew::node()));
-        let service = Self::begin(settings, Parts { leases, sources, ..Parts::default() })?;
+        let service = Self::begin(settings, Parts { leases, sources, bus, ..Parts::default() })?;
         service.say(settings);
         Ok(service)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use proxywhirl_engine::bus::Bus;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ pub(super) struct Prepared {
     claim: Option<Claim>,
     watched: Option<Watched>,
     metrics: PrometheusHandle,
+    bus: Arc<Bus>,
+    /// It listens to that already, so that loading the plugins is in it.
+    event_log: Option<EventLog>,
 }
 
 /// What runs beside serving.
@@ -45,7 +49,7 @@ pub(super) struct Operating {
 }
 
 impl Prepared {
-    /// Takes the control socket, begins to keep metrics, and looks what there is to be watched.
+    /// Takes the control socket, begins to keep metrics and the log of events, and looks what there is to be watched.
     pub(super) async fn new(settings: &Settings, config: Option<PathBuf>) -> Result<Self, Failure> {
         let claim = match place::claim(&settings.control) {
             Ok(claim) => claim,
@@ -69,7 +73,14 @@ impl Prepared {
             let files = config.iter().cloned().chain([PathBuf::from(DOT_ENV)]);
             Watched::from_now(files.collect(), directory)
         });
-        Ok(Self { config, claim, watched, metrics: telemetry::start()? })
+        let (metrics, bus) = (telemetry::start()?, Arc::new(Bus::default()));
+        let event_log = settings.events.as_ref().map(|events| EventLog::start(events, &bus)).transpose()?;
+        Ok(Self { config, claim, watched, metrics, bus, event_log })
+    }
+
+    /// Where events are told.
+    pub(super) fn bus(&self) -> Arc<Bus> {
+        Arc::clone(&self.bus)
     }
 
     /// Starts what runs beside serving.
@@ -79,9 +90,7 @@ impl Prepared {
         configuration: Configuration,
         reader: Reader,
         logging: &Logging,
-    ) -> Result<Operating, Failure> {
-        let events = configuration.settings.events.as_ref();
-        let event_log = events.map(|events| EventLog::start(events, service.engine())).transpose()?;
+    ) -> Operating {
         let metrics = self.metrics.clone();
         let about = About { config: self.config, lines: logging.plugin_lines.clone(), metrics };
         let gateway = service.gateway().clone();
@@ -106,7 +115,7 @@ impl Prepared {
         if let Some(claim) = self.claim {
             tasks.spawn(control::serve(claim, control::router(live.clone()), stopped.clone()));
         }
-        Ok(Operating { live, tasks, shutdown, stopped, event_log, socket })
+        Operating { live, tasks, shutdown, stopped, event_log: self.event_log, socket }
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Parts {
     pub logins: Arc<Logins>,
     /// The texts behind symbols, shared with the plugins.
     pub symbols: Arc<Symbols>,
+    /// Where events are told: who listens before the start misses none.
+    pub bus: Arc<Bus>,
 }
 
 /// What gateways of one pool share, for the tasks that ask about it.
@@ -121,7 +123,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or the operating system gives no thread.
     pub fn start(config: EngineConfig, mut parts: Parts) -> Result<Arc<Self>, StartError> {
-        let (clock, bus) = (Clock::default(), Arc::new(Bus::default()));
+        let (clock, bus) = (Clock::default(), Arc::clone(&parts.bus));
         let supervisor = Supervisor::new(Arc::clone(&bus), clock, config.supervision);
         let measures = Arc::new(Measures::new(config.seed));
         // Before the strategy, so that they hear of it.
