@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod client;
+pub mod listed;
 pub mod place;
 mod routes;
 mod server;

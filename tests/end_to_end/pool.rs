@@ -57,6 +57,36 @@ async fn who_is_taken_out_is_used_no_more_and_comes_back_by_command_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pool_of_a_gateway_without_a_store_is_listed_and_counted() {
+    let gateway = Commanded::start(&[]).await;
+    assert_eq!(gateway.request().code, Some(0));
+    assert_eq!(gateway.pool(&["add", "socks5://me:hunter2@203.0.113.9:1", "--tag", "mine"]).1, Some(0));
+    let rows = |words: &[&str]| -> Vec<Value> {
+        let ran = gateway.command(&[&["pool", "list", "--json"], words].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let [mine] = &rows(&["--tag", "mine"])[..] else { panic!("{:?}", rows(&[])) };
+    assert_eq!((&mine["url"], &mine["last_used_at"]), (&Value::from("socks5://me:***@203.0.113.9:1"), &Value::Null));
+    let all = rows(&[]);
+    assert_eq!(all.iter().filter_map(|row| row["successes"].as_u64()).sum::<u64>(), 1, "{all:?}");
+    let table = gateway.command(&["pool", "list"]);
+    assert!(table.stdout.starts_with("PROXY ") && table.stdout.contains(" ago"), "{table:?}");
+    let stats: Value = serde_json::from_str(&gateway.command(&["pool", "stats", "--json"]).stdout).unwrap();
+    let counted = ["members", "never_used", "successes", "failures"].map(|key| stats[key].as_u64());
+    assert_eq!(counted, [4, 3, 1, 0].map(Some), "{stats}");
+    assert_eq!(stats["by_scheme"], serde_json::json!({ "http": 3, "socks5": 1 }));
+    let mut places = vec!["/v1/pool?limit=3".to_owned()];
+    let first = gateway.get(&places[0]);
+    places.push(format!("/v1/pool?limit=3&after={}", first["next"]));
+    let parts = places.iter().flat_map(|place| gateway.get(place)["proxies"].as_array().unwrap().clone());
+    assert_eq!(parts.collect::<Vec<_>>(), all);
+    assert_eq!((&first["members"], &gateway.get(&places[1])["next"]), (&Value::from(4), &Value::Null));
+    let refused = gateway.command(&["pool", "list", "--show-passwords"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("--db STORE"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_goes_on_through_a_proxy_that_is_taken_out() {
     let gateway = Commanded::start(&[]).await;
     let url = gateway.world.origin().http_url("/ip");

@@ -16,7 +16,6 @@ use clap::{Args, Subcommand};
 use proxywhirl_core::endpoint::EndpointKey;
 use proxywhirl_core::store::{Changes, Store, StoreError, StoredMember};
 use proxywhirl_core::{Tag, Timestamp};
-use proxywhirl_engine::events::milliseconds;
 use proxywhirl_engine::source::as_entry;
 use proxywhirl_store::{ClearText, StoreUrl};
 use serde::Serialize;
@@ -27,6 +26,7 @@ use super::sources;
 use super::{ControlArgs, PluginDirArgs, ReadArgs, StoreArg};
 use crate::config::{KeyPlace, PluginsSettings};
 use crate::control::Client;
+use crate::control::listed::MemberRow;
 use crate::exit::{Exit, Failure};
 use crate::pattern::Pattern;
 use crate::secrets;
@@ -98,6 +98,8 @@ impl KeyArgs {
 struct ListArgs {
     #[command(flatten)]
     db: DbArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Only proxies with this tag, such as source:user
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
@@ -148,6 +150,8 @@ struct RemoveArgs {
 struct StatsArgs {
     #[command(flatten)]
     db: DbArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Print JSON, for scripts
     #[arg(long)]
     json: bool,
@@ -156,10 +160,10 @@ struct StatsArgs {
 /// Carries out `pool`.
 pub(super) async fn run(args: PoolArgs) -> Result<Exit, Failure> {
     match args.command {
-        PoolCommand::List(args) => list(&args),
+        PoolCommand::List(args) => list(&args).await,
         PoolCommand::Add(args) => add(args).await,
         PoolCommand::Remove(args) => remove(&args).await,
-        PoolCommand::Stats(args) => stats(&args),
+        PoolCommand::Stats(args) => stats(&args).await,
         PoolCommand::Import(args) => import::import(args).await,
         PoolCommand::Export(args) => export::export(&args),
         PoolCommand::Backup(args) => moving::backup(&args),
@@ -276,78 +280,49 @@ pub(super) fn environment(error: StoreError) -> Failure {
     Failure::new(Exit::Environment, error)
 }
 
-/// A member as it is printed. The fields are part of the interface.
-#[derive(Debug, Serialize)]
-struct MemberRow {
-    url: String,
-    tags: Vec<String>,
-    country: Option<String>,
-    anonymity: &'static str,
-    successes: u64,
-    failures: u64,
-    latency_ms: Option<f64>,
-    /// In UTC, as RFC 3339 writes it.
-    added_at: String,
-    /// The same; none when it was never used.
-    last_used_at: Option<String>,
-    #[serde(skip)]
-    last_used: Timestamp,
-}
-
-impl MemberRow {
-    fn new(member: &StoredMember, show_passwords: bool) -> Self {
-        let used = member.statistics.last_used;
-        Self {
-            url: if show_passwords { member.endpoint.to_url() } else { member.endpoint.to_string() },
-            tags: member.tags.iter().map(ToString::to_string).collect(),
-            country: member.country.map(|country| country.to_string()),
-            anonymity: member.anonymity.as_str(),
-            successes: member.statistics.successes,
-            failures: member.statistics.failures,
-            latency_ms: member.statistics.latency.map(milliseconds),
-            added_at: rfc3339(member.added),
-            last_used_at: (used != Timestamp::default()).then(|| rfc3339(used)),
-            last_used: used,
-        }
-    }
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.url.clone(),
-            self.tags.join(" "),
-            self.country.clone().unwrap_or_else(|| "-".to_owned()),
-            self.successes.to_string(),
-            self.failures.to_string(),
-            self.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
-            if self.last_used == Timestamp::default() { "never".to_owned() } else { ago(self.last_used) },
-        ]
-    }
-}
-
-fn rfc3339(time: Timestamp) -> String {
-    // The last instant that RFC 3339 can write is the end of the year 9999.
-    const LAST: Duration = Duration::from_secs(253_402_300_799);
-    let since_epoch = Duration::from_micros(time.as_micros()).min(LAST);
-    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_epoch).to_string()
+fn cells(row: &MemberRow) -> Vec<String> {
+    vec![
+        row.url.clone(),
+        row.tags.join(" "),
+        row.country.clone().unwrap_or_else(|| "-".to_owned()),
+        row.successes.to_string(),
+        row.failures.to_string(),
+        row.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
+        row.last_used_at.as_deref().map_or_else(|| "never".to_owned(), ago),
+    ]
 }
 
 /// How long ago, in words.
-fn ago(time: Timestamp) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let span = (Timestamp::default() + now).since(time);
+fn ago(time: &str) -> String {
+    let time = humantime::parse_rfc3339(time).unwrap_or(SystemTime::UNIX_EPOCH);
+    let span = SystemTime::now().duration_since(time).unwrap_or_default();
     format!("{} ago", humantime::format_duration(Duration::from_secs(span.as_secs())))
 }
 
-fn list(args: &ListArgs) -> Result<Exit, Failure> {
-    let (members, is_whole) = if args.show_passwords { args.db.read()? } else { (args.db.read_masked()?, true) };
-    let wanted = |member: &&StoredMember| args.tag.as_ref().is_none_or(|tag| member.tags.contains(tag));
-    let rows: Vec<MemberRow> =
-        members.iter().filter(wanted).map(|member| MemberRow::new(member, args.show_passwords)).collect();
+async fn list(args: &ListArgs) -> Result<Exit, Failure> {
+    let mut rows = Vec::new();
+    let wanted = |row: &MemberRow| args.tag.as_ref().is_none_or(|tag| row.tags.contains(tag));
+    let is_whole = match args.db.shown(&args.control).await? {
+        Some(_) if args.show_passwords => {
+            return Err(Failure::new(Exit::Usage, "a gateway that runs tells no passwords")
+                .hint("name the store where they are kept: --db STORE"));
+        }
+        Some(client) => {
+            running::each(&client, |row| rows.extend(Some(row).filter(wanted))).await?;
+            true
+        }
+        None => {
+            let (members, is_whole) =
+                if args.show_passwords { args.db.read()? } else { (args.db.read_masked()?, true) };
+            rows.extend(members.iter().map(|member| MemberRow::new(member, args.show_passwords)).filter(wanted));
+            is_whole
+        }
+    };
     if args.json {
         print(&to_json(&rows)?)?;
     } else if !rows.is_empty() {
         let header = ["PROXY", "TAGS", "COUNTRY", "OK", "FAILED", "LATENCY", "USED"];
-        print(&table(&header, rows.iter().map(MemberRow::cells).collect()))?;
+        print(&table(&header, rows.iter().map(cells).collect()))?;
     }
     tell(&count(rows.len(), "proxy", "proxies"));
     Ok(match (is_whole, rows.is_empty()) {
@@ -440,21 +415,37 @@ struct Stats {
     never_used: usize,
     successes: u64,
     failures: u64,
-    by_scheme: BTreeMap<&'static str, usize>,
+    by_scheme: BTreeMap<String, usize>,
     by_source: BTreeMap<String, usize>,
 }
 
-fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
-    let members = args.db.read_masked()?;
-    let mut stats = Stats { members: members.len(), ..Stats::default() };
-    for member in &members {
-        let statistics = &member.statistics;
-        stats.never_used += usize::from(statistics.successes == 0 && statistics.failures == 0);
-        stats.successes = stats.successes.saturating_add(statistics.successes);
-        stats.failures = stats.failures.saturating_add(statistics.failures);
-        *stats.by_scheme.entry(member.endpoint.scheme.as_str()).or_default() += 1;
-        for tag in member.tags.iter().filter_map(|tag| tag.as_str().strip_prefix("source:")) {
-            *stats.by_source.entry(tag.to_owned()).or_default() += 1;
+impl Stats {
+    fn count(&mut self, scheme: &str, tags: impl Iterator<Item = impl AsRef<str>>, successes: u64, failures: u64) {
+        self.members += 1;
+        self.never_used += usize::from(successes == 0 && failures == 0);
+        self.successes = self.successes.saturating_add(successes);
+        self.failures = self.failures.saturating_add(failures);
+        *self.by_scheme.entry(scheme.to_owned()).or_default() += 1;
+        for tag in tags {
+            if let Some(source) = tag.as_ref().strip_prefix("source:") {
+                *self.by_source.entry(source.to_owned()).or_default() += 1;
+            }
+        }
+    }
+}
+
+async fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
+    let mut stats = Stats::default();
+    match args.db.shown(&args.control).await? {
+        Some(client) => {
+            let count = |row: MemberRow| stats.count(scheme(&row.url), row.tags.iter(), row.successes, row.failures);
+            running::each(&client, count).await?;
+        }
+        None => {
+            for member in args.db.read_masked()? {
+                let (tags, uses) = (member.tags.iter().map(Tag::as_str), &member.statistics);
+                stats.count(member.endpoint.scheme.as_str(), tags, uses.successes, uses.failures);
+            }
         }
     }
     if args.json {
@@ -471,4 +462,10 @@ fn stats(args: &StatsArgs) -> Result<Exit, Failure> {
     rows.extend(stats.by_source.iter().map(|(source, count)| vec![format!("source {source}"), count.to_string()]));
     print(&table(&["WHAT", "COUNT"], rows))?;
     Ok(Exit::Done)
+}
+
+/// The protocol of a URL, of a chain that of its last hop.
+fn scheme(url: &str) -> &str {
+    let before = url.rsplit_once("://").map_or("", |(before, _)| before);
+    before.rsplit(' ').next().unwrap_or_default()
 }

@@ -56,6 +56,7 @@ pub fn router(live: Arc<Live>) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/refresh", post(refresh))
         .route("/v1/rotate", post(rotate))
+        .route("/v1/pool", get(pool::list))
         .route("/v1/pool/add", post(pool::add))
         .route("/v1/pool/remove", post(pool::remove))
         .route("/v1/users", get(users))

@@ -364,7 +364,14 @@ fn proxies_that_are_not_there_are_named() {
     error: source missing.txt: cannot be read: No such file or directory (os error 2)
     exit code 3
     ");
-    insta::assert_snapshot!(refusal(&folder, &["pool", "list"]), @"
+}
+
+#[test]
+fn a_pool_that_is_nowhere_is_asked_for() {
+    let folder = folder();
+    // Without the gateways of other tests.
+    let alone = run(proxywhirl(["pool", "list"]).env("XDG_RUNTIME_DIR", folder.path()).current_dir(folder.path()));
+    insta::assert_snapshot!(transcript(&alone), @"
     error: which store?
 
     hint: name it: --db FILE, or PROXYWHIRL_DB, or a configuration with [store] url

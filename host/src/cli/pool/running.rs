@@ -1,4 +1,4 @@
-//! `pool add` and `pool remove` at a gateway that runs, which carries them out at once, and in its store too.
+//! The pool of a gateway that runs: what `pool add` and `pool remove` change there at once, and in its store too, and what is shown.
 
 use std::ffi::OsStr;
 
@@ -14,6 +14,7 @@ use super::super::{ControlArgs, StoreArg};
 use super::DbArgs;
 use crate::control::Client;
 use crate::control::api::{Added, RemoveFromPool, Removed};
+use crate::control::listed::{MemberRow, PoolPart};
 use crate::exit::{Exit, Failure};
 
 /// Bytes of the proxies in one request, whose body may have a megabyte.
@@ -33,11 +34,8 @@ impl DbArgs {
     /// # Errors
     /// When several gateways run and it is not known which is meant, or the configuration cannot be read.
     pub(super) async fn gateway(&self, control: &ControlArgs) -> Result<Option<Client>, Failure> {
-        let is_typed = |value: &OsStr, variable: &str| std::env::var_os(variable).is_none_or(|said| said != *value);
-        if let Some(socket) = &control.control
-            && is_typed(socket.as_os_str(), "PROXYWHIRL_CONTROL")
-        {
-            return Ok(Some(Client::at(socket)));
+        if let Some(client) = typed(control) {
+            return Ok(Some(client));
         }
         let config = self.config.as_deref();
         let configured = match &self.db {
@@ -52,6 +50,42 @@ impl DbArgs {
             return Ok(None);
         }
         Client::of_store(&url, control.control.as_deref().or(configured.control.path())).await
+    }
+
+    /// The gateway whose pool is shown: the one at the socket that is typed; where no store is named, the one that runs. None when
+    /// a store is meant, or nothing.
+    ///
+    /// # Errors
+    /// As [`DbArgs::gateway`].
+    pub(super) async fn shown(&self, control: &ControlArgs) -> Result<Option<Client>, Failure> {
+        if let Some(client) = typed(control) {
+            return Ok(Some(client));
+        }
+        let config = self.config.as_deref();
+        let has_store = self.db.is_some() || configured(config)?.store.is_some_and(|url| url.is_lasting());
+        if has_store { Ok(None) } else { control.find(config).await }
+    }
+}
+
+/// Whether a value was typed, and does not come from its variable.
+fn is_typed(value: &OsStr, variable: &str) -> bool {
+    std::env::var_os(variable).is_none_or(|said| said != *value)
+}
+
+/// The gateway at the socket that was typed.
+fn typed(control: &ControlArgs) -> Option<Client> {
+    let socket = control.control.as_deref()?;
+    is_typed(socket.as_os_str(), "PROXYWHIRL_CONTROL").then(|| Client::at(socket))
+}
+
+/// Tells of each proxy in the pool of a gateway, which answers with a part of them at a time.
+pub(super) async fn each(client: &Client, mut tell: impl FnMut(MemberRow)) -> Result<(), Failure> {
+    let mut place = "/v1/pool".to_owned();
+    loop {
+        let PoolPart { proxies, next, .. } = client.get(&place).await?;
+        proxies.into_iter().for_each(&mut tell);
+        let Some(after) = next else { return Ok(()) };
+        place = format!("/v1/pool?after={after}");
     }
 }
 

@@ -1,16 +1,43 @@
-//! Proxies over the socket: who is put into the pool, and who is taken out of it.
+//! Proxies over the socket: who is in the pool, who is put into it, and who is taken out of it.
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use proxywhirl_core::tag::Tags;
 use proxywhirl_core::{Candidate, Endpoint, Secret, Tag};
 use proxywhirl_engine::ingest::VOUCHED;
+use serde::Deserialize;
 
 use super::{Gateway, Refusal, Routed, done, read};
 use crate::control::api::{AddToPool, Added, RemoveFromPool, Removed};
+use crate::control::listed::{MemberRow, PoolPart};
 use crate::pattern::Pattern;
+
+/// Members in an answer at the most, so that it stays small whatever they are called.
+const MOST: usize = 1_000;
+
+/// Which part of the pool to tell of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedPart {
+    /// So many at the most.
+    limit: Option<usize>,
+    /// Where the part before has ended; none for the first.
+    after: Option<u32>,
+}
+
+/// Who is in the pool, by slot: who stays from one part to the next is in one of them, and once.
+pub(super) async fn list(State(live): Gateway, Query(asked): Query<AskedPart>) -> Json<PoolPart> {
+    let snapshot = live.engine().snapshot();
+    let first = asked.after.map_or(0, |slot| slot.saturating_add(1));
+    let mut members = (first..snapshot.end()).filter_map(|slot| Some((slot, snapshot.get(slot)?)));
+    let part: Vec<_> = members.by_ref().take(asked.limit.unwrap_or(MOST).clamp(1, MOST)).collect();
+    let next = members.next().and(part.last().map(|(slot, _)| *slot));
+    let proxies = part.iter().map(|(_, member)| MemberRow::new(&member.to_stored(), false)).collect();
+    Json(PoolPart { members: snapshot.len(), proxies, next })
+}
 
 /// Puts proxies into the pool. Who names them vouches for them.
 pub(super) async fn add(State(live): Gateway, body: Result<Bytes, BytesRejection>) -> Routed<Added> {
