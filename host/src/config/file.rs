@@ -24,7 +24,7 @@ use super::listeners::ListenerSection;
 use super::plugins::PluginsSection;
 use super::retry::{HedgeSection, RetrySection, STATUSES};
 use super::said::Origin;
-use super::settings::{LEAST_HEAD, MOST_FIRST_FLIGHT, MOST_REMEMBERED, MOST_SAMPLES};
+use super::settings::{LEAST_HEAD, LISTEN, MOST_FIRST_FLIGHT, MOST_REMEMBERED, MOST_SAMPLES};
 use super::sites::SitesSection;
 use super::size::Size;
 use super::sources::SourceSection;
@@ -35,6 +35,7 @@ use super::users::{AccessSection, UserSection};
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
     /// Where the gateway listens.
+    #[schemars(extend("pattern" = LISTEN))]
     pub listen: Option<String>,
     /// Whether a crash may leave an image of the memory.
     pub core_dumps: Option<bool>,

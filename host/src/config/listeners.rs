@@ -10,7 +10,7 @@ use proxywhirl_gateway::wanted::{Dialect, Grammar, Limits, Place, Wanted};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::file::StrategySection;
+use super::file::{DURATION, StrategySection};
 use super::settings::{PluginUse, json};
 use super::words;
 
@@ -22,6 +22,15 @@ pub(super) const ADDRESS: &str = r"^(unix:[\s\S]+|[\s\S]+:\+?[0-9]+(-\+?[0-9]+)?
 
 /// Where words may be.
 const WORDS_IN: [(&str, Place); 2] = [("user", Place::User), ("password", Place::Password)];
+
+/// When requests get another proxy, where a word says that.
+const ROTATIONS: [(&str, Rotation); 5] = [
+    ("request", Rotation::Request),
+    ("connection", Rotation::Connection),
+    ("failure", Rotation::Failure),
+    ("client", Rotation::Client),
+    ("destination", Rotation::Destination),
+];
 
 /// `[[listeners]]`, as it was written.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -53,6 +62,7 @@ pub struct ListenerSection {
     /// The strategy by which requests here get their proxies.
     pub strategy: Option<StrategySection>,
     /// When requests get another proxy.
+    #[schemars(extend("pattern" = rotations()))]
     pub rotation: Option<String>,
     /// TLS with clients.
     pub tls: Option<TlsSection>,
@@ -290,26 +300,26 @@ fn word(key: &str, value: &toml::Value) -> Result<String, String> {
 }
 
 /// Reads when requests get another proxy: `request`, `10 requests`, `5m`, `connection`, `failure`.
-fn rotation(text: &str) -> Result<Rotation, String> {
-    let wrong = || {
-        format!(
-            "rotation: {text:?} is none of request, connection, failure, client, destination, a number as in \"10 requests\", and a time as in \"5m\""
-        )
-    };
-    match text {
-        "request" => Ok(Rotation::Request),
-        "connection" => Ok(Rotation::Connection),
-        "failure" => Ok(Rotation::Failure),
-        "client" => Ok(Rotation::Client),
-        "destination" => Ok(Rotation::Destination),
-        text => match text.strip_suffix(" requests").or_else(|| text.strip_suffix(" request")) {
-            Some(number) => number.parse().ok().filter(|number| *number > 0).map(Rotation::Requests).ok_or_else(wrong),
-            None => {
-                let pause = humantime::parse_duration(text).map_err(|_| wrong())?;
-                if pause.is_zero() { Err(wrong()) } else { Ok(Rotation::Every(pause)) }
-            }
-        },
+pub(super) fn rotation(text: &str) -> Result<Rotation, String> {
+    if let Ok(rotation) = words::chosen(text, &ROTATIONS) {
+        return Ok(rotation);
     }
+    let wrong = || {
+        let words = words::of(&ROTATIONS).join(", ");
+        format!("rotation: {text:?} is none of {words}, a number as in \"10 requests\", and a time as in \"5m\"")
+    };
+    match text.strip_suffix(" requests").or_else(|| text.strip_suffix(" request")) {
+        Some(number) => number.parse().ok().filter(|number| *number > 0).map(Rotation::Requests).ok_or_else(wrong),
+        None => {
+            let pause = humantime::parse_duration(text).map_err(|_| wrong())?;
+            if pause.is_zero() { Err(wrong()) } else { Ok(Rotation::Every(pause)) }
+        }
+    }
+}
+
+/// What every rotation is, though a number may be too large, and a time nothing.
+pub(super) fn rotations() -> String {
+    format!(r"^({})$|^\+?0*[1-9][0-9]* requests?$|{DURATION}", words::of(&ROTATIONS).join("|"))
 }
 
 #[cfg(test)]

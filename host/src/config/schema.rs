@@ -313,18 +313,19 @@ mod tests {
 
     use super::super::mistakes::{alone, dotted, may_be};
     use super::super::reference::tests::every_key;
-    use super::super::{Layers, Size, check, file, listeners, size, sources};
+    use super::super::{Layers, Size, check, file, listeners, settings, size, sources};
     use super::*;
 
     /// Of what texts are made that may be durations, sizes, statuses, addresses or schemes.
     const PIECES: &[&str] = &[
         "0", "1", "05", "24", "200", "404", "s", "ms", "min", "h", "M", "\u{b5}s", " ", "\u{a0}", ".", ",", "-", "/",
-        "+", ":", "KiB", "B", "unix:", "socks", "5h", "HTTP",
+        "+", ":", "KiB", "B", "unix:", "socks", "5h", "HTTP", " request", "client",
     ];
 
     /// The forms of those in the schema.
-    static FORMS: LazyLock<[regex::Regex; 5]> = LazyLock::new(|| {
-        let forms = [file::DURATION, &size::pattern(), check::STATUSES, listeners::ADDRESS, &sources::any_scheme()];
+    static FORMS: LazyLock<[regex::Regex; 7]> = LazyLock::new(|| {
+        let (size, scheme, rotation) = (size::pattern(), sources::any_scheme(), listeners::rotations());
+        let forms = [file::DURATION, &size, check::STATUSES, listeners::ADDRESS, &scheme, settings::LISTEN, &rotation];
         forms.map(|form| regex::Regex::new(form).unwrap())
     });
 
@@ -426,7 +427,10 @@ mod tests {
             "[gateway]\nretry_status = [200]",
             "[health]\nmin_success = 30",
             "[[users]]\nname = \"a:b\"\nrate = 0",
+            "listen = \"127.0.0.1\"",
             "[[listeners]]\naddress = \"8080\"",
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\nrotation = \"sometimes\"",
+            "[[listeners]]\naddress = \"127.0.0.1:1\"\nrotation = \"0 requests\"",
             "[[bans]]\nname = \"a\"\nstatus = \"ok\"",
             "[events]\ntopics = [\"birthday\"]",
         ] {
@@ -461,6 +465,8 @@ mod tests {
                 text.parse::<StatusRanges>().is_ok(),
                 listeners::address(&text, Path::new("")).is_ok(),
                 text.parse::<Scheme>().is_ok(),
+                settings::address(text.clone()).is_ok(),
+                listeners::rotation(&text).is_ok(),
             ];
             for (is_read, form) in is_read.into_iter().zip(FORMS.iter()) {
                 let has_form = form.is_match(&text);

@@ -256,7 +256,10 @@ fn listen(
     Ok(listen)
 }
 
-fn address(address: String) -> Result<String, String> {
+/// What every address of a gateway is, though not all that is this is one.
+pub(super) const LISTEN: &str = r"^[\s\S]+:\+?[0-9]+$";
+
+pub(super) fn address(address: String) -> Result<String, String> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     match port.map(str::parse::<u16>) {
         Some(Ok(_)) => Ok(address),
