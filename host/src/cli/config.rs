@@ -206,7 +206,7 @@ async fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             let mut mistakes: Vec<_> =
                 refused::refused(&settings).into_iter().map(|reason| layers.refused(reason)).collect();
             mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
-            (mistakes, absent::absent(&settings))
+            (mistakes, absent::absent(&settings, &environment))
         }
         Err(_) => (layers.mistakes(), Vec::new()),
     };

@@ -5,15 +5,31 @@ use std::path::Path;
 
 use crate::bundle::BUNDLE;
 use crate::config::nearest::nearest;
-use crate::config::{KeyPlace, ListenerSettings, Settings, Supply};
+use crate::config::{Environment, KeyPlace, ListenerSettings, Settings, Supply};
 use crate::control::place;
 
 /// What is named and not there, each with its key.
-pub(super) fn absent(settings: &Settings) -> Vec<String> {
+pub(super) fn absent(settings: &Settings, environment: &Environment) -> Vec<String> {
     let files = files(settings).filter(|(_, path)| !path.exists());
     let files = files.map(|(key, path)| format!("{key}: {} is not there", path.display()));
     let all = files.chain(keys(settings)).chain(parsers(settings)).chain(exposed(settings));
-    all.chain(control(settings)).collect()
+    all.chain(control(settings)).chain(variables(settings, environment)).collect()
+}
+
+/// Variables with credentials, which may come to be while a gateway runs: `.env` is read each time.
+fn variables(settings: &Settings, environment: &Environment) -> Vec<String> {
+    let named = settings.credentials.iter().flat_map(|credentials| {
+        let (password, username) = match &credentials.supply {
+            Some(Supply::Environment { password, username }) => (Some(password), username.as_ref()),
+            Some(Supply::File(_) | Supply::Url(..)) | None => (None, None),
+        };
+        let keys = [("password_env", password), ("username_env", username)];
+        keys.into_iter().filter_map(move |(key, variable)| Some((&credentials.name, key, variable?)))
+    });
+    let missing = named.filter(|(.., variable)| environment.get(variable).is_none_or(str::is_empty));
+    missing
+        .map(|(name, key, variable)| format!("credentials {name:?}: {key}: the environment has no {variable}"))
+        .collect()
 }
 
 /// A control socket where others could come in: `serve` takes none.
@@ -92,7 +108,13 @@ fn parsers(settings: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::tests::settings;
     use crate::config::{EventLogSettings, Socket};
+
+    /// Where the environment is empty.
+    fn absent(settings: &Settings) -> Vec<String> {
+        super::absent(settings, &Environment::default())
+    }
 
     #[test]
     fn a_control_socket_where_others_come_in_is_told() {
@@ -125,8 +147,26 @@ mod tests {
     fn a_file_of_credentials_that_is_not_there_is_told() {
         let text = "[[credentials]]\nname = \"vendor\"\nhost = \"gate.example\"\nfile = \"/nowhere/login\"\n\
                     [[credentials]]\nname = \"typed\"\nhost = \"other.example\"\n";
-        let told = absent(&crate::config::settings::tests::settings(text).unwrap());
+        let told = absent(&settings(text).unwrap());
         assert_eq!(told, ["credentials \"vendor\": /nowhere/login is not there"]);
+    }
+
+    #[test]
+    fn a_variable_of_credentials_that_is_not_there_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let dot_env = folder.path().join(".env");
+        std::fs::write(&dot_env, "LOGIN=me\nEMPTY=\n").unwrap();
+        let environment = Environment::of(std::iter::empty(), &dot_env).unwrap();
+        let text = "[[credentials]]\nname = \"a\"\ntag = \"a\"\npassword_env = \"NONE\"\nusername_env = \"LOGIN\"\n\
+                    [[credentials]]\nname = \"b\"\ntag = \"b\"\npassword_env = \"LOGIN\"\nusername_env = \"EMPTY\"\n";
+        let told = super::absent(&settings(text).unwrap(), &environment);
+        assert_eq!(
+            told,
+            [
+                "credentials \"a\": password_env: the environment has no NONE",
+                "credentials \"b\": username_env: the environment has no EMPTY"
+            ]
+        );
     }
 
     #[test]
