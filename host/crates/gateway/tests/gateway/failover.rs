@@ -712,7 +712,7 @@ async fn who_fails_at_every_site_of_a_crawl_is_found_out_though_each_is_asked_on
         let bad = scripted(says, Then::Close).await;
         let (_scene, served) = crawl(method, &bad, Duration::from_secs(60)).await;
         let failed = served.iter().filter(|is_served| !**is_served).count();
-        assert!((5..=10).contains(&failed) && served.ends_with(&[true; 20]), "{method}: {served:?}");
+        assert!((3..=10).contains(&failed) && served.ends_with(&[true; 20]), "{method}: {served:?}");
     }
 }
 
