@@ -1,8 +1,10 @@
 //! Members at sites: who is passed over by a pick, and what is known of whom.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use proxywhirl_core::live::Obstacle;
 use proxywhirl_core::{EndpointKey, Lease, Member, MemberId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -127,23 +129,25 @@ impl Engine {
         mut avoided: Vec<MemberId>,
         now: Timestamp,
     ) -> Draw {
-        // A session has a say in who it is.
-        let is_wary = attempt.is_once && attempt.session.is_none();
         for _ in 0..RACES {
-            match self.draw_member(attempt, &avoided, now) {
-                Draw::Lease(lease, way) => {
-                    let member = lease.member();
-                    let id = member.id;
-                    let is_shunned = is_wary && self.sites.has_just_failed(attempt.target, member, now);
-                    if !is_shunned && passed.is_none_or(|passed| !passed.has(id) || self.sites.admits(passed, id, now))
-                    {
+            let shunned = Cell::new(None);
+            let shuns = |member: &Member| {
+                let is_shunned = is_wary(attempt) && self.sites.has_just_failed(attempt.target, member, now);
+                shunned.set(is_shunned.then_some(member.id));
+                is_shunned
+            };
+            match (self.draw_unless(attempt, &avoided, now, shuns), shunned.get()) {
+                (Draw::Lease(lease, way), _) => {
+                    let member = lease.member().id;
+                    if passed.is_none_or(|passed| !passed.has(member) || self.sites.admits(passed, member, now)) {
                         return Draw::Lease(lease, way);
                     }
-                    // It has just failed, or another request tries it at this moment.
-                    avoided.push(id);
+                    // Another request tries it at this moment.
+                    avoided.push(member);
                 }
-                Draw::Nobody => return self.draw_avoided(attempt, &avoided, now),
-                draw @ (Draw::Rejected(_) | Draw::Site(_)) => return draw,
+                (Draw::Nobody, Some(shunned)) => avoided.push(shunned),
+                (Draw::Nobody, None) => return self.draw_avoided(attempt, &avoided, now),
+                (draw @ (Draw::Rejected(_) | Draw::Site(_)), _) => return draw,
             }
         }
         // Of a list that is mostly dead, many may have just failed.
@@ -159,7 +163,23 @@ impl Engine {
             return Draw::Nobody;
         }
         // Who may wait for somebody that does well here is served better by that.
-        let others_come = self.room.rules().is_on && self.refusals_among(attempt, avoided, now).0.limited > 0;
+        let is_waited_for = |avoided: &[MemberId]| self.refusals_among(attempt, avoided, now).0.limited > 0;
+        let mut others_come = self.room.rules().is_on && is_waited_for(avoided);
+        if others_come && is_wary(attempt) {
+            // Not for those who have just failed as well.
+            let snapshot = self.snapshot.load();
+            let has_failed = |member: &&Arc<Member>| {
+                member.live.obstacle(now) == Some(Obstacle::Limit)
+                    && self.sites.has_just_failed(attempt.target, member, now)
+            };
+            let failed = snapshot.iter().filter(has_failed).map(|member| member.id);
+            others_come = is_waited_for(&avoided.iter().copied().chain(failed).collect::<Vec<_>>());
+        }
         if others_come { Draw::Nobody } else { self.draw_member(attempt, &[], now) }
     }
+}
+
+/// Whether an attempt avoids who has just failed. A session has a say in who it is.
+const fn is_wary(attempt: &Attempt<'_>) -> bool {
+    attempt.is_once && attempt.session.is_none()
 }

@@ -70,12 +70,24 @@ impl Engine {
 
     /// Draws among those who are not avoided.
     pub(super) fn draw_member(&self, attempt: &Attempt<'_>, avoided: &[MemberId], now: Timestamp) -> Draw {
+        self.draw_unless(attempt, avoided, now, |_| false)
+    }
+
+    /// The same; nobody when whoever was drawn is shunned, of whom neither breaker nor limit hears.
+    pub(super) fn draw_unless(
+        &self,
+        attempt: &Attempt<'_>,
+        avoided: &[MemberId],
+        now: Timestamp,
+        shuns: impl Fn(&Member) -> bool,
+    ) -> Draw {
         let snapshot = self.snapshot.load();
         let ask = ask_of(attempt);
         self.with_wish(attempt, avoided, (now, snapshot.len()), |wish| {
             for _ in 0..RACES {
                 let wish = Wish { seed: mix(self.measures.draw()), ..*wish };
                 match self.selector.choose(&snapshot, &wish, &ask) {
+                    Choice::Member(member, _) if shuns(member) => break,
                     Choice::Member(member, way) => {
                         if let Some(lease) = Lease::take(Arc::clone(member), &self.breaker.load(), now) {
                             return Draw::Lease(lease, way);

@@ -6,7 +6,7 @@ use super::actor::{Actor, playing};
 use super::*;
 use crate::bans::Scope;
 use crate::limits::LimitsConfig;
-use proxywhirl_core::limit::{Limit, MemberLimits};
+use proxywhirl_core::limit::{Limit, MemberLimits, Rate};
 
 fn to(target: &str) -> Attempt<'_> {
     Attempt { target, ..attempt(&[]) }
@@ -344,6 +344,21 @@ async fn what_is_sent_once_is_no_probe_as_long_as_there_is_anybody_else() {
     let tried = [1, 2].map(|slot| engine.snapshot().get(slot).unwrap().id);
     let post = Attempt { is_once: true, tried: &tried, ..to("shop.example:80") };
     assert_eq!(engine.acquire(&post).unwrap().member().slot, 0);
+}
+
+#[tokio::test]
+async fn of_those_whom_what_is_sent_once_avoids_nobodys_limit_is_used_up() {
+    let once_an_hour = Limit { rate: Some(Rate::new(1.0 / 3_600.0, 2)), concurrency: None };
+    let members = MemberLimits { others: once_an_hour, ..MemberLimits::default() };
+    let limits = LimitsConfig { members, ..LimitsConfig::default() };
+    let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
+    engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    (0..3).for_each(|slot| with_member(&engine, slot, "shop.example:80", &denied()));
+    let post = Attempt { is_once: true, ..to("shop.example:80") };
+    let mut slots = [(); 3].map(|()| engine.acquire(&post).unwrap().member().slot);
+    slots.sort_unstable();
+    assert_eq!(slots, [0, 1, 2], "each has one use left");
+    assert!(engine.acquire(&post).is_err());
 }
 
 #[tokio::test]
