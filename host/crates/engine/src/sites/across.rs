@@ -24,6 +24,9 @@ const MOST: usize = 16_384;
 /// How often it is looked, when there are too many, who is in doubt no more.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// The same when there are not.
+const SWEEP_IDLE: Duration = Duration::from_secs(60);
+
 /// How long a doubt is kept.
 const LIFE: Duration = Duration::from_hours(1);
 
@@ -46,6 +49,16 @@ struct Known {
     swept: Timestamp,
 }
 
+impl Known {
+    /// Forgets who is in doubt no more, unless that was done within this span.
+    fn sweep(&mut self, now: Timestamp, span: Duration) {
+        if now.since(self.swept) >= span {
+            self.swept = now;
+            self.by_member.retain(|_, doubts| doubts.iter().any(|doubt| doubt.is_alive(now)));
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Doubt {
     site: u64,
@@ -62,11 +75,10 @@ impl Across {
     /// A member has failed at a site. Whether it is to blame: it has at others, and others have been served meanwhile.
     pub(super) fn failed(&self, site: u64, member: MemberId, now: Timestamp) -> bool {
         let mut known = self.lock();
-        let Known { by_member, served, swept } = &mut *known;
-        if by_member.len() >= MOST && now.since(*swept) >= SWEEP {
-            *swept = now;
-            by_member.retain(|_, doubts| doubts.iter().any(|doubt| doubt.is_alive(now)));
+        if known.by_member.len() >= MOST {
+            known.sweep(now, SWEEP);
         }
+        let Known { by_member, served, .. } = &mut *known;
         if by_member.len() >= MOST && !by_member.contains_key(&member) {
             return false;
         }
@@ -95,6 +107,8 @@ impl Across {
         let mut known = self.lock();
         known.served = known.served.max(begun);
         known.by_member.remove(&member);
+        // Those who are asked no more would be in doubt for ever.
+        known.sweep(begun, SWEEP_IDLE);
         self.count.store(known.by_member.len(), Ordering::Relaxed);
     }
 
@@ -178,5 +192,8 @@ mod tests {
         assert!(across.suspects(BAD, at(7_599)) && !across.suspects(BAD, at(7_600)));
         assert_eq!(pays_at(&across, &[4, 5, 6, 7], 8_000), [false, false, false, true], "that was too long ago");
         assert!(across.lock().by_member.values().all(|doubts| doubts.len() <= SITES));
+        // Though they are asked no more.
+        across.served(GOOD, at(20_000));
+        assert_eq!(counted(), (0, 0));
     }
 }
