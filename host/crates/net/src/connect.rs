@@ -35,6 +35,9 @@ pub fn basic(credentials: &Credentials) -> Secret {
     Secret::new(value)
 }
 
+/// So many schemes are named of those that a proxy asks for: what it says is kept for a while.
+const MOST_SCHEMES: usize = 4;
+
 /// Which logins a proxy asks for, in words, where none of them is the Basic that is spoken here (RFC 9110 §11.7.1).
 #[must_use]
 pub fn other_login(headers: &Headers) -> Option<String> {
@@ -50,6 +53,7 @@ pub fn other_login(headers: &Headers) -> Option<String> {
     if asked.is_empty() || asked.iter().any(|scheme| scheme.eq_ignore_ascii_case(SCHEME.trim_end())) {
         return None;
     }
+    asked.truncate(MOST_SCHEMES);
     Some(format!("it asks for {}, which is not supported: Basic only", asked.join(" or ")))
 }
 
@@ -211,6 +215,9 @@ mod tests {
         assert_eq!(told(digest).await, why);
         let two = "Proxy-Authenticate: Negotiate, NTLM\r\n";
         assert!(told(two).await.contains("it asks for Negotiate or NTLM, which"));
+        let many = format!("Proxy-Authenticate: {}\r\n", "Digest, ".repeat(500));
+        assert!(told(&many).await.contains("it asks for Digest or Digest or Digest or Digest, which"));
+        assert_eq!(told(&format!("{}Proxy-Authenticate: Basic\r\n", many)).await, "CONNECT answered 407 No");
         for spoken in
             ["", "Proxy-Authenticate: NTLM, basic realm=\"x\"\r\n", &format!("{digest}Proxy-Authenticate: Basic\r\n")]
         {
