@@ -185,9 +185,11 @@ impl Dialer {
     pub async fn tunnel(&self, upstream: &Endpoint, target: &Target) -> Result<Stream, Fault> {
         let deadline = self.deadline();
         let target = self.resolved(upstream.scheme, target, deadline).await?;
-        if matches!(upstream.scheme, Scheme::Socks4 | Scheme::Socks4a) {
-            // What cannot be asked for needs no connection.
-            socks4::encode_request(&target, None)?;
+        // What cannot be asked for needs no connection.
+        match (upstream.scheme, upstream.credentials.as_deref()) {
+            (Scheme::Socks4 | Scheme::Socks4a, _) => drop(socks4::encode_request(&target, None)?),
+            (Scheme::Socks5 | Scheme::Socks5h, Some(credentials)) => socks5::can_say(credentials)?,
+            (Scheme::Http | Scheme::Https | Scheme::Socks5 | Scheme::Socks5h, _) => {}
         }
         let stream = self.open(upstream, deadline).await?;
         self.ask(stream, upstream, &target, deadline).await.map_err(|fault| chain::name_last(upstream, fault))

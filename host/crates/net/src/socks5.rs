@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use bytes::Bytes;
 use proxywhirl_core::secret::Zeroizing;
-use proxywhirl_core::{Credentials, Fault, Host, Kind, Side, Stage};
+use proxywhirl_core::{Credentials, Fault, Host, Kind, Scheme, Side, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -61,6 +61,14 @@ pub fn encode_password(credentials: &Credentials) -> Result<Vec<u8>, Fault> {
         out.extend_from_slice(text.as_bytes());
     }
     Ok(out)
+}
+
+/// Whether SOCKS can carry them: what cannot be said needs no connection.
+///
+/// # Errors
+/// As [`encode_password`].
+pub(crate) fn can_say(credentials: &Credentials) -> Result<(), Fault> {
+    credentials.fit(Scheme::Socks5).map_err(|_| too_long())
 }
 
 fn too_long() -> Fault {
