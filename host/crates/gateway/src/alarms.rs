@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -60,20 +60,20 @@ pub(crate) struct Alarms {
     pub(crate) attempts: Kept,
     /// What limits how long an answer is waited for.
     pub(crate) answer: Kept,
-    /// Whether an answer has begun and is held back: whoever brings it is slow no more. Relaxed: all of a request is done by one task.
-    is_holding: AtomicBool,
+    /// How many answers have begun and are held back: whoever brings one is slow no more. Relaxed: all of a request is done by one task.
+    holding: AtomicU8,
 }
 
 impl Alarms {
     /// Holds an answer back that has begun, for as long as this lasts.
     pub(crate) fn hold(&self) -> Holding<'_> {
-        self.is_holding.store(true, Relaxed);
+        self.holding.fetch_add(1, Relaxed);
         Holding(self)
     }
 
     /// Whether an answer is held back.
     pub(crate) fn is_holding(&self) -> bool {
-        self.is_holding.load(Relaxed)
+        self.holding.load(Relaxed) > 0
     }
 
     /// Those of a client that stays: each has its own, as they belong to the runtime that they were made in.
@@ -89,7 +89,7 @@ pub(crate) struct Holding<'a>(&'a Alarms);
 
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
-        self.0.is_holding.store(false, Relaxed);
+        self.0.holding.fetch_sub(1, Relaxed);
     }
 }
 
