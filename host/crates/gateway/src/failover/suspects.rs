@@ -99,6 +99,11 @@ impl Failover<'_> {
         self.judge_unserved(None, if self.repeat == Repeat::Head { Repeat::Unseen } else { self.repeat });
     }
 
+    /// The body is sent now: what has failed from here on cannot be sent elsewhere.
+    pub(crate) const fn sends_body(&mut self) {
+        self.repeat = Repeat::Unseen;
+    }
+
     /// An answer that broke off may have been cut by either: it is for other requests to show by whom.
     fn cut(&self, trial: Trial, fault: &Fault) {
         let attempt = self.describe(trial.upstream.number);

@@ -119,6 +119,7 @@ where
         }
         Attended::Left(heard) => return abandoned(failover, heard),
         Attended::Served(Ok(Won { trial, answer: Heard::Follow(way, took, _), .. })) => {
+            failover.sends_body();
             return upload(gateway, (client, buffer), asked, failover, place, (trial, took, way)).await;
         }
         Attended::Served(Ok(Won { trial, latency, answer: Heard::Answer(answer) })) => {

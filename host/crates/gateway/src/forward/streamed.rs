@@ -119,8 +119,9 @@ where
         let proves_nothing = proves_nothing(&form, status, does_well);
         failover.judge_by(verdict(is_no_better, proves_nothing), &trial, latency);
         let latency = latency + took;
-        // An answer without an end that is known may last for hours.
-        let is_open = matches!(answer.length, BodyLength::Chunked | BodyLength::UntilClose);
+        // An answer without an end that is known may last for hours. Of who breaks all of them off, that is waited for.
+        let is_open = matches!(answer.length, BodyLength::Chunked | BodyLength::UntilClose)
+            && !gateway.engine().suspects(trial.member());
         match author {
             Author::Known if is_open => failover.succeed(&mut trial, latency),
             Author::Known => failover.answered(&mut trial, latency),
