@@ -151,11 +151,12 @@ impl Keeper {
         let Sifted { unknown, joined, named, fresh, kept_out } = self.sift(candidates);
         proven.fresh = fresh;
         proven.admissions.kept_out = kept_out;
+        // First of all: who is taken out while others are let in is meant too.
+        let unknown = Arc::new(unknown);
+        self.proving().push(Arc::downgrade(&unknown));
         if !named.is_empty() {
             proven.admissions.add(self.engine.admit(named).await);
         }
-        let unknown = Arc::new(unknown);
-        self.proving().push(Arc::downgrade(&unknown));
         let listed = (0..unknown.len()).filter_map({
             let unknown = Arc::clone(&unknown);
             move |place| unknown.get(place).cloned()

@@ -130,6 +130,23 @@ async fn whom_a_user_takes_out_while_it_is_checked_does_not_come_in() {
 }
 
 #[tokio::test]
+async fn whom_a_user_takes_out_before_its_check_begins_does_not_come_in() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let (known, late) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Healthy).await);
+    keeper.prove(vec![candidate(&known)], &|_| ()).await;
+    let take_out = async {
+        // While the pool hears of the one that is known.
+        let own = candidate(&late).endpoint.key();
+        let keys = keeper.seeking(|key, _| *key == own).into_values().flatten().collect();
+        keeper.engine.keep_out(keys).await
+    };
+    let candidates = vec![candidate(&known), candidate(&late)];
+    let (proven, taken_out) = tokio::join!(keeper.prove(candidates, &|_| ()), take_out);
+    assert_eq!(taken_out, (0, 1));
+    assert_eq!((proven.fresh, proven.admissions.new, proven.admissions.kept_out), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn a_guess_is_meant_by_whatever_its_check_may_find_it_to_be() {
     let keeper = keeper(KeeperConfig::new(Level::Tcp));
     let dead = upstream(Behaviour::Dead).await;
