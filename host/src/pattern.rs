@@ -1,13 +1,48 @@
 //! Proxies as users name them, to take them out of a pool: in a store, or in the one of a gateway that runs.
 
+use std::collections::HashMap;
+
 use proxywhirl_core::{Endpoint, EndpointKey, Host, Scheme};
 use proxywhirl_engine::ingest::mask;
 
 use crate::exit::{Exit, Failure};
 
+/// Where a proxy listens, and the user name that is given.
+type Place = (Host, u16, Option<Box<str>>);
+
+/// Proxies that a user names. By place, because a command may name ten thousands, and a pool has a million.
+#[derive(Debug, Default)]
+pub struct Patterns(HashMap<Place, Vec<Pattern>>);
+
+impl Patterns {
+    /// What is meant by URLs, or by hosts and ports alone.
+    ///
+    /// # Errors
+    /// When one of them is no proxy; told without a password.
+    pub fn parse(texts: &[String]) -> Result<Self, Failure> {
+        let mut patterns = Self::default();
+        for text in texts {
+            let pattern = Pattern::parse(text)?;
+            let place = (pattern.host.clone(), pattern.port, pattern.username.clone());
+            patterns.0.entry(place).or_default().push(pattern);
+        }
+        Ok(patterns)
+    }
+
+    /// Whether a proxy with this key is meant.
+    #[must_use]
+    pub fn matches(&self, key: &EndpointKey) -> bool {
+        // Without a user name all users of the place are meant.
+        [None, key.username.clone()].into_iter().any(|username| {
+            let named = self.0.get(&(key.host.clone(), key.port, username));
+            named.is_some_and(|patterns| patterns.iter().any(|pattern| pattern.matches(key)))
+        })
+    }
+}
+
 /// What a user names a proxy by: the parts that are given must match.
 #[derive(Debug)]
-pub struct Pattern {
+struct Pattern {
     scheme: Option<Scheme>,
     host: Host,
     port: u16,
@@ -16,11 +51,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// What is meant by a URL, or by host and port alone.
-    ///
-    /// # Errors
-    /// When it is no proxy; told without a password.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &str) -> Result<Self, Failure> {
         let has_scheme = text.contains("://");
         let url = if has_scheme { text.to_owned() } else { format!("http://{text}") };
         let endpoint: Endpoint = url.parse().map_err(|error| {
@@ -43,9 +74,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a proxy with this key is meant.
-    #[must_use]
-    pub fn matches(&self, key: &EndpointKey) -> bool {
+    fn matches(&self, key: &EndpointKey) -> bool {
         self.scheme.is_none_or(|scheme| scheme == key.scheme)
             && self.host == key.host
             && self.port == key.port
@@ -61,6 +90,30 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_named_is_meant_however_many_are_and_nobody_else_is() {
+        let named = ["h.test:80", "socks5://h.test:81", "http://anna@h.test:82", "http://h.test:1 -> http://h.test:83"];
+        let others = (0..1_000).map(|number| format!("http://{number}@h.test:82"));
+        let texts: Vec<String> = named.map(str::to_owned).into_iter().chain(others).collect();
+        let Ok(patterns) = Patterns::parse(&texts) else { unreachable!("{texts:?}") };
+        for (url, is_meant) in [
+            ("http://h.test:80", true),
+            ("https://berta:pw@h.test:80", true),
+            ("socks5://anna:pw@h.test:81", true),
+            ("http://h.test:81", false),
+            ("http://anna:pw@h.test:82", true),
+            ("http://999:pw@h.test:82", true),
+            ("http://berta:pw@h.test:82", false),
+            ("http://h.test:82", false),
+            ("http://h.test:1 -> http://h.test:83", true),
+            ("http://h.test:83", false),
+            ("http://i.test:80", false),
+        ] {
+            let key = url.parse::<Endpoint>().map(|endpoint| endpoint.key());
+            assert_eq!(key.map(|key| patterns.matches(&key)), Ok(is_meant), "{url}");
+        }
+    }
 
     #[test]
     fn a_password_is_in_no_error_whatever_else_is_wrong() {

@@ -28,7 +28,7 @@ use crate::config::{KeyPlace, PluginsSettings};
 use crate::control::Client;
 use crate::control::listed::MemberRow;
 use crate::exit::{Exit, Failure};
-use crate::pattern::Pattern;
+use crate::pattern::Patterns;
 use crate::secrets;
 use joining::Joining;
 
@@ -389,13 +389,13 @@ async fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     if let Some(client) = args.db.gateway(&args.control).await? {
         return running::remove(&client, &args.proxies, &args.tag).await;
     }
-    let patterns = args.proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let patterns = Patterns::parse(&args.proxies)?;
     let ToChange { mut store, members, is_in_use } = args.db.open_masked()?;
     let keys: Vec<EndpointKey> = members
         .iter()
         .filter(|member| {
             let key = member.endpoint.key();
-            patterns.iter().any(|pattern| pattern.matches(&key)) || args.tag.iter().any(|tag| member.tags.contains(tag))
+            patterns.matches(&key) || args.tag.iter().any(|tag| member.tags.contains(tag))
         })
         .map(|member| member.endpoint.key())
         .collect();

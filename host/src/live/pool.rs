@@ -10,7 +10,7 @@ use proxywhirl_engine::Admissions;
 use super::{Live, blocking};
 use crate::control::api::{Added, Removed};
 use crate::exit::Failure;
-use crate::pattern::Pattern;
+use crate::pattern::Patterns;
 
 /// How often it is looked whether all that is stored is there.
 const LOADING: Duration = Duration::from_millis(100);
@@ -28,13 +28,14 @@ impl Live {
     ///
     /// # Errors
     /// When looking who is meant has panicked.
-    pub async fn remove_from_pool(&self, patterns: Vec<Pattern>, tags: Vec<String>) -> Result<Removed, Failure> {
+    pub async fn remove_from_pool(&self, patterns: Patterns, tags: Vec<String>) -> Result<Removed, Failure> {
         // Before, somebody who is meant may be missing.
         while self.engine().is_loading() {
             tokio::time::sleep(LOADING).await;
         }
+        let tags: HashSet<String> = tags.into_iter().collect();
         let is_meant = move |key: &EndpointKey, labels: &Tags| {
-            patterns.iter().any(|pattern| pattern.matches(key)) || tags.iter().any(|tag| labels.contains(tag))
+            patterns.matches(key) || labels.iter().any(|tag| tags.contains(tag.as_str()))
         };
         let (engine, keeper) = (Arc::clone(self.engine()), Arc::clone(self.service.keeper()));
         // A large pool takes a while, in which others want the thread.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{Gateway, Refusal, Routed, done, read};
 use crate::control::api::{AddToPool, Added, RemoveFromPool, Removed};
 use crate::control::listed::{MemberRow, PoolPart};
-use crate::pattern::Pattern;
+use crate::pattern::Patterns;
 
 /// Members in an answer at the most, so that it stays small whatever they are called.
 const MOST: usize = 1_000;
@@ -75,12 +75,11 @@ fn candidates(AddToPool { proxies, tags }: AddToPool) -> Result<Vec<Candidate>, 
 }
 
 /// Who is to leave.
-fn meant(RemoveFromPool { proxies, tags }: RemoveFromPool) -> Result<(Vec<Pattern>, Vec<String>), Refusal> {
+fn meant(RemoveFromPool { proxies, tags }: RemoveFromPool) -> Result<(Patterns, Vec<String>), Refusal> {
     if proxies.is_empty() && tags.is_empty() {
         return Err(bad("proxies or tags: there is neither"));
     }
-    let patterns = proxies.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    Ok((patterns, tags))
+    Ok((Patterns::parse(&proxies)?, tags))
 }
 
 #[cfg(test)]
@@ -126,9 +125,10 @@ mod tests {
         };
         let (patterns, _) = removed(&["10.0.0.1:80"], &[]).unwrap();
         let key = |url: &str| url.parse::<Endpoint>().unwrap().key();
-        assert!(patterns.iter().all(|pattern| pattern.matches(&key("socks5://u:pw@10.0.0.1:80"))));
-        assert!(!patterns.iter().any(|pattern| pattern.matches(&key("http://10.0.0.1:81"))));
-        assert!(removed(&[], &["eu"]).unwrap().0.is_empty());
+        assert!(patterns.matches(&key("socks5://u:pw@10.0.0.1:80")));
+        assert!(!patterns.matches(&key("http://10.0.0.1:81")));
+        let (patterns, tags) = removed(&[], &["eu"]).unwrap();
+        assert!(!patterns.matches(&key("http://10.0.0.1:80")) && tags == ["eu"]);
         assert!(told(&removed(&[], &[]).unwrap_err()).contains("there is neither"));
         let refusal = removed(&["10.0.0.1:80", "http://u:hunter2@h:x"], &[]).unwrap_err();
         assert!(told(&refusal).contains("is no proxy") && !told(&refusal).contains("hunter2"), "{refusal:?}");
