@@ -413,7 +413,8 @@ pub struct Removed {
     pub left: usize,
     /// How many of those that have left no source brings back while the gateway runs; fewer when there was no room to remember more.
     pub kept_out: usize,
-    /// How many more were not in yet, and are kept out too: they are being checked, or would be asked again.
+    /// How many more were not in yet, and are kept out too: they are being checked, or would be asked again. Fewer
+    /// when there was no room to remember more.
     #[serde(default)]
     pub unproven: usize,
     /// Why the pool could not be saved; it is tried again.

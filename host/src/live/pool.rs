@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proxywhirl_core::{Candidate, EndpointKey, Tags};
-use proxywhirl_engine::Admissions;
+use proxywhirl_engine::{Admissions, TakenOut};
 
 use super::{Live, blocking};
 use crate::control::api::{Added, Removed};
@@ -37,24 +37,10 @@ impl Live {
         let is_meant = move |key: &EndpointKey, labels: &Tags| {
             patterns.matches(key) || labels.iter().any(|tag| tags.contains(tag.as_str()))
         };
-        let (engine, keeper) = (Arc::clone(self.engine()), Arc::clone(self.service.keeper()));
+        let keeper = Arc::clone(self.service.keeper());
         // A large pool takes a while, in which others want the thread.
-        let (keys, seeking) = blocking(move || {
-            // First: who comes in meanwhile is a member then.
-            let seeking = keeper.seeking(&is_meant);
-            let snapshot = engine.snapshot();
-            let meant = snapshot.iter().filter_map(|member| {
-                let key = member.endpoint.key();
-                is_meant(&key, member.tags()).then_some(key)
-            });
-            (meant.collect::<HashSet<EndpointKey>>(), seeking)
-        })
-        .await?;
-        let seeking: Vec<_> = seeking.into_values().filter(|own| own.iter().all(|key| !keys.contains(key))).collect();
-        let unproven = seeking.len();
-        let (removed, kept_out) = self.engine().keep_out(keys.into_iter().collect()).await;
-        let (late, _) = self.engine().keep_out(seeking.into_iter().flatten().collect()).await;
-        let (removed, kept_out, unproven) = (removed + late, kept_out + late, unproven.saturating_sub(late));
+        let meant = blocking(move || keeper.meant(is_meant)).await?;
+        let TakenOut { removed, kept_out, unproven } = self.service.keeper().take_out(meant).await;
         tracing::info!(pool.removed = removed, "proxies taken out by command");
         if removed > 0 {
             // It may have been the only one of a listener.

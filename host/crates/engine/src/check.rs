@@ -187,6 +187,12 @@ impl Checker {
         Self { config: Arc::new(config), judges: Arc::clone(&self.judges), strict: self.strict.clone() }
     }
 
+    /// The protocols that a check may find a candidate to speak.
+    pub(crate) fn may_find(&self, scheme: Scheme, is_guess: bool) -> impl Iterator<Item = Scheme> {
+        let is_sought = is_guess && self.config.detect;
+        std::iter::once(scheme).chain(protocol::others(scheme).filter(move |_| is_sought))
+    }
+
     /// Checks one candidate. While no judge answers, it waits.
     pub async fn check(&self, mut candidate: Candidate, level: Level) -> Checked {
         let is_vouched = self.config.allow_private || candidate.tags.contains(VOUCHED);

@@ -11,6 +11,7 @@
 
 mod book;
 mod proven;
+mod taken_out;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,7 +21,7 @@ use futures_util::StreamExt;
 use proxywhirl_core::live::Health;
 use proxywhirl_core::pool::{Admission, Relabelling};
 use proxywhirl_core::shared::{Finding, Found};
-use proxywhirl_core::{Candidate, EndpointKey, Level, Member, MemberId, Scheme, Tags, Timestamp};
+use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -29,6 +30,7 @@ use crate::check::{Checked, Checker};
 use crate::geo::Geo;
 use book::Book;
 pub use proven::Proven;
+pub use taken_out::{Meant, TakenOut};
 
 /// Checks that are taken from the schedule at once.
 const ROUND: usize = 256;
@@ -125,23 +127,6 @@ impl Keeper {
     #[must_use]
     pub fn strangers(&self) -> usize {
         self.book().strangers.len()
-    }
-
-    /// Those who want in, as far as they are meant: who is being proven or was turned away, each with every key that it may come in by.
-    #[must_use]
-    pub fn seeking(&self, is_meant: impl Fn(&EndpointKey, &Tags) -> bool) -> HashMap<MemberId, Vec<EndpointKey>> {
-        let proving: Vec<_> = self.proving().iter().filter_map(Weak::upgrade).collect();
-        let book = self.book();
-        let all = proving.iter().flat_map(|candidates| candidates.iter()).chain(book.strangers.values());
-        let meant = all.filter_map(|candidate| {
-            let key = candidate.endpoint.key();
-            // Its check finds out which it is.
-            let others = Scheme::ALL.into_iter().filter(|scheme| candidate.is_guess && *scheme != key.scheme);
-            let keys = others.map(|scheme| EndpointKey { scheme, ..key.clone() }).chain([key.clone()]);
-            let meant: Vec<_> = keys.filter(|key| is_meant(key, &candidate.tags)).collect();
-            (!meant.is_empty()).then(|| (MemberId::of(&key), meant))
-        });
-        meant.collect()
     }
 
     /// Checks those candidates of which nothing fresh is known, and admits who passes. `each` hears of every verdict.

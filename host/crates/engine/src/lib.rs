@@ -35,7 +35,7 @@ pub use engine::{
     AtSite, Attempt, AttemptTier, Ban, BanInForce, CandidateWords, Completion, Engine, EngineConfig, EscalationWords,
     Explanation, LoginSet, NoLease, Parts, SessionUse, SiteQuery, StartError, TierWords, Tuning,
 };
-pub use keeper::{Keeper, KeeperConfig, Proven};
+pub use keeper::{Keeper, KeeperConfig, Meant, Proven, TakenOut};
 pub use limits::places::{Holder, SharedPlaces};
 pub use limits::quotas::{SharedQuotas, Spender};
 pub use limits::{LimitsConfig, Shed, SiteLimits};

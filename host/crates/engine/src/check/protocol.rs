@@ -25,11 +25,15 @@ pub(super) const fn looks_foreign(fault: &Fault) -> bool {
         && matches!(fault.kind, Kind::Protocol | Kind::Closed | Kind::Reset | Kind::TooLarge | Kind::Tls)
 }
 
+/// The protocols that a proxy may speak which was taken for another.
+pub(super) fn others(scheme: Scheme) -> impl Iterator<Item = Scheme> {
+    OTHERS.into_iter().filter(move |other| *other != scheme)
+}
+
 /// The protocol that a proxy speaks, of those that it was not taken for. All are tried at once, because one that waits for
 /// more than it is asked would use up the time of the others.
 pub(super) async fn detect(dialer: &Dialer, endpoint: &Endpoint, target: &Target, deadline: Instant) -> Option<Scheme> {
-    let others = OTHERS.into_iter().filter(|scheme| *scheme != endpoint.scheme);
-    let tries = others.map(|scheme| {
+    let tries = others(endpoint.scheme).map(|scheme| {
         Box::pin(async move {
             let asked = Endpoint { scheme, ..endpoint.clone() };
             speaks(dialer, &asked, target, deadline).await.map(|()| scheme)

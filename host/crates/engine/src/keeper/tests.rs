@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxywhirl_core::Endpoint;
+use proxywhirl_core::{Endpoint, EndpointKey, Scheme, Tags};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
 use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
 
 use super::*;
 use crate::check::CheckerConfig;
+use crate::kept_out::MOST;
 use crate::{Clock, EngineConfig, Parts};
 
 /// Checks every some milliseconds, and gives up after three failures.
@@ -157,7 +158,65 @@ async fn a_guess_is_meant_by_whatever_its_check_may_find_it_to_be() {
         found.into_values().flatten().map(|key| key.scheme).collect()
     };
     assert_eq!(schemes(Scheme::Socks5), [Scheme::Socks5]);
-    assert!(schemes(Scheme::Http).contains(&Scheme::Http));
+    assert_eq!(schemes(Scheme::Http), [Scheme::Http]);
+    assert!(schemes(Scheme::Socks5h).is_empty(), "no check finds that");
+}
+
+#[tokio::test]
+async fn a_guess_stays_one_while_the_same_proxy_is_known_as_none() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let dead = upstream(Behaviour::Dead).await;
+    let with = |password: &str| {
+        let url = dead.url().replace("://", &format!("://anna:{password}@"));
+        Candidate { endpoint: url.parse().unwrap(), ..candidate(&dead) }
+    };
+    keeper.prove(vec![with("old")], &|_| ()).await;
+    let guess = Candidate { is_guess: true, ..with("new") };
+    let look = async { keeper.seeking(|_, _| true).into_values().map(|keys| keys.len()).collect::<Vec<_>>() };
+    let (_, found) = tokio::join!(keeper.prove(vec![guess], &|_| ()), look);
+    assert_eq!(found, [4]);
+}
+
+#[tokio::test]
+async fn a_guess_of_which_one_protocol_is_a_member_is_kept_out_whole() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let dead = upstream(Behaviour::Dead).await;
+    let guess = Candidate { is_guess: true, ..candidate(&dead) };
+    keeper.prove(vec![guess], &|_| ()).await;
+    let key = |scheme: Scheme| EndpointKey { scheme, ..candidate(&dead).endpoint.key() };
+    let member = Endpoint { scheme: Scheme::Socks5, ..candidate(&dead).endpoint };
+    keeper.engine.admit(vec![Admission::Vouched(Box::new(member.into()))]).await;
+    let taken_out = keeper.take_out(keeper.meant(|own, _| own.port == key(Scheme::Http).port)).await;
+    assert_eq!(taken_out, TakenOut { removed: 1, kept_out: 1, unproven: 0 });
+    let is_kept_out = |scheme: &Scheme| keeper.engine.keeps_out(MemberId::of(&key(*scheme)));
+    let kept_out: Vec<_> = Scheme::ALL.into_iter().filter(is_kept_out).collect();
+    assert_eq!(kept_out, [Scheme::Http, Scheme::Https, Scheme::Socks4, Scheme::Socks5]);
+}
+
+#[tokio::test]
+async fn nobody_is_told_as_kept_out_for_whom_there_is_no_room() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let (good, dead) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Dead).await);
+    let key = |number: usize| format!("http://{number}.h.test:80").parse::<Endpoint>().unwrap().key();
+    // There is room for one more.
+    assert_eq!(keeper.engine.keep_out((1..MOST).map(key).collect()).await, (0, MOST - 1));
+    let guess = Candidate { is_guess: true, ..candidate(&dead) };
+    keeper.prove(vec![guess], &|_| ()).await;
+    let taken_out = keeper.take_out(keeper.meant(|_, _| true)).await;
+    assert_eq!(taken_out, TakenOut::default(), "its check may bring it by another protocol");
+    keeper.prove(vec![candidate(&good)], &|_| ()).await;
+    let taken_out = keeper.take_out(keeper.meant(|_, _| true)).await;
+    assert_eq!(taken_out, TakenOut { removed: 1, ..TakenOut::default() });
+}
+
+#[tokio::test]
+async fn who_wants_in_is_counted_once_by_whatever_it_may_come_in() {
+    let keeper = keeper(KeeperConfig::new(Level::Tcp));
+    let (good, dead) = (upstream(Behaviour::Healthy).await, upstream(Behaviour::Dead).await);
+    let guess = Candidate { is_guess: true, ..candidate(&dead) };
+    keeper.prove(vec![candidate(&good), guess], &|_| ()).await;
+    let taken_out = keeper.take_out(keeper.meant(|_, _| true)).await;
+    assert_eq!(taken_out, TakenOut { removed: 1, kept_out: 1, unproven: 1 });
 }
 
 #[tokio::test]
