@@ -22,7 +22,7 @@ impl CheckingArgs {
         let said = [
             ("--anonymity", self.anonymity.is_some(), Level::Anonymity),
             ("--target", self.target.is_some(), Level::Target),
-            ("--judge", !self.judge.is_empty(), Level::Format),
+            ("--judge", !self.judge.is_empty(), Level::Http),
             ("--no-detect", self.no_detect, Level::Format),
             ("--timeout", self.timeout.is_some(), Level::Format),
             ("--concurrency", self.concurrency.is_some(), Level::Format),
@@ -31,7 +31,7 @@ impl CheckingArgs {
         let is_idle = |(_, is_said, least): &(&str, bool, Level)| *is_said && level.is_none_or(|level| level < *least);
         let Some((option, _, least)) = said.into_iter().find(is_idle) else { return Ok(()) };
         let place = level.map_or_else(|| "without a check".to_owned(), |level| format!("at level {level}"));
-        let remedy = if least == Level::Format {
+        let remedy = if level.is_none() && least <= Level::Http {
             "say how far to check with --check".to_owned()
         } else {
             format!("`proxywhirl check --level {least}` goes that far")

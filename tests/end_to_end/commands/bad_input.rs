@@ -441,6 +441,19 @@ fn what_has_no_effect_on_a_check_is_refused() {
     hint: say how far to check with --check
     exit code 2
     ");
+    insta::assert_snapshot!(refusal(&folder, &["fetch", "list.txt", "--judge", "http://127.0.0.1:1/"]), @"
+    error: --judge has no effect without a check
+
+    hint: say how far to check with --check
+    exit code 2
+    ");
+    let judge = ["check", "list.txt", "--level", "protocol", "--judge", "http://127.0.0.1:1/"];
+    insta::assert_snapshot!(refusal(&folder, &judge), @"
+    error: --judge has no effect at level protocol
+
+    hint: `proxywhirl check --level http` goes that far
+    exit code 2
+    ");
     let target = ["check", "list.txt", "--target", "http://127.0.0.1:1/", "--expect-body", "x"];
     insta::assert_snapshot!(refusal(&folder, &target), @"
     error: --target has no effect at level http
