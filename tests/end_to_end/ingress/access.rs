@@ -186,11 +186,12 @@ async fn it_is_told_what_each_user_has_used() {
         told.code == Some(1) && told.stdout.contains("\nrefused: the user anna has used up its bytes\n"),
         "{told:?}"
     );
-    for proxy in ["http", "socks5h"] {
+    for (proxy, protocol) in [("http", "http"), ("socks5h", "socks5")] {
         drop(curl(["--proxy", &format!("{proxy}://anna:hunter2@{address}"), &url]));
         let requests = gateway.get("/v1/requests?limit=1");
         let refused = &requests[0];
-        assert_eq!((&refused["user"], refused["refused"].is_string()), (&"anna".into(), true), "{refused}");
+        assert_eq!((&refused["user"], &refused["protocol"]), (&"anna".into(), &protocol.into()), "{refused}");
+        assert!(refused["refused"].is_string(), "{refused}");
     }
 
     let gateway = Commanded::start(&[]).await;
