@@ -253,7 +253,7 @@ async fn explain(State(live): Gateway, Query(unexplained): Query<Unexplained>) -
     let destination =
         target.parse::<Target>().map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let (name, wanted) = live.wanted(&user, listener.as_deref())?;
-    let user = live.users().await.into_iter().find(|row| row.name == *name);
+    let user = live.user(&name).await;
     let engine = live.engine();
     let Wanted { session, stick, ref filter, ref by, .. } = wanted;
     let (target, site, filter) = (target.as_str(), engine.site(&target), filter.as_ref());

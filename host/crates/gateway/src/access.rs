@@ -106,6 +106,11 @@ impl Access {
         }
     }
 
+    /// The same of the user of this name alone; none where there is no such user.
+    pub async fn usage_of(&self, name: &str, engine: &Engine) -> Option<Usage> {
+        self.users.as_ref()?.usage_of(name, engine).await
+    }
+
     /// Whether bytes are counted.
     pub(crate) fn is_metered(&self) -> bool {
         self.users.as_ref().is_some_and(Users::is_metered)

@@ -190,6 +190,13 @@ impl Users {
         usage
     }
 
+    /// The same of the one of this name.
+    pub(super) async fn usage_of(&self, name: &str, others: &Engine) -> Option<Usage> {
+        let meter = &self.named(name)?.meter;
+        meter.hear(others).await;
+        Some(meter.usage())
+    }
+
     pub(super) async fn verify(&self, name: &str, password: &str, client: Option<IpAddr>) -> Result<Arc<User>, Denied> {
         if password.is_empty() {
             return Err(Denied::Missing);
@@ -343,6 +350,8 @@ fn network(client: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use proxywhirl_engine::{EngineConfig, Parts};
+
     use super::super::secret::hash_password;
     use super::*;
 
@@ -352,6 +361,14 @@ mod tests {
 
     fn client(last: u8) -> Option<IpAddr> {
         Some(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[tokio::test]
+    async fn what_one_uses_is_told_without_the_others() {
+        let engine = Engine::start(EngineConfig::default(), Parts::default()).unwrap();
+        let users = users(Secret::hash(&hash_password("secret").unwrap()).unwrap());
+        assert_eq!(users.usage_of("anna", &engine).await, users.usage(&engine).await.pop());
+        assert_eq!(users.usage_of("", &engine).await, None);
     }
 
     #[tokio::test]
