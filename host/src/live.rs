@@ -270,6 +270,7 @@ impl Live {
             pid: std::process::id(),
             listen: self.entrances.places(),
             started: self.started,
+            is_loading: self.engine().is_loading(),
             members: self.engine().snapshot().len(),
             config: self.about.config.as_deref().map(absolute),
             plugins: self.registry().directory().map(absolute),

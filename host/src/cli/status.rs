@@ -50,7 +50,9 @@ impl Told {
             None => told.fact("listens at", status.listen.clone()),
             Some(stopping) => told.bad("stopping", drain(stopping, now)),
         }
-        if status.members == 0 {
+        if status.is_loading {
+            told.fact("proxies", format!("{} so far, the store is being read", status.members));
+        } else if status.members == 0 {
             told.bad(
                 "proxies",
                 "none: no request goes through one until a source, or `pool add`, brings some".to_owned(),
@@ -191,6 +193,7 @@ mod tests {
             listen: "127.0.0.1:8080".to_owned(),
             started: 1_000_000,
             members: 1_000,
+            is_loading: false,
             config: None,
             plugins: None,
             watch: true,
@@ -244,6 +247,13 @@ mod tests {
         assert!(told(1).is_well && !told(0).is_well);
         let line = "\nproxies     none: no request goes through one until a source, or `pool add`, brings some\n";
         assert!(told(0).to_string().contains(line), "{}", told(0));
+    }
+
+    #[test]
+    fn one_whose_store_is_being_read_may_be_well_before_a_proxy_is_there() {
+        let told = Told::of(&Status { members: 0, is_loading: true, ..status(None, None) }, Duration::from_secs(62));
+        let line = "\nproxies     0 so far, the store is being read\n";
+        assert!(told.is_well && told.to_string().contains(line), "{told}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Status {
     pub started: u64,
     /// Members in the pool.
     pub members: usize,
+    /// Whether there are more in the store, which is still being read.
+    #[serde(default)]
+    pub is_loading: bool,
     /// Its configuration file.
     pub config: Option<PathBuf>,
     /// Its plugins directory.

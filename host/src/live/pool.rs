@@ -16,6 +16,13 @@ use crate::pattern::Patterns;
 const LOADING: Duration = Duration::from_millis(100);
 
 impl Live {
+    /// Waits until all that is stored is there.
+    pub async fn loaded(&self) {
+        while self.engine().is_loading() {
+            tokio::time::sleep(LOADING).await;
+        }
+    }
+
     /// Takes proxies in, as what the user vouches for; those that were taken out before, too.
     pub async fn add_to_pool(&self, candidates: Vec<Candidate>) -> Added {
         let Admissions { new, merged, known, full, .. } = self.service.let_in(candidates).await;
@@ -30,9 +37,7 @@ impl Live {
     /// When looking who is meant has panicked.
     pub async fn remove_from_pool(&self, patterns: Patterns, tags: Vec<String>) -> Result<Removed, Failure> {
         // Before, somebody who is meant may be missing.
-        while self.engine().is_loading() {
-            tokio::time::sleep(LOADING).await;
-        }
+        self.loaded().await;
         let tags: HashSet<String> = tags.into_iter().collect();
         let is_meant = move |key: &EndpointKey, labels: &Tags| {
             patterns.matches(key) || labels.iter().any(|tag| tags.contains(tag.as_str()))

@@ -28,8 +28,9 @@ pub(super) struct AskedPart {
     after: Option<u32>,
 }
 
-/// Who is in the pool, by slot: who stays from one part to the next is in one of them, and once.
+/// Who is in the pool, once all that is stored is there, by slot: who stays from one part to the next is in one of them, and once.
 pub(super) async fn list(State(live): Gateway, Query(asked): Query<AskedPart>) -> Json<PoolPart> {
+    live.loaded().await;
     let snapshot = live.engine().snapshot();
     let first = asked.after.map_or(0, |slot| slot.saturating_add(1));
     let mut members = (first..snapshot.end()).filter_map(|slot| Some((slot, snapshot.get(slot)?)));
