@@ -1,5 +1,6 @@
 //! The other end of the socket: what commands say to the gateway that runs.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,12 +39,17 @@ impl Client {
     /// several, the only one that keeps its pool where the configuration says. None when none runs.
     ///
     /// # Errors
-    /// When there are several, and it is not known which is meant, or the only one does not say how it is.
+    /// When there are several, and it is not known which is meant, the only one does not say how it is, or it cannot be known whether
+    /// somebody is at the socket.
     pub async fn find(socket: Option<&Path>, store: Option<&StoreUrl>) -> Result<Option<Self>, Failure> {
-        if let Some(path) = socket
-            && UnixStream::connect(path).await.is_ok()
-        {
-            return Ok(Some(Self::at(path)));
+        if let Some(path) = socket {
+            let client = Self::at(path);
+            match UnixStream::connect(path).await {
+                Ok(_) => return Ok(Some(client)),
+                // Nobody is there. Whatever else it is, the gateway that is meant may be, and another one is not to be taken for it.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+                Err(error) => return Err(client.gone(&error)),
+            }
         }
         let (mut running, trouble) = Self::answering(place::known()).await;
         let is_of = |(_, status): &(Self, Status)| store.is_some_and(|store| status.uses(store));
@@ -222,5 +228,21 @@ fn only(running: &[(Client, Status)], trouble: Option<Failure>) -> Result<Option
             Err(Failure::new(Exit::Usage, format!("several gateways run here: {}", names.join(", ")))
                 .hint("say which: --control SOCKET"))
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_it_cannot_be_known_whether_the_gateway_is_there_no_other_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let socket = folder.path().join("file/control.sock");
+        let failure = Client::find(Some(&socket), None).await.unwrap_err();
+        let told = failure.to_string();
+        assert!(failure.exit == Exit::Environment && told.contains(&*socket.to_string_lossy()), "{told}");
     }
 }
