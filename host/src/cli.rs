@@ -36,6 +36,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use proxywhirl_core::{Anonymity, Level, Scheme};
 use proxywhirl_store::{NotAStore, StoreUrl};
 
+use crate::config::Socket;
 use crate::control::Client;
 use crate::exit::{Exit, Failure};
 use crate::logging::{LogArgs, Logging};
@@ -160,8 +161,9 @@ struct ControlArgs {
 }
 
 impl ControlArgs {
-    /// The gateway that is meant; none when none runs. Where no socket is named, it is that of the configuration: this file, or the one
-    /// that every command finds. What cannot be read says nothing of it, as it is now that somebody looks how the gateway is.
+    /// The gateway that is meant; none when none runs, or the configuration gives it no socket. Where no socket is named, it is that of
+    /// the configuration: this file, or the one that every command finds. A mistake elsewhere in it does not matter, as somebody looks how
+    /// the gateway is because of it.
     ///
     /// # Errors
     /// When several run, and it is not known which is meant.
@@ -169,7 +171,10 @@ impl ControlArgs {
         if let Some(socket) = &self.control {
             return Ok(Some(Client::at(socket)));
         }
-        let settings = config::in_time(config).await.unwrap_or_default();
+        let settings = config::place_of_gateway(config).await?;
+        if settings.control == Socket::Off {
+            return Ok(None);
+        }
         Client::find(settings.control.path(), settings.store.as_ref()).await
     }
 
@@ -179,7 +184,8 @@ impl ControlArgs {
     /// When none runs, or several do.
     async fn running(&self) -> Result<Client, Failure> {
         self.find(None).await?.ok_or_else(|| {
-            Failure::new(Exit::Environment, "no gateway of yours is running on this machine")
+            let why = "no gateway of yours is running on this machine, or it has no control socket";
+            Failure::new(Exit::Environment, why)
                 .hint("start one with `proxywhirl serve`, or name its socket with --control SOCKET")
         })
     }

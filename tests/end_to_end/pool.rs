@@ -204,5 +204,23 @@ async fn commands_find_the_gateway_of_their_configuration_whatever_else_runs() {
     let unknown = command(&["status"], &other);
     assert!(unknown.code == Some(2) && unknown.stderr.contains("hint: say which: --control SOCKET"), "{unknown:?}");
     assert!(places[1..].iter().all(|place| unknown.stderr.contains(&at(place))), "{unknown:?}");
+    // A mistake elsewhere does not matter; who cannot know which one is meant, or is told that it has no socket, takes no other.
+    let mistaken = file(&folder, "e.toml", "control.socket = \"run/a.sock\"\nlisten_at = 1\n");
+    let status: Value = serde_json::from_str(&command(&["status", "--json"], &mistaken).stdout).unwrap();
+    assert_eq!(status["listen"], named.0.address.as_str());
+    assert_eq!(second.0.stop().0, Some(0));
+    for (text, code, why) in [
+        ("control.socket = [\n", 2, "error: the configuration cannot be read: "),
+        ("control.soket = \"run/a.sock\"\n", 2, "error: the configuration cannot be read: "),
+        ("control.socket = false\n", 4, "or it has no control socket"),
+    ] {
+        let told = command(&["status"], &file(&folder, "f.toml", text));
+        assert!(told.code == Some(code) && told.stderr.contains(why), "{text}: {told:?}");
+        assert!(told.stderr.contains("--control SOCKET"), "{text}: {told:?}");
+    }
+    for lacking in [at("g.toml"), file(&folder, "h.toml", "")] {
+        let status: Value = serde_json::from_str(&command(&["status", "--json"], &lacking).stdout).unwrap();
+        assert_eq!(status["listen"], first.0.address.as_str(), "the only one in the user's own directory");
+    }
     assert_eq!(named.0.stop().0, Some(0));
 }

@@ -111,9 +111,22 @@ pub(super) fn configured(named: Option<&Path>) -> Result<Settings, Failure> {
     layers(named)?.settings_without_users().map_err(wrong)
 }
 
-/// The same, for who can do without one that is not to be had.
-pub(super) async fn in_time(named: Option<&Path>) -> Result<Settings, Failure> {
-    read_in_time(named).await?.1.and_then(|layers| layers.settings_without_users()).map_err(wrong)
+/// Where the gateway is, for who looks for it: its control socket and its store, whatever is wrong elsewhere. Without a file, and with one
+/// that says nothing, anywhere.
+///
+/// # Errors
+/// When that cannot be read: another gateway would be taken for it.
+pub(super) async fn place_of_gateway(named: Option<&Path>) -> Result<Settings, Failure> {
+    let unknown = |failure: Failure| {
+        let message = format!("the configuration cannot be read: {}", failure.message);
+        Failure { message, ..failure }.hint("name the gateway's socket with --control SOCKET")
+    };
+    let (environment, layers) = read_in_time(named).await.map_err(unknown)?;
+    let is_absent = || Layers::chosen(named, &environment).is_some_and(|file| matches!(file.try_exists(), Ok(false)));
+    match layers {
+        Err(_) if is_absent() => Ok(Settings::default()),
+        read => read.and_then(|layers| layers.settings_of_place()).map_err(|error| unknown(wrong(error))),
+    }
 }
 
 /// Everything that is configured, unless it hangs.

@@ -49,9 +49,7 @@ impl Layers {
     /// # Errors
     /// When the named file is not there, or a file cannot be read. What is wrong in it tells [`Layers::mistakes`].
     pub fn read(named: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        let named = named.map(Path::to_owned).or_else(|| environment.get(FILE).map(PathBuf::from));
-        let file = named.or_else(|| find(&folders(environment)));
-        let mut layers = match file {
+        let mut layers = match Self::chosen(named, environment) {
             Some(file) => Self::of_text(&syntax::read(&file)?, &file)?,
             None => Self { file: None, ..Self::of_text("", Path::new(""))? },
         };
@@ -68,6 +66,13 @@ impl Layers {
         strangers.retain(|name| !layers.is_password(name));
         layers.strangers = strangers.into_iter().map(variables::with_nearest).collect();
         Ok(layers)
+    }
+
+    /// The file that is read: the one that is named, whether it is there or not, or else the first that is found.
+    #[must_use]
+    pub fn chosen(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+        let named = named.map(Path::to_owned).or_else(|| environment.get(FILE).map(PathBuf::from));
+        named.or_else(|| find(&folders(environment)))
     }
 
     /// Reads the text of a file.
@@ -138,6 +143,26 @@ impl Layers {
     pub fn settings_without_users(&self) -> Result<Settings, ConfigError> {
         let mut layers = self.clone();
         layers.said.take(&[Step::Key("users".to_owned())]);
+        layers.settings()
+    }
+
+    /// What it says of the gateway to who looks for it, whatever is wrong elsewhere: its control socket, and its store.
+    ///
+    /// # Errors
+    /// As [`Layers::settings`], of these two tables.
+    pub fn settings_of_place(&self) -> Result<Settings, ConfigError> {
+        let is_of_place = |table: &str| matches!(table, "control" | "store");
+        let mut layers = self.clone();
+        if let Held::Table(tables) = &mut layers.said.held {
+            tables.retain(|name, _| is_of_place(name));
+        }
+        layers.unread.retain(|mistake| match &mistake.origin {
+            Some(Origin::Variable(variable, _)) => {
+                let table = variables::key(variable).and_then(|key| key.path.first());
+                table.is_some_and(|table| is_of_place(table))
+            }
+            Some(Origin::File(..)) | None => false,
+        });
         layers.settings()
     }
 
@@ -520,6 +545,21 @@ mod tests {
         let layers = Layers::of_text(text, Path::new("p.toml")).unwrap();
         assert!(layers.settings().unwrap_err().reason.contains("the environment has no PROXYWHIRL_NO_SUCH"));
         assert_eq!(layers.settings_without_users().unwrap().gateway.attempts, 3);
+    }
+
+    #[test]
+    fn where_the_gateway_is_can_be_read_whatever_is_wrong_elsewhere() {
+        let text = "speed = 3\ncontrol.socket = \"run/a.sock\"\nstore.url = \"a.db\"\n[gateway]\nattempts = \"x\"\n";
+        let layers = Layers::of_text(text, Path::new("/etc/p.toml")).unwrap();
+        assert!(layers.settings().is_err());
+        let settings = layers.settings_of_place().unwrap();
+        assert_eq!(settings.control.path(), Some(Path::new("/etc/run/a.sock")));
+        assert!(settings.store.is_some());
+        let variables = [("PROXYWHIRL_CONTROL", "b.sock"), ("PROXYWHIRL_GATEWAY_ATTEMPTS", "x")];
+        let layers = Layers::read(Some(Path::new("/dev/null")), &environment(&variables)).unwrap();
+        assert!(layers.settings().is_err() && layers.settings_of_place().unwrap().control.path().is_some());
+        let layers = Layers::of_text("control.soket = \"a.sock\"\n", Path::new("p.toml")).unwrap();
+        assert!(layers.settings_of_place().unwrap_err().reason.contains("soket"));
     }
 
     #[test]

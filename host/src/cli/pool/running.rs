@@ -7,7 +7,7 @@ use proxywhirl_core::{Candidate, Tag};
 use proxywhirl_store::StoreUrl;
 use serde::Serialize;
 
-use super::super::config::{configured, in_time};
+use super::super::config::{configured, place_of_gateway};
 use super::super::output::tell;
 use super::super::sources::Found;
 use super::super::{ControlArgs, StoreArg};
@@ -40,7 +40,7 @@ impl DbArgs {
         let config = self.config.as_deref();
         let configured = match &self.db {
             Some(db) if is_typed(OsStr::new(&db.0), "PROXYWHIRL_DB") => return Ok(None),
-            Some(_) => in_time(config).await.unwrap_or_default(),
+            Some(_) => place_of_gateway(config).await?,
             None => configured(config)?,
         };
         let url = self.db.as_ref().map(StoreArg::url).transpose()?.or(configured.store);
