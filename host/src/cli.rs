@@ -155,7 +155,7 @@ struct PluginDirArgs {
 /// How to reach the gateway that runs, for every command that speaks to it.
 #[derive(Debug, Clone, Default, Args)]
 struct ControlArgs {
-    /// Its control socket; not needed when one gateway of yours runs on this machine
+    /// Its control socket [default: that of the configuration, or of the only gateway that runs]
     #[arg(long, value_name = "SOCKET", env = "PROXYWHIRL_CONTROL")]
     control: Option<PathBuf>,
 }
