@@ -12,6 +12,7 @@ use super::super::output::tell;
 use super::super::sources::Found;
 use super::super::{ControlArgs, StoreArg};
 use super::DbArgs;
+use crate::config::Settings;
 use crate::control::Client;
 use crate::control::api::{Added, RemoveFromPool, Removed};
 use crate::control::listed::{MemberRow, PoolPart};
@@ -40,6 +41,8 @@ impl DbArgs {
         let config = self.config.as_deref();
         let configured = match &self.db {
             Some(db) if is_typed(OsStr::new(&db.0), "PROXYWHIRL_DB") => return Ok(None),
+            // All is said already.
+            Some(_) if control.control.is_some() => Settings::default(),
             Some(_) => place_of_gateway(config).await?,
             None => configured(config)?,
         };
