@@ -166,7 +166,7 @@ impl ControlArgs {
     /// the gateway is because of it.
     ///
     /// # Errors
-    /// When several run, and it is not known which is meant.
+    /// When several run, and it is not known which is meant, or what the configuration says of it cannot be read.
     async fn find(&self, config: Option<&Path>) -> Result<Option<Client>, Failure> {
         if let Some(socket) = &self.control {
             return Ok(Some(Client::at(socket)));
