@@ -504,8 +504,23 @@ impl Sites {
 
 /// The site of `host:port`, and the port.
 fn place_of(target: &str) -> (&str, u16) {
-    let port = target.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    (registrable(target), port.unwrap_or_default())
+    (registrable(target), port_of(target))
+}
+
+/// The port at the end of `host:port`; 0 where there is none. From its end: that is a few steps.
+fn port_of(target: &str) -> u16 {
+    let (mut port, mut unit) = (0_u32, 1_u32);
+    for byte in target.bytes().rev() {
+        match byte {
+            b'0'..=b'9' if unit <= 10_000 => {
+                port += u32::from(byte - b'0') * unit;
+                unit *= 10;
+            }
+            b':' => return u16::try_from(port).unwrap_or_default(),
+            _ => return 0,
+        }
+    }
+    0
 }
 
 fn empty(remember: usize) -> Sets {

@@ -110,6 +110,24 @@ fn who_is_refused_at_one_site_is_passed_over_there_only() {
 }
 
 #[test]
+fn the_port_is_read_from_the_end() {
+    for (target, port) in [
+        ("a.example:443", 443),
+        ("[::1]:8080", 8080),
+        ("a.example:65535", 65_535),
+        ("a.example:00080", 80),
+        ("a.example:65536", 0),
+        ("a.example:123456", 0),
+        ("a.example:", 0),
+        ("a.example", 0),
+        ("443", 0),
+        ("", 0),
+    ] {
+        assert_eq!(port_of(target), port, "{target}");
+    }
+}
+
+#[test]
 fn who_forwards_well_and_opens_no_tunnel_is_passed_over_for_tunnels_only() {
     let scene = Scene::new(80, 1);
     // As a client is led from `http://` to `https://`.
