@@ -27,6 +27,7 @@
 mod across;
 mod doubts;
 mod passed;
+mod sparse;
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};

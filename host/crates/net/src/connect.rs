@@ -41,31 +41,35 @@ const MOST_SCHEMES: usize = 4;
 /// Which logins a proxy asks for, in words, where none of them is the Basic that is spoken here (RFC 9110 §11.7.1).
 #[must_use]
 pub fn other_login(headers: &Headers) -> Option<String> {
-    let mut asked: Vec<String> = Vec::new();
+    let mut asked: Vec<&str> = Vec::new();
     for value in headers.get_all("proxy-authenticate") {
         let mut is_quoted = false;
         let parts = value.split(|byte| {
             is_quoted ^= *byte == b'"';
             *byte == b',' && !is_quoted
         });
-        asked.extend(parts.filter_map(scheme));
+        for scheme in parts.filter_map(scheme) {
+            if scheme.eq_ignore_ascii_case(SCHEME.trim_end()) {
+                return None;
+            }
+            if asked.len() < MOST_SCHEMES {
+                asked.push(scheme);
+            }
+        }
     }
-    if asked.is_empty() || asked.iter().any(|scheme| scheme.eq_ignore_ascii_case(SCHEME.trim_end())) {
-        return None;
-    }
-    asked.truncate(MOST_SCHEMES);
-    Some(format!("it asks for {}, which is not supported: Basic only", asked.join(" or ")))
+    (!asked.is_empty()).then(|| format!("it asks for {}, which is not supported: Basic only", asked.join(" or ")))
 }
 
 /// The scheme with which a part of a challenge begins; none for one that is a parameter of the scheme before.
-fn scheme(part: &[u8]) -> Option<String> {
+fn scheme(part: &[u8]) -> Option<&str> {
     let part = part.trim_ascii();
     let end = part.iter().position(u8::is_ascii_whitespace).unwrap_or(part.len());
     let (word, rest) = part.split_at_checked(end)?;
     let is_scheme = !word.is_empty()
         && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
         && !rest.trim_ascii_start().starts_with(b"=");
-    is_scheme.then(|| String::from_utf8_lossy(word).chars().take(20).collect())
+    let name = word.get(..word.len().min(20)).filter(|_| is_scheme)?;
+    std::str::from_utf8(name).ok()
 }
 
 /// The request for a tunnel to a target. It says nothing about us but what is needed.

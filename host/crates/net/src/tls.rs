@@ -59,8 +59,16 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`] when the provider cannot be used.
 pub fn pinned_client_config(certificate: [u8; 32]) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(Lenient { provider: Arc::clone(&provider), only: Some(certificate) });
+    trusting(ring(), Trusted::Only(certificate))
+}
+
+fn ring() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A configuration that takes the certificates that are trusted.
+fn trusting(provider: Arc<CryptoProvider>, trusted: Trusted) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier = Arc::new(Verifier { provider: Arc::clone(&provider), trusted });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Rustls)?;
@@ -95,19 +103,16 @@ pub async fn through(
 /// # Errors
 /// [`TlsError`] when the additional authorities cannot be used.
 pub fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Rustls)?;
-    let verifier: Arc<dyn ServerCertVerifier> = if config.verify {
+    let provider = ring();
+    let trusted = if config.verify {
         let (roots, own) = roots(config)?;
-        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
         let usual = usual.map_err(|error| TlsError::Rustls(rustls::Error::General(error.to_string())))?;
-        Arc::new(Trusting { usual, own })
+        Trusted::Usual { usual, own }
     } else {
-        Arc::new(Lenient { provider, only: None })
+        Trusted::All
     };
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    trusting(provider, trusted)
 }
 
 /// All that is trusted, and of it what the user has added.
@@ -165,15 +170,25 @@ fn refused(upstream: &Endpoint, error: &io::Error) -> Fault {
     fault
 }
 
-/// Verifies as usual, and takes one of the user's own certificates also from the server itself, though it says that it is an
-/// authority's, which a server's must not: those that `openssl req -x509` makes say so, and other programs take them.
+/// Whose certificates are taken. Whoever it is, the peer has to show that it has the key.
 #[derive(Debug)]
-struct Trusting {
-    usual: Arc<WebPkiServerVerifier>,
-    own: Vec<CertificateDer<'static>>,
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trusted: Trusted,
 }
 
-impl ServerCertVerifier for Trusting {
+#[derive(Debug)]
+enum Trusted {
+    /// What leads to an authority. One of the user's own certificates is taken also from the server itself, though it says that it
+    /// is an authority's, which a server's must not: those that `openssl req -x509` makes say so, and other programs take them.
+    Usual { usual: Arc<WebPkiServerVerifier>, own: Vec<CertificateDer<'static>> },
+    /// The only certificate with this SHA-256.
+    Only([u8; 32]),
+    /// Every one.
+    All,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -182,65 +197,20 @@ impl ServerCertVerifier for Trusting {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.usual.verify_server_cert(certificate, chain, name, ocsp, now) {
-            // Its time is right, as that is looked at before; its name would have been looked at later.
-            Err(error) if is_for_authority(&error) && self.own.iter().any(|own| own == certificate) => {
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
+        match &self.trusted {
+            Trusted::Usual { usual, own } => match usual.verify_server_cert(certificate, chain, name, ocsp, now) {
+                // Its time is right, as that is looked at before; its name would have been looked at later.
+                Err(error) if is_for_authority(&error) && own.iter().any(|own| own == certificate) => {
+                    verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                    Ok(ServerCertVerified::assertion())
+                }
+                verified => verified,
+            },
+            Trusted::Only(only) if Sha256::digest(certificate) != *only => {
+                Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
             }
-            verified => verified,
+            Trusted::Only(_) | Trusted::All => Ok(ServerCertVerified::assertion()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
-}
-
-/// Whether all that is wrong so far is that a server shows an authority's certificate. It has no variant of its own.
-fn is_for_authority(error: &rustls::Error) -> bool {
-    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity")
-}
-
-/// Asks no authority: accepts one certificate, or every one, and still checks that the peer has the key to it.
-#[derive(Debug)]
-struct Lenient {
-    provider: Arc<CryptoProvider>,
-    /// The SHA-256 of the only certificate that is accepted, if there is only one.
-    only: Option<[u8; 32]>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.only.is_some_and(|only| Sha256::digest(certificate) != only) {
-            return Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-        }
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -264,6 +234,11 @@ impl ServerCertVerifier for Lenient {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether all that is wrong so far is that a server shows an authority's certificate. It has no variant of its own.
+fn is_for_authority(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity")
 }
 
 #[cfg(test)]

@@ -9,35 +9,21 @@
 //! Bounded in number and time. As long as nobody is in doubt, a use reads one number.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::{MemberId, Timestamp};
 
+use super::sparse::{MOST, Sparse, Swept};
+
 /// At how many sites a member is in doubt that pays for its next failure.
 const SITES: usize = 3;
-
-/// Members in doubt.
-const MOST: usize = 16_384;
-
-/// How often it is looked, when there are too many, who is in doubt no more.
-const SWEEP: Duration = Duration::from_secs(10);
-
-/// The same when there are not.
-const SWEEP_IDLE: Duration = Duration::from_secs(60);
 
 /// How long a doubt is kept.
 const LIFE: Duration = Duration::from_hours(1);
 
 /// Who is in doubt at which sites.
 #[derive(Debug, Default)]
-pub(super) struct Across {
-    /// How many there are. Written by whoever holds the lock.
-    count: AtomicUsize,
-    /// Held for some instructions, and only while there are any.
-    known: Mutex<Known>,
-}
+pub(super) struct Across(Sparse<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -45,15 +31,13 @@ struct Known {
     by_member: HashMap<MemberId, Vec<Doubt>>,
     /// When the latest of the requests was begun that have been served, as long as anybody was in doubt.
     served: Timestamp,
-    /// When those were looked for last who are in doubt no more.
-    swept: Timestamp,
+    swept: Swept,
 }
 
 impl Known {
-    /// Forgets who is in doubt no more, unless that was done within this span.
-    fn sweep(&mut self, now: Timestamp, span: Duration) {
-        if now.since(self.swept) >= span {
-            self.swept = now;
+    /// Forgets who is in doubt no more, when it is time for that.
+    fn sweep(&mut self, now: Timestamp) {
+        if self.swept.is_due(self.by_member.len(), now) {
             self.by_member.retain(|_, doubts| doubts.iter().any(|doubt| doubt.is_alive(now)));
         }
     }
@@ -74,10 +58,8 @@ impl Doubt {
 impl Across {
     /// A member has failed at a site. Whether it is to blame: it has at others, and others have been served meanwhile.
     pub(super) fn failed(&self, site: u64, member: MemberId, now: Timestamp) -> bool {
-        let mut known = self.lock();
-        if known.by_member.len() >= MOST {
-            known.sweep(now, SWEEP);
-        }
+        let mut known = self.0.lock();
+        known.sweep(now);
         let Known { by_member, served, .. } = &mut *known;
         if by_member.len() >= MOST && !by_member.contains_key(&member) {
             return false;
@@ -94,36 +76,30 @@ impl Across {
             }
             doubts.push(Doubt { site, at: now });
         }
-        self.count.store(by_member.len(), Ordering::Relaxed);
+        self.0.set_count(by_member.len());
         is_to_blame
     }
 
     /// A member has served a request that was begun then.
     pub(super) fn served(&self, member: MemberId, begun: Timestamp) {
-        // Relaxed: who comes in the instant of the first failure does not see it, and the next one does.
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.0.is_empty() {
             return;
         }
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         known.served = known.served.max(begun);
         known.by_member.remove(&member);
-        // Those who are asked no more would be in doubt for ever.
-        known.sweep(begun, SWEEP_IDLE);
-        self.count.store(known.by_member.len(), Ordering::Relaxed);
+        known.sweep(begun);
+        self.0.set_count(known.by_member.len());
     }
 
     /// Whether a member is to pay for its next failure.
     pub(super) fn suspects(&self, member: MemberId, now: Timestamp) -> bool {
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.0.is_empty() {
             return false;
         }
-        let known = self.lock();
+        let known = self.0.lock();
         let doubts = known.by_member.get(&member).into_iter().flatten();
         doubts.filter(|doubt| doubt.is_alive(now)).count() >= SITES
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,7 +129,7 @@ mod tests {
         assert_eq!(pays_at(&across, &[1, 2, 3, 4, 5, 1], 1), [false, false, false, true, true, true]);
         assert!(across.suspects(BAD, at(7)) && !across.suspects(GOOD, at(7)));
         across.served(BAD, at(7));
-        assert!(!across.suspects(BAD, at(8)) && across.count.load(Ordering::Relaxed) == 0);
+        assert!(!across.suspects(BAD, at(8)) && across.0.count() == 0);
         assert_eq!(pays_at(&across, &[1, 2, 3, 4], 8), [false, false, false, true]);
     }
 
@@ -181,7 +157,7 @@ mod tests {
     #[test]
     fn they_are_bounded_in_number_and_time() {
         let across = Across::default();
-        let counted = || (across.count.load(Ordering::Relaxed), across.lock().by_member.len());
+        let counted = || (across.0.count(), across.0.lock().by_member.len());
         for number in 0..2 * MOST as u64 {
             across.failed(number, MemberId(number), at(1));
         }
@@ -191,7 +167,7 @@ mod tests {
         assert_eq!(pays_at(&across, &[1, 2, 3], 4_000), [false; 3]);
         assert!(across.suspects(BAD, at(7_599)) && !across.suspects(BAD, at(7_600)));
         assert_eq!(pays_at(&across, &[4, 5, 6, 7], 8_000), [false, false, false, true], "that was too long ago");
-        assert!(across.lock().by_member.values().all(|doubts| doubts.len() <= SITES));
+        assert!(across.0.lock().by_member.values().all(|doubts| doubts.len() <= SITES));
         // Though they are asked no more.
         across.served(GOOD, at(20_000));
         assert_eq!(counted(), (0, 0));

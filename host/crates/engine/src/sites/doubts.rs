@@ -8,40 +8,52 @@
 //! Bounded in number and time. As long as nobody is in doubt, a use reads one number.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proxywhirl_core::{MemberId, Timestamp};
 
 use super::AVOIDED;
-
-/// Members in doubt at all origins.
-const MOST: usize = 16_384;
+use super::sparse::{MOST, Sparse, Swept};
 
 /// Members in doubt at one origin: most of a public list may be.
 const MOST_AT_ONE: usize = 4_096;
-
-/// How often it is looked, when there are too many, who is in doubt no more.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// After so long without a failure nobody is in doubt any more.
 const LIFE: Duration = Duration::from_secs(600);
 
 /// Who is in doubt where.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
-    /// How many there are. Written by whoever holds the lock.
-    count: AtomicUsize,
-    /// Held for some instructions, and only while there are any.
-    known: Mutex<Known>,
-}
+pub(super) struct Doubts(Sparse<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     by_origin: HashMap<u64, AtOrigin>,
-    /// When those were looked for last who are in doubt no more.
-    swept: Timestamp,
+    swept: Swept,
+}
+
+impl Known {
+    /// Forgets who is in doubt no more, when it is time for that; how many are left of so many.
+    fn sweep(&mut self, count: usize, now: Timestamp) -> usize {
+        if !self.swept.is_due(count, now) {
+            return count;
+        }
+        self.by_origin.retain(|_, at| {
+            at.failed.retain(|_, failed| is_alive(*failed, now));
+            !at.failed.is_empty()
+        });
+        self.by_origin.values().map(|at| at.failed.len()).sum()
+    }
+
+    /// Whether a member that has served a request at an origin was in doubt there.
+    fn served(&mut self, origin: u64, member: MemberId, begun: Timestamp) -> bool {
+        let Some(at) = self.by_origin.get_mut(&origin) else { return false };
+        at.served = at.served.max(Some(begun));
+        let was_in_doubt = at.failed.remove(&member).is_some();
+        if at.failed.is_empty() {
+            self.by_origin.remove(&origin);
+        }
+        was_in_doubt
+    }
 }
 
 /// Who is in doubt at one.
@@ -56,17 +68,9 @@ struct AtOrigin {
 impl Doubts {
     /// A member has failed at an origin. Whether it is to blame: it had failed there before, and another one has served it since.
     pub(super) fn failed(&self, origin: u64, member: MemberId, now: Timestamp) -> bool {
-        let mut known = self.lock();
-        let Known { by_origin, swept } = &mut *known;
-        let mut count = self.count.load(Ordering::Relaxed);
-        if count >= MOST && now.since(*swept) >= SWEEP {
-            *swept = now;
-            by_origin.retain(|_, at| {
-                at.failed.retain(|_, failed| is_alive(*failed, now));
-                !at.failed.is_empty()
-            });
-            count = by_origin.values().map(|at| at.failed.len()).sum();
-        }
+        let mut known = self.0.lock();
+        let mut count = known.sweep(self.0.count(), now);
+        let by_origin = &mut known.by_origin;
         let at = by_origin.get_mut(&origin);
         let before = at.and_then(|at| Some((std::mem::replace(at.failed.get_mut(&member)?, now), at.served)));
         if before.is_none() && count < MOST {
@@ -76,38 +80,29 @@ impl Doubts {
                 count += 1;
             }
         }
-        self.count.store(count, Ordering::Relaxed);
+        self.0.set_count(count);
         before.is_some_and(|(failed, served)| is_alive(failed, now) && served >= Some(failed))
     }
 
     /// A member has served a request at an origin that was begun then.
     pub(super) fn served(&self, origin: u64, member: MemberId, begun: Timestamp) {
-        // Relaxed: who comes in the instant of the first failure does not see it, and the next one does.
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.0.is_empty() {
             return;
         }
-        let by_origin = &mut self.lock().by_origin;
-        let Some(at) = by_origin.get_mut(&origin) else { return };
-        at.served = at.served.max(Some(begun));
-        let was_in_doubt = at.failed.remove(&member).is_some();
-        if at.failed.is_empty() {
-            by_origin.remove(&origin);
-        }
-        self.count.fetch_sub(usize::from(was_in_doubt), Ordering::Relaxed);
+        let mut known = self.0.lock();
+        let count = known.sweep(self.0.count(), begun);
+        let was_in_doubt = known.served(origin, member, begun);
+        self.0.set_count(count.saturating_sub(usize::from(was_in_doubt)));
     }
 
     /// Who has failed at an origin a moment ago: what is sent once goes to others, and tries again later whether it was the origin.
     pub(super) fn members(&self, origin: impl FnOnce() -> u64, now: Timestamp) -> Vec<MemberId> {
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.0.is_empty() {
             return Vec::new();
         }
-        let (origin, known) = (origin(), self.lock());
+        let (origin, known) = (origin(), self.0.lock());
         let failed = known.by_origin.get(&origin).map(|at| &at.failed).into_iter().flatten();
         failed.filter(|(_, at)| now.since(**at) < AVOIDED).map(|(member, _)| *member).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,18 +150,14 @@ mod tests {
     #[test]
     fn they_are_bounded_in_number_and_time() {
         let doubts = Doubts::default();
-        let counted = || {
-            (
-                doubts.count.load(Ordering::Relaxed),
-                doubts.lock().by_origin.values().map(|at| at.failed.len()).sum::<usize>(),
-            )
-        };
+        let counted =
+            || (doubts.0.count(), doubts.0.lock().by_origin.values().map(|at| at.failed.len()).sum::<usize>());
         for number in 0..3 * MOST as u64 {
             doubts.failed(number % 100, MemberId(number), at(1));
             doubts.failed(number, MemberId(number), at(1));
         }
         assert_eq!(counted(), (MOST, MOST));
-        assert!(doubts.lock().by_origin.values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
+        assert!(doubts.0.lock().by_origin.values().all(|at| at.failed.len() <= MOST_AT_ONE && !at.failed.is_empty()));
         doubts.failed(9, MemberId(1 << 40), at(700));
         assert_eq!(counted(), (1, 1), "the old ones have made room");
         doubts.served(9, MemberId(1), at(702));
@@ -174,6 +165,10 @@ mod tests {
         assert_eq!(doubts.members(|| 9, at(1_459)), [MemberId(1 << 40)]);
         assert_eq!(doubts.members(|| 9, at(1_460)), [MemberId(0); 0]);
         doubts.served(9, MemberId(1 << 40), at(1_401));
+        assert_eq!(counted(), (0, 0));
+        // Though they are asked no more.
+        doubts.failed(9, MemberId(1), at(2_000));
+        doubts.served(8, MemberId(2), at(2_700));
         assert_eq!(counted(), (0, 0));
     }
 }
