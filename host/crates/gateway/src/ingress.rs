@@ -32,6 +32,11 @@ impl Dialect {
 /// Reads where a client wants to go.
 pub(crate) fn target(host: &str, port: u16) -> Result<Target, String> {
     let host: Host = host.parse().map_err(|error| format!("the target {}: {error}", excerpt(host)))?;
+    target_at(host, port)
+}
+
+/// Where a client wants to go that has named this host.
+pub(crate) fn target_at(host: Host, port: u16) -> Result<Target, String> {
     // The zone is an interface of the client's machine: it means nothing to an upstream.
     if matches!(host, Host::Zoned(_)) {
         return Err(format!("the target {host} has a zone, which only the machine that it belongs to can reach"));

@@ -3,13 +3,13 @@
 //! A parser is given what has come so far and answers how much of it is a message, that more is needed, or which reply
 //! ends the session. No message is longer than [`MAX_MESSAGE`], so no client can make the gateway keep more.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
-use proxywhirl_core::{Fault, Kind, Secret, Side};
+use proxywhirl_core::{Fault, Host, Kind, Secret, Side};
 use proxywhirl_engine::Denial;
 use proxywhirl_net::Target;
 
-use super::target;
+use super::{target, target_at};
 use crate::tunnel::Manner;
 
 /// The longest message: SOCKS 4a with a user name of 255 bytes and a host name of 255.
@@ -129,20 +129,30 @@ pub(crate) fn request5(bytes: &[u8]) -> Parsed<Target> {
         let why = format!("SOCKS command {command}: only CONNECT (1) is served");
         return Err(Refusal::new(code::COMMAND, why));
     }
-    let Some((host, length)) = address5(kind, rest)? else { return Ok(None) };
+    let Some((address, length)) = address5(kind, rest)? else { return Ok(None) };
     let Some([high, low]) = rest.get(length..length + 2) else { return Ok(None) };
     let port = u16::from_be_bytes([*high, *low]);
-    Ok(Some((named(&host, port)?, 4 + length + 2)))
+    let target = match address {
+        Address::At(host) => at(host, port)?,
+        Address::Named(name) => named(name, port)?,
+    };
+    Ok(Some((target, 4 + length + 2)))
+}
+
+/// Where a client of SOCKS 5 wants to go.
+enum Address<'b> {
+    At(Host),
+    Named(&'b str),
 }
 
 /// Reads the address of SOCKS 5, whose form its type says, and its length in bytes.
-fn address5(kind: u8, bytes: &[u8]) -> Parsed<String> {
+fn address5(kind: u8, bytes: &[u8]) -> Parsed<Address<'_>> {
     match kind {
-        1 => Ok(bytes.first_chunk().map(|octets: &[u8; 4]| (Ipv4Addr::from(*octets).to_string(), 4))),
-        4 => Ok(bytes.first_chunk().map(|octets: &[u8; 16]| (Ipv6Addr::from(*octets).to_string(), 16))),
+        1 => Ok(bytes.first_chunk().map(|octets: &[u8; 4]| (Address::At(Host::V4((*octets).into())), 4))),
+        4 => Ok(bytes.first_chunk().map(|octets: &[u8; 16]| (Address::At(Host::V6((*octets).into())), 16))),
         3 => {
             let Some(length) = bytes.first().map(|length| 1 + usize::from(*length)) else { return Ok(None) };
-            bytes.get(1..length).map(|name| Ok((text(name)?, length))).transpose()
+            bytes.get(1..length).map(|name| Ok((Address::Named(text(name)?), length))).transpose()
         }
         _ => Err(Refusal::new(code::ADDRESS_TYPE, format!("SOCKS address type {kind}"))),
     }
@@ -169,7 +179,7 @@ pub(crate) fn request4(bytes: &[u8]) -> Parsed<Request4> {
     let address = Ipv4Addr::new(*a, *b, *c, *d);
     // 0.0.0.x, with x not 0, says that a name follows: that is all that 4a adds.
     if !(address.octets().starts_with(&[0, 0, 0]) && *d != 0) {
-        let target = named(&address.to_string(), port)?;
+        let target = at(Host::V4(address), port)?;
         let length = 8 + user.len() + 1;
         let user = String::from_utf8_lossy(user).into_owned();
         return Ok(Some((Request4 { target, manner: Manner::Socks4, user }, length)));
@@ -177,7 +187,7 @@ pub(crate) fn request4(bytes: &[u8]) -> Parsed<Request4> {
     let Some(name) = terminated(rest.get(user.len() + 1..).unwrap_or_default(), "host name")? else {
         return Ok(None);
     };
-    let target = named(&text(name)?, port)?;
+    let target = named(text(name)?, port)?;
     let length = 8 + user.len() + 1 + name.len() + 1;
     let user = String::from_utf8_lossy(user).into_owned();
     Ok(Some((Request4 { target, manner: Manner::Socks4a, user }, length)))
@@ -194,13 +204,16 @@ fn terminated<'b>(bytes: &'b [u8], what: &str) -> Result<Option<&'b [u8]>, Refus
     }
 }
 
-fn text(bytes: &[u8]) -> Result<String, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new(code::GENERAL, "a host name that is not UTF-8"))?;
-    Ok(text.to_owned())
+fn text(bytes: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes).map_err(|_| Refusal::new(code::GENERAL, "a host name that is not UTF-8"))
 }
 
 fn named(host: &str, port: u16) -> Result<Target, Refusal> {
     target(host, port).map_err(|why| Refusal::new(code::GENERAL, why))
+}
+
+fn at(host: Host, port: u16) -> Result<Target, Refusal> {
+    target_at(host, port).map_err(|why| Refusal::new(code::GENERAL, why))
 }
 
 /// The reply of SOCKS 5 that tells a client of a fault.
