@@ -69,8 +69,8 @@ where
         let begins = (record.request, record.began, &leaving, alarms);
         let mut failover = Failover::new(gateway.means(), begins, target, wanted);
         let body = if request.head.method == "HEAD" { Body::Omit } else { Body::Send };
-        let served = match Asked::new(request) {
-            Ok(asked) => exchange(gateway, client, buffer, &asked.until(stop), &mut failover, &mut place).await,
+        let served = match Asked::new(request, stop) {
+            Ok(asked) => exchange(gateway, client, buffer, &asked, &mut failover, &mut place).await,
             Err(fault) => Served::failed(fault),
         };
         let Served { mut status, upstream, end, is_open } = served;
@@ -129,7 +129,7 @@ async fn exchange<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
-    asked: &Asked,
+    asked: &Asked<'_>,
     failover: &mut Failover<'_>,
     place: &mut Option<Use>,
 ) -> Served
@@ -154,7 +154,7 @@ async fn whole<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: &Bytes,
     failover: &mut Failover<'_>,
     place: &mut Option<Use>,
@@ -213,7 +213,7 @@ where
 fn give<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
-    (asked, alarms): (&Asked, &Alarms),
+    (asked, alarms): (&Asked<'_>, &Alarms),
     failover: &Failover<'_>,
     (won, rest): (Result<Won<Weighed>, Fault>, Option<Rest>),
     case: &Case<'_>,
@@ -291,7 +291,7 @@ fn member(gateway: &Gateway, slot: u32, by: &Endpoint) -> Option<Arc<Member>> {
 async fn deliver<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
-    (asked, alarms): (&Asked, &Alarms),
+    (asked, alarms): (&Asked<'_>, &Alarms),
     (trial, by): (Option<&Trial>, &Arc<Endpoint>),
     case: &Case<'_>,
     answered: Box<Answered>,

@@ -27,7 +27,7 @@ use crate::access::{Gauge, Login, Metered, Use, User, number_of};
 use crate::alarms::Alarms;
 use crate::forward;
 use crate::ingress::Dialect;
-use crate::ingress::http::{Errand, named, read, refusal_of};
+use crate::ingress::http::{Errand, Last, named, read, refusal_of};
 use crate::record::{End, Record};
 use crate::reply::{Body, ErrorReply};
 use crate::rotation::{self, Origin};
@@ -159,6 +159,8 @@ struct Session<'g, S> {
     is_metered: bool,
     /// The credentials that it sent last, where they hold for what follows.
     login: Option<Zeroizing<Box<[u8]>>>,
+    /// Where its last request went.
+    last: Last,
     peer: Option<SocketAddr>,
     /// Its number.
     connection: u64,
@@ -205,8 +207,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         stay: &'g Stay,
     ) -> Self {
         let (connection, buffer) = (rotation::connection(), BytesMut::new());
-        let (login, rest, alarms) = (None, None, Alarms::default());
-        Self { doorway, gateway, client, buffer, gauge, is_metered, login, peer, connection, stay, rest, alarms }
+        let (login, last, rest, alarms) = (None, None, None, Alarms::default());
+        Self { doorway, gateway, client, buffer, gauge, is_metered, login, last, peer, connection, stay, rest, alarms }
     }
 
     /// Serves the client until it leaves, or has a tunnel.
@@ -320,7 +322,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
                 return Err(self.refuse(&reply, body));
             }
         };
-        let errand = match read(head) {
+        let errand = match read(head, &mut self.last) {
             Ok(errand) => errand,
             Err(reply) => return Err(self.refuse(&reply, body)),
         };

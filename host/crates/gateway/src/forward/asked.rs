@@ -20,7 +20,7 @@ pub(super) enum After {
 
 /// What a client asked for, ready to be sent through an upstream of any protocol.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'s> {
     /// The head with the path as its target.
     head: RequestHead,
     /// The target in words.
@@ -32,20 +32,21 @@ pub(crate) struct Asked {
     pub(super) version: u8,
     /// Whether the client wants to send another request.
     keeps_alive: bool,
-    /// Until when it may.
-    stop: Option<CancellationToken>,
+    /// Until when it may. Borrowed, since those of all clients are one, and each copy of it takes a lock that they share.
+    stop: &'s CancellationToken,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(super) expects: bool,
     /// Whether the client asks for another protocol.
     pub(super) upgrades: bool,
 }
 
-impl Asked {
-    /// What is left of a client's request when all that concerns its own connection is taken off.
+impl<'s> Asked<'s> {
+    /// What is left of a client's request when all that concerns its own connection is taken off. It is told with its answer when the
+    /// gateway stops.
     ///
     /// No `Via` is added, although RFC 9110 §7.6.3 wants one of a gateway: it would tell the origin of a proxy, and
     /// make an anonymous one of every elite upstream.
-    pub(crate) fn new(request: Request) -> Result<Self, Fault> {
+    pub(crate) fn new(request: Request, stop: &'s CancellationToken) -> Result<Self, Fault> {
         let Request { mut head, target, name, path, body } = request;
         let (version, keeps_alive) = (head.minor_version, head.keeps_alive());
         let upgrade = upgrade(&head, body);
@@ -67,17 +68,12 @@ impl Asked {
         }
         head.target = path;
         head.minor_version = 1;
-        Ok(Self { head, name, target, body, version, keeps_alive, stop: None, expects, upgrades })
-    }
-
-    /// The same of a client that is told with its answer when the gateway stops.
-    pub(super) fn until(self, stop: &CancellationToken) -> Self {
-        Self { stop: Some(stop.clone()), ..self }
+        Ok(Self { head, name, target, body, version, keeps_alive, stop, expects, upgrades })
     }
 
     /// Whether the client may send another request.
     pub(super) fn keeps_alive(&self) -> bool {
-        self.keeps_alive && !self.stop.as_ref().is_some_and(CancellationToken::is_cancelled)
+        self.keeps_alive && !self.stop.is_cancelled()
     }
 
     pub(super) fn method(&self) -> &str {
@@ -176,23 +172,26 @@ pub(super) fn set(headers: &mut Headers, name: &str, value: impl AsRef<[u8]>) ->
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proxywhirl_core::Secret;
 
     use super::*;
     use crate::ingress::http::{Errand, read};
 
-    fn asked(line: &str, fields: &[(&str, &str)]) -> Asked {
+    fn asked(line: &str, fields: &[(&str, &str)]) -> Asked<'static> {
+        static STAYS: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
         let (method, target) = line.split_once(' ').unwrap();
         let mut headers = Headers::new();
         for (name, value) in fields {
             headers.append(name, value).unwrap();
         }
         let head = RequestHead { method: method.to_owned().into(), target: target.into(), minor_version: 1, headers };
-        let Ok(Errand::Forward(request)) = read(head) else { panic!("not to be forwarded") };
-        Asked::new(request).unwrap()
+        let Ok(Errand::Forward(request)) = read(head, &mut None) else { panic!("not to be forwarded") };
+        Asked::new(request, &STAYS).unwrap()
     }
 
-    fn rendered(asked: &Asked, form: &RequestForm) -> String {
+    fn rendered(asked: &Asked<'_>, form: &RequestForm) -> String {
         String::from_utf8(asked.render(form, After::Close)).unwrap()
     }
 

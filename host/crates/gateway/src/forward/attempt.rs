@@ -52,7 +52,7 @@ impl Answered {
 pub(super) async fn attempt(
     gateway: &Gateway,
     upstream: &Upstream,
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: &[u8],
     alarms: &Alarms,
 ) -> Result<Box<Answered>, Fault> {
@@ -81,7 +81,7 @@ pub(super) async fn attempt(
 
 /// Whether an answer refuses a login that may be the upstream's own: it has one, and the client gave none for the origin. Some proxies
 /// mean 407 by 401.
-pub(super) fn refuses_login(upstream: &Upstream, asked: &Asked, answered: &Answered) -> bool {
+pub(super) fn refuses_login(upstream: &Upstream, asked: &Asked<'_>, answered: &Answered) -> bool {
     answered.answer.head.status == 401 && upstream.dialled().credentials.is_some() && !asked.has_login()
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn serve<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
-    asked: &Asked,
+    asked: &Asked<'_>,
     failover: &mut Failover<'_>,
     place: &mut Option<Use>,
 ) -> Served
@@ -135,7 +135,7 @@ where
 async fn ask(
     gateway: &Gateway,
     upstream: &Upstream,
-    asked: &Asked,
+    asked: &Asked<'_>,
     alarms: &Alarms,
     (resort, silence): (&Resort, Duration),
 ) -> Result<Said, Fault> {

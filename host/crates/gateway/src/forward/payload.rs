@@ -36,7 +36,7 @@ impl Payload {
     pub(super) async fn take<S>(
         client: &mut S,
         buffer: &mut BytesMut,
-        asked: &Asked,
+        asked: &Asked<'_>,
         stall: Duration,
     ) -> Result<Self, Fault>
     where

@@ -34,7 +34,7 @@ pub(super) async fn serve<S>(
     gateway: &Gateway,
     client: &mut S,
     buffer: &mut BytesMut,
-    asked: &Asked,
+    asked: &Asked<'_>,
     continued: bool,
     failover: &mut Failover<'_>,
     place: &mut Option<Use>,
@@ -92,7 +92,7 @@ pub(super) enum First {
 pub(super) async fn upload<S>(
     gateway: &Gateway,
     (client, buffer): (&mut S, &mut BytesMut),
-    asked: &Asked,
+    asked: &Asked<'_>,
     failover: &mut Failover<'_>,
     place: &mut Option<Use>,
     (mut trial, latency, way): (Trial, Duration, Way),

@@ -45,8 +45,11 @@ pub(crate) fn authority(name: &str) -> &str {
     name.strip_suffix(":80").unwrap_or(name)
 }
 
-/// Reads what a request wants.
-pub(crate) fn read(mut head: RequestHead) -> Result<Errand, ErrorReply> {
+/// Where the last request of a connection went, and its name: the next one nearly always goes there too.
+pub(crate) type Last = Option<(Target, Arc<str>)>;
+
+/// Reads what a request wants, on a connection whose last one went there.
+pub(crate) fn read(mut head: RequestHead, last: &mut Last) -> Result<Errand, ErrorReply> {
     let body = head.body().map_err(|error| refuse(&error.to_string()))?;
     if head.method == "CONNECT" {
         if body != BodyLength::None {
@@ -54,7 +57,7 @@ pub(crate) fn read(mut head: RequestHead) -> Result<Errand, ErrorReply> {
         }
         return connect(&head.target).map(Errand::Tunnel);
     }
-    let (target, path) = absolute(&head)?;
+    let (target, name, path) = absolute(&head, last)?;
     if matches!(&*head.method, "TRACE" | "OPTIONS") && !goes_on(&mut head)? {
         if body != BodyLength::None {
             return Err(refuse("a request that may go no further has no body"));
@@ -65,7 +68,6 @@ pub(crate) fn read(mut head: RequestHead) -> Result<Errand, ErrorReply> {
             Errand::Here(target, "OPTIONS", OPTIONS.to_vec())
         });
     }
-    let name = target.text().into();
     Ok(Errand::Forward(Request { head, target, name, path, body }))
 }
 
@@ -120,6 +122,7 @@ pub(crate) fn refusal_of(error: &HeadError, read: &[u8]) -> Option<ErrorReply> {
     }
 }
 
+#[cold]
 fn refuse(why: &str) -> ErrorReply {
     ErrorReply::refusal(400, why)
 }
@@ -137,8 +140,8 @@ fn connect(authority: &str) -> Result<Target, ErrorReply> {
     destination(host, Some(port)).map_err(|why| refuse(&format!("{}: {why}", whole())))
 }
 
-/// Reads the absolute form (RFC 9112 §3.2.2): target, and path with query.
-fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
+/// Reads the absolute form (RFC 9112 §3.2.2): target and its name, and path with query.
+fn absolute(head: &RequestHead, last: &mut Last) -> Result<(Target, Arc<str>, String), ErrorReply> {
     let uri = head.target.as_str();
     let split = uri.split_once(':').and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("//")?)));
     let Some((scheme, rest)) = split.filter(|_| !uri.starts_with('/')) else {
@@ -155,25 +158,32 @@ fn absolute(head: &RequestHead) -> Result<(Target, String), ErrorReply> {
             if is_scheme { format!("a URL of the scheme {scheme}") } else { "a URL of no known scheme".to_owned() };
         return Err(refuse(&format!("{named}: the gateway forwards http, and takes CONNECT for all else")));
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if authority.contains('@') {
+    let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (named, path) = rest.split_at(end);
+    if named.contains('@') {
         return Err(refuse("the URL holds credentials: send them in the Authorization field"));
     }
     if path.contains('#') {
         return Err(refuse("the URL holds a fragment, which is for the client alone"));
     }
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port).filter(|port| !port.is_empty())),
-        _ => (authority, None),
+    let (target, name) = match last {
+        Some((target, name)) if named == &**name || named == authority(name) => (target.clone(), Arc::clone(name)),
+        _ => {
+            let (host, port) = match named.rsplit_once(':') {
+                Some((host, port)) if !port.ends_with(']') => (host, Some(port).filter(|port| !port.is_empty())),
+                _ => (named, None),
+            };
+            let target = destination(host, port).map_err(|why| refuse(&why))?;
+            let name = target.text().into();
+            last.insert((target, name)).clone()
+        }
     };
-    let target = destination(host, port).map_err(|why| refuse(&why))?;
     let path = match path {
         "" if head.method == "OPTIONS" => "*".to_owned(),
         path if path.starts_with('/') => path.to_owned(),
         query => format!("/{query}"),
     };
-    Ok((target, path))
+    Ok((target, name, path))
 }
 
 fn destination(host: &str, port: Option<&str>) -> Result<Target, String> {
@@ -194,9 +204,13 @@ mod tests {
     use super::*;
 
     fn wanted(method: &str, target: &str) -> Result<String, u16> {
+        wanted_after(&mut None, method, target)
+    }
+
+    fn wanted_after(last: &mut Last, method: &str, target: &str) -> Result<String, u16> {
         let (method, target) = (method.to_owned(), target.to_owned());
         let head = RequestHead { method: method.into(), target, minor_version: 1, headers: Headers::new() };
-        match read(head) {
+        match read(head, last) {
             Ok(Errand::Here(..)) => Ok("here".to_owned()),
             Ok(Errand::Tunnel(target)) => Ok(format!("tunnel {target}")),
             Ok(Errand::Forward(request)) => Ok(format!("{} {}", authority(&request.name), request.path)),
@@ -231,6 +245,31 @@ mod tests {
         assert_eq!(wanted("GET", "http://[::1]/x").unwrap(), "[::1] /x");
         assert_eq!(wanted("GET", "http://example.com:/x").unwrap(), "example.com /x");
         assert_eq!(wanted("OPTIONS", "http://example.com").unwrap(), "example.com *");
+    }
+
+    #[test]
+    fn where_the_last_request_went_says_nothing_of_the_next_one_that_goes_elsewhere() {
+        let mut last = None;
+        for (target, expected) in [
+            ("http://example.com/a", "example.com /a"),
+            ("http://example.com:80/b", "example.com /b"),
+            ("http://example.com:8080/", "example.com:8080 /"),
+            ("http://EXAMPLE.com:8080/", "example.com:8080 /"),
+            ("http://example.com?c", "example.com /?c"),
+            ("http://example.com:/", "example.com /"),
+            ("http://example.co/", "example.co /"),
+            ("http://[::1]:80/", "[::1] /"),
+            ("http://[::1]/", "[::1] /"),
+            ("http://1.2.3.4:80/", "1.2.3.4 /"),
+            ("http://1.2.3.4/", "1.2.3.4 /"),
+        ] {
+            assert_eq!(wanted_after(&mut last, "GET", target).unwrap(), expected, "{target}");
+            assert_eq!(wanted_after(&mut last, "GET", target).unwrap(), expected, "{target}");
+            assert_eq!(last.as_ref().unwrap().0.text(), *last.as_ref().unwrap().1);
+            for wrong in ["http://example.com:0/", "http://::1/", "http://u@example.com/"] {
+                assert_eq!(wanted_after(&mut last, "GET", wrong), Err(400), "{wrong}");
+            }
+        }
     }
 
     #[test]
@@ -274,7 +313,7 @@ mod tests {
         let why = |method: &'static str, target: &str| {
             let target = target.to_owned();
             let head = RequestHead { method: method.into(), target, minor_version: 1, headers: Headers::new() };
-            read(head).map(drop).unwrap_err().text().to_owned()
+            read(head, &mut None).map(drop).unwrap_err().text().to_owned()
         };
         for (method, target) in [
             ("GET", "ftp://user:s3cr3t@example.com/"),
