@@ -84,13 +84,13 @@ async fn accept<L: Listener>(
 ) {
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut closing = pin!(closed.cancelled());
     // Kept from one turn to the next, so that a client that waits for its place stays where it is.
     let mut arriving = pin!(arrive(doorway, listener));
     loop {
         tokio::select! {
             biased;
-            () = closed.cancelled() => return,
-            Some(ended) = sessions.join_next() => report(&ended),
+            () = &mut closing => return,
             _ = sweep.tick() => {
                 let gateway = doorway.gateway();
                 let engine = gateway.engine();
@@ -116,8 +116,21 @@ async fn accept<L: Listener>(
                     }
                 }
                 arriving.set(arrive(doorway, listener));
+                // Clients may come for as long as there are some, and those who have left shall not pile up.
+                reap(sessions);
+            }
+            Some(ended) = sessions.join_next() => {
+                report(&ended);
+                reap(sessions);
             }
         }
+    }
+}
+
+/// Reports the sessions that have ended by now.
+fn reap(sessions: &mut JoinSet<()>) {
+    while let Some(ended) = sessions.try_join_next() {
+        report(&ended);
     }
 }
 
