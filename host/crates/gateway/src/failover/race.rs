@@ -144,7 +144,7 @@ impl Failover<'_> {
         F: Fn(Upstream) -> A,
         A: Future<Output = Result<T, Fault>>,
     {
-        let mut patience = self.patience(repeat, current.as_ref());
+        let mut patience = self.next_look(repeat, overtaken.as_ref(), current.as_ref());
         let (mut deadline, mut is_attended) = (self.deadline, true);
         // One for all: each costs as much as a pick.
         let mut limit = self.alarms.attempts.at(deadline);
@@ -199,7 +199,7 @@ impl Failover<'_> {
                     if current.is_none() && again {
                         let turn = Turn::unless(overtaken.is_some());
                         current = Box::pin(self.after_fault(attempt, turn)).await;
-                        patience = self.patience(repeat, current.as_ref());
+                        patience = self.next_look(repeat, overtaken.as_ref(), current.as_ref());
                     }
                 }
             }
@@ -230,6 +230,21 @@ impl Failover<'_> {
             Some(_) => self.give_up(silent),
         }
         patience
+    }
+
+    /// Until when the current attempt may be silent; where there is none, because nobody else was left beside one that is silent, when
+    /// the request looks again.
+    fn next_look<A>(
+        &self,
+        repeat: Repeat,
+        overtaken: Option<&Running<A>>,
+        current: Option<&Running<A>>,
+    ) -> Option<Instant> {
+        match (overtaken, current) {
+            // Of a body that was held back, it is decided by now who has it.
+            (Some(_), None) if self.resort.is_none() => self.look_again(current),
+            _ => self.patience(repeat, current),
+        }
     }
 
     /// When a request that is silent, and found nobody else to ask, looks again. A body that is held back goes to one of those who are

@@ -13,6 +13,8 @@ use proxywhirl_core::{Kind, Outcome, Side, Stage, Timestamp};
 use proxywhirl_engine::{EngineConfig, LimitsConfig, Parts};
 use tokio::time::sleep;
 
+use super::race::Turn;
+use super::running::Running;
 use super::*;
 use crate::config::RetryConfig;
 
@@ -238,6 +240,38 @@ async fn the_overtaken_one_is_waited_for_when_the_others_failed() {
     let ran = run(Repeat::Overtake, &[Act::Answer(20_000), REFUSED, CLOSED]).await;
     assert_eq!((ran.took, ran.result.unwrap().0), (20_000, 1));
     assert_eq!(ran.failures, [0, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_one_that_is_silent_whoever_comes_back_is_asked() {
+    const ACTS: [Act; 3] = [Act::Never, REFUSED, Act::Answer(5)];
+    for is_open in [false, true] {
+        let engine = engine_of(1, LimitsConfig::default()).await;
+        let config = GatewayConfig { connect_timeout: Duration::from_millis(PATIENCE), ..GatewayConfig::default() };
+        let (budget, hedging) = (RetryBudget::new(RetryConfig::default()), Hedging::new(config.hedge));
+        let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+        let mut failover = Failover::new(means, begins(1, Leaving::never()), "origin.test:443", Wanted::default());
+        let attempt = |upstream: Upstream| act(ACTS[usize::from(upstream.endpoint.port) - 1], upstream.endpoint.port);
+        let answered = async {
+            if !is_open {
+                return failover.run(Repeat::Overtake, attempt).await;
+            }
+            // As a tunnel that is open and silent: when that is found out, there is nobody else.
+            let trial = failover.begin(1, false, &attempt, Turn::Wait).await.and_then(Running::end).unwrap();
+            let waiting = attempt(trial.upstream().clone());
+            failover.go_on(Some((trial, waiting)), Duration::ZERO, attempt).await
+        };
+        let others = async {
+            for port in [2, 3] {
+                sleep(Duration::from_secs(10)).await;
+                let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+                engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
+            }
+        };
+        let (won, ()) = tokio::join!(answered, others);
+        assert_eq!(won.map(|won| won.answer).unwrap(), 3, "{is_open}");
+        engine.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
