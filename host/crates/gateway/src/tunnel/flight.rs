@@ -5,6 +5,8 @@
 //! flight is early data (RFC 8446 §2.3), a request that an origin may act upon: that is never sent again. A request in
 //! clear text that is safe (RFC 9110 §9.2.1) and has no body is as good as a hello.
 
+use std::ops::RangeInclusive;
+
 /// What a client has begun with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flight {
@@ -46,6 +48,11 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 /// The largest record: what fits a plaintext one (RFC 8446 §5.1).
 const MOST_RECORD: usize = 1 << 14;
+/// The types of records: a change of cipher, alert, handshake, data, heartbeat.
+const TYPES: RangeInclusive<u8> = 0x14..=0x18;
+/// So much of an answer is waited for, until its last record is whole: a whole flight with a long chain of certificates, or one record of
+/// the largest that there are.
+const MOST_FLIGHT: usize = 2 * MOST_RECORD;
 /// The smallest body of a ServerHello: version, random, an empty session, suite and compression (RFC 5246 §7.4.1.3).
 const LEAST_HELLO: usize = 38;
 /// The bytes of an alert: level and description.
@@ -166,7 +173,8 @@ impl Message {
 
 impl Speech {
     /// What came back: the answer to a hello is a whole ServerHello, or what one record holds of it, or an alert; that to a request
-    /// begins with a version. A server that ends in the middle of that has not answered.
+    /// begins with a version. A server that ends in the middle of that has not answered, and neither has one that ends in the middle of
+    /// a later record of its flight, with which the client can do nothing: none of it is lost when all of it is asked for elsewhere.
     pub(super) fn reply(self, said: &[u8]) -> Reply {
         match self {
             Self::Tls => reply_in_tls(said),
@@ -200,9 +208,10 @@ impl Speech {
     }
 }
 
-/// Reads the record with which a server answers a hello (RFC 8446 §5.1).
+/// Reads the records with which a server answers a hello (RFC 8446 §5.1).
 fn reply_in_tls(said: &[u8]) -> Reply {
-    let (kind, length, fragment) = match behind_warning(said) {
+    let records = behind_warning(said);
+    let (kind, length, fragment) = match records {
         [] | [HANDSHAKE | ALERT] => return Reply::Unclear,
         [HANDSHAKE | ALERT, VERSION] | [HANDSHAKE | ALERT, VERSION, _] | [HANDSHAKE | ALERT, VERSION, _, _] => {
             return Reply::Unclear;
@@ -225,7 +234,24 @@ fn reply_in_tls(said: &[u8]) -> Reply {
         (HANDSHAKE, [] | [SERVER_HELLO, ..]) => length.min(4),
         _ => return Reply::Other,
     };
-    if fragment.len() < needed { Reply::Unclear } else { Reply::Answer }
+    let is_cut = fragment.len() < needed || (kind == HANDSHAKE && said.len() < MOST_FLIGHT && is_cut(records));
+    if is_cut { Reply::Unclear } else { Reply::Answer }
+}
+
+/// Whether the last of these records is not whole. What no record begins with is for the client to refuse.
+fn is_cut(mut records: &[u8]) -> bool {
+    loop {
+        records = match records {
+            [] => return false,
+            [kind, ..] if !TYPES.contains(kind) => return false,
+            [_, VERSION, _, high, low, rest @ ..] => match rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) {
+                Some(next) => next,
+                None => return true,
+            },
+            [_] | [_, VERSION, ..] => return true,
+            _ => return false,
+        };
+    }
 }
 
 /// Whether an answer to a ClientHello is an alert: the origin does not want the client.
@@ -358,8 +384,8 @@ mod tests {
         let body: Vec<u8> = [VERSION, 3].into_iter().chain(0..70).collect();
         let server = [&b"\x16\x03\x03\0\x4c\x02\0\0\x48"[..], &body].concat();
         // Older servers say more in the same record, and one may cut its hello into several.
-        let more = [&b"\x16\x03\x01\x03\xe8\x02\0\0\x48"[..], &body, b"\x0b"].concat();
-        let part = b"\x16\x03\x03\0\x01\x02\x16";
+        let more = [&b"\x16\x03\x01\0\x4f\x02\0\0\x48"[..], &body, b"\x0b\0\0"].concat();
+        let part = b"\x16\x03\x03\0\x01\x02";
         for answer in [&alert[..], &server, &more, part] {
             let first = (0..=answer.len()).find(|length| Speech::Tls.reply(&answer[..*length]) != Reply::Unclear);
             let needed = first.unwrap();
@@ -390,6 +416,25 @@ mod tests {
         ] {
             assert_eq!(Speech::Tls.reply(other), Reply::Other, "{other:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_in_tls_goes_on_to_the_end_of_its_last_record() {
+        let body: Vec<u8> = [VERSION, 3].into_iter().chain(0..70).collect();
+        let hello = [&b"\x16\x03\x03\0\x4c\x02\0\0\x48"[..], &body].concat();
+        let rest = [&b"\x14\x03\x03\0\x01\x01"[..], b"\x17\x03\x03\x04\0", &[7; 1024]].concat();
+        let flight = [&hello[..], &rest].concat();
+        for length in 0..=flight.len() {
+            let is_whole = [hello.len(), hello.len() + 6, flight.len()].contains(&length);
+            let expected = if is_whole { Reply::Answer } else { Reply::Unclear };
+            assert_eq!(Speech::Tls.reply(&flight[..length]), expected, "{length}");
+        }
+        // Whatever it is, the client gets it: what begins no record, and what never comes to an end.
+        for odd in [&b"\0"[..], b"HTTP/1.1", b"\x17\x05\x03"] {
+            assert_eq!(Speech::Tls.reply(&[&flight[..], odd].concat()), Reply::Answer, "{odd:?}");
+        }
+        let endless = [&flight[..], &[&b"\x17\x03\x03\0\x01\x07"[..]; MOST_FLIGHT / 6].concat(), b"\x17"].concat();
+        assert_eq!(Speech::Tls.reply(&endless), Reply::Answer);
     }
 
     #[test]

@@ -155,11 +155,11 @@ where
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     async fn settle(&mut self, limits: &Limits) -> First {
+        let mut flight = Flight::of(&self.flight);
         loop {
             if let Some(fault) = self.ended_young(limits) {
                 return First::Ended(fault);
             }
-            let flight = Flight::of(&self.flight);
             if self.is_clear(flight, limits) {
                 return self.clear(Heard::origin_if(self.is_heard(flight)));
             }
@@ -175,9 +175,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             match (self.hear(limits.keep, self.may_go_on(flight)).await, flight) {
                 (Event::Client(Ok(0)), flight) => return self.ends(flight, false),
                 (Event::Client(Err(_)), flight) => return self.ends(flight, true),
-                // It has begun: as long as it goes on, it is waited for.
-                (Event::Client(Ok(_)), _) if self.has_spoken_first() => self.limit = Instant::now() + TURN,
-                (Event::Client(Ok(_)), _) => {}
+                (Event::Client(Ok(_)), _) => {
+                    flight = Flight::of(&self.flight);
+                    // It has begun: as long as it goes on, it is waited for.
+                    if self.has_spoken_first() {
+                        self.limit = Instant::now() + TURN;
+                    }
+                }
                 (Event::Upstream(result), flight) => self.heard(flight, result),
                 (Event::Limit, Flight::Whole(speech)) => {
                     return First::Silent { said: std::mem::take(&mut self.said), kept: self.kept(speech) };
@@ -253,6 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         let fault = match self.ended.take() {
             _ if speech.is_refused_by(&said) => bans::refused(None),
             Some(fault) if said.is_empty() => fault,
+            Some(_) if speech.reply(&said) == Reply::Unclear => cut(),
             Some(_) | None => no_answer(speech),
         };
         let unsent = BytesMut::from(self.flight.get(self.sent..).unwrap_or_default());
@@ -344,7 +349,8 @@ pub(super) async fn attempt(
             }
             match read(&mut stream, &mut said, READ).await {
                 Ok(1..) => {}
-                Ok(0) => break Some(closed()),
+                Ok(0) if said.is_empty() => break Some(closed()),
+                Ok(0) => break Some(cut()),
                 Err(error) => break Some(fault::upstream(Stage::FirstByte, &error)),
             }
         }
@@ -405,6 +411,11 @@ async fn write(stream: &mut Stream, bytes: &[u8], limit: Duration) -> Result<(),
 
 fn closed() -> Fault {
     Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, "the tunnel ended before the origin said a word")
+}
+
+fn cut() -> Fault {
+    let why = "the tunnel ended in the middle of what the origin began with";
+    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, why)
 }
 
 fn no_answer(speech: Speech) -> Fault {

@@ -8,7 +8,7 @@ use proxywhirl_engine::history::Query;
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, TestCa};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -89,6 +89,48 @@ async fn twelve_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_afte
     }
     while let Some(cell) = cells.join_next().await {
         cell.unwrap();
+    }
+}
+
+/// A proxy whose tunnels end when so many bytes have come from the origin.
+async fn cutting(after: u64) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let head = read_head(&mut client).await;
+                let mut origin = TcpStream::connect(head.split(' ').nth(1).unwrap()).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let ((mut from, mut to), (said, mut heard)) = (client.split(), origin.split());
+                let mut said = said.take(after);
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from, &mut heard) => {}
+                    _ = tokio::io::copy(&mut said, &mut to) => {}
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_that_is_cut_in_the_first_words_of_its_origin_is_opened_elsewhere_and_paid() {
+    let ca = TestCa::new().unwrap();
+    let origin = tls_origin(&ca).await;
+    for after in [1, 60, 200, 400] {
+        let bad = cutting(after).await;
+        let good =
+            [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
+        let scene = Scene::with(&[good[0].url(), good[1].url(), bad.clone()], config()).await;
+        for number in 1..=12 {
+            let mut stream = scene.client().await;
+            Client::Connect.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
+            let page = page(&ca, stream).await.unwrap_or_else(|error| panic!("{after} {number}: {error}"));
+            assert!(page.starts_with("HTTP/1.1 200 "), "{after} {number}: {page}");
+        }
+        assert!(scene.failures(&bad) > 0, "{after}");
+        assert_eq!(good.each_ref().map(|good| scene.failures(&good.url())), [0, 0], "{after}");
     }
 }
 
