@@ -1,8 +1,10 @@
 //! Listeners: dialects, filters, one proxy, ranges of ports, sockets, TLS, IPv6; and rotation.
 
 use std::collections::BTreeSet;
+use std::net::TcpStream;
 
-use proxywhirl_tests::{file, proxywhirl, run};
+use proxywhirl_tests::{curl, file, proxywhirl, run};
+use tempfile::TempDir;
 
 use super::Scene;
 
@@ -28,6 +30,13 @@ while piece := client.recv(4096):
     answer += piece
 print(answer.decode().split('\\r\\n\\r\\n')[1].strip())
 ";
+
+/// A control socket in a folder, which is the user's alone from now on.
+fn control_socket_in(folder: &TempDir) -> String {
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder.path(), own).unwrap();
+    folder.path().join("control.sock").to_string_lossy().into_owned()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_listener_speaks_its_dialect_and_gives_what_it_is_bound_to() {
@@ -157,9 +166,7 @@ async fn a_range_of_ports_is_as_many_sessions() {
 async fn the_ports_of_a_range_rotate_as_they_are_told() {
     // An address that no other test has.
     let control = proxywhirl_tests::folder();
-    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(control.path(), own).unwrap();
-    let socket = control.path().join("control.sock").to_string_lossy().into_owned();
+    let socket = control_socket_in(&control);
     let config = "[[listeners]]\nname = \"plain\"\naddress = \"127.9.0.8:24000-24002\"\n\
                   [[listeners]]\nname = \"three\"\naddress = \"127.9.0.8:24100-24101\"\nrotation = \"3 requests\"\n";
     let scene = Scene::new(&format!("control.socket = \"{socket}\"\n{config}")).await;
@@ -190,8 +197,10 @@ async fn listeners_over_ipv6_tls_and_a_unix_socket() {
     let certificate = file(&files, "cert.pem", made.cert.pem());
     let key = file(&files, "key.pem", made.signing_key.serialize_pem());
     let socket = files.path().join("in.sock").to_string_lossy().into_owned();
+    let control = control_socket_in(&files);
     let config = format!(
-        "[[listeners]]\naddress = \"[::1]:0\"\n\
+        "control.socket = \"{control}\"\n\
+         [[listeners]]\naddress = \"[::1]:0\"\n\
          [[listeners]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n\
          [[listeners]]\naddress = \"unix:{socket}\"\n"
     );
@@ -201,8 +210,14 @@ async fn listeners_over_ipv6_tls_and_a_unix_socket() {
     let over_tls = format!("https://{}", places[2]);
     assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate]) < 6);
     assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate, "--proxytunnel"]) < 6);
-    let ran = scene.curl(&format!("http://{}", places[2]), &[]);
-    assert_ne!(ran.code, Some(0), "{ran:?}");
+    for proxy in ["http://", "https://"] {
+        let ran = scene.curl(&format!("{proxy}{}", places[2]), &[]);
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+    }
+    // Who only looks whether the port is open is not counted.
+    drop(TcpStream::connect(&places[2]).unwrap());
+    let metrics = curl(["--unix-socket", &control, "http://gateway/metrics"]).stdout;
+    assert!(metrics.contains("proxywhirl_requests_refused_total{reason=\"tls\"} 2\n"), "{metrics}");
     assert_eq!(scene.python(OVER_UNIX, &[&socket, &scene.url()]).len(), 1);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -217,9 +232,7 @@ async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_a
     };
     let config = ["request", "3 requests", "connection", "failure", "1s", "client", "destination"].map(listener);
     let control = proxywhirl_tests::folder();
-    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(control.path(), own).unwrap();
-    let socket = control.path().join("control.sock").to_string_lossy().into_owned();
+    let socket = control_socket_in(&control);
     let scene = Scene::new(&format!("control.socket = \"{socket}\"\n{}", config.concat())).await;
     let places = scene.places();
     let asked = |place: &str, requests: usize| scene.python(KEEP_ALIVE, &[place, &scene.url(), &requests.to_string()]);

@@ -32,7 +32,7 @@ pub enum Denial {
     Words,
     /// It is no request that can be read, or was not whole in time.
     Malformed,
-    /// Its client speaks TLS where none is spoken.
+    /// Its client speaks TLS where none is spoken, or another protocol, or TLS that fails, where it is.
     Tls,
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod rest;
 mod socks;
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -109,6 +110,10 @@ where
     match timeout(gateway.config().head_timeout, tls.accept(client)).await {
         Ok(Ok(client)) => metered(doorway, gateway, client, peer, stay).await,
         Ok(Err(error)) => {
+            // Whoever closes again, as one that looks whether the port is open, has asked for nothing.
+            if error.kind() == ErrorKind::InvalidData {
+                gateway.engine().denied(Denial::Tls);
+            }
             tracing::debug!(client.addr = peer.map(tracing::field::display), %error, "no TLS with a client");
             None
         }
