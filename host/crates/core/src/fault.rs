@@ -136,6 +136,7 @@ pub struct Consequence {
 
 impl Fault {
     /// A failure without a code.
+    #[cold]
     pub fn new(side: Side, stage: Stage, kind: Kind, detail: impl Into<Box<str>>) -> Self {
         Self { side, stage, kind, code: None, retry_after: None, detail: detail.into() }
     }

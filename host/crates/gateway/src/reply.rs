@@ -61,6 +61,7 @@ pub(crate) struct ErrorReply {
 
 impl ErrorReply {
     /// The client's own mistake.
+    #[cold]
     pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
         let error = if status == 408 { "connection_read_timeout" } else { "http_request_error" };
         let (text, denial) = (text.into(), Some(Denial::Malformed));
@@ -75,6 +76,7 @@ impl ErrorReply {
     }
 
     /// What a client wants cannot be understood.
+    #[cold]
     pub(crate) fn mistake(mistake: &Mistake) -> Self {
         let reply = match mistake {
             Mistake::User(why) => Self { error: "http_request_denied", ..Self::refusal(407, why) },
@@ -87,6 +89,7 @@ impl ErrorReply {
     }
 
     /// A client is not let in.
+    #[cold]
     pub(crate) fn denied(denied: Denied) -> Self {
         let refused = |status, denial, text: &str| Self {
             error: "http_request_denied",
@@ -104,12 +107,14 @@ impl ErrorReply {
     }
 
     /// A destination may not be reached.
+    #[cold]
     pub(crate) fn forbidden(target: &Target) -> Self {
         let text = format!("this gateway does not reach {target}: a rule forbids it");
         Self { error: "http_request_denied", denial: Some(Denial::Rule), ..Self::refusal(403, text) }
     }
 
     /// A user has used up what it may have.
+    #[cold]
     pub(crate) fn exceeded(exceeded: Exceeded, user: &str) -> Self {
         let denial = match exceeded {
             Exceeded::Rate(_) => Denial::Rate,
@@ -121,6 +126,7 @@ impl ErrorReply {
     }
 
     /// What is left to say when a request could not be served.
+    #[cold]
     pub(crate) fn of(fault: &Fault, target: &str, attempts: usize) -> Self {
         let consequence = fault.consequence();
         let text = match (fault.side, fault.kind) {

@@ -418,6 +418,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     }
 
     /// Remembers a request that is refused, for who asks why; with its user, if that is known by then.
+    #[cold]
     fn remember(&self, protocol: &'static str, method: &str, target: &str, reply: &ErrorReply, user: Option<&User>) {
         // SOCKS has no status.
         let status = matches!(protocol, "http" | "connect").then_some(reply.status);
@@ -428,12 +429,14 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
     }
 
     /// Counts what is refused.
+    #[cold]
     fn count(&self, denial: Option<Denial>) {
         if let Some(denial) = denial {
             self.gateway.engine().denied(denial);
         }
     }
 
+    #[cold]
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
         self.count(reply.denial);
         tracing::debug!(

@@ -39,6 +39,7 @@ pub fn io_kind(error: &io::Error) -> Kind {
 
 /// The fault of the upstream that an error amounts to; of ours, when we have run out of something.
 #[must_use]
+#[cold]
 pub fn upstream(stage: Stage, error: &io::Error) -> Fault {
     let kind = io_kind(error);
     let side = if kind == Kind::Exhausted { Side::Ours } else { Side::Upstream };

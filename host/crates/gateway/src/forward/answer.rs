@@ -73,7 +73,7 @@ pub(super) struct Inbound<R> {
 /// What an answer is read by.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
-    pub(super) asked: &'a Asked,
+    pub(super) asked: &'a Asked<'a>,
     pub(super) form: &'a RequestForm,
     pub(super) config: &'a GatewayConfig,
     pub(super) alarms: &'a Alarms,
@@ -390,11 +390,13 @@ fn take_along(bytes: &mut Vec<u8>, buffer: &mut BytesMut, length: BodyLength) ->
     BodyLength::Exact(whole - here as u64)
 }
 
+#[cold]
 fn protocol(why: &'static str) -> Fault {
     Fault::new(Side::Upstream, Stage::FirstByte, Kind::Protocol, why)
 }
 
 /// What an answer that could not be read says of the upstream.
+#[cold]
 fn fault_of(error: &HeadError) -> Fault {
     let (kind, detail) = match error {
         HeadError::Closed => (Kind::Closed, "it closed before the answer was complete".to_owned()),
@@ -406,11 +408,13 @@ fn fault_of(error: &HeadError) -> Fault {
 }
 
 /// A request that could not be sent to the upstream.
+#[cold]
 pub(super) fn sending_fault(error: &io::Error) -> Fault {
     fault::upstream(Stage::Request, error)
 }
 
 /// A client that cannot be written to, or read from.
+#[cold]
 pub(super) fn client_fault(error: &io::Error) -> Fault {
     Fault::new(Side::Client, Stage::Body, fault::io_kind(error), error.to_string())
 }
