@@ -7,7 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::tag::Tags;
 use crate::verdict::Anonymity;
 
-/// A two-letter country code (ISO 3166-1 alpha-2), in upper case.
+/// A two-letter country code (ISO 3166-1 alpha-2), in upper case. `UK`, which that reserves for the United Kingdom, is `GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Country([u8; 2]);
 
@@ -30,6 +30,7 @@ impl FromStr for Country {
 
     fn from_str(text: &str) -> Result<Self, NotACountry> {
         match text.as_bytes() {
+            [b'U' | b'u', b'K' | b'k'] => Ok(Self(*b"GB")),
             [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
                 Ok(Self([a.to_ascii_uppercase(), b.to_ascii_uppercase()]))
             }
@@ -83,5 +84,22 @@ pub struct Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {} ({:?})", self.line, self.reason, self.excerpt)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_country_is_two_letters_in_any_case_and_the_united_kingdom_has_two_codes() {
+        let read = |text: &str| text.parse::<Country>().map(|country| country.to_string());
+        for (text, code) in [("de", "DE"), ("Us", "US"), ("gb", "GB"), ("uk", "GB"), ("UK", "GB")] {
+            assert_eq!(read(text).unwrap(), code, "{text}");
+        }
+        for text in ["", "u", "gbr", "u1", "é"] {
+            assert_eq!(read(text), Err(NotACountry), "{text}");
+        }
     }
 }

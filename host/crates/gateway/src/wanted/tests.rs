@@ -164,6 +164,7 @@ fn the_default_takes_every_vendor_that_writes_dashes() {
         ("anna-session-7-!strict-rotate-no", "anna", "session 7 flexible"),
         ("anna-!country-us,gb-!tag-slow-!mobile", "anna", "not GB not US not mobile not slow"),
         ("anna-country-!us", "anna", "not US"),
+        ("anna-country-uk", "anna", "GB"),
         ("anna-country-us-!city-new_york-city-!Rome", "anna", "US not new-york not rome"),
         ("anna-isp-Verizon_Business-zip-SW1A 1AA-!os-iOS", "anna", "isp verizon-business zip sw1a-1aa not ios"),
         ("anna-state-us_california-!state-ny", "anna", "US state CA not NY"),
