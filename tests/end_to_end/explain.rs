@@ -115,6 +115,17 @@ async fn who_breaks_off_is_remembered_and_what_it_used_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_broke_off_is_listed_with_its_proxy() {
+    let world = World::start(WorldPlan::new(vec![UpstreamOptions::new(Protocol::Http)])).await.unwrap();
+    let gateway = Commanded::start_over(world, &[]);
+    let ran = curl(["--proxy", &gateway.served.proxy("http"), &gateway.world.origin().http_url("/close")]);
+    assert_ne!(ran.code, Some(0), "it has all of it: {ran:?}");
+    wait_until("it is remembered", || gateway.command(&["requests", "--failed"]).code == Some(0));
+    let rows = gateway.command(&["requests"]).stdout;
+    assert!(rows.contains(" at body") && rows.contains(&format!(" {} ", gateway.world.proxies()[0])), "{rows}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_explained_is_said() {
     let gateway = one_of_two_is_bad().await;
     let none = gateway.command(&["requests"]);

@@ -42,8 +42,25 @@ const LONGEST: usize = 256;
 #[derive(Debug)]
 enum Came {
     Open,
-    Answered { latency: Duration },
-    Failed { fault: Fault, counted: bool },
+    Answered {
+        latency: Duration,
+    },
+    /// With a latency when it had been answered: the answer broke off.
+    Failed {
+        fault: Fault,
+        counted: bool,
+        latency: Option<Duration>,
+    },
+}
+
+impl Came {
+    const fn latency(&self) -> Option<Duration> {
+        match self {
+            Self::Open => None,
+            Self::Answered { latency } => Some(*latency),
+            Self::Failed { latency, .. } => *latency,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -183,12 +200,12 @@ impl History {
 
     /// An attempt was answered.
     pub(crate) fn answered(&self, attempt: &Attempt<'_>, latency: Duration, now: Timestamp) {
-        self.came(attempt, now, || Came::Answered { latency });
+        self.came(attempt, now, |_| Came::Answered { latency });
     }
 
     /// An attempt failed; whether that counts against the member.
     pub(crate) fn failed(&self, attempt: &Attempt<'_>, fault: &Fault, counted: bool, now: Timestamp) {
-        self.came(attempt, now, || Came::Failed { fault: fault.clone(), counted });
+        self.came(attempt, now, |before| Came::Failed { fault: fault.clone(), counted, latency: before.latency() });
     }
 
     /// An attempt was given up, or ended and says nothing of its member.
@@ -271,12 +288,12 @@ impl History {
         }
     }
 
-    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: impl FnOnce() -> Came) {
+    fn came(&self, attempt: &Attempt<'_>, now: Timestamp, came: impl FnOnce(&Came) -> Came) {
         self.with(attempt.request, |place| {
             let ended = now.since(place.began);
             if let Some(attempt) = place.attempt(attempt.number) {
                 attempt.ended = Some(ended);
-                attempt.came = came();
+                attempt.came = came(&attempt.came);
             }
         });
     }
@@ -390,10 +407,9 @@ impl Place {
 
 impl Try {
     fn record(&self) -> AttemptRecord {
-        let (latency, fault, counted) = match &self.came {
-            Came::Open => (None, None, false),
-            Came::Answered { latency } => (Some(*latency), None, false),
-            Came::Failed { fault, counted } => (None, Some(fault), *counted),
+        let (fault, counted) = match &self.came {
+            Came::Open | Came::Answered { .. } => (None, false),
+            Came::Failed { fault, counted, .. } => (Some(fault), *counted),
         };
         let after = |stage: Option<Duration>| stage.map(|stage| milliseconds(self.picked + stage));
         AttemptRecord {
@@ -407,7 +423,7 @@ impl Try {
             ready_ms: after(self.stages.ready),
             sent_ms: after(self.stages.sent),
             ended_ms: self.ended.map(milliseconds),
-            latency_ms: latency.map(milliseconds),
+            latency_ms: self.came.latency().map(milliseconds),
             fault: fault.map(|fault| FaultPayload::from(fault).into_owned()),
             counted,
         }

@@ -83,7 +83,7 @@ pub struct AttemptRecord {
     pub sent_ms: Option<f64>,
     /// When what is told in `answered` or `fault` happened.
     pub ended_ms: Option<f64>,
-    /// From the start of the dial to the first byte of the answer, or to the tunnel's opening.
+    /// From the start of the dial to the first byte of the answer, or to the tunnel's opening; also of an answer that broke off.
     pub latency_ms: Option<f64>,
     /// Why it failed.
     pub fault: Option<FaultPayload<'static>>,

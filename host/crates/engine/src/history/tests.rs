@@ -200,6 +200,18 @@ fn who_was_given_up_has_an_end_and_who_has_one_keeps_it() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_was_one() {
+    let history = History::new(4);
+    history.picked(&attempt(1, 1), &endpoint(1), Way::Plan, at(0), at(0));
+    history.answered(&attempt(1, 1), Duration::from_millis(1), at(2));
+    history.failed(&attempt(1, 1), &fault(), false, at(7));
+    history.convicted(&attempt(1, 1));
+    let attempts = history.get(1).unwrap().attempts;
+    let ends: Vec<_> = attempts.iter().map(|it| (it.ended_ms, it.latency_ms, it.fault.is_some(), it.counted)).collect();
+    assert_eq!(ends, [(Some(0.007), Some(1.0), true, true)]);
+}
+
+#[test]
 fn who_was_asked_for_nobody_is_remembered_with_the_end() {
     let history = History::new(4);
     history.over(&completion(1, Some(&fault())), || at(9_000));
