@@ -10,7 +10,7 @@
 //! tunnel, or opens tunnels to port 443 alone, and what it does well says nothing of the other.
 //!
 //! It opens sooner than the member's own, but only for what may be the site's doing: the member has accepted us and then
-//! failed ([`Hurt::IfOthersSucceed`]), or has succeeded elsewhere since it succeeded here last, which is a comparison of two
+//! failed (all but [`Hurt::Yes`]), or has succeeded elsewhere since it succeeded here last, which is a comparison of two
 //! counts, or, for a low rate, its rate over all sites is not low. Whether it is the site's doing shows at the next one: a
 //! member that fails there too has its own breaker opened. As long as there is no proof that it works elsewhere, its pause
 //! does not grow. Faults of an origin are in no outcome, so a site that is down shuts out nobody.
@@ -542,7 +542,8 @@ fn lock(set: &Mutex<Vec<Row>>) -> MutexGuard<'_, Vec<Row>> {
 fn breaker_for(config: &SitesConfig, row: &Row, (member, successes): (&Member, u64), fault: &Fault) -> BreakerConfig {
     let SitesConfig { pass_over, breaker, .. } = *config;
     let works_elsewhere = successes > row.successes;
-    let may_be_the_sites = works_elsewhere || fault.consequence().hurt == Hurt::IfOthersSucceed;
+    // What does not hurt by itself comes here of those who were in doubt: they have broken off answers.
+    let may_be_the_sites = works_elsewhere || fault.consequence().hurt != Hurt::Yes;
     let does_well = || member.live.success_rate().is_some_and(|rate| rate >= f64::from(breaker.min_success));
     BreakerConfig {
         failures: if pass_over && may_be_the_sites { breaker.failures } else { u32::MAX },

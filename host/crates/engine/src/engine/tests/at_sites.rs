@@ -388,6 +388,18 @@ async fn a_crawl_shows_who_breaks_off_every_answer() {
 }
 
 #[tokio::test]
+async fn who_breaks_off_answers_at_a_site_is_passed_over_there_before_its_own_breaker_opens() {
+    let engine = engine(None, 2).await;
+    for turn in 0..4 {
+        assert!(!engine.sites.passes_over_anybody(), "{turn}: one is a doubt, and three count");
+        assert!(cuts(&engine, 0, "shop.example:80"), "{turn}");
+        serves(&engine, 1, "shop.example:80");
+    }
+    assert_eq!(slots(&engine, "www.shop.example:80"), [1]);
+    assert_eq!(slots(&engine, "other.example:80"), [0, 1]);
+}
+
+#[tokio::test]
 async fn one_broken_site_opens_no_breaker_however_many_hosts_it_has() {
     let engine = engine(None, 2).await;
     for host in 0..50 {
