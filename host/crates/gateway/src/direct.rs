@@ -44,6 +44,16 @@ impl Gateway {
         self.dialer().forward(upstream.dialled(), target).await
     }
 
+    /// Connects for a request that asks for another protocol: in a tunnel, as browsers do (RFC 6455 §4.1), since most proxies take
+    /// `Upgrade` off what they forward. Who opens none, as many do for port 443 alone, gets it as any other request.
+    pub(crate) async fn forward_upgrade(&self, upstream: &Upstream, target: &Target) -> Result<Forward, Fault> {
+        match self.tunnel(upstream, target).await {
+            Ok(stream) => Ok(Forward { stream, form: RequestForm::Origin }),
+            Err(fault) if refuses_tunnel(upstream, &fault) => self.forward(upstream, target).await,
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// What a name turned out to be is under the same rules as what a client writes, and this machine's networks are not for
     /// clients.
     fn permits(&self, ip: IpAddr, port: u16) -> Result<(), String> {
@@ -59,4 +69,9 @@ impl Gateway {
 /// Whether the gateway looks up a name, because the upstream's protocol has addresses only.
 fn is_looked_up(upstream: &Upstream, target: &Target) -> bool {
     matches!(upstream.dialled().scheme, Scheme::Socks4 | Scheme::Socks5) && matches!(target.host, Host::Name(_))
+}
+
+/// Whether a fault is that an HTTP proxy refuses the tunnel, which says nothing of what it forwards.
+fn refuses_tunnel(upstream: &Upstream, fault: &Fault) -> bool {
+    upstream.dialled().scheme.is_http() && (fault.stage, fault.kind) == (Stage::Handshake, Kind::Denied)
 }

@@ -71,7 +71,11 @@ pub(super) async fn attempt(
         }
     }
     // On the heap, since most requests find a connection that waits, and are moved with all the room that they have.
-    let Forward { stream, form } = Box::pin(gateway.forward(upstream, &asked.target)).await?;
+    let Forward { stream, form } = if asked.upgrades {
+        Box::pin(gateway.forward_upgrade(upstream, &asked.target)).await?
+    } else {
+        Box::pin(gateway.forward(upstream, &asked.target)).await?
+    };
     stages::ready();
     let mut inbound = Inbound { reader: stream, buffer: BytesMut::new() };
     let rules = Rules { form: &form, ..rules };

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use proxywhirl_world::{Behaviour, Protocol, pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::clients::{Client, answer, body, exchange, get, rest, status};
-use crate::scene::{Scene, Then, origin, read_head, scripted, upstream};
+use crate::scene::{Scene, Then, origin, read_head, scripted, serving, tunnelled, upstream};
+
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
 #[tokio::test]
 async fn each_request_of_a_connection_gets_the_next_upstream() {
@@ -69,8 +72,7 @@ async fn the_origin_sees_the_client_and_no_proxy() {
 #[tokio::test]
 async fn what_comes_before_an_upgrade_is_passed_on_and_the_upgrade_with_it() {
     const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nX-Hop: 1\r\nConnection: X-Hop\r\n\r\n";
-    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let switches = scripted(&[EARLY, SWITCH], Then::Echo).await;
+    let switches = tunnelled(&[EARLY, SWITCH], Then::Echo).await;
     let scene = Scene::new(&[&switches.url]).await;
     let mut client = scene.client().await;
     let request = "GET http://shop.test/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -338,7 +340,7 @@ async fn interim_answers_are_passed_on_but_not_to_http_1_0() {
 
 #[tokio::test]
 async fn an_upgrade_becomes_a_relay() {
-    let socket = scripted(
+    let socket = tunnelled(
         &[b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello"],
         Then::Echo,
     )
@@ -362,6 +364,47 @@ async fn an_upgrade_becomes_a_relay() {
         client.write_all(format!("GET http://example.test/ HTTP/1.1\r\n{fields}").as_bytes()).await.unwrap();
         assert_eq!(status(&read_head(&mut client).await), answered, "{protocols}");
     }
+}
+
+/// An origin that goes on in WebSocket alone, or a proxy that opens no tunnels and forwards to one all that it is asked.
+async fn switches(mut stream: TcpStream) {
+    let head = read_head(&mut stream).await;
+    let answer: &[u8] = if head.starts_with("CONNECT ") {
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    } else if head.contains("\r\nUpgrade: websocket\r\n") {
+        SWITCH
+    } else {
+        b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"
+    };
+    stream.write_all(answer).await.unwrap();
+}
+
+/// What comes of asking an origin for WebSocket.
+async fn ask_for_websocket(scene: &Scene, origin: &str) -> u16 {
+    let mut client = scene.client().await;
+    let request = format!("GET {origin}/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    status(&read_head(&mut client).await)
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_in_a_tunnel_through_a_proxy_that_takes_it_off_what_it_forwards() {
+    let origin = serving(switches).await;
+    let strips = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let scene = Scene::new(&[strips.url()]).await;
+    assert_eq!(ask_for_websocket(&scene, &origin.url).await, 101);
+}
+
+#[tokio::test]
+async fn a_proxy_that_opens_no_tunnel_for_an_upgrade_forwards_it_and_is_not_blamed() {
+    let origin = serving(switches).await;
+    let (refuses, good) = (serving(switches).await, upstream(Protocol::Http, Behaviour::Healthy).await);
+    let scene = Scene::new(&[refuses.url.clone(), good.url()]).await;
+    for _ in 0..4 {
+        assert_eq!(ask_for_websocket(&scene, &origin.url).await, 101);
+    }
+    let statistics = scene.member(&refuses.url).statistics;
+    assert!(statistics.successes > 0 && statistics.failures == 0, "{statistics:?}");
 }
 
 #[tokio::test]

@@ -152,20 +152,36 @@ pub(crate) enum Then {
 pub(crate) async fn scripted(says: &'static [&'static [u8]], then: Then) -> Scripted {
     serving(move |mut stream| async move {
         read_head(&mut stream).await;
-        for piece in says {
-            if stream.write_all(piece).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let (mut reader, mut writer) = stream.split();
-        match then {
-            Then::Close => {}
-            Then::Echo => drop(tokio::io::copy(&mut reader, &mut writer).await),
-            Then::Hold => drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await),
-        }
+        speak(stream, says, then).await;
     })
     .await
+}
+
+/// The same that opens tunnels, and does so in them.
+pub(crate) async fn tunnelled(says: &'static [&'static [u8]], then: Then) -> Scripted {
+    serving(move |mut stream| async move {
+        if read_head(&mut stream).await.starts_with("CONNECT ") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            read_head(&mut stream).await;
+        }
+        speak(stream, says, then).await;
+    })
+    .await
+}
+
+async fn speak(mut stream: TcpStream, says: &[&[u8]], then: Then) {
+    for piece in says {
+        if stream.write_all(piece).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (mut reader, mut writer) = stream.split();
+    match then {
+        Then::Close => {}
+        Then::Echo => drop(tokio::io::copy(&mut reader, &mut writer).await),
+        Then::Hold => drop(tokio::io::copy(&mut reader, &mut tokio::io::sink()).await),
+    }
 }
 
 /// An HTTP upstream that does this with each connection.
