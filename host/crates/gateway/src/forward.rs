@@ -41,7 +41,7 @@ use crate::stall::Stalling;
 use crate::wanted::Wanted;
 use answer::{Answer, Inbound, Passed, Rules};
 use asked::{After, Asked};
-use attempt::{Answered, attempt, refuses_login};
+use attempt::{Answered, attempt, loses_upgrade, refuses_login};
 use doubt::{Doubt, Objections, Rest, Weighed};
 use payload::Payload;
 use witness::Witness;
@@ -180,6 +180,7 @@ where
                 let answered = stages::measured(began, attempt(gateway, &upstream, asked, body, alarms), tell).await;
                 let mut answered = answered?;
                 let refuses_login = refuses_login(&upstream, asked, &answered);
+                let loses_upgrade = loses_upgrade(asked, &answered);
                 let proves_nothing = proves_nothing(gateway, case.target, &upstream, &answered);
                 let (endpoint, slot) = (upstream.endpoint, upstream.slot);
                 let confirms = |by: &Endpoint| confirms(gateway, case.target, slot, by);
@@ -187,14 +188,15 @@ where
                     return doubt.weigh(
                         endpoint,
                         answered,
-                        Objections { refuses_login, proves_nothing, ..Objections::default() },
+                        Objections { refuses_login, loses_upgrade, proves_nothing, ..Objections::default() },
                         confirms,
                     );
                 }
                 // On the heap, since it may read the body, and few have rules.
                 let until = (repeat != Repeat::Unseen).then(|| held_until(deadline));
                 let objections = Box::pin(objections(case, &endpoint, &mut answered, (began, until), alarms)).await;
-                doubt.weigh(endpoint, answered, Objections { refuses_login, proves_nothing, ..objections }, confirms)
+                let objections = Objections { refuses_login, loses_upgrade, proves_nothing, ..objections };
+                doubt.weigh(endpoint, answered, objections, confirms)
             }
         }));
         let at_end = AtEnd::of(asked.version);

@@ -89,6 +89,14 @@ pub(super) fn refuses_login(upstream: &Upstream, asked: &Asked<'_>, answered: &A
     answered.answer.head.status == 401 && upstream.dialled().credentials.is_some() && !asked.has_login()
 }
 
+/// Whether an answer may be that of an origin that was not told which protocol the client asks for: most proxies take that off what they
+/// forward.
+pub(super) fn loses_upgrade(asked: &Asked, answered: &Answered) -> bool {
+    asked.upgrades
+        && matches!(answered.form, RequestForm::Absolute { .. })
+        && (400..500).contains(&answered.answer.head.status)
+}
+
 /// Whether a connection that waited has ended, rather than the upstream failed.
 const fn is_stale(fault: &Fault) -> bool {
     matches!(fault.kind, Kind::Closed | Kind::Reset)

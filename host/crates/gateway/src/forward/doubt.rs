@@ -3,7 +3,8 @@
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
 //! asked, the origin means it, and the client gets it. The same holds for 401 from an upstream that has a login. While others serve the site, the second one must have served there too to be
 //! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
-//! one that no rule is about. A refusal (4xx) goes to the client, and yet many who say so to everything are no proxies at all: of one that
+//! one that no rule is about; and so is a refusal (4xx) of another protocol, where a proxy has forwarded the request. Any other refusal
+//! goes to the client, and yet many who say so to everything are no proxies at all: of one that
 //! does not do well at the site it [proves nothing](proves_nothing) against others. 511 is doubted whoever brings it: who intercepts connections on their way says so, and no origin does.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,6 +94,8 @@ pub(super) struct Objections {
     pub(super) is_cut_off: bool,
     /// It may refuse the upstream's own login.
     pub(super) refuses_login: bool,
+    /// The proxy may have kept from the origin that another protocol is asked for.
+    pub(super) loses_upgrade: bool,
     /// It [proves nothing](proves_nothing) against others.
     pub(super) proves_nothing: bool,
 }
@@ -108,7 +111,7 @@ impl<'a> Doubt<'a> {
         &self,
         upstream: Arc<Endpoint>,
         answered: Box<Answered>,
-        Objections { is_refused, is_cut_off, refuses_login, proves_nothing }: Objections,
+        Objections { is_refused, is_cut_off, refuses_login, loses_upgrade, proves_nothing }: Objections,
         confirms: impl FnOnce(&Endpoint) -> bool,
     ) -> Result<Weighed, Fault> {
         let status = answered.answer.head.status;
@@ -120,6 +123,10 @@ impl<'a> Doubt<'a> {
         if is_refused && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });
             return Err(bans::refused(Some(status)));
+        }
+        if loses_upgrade && self.repeats {
+            kept.answer.get_or_insert(Doubted { upstream, answered });
+            return Err(not_upgraded(status));
         }
         if is_cut_off && self.repeats {
             kept.answer.get_or_insert(Doubted { upstream, answered });
@@ -144,4 +151,10 @@ impl<'a> Doubt<'a> {
         let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         kept.answer.map(|Doubted { upstream, answered }| (upstream, answered))
     }
+}
+
+/// The fault of an answer in place of another protocol: that a proxy does not pass it on is no illness, so no breaker counts it.
+fn not_upgraded(status: u16) -> Fault {
+    let why = "it goes on in no other protocol, of which the proxy may not have told it";
+    Fault::new(Side::Origin, Stage::FirstByte, Kind::Denied, why).with_code(status)
 }

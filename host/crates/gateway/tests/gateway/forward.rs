@@ -408,6 +408,21 @@ async fn a_proxy_that_opens_no_tunnel_for_an_upgrade_forwards_it_and_is_not_blam
 }
 
 #[tokio::test]
+async fn an_upgrade_that_a_proxy_cannot_but_take_off_is_tried_elsewhere() {
+    let origin = serving(switches).await;
+    let strips = upstream(Protocol::Http, Behaviour::RefuseConnect(403)).await;
+    let good = upstream(Protocol::Socks5, Behaviour::Healthy).await;
+    let scene = Scene::new(&[strips.url(), good.url()]).await;
+    for _ in 0..4 {
+        assert_eq!(ask_for_websocket(&scene, &origin.url).await, 101);
+    }
+    assert!(strips.counters().requests() > 0);
+    assert_eq!(scene.failures(&strips.url()), 0);
+    let alone = Scene::new(&[strips.url()]).await;
+    assert_eq!(ask_for_websocket(&alone, &origin.url).await, 426, "the origin's answer, where nobody has another one");
+}
+
+#[tokio::test]
 async fn an_answer_until_close_ends_the_clients_connection_too() {
     let old = scripted(&[b"HTTP/1.0 200 OK\r\n\r\n", b"first ", b"second"], Then::Close).await;
     let scene = Scene::new(&[&old.url]).await;
