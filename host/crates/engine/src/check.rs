@@ -36,7 +36,7 @@ use judge::{JudgeUrl, Sighting};
 use judges::{Judges, Known, Seat};
 use target::TargetCheck;
 
-/// How often a check is made anew because its judge went down meanwhile.
+/// How often a check is made anew because its judge went down or was started anew meanwhile.
 const RETRIALS: usize = 3;
 
 /// What checks need, and what they may cost.
@@ -255,7 +255,7 @@ impl Checker {
         Checks::new(self.clone(), candidates.into_iter(), level)
     }
 
-    /// Goes through the levels. When a judge went down on the way, it begins again with another one.
+    /// Goes through the levels. When a judge went down on the way, or has another certificate by now, it begins again.
     async fn walk(&self, subject: Subject<'_>, level: Level) -> (Seen, Result<(), Fault>) {
         let mut last = (Seen::default(), Ok(()));
         for _ in 0..=RETRIALS {
@@ -264,6 +264,9 @@ impl Checker {
             let mut seen = Seen { passed: Some(Level::Format), ..Seen::default() };
             let result = self.levels(subject, level, judge.as_ref(), &mut seen).await;
             let is_over = match (&result, &judge) {
+                (Err(failed), Some((seat, known))) if is_intercepted(seen.passed, &failed.fault) => {
+                    self.judges.is_known_by(seat, known).await
+                }
                 (Err(failed), Some((seat, _))) if failed.is_judged => self.judges.is_innocent(seat, began).await,
                 _ => true,
             };
@@ -444,6 +447,11 @@ fn reached(fault: &Fault) -> Level {
         (_, Stage::Body, _) => Level::Protocol,
         (_, Stage::Tls | Stage::Auth | Stage::Handshake | Stage::Request | Stage::FirstByte, _) => Level::Tcp,
     }
+}
+
+/// Whether somebody answers TLS in the place of the judge. So does a judge that has another certificate by now.
+fn is_intercepted(passed: Option<Level>, fault: &Fault) -> bool {
+    passed == Some(Level::Http) && fault.kind == Kind::Certificate
 }
 
 /// Whether a failure looks the same when it is the origin that does not answer.

@@ -1,8 +1,9 @@
 //! The judges that are asked, and which of them answer now.
 //!
 //! A judge that is down makes every proxy look dead. So each one is asked without any proxy before it is believed, and a
-//! failure that may be the judge's own counts only when the judge has answered somebody since the check began. When none
-//! answers, checks wait, say so once, and nobody is declared dead.
+//! failure that may be the judge's own counts only when the judge has answered somebody since the check began, and a wrong
+//! certificate only when the judge, asked straight, still has the one that it is known by. When none answers, checks wait, say so
+//! once, and nobody is declared dead.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) struct Seat {
 pub(super) struct Known {
     /// Our address as it sees it.
     pub(super) own: IpAddr,
+    /// The digest of its certificate; none when it serves no TLS.
+    certificate: Option<[u8; 32]>,
     /// How its TLS is verified; none when it serves none.
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
@@ -148,6 +151,13 @@ impl Judges {
         self.has_answered_since(seat, began) || self.ask(seat).await.is_ok()
     }
 
+    /// Whether a judge still has the certificate that a check knew it by, which it is asked straight: when it is started anew it
+    /// may make another one.
+    pub(super) async fn is_known_by(&self, seat: &Seat, known: &Known) -> bool {
+        let is_same = || seat.known.load_full().is_some_and(|now| now.certificate == known.certificate);
+        is_same() && self.ask(seat).await.is_ok() && is_same()
+    }
+
     fn has_answered_since(&self, seat: &Seat, began: Instant) -> bool {
         let answered = self.epoch + Duration::from_millis(seat.answered.load(Ordering::Relaxed));
         seat.known.load().is_some() && answered + FRESH >= began
@@ -176,5 +186,6 @@ fn known(sighting: &Sighting) -> Result<Known, Fault> {
         proxywhirl_net::tls::pinned_client_config(certificate)
             .map_err(|error| Fault::new(Side::Ours, Stage::Tls, Kind::Tls, error.to_string()))
     };
-    Ok(Known { own: sighting.peer, tls: sighting.certificate.map(pinned).transpose()? })
+    let tls = sighting.certificate.map(pinned).transpose()?;
+    Ok(Known { own: sighting.peer, certificate: sighting.certificate, tls })
 }

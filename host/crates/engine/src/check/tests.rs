@@ -281,6 +281,19 @@ async fn tls_through_it_is_the_judge_s_or_it_fails() {
 }
 
 #[tokio::test]
+async fn a_judge_that_was_started_anew_is_known_by_its_new_certificate() {
+    let mut court = Court::patient().await;
+    let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    assert_eq!(court.check(&upstream, Level::Tls).await.verdict.fault, None);
+    court.judge.abort();
+    assert!((&mut court.judge).await.unwrap_err().is_cancelled());
+    let listener = TcpListener::bind(court.checker.config.judges[0].target().authority()).await.unwrap();
+    let anew = Judge::new(JudgeConfig::default(), Clock::default()).with_tls(JudgeTls::self_signed().unwrap());
+    court.judge = tokio::spawn(anew.serve(listener, std::future::pending()));
+    assert_eq!(court.check(&upstream, Level::Tls).await.verdict.fault, None);
+}
+
+#[tokio::test]
 async fn the_least_anonymity_is_a_level() {
     let court = Court::patient().await;
     let config = CheckerConfig { anonymity: Anonymity::Anonymous, ..CheckerConfig::clone(&court.checker.config) };
