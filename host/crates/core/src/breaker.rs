@@ -9,6 +9,8 @@
 //! opens it for twice as long, up to a limit. What it knew of the rate it then forgets: whoever comes back is new. See
 //! Nygard, "Release It!", and the circuit breaker of linkerd.
 //!
+//! What no fault of a request shows, such as a member that reads along, shuts it from outside ([`Breaker::shut`]).
+//!
 //! Only the member that was chosen is asked to [`Breaker::admit`]: asking all of them would use up
 //! the one probe of those that are then not chosen, and they would never recover.
 
@@ -69,7 +71,7 @@ pub enum State {
     Open {
         /// When the first probe may go.
         until: Timestamp,
-        /// How long it is open this time.
+        /// How long it is open this time; zero when it was [shut](Breaker::shut).
         cooldown: Duration,
     },
     /// One probe at a time.
@@ -190,6 +192,21 @@ impl Breaker {
         }
     }
 
+    /// Keeps everything out until then, and no shorter than it would by itself, whatever becomes of what was admitted before. Its
+    /// cooldown grows from the least when the probe after that fails.
+    pub fn shut(&mut self, until: Timestamp) {
+        self.enter(State::Open { until: until.max(self.since), cooldown: Duration::ZERO });
+    }
+
+    /// Closes it, if it is still [shut](Breaker::shut); true when it was. One that faults have opened stays as it is.
+    pub fn readmit(&mut self, now: Timestamp) -> bool {
+        let was_shut = self.phase() == Phase::Open && self.cooldown == 0;
+        if was_shut {
+            *self = Self::closed_since(now);
+        }
+        was_shut
+    }
+
     /// Takes what became of a request that was admitted, and when that was. A request that was admitted before the
     /// breaker opened is no news: it must neither decide in place of the probe nor make room for a second one.
     pub fn record(&mut self, input: Input, admitted: Timestamp, config: &BreakerConfig, now: Timestamp) {
@@ -241,7 +258,8 @@ fn step(state: State, input: Input, window: Window, config: &BreakerConfig, now:
             }
         }
         (State::HalfOpen { cooldown, .. }, Input::Failure) => {
-            let cooldown = cooldown.saturating_mul(2).min(config.cooldown_max.max(config.cooldown));
+            let most = config.cooldown_max.max(config.cooldown);
+            let cooldown = cooldown.saturating_mul(2).clamp(config.cooldown, most);
             (open(cooldown, now), false)
         }
         (State::HalfOpen { successes, cooldown, .. }, Input::Neutral) => {
@@ -385,6 +403,35 @@ mod tests {
             assert_eq!(until.since(now), Duration::from_secs(expected));
             now = until;
         }
+    }
+
+    #[test]
+    fn one_that_is_shut_stays_so_until_its_time_or_until_it_is_readmitted() {
+        let mut breaker = Breaker::default();
+        breaker.shut(at(100));
+        for input in [Input::Success, Input::Failure] {
+            breaker.record(input, at(0), &CONFIG, at(50));
+        }
+        assert!(!breaker.admit(&CONFIG, at(99)), "what was admitted before it was shut says nothing");
+        let mut readmitted = breaker;
+        assert!(readmitted.readmit(at(50)) && !readmitted.readmit(at(50)));
+        assert_eq!(readmitted, Breaker::closed_since(at(50)));
+        assert!(breaker.admit(&CONFIG, at(100)));
+        assert!(!breaker.readmit(at(100)), "the probe decides");
+        breaker.record(Input::Failure, at(100), &CONFIG, at(100));
+        assert_eq!(breaker.state(), State::Open { until: at(105), cooldown: CONFIG.cooldown });
+    }
+
+    #[test]
+    fn one_that_faults_have_opened_is_not_readmitted_and_opens_no_sooner_when_it_is_shut() {
+        let mut breaker = opened();
+        assert!(!breaker.readmit(at(1)));
+        breaker.shut(at(2));
+        assert!(!breaker.admit(&CONFIG, at(4)));
+        breaker.relent(at(4));
+        assert!(!breaker.readmit(at(4)) && breaker.admit(&CONFIG, at(4)), "nobody else is left");
+        breaker.record(Input::Failure, at(4), &CONFIG, at(4));
+        assert_eq!(breaker.state(), State::Open { until: at(9), cooldown: CONFIG.cooldown });
     }
 
     #[test]

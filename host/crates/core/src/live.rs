@@ -261,6 +261,20 @@ impl Live {
         self.with_breaker(|breaker| breaker.relent(now));
     }
 
+    /// Keeps everybody out until then: see [`Breaker::shut`]. True when its breaker changed its state.
+    pub fn shut(&self, until: Timestamp) -> bool {
+        self.with_breaker(|breaker| {
+            let was_open = matches!(breaker.state(), State::Open { .. });
+            breaker.shut(until);
+            !was_open
+        })
+    }
+
+    /// Lets everybody through again, if it is still shut: see [`Breaker::readmit`]. True when it was.
+    pub fn readmit(&self, now: Timestamp) -> bool {
+        self.with_breaker(|breaker| breaker.readmit(now))
+    }
+
     /// When its breaker lets the next one through that it does not let through now; none when that is not for a time to say.
     #[must_use]
     pub fn opens_at(&self) -> Option<Timestamp> {
