@@ -1,7 +1,7 @@
 //! Keeps the pool true: proves who wants in, checks again who is in, and asks again who was turned away.
 //!
 //! What is known of a proxy is a course of verdicts ([`schedule`](crate::check::schedule)). Candidates of which something fresh is known are not
-//! checked; members are checked when their verdict has become old, unless traffic has shown meanwhile how they are; and
+//! checked; members are checked when their verdict has become old, unless traffic has shown meanwhile all that a check would; and
 //! strangers who failed are asked again, less and less often, because half of what lists name is merely down today.
 //!
 //! Checks of members go easy: few at a time, and only while the runtime keeps up ([`Checks`](crate::check::Checks)), so that
@@ -352,7 +352,7 @@ impl Keeper {
         }
     }
 
-    /// Those who are to be checked now. Members whom traffic has shown to be well are not.
+    /// Those who are to be checked now. Members whom traffic has proven are not.
     fn take_due(&self) -> Due {
         let (snapshot, now) = (self.engine.snapshot(), self.engine.now());
         let mut book = self.book();
@@ -387,9 +387,13 @@ impl Keeper {
         due
     }
 
+    /// Whether what was asked of a member shows what a check would. Bytes that went through a tunnel prove nothing of TLS, of anonymity
+    /// or of a target: whoever reads along carries them too, until the client refuses the certificate.
     fn is_proven_by_traffic(&self, member: &Member, now: Timestamp) -> bool {
         let last_used = member.live.statistics().last_used;
-        member.live.health() == Health::Healthy && now.since(last_used) < self.config.schedule.fresh
+        self.config.level < Level::Tls
+            && member.live.health() == Health::Healthy
+            && now.since(last_used) < self.config.schedule.fresh
     }
 
     fn pause(&self) -> Duration {
