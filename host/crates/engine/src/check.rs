@@ -125,6 +125,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Whether it failed because somebody answers TLS in the place of the judge.
+    #[must_use]
+    pub fn is_intercepted(&self) -> bool {
+        self.verdict.fault.as_ref().is_some_and(|fault| is_intercepted(self.verdict.passed, fault))
+    }
+
     /// What may join the pool.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! strangers who failed are asked again, less and less often, because half of what lists name is merely down today.
 //!
 //! Checks of members go easy: few at a time, and only while the runtime keeps up ([`Checks`](crate::check::Checks)), so that
-//! they are never in the way of traffic. A verdict counts as one use of the member: one failed check kills nobody.
+//! they are never in the way of traffic. A verdict counts as one use of the member: one failed check kills nobody. But who answers TLS
+//! in the place of the judge is kept from requests at once, and until a check passes.
 //!
 //! Where several gateways share the pool, each checks the members that fall to it ([`crate::work`]), and hears of the others.
 
@@ -37,6 +38,9 @@ const ROUND: usize = 256;
 
 /// How long to sleep at the most: newcomers and leavers are noticed by then.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How much longer than until its next check a member is kept out that breaks TLS: for that check, and others that are due before it.
+const CHECKING: Duration = Duration::from_secs(10);
 
 /// Members that are admitted at once while checks run: the pool grows while one watches, and not one by one.
 const BATCH: usize = 64;
@@ -235,16 +239,21 @@ impl Keeper {
             let finding = if is_alive { Finding::Alive(checked.verdict.latency) } else { Finding::Dead };
             crew.found(Found { member: member.id, finding });
         }
-        let given_up_after = {
+        let (next, given_up_after) = {
             let mut book = self.book();
             // In one step with the verdict, so that its slot is not another one's.
-            let failures = book.judged_member(member, &checked);
+            let next = book.judged_member(member, &checked);
+            let failures = next.map_or(0, |next| next.failures);
             let is_given_up = failures >= self.config.give_up && self.config.remove_dead;
             if is_given_up {
                 book.members.forget(member.slot);
             }
-            is_given_up.then_some(failures)
+            (next, is_given_up.then_some(failures))
         };
+        if let Some(next) = next.filter(|_| checked.is_intercepted()) {
+            // Its tunnels are opened as well as before: no use would show it.
+            self.engine.shut(member, next.due + CHECKING);
+        }
         if let Some(failures) = given_up_after {
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
             self.engine.remove(vec![member.endpoint.key()]).await;

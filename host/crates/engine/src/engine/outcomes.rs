@@ -186,9 +186,13 @@ impl Engine {
         });
     }
 
-    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through.
+    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through, unless it was
+    /// [shut](Engine::shut) and the verdict is good.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
         let now = self.clock.now();
+        if verdict.is_alive() && member.live.readmit(now) {
+            self.breaker_changed(member, now);
+        }
         let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), now) else {
             return;
         };
@@ -198,6 +202,14 @@ impl Engine {
             (None, None) => Outcome::Neutral,
         };
         self.record(&mut lease, &outcome, None, now);
+    }
+
+    /// Keeps requests away from a member until then, or until a check of it passes. Where breakers leave a request nobody, it may be
+    /// tried all the same.
+    pub fn shut(&self, member: &Member, until: Timestamp) {
+        if member.live.shut(until) {
+            self.breaker_changed(member, self.clock.now());
+        }
     }
 
     /// Lets what other gateways have found count for the members here: for breaker and latency, and as no use.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proxywhirl_core::{Candidate, Member, MemberId};
 
 use crate::check::Checked;
-use crate::check::schedule::{Schedule, ScheduleConfig, Timetable};
+use crate::check::schedule::{Next, Schedule, ScheduleConfig, Timetable};
 
 /// What is known of whom. Locked for some instructions for each of those who are asked about.
 #[derive(Debug)]
@@ -33,11 +33,10 @@ impl Book {
         }
     }
 
-    /// Takes a verdict about a member; how many failures in a row there were.
-    pub(super) fn judged_member(&mut self, member: &Member, checked: &Checked) -> u32 {
+    /// Takes a verdict about a member. None, and nothing happens, when that member is not known.
+    pub(super) fn judged_member(&mut self, member: &Member, checked: &Checked) -> Option<Next> {
         let (verdict, chance) = (&checked.verdict, self.random.f64());
-        let next = self.members.judged(member.slot, member.id, verdict.is_alive(), verdict.at, chance);
-        next.map_or(0, |next| next.failures)
+        self.members.judged(member.slot, member.id, verdict.is_alive(), verdict.at, chance)
     }
 
     /// Takes a verdict about a stranger; how many failures in a row there were.

@@ -2,12 +2,18 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proxywhirl_core::{Endpoint, EndpointKey, Scheme, Tags};
+use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::event::Topic;
+use proxywhirl_core::{Endpoint, EndpointKey, Lease, Outcome, Scheme, Tags};
 use proxywhirl_net::{Dialer, DialerConfig, TlsConfig, tls};
 use proxywhirl_world::{Behaviour, Protocol, Upstream, UpstreamOptions};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::*;
 use crate::check::CheckerConfig;
+use crate::check::judge::{Judge, JudgeConfig, JudgeTls, JudgeUrl};
 use crate::kept_out::MOST;
 use crate::{Clock, EngineConfig, Parts};
 
@@ -19,9 +25,13 @@ fn hasty() -> KeeperConfig {
 }
 
 fn keeper(config: KeeperConfig) -> Arc<Keeper> {
+    keeper_with(config, Vec::new())
+}
+
+fn keeper_with(config: KeeperConfig, judges: Vec<JudgeUrl>) -> Arc<Keeper> {
     let dialer = Dialer::new(DialerConfig::default()).unwrap();
     let trusted = tls::client_config(&TlsConfig::default()).unwrap();
-    let usual = CheckerConfig::new(dialer, Vec::new(), trusted, Clock::default());
+    let usual = CheckerConfig::new(dialer, judges, trusted, Clock::default());
     let checker = Checker::new(CheckerConfig { allow_private: true, ..usual });
     Keeper::new(Engine::start(EngineConfig::default(), Parts::default()).unwrap(), checker, config, None)
 }
@@ -45,8 +55,12 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 /// A keeper at work.
-async fn kept(config: KeeperConfig) -> (Arc<Keeper>, CancellationToken, tokio::task::JoinHandle<()>) {
-    let (keeper, stop) = (keeper(config), CancellationToken::new());
+async fn kept(config: KeeperConfig) -> (Arc<Keeper>, CancellationToken, JoinHandle<()>) {
+    kept_with(config, Vec::new())
+}
+
+fn kept_with(config: KeeperConfig, judges: Vec<JudgeUrl>) -> (Arc<Keeper>, CancellationToken, JoinHandle<()>) {
+    let (keeper, stop) = (keeper_with(config, judges), CancellationToken::new());
     let task = tokio::spawn(Arc::clone(&keeper).run(stop.clone()));
     (keeper, stop, task)
 }
@@ -287,6 +301,49 @@ async fn a_member_that_dies_is_kept_from_requests_and_leaves_only_if_that_is_wan
         stop.cancel();
         task.await.unwrap();
     }
+}
+
+/// A judge, and a keeper at work that checks how TLS goes: soon after a good verdict, and so seldom after a failure that one is seen.
+async fn kept_with_judge() -> (Arc<Keeper>, [JoinHandle<()>; 2]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = JudgeUrl::from(listener.local_addr().unwrap());
+    let judge = Judge::new(JudgeConfig::default(), Clock::default()).with_tls(JudgeTls::self_signed().unwrap());
+    let judge = tokio::spawn(judge.serve(listener, std::future::pending()));
+    let (fresh, retry) = (Duration::from_millis(200), Duration::from_secs(1));
+    let schedule = ScheduleConfig { fresh, fresh_max: fresh, retry, retry_max: retry };
+    let (keeper, _, task) = kept_with(KeeperConfig { schedule, ..KeeperConfig::new(Level::Tls) }, vec![url]);
+    (keeper, [judge, task])
+}
+
+/// Uses a member with success, if that is let through; whether it is.
+fn succeed(keeper: &Keeper, member: &Arc<Member>) -> bool {
+    let now = keeper.engine.now();
+    let Some(mut lease) = Lease::take(Arc::clone(member), &BreakerConfig::default(), now) else { return false };
+    lease.report(&Outcome::Success { latency: Duration::from_millis(1) }, now);
+    true
+}
+
+#[tokio::test]
+async fn a_member_that_breaks_tls_is_kept_from_requests_whatever_its_tunnels_say_until_a_check_passes() {
+    let (keeper, tasks) = kept_with_judge().await;
+    let mut told = keeper.engine.subscribe(&[Topic::BreakerChanged], 10);
+    let proxy = upstream(Behaviour::ResignTls).await;
+    keeper.engine.admit(vec![Admission::Vouched(Box::new(candidate(&proxy)))]).await;
+    let member = Arc::clone(keeper.engine.snapshot().iter().next().unwrap());
+    // Its tunnels go well up to that moment.
+    until(|| !succeed(&keeper, &member)).await;
+    assert_eq!(member.live.statistics().failures, 1, "one check is enough");
+    let opens_in = member.live.opens_at().unwrap().since(keeper.engine.now());
+    assert!(opens_in > BreakerConfig::default().cooldown, "{opens_in:?}");
+    proxy.set_behaviour(Behaviour::Healthy).await.unwrap();
+    let healed = Instant::now();
+    until(|| succeed(&keeper, &member)).await;
+    assert!(healed.elapsed() < BreakerConfig::default().cooldown, "{:?}", healed.elapsed());
+    for health in ["\"unhealthy\"", "\"healthy\""] {
+        let change = told.next().await.unwrap();
+        assert!(change.payload.contains(health), "{}", change.payload);
+    }
+    tasks.iter().for_each(JoinHandle::abort);
 }
 
 #[tokio::test]
