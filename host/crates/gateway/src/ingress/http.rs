@@ -118,6 +118,10 @@ pub(crate) fn refusal_of(error: &HeadError, read: &[u8]) -> Option<ErrorReply> {
         HeadError::TooLarge => {
             Some(ErrorReply::refusal(431, "the head of the request is larger than the gateway reads"))
         }
+        HeadError::Version => Some(ErrorReply::refusal(
+            505,
+            "the gateway speaks HTTP/1.1 and HTTP/1.0 with its clients, and no other version",
+        )),
         HeadError::Malformed(why) => Some(refuse(&format!("the request is malformed: {why}"))),
     }
 }

@@ -31,7 +31,7 @@ async fn what_is_no_request_gets_a_reason() {
         ("POST http://e.test/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0"),
         ("GET http://e.test/ HTTP/1.1\r\nA : b\r\n\r\n", "malformed"),
         ("GET http://e.test/ HTTP/1.1\r\nA: b\r\n c\r\n\r\n", "malformed"),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "malformed"),
+        ("GET http://e.test/ HTTP/2\r\n\r\n", "malformed"),
         ("\0\0\0\0", "malformed"),
         ("hello\r\n\r\n", "malformed"),
     ] {
@@ -40,6 +40,22 @@ async fn what_is_no_request_gets_a_reason() {
         assert!(reply.contains("\r\nProxy-Status: proxywhirl; error=http_request_error; details=\""), "{reply}");
         assert!(reply.contains("\r\nConnection: close\r\n"), "{reply}");
         assert!(reply.contains(word), "{request:?}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn another_version_of_http_is_not_supported() {
+    let scene = scene().await;
+    for request in [
+        "GET http://e.test/ HTTP/1.2\r\nHost: e.test\r\n\r\n",
+        "GET http://e.test/ HTTP/3.0\r\n\r\n",
+        "CONNECT e.test:443 HTTP/2.0\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let reply = exchange(&mut scene.client().await, request).await;
+        assert!(reply.starts_with("HTTP/1.1 505 HTTP Version Not Supported\r\n"), "{request:?}: {reply}");
+        assert!(reply.contains("\r\nConnection: close\r\n"), "{request:?}: {reply}");
+        assert!(reply.ends_with("speaks HTTP/1.1 and HTTP/1.0 with its clients, and no other version\n"), "{reply}");
     }
 }
 
