@@ -176,13 +176,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Tunnel<S> {
             None => Ok(()),
         };
         let Begun { trial, upstream, .. } = *begun;
-        drop(trial);
-        self.close(&End {
-            status: self.manner.status(),
-            attempts,
-            upstream: Some(&upstream),
-            fault: relayed.as_ref().err(),
-        });
+        // The use is dropped here: it is over before that is told.
+        let failed = trial.err().flatten();
+        let fault = failed.as_deref().or(relayed.as_ref().err());
+        self.close(&End { status: self.manner.status(), attempts, upstream: Some(&upstream), fault });
         // Before the client can see the end, and ask for something else.
         drop(self.place.take());
     }
@@ -258,8 +255,8 @@ async fn through(way: Way<'_>, request: u64, upstream: &Upstream) -> Result<Stre
 
 /// A tunnel in which nothing can be made good any more.
 struct Begun {
-    /// The use of its upstream; none when it has been settled.
-    trial: Option<Trial>,
+    /// The use of its upstream; when that has been settled, how the request has failed, if it has.
+    trial: Result<Trial, Option<Box<Fault>>>,
     upstream: Arc<Endpoint>,
     /// What there is to relay; none when nobody has said anything for too long.
     spoken: Option<Spoken>,
@@ -388,7 +385,7 @@ where
                 failover.succeed(&mut trial, latency);
             }
             let spoken = Some(Spoken { stream, said, ahead });
-            return Conclusion::Begun(Box::new(Begun { trial: Some(trial), upstream, spoken }));
+            return Conclusion::Begun(Box::new(Begun { trial: Ok(trial), upstream, spoken }));
         }
         First::Left => {
             // An upstream that says yes to everything would have a success from each client that is impatient.
@@ -410,7 +407,7 @@ where
             failover.judge(None);
             failover.tier_served(&trial);
             failover.succeed(&mut trial, latency);
-            return Conclusion::Begun(Box::new(Begun { trial: None, upstream, spoken: None }));
+            return Conclusion::Begun(Box::new(Begun { trial: Err(None), upstream, spoken: None }));
         }
         First::Failed { kept, fault, said, unsent } => {
             if let Some(end) = opening::end_of(&said) {
@@ -442,7 +439,7 @@ async fn grant<S: AsyncWrite + Unpin>(
 }
 
 /// Sends what a client has begun with through other upstreams until one is answered. If none is, the client gets the words
-/// that one of them said, if any: they may be the origin's.
+/// that one of them said, if any: they may be the origin's. The request has failed all the same.
 async fn go_on<S>(
     gateway: &Gateway,
     client: &mut S,
@@ -472,14 +469,14 @@ where
             failover.succeed(&mut trial, latency);
             let upstream = Arc::clone(trial.endpoint());
             let spoken = Some(Spoken { stream, said, ahead });
-            Ok(Box::new(Begun { trial: Some(trial), upstream, spoken }))
+            Ok(Box::new(Begun { trial: Ok(trial), upstream, spoken }))
         }
         Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Words { upstream, stream, said, unsent: mut rest }) => {
                 rest.unsplit(ahead);
                 let ahead = rest;
                 let spoken = Some(Spoken { stream, said, ahead });
-                Ok(Box::new(Begun { trial: None, upstream, spoken }))
+                Ok(Box::new(Begun { trial: Err(Some(Box::new(fault))), upstream, spoken }))
             }
             None => Err(fault),
         },

@@ -273,6 +273,32 @@ async fn an_origin_that_does_not_speak_tls_is_heard_and_nobody_pays() {
 }
 
 #[tokio::test]
+async fn where_nothing_but_a_page_comes_the_client_gets_it_and_the_request_has_failed() {
+    let says: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n\r\n", b"<!doctype html>"];
+    for (flight, speech) in [(hello(b""), "TLS"), (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), "HTTP")] {
+        let portals = [scripted(says, Then::Hold).await, scripted(says, Then::Hold).await];
+        let scene = Scene::with(&[&portals[0].url, &portals[1].url], config()).await;
+        let mut stream = scene.client().await;
+        stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+        read_head(&mut stream).await;
+        stream.write_all(&flight).await.unwrap();
+        let mut page = [0; 15];
+        timeout(LIMIT, stream.read_exact(&mut page)).await.unwrap().unwrap();
+        assert_eq!(&page, b"<!doctype html>", "{speech}");
+        drop(stream);
+        let failed = Query { limit: 1, failed: true, ..Query::default() };
+        let until_told = async {
+            while scene.engine.requests(&failed).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, until_told).await.unwrap_or_else(|_| panic!("{speech}: nothing is told as failed"));
+        let told = format!("{:?}", scene.engine.requests(&failed));
+        assert!(told.contains(&format!("what came through the tunnel is no answer in {speech}")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn who_only_says_that_a_tunnel_is_open_proves_nothing_of_those_who_said_it_is_not() {
     let refusing = [
         upstream(Protocol::Http, Behaviour::RefuseConnect(502)).await,
