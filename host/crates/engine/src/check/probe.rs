@@ -78,25 +78,27 @@ pub(super) async fn through_tls(
     config: &Arc<ClientConfig>,
     deadline: Instant,
 ) -> Result<Answer, Fault> {
-    let stream = secured(dialer, upstream, judge.target(), config, deadline).await?;
+    // The judge's certificate is known: another one is somebody else's.
+    let stream = secured(dialer, upstream, judge.target(), config, deadline, "").await?;
     let challenge = Challenge::new();
     let request = request(judge, &challenge, &RequestForm::Origin);
     before(deadline, Stage::FirstByte, exchange(stream, &request, &challenge)).await
 }
 
-/// A tunnel through an upstream, and TLS in it.
+/// A tunnel through an upstream, and TLS in it. `or` is what else it may mean that a certificate is not taken.
 pub(super) async fn secured(
     dialer: &Dialer,
     upstream: &Endpoint,
     target: &Target,
     config: &Arc<ClientConfig>,
     deadline: Instant,
+    or: &str,
 ) -> Result<impl AsyncRead + AsyncWrite + Unpin, Fault> {
     let stream = dialled(deadline, dialer.tunnel(upstream, target)).await?;
     tls::through(stream, config, &target.host, deadline).await.map_err(|mut fault| {
         if fault.kind == Kind::Certificate {
             fault.detail =
-                format!("somebody on the way answers TLS in place of {}: {}", target.host, fault.detail).into();
+                format!("somebody on the way answers TLS in place of {}{or}: {}", target.host, fault.detail).into();
         }
         fault
     })

@@ -21,6 +21,9 @@ use crate::ingest::mask;
 /// The most that is read of the answer's body: what a regular expression looks for is near its beginning.
 const MAX_BODY: usize = 1024 * 1024;
 
+/// What it may mean, besides somebody on the way, that the certificate of a target is not taken.
+const UNTRUSTED: &str = ", or its own certificate is not trusted here (--proxy-cacert or upstream.ca_file adds it)";
+
 /// A URL, and what it must answer.
 #[derive(Debug, Clone)]
 pub struct TargetCheck {
@@ -121,7 +124,7 @@ impl TargetCheck {
         deadline: Instant,
     ) -> Result<Reply, Fault> {
         let reply = if self.url.scheme() == "https" {
-            let stream = probe::secured(dialer, upstream, &self.target, tls, deadline).await?;
+            let stream = probe::secured(dialer, upstream, &self.target, tls, deadline, UNTRUSTED).await?;
             let request = self.request(&RequestForm::Origin);
             before(deadline, Stage::FirstByte, probe::fetch(stream, &request, MAX_BODY)).await?
         } else {

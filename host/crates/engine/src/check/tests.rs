@@ -267,6 +267,8 @@ async fn tls_through_it_is_the_judge_s_or_it_fails() {
         let fault = verdict.fault.unwrap();
         if protocol.scheme().starts_with("http") {
             assert_eq!((fault.stage, fault.kind), (Stage::Tls, Kind::Certificate), "{protocol}: {fault}");
+            let blames = "somebody on the way answers TLS in place of 127.0.0.1: ";
+            assert!(fault.detail.starts_with(blames), "{protocol}: {fault}");
             assert_eq!(verdict.passed, Some(Level::Http), "{protocol}: in the open it serves");
         }
     }
@@ -361,6 +363,26 @@ async fn a_target_answers_as_the_user_expects_or_the_proxy_fails() {
     check("/", field).await;
     let missing = Expected { headers: vec![("X-Not-There".to_owned(), ".".parse().unwrap())], ..Expected::default() };
     assert!(!check("/", missing).await.is_alive());
+}
+
+#[tokio::test]
+async fn a_target_whose_certificate_is_not_trusted_may_be_itself() {
+    let court = Court::patient().await;
+    let upstream = Upstream::start(court.options(Protocol::Http)).await.unwrap();
+    let visit = async |origin: &Origin| {
+        let target = TargetCheck::new(&origin.https_url("/").unwrap(), Expected::default()).unwrap();
+        let config = CheckerConfig { target: Some(target), ..CheckerConfig::clone(&court.checker.config) };
+        Checker::new(config).check(candidate(&upstream.url()), Level::Target).await.verdict
+    };
+    let verdict = visit(&Origin::start(&court.ca).await.unwrap()).await;
+    assert_eq!((verdict.fault, verdict.passed), (None, Some(Level::Target)));
+    let verdict = visit(&Origin::start(&TestCa::new().unwrap()).await.unwrap()).await;
+    let fault = verdict.fault.unwrap();
+    assert_eq!((fault.kind, verdict.passed), (Kind::Certificate, Some(Level::Anonymity)), "{fault}");
+    assert!(
+        fault.detail.contains("or its own certificate is not trusted here (--proxy-cacert or upstream.ca_file "),
+        "{fault}"
+    );
 }
 
 #[tokio::test]
