@@ -141,7 +141,7 @@ fn unreadable(error: HeadError) -> Fault {
     let kind = match &error {
         HeadError::Closed => Kind::Closed,
         HeadError::TooLarge => Kind::TooLarge,
-        HeadError::Version | HeadError::Malformed(_) => Kind::Protocol,
+        HeadError::Malformed(_) => Kind::Protocol,
         HeadError::Io(error) => return fault::upstream(Stage::Handshake, error),
     };
     Fault::new(Side::Upstream, Stage::Handshake, kind, format!("answer to CONNECT: {error}"))

@@ -34,9 +34,6 @@ pub enum HeadError {
     /// The head, its number of fields, or a line of a chunked body is larger than it may be.
     #[error("larger than it may be")]
     TooLarge,
-    /// It is HTTP, in another version than 1.0 and 1.1.
-    #[error("a version other than HTTP/1.0 and HTTP/1.1")]
-    Version,
     /// It is not HTTP/1, or can be read in two ways.
     #[error("malformed: {0}")]
     Malformed(&'static str),

@@ -267,7 +267,6 @@ pub(super) fn fault(stage: Stage, error: HeadError) -> Fault {
     let (kind, words) = match error {
         HeadError::Closed => (Kind::Closed, "closed before its answer was complete".to_owned()),
         HeadError::TooLarge => (Kind::TooLarge, "the answer is larger than it may be".to_owned()),
-        HeadError::Version => (Kind::Protocol, format!("the answer is of {error}")),
         HeadError::Malformed(what) => (Kind::Protocol, format!("the answer is not HTTP: {what}")),
         HeadError::Io(error) => (io_kind(&error), error.to_string()),
     };

@@ -401,7 +401,6 @@ fn fault_of(error: &HeadError) -> Fault {
     let (kind, detail) = match error {
         HeadError::Closed => (Kind::Closed, "it closed before the answer was complete".to_owned()),
         HeadError::TooLarge => (Kind::TooLarge, "the head of its answer is larger than the gateway reads".to_owned()),
-        HeadError::Version => (Kind::Protocol, format!("its answer is of {error}")),
         HeadError::Malformed(why) => (Kind::Protocol, format!("its answer is malformed: {why}")),
         HeadError::Io(error) => return fault::upstream(Stage::FirstByte, error),
     };

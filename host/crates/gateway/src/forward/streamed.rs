@@ -387,7 +387,6 @@ fn body_fault(error: &HeadError) -> Fault {
     match error {
         HeadError::Closed => Fault::new(Side::Client, Stage::Body, Kind::Closed, "it closed in the middle of its body"),
         HeadError::TooLarge => Fault::new(Side::Client, Stage::Body, Kind::Protocol, "a line of its body is too long"),
-        HeadError::Version => Fault::new(Side::Client, Stage::Body, Kind::Protocol, error.to_string()),
         HeadError::Malformed(why) => Fault::new(Side::Client, Stage::Body, Kind::Protocol, *why),
         HeadError::Io(error) => client_fault(error),
     }

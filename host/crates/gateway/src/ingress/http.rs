@@ -118,12 +118,23 @@ pub(crate) fn refusal_of(error: &HeadError, read: &[u8]) -> Option<ErrorReply> {
         HeadError::TooLarge => {
             Some(ErrorReply::refusal(431, "the head of the request is larger than the gateway reads"))
         }
-        HeadError::Version => Some(ErrorReply::refusal(
-            505,
-            "the gateway speaks HTTP/1.1 and HTTP/1.0 with its clients, and no other version",
-        )),
+        HeadError::Malformed(_) if is_of_another_version(read) => {
+            let why = "the gateway speaks HTTP/1.1 and HTTP/1.0 with its clients, and no other version";
+            Some(ErrorReply::refusal(505, why))
+        }
         HeadError::Malformed(why) => Some(refuse(&format!("the request is malformed: {why}"))),
     }
+}
+
+/// Whether a first line is one of HTTP, in another version than 1.0 and 1.1; that of HTTP/2 says so too (RFC 9113 §3.4).
+fn is_of_another_version(read: &[u8]) -> bool {
+    let line = read.split(|byte| *byte == b'\n').next().and_then(|line| line.strip_suffix(b"\r"));
+    let version = line.and_then(|line| line.last_chunk::<9>());
+    version.is_some_and(|version| match version {
+        b" HTTP/1.0" | b" HTTP/1.1" => false,
+        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    })
 }
 
 #[cold]
@@ -332,6 +343,27 @@ mod tests {
             assert!(!why(method, target).contains("s3cr3t"), "{method} {target}: {}", why(method, target));
         }
         assert!(why("GET", "ftp://user:s3cr3t@example.com/").contains("ftp"));
+    }
+
+    #[test]
+    fn another_version_is_told_from_what_is_not_http() {
+        let status = |read: &[u8]| refusal_of(&HeadError::Malformed(""), read).unwrap().status;
+        for line in [&b"GET / HTTP/1.2\r\n"[..], b"GET / HTTP/0.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            assert_eq!(status(line), 505, "{line:?}");
+        }
+        for line in [
+            &b"GET / HTTP/1.1\r\nA : b\r\n\r\n"[..],
+            b"GET / HTTP/2\r\n",
+            b"GET / HTTP/2.0\n",
+            b"GET / HTTP/11.1\r\n",
+            b"GET / HTTP/1.x\r\n",
+            b"GET / http/1.2\r\n",
+            b"GET /HTTP/1.2\r\n",
+            b"GET / HTTP/1.2",
+            b"",
+        ] {
+            assert_eq!(status(line), 400, "{line:?}");
+        }
     }
 
     #[test]

@@ -297,11 +297,11 @@ fn known(word: &str, words: &[&'static str]) -> Cow<'static, str> {
 fn malformed(error: httparse::Error) -> HeadError {
     HeadError::Malformed(match error {
         httparse::Error::TooManyHeaders => return HeadError::TooLarge,
-        httparse::Error::Version => return HeadError::Version,
         httparse::Error::HeaderName => "a field name that is no token",
         httparse::Error::HeaderValue => "a control character in a field value",
         httparse::Error::NewLine => "a line end where there is none",
         httparse::Error::Status => "a status that is no number",
         httparse::Error::Token => "a first line that is not HTTP",
+        httparse::Error::Version => "a version other than HTTP/1.0 and HTTP/1.1",
     })
 }

@@ -160,13 +160,11 @@ impl HeadEnd {
     }
 
     fn check_first(&self, line: &[u8]) -> Result<(), HeadError> {
-        match (self.kind, line.last_chunk::<9>()) {
-            (Kind::Response, _) | (Kind::Request, Some(b" HTTP/1.1" | b" HTTP/1.0")) => Ok(()),
-            (Kind::Request, Some([b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])) => {
-                Err(HeadError::Version)
-            }
-            (Kind::Request, _) => Err(HeadError::Malformed("a first line that is not HTTP/1")),
-        }
+        let is_http = match self.kind {
+            Kind::Response => true,
+            Kind::Request => line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"),
+        };
+        if is_http { Ok(()) } else { Err(HeadError::Malformed("a first line that is not HTTP/1")) }
     }
 }
 
@@ -306,15 +304,12 @@ mod tests {
         for text in [
             "\x16\x03\x01",
             "\0",
+            "GET / HTTP/2.0\r\n",
+            "PRI * HTTP/2.0\r\n",
             "GET /\r\n",
             "GET / HTTP/1.1 \r\n",
             "GET / HTTP/1.1\n",
-            "GET / HTTP/2\r\n",
-            "GET / HTTP/2.0\n",
-            "GET / HTTP/11.1\r\n",
-            "GET / HTTP/1.x\r\n",
-            "GET / http/1.2\r\n",
-            "GET /HTTP/1.2\r\n",
+            "GET / HTTP/0.9\r\n",
             "\r\n\r\n\r\nGET / HTTP/1.1\r\n",
         ] {
             assert!(matches!(request(text), Err(HeadError::Malformed(_))), "{text:?}");
@@ -325,17 +320,6 @@ mod tests {
         for text in ["SSH-2.0-x", "\x05\0", "HTTP/2", "http/1.1 200 OK", "ICY 200 OK"] {
             assert!(matches!(response(text), Err(HeadError::Malformed(_))), "{text:?}");
         }
-    }
-
-    #[test]
-    fn another_version_is_told_from_what_is_not_http() {
-        for text in ["GET / HTTP/1.2\r\n", "GET / HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n", "GET / HTTP/0.9\r\n"] {
-            for step in [1, 1000] {
-                let (result, _) = request_of(text.as_bytes(), step);
-                assert!(matches!(result, Err(HeadError::Version)), "{text:?}");
-            }
-        }
-        assert!(matches!(response("HTTP/1.2 200 OK\r\n\r\n"), Err(HeadError::Version)));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Judge {
             let (reply, keep) = match request {
                 Ok(None) | Err(HeadError::Closed | HeadError::Io(_)) => return,
                 Ok(Some(request)) => (self.reply(&request, peer.ip()), left > 0 && keeps_alive(&request)),
-                Err(error @ (HeadError::TooLarge | HeadError::Version | HeadError::Malformed(_))) => {
+                Err(error @ (HeadError::TooLarge | HeadError::Malformed(_))) => {
                     (Reply::text(400, format!("bad request: {error}\n")), false)
                 }
             };
