@@ -49,7 +49,7 @@ pub(super) async fn run(args: CheckArgs, logging: &Logging) -> Result<Exit, Fail
     found.tell();
     let plan = checking::Plan::new(&args.checking, &args.upstream, args.level.into(), &found.candidates).await?;
     let mut results: Vec<(Candidate, Verdict)> = Vec::with_capacity(found.candidates.len());
-    plan.run(found.candidates, logging, |Checked { candidate, verdict }| {
+    plan.run(found.candidates, logging, |Checked { candidate, verdict, .. }| {
         results.push((candidate.clone(), verdict.clone()));
         Ok(())
     })

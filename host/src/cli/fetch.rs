@@ -137,7 +137,7 @@ pub(super) async fn run(args: FetchArgs, logging: &Logging) -> Result<Exit, Fail
     found.tell();
     let plan = checking::Plan::new(&args.checking, &args.upstream, level, &found.candidates).await?;
     let mut dead = 0_usize;
-    plan.run(found.candidates, logging, |Checked { candidate, verdict }| {
+    plan.run(found.candidates, logging, |Checked { candidate, verdict, .. }| {
         if verdict.is_alive() {
             return writer.row(&Row::new(candidate, Some(verdict)));
         }

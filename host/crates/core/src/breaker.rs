@@ -9,7 +9,7 @@
 //! opens it for twice as long, up to a limit. What it knew of the rate it then forgets: whoever comes back is new. See
 //! Nygard, "Release It!", and the circuit breaker of linkerd.
 //!
-//! What no fault of a request shows, such as a member that reads along, shuts it from outside ([`Breaker::shut`]).
+//! What no fault of a request shows, such as a member that reads along, has it [quarantined](Breaker::quarantine) from outside.
 //!
 //! Only the member that was chosen is asked to [`Breaker::admit`]: asking all of them would use up
 //! the one probe of those that are then not chosen, and they would never recover.
@@ -71,7 +71,7 @@ pub enum State {
     Open {
         /// When the first probe may go.
         until: Timestamp,
-        /// How long it is open this time; zero when it was [shut](Breaker::shut).
+        /// How long it is open this time; where it is in [quarantine](Breaker::quarantine), how long it was open last.
         cooldown: Duration,
     },
     /// One probe at a time.
@@ -107,7 +107,7 @@ pub struct Breaker {
     /// The last outcomes since it closed last.
     window: Window,
     /// In the upper two bits the [`Phase`]; below the faults in a row while it is closed, the successes while it is
-    /// half-open.
+    /// half-open, and 1 while it is open in quarantine.
     standing: u32,
     /// How long it is open, or was, in milliseconds.
     cooldown: u32,
@@ -125,6 +125,9 @@ enum Phase {
 /// Bits for what is counted in a row: more than a billion are not told apart.
 const COUNT_BITS: u32 = 30;
 const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
+
+/// In place of a count, while it is open.
+const QUARANTINED: u32 = 1;
 
 impl Breaker {
     /// A closed one, to which nothing that was admitted before is news.
@@ -178,33 +181,45 @@ impl Breaker {
     /// Asks to let a request through, for the member that was chosen. True admits it, and then
     /// [`Breaker::record`] must follow, once.
     pub fn admit(&mut self, config: &BreakerConfig, now: Timestamp) -> bool {
-        let (state, admitted) = step(self.state(), Input::Admit, self.window, config, now);
-        self.enter(state);
+        let before = self.state();
+        let (state, admitted) = step(before, Input::Admit, self.window, config, now);
+        if state != before {
+            self.enter(state);
+        }
         admitted
     }
 
     /// Has a probe before its time, since nobody else is left: it is half-open now, if it was open. Its pause does not grow when that
-    /// one fails as well.
+    /// one fails as well. Nothing happens in [quarantine](Breaker::quarantine).
     pub fn relent(&mut self, now: Timestamp) {
-        if let State::Open { cooldown, .. } = self.state() {
+        if let State::Open { cooldown, .. } = self.state()
+            && !self.is_quarantined()
+        {
             self.enter(State::HalfOpen { probing: false, successes: 0, cooldown: cooldown / 2 });
             self.since = now;
         }
     }
 
-    /// Keeps everything out until then, and no shorter than it would by itself, whatever becomes of what was admitted before. Its
-    /// cooldown grows from the least when the probe after that fails.
-    pub fn shut(&mut self, until: Timestamp) {
-        self.enter(State::Open { until: until.max(self.since), cooldown: Duration::ZERO });
+    /// Keeps everything out until then, and no shorter than it would by itself, whatever becomes of what was admitted before, and also
+    /// where nobody else is left.
+    pub fn quarantine(&mut self, until: Timestamp) {
+        self.since = until.max(self.since);
+        self.standing = (Phase::Open as u32) << COUNT_BITS | QUARANTINED;
     }
 
-    /// Closes it, if it is still [shut](Breaker::shut); true when it was. One that faults have opened stays as it is.
-    pub fn readmit(&mut self, now: Timestamp) -> bool {
-        let was_shut = self.phase() == Phase::Open && self.cooldown == 0;
-        if was_shut {
+    /// Whether it is in [quarantine](Breaker::quarantine).
+    #[must_use]
+    pub const fn is_quarantined(&self) -> bool {
+        self.standing == (Phase::Open as u32) << COUNT_BITS | QUARANTINED
+    }
+
+    /// Closes it, if it is in [quarantine](Breaker::quarantine); true when it was. What had opened it before is forgotten.
+    pub fn release(&mut self, now: Timestamp) -> bool {
+        let is_quarantined = self.is_quarantined();
+        if is_quarantined {
             *self = Self::closed_since(now);
         }
-        was_shut
+        is_quarantined
     }
 
     /// Takes what became of a request that was admitted, and when that was. A request that was admitted before the
@@ -406,32 +421,36 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_shut_stays_so_until_its_time_or_until_it_is_readmitted() {
+    fn one_in_quarantine_stays_there_until_its_time_or_until_it_is_released() {
         let mut breaker = Breaker::default();
-        breaker.shut(at(100));
-        for input in [Input::Success, Input::Failure] {
+        breaker.quarantine(at(100));
+        for input in [Input::Success, Input::Failure, Input::Neutral] {
             breaker.record(input, at(0), &CONFIG, at(50));
         }
-        assert!(!breaker.admit(&CONFIG, at(99)), "what was admitted before it was shut says nothing");
-        let mut readmitted = breaker;
-        assert!(readmitted.readmit(at(50)) && !readmitted.readmit(at(50)));
-        assert_eq!(readmitted, Breaker::closed_since(at(50)));
+        assert!(!breaker.admit(&CONFIG, at(99)), "what was admitted before it says nothing");
+        breaker.relent(at(99));
+        assert!(breaker.is_quarantined() && !breaker.admit(&CONFIG, at(99)), "also where nobody else is left");
+        let mut released = breaker;
+        assert!(released.release(at(50)) && !released.release(at(50)));
+        assert_eq!(released, Breaker::closed_since(at(50)));
         assert!(breaker.admit(&CONFIG, at(100)));
-        assert!(!breaker.readmit(at(100)), "the probe decides");
+        assert!(!breaker.is_quarantined() && !breaker.release(at(100)), "the probe decides");
         breaker.record(Input::Failure, at(100), &CONFIG, at(100));
         assert_eq!(breaker.state(), State::Open { until: at(105), cooldown: CONFIG.cooldown });
     }
 
     #[test]
-    fn one_that_faults_have_opened_is_not_readmitted_and_opens_no_sooner_when_it_is_shut() {
+    fn one_that_faults_have_opened_is_not_released_and_opens_no_sooner_in_quarantine() {
         let mut breaker = opened();
-        assert!(!breaker.readmit(at(1)));
-        breaker.shut(at(2));
+        assert!(!breaker.is_quarantined() && !breaker.release(at(1)));
+        breaker.quarantine(at(2));
+        assert_eq!(breaker.state(), State::Open { until: at(5), cooldown: CONFIG.cooldown });
         assert!(!breaker.admit(&CONFIG, at(4)));
-        breaker.relent(at(4));
-        assert!(!breaker.readmit(at(4)) && breaker.admit(&CONFIG, at(4)), "nobody else is left");
-        breaker.record(Input::Failure, at(4), &CONFIG, at(4));
-        assert_eq!(breaker.state(), State::Open { until: at(9), cooldown: CONFIG.cooldown });
+        let mut released = breaker;
+        assert!(released.release(at(4)) && released.admit(&CONFIG, at(4)));
+        assert!(breaker.admit(&CONFIG, at(5)));
+        breaker.record(Input::Failure, at(5), &CONFIG, at(5));
+        assert_eq!(breaker.state(), State::Open { until: at(15), cooldown: CONFIG.cooldown * 2 });
     }
 
     #[test]

@@ -261,18 +261,18 @@ impl Live {
         self.with_breaker(|breaker| breaker.relent(now));
     }
 
-    /// Keeps everybody out until then: see [`Breaker::shut`]. True when its breaker changed its state.
-    pub fn shut(&self, until: Timestamp) -> bool {
+    /// Keeps everybody out until then: see [`Breaker::quarantine`]. True when its breaker changed its state.
+    pub fn quarantine(&self, until: Timestamp) -> bool {
         self.with_breaker(|breaker| {
             let was_open = matches!(breaker.state(), State::Open { .. });
-            breaker.shut(until);
+            breaker.quarantine(until);
             !was_open
         })
     }
 
-    /// Lets everybody through again, if it is still shut: see [`Breaker::readmit`]. True when it was.
-    pub fn readmit(&self, now: Timestamp) -> bool {
-        self.with_breaker(|breaker| breaker.readmit(now))
+    /// Lets everybody through again, if it is in quarantine: see [`Breaker::release`]. True when it was.
+    pub fn release(&self, now: Timestamp) -> bool {
+        self.with_breaker(|breaker| breaker.release(now))
     }
 
     /// When its breaker lets the next one through that it does not let through now; none when that is not for a time to say.
@@ -362,9 +362,12 @@ impl Live {
     }
 
     /// Forgets the faults that there were, and those of uses that are under way: what they come of is over. True when the
-    /// breaker was not closed.
+    /// breaker was not closed. One in quarantine is there for no fault, and stays.
     pub fn forgive(&self, now: Timestamp) -> bool {
         self.with_breaker(|breaker| {
+            if breaker.is_quarantined() {
+                return false;
+            }
             !matches!(std::mem::replace(breaker, Breaker::closed_since(now)).state(), State::Closed { .. })
         })
     }

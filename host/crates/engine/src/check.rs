@@ -122,13 +122,14 @@ pub struct Checked {
     pub candidate: Candidate,
     /// What the check came to.
     pub verdict: Verdict,
+    is_intercepted: bool,
 }
 
 impl Checked {
-    /// Whether it failed because somebody answers TLS in the place of the judge.
+    /// Whether it failed because somebody answers TLS in the place of the judge, which has the certificate that it is known by.
     #[must_use]
-    pub fn is_intercepted(&self) -> bool {
-        self.verdict.fault.as_ref().is_some_and(|fault| is_intercepted(self.verdict.passed, fault))
+    pub const fn is_intercepted(&self) -> bool {
+        self.is_intercepted
     }
 
     /// What may join the pool.
@@ -149,6 +150,7 @@ struct Seen {
     protocol: Option<Scheme>,
     anonymity: Anonymity,
     exit: Option<IpAddr>,
+    is_intercepted: bool,
 }
 
 /// A failure, and whether a judge may be to blame for it.
@@ -237,7 +239,7 @@ impl Checker {
             exit: seen.exit,
             at: self.config.clock.now(),
         };
-        Checked { candidate, verdict }
+        Checked { candidate, verdict, is_intercepted: seen.is_intercepted }
     }
 
     /// What a check dials, where that is not the candidate's own endpoint: with another login, or, where requests fill in the
@@ -270,8 +272,9 @@ impl Checker {
             let mut seen = Seen { passed: Some(Level::Format), ..Seen::default() };
             let result = self.levels(subject, level, judge.as_ref(), &mut seen).await;
             let is_over = match (&result, &judge) {
-                (Err(failed), Some((seat, known))) if is_intercepted(seen.passed, &failed.fault) => {
-                    self.judges.is_known_by(seat, known).await
+                (Err(failed), Some((seat, known))) if has_another_certificate(seen.passed, &failed.fault) => {
+                    seen.is_intercepted = self.judges.is_known_by(seat, known).await;
+                    seen.is_intercepted
                 }
                 (Err(failed), Some((seat, _))) if failed.is_judged => self.judges.is_innocent(seat, began).await,
                 _ => true,
@@ -455,8 +458,8 @@ fn reached(fault: &Fault) -> Level {
     }
 }
 
-/// Whether somebody answers TLS in the place of the judge. So does a judge that has another certificate by now.
-fn is_intercepted(passed: Option<Level>, fault: &Fault) -> bool {
+/// Whether the certificate was not the judge's: somebody answers TLS in its place, or it has another one by now.
+fn has_another_certificate(passed: Option<Level>, fault: &Fault) -> bool {
     passed == Some(Level::Http) && fault.kind == Kind::Certificate
 }
 

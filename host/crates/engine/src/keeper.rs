@@ -39,8 +39,8 @@ const ROUND: usize = 256;
 /// How long to sleep at the most: newcomers and leavers are noticed by then.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How much longer than until its next check a member is kept out that breaks TLS: for that check, and others that are due before it.
-const CHECKING: Duration = Duration::from_secs(10);
+/// How much longer than until its next check a member is kept out that breaks TLS: until one passes, in which nothing else fails either.
+const QUARANTINE: Duration = Duration::from_hours(24);
 
 /// Members that are admitted at once while checks run: the pool grows while one watches, and not one by one.
 const BATCH: usize = 64;
@@ -252,7 +252,7 @@ impl Keeper {
         };
         if let Some(next) = next.filter(|_| checked.is_intercepted()) {
             // Its tunnels are opened as well as before: no use would show it.
-            self.engine.shut(member, next.due + CHECKING);
+            self.engine.quarantine(member, next.due + QUARANTINE);
         }
         if let Some(failures) = given_up_after {
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");

@@ -70,16 +70,17 @@ fn what_others_find_moves_the_breaker_and_counts_as_no_use() {
 }
 
 #[test]
-fn who_is_shut_out_comes_back_when_it_is_readmitted() {
+fn who_is_in_quarantine_comes_back_when_it_is_released() {
     let (live, config) = (Live::default(), BreakerConfig::default());
     let (now, until) = (Timestamp::from_micros(1_000), Timestamp::from_micros(90_000_000));
     assert!(live.admit(&config, now));
-    assert!(live.shut(until) && !live.shut(until), "the second time nothing has changed");
+    assert!(live.quarantine(until) && !live.quarantine(until), "the second time nothing has changed");
     assert_eq!((live.health(), live.opens_at()), (Health::Unhealthy, Some(until)));
     live.record(&Outcome::Success { latency: Duration::ZERO }, now, &config, now);
     live.leave();
     assert!(!live.is_admissible(now) && !live.hear(Finding::Alive(None), &config, now));
-    assert!(live.readmit(now) && !live.readmit(now));
+    assert!(!live.forgive(now) && !live.is_admissible(now), "another login is no proof");
+    assert!(live.release(now) && !live.release(now));
     assert!(live.is_admissible(now));
     assert_eq!(live.health(), Health::Healthy);
 }

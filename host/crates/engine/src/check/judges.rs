@@ -155,6 +155,7 @@ impl Judges {
     /// may make another one.
     pub(super) async fn is_known_by(&self, seat: &Seat, known: &Known) -> bool {
         let is_same = || seat.known.load_full().is_some_and(|now| now.certificate == known.certificate);
+        let _asking = seat.asking.lock().await;
         is_same() && self.ask(seat).await.is_ok() && is_same()
     }
 

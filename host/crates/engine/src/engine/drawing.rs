@@ -106,7 +106,7 @@ impl Engine {
     pub(super) fn relent(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
         let snapshot = self.snapshot.load();
         let next = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
-            let is_shut = |member: &&Arc<Member>| wish.is_shut(member);
+            let is_shut = |member: &&Arc<Member>| wish.is_shut(member) && !member.live.breaker().is_quarantined();
             snapshot.iter().filter(is_shut).min_by_key(|member| member.live.opens_at()).map(Arc::clone)
         });
         next.inspect(|member| member.live.relent(now)).is_some()

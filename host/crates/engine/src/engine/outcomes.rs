@@ -186,12 +186,12 @@ impl Engine {
         });
     }
 
-    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through, unless it was
-    /// [shut](Engine::shut) and the verdict is good.
+    /// Lets a verdict about a member count as one use of it. Nothing happens while its breaker lets nobody through, unless it is in
+    /// [quarantine](Engine::quarantine) and the verdict is good.
     pub fn probed(&self, member: &Arc<Member>, verdict: &Verdict) {
         let now = self.clock.now();
-        if verdict.is_alive() && member.live.readmit(now) {
-            self.breaker_changed(member, now);
+        if verdict.is_alive() {
+            self.release(member, now);
         }
         let Some(mut lease) = Lease::take_uncounted(Arc::clone(member), &self.breaker.load(), now) else {
             return;
@@ -204,11 +204,16 @@ impl Engine {
         self.record(&mut lease, &outcome, None, now);
     }
 
-    /// Keeps requests away from a member until then, or until a check of it passes. Where breakers leave a request nobody, it may be
-    /// tried all the same.
-    pub fn shut(&self, member: &Member, until: Timestamp) {
-        if member.live.shut(until) {
+    /// Keeps requests away from a member until then, or until a check of it passes, here or in another gateway.
+    pub fn quarantine(&self, member: &Member, until: Timestamp) {
+        if member.live.quarantine(until) {
             self.breaker_changed(member, self.clock.now());
+        }
+    }
+
+    fn release(&self, member: &Member, now: Timestamp) {
+        if member.live.release(now) {
+            self.breaker_changed(member, now);
         }
     }
 
@@ -221,6 +226,9 @@ impl Engine {
         let (snapshot, now, breaker) = (self.snapshot.load(), self.clock.now(), self.breaker.load());
         for member in snapshot.iter() {
             for finding in findings.get(&member.id).into_iter().flatten() {
+                if matches!(finding, Finding::Alive(_)) {
+                    self.release(member, now);
+                }
                 if member.live.hear(*finding, &breaker, now) {
                     self.breaker_changed(member, now);
                 }
