@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 
-use proxywhirl_tests::{curl, file, proxywhirl, run};
+use proxywhirl_tests::{curl, file, proxywhirl, run, wait_until};
 use tempfile::TempDir;
 
 use super::Scene;
@@ -210,14 +210,20 @@ async fn listeners_over_ipv6_tls_and_a_unix_socket() {
     let over_tls = format!("https://{}", places[2]);
     assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate]) < 6);
     assert!(scene.exit(&over_tls, &["--proxy-cacert", &certificate, "--proxytunnel"]) < 6);
+    // Who only looks whether the port is open is not counted.
+    drop(TcpStream::connect(&places[2]).unwrap());
     for proxy in ["http://", "https://"] {
         let ran = scene.curl(&format!("{proxy}{}", places[2]), &[]);
         assert_ne!(ran.code, Some(0), "{ran:?}");
     }
-    // Who only looks whether the port is open is not counted.
-    drop(TcpStream::connect(&places[2]).unwrap());
-    let metrics = curl(["--unix-socket", &control, "http://gateway/metrics"]).stdout;
-    assert!(metrics.contains("proxywhirl_requests_refused_total{reason=\"tls\"} 2\n"), "{metrics}");
+    let refused = || {
+        let metrics = curl(["--unix-socket", &control, "http://gateway/metrics"]).stdout;
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("proxywhirl_requests_refused_total{reason=\"tls\"} "));
+        line.and_then(|count| count.parse::<u32>().ok()).unwrap_or_default()
+    };
+    wait_until("both are counted", || refused() >= 2);
+    assert_eq!(refused(), 2);
     assert_eq!(scene.python(OVER_UNIX, &[&socket, &scene.url()]).len(), 1);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);

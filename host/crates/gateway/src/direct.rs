@@ -71,7 +71,12 @@ fn is_looked_up(upstream: &Upstream, target: &Target) -> bool {
     matches!(upstream.dialled().scheme, Scheme::Socks4 | Scheme::Socks5) && matches!(target.host, Host::Name(_))
 }
 
-/// Whether a fault is that an HTTP proxy refuses the tunnel, which says nothing of what it forwards.
+/// Whether a fault is that an HTTP proxy opens no tunnel there, which says nothing of what it forwards: it says so, or hangs up. That
+/// it does not reach the origin (502, 504) is another matter.
 fn refuses_tunnel(upstream: &Upstream, fault: &Fault) -> bool {
-    upstream.dialled().scheme.is_http() && (fault.stage, fault.kind) == (Stage::Handshake, Kind::Denied)
+    let is_refusal = matches!(
+        (fault.kind, fault.code),
+        (Kind::Closed | Kind::Reset, _) | (Kind::Denied, None | Some(..=501 | 503 | 505..))
+    );
+    upstream.dialled().scheme.is_http() && fault.stage == Stage::Handshake && is_refusal
 }

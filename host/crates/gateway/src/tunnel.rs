@@ -377,8 +377,8 @@ where
     let (waiting, pause, again) = match first {
         First::Clear { said, ahead, heard } => {
             failover.judge((heard == Heard::Origin).then_some((&trial, latency)));
-            if let Some(end @ TunnelEnd::Alert) = opening::end_of(&said) {
-                case.judge_tunnel(&upstream, end);
+            if flight::is_alert(&said) {
+                case.judge_tunnel(&upstream, TunnelEnd::Alert);
             }
             if heard != Heard::Nobody {
                 failover.tier_served(&trial);
@@ -410,11 +410,12 @@ where
             return Conclusion::Begun(Box::new(Begun { trial: Err(None), upstream, spoken: None }));
         }
         First::Failed { kept, fault, said, unsent } => {
-            if let Some(end) = opening::end_of(&said) {
+            if let Some(end) = opening::end_of(kept.speech, &said) {
                 case.judge_tunnel(&upstream, end);
             }
-            failover.fail(trial, fault);
-            let words = (!said.is_empty()).then_some(Words { upstream, stream, said, unsent });
+            failover.fail(trial, fault.clone());
+            let is_for_client = opening::is_for_client(kept.speech, &said);
+            let words = is_for_client.then_some(Words { upstream, stream, said, unsent, fault });
             (None, granted.elapsed(), Again { target: way.target, kept, words: Mutex::new(words), case })
         }
         First::Silent { kept, said } => {
@@ -472,11 +473,12 @@ where
             Ok(Box::new(Begun { trial: Ok(trial), upstream, spoken }))
         }
         Err(fault) => match again.words.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(Words { upstream, stream, said, unsent: mut rest }) => {
+            Some(Words { upstream, stream, said, unsent: mut rest, fault: own }) => {
                 rest.unsplit(ahead);
                 let ahead = rest;
                 let spoken = Some(Spoken { stream, said, ahead });
-                Ok(Box::new(Begun { trial: Err(Some(Box::new(fault))), upstream, spoken }))
+                let failed = Box::new(if fault.side == Side::Client { fault } else { own });
+                Ok(Box::new(Begun { trial: Err(Some(failed)), upstream, spoken }))
             }
             None => Err(fault),
         },

@@ -256,6 +256,7 @@ impl Failover<'_> {
                 let youngest = current.and_then(Running::trial).map(|trial| trial.upstream.number);
                 resort.leave_to(youngest).then(|| Instant::now() + self.hurried(AGAIN) / 2)
             }
+            None if self.leaving.has_left() => None,
             // At their limits now, or out of the budget: that passes.
             None => self.number().map(|_| Instant::now() + AGAIN),
         }
@@ -306,8 +307,10 @@ impl Failover<'_> {
     {
         let number = self.number()?;
         if number > 1 && !self.budget.withdraw(self.newest_request(), self.target, Instant::now()) {
-            self.engine.retry_denied();
-            self.is_denied = true;
+            // Once for a request: it may look again each second.
+            if !std::mem::replace(&mut self.is_denied, true) {
+                self.engine.retry_denied();
+            }
             return None;
         }
         let running = self.begin(number, false, attempt, turn).await;

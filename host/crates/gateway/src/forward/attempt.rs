@@ -90,11 +90,11 @@ pub(super) fn refuses_login(upstream: &Upstream, asked: &Asked<'_>, answered: &A
 }
 
 /// Whether an answer may be that of an origin that was not told which protocol the client asks for: most proxies take that off what they
-/// forward.
-pub(super) fn loses_upgrade(asked: &Asked, answered: &Answered) -> bool {
+/// forward. Who refuses the login, or does not find the path, has not missed it.
+pub(super) fn loses_upgrade(asked: &Asked<'_>, answered: &Answered) -> bool {
     asked.upgrades
         && matches!(answered.form, RequestForm::Absolute { .. })
-        && (400..500).contains(&answered.answer.head.status)
+        && matches!(answered.answer.head.status, 400 | 405 | 426)
 }
 
 /// Whether a connection that waited has ended, rather than the upstream failed.

@@ -48,6 +48,8 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 /// The largest record: what fits a plaintext one (RFC 8446 §5.1).
 const MOST_RECORD: usize = 1 << 14;
+/// The same of one that is encrypted (RFC 5246 §6.2.3).
+const MOST_SEALED: usize = MOST_RECORD + 2_048;
 /// The types of records: a change of cipher, alert, handshake, data, heartbeat.
 const TYPES: RangeInclusive<u8> = 0x14..=0x18;
 /// So much of an answer is waited for, until its last record is whole: a whole flight with a long chain of certificates, or one record of
@@ -189,7 +191,15 @@ impl Speech {
         }
     }
 
-    /// Whether the answer has begun.
+    /// Whether the answer has begun: the rest of it may be to come.
+    pub(super) fn is_begun_in(self, said: &[u8]) -> bool {
+        match self {
+            Self::Tls => hello_in(said).0 == Reply::Answer,
+            Self::Http => self.is_answered_by(said),
+        }
+    }
+
+    /// Whether it is the answer.
     pub(super) fn is_answered_by(self, said: &[u8]) -> bool {
         self.reply(said) == Reply::Answer
     }
@@ -208,9 +218,21 @@ impl Speech {
     }
 }
 
-/// Reads the records with which a server answers a hello (RFC 8446 §5.1).
+/// Reads the records with which a server answers a hello.
 fn reply_in_tls(said: &[u8]) -> Reply {
+    match hello_in(said) {
+        (Reply::Answer, records) if said.len() < MOST_FLIGHT && is_cut(records) => Reply::Unclear,
+        (reply, _) => reply,
+    }
+}
+
+/// Reads the first of them (RFC 8446 §5.1), which says what they are; and which follow a warning, if there is one.
+fn hello_in(said: &[u8]) -> (Reply, &[u8]) {
     let records = behind_warning(said);
+    (hello(records), records)
+}
+
+fn hello(records: &[u8]) -> Reply {
     let (kind, length, fragment) = match records {
         [] | [HANDSHAKE | ALERT] => return Reply::Unclear,
         [HANDSHAKE | ALERT, VERSION] | [HANDSHAKE | ALERT, VERSION, _] | [HANDSHAKE | ALERT, VERSION, _, _] => {
@@ -234,8 +256,7 @@ fn reply_in_tls(said: &[u8]) -> Reply {
         (HANDSHAKE, [] | [SERVER_HELLO, ..]) => length.min(4),
         _ => return Reply::Other,
     };
-    let is_cut = fragment.len() < needed || (kind == HANDSHAKE && said.len() < MOST_FLIGHT && is_cut(records));
-    if is_cut { Reply::Unclear } else { Reply::Answer }
+    if fragment.len() < needed { Reply::Unclear } else { Reply::Answer }
 }
 
 /// Whether the last of these records is not whole. What no record begins with is for the client to refuse.
@@ -244,10 +265,13 @@ fn is_cut(mut records: &[u8]) -> bool {
         records = match records {
             [] => return false,
             [kind, ..] if !TYPES.contains(kind) => return false,
-            [_, VERSION, _, high, low, rest @ ..] => match rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) {
-                Some(next) => next,
-                None => return true,
-            },
+            [_, VERSION, _, high, low, rest @ ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                match rest.get(length..) {
+                    Some(next) => next,
+                    None => return length <= MOST_SEALED,
+                }
+            }
             [_] | [_, VERSION, ..] => return true,
             _ => return false,
         };
@@ -430,7 +454,7 @@ mod tests {
             assert_eq!(Speech::Tls.reply(&flight[..length]), expected, "{length}");
         }
         // Whatever it is, the client gets it: what begins no record, and what never comes to an end.
-        for odd in [&b"\0"[..], b"HTTP/1.1", b"\x17\x05\x03"] {
+        for odd in [&b"\0"[..], b"HTTP/1.1", b"\x17\x05\x03", b"\x17\x03\x03\xff\xff\0"] {
             assert_eq!(Speech::Tls.reply(&[&flight[..], odd].concat()), Reply::Answer, "{odd:?}");
         }
         let endless = [&flight[..], &[&b"\x17\x03\x03\0\x01\x07"[..]; MOST_FLIGHT / 6].concat(), b"\x17"].concat();

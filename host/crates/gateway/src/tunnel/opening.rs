@@ -1,5 +1,6 @@
-//! From the moment a client has been told that its tunnel is open to the first byte of the origin: the time in which an
-//! upstream that lied can still be replaced.
+//! From the moment a client has been told that its tunnel is open to the first byte of the origin that it gets: the time in which an
+//! upstream that lied can still be replaced. In TLS that byte is held back until the record is whole at whose end it stands: a client can
+//! do nothing with a part of one, and a tunnel that is cut there can be replaced as well.
 //!
 //! What the client begins with goes to the upstream as it comes. If it is a TLS ClientHello, or a safe request in clear
 //! text, it is kept as well, and when the tunnel ends, stays silent, or answers what is no TLS or no HTTP, the same goes
@@ -94,6 +95,8 @@ pub(super) struct Words {
     pub(super) said: BytesMut,
     /// What it has not got of what the client has begun with.
     pub(super) unsent: BytesMut,
+    /// What that is called.
+    pub(super) fault: Fault,
 }
 
 struct Opening<'a, S> {
@@ -172,22 +175,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             {
                 return self.failed(speech);
             }
-            match (self.hear(limits.keep, self.may_go_on(flight)).await, flight) {
-                (Event::Client(Ok(0)), flight) => return self.ends(flight, false),
-                (Event::Client(Err(_)), flight) => return self.ends(flight, true),
-                (Event::Client(Ok(_)), _) => {
+            match self.hear(limits.keep, self.may_go_on(flight)).await {
+                Event::Client(Ok(0)) => return self.ends(flight, false),
+                Event::Client(Err(_)) => return self.ends(flight, true),
+                Event::Client(Ok(_)) => {
                     flight = Flight::of(&self.flight);
                     // It has begun: as long as it goes on, it is waited for.
                     if self.has_spoken_first() {
                         self.limit = Instant::now() + TURN;
                     }
                 }
-                (Event::Upstream(result), flight) => self.heard(flight, result),
-                (Event::Limit, Flight::Whole(speech)) => {
-                    return First::Silent { said: std::mem::take(&mut self.said), kept: self.kept(speech) };
+                Event::Upstream(result) => {
+                    let had_begun = self.is_begun(flight);
+                    self.heard(flight, result);
+                    // It is not silent: the rest of its answer has its own time.
+                    if !had_begun && self.is_begun(flight) {
+                        self.limit = Instant::now() + limits.patience;
+                    }
                 }
-                (Event::Limit, _) if self.is_untouched() => return First::Idle,
-                (Event::Limit, flight) => return self.clear(Heard::origin_if(self.is_heard(flight))),
+                Event::Limit => {
+                    return match flight {
+                        Flight::Whole(speech) => {
+                            First::Silent { said: std::mem::take(&mut self.said), kept: self.kept(speech) }
+                        }
+                        _ if self.is_untouched() => First::Idle,
+                        Flight::Unclear | Flight::Partial(_) | Flight::Other => {
+                            self.clear(Heard::origin_if(self.is_heard(flight)))
+                        }
+                    };
+                }
             }
         }
     }
@@ -217,6 +233,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         }
     }
 
+    /// Whether the origin has begun to answer.
+    fn is_begun(&self, flight: Flight) -> bool {
+        let (Flight::Partial(speech) | Flight::Whole(speech)) = flight else { return false };
+        speech.is_begun_in(&self.said)
+    }
+
     /// Whether what was said may become an answer.
     fn may_go_on(&self, flight: Flight) -> bool {
         let (Flight::Partial(speech) | Flight::Whole(speech)) = flight else { return false };
@@ -240,7 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     /// What follows when the client sends no more. In clear text it may wait for its answer all the same, which is the relay's
     /// business, as is whoever has begun nothing; in TLS it has left.
     fn ends(&mut self, flight: Flight, is_broken: bool) -> First {
-        let is_unanswered = !self.flight.is_empty() && (self.said.is_empty() || self.may_go_on(flight));
+        let is_unanswered =
+            !self.flight.is_empty() && (self.said.is_empty() || (self.may_go_on(flight) && !self.is_begun(flight)));
         let is_tls = matches!(flight, Flight::Partial(Speech::Tls) | Flight::Whole(Speech::Tls));
         if is_unanswered && (is_broken || is_tls) {
             return First::Left;
@@ -256,8 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
         let said = std::mem::take(&mut self.said);
         let fault = match self.ended.take() {
             _ if speech.is_refused_by(&said) => bans::refused(None),
-            Some(fault) if said.is_empty() => fault,
-            Some(_) if speech.reply(&said) == Reply::Unclear => cut(),
+            Some(fault) if speech.reply(&said) == Reply::Unclear => fault,
             Some(_) | None => no_answer(speech),
         };
         let unsent = BytesMut::from(self.flight.get(self.sent..).unwrap_or_default());
@@ -300,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
     fn heard(&mut self, flight: Flight, result: io::Result<usize>) {
         match result {
             Ok(1..) => {}
-            Ok(0) => self.ended = Some(closed()),
+            Ok(0) => self.ended = Some(closed(&self.said)),
             Err(error) => self.ended = Some(fault::upstream(Stage::FirstByte, &error)),
         }
         if matches!(flight, Flight::Unclear | Flight::Partial(_)) {
@@ -349,8 +371,7 @@ pub(super) async fn attempt(
             }
             match read(&mut stream, &mut said, READ).await {
                 Ok(1..) => {}
-                Ok(0) if said.is_empty() => break Some(closed()),
-                Ok(0) => break Some(cut()),
+                Ok(0) => break Some(closed(&said)),
                 Err(error) => break Some(fault::upstream(Stage::FirstByte, &error)),
             }
         }
@@ -361,7 +382,7 @@ pub(super) async fn attempt(
         Speech::Http => Duration::MAX,
     };
     let Ok(ended) = within(limit, pin!(hearing)).await else { return Err(silence(limit)) };
-    if let Some(end) = end_of(&said) {
+    if let Some(end) = end_of(speech, &said) {
         again.case.judge_tunnel(&upstream.endpoint, end);
     }
     if let Some(fault) = ended {
@@ -371,21 +392,28 @@ pub(super) async fn attempt(
     if speech.is_answered_by(&said) && !is_refused {
         return Ok(Answered { stream, said });
     }
+    let fault = if is_refused { bans::refused(None) } else { no_answer(speech) };
     again.words.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(Words {
         upstream: upstream.endpoint,
         stream,
         said,
         unsent: BytesMut::new(),
+        fault: fault.clone(),
     });
-    Err(if is_refused { bans::refused(None) } else { no_answer(speech) })
+    Err(fault)
 }
 
-/// What rules call it when a flight gets this answer, or none.
-pub(super) fn end_of(said: &[u8]) -> Option<TunnelEnd> {
-    match said {
-        [] => Some(TunnelEnd::Close),
-        said => is_alert(said).then_some(TunnelEnd::Alert),
+/// What rules call it when a flight gets this and no more, or none of an answer.
+pub(super) fn end_of(speech: Speech, said: &[u8]) -> Option<TunnelEnd> {
+    if speech.reply(said) == Reply::Unclear {
+        return Some(TunnelEnd::Close);
     }
+    is_alert(said).then_some(TunnelEnd::Alert)
+}
+
+/// Whether what was said may be the origin's, and is for the client if nobody has better: half an answer is for nobody.
+pub(super) fn is_for_client(speech: Speech, said: &[u8]) -> bool {
+    speech.reply(said) != Reply::Unclear
 }
 
 /// Reads what a client sends while its flight is on its way elsewhere, up to `room` bytes; it ends when the client does.
@@ -409,12 +437,12 @@ async fn write(stream: &mut Stream, bytes: &[u8], limit: Duration) -> Result<(),
     }
 }
 
-fn closed() -> Fault {
-    Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, "the tunnel ended before the origin said a word")
-}
-
-fn cut() -> Fault {
-    let why = "the tunnel ended in the middle of what the origin began with";
+fn closed(said: &[u8]) -> Fault {
+    let why = if said.is_empty() {
+        "the tunnel ended before the origin said a word"
+    } else {
+        "the tunnel ended in the middle of what the origin began with"
+    };
     Fault::new(Side::Upstream, Stage::FirstByte, Kind::Closed, why)
 }
 

@@ -8,13 +8,13 @@ use proxywhirl_engine::history::Query;
 use proxywhirl_gateway::GatewayConfig;
 use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, TestCa};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::clients::{Client, hello, rest};
-use crate::scene::{PATIENCE, Scene, Then, limits, origin, read_head, scripted, upstream};
+use crate::scene::{PATIENCE, Scene, Scripted, Then, limits, origin, read_head, scripted, serving, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -93,25 +93,19 @@ async fn twelve_tunnels_of_twelve_work_whatever_one_of_three_upstreams_does_afte
 }
 
 /// A proxy whose tunnels end when so many bytes have come from the origin.
-async fn cutting(after: u64) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let head = read_head(&mut client).await;
-                let mut origin = TcpStream::connect(head.split(' ').nth(1).unwrap()).await.unwrap();
-                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-                let ((mut from, mut to), (said, mut heard)) = (client.split(), origin.split());
-                let mut said = said.take(after);
-                tokio::select! {
-                    _ = tokio::io::copy(&mut from, &mut heard) => {}
-                    _ = tokio::io::copy(&mut said, &mut to) => {}
-                }
-            });
+async fn cutting(after: u64) -> Scripted {
+    serving(move |mut client| async move {
+        let head = read_head(&mut client).await;
+        let mut origin = TcpStream::connect(head.split(' ').nth(1).unwrap()).await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let ((mut from, mut to), (said, mut heard)) = (client.split(), origin.split());
+        let mut said = said.take(after);
+        tokio::select! {
+            _ = tokio::io::copy(&mut from, &mut heard) => {}
+            _ = tokio::io::copy(&mut said, &mut to) => {}
         }
-    });
-    url
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,14 +116,14 @@ async fn a_tunnel_that_is_cut_in_the_first_words_of_its_origin_is_opened_elsewhe
         let bad = cutting(after).await;
         let good =
             [upstream(Protocol::Http, Behaviour::Healthy).await, upstream(Protocol::Http, Behaviour::Healthy).await];
-        let scene = Scene::with(&[good[0].url(), good[1].url(), bad.clone()], config()).await;
+        let scene = Scene::with(&[&good[0].url(), &good[1].url(), &bad.url], config()).await;
         for number in 1..=12 {
             let mut stream = scene.client().await;
             Client::Connect.open(&mut stream, origin.https_addr().unwrap()).await.unwrap();
             let page = page(&ca, stream).await.unwrap_or_else(|error| panic!("{after} {number}: {error}"));
             assert!(page.starts_with("HTTP/1.1 200 "), "{after} {number}: {page}");
         }
-        assert!(scene.failures(&bad) > 0, "{after}");
+        assert!(scene.failures(&bad.url) > 0, "{after}");
         assert_eq!(good.each_ref().map(|good| scene.failures(&good.url())), [0, 0], "{after}");
     }
 }
@@ -270,6 +264,30 @@ async fn an_origin_that_does_not_speak_tls_is_heard_and_nobody_pays() {
     stream.write_all(&hello(b"")).await.unwrap();
     assert_eq!(rest(&mut stream).await, "HTTP/1.1 400 Bad Request\r\n\r\n");
     assert_eq!(urls.map(|url| scene.failures(url)), [0, 0]);
+}
+
+#[tokio::test]
+async fn half_an_answer_is_for_nobody_and_takes_no_other_ones_place() {
+    let cut = serving(|mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        stream.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+        // A whole ServerHello, and the beginning of another record.
+        let says = [&b"\x16\x03\x03\0\x2c\x02\0\0\x28\x03\x03"[..], &[7; 38], b"\x17\x03\x03\x01\0cut"].concat();
+        stream.write_all(&says).await.unwrap();
+    })
+    .await;
+    let portal = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"<!doctype html>"], Then::Close).await;
+    for (urls, expected) in [(vec![&cut.url], ""), (vec![&cut.url, &portal.url], "<!doctype html>")] {
+        let scene = Scene::with(&urls, config()).await;
+        for turn in 0..2 {
+            let mut stream = scene.client().await;
+            stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+            read_head(&mut stream).await;
+            stream.write_all(&hello(b"")).await.unwrap();
+            assert_eq!(rest(&mut stream).await, expected, "{turn}");
+        }
+    }
 }
 
 #[tokio::test]
