@@ -126,8 +126,8 @@ enum Phase {
 const COUNT_BITS: u32 = 30;
 const COUNT_MAX: u32 = (1 << COUNT_BITS) - 1;
 
-/// In place of a count, while it is open.
-const QUARANTINED: u32 = 1;
+/// How it stands in quarantine: open, with 1 in place of a count.
+const QUARANTINED: u32 = (Phase::Open as u32) << COUNT_BITS | 1;
 
 impl Breaker {
     /// A closed one, to which nothing that was admitted before is news.
@@ -204,13 +204,13 @@ impl Breaker {
     /// where nobody else is left.
     pub fn quarantine(&mut self, until: Timestamp) {
         self.since = until.max(self.since);
-        self.standing = (Phase::Open as u32) << COUNT_BITS | QUARANTINED;
+        self.standing = QUARANTINED;
     }
 
     /// Whether it is in [quarantine](Breaker::quarantine).
     #[must_use]
     pub const fn is_quarantined(&self) -> bool {
-        self.standing == (Phase::Open as u32) << COUNT_BITS | QUARANTINED
+        self.standing == QUARANTINED
     }
 
     /// Closes it, if it is in [quarantine](Breaker::quarantine); true when it was. What had opened it before is forgotten.

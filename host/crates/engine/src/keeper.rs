@@ -39,7 +39,7 @@ const ROUND: usize = 256;
 /// How long to sleep at the most: newcomers and leavers are noticed by then.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How much longer than until its next check a member is kept out that breaks TLS: until one passes, in which nothing else fails either.
+/// How much longer than until its next check a member that breaks TLS stays in quarantine, if no check releases it.
 const QUARANTINE: Duration = Duration::from_hours(24);
 
 /// Members that are admitted at once while checks run: the pool grows while one watches, and not one by one.

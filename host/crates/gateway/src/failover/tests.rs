@@ -57,12 +57,17 @@ struct Ran {
 const PATIENCE: u64 = 1_000;
 const DEADLINE: u64 = 60_000;
 
+/// A member with this port joins.
+async fn join(engine: &Engine, port: usize) {
+    let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
+    engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
+}
+
 /// An engine whose members have the ports from 1.
 async fn engine_of(members: usize, limits: LimitsConfig) -> Arc<Engine> {
     let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
     for port in 1..=members {
-        let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-        engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
+        join(&engine, port).await;
     }
     engine
 }
@@ -264,8 +269,7 @@ async fn beside_one_that_is_silent_whoever_comes_back_is_asked() {
         let others = async {
             for port in [2, 3] {
                 sleep(Duration::from_secs(10)).await;
-                let endpoint: Endpoint = format!("http://127.0.0.1:{port}").parse().unwrap();
-                engine.admit(vec![Admission::Vouched(Box::new(endpoint.into()))]).await;
+                join(&engine, port).await;
             }
         };
         let (won, ()) = tokio::join!(answered, others);
