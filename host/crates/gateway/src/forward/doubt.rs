@@ -3,8 +3,8 @@
 //! A second upstream is asked. If it brings something else, the first one was at fault; if it says the same, or cannot be
 //! asked, the origin means it, and the client gets it. The same holds for 401 from an upstream that has a login. While others serve the site, the second one must have served there too to be
 //! believed: else a third one is asked. An answer that a rule is about is kept back as well, until there is
-//! one that no rule is about; and so is a refusal (4xx) of another protocol, where a proxy has forwarded the request. Any other refusal
-//! goes to the client, and yet many who say so to everything are no proxies at all: of one that
+//! one that no rule is about; and so is what an origin says that was not told that another protocol is asked for (400, 405, 426), where a proxy
+//! has forwarded the request. Any other refusal (4xx) goes to the client, and yet many who say so to everything are no proxies at all: of one that
 //! does not do well at the site it [proves nothing](proves_nothing) against others. 511 is doubted whoever brings it: who intercepts connections on their way says so, and no origin does.
 
 use std::sync::{Arc, Mutex, PoisonError};
