@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use proxywhirl_core::Endpoint;
+use proxywhirl_core::pool::Admission;
 use proxywhirl_core::shared::{Division, Finding, Saying};
 
 use super::*;
+use crate::{Engine, EngineConfig, Parts};
 
 /// Leases as a server keeps them, that can be away.
 #[derive(Clone)]
@@ -76,9 +79,12 @@ impl Leases for Board {
 const LIST: &str = "list";
 const HOUR: Duration = Duration::from_hours(1);
 
+fn board(shared: &Arc<Mutex<Posted>>, node: &'static str) -> Box<dyn Leases> {
+    Box::new(Board { node, heard: 0, shared: Arc::clone(shared) })
+}
+
 fn join(shared: &Arc<Mutex<Posted>>, node: &'static str) -> Arc<Crew> {
-    let board = Board { node, heard: 0, shared: Arc::clone(shared) };
-    Crew::join(Box::new(board), vec![LIST.into()], Clock::default())
+    Crew::join(board(shared, node), vec![LIST.into()], Clock::default())
 }
 
 /// Lets so much time go by, in which everybody does what there is to be done.
@@ -231,4 +237,24 @@ async fn what_one_finds_the_others_hear_within_a_second() {
     // What nobody can be told is not kept for ever.
     (0..2 * MOST_FOUND).for_each(|_| one.found(found));
     assert_eq!(one.found.lock().unwrap().len(), MOST_FOUND);
+}
+
+#[tokio::test]
+async fn who_is_in_quarantine_comes_back_when_another_one_finds_that_it_works() {
+    let shared = Arc::default();
+    let other = join(&shared, "other");
+    let parts = Parts { leases: Some(board(&shared, "one")), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    let endpoints = ["http://10.0.0.1:80", "http://10.0.0.2:80"].map(|url| url.parse::<Endpoint>().unwrap());
+    engine.admit(endpoints.map(|endpoint| Admission::Vouched(Box::new(endpoint.into()))).into()).await;
+    let members: Vec<_> = engine.snapshot().iter().cloned().collect();
+    for (member, finding) in members.iter().zip([Finding::Dead, Finding::Alive(None)]) {
+        engine.quarantine(member, engine.now() + HOUR);
+        assert!(!member.live.is_admissible(engine.now()));
+        other.found(Found { member: member.id, finding });
+    }
+    until(|| members[1].live.is_admissible(engine.now())).await;
+    // That was heard before.
+    assert!(!members[0].live.is_admissible(engine.now()), "a failed check ends no quarantine");
+    engine.stop().await.unwrap();
 }
