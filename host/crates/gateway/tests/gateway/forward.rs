@@ -407,6 +407,30 @@ async fn a_proxy_that_opens_no_tunnel_for_an_upgrade_forwards_it_and_is_not_blam
     assert!(statistics.successes > 0 && statistics.failures == 0, "{statistics:?}");
 }
 
+/// The same proxy, where it hangs up on who asks for a tunnel.
+async fn hangs_up(mut stream: TcpStream, resets: bool) {
+    let mut first = [0];
+    stream.peek(&mut first).await.unwrap();
+    if first != *b"C" {
+        return switches(stream).await;
+    }
+    read_head(&mut stream).await;
+    if resets {
+        stream.set_zero_linger().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_hangs_up_on_a_tunnel_for_an_upgrade_forwards_it_and_is_not_blamed() {
+    for resets in [false, true] {
+        let proxy = serving(move |stream| hangs_up(stream, resets)).await;
+        let scene = Scene::new(&[&proxy.url]).await;
+        assert_eq!(ask_for_websocket(&scene, "http://shop.test").await, 101, "{resets}");
+        let statistics = scene.member(&proxy.url).statistics;
+        assert_eq!((statistics.successes, statistics.failures), (1, 0), "{resets}");
+    }
+}
+
 #[tokio::test]
 async fn an_upgrade_that_a_proxy_cannot_but_take_off_is_tried_elsewhere() {
     let origin = serving(switches).await;
