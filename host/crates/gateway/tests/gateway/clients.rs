@@ -118,11 +118,11 @@ pub(crate) fn body(reply: &str) -> &str {
     reply.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
-/// The first flight of a client: a ClientHello, and what follows it.
 /// The answer to a ClientHello: a ServerHello without extensions.
 pub(crate) const SERVER_HELLO: &[u8] =
     b"\x16\x03\x03\0\x2a\x02\0\0\x26\x03\x03a random one of thirty-two bytes\0\x13\x01\0";
 
+/// The first flight of a client: a ClientHello, and what follows it.
 pub(crate) fn hello(behind: &[u8]) -> Vec<u8> {
     let message = [&[1, 0, 0, 60][..], &[7; 60]].concat();
     [&[0x16, 3, 1, 0, 64][..], &message, behind].concat()

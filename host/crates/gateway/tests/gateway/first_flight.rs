@@ -2,6 +2,8 @@
 //! for clients that begin with TLS or with a safe request.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proxywhirl_engine::history::Query;
@@ -10,10 +12,10 @@ use proxywhirl_world::{Behaviour, Origin, OriginOptions, Protocol, TestCa};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::clients::{Client, hello, rest};
+use crate::clients::{Client, SERVER_HELLO, hello, rest};
 use crate::scene::{PATIENCE, Scene, Scripted, Then, limits, origin, read_head, scripted, serving, upstream};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -266,28 +268,89 @@ async fn an_origin_that_does_not_speak_tls_is_heard_and_nobody_pays() {
     assert_eq!(urls.map(|url| scene.failures(url)), [0, 0]);
 }
 
+/// A tunnel in which its client has begun with a hello.
+async fn begun(scene: &Scene) -> TcpStream {
+    let mut stream = scene.client().await;
+    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    stream.write_all(&hello(b"")).await.unwrap();
+    stream
+}
+
+/// Answers the hello in a tunnel, after a while, with a whole ServerHello and what follows it.
+async fn answer_hello(stream: &mut TcpStream, wait: Duration, behind: &[u8]) {
+    read_head(stream).await;
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    stream.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+    sleep(wait).await;
+    stream.write_all(&[SERVER_HELLO, behind].concat()).await.unwrap();
+}
+
 #[tokio::test]
 async fn half_an_answer_is_for_nobody_and_takes_no_other_ones_place() {
     let cut = serving(|mut stream| async move {
-        read_head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        stream.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
-        // A whole ServerHello, and the beginning of another record.
-        let says = [&b"\x16\x03\x03\0\x2c\x02\0\0\x28\x03\x03"[..], &[7; 38], b"\x17\x03\x03\x01\0cut"].concat();
-        stream.write_all(&says).await.unwrap();
+        answer_hello(&mut stream, Duration::ZERO, b"\x17\x03\x03\x01\0cut").await;
     })
     .await;
     let portal = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", b"<!doctype html>"], Then::Close).await;
     for (urls, expected) in [(vec![&cut.url], ""), (vec![&cut.url, &portal.url], "<!doctype html>")] {
         let scene = Scene::with(&urls, config()).await;
         for turn in 0..2 {
-            let mut stream = scene.client().await;
-            stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
-            read_head(&mut stream).await;
-            stream.write_all(&hello(b"")).await.unwrap();
+            let mut stream = begun(&scene).await;
             assert_eq!(rest(&mut stream).await, expected, "{turn}");
         }
     }
+}
+
+/// A proxy that counts its tunnels, in which the answer to a hello is cut in a record: the rest comes byte by byte. There is such a pause
+/// before each of them, and before the answer.
+async fn dripping(cut: &'static [u8], rest: &'static [u8], pause: Duration, tunnels: &Arc<AtomicUsize>) -> Scripted {
+    let tunnels = Arc::clone(tunnels);
+    serving(move |mut stream| {
+        tunnels.fetch_add(1, Ordering::Relaxed);
+        async move {
+            answer_hello(&mut stream, pause, cut).await;
+            for byte in rest {
+                sleep(pause).await;
+                if stream.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending().await
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_rest_of_an_answer_in_tls_has_as_much_time_as_its_beginning_and_no_more() {
+    let whole = [SERVER_HELLO, b"\x17\x03\x03\0\x01!"].concat();
+    let patience = Duration::from_secs(2);
+    let patient = || GatewayConfig { first_byte_timeout: patience, ..config() };
+    let ask = async |scene: &Scene| {
+        let (mut stream, mut answer) = (begun(scene).await, vec![0; whole.len()]);
+        timeout(LIMIT, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+        answer
+    };
+    // It fits in there once and not twice, also where the machine is busy.
+    let (late, tunnels) = (patience * 3 / 5, Arc::<AtomicUsize>::default());
+    let slow = [
+        dripping(b"\x17\x03\x03\0\x01", b"!", late, &tunnels).await,
+        dripping(b"\x17\x03\x03\0\x01", b"!", late, &tunnels).await,
+    ];
+    let scene = Scene::with(&[&slow[0].url, &slow[1].url], patient()).await;
+    assert_eq!(ask(&scene).await, whole);
+    assert_eq!(tunnels.load(Ordering::Relaxed), 1, "it was not silent");
+    assert_eq!(slow.each_ref().map(|slow| scene.failures(&slow.url)), [0, 0]);
+    // It goes on, and never comes to an end.
+    let endless = dripping(b"\x17\x03\x03\x40\0", &[7; 1 << 14], Duration::from_millis(100), &tunnels).await;
+    let good = scripted(&[b"HTTP/1.1 200 OK\r\n\r\n", SERVER_HELLO, b"\x17\x03\x03\0\x01!"], Then::Hold).await;
+    let scene = Scene::with(&[&endless.url, &good.url], patient()).await;
+    for turn in 0..2 {
+        assert_eq!(ask(&scene).await, whole, "{turn}");
+    }
+    assert!(scene.failures(&endless.url) > 0, "another one was answered at once");
+    assert_eq!(scene.failures(&good.url), 0);
 }
 
 #[tokio::test]
@@ -343,10 +406,7 @@ async fn a_client_that_leaves_before_the_origin_has_answered_frees_everything() 
     ];
     let urls = [silent[0].url(), silent[1].url()];
     let scene = Scene::with(&urls, config()).await;
-    let mut stream = scene.client().await;
-    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
-    read_head(&mut stream).await;
-    stream.write_all(&hello(b"")).await.unwrap();
+    let stream = begun(&scene).await;
     let in_flight = || scene.engine.snapshot().iter().map(|member| member.live.in_flight()).sum::<u32>();
     let until = async |wanted| {
         while in_flight() != wanted {
@@ -391,10 +451,7 @@ async fn nothing_is_opened_twice_when_nothing_is_kept() {
     let bad = upstream(Protocol::Http, Behaviour::CloseAfterConnect).await;
     let good = upstream(Protocol::Http, Behaviour::Healthy).await;
     let scene = Scene::with(&[bad.url(), good.url()], GatewayConfig { first_flight: 0, ..config() }).await;
-    let mut stream = scene.client().await;
-    stream.write_all(b"CONNECT shop.test:443 HTTP/1.1\r\n\r\n").await.unwrap();
-    read_head(&mut stream).await;
-    stream.write_all(&hello(b"")).await.unwrap();
+    let mut stream = begun(&scene).await;
     assert_eq!(rest(&mut stream).await, "");
     assert!(good.seen().is_empty());
 }
