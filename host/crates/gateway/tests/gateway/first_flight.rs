@@ -420,6 +420,25 @@ async fn a_client_that_leaves_before_the_origin_has_answered_frees_everything() 
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_an_answer_in_tls_has_not_found_its_proxy_silent() {
+    let slow = serving(|mut stream| async move {
+        answer_hello(&mut stream, Duration::ZERO, b"\x17\x03\x03\x01\0cut").await;
+        rest(&mut stream).await;
+    })
+    .await;
+    let scene = Scene::with(&[&slow.url], GatewayConfig { first_byte_timeout: LIMIT, ..config() }).await;
+    let mut stream = begun(&scene).await;
+    // After so long, who had said nothing would be in doubt.
+    sleep(Duration::from_millis(1_500)).await;
+    stream.shutdown().await.unwrap();
+    rest(&mut stream).await;
+    let told = format!("{:?}", scene.engine.requests(&Query { limit: 1, ..Query::default() }));
+    assert!(!told.contains("silent"), "{told}");
+    let statistics = scene.member(&slow.url).statistics;
+    assert_eq!((statistics.successes, statistics.failures), (1, 0), "{told}");
+}
+
+#[tokio::test]
 async fn a_tunnel_in_which_nobody_answers_a_hello_ends_and_has_failed() {
     let origin = origin().await;
     let time = Duration::from_secs(1);
