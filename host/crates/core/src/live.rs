@@ -342,7 +342,7 @@ impl Live {
                 latency.into_iter().for_each(|latency| self.took(latency, now));
                 Input::Success
             }
-            Finding::Dead => Input::Failure,
+            Finding::Dead | Finding::Intercepts(_) => Input::Failure,
         };
         self.judge(input, now, config, now)
     }

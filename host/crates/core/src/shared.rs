@@ -154,6 +154,8 @@ pub enum Finding {
     Alive(Option<Duration>),
     /// It does not.
     Dead,
+    /// It reads along, or breaks TLS otherwise: nobody is to use it for so long, unless a check of it passes.
+    Intercepts(Duration),
 }
 
 /// What a gateway wants of a piece of work.

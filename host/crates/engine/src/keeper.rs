@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use proxywhirl_core::live::Health;
 use proxywhirl_core::pool::{Admission, Relabelling};
 use proxywhirl_core::shared::{Finding, Found};
-use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp};
+use proxywhirl_core::{Candidate, Level, Member, MemberId, Timestamp, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -234,11 +234,6 @@ impl Keeper {
     /// Lets a verdict count for a member.
     async fn apply(&self, member: &Arc<Member>, checked: Checked) {
         self.engine.probed(member, &checked.verdict);
-        if let Some(crew) = self.engine.crew() {
-            let is_alive = checked.verdict.is_alive();
-            let finding = if is_alive { Finding::Alive(checked.verdict.latency) } else { Finding::Dead };
-            crew.found(Found { member: member.id, finding });
-        }
         let (next, given_up_after) = {
             let mut book = self.book();
             // In one step with the verdict, so that its slot is not another one's.
@@ -250,10 +245,12 @@ impl Keeper {
             }
             (next, is_given_up.then_some(failures))
         };
-        if let Some(next) = next.filter(|_| checked.is_intercepted()) {
-            // Its tunnels are opened as well as before: no use would show it.
-            self.engine.quarantine(member, next.due + QUARANTINE);
+        // Its tunnels are opened as well as before: no use would show it.
+        let quarantine = next.filter(|_| checked.is_intercepted()).map(|next| next.due + QUARANTINE);
+        if let Some(until) = quarantine {
+            self.engine.quarantine(member, until);
         }
+        self.tell_others(member.id, &checked.verdict, quarantine);
         if let Some(failures) = given_up_after {
             tracing::info!(upstream.url = %member.endpoint, check.failures = failures, "a dead proxy leaves the pool");
             self.engine.remove(vec![member.endpoint.key()]).await;
@@ -262,6 +259,17 @@ impl Keeper {
         {
             self.engine.admit(vec![Admission::Verified(Box::new(verified))]).await;
         }
+    }
+
+    /// Tells the gateways that share the pool.
+    fn tell_others(&self, member: MemberId, verdict: &Verdict, quarantine: Option<Timestamp>) {
+        let Some(crew) = self.engine.crew() else { return };
+        let finding = match quarantine {
+            Some(until) => Finding::Intercepts(until.since(self.engine.now())),
+            None if verdict.is_alive() => Finding::Alive(verdict.latency),
+            None => Finding::Dead,
+        };
+        crew.found(Found { member, finding });
     }
 
     fn label(&self, checked: &mut Checked) {

@@ -226,8 +226,10 @@ impl Engine {
         let (snapshot, now, breaker) = (self.snapshot.load(), self.clock.now(), self.breaker.load());
         for member in snapshot.iter() {
             for finding in findings.get(&member.id).into_iter().flatten() {
-                if matches!(finding, Finding::Alive(_)) {
-                    self.release(member, now);
+                match finding {
+                    Finding::Alive(_) => self.release(member, now),
+                    Finding::Intercepts(quarantine) => self.quarantine(member, now + *quarantine),
+                    Finding::Dead => {}
                 }
                 if member.live.hear(*finding, &breaker, now) {
                     self.breaker_changed(member, now);

@@ -117,6 +117,7 @@ fn write(found: &Found) -> String {
         Finding::Alive(Some(latency)) => latency.as_micros().to_string(),
         Finding::Alive(None) => "alive".to_owned(),
         Finding::Dead => "dead".to_owned(),
+        Finding::Intercepts(quarantine) => format!("intercepts {}", quarantine.as_secs()),
     };
     format!("{:016x} {finding}\n", found.member.0)
 }
@@ -124,10 +125,12 @@ fn write(found: &Found) -> String {
 /// What a line says; none when it says something else.
 fn read(line: &str) -> Option<Found> {
     let (member, finding) = line.split_once(' ')?;
-    let finding = match finding {
-        "alive" => Finding::Alive(None),
-        "dead" => Finding::Dead,
-        latency => Finding::Alive(Some(Duration::from_micros(latency.parse().ok()?))),
+    let finding = match finding.split_once(' ') {
+        None if finding == "alive" => Finding::Alive(None),
+        None if finding == "dead" => Finding::Dead,
+        None => Finding::Alive(Some(Duration::from_micros(finding.parse().ok()?))),
+        Some(("intercepts", quarantine)) => Finding::Intercepts(Duration::from_secs(quarantine.parse().ok()?)),
+        Some(_) => return None,
     };
     Some(Found { member: MemberId(u64::from_str_radix(member, 16).ok()?), finding })
 }
@@ -214,6 +217,7 @@ mod tests {
             found(u64::MAX, Finding::Alive(Some(Duration::from_micros(1_234)))),
             found(0, Finding::Alive(None)),
             found(7, Finding::Dead),
+            found(8, Finding::Intercepts(Duration::from_hours(25))),
         ];
         assert!(one.tell(&all[..1]).unwrap().is_empty());
         assert!(other.tell(&[]).unwrap().is_empty(), "what was before is past");
@@ -222,7 +226,7 @@ mod tests {
         assert!(other.tell(&[]).unwrap().is_empty());
         assert_eq!(one.tell(&[]).unwrap(), all[2..], "not its own");
         // What is no finding is passed over.
-        let text = "nonsense\nxyz dead\n0 dead 1\n0000000000000009 dead\n";
+        let text = "nonsense\nxyz dead\n0 dead 1\n1 intercepts\n2 intercepts -1\n0000000000000009 dead\n";
         server.ask(&["XADD", "{proxywhirl:default}:found", "*", "node", "else", "found", text]);
         assert_eq!(one.tell(&[]).unwrap(), [found(9, Finding::Dead)]);
         server.ask(&["FLUSHALL"]);
