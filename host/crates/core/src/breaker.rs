@@ -190,13 +190,29 @@ impl Breaker {
     }
 
     /// Has a probe before its time, since nobody else is left: it is half-open now, if it was open. Its pause does not grow when that
-    /// one fails as well. Nothing happens in [quarantine](Breaker::quarantine).
+    /// one fails as well. If a probe is under way, another one may go beside it. Nothing happens in [quarantine](Breaker::quarantine).
     pub fn relent(&mut self, now: Timestamp) {
-        if let State::Open { cooldown, .. } = self.state()
-            && !self.is_quarantined()
-        {
-            self.enter(State::HalfOpen { probing: false, successes: 0, cooldown: cooldown / 2 });
-            self.since = now;
+        match self.state() {
+            State::Open { cooldown, .. } if !self.is_quarantined() => {
+                self.enter(State::HalfOpen { probing: false, successes: 0, cooldown: cooldown / 2 });
+                self.since = now;
+            }
+            State::HalfOpen { successes, cooldown, .. } => {
+                self.enter(State::HalfOpen { probing: false, successes, cooldown });
+            }
+            State::Open { .. } | State::Closed { .. } => {}
+        }
+    }
+
+    /// How ready it is to [relent](Breaker::relent), the readiest first: one whose last probe went well, then who is open, the one that is
+    /// due first before the others, then one whose probe has not ended. None in [quarantine](Breaker::quarantine).
+    #[must_use]
+    pub fn readiness(&self) -> Option<(u8, Timestamp)> {
+        match self.state() {
+            State::Closed { .. } => Some((0, Timestamp::default())),
+            State::HalfOpen { successes: 1.., .. } => Some((1, Timestamp::default())),
+            State::Open { until, .. } => (!self.is_quarantined()).then_some((2, until)),
+            State::HalfOpen { successes: 0, .. } => Some((3, Timestamp::default())),
         }
     }
 

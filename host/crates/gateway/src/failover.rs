@@ -127,6 +127,8 @@ pub(crate) struct Failover<'g> {
     unsaid: usize,
     /// Whether one of them failed without being at fault for sure.
     is_reached: bool,
+    /// How many of them failed at a member whose breaker was not closed.
+    probes: u32,
     /// Whether one of them waited for a stranger longer than others do.
     was_patient: bool,
     /// Who is not asked again.
@@ -182,6 +184,7 @@ impl<'g> Failover<'g> {
             attempts: 0,
             unsaid: 0,
             is_reached: false,
+            probes: 0,
             was_patient: false,
             tried,
             suspects,

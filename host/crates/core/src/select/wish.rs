@@ -46,10 +46,10 @@ impl Wish<'_> {
         }
     }
 
-    /// Whether nothing but its open breaker keeps the member from being handed out.
+    /// Whether nothing but its breaker keeps the member from being handed out.
     #[must_use]
     pub fn is_shut(&self, member: &Member) -> bool {
-        matches!(self.refusal(member), Some(Refusal::Breaker)) && member.live.opens_at().is_some()
+        matches!(self.refusal(member), Some(Refusal::Breaker))
     }
 
     /// Whether nothing but its limit keeps the member from being handed out.

@@ -101,13 +101,18 @@ impl Engine {
         })
     }
 
-    /// Where only breakers keep an attempt from everybody: lets the next probe go before its time. So an outage of all ends with the
-    /// first request after it, and a pool that is down costs a request what its probes cost. False when there is none.
+    /// Where only breakers keep an attempt from everybody: lets the next probe go before its time, and where all have one under way, another
+    /// one beside it. So an outage of all ends with the first requests after it, and a pool that is down costs a request what its probes
+    /// cost. False when there is none.
     pub(super) fn relent(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
         let snapshot = self.snapshot.load();
         let next = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
-            let is_shut = |member: &&Arc<Member>| wish.is_shut(member) && !member.live.breaker().is_quarantined();
-            snapshot.iter().filter(is_shut).min_by_key(|member| member.live.opens_at()).map(Arc::clone)
+            let shut = snapshot.iter().filter(|member| wish.is_shut(member));
+            let ready = shut.filter_map(|member| {
+                let (rank, due) = member.live.breaker().readiness()?;
+                Some(((rank, due, member.live.in_flight()), member))
+            });
+            ready.min_by_key(|(readiness, _)| *readiness).map(|(_, member)| Arc::clone(member))
         });
         next.inspect(|member| member.live.relent(now)).is_some()
     }

@@ -104,7 +104,7 @@ impl Engine {
                 return ControlFlow::Continue(situation);
             }
         }
-        let (mut look, mut has_relented) = (1, false);
+        let (mut look, mut relented) = (1, 0);
         loop {
             let now = self.now();
             match self.draw(attempt, now) {
@@ -123,8 +123,9 @@ impl Engine {
                     if refusals.limited > 0 {
                         return ControlFlow::Continue(Situation { limited, outlook, at: now });
                     }
-                    if refusals.breaker > 0 && !has_relented && self.relent(attempt, now) {
-                        has_relented = true;
+                    // The probe may be another one's by then.
+                    if refusals.breaker > 0 && relented < LOOKS && self.relent(attempt, now) {
+                        relented += 1;
                         continue;
                     }
                     // Somebody seems to be there: out of the plan, or given back since the draw.

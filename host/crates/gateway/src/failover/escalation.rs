@@ -263,7 +263,7 @@ impl Failover<'_> {
     }
 
     /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
-    async fn unless_left<T>(&self, turn: impl Future<Output = T>) -> Result<T, Fault> {
+    pub(super) async fn unless_left<T>(&self, turn: impl Future<Output = T>) -> Result<T, Fault> {
         tokio::select! {
             biased;
             turn = turn => Ok(turn),

@@ -124,7 +124,7 @@ impl Trial {
         self.lease.member().live.patience(most)
     }
 
-    /// Whether it is the one probe that the member's breaker lets through: nobody else is, as long as it lasts.
+    /// Whether it is a probe of a member that is out of use: as long as it lasts, its breaker lets nobody else through by itself.
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }
