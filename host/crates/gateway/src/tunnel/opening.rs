@@ -175,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
             {
                 return self.failed(speech);
             }
+            let had_begun = self.is_begun(flight);
             match self.hear(limits.keep, self.may_go_on(flight)).await {
                 Event::Client(Ok(0)) => return self.ends(flight, false),
                 Event::Client(Err(_)) => return self.ends(flight, true),
@@ -186,7 +187,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Opening<'_, S> {
                     }
                 }
                 Event::Upstream(result) => {
-                    let had_begun = self.is_begun(flight);
                     self.heard(flight, result);
                     // It is not silent: the rest of its answer has its own time.
                     if !had_begun && self.is_begun(flight) {
