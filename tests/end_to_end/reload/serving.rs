@@ -211,6 +211,18 @@ async fn who_leaves_the_file_has_no_further_request_and_keeps_the_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_a_user_is_given_begins_with_its_burst() {
+    let anna = password_hash("hunter2");
+    let scene = Scene::new(&user("anna", &anna, "")).await;
+    let (place, get) = (scene.places()[0].clone(), format!("GET {}", scene.origin()));
+    let mut client = Client::new(&place);
+    assert_eq!(client.ask(&get, ANNA), Some(200));
+    assert_eq!(scene.reloaded(&user("anna", &anna, "rate = 0.001\nburst = 3")), "changed: user anna\n");
+    let asked = [(); 4].map(|()| client.ask(&get, ANNA));
+    assert_eq!(asked, [Some(200), Some(200), Some(200), Some(429)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_user_has_used_counts_on_and_nobody_logs_in_anew() {
     let anna = password_hash("hunter2");
     let scene = Scene::new(&user("anna", &anna, "rate = 0.001\nburst = 3")).await;

@@ -129,9 +129,11 @@ struct Used {
 /// When a period is over that has not begun.
 const NONE: u64 = u64::MAX;
 
-#[derive(Debug)]
+/// Says what is gone of it and not what is left, so that another rate or burst holds for it as it is.
+#[derive(Debug, Default)]
 struct Bucket {
-    tokens: f64,
+    /// Tokens that have not come back yet.
+    used: f64,
     filled: Option<Instant>,
     /// When there is a token again, as those say who share the bucket.
     refused: Option<Instant>,
@@ -190,10 +192,9 @@ impl Drop for Use {
 
 impl Meter {
     pub(super) fn new(user: &str, limits: UserLimits) -> Self {
-        let bucket = Bucket { tokens: f64::from(limits.burst.max(1)), filled: None, refused: None };
         let used = Used {
             user: user.into(),
-            bucket: Mutex::new(bucket),
+            bucket: Mutex::default(),
             seats: Arc::new(Seats::new(user.into())),
             bytes: AtomicU64::new(0),
             untold: AtomicU64::new(0),
@@ -302,12 +303,15 @@ impl Meter {
     fn draw_own(&self, rate: f64, now: Instant) -> Result<(), Exceeded> {
         let mut bucket = lock(&self.used.bucket);
         let since = bucket.filled.map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
-        bucket.tokens = (bucket.tokens + since.as_secs_f64() * rate).min(f64::from(self.limits.burst.max(1)));
+        let burst = f64::from(self.limits.burst.max(1));
+        // No more than there are: under the limits of before it may have been.
+        bucket.used = (bucket.used - since.as_secs_f64() * rate).clamp(0.0, burst);
         bucket.filled = Some(now);
-        if bucket.tokens < 1.0 {
-            return Err(Exceeded::Rate(Duration::from_secs_f64(((1.0 - bucket.tokens) / rate).min(3_600.0))));
+        let missing = bucket.used + 1.0 - burst;
+        if missing > 0.0 {
+            return Err(Exceeded::Rate(Duration::from_secs_f64((missing / rate).min(3_600.0))));
         }
-        bucket.tokens -= 1.0;
+        bucket.used += 1.0;
         Ok(())
     }
 
@@ -437,6 +441,24 @@ mod tests {
         assert!(begin().is_ok() && begin().is_err());
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!((0..10).filter(|_| begin().is_ok()).count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_that_is_given_later_has_its_burst_and_another_one_what_was_not_used_of_it() {
+        let limited = |rate, burst| UserLimits { rate: Some(rate), burst, ..UserLimits::default() };
+        let left = |meter: &Meter| (0..100).filter(|_| begin(meter).is_ok()).count();
+        let meter = Meter::new("anna", UserLimits::default());
+        assert!((0..30).all(|_| begin(&meter).is_ok()));
+        let meter = meter.limited(limited(0.001, 5));
+        assert_eq!(left(&meter), 5, "what came while nobody counted is none of it");
+        let meter = meter.limited(limited(0.001, 50));
+        assert_eq!(left(&meter), 45);
+        let meter = meter.limited(limited(0.5, 3));
+        assert_eq!(begin(&meter), Err(Exceeded::Rate(Duration::from_secs(2))), "no more is owed than there is");
+        let meter = meter.limited(UserLimits::default());
+        assert_eq!(left(&meter), 100);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(left(&meter.limited(limited(0.5, 3))), 2);
     }
 
     #[tokio::test(start_paused = true)]
