@@ -110,7 +110,7 @@ pub(crate) struct Meter {
 
 /// What a user has used.
 #[derive(Debug)]
-struct Used {
+pub(super) struct Used {
     user: Arc<str>,
     bucket: Mutex<Bucket>,
     seats: Arc<Seats>,
@@ -206,16 +206,25 @@ impl Meter {
         Self { limits, used: Arc::new(used) }
     }
 
-    /// Other limits for what was used.
-    pub(super) fn limited(&self, limits: UserLimits) -> Self {
-        let mut period = lock(&self.used.period);
+    /// Limits for what was used under others.
+    pub(super) fn of(used: Arc<Used>, limits: UserLimits) -> Self {
+        let mut period = lock(&used.period);
         period.length = limits.period;
         let began = period.began;
-        self.used.begin(&mut period, began);
+        used.begin(&mut period, began);
         drop(period);
         // It was refused by the rate of before.
-        lock(&self.used.bucket).refused = None;
-        Self { limits, used: Arc::clone(&self.used) }
+        lock(&used.bucket).refused = None;
+        Self { limits, used }
+    }
+
+    /// Other limits for what was used.
+    pub(super) fn limited(&self, limits: UserLimits) -> Self {
+        Self::of(Arc::clone(&self.used), limits)
+    }
+
+    pub(super) const fn used(&self) -> &Arc<Used> {
+        &self.used
     }
 
     pub(super) const fn counts_bytes(&self) -> bool {
@@ -343,6 +352,11 @@ impl Meter {
 }
 
 impl Used {
+    /// Whether it may be forgotten: nothing is under way, and no period. What a rate has used is back in a moment.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.seats.open() == 0 && self.is_over(Instant::now())
+    }
+
     /// Whether the period is over, or none has begun.
     fn is_over(&self, now: Instant) -> bool {
         let over = self.over.load(Ordering::Relaxed);

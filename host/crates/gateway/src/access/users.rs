@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::quota::{Exceeded, Meter, Usage, Use, UserLimits};
+use super::quota::{Exceeded, Meter, Usage, Use, Used, UserLimits};
 use super::secret::{Secret, random_key};
 use crate::wanted::session_hash;
 
@@ -72,6 +72,8 @@ pub(crate) enum Denied {
 #[derive(Debug)]
 pub(super) struct Users {
     by_name: HashMap<Box<str>, Arc<User>>,
+    /// What those have used who are no users any more, as long as it counts: who comes back goes on with it.
+    left: HashMap<Box<str>, Arc<Used>>,
     key: [u8; 32],
     turns: Arc<Semaphore>,
     failures: Arc<Mutex<HashMap<IpAddr, Failures>>>,
@@ -106,6 +108,12 @@ impl User {
     fn new(UserConfig { name, secret, limits }: UserConfig) -> Self {
         let (salt, meter) = (session_hash(&name), Meter::new(&name, limits));
         Self { name: name.into(), secret, verified: OnceLock::new(), salt, meter }
+    }
+
+    /// One who was a user before, and had used this.
+    fn back(config: UserConfig, used: &Arc<Used>) -> Self {
+        let meter = Meter::of(Arc::clone(used), config.limits);
+        Self { meter, ..Self::new(config) }
     }
 
     /// The same user with another password, which it has to prove, or other limits: what it has used stays used.
@@ -154,6 +162,7 @@ impl Users {
     pub(super) fn new(users: Vec<UserConfig>) -> Result<Self, String> {
         Ok(Self {
             by_name: users.into_iter().map(User::new).map(by_name).collect(),
+            left: HashMap::new(),
             key: random_key()?,
             turns: Arc::new(Semaphore::new(HASHING)),
             failures: Arc::default(),
@@ -164,13 +173,20 @@ impl Users {
     /// These users, of whom those who were there go on as they are.
     pub(super) fn configured(&self, users: Vec<UserConfig>) -> Self {
         let of = |config: UserConfig| {
-            by_name(match self.by_name.get(config.name.as_str()) {
-                Some(user) => user.configured(config),
-                None => User::new(config),
+            let name = config.name.as_str();
+            by_name(match (self.by_name.get(name), self.left.get(name)) {
+                (Some(user), _) => user.configured(config),
+                (None, Some(used)) => User::back(config, used),
+                (None, None) => User::new(config),
             })
         };
+        let by_name: HashMap<_, _> = users.into_iter().map(of).collect();
+        let before = self.by_name.iter().map(|(name, user)| (name, user.meter.used())).chain(&self.left);
+        let left = before.filter(|(name, used)| !by_name.contains_key(*name) && !used.is_nothing());
+        let left = left.map(|(name, used)| (name.clone(), Arc::clone(used))).collect();
         Self {
-            by_name: users.into_iter().map(of).collect(),
+            by_name,
+            left,
             key: self.key,
             turns: Arc::clone(&self.turns),
             failures: Arc::clone(&self.failures),
@@ -504,6 +520,37 @@ mod tests {
         drop(open);
         assert!(anna.begin(None).await.is_ok());
         assert_eq!(stays.configured(Vec::new()).verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_taken_out_and_comes_back_goes_on_with_what_still_counts() {
+        let period = Duration::from_hours(1);
+        let limits = UserLimits { concurrency: Some(1), quota: Some(1_000), period, ..UserLimits::default() };
+        let secret = Secret::Password(proxywhirl_core::Secret::new("secret"));
+        let [anna, bert] =
+            ["anna", "bert"].map(|name| UserConfig { name: name.to_owned(), secret: secret.clone(), limits });
+        let without = |users: &Users| users.configured(vec![bert.clone()]).configured(vec![bert.clone()]);
+        let with = |users: &Users| users.configured(vec![anna.clone(), bert.clone()]);
+        let used = |users: &Users| {
+            let usage = users.by_name["anna"].meter.usage();
+            (usage.open, usage.bytes)
+        };
+        let users = with(&Users::new(vec![bert.clone()]).unwrap());
+        let open = users.by_name["anna"].begin(None).await.unwrap();
+        let gone = without(&users);
+        drop(users);
+        assert_eq!(gone.verify("anna", "secret", client(1)).await.unwrap_err(), Denied::Wrong);
+        let users = with(&gone);
+        assert_eq!(used(&users), (1, Some(0)));
+        assert!(users.by_name["anna"].begin(None).await.is_err(), "the one is still open");
+        drop(open);
+        assert!(users.by_name["anna"].meter.count(900));
+        let gone = without(&users);
+        let users = with(&gone);
+        assert_eq!(used(&users), (0, Some(900)), "the period goes on");
+        let gone = without(&users);
+        tokio::time::sleep(period).await;
+        assert!(without(&gone).left.is_empty(), "nothing of it counts any more");
     }
 
     #[test]
