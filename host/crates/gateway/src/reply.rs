@@ -39,7 +39,7 @@ pub(crate) enum Body {
     Omit,
 }
 
-/// An error as the client sees it. The connection is closed after it.
+/// An error as the client sees it. The connection is closed after it, unless it is [kept](ErrorReply::kept).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ErrorReply {
     pub(crate) status: u16,
@@ -53,6 +53,8 @@ pub(crate) struct ErrorReply {
     retry_after: Option<Duration>,
     /// Whether the text is for the client alone.
     is_private: bool,
+    /// Whether the connection carries another request.
+    keeps_alive: bool,
     /// What is said of how it came about.
     explained: Option<Explained>,
     /// Why it was refused, where no upstream was asked.
@@ -64,8 +66,17 @@ impl ErrorReply {
     #[cold]
     pub(crate) fn refusal(status: u16, text: impl Into<String>) -> Self {
         let error = if status == 408 { "connection_read_timeout" } else { "http_request_error" };
-        let (text, denial) = (text.into(), Some(Denial::Malformed));
-        Self { status, error, text, received: None, retry_after: None, is_private: false, explained: None, denial }
+        Self {
+            status,
+            error,
+            text: text.into(),
+            received: None,
+            retry_after: None,
+            is_private: false,
+            keeps_alive: false,
+            explained: None,
+            denial: Some(Denial::Malformed),
+        }
     }
 
     /// A client speaks TLS to a listener without it. An answer in clear text is what TLS calls a wrong version; without one, the
@@ -148,6 +159,7 @@ impl ErrorReply {
             received,
             retry_after: fault.retry_after,
             is_private: false,
+            keeps_alive: false,
             explained: None,
             denial: None,
         }
@@ -156,6 +168,17 @@ impl ErrorReply {
     /// The same, with how it came about for a client that asks.
     pub(crate) fn explained(self, explained: Option<Explained>) -> Self {
         Self { explained, ..self }
+    }
+
+    /// Whether its reason is over in a moment, so that the next request may be served.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self.denial, Some(Denial::Rate | Denial::Concurrency))
+    }
+
+    /// The same on a connection that carries another request.
+    pub(crate) const fn kept(mut self) -> Self {
+        self.keeps_alive = true;
+        self
     }
 
     /// What happened, in one sentence, for the log.
@@ -185,7 +208,7 @@ impl ErrorReply {
         if let Some(explained) = &self.explained {
             head.push_str(&explained.lines());
         }
-        head.push_str("Connection: close\r\n\r\n");
+        head.push_str(if self.keeps_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
         if body == Body::Send {
             text.push('\n');
             head.push_str(&text);

@@ -38,7 +38,7 @@ use crate::wanted::{CREDENTIALS, Introduced, Mistake, Wanted, take_fields};
 use crate::{Doorway, Gateway};
 use rest::{Rest, Stay};
 
-/// How long a client may take to read the last reply.
+/// How long a client may take to read the last reply, or that its request is refused for now.
 const LINGER: Duration = Duration::from_secs(2);
 /// How much of what a client still sends is read after the last reply.
 const MAX_LINGER: usize = 32 * 1024 * 1024;
@@ -340,7 +340,8 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             Ok(place) => place,
             Err(reply) => {
                 self.remember(protocol_of(method), method, &target.to_string(), &reply, guest.user.as_deref());
-                return Err(self.refuse(&reply, body));
+                // On the heap, since it is rare.
+                return Box::pin(self.turn_away(reply, body, errand.may_be_followed())).await;
             }
         };
         match errand {
@@ -436,8 +437,25 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
         }
     }
 
+    /// Refuses a request for now: where its reason is over in a moment, what the client may send behind it is heard.
+    async fn turn_away(&mut self, reply: ErrorReply, body: Body, may_be_followed: bool) -> Result<Asked, Next> {
+        if !may_be_followed || !reply.is_passing() || self.stay.stop.is_cancelled() {
+            return Err(self.refuse(&reply, body));
+        }
+        let refusal = self.refusal(&reply.kept(), body);
+        match timeout(LINGER, self.say(&refusal)).await {
+            Ok(true) => Ok(Asked::Answered(Next::Another)),
+            Ok(false) | Err(_) => Err(Next::Close),
+        }
+    }
+
     #[cold]
     fn refuse(&self, reply: &ErrorReply, body: Body) -> Next {
+        Next::Last(self.refusal(reply, body))
+    }
+
+    #[cold]
+    fn refusal(&self, reply: &ErrorReply, body: Body) -> Vec<u8> {
         self.count(reply.denial);
         tracing::debug!(
             client.addr = self.peer.map(tracing::field::display),
@@ -445,7 +463,7 @@ impl<'g, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'g, S> {
             reason = reply.text(),
             "request refused"
         );
-        Next::Last(reply.to_bytes(self.gateway.config().pseudonym, body))
+        reply.to_bytes(self.gateway.config().pseudonym, body)
     }
 
     /// The tunnel, which takes over the connection.

@@ -28,6 +28,19 @@ pub(crate) enum Errand {
     Here(Target, &'static str, Vec<u8>),
 }
 
+impl Errand {
+    /// Whether the client may send another request on its connection when this one is refused: it has no body, which the client may
+    /// send all the same, and asks for no tunnel, whose first bytes it may send already.
+    pub(crate) fn may_be_followed(&self) -> bool {
+        match self {
+            Self::Forward(Request { head, body, .. }) => {
+                *body == BodyLength::None && head.minor_version > 0 && head.keeps_alive()
+            }
+            Self::Tunnel(_) | Self::Here(..) => false,
+        }
+    }
+}
+
 /// A request to be forwarded.
 #[derive(Debug)]
 pub(crate) struct Request {

@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Session<'_, S> {
     }
 
     /// False when the client is gone.
-    async fn say(&mut self, bytes: &[u8]) -> bool {
+    pub(super) async fn say(&mut self, bytes: &[u8]) -> bool {
         self.client.write_all(bytes).await.is_ok() && self.client.flush().await.is_ok()
     }
 

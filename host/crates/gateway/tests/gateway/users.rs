@@ -100,6 +100,31 @@ async fn the_next_request_of_a_connection_that_has_used_up_its_bytes_hears_so() 
 }
 
 #[tokio::test]
+async fn who_sends_too_much_keeps_its_connection_and_what_is_behind_is_answered() {
+    let origin = origin().await;
+    let good = upstream(Protocol::Http, Behaviour::Healthy).await;
+    let limits = UserLimits { rate: Some(0.001), burst: 2, ..UserLimits::default() };
+    let scene = Scene::behind(&[good.url()], door_of_anna(limits)).await;
+    let last = request(origin.http_addr(), "/bytes/1");
+    let again = last.replace("Connection: close\r\n", "");
+    let mut client = scene.client().await;
+    client.write_all(again.repeat(4).as_bytes()).await.unwrap();
+    for expected in [200, 200, 429, 429] {
+        let (head, _) = answer(&mut client).await;
+        assert_eq!(status(&head), expected, "{head}");
+        assert!(!head.contains("\r\nConnection: close\r\n"), "{head}");
+    }
+    // A body is not read, and a tunnel may have begun.
+    let posts = again.replace("GET ", "POST ").replace("Host: x\r\n", "Host: x\r\nContent-Length: 2\r\n") + "hi";
+    let old = again.replace("HTTP/1.1", "HTTP/1.0");
+    let tunnel = format!("CONNECT {} HTTP/1.1\r\nHost: x\r\n{ANNA}\r\n", origin.http_addr());
+    for ends in [last, posts, old, tunnel] {
+        let reply = exchange(&mut scene.client().await, &ends).await;
+        assert!(status(&reply) == 429 && reply.contains("\r\nConnection: close\r\n"), "{ends}: {reply}");
+    }
+}
+
+#[tokio::test]
 async fn a_turn_that_falls_to_a_request_that_is_refused_is_that_of_the_next_one() {
     let origin = origin().await;
     let upstreams =
