@@ -301,7 +301,11 @@ impl Live {
         self.entrances.strategies().into_iter().map(told).collect()
     }
 
+    /// None while it is stopping: it has taken the files away itself then.
     fn cut_off(&self) -> Vec<CutOff> {
+        if self.stopping().is_some() {
+            return Vec::new();
+        }
         let told = |(name, file): (String, SocketFile)| {
             let (socket, is_replaced) = (file.path().to_owned(), file.is_replaced());
             CutOff { name, socket, is_replaced }

@@ -168,11 +168,13 @@ async fn garbage_silence_and_crowds_at_the_socket_hurt_nobody() {
 /// A gateway that was asked to stop while a client has a tunnel, for which it gives it a minute; that tunnel.
 async fn stopping() -> (Commanded, TcpStream) {
     let folder = folder();
-    let config = file(&folder, "proxywhirl.toml", "[gateway]\ndrain = \"1m\"\n");
+    let config = "[gateway]\ndrain = \"1m\"\n[[listeners]]\nname = \"local\"\naddress = \"unix:in.sock\"\n";
+    let config = file(&folder, "proxywhirl.toml", config);
     let gateway = Commanded::start_in(folder, &["--config", &config]).await;
     let url = gateway.world.origin().http_url("/ip");
     let origin = url.split('/').nth(2).unwrap();
-    let mut tunnel = TcpStream::connect(&gateway.served.address).unwrap();
+    let listen = gateway.get("/v1/status")["listen"].as_str().unwrap().to_owned();
+    let mut tunnel = TcpStream::connect(listen.split(", ").next().unwrap()).unwrap();
     tunnel.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(tunnel, "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n").unwrap();
     let mut answer = [0; 4_096];
@@ -188,10 +190,13 @@ async fn one_that_is_stopping_says_so_and_until_when() {
     let (gateway, tunnel) = stopping().await;
     let stopping = &gateway.get("/v1/status")["stopping"];
     assert_eq!(stopping["connections"], 1, "{stopping}");
+    wait_until("its own socket is taken away", || !gateway.path("in.sock").exists());
     let told = gateway.command(&["status"]);
     assert_eq!(told.code, Some(3), "{told:?}");
     assert!(
-        told.stdout.contains("1 connection is left, it is cut in ") && !told.stdout.contains("listens at"),
+        told.stdout.contains("1 connection is left, it is cut in ")
+            && !told.stdout.contains("listens at")
+            && !told.stdout.contains("in.sock"),
         "{told:?}"
     );
     drop(tunnel);
