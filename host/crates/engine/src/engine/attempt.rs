@@ -37,7 +37,8 @@ pub struct Attempt<'a> {
     pub tried: &'a [MemberId],
     /// Whether it had better go to who does well there than to whose turn it is: others have failed, and it may be the last.
     pub is_late: bool,
-    /// Whether it is the only one that the request has, once it was sent: a POST is not sent twice.
+    /// Whether nobody else gets the request as long as it is silent, once it was sent: a POST is not sent twice, and a PUT not before it
+    /// has failed, because the late one of two could undo what was done in between.
     pub is_once: bool,
     /// Whether its answer may be made up, so that its success shows nothing of how the member does at its site.
     pub is_unproven: bool,

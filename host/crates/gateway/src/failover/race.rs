@@ -414,11 +414,21 @@ impl Failover<'_> {
             filter: self.wanted.filter.as_ref(),
             tried: &self.tried,
             is_late: number > 1 && (number > in_turn || self.counted() >= self.most() || self.doubts_an_answer()),
-            is_once: matches!(self.repeat, Repeat::Unseen | Repeat::Head),
+            is_once: self.is_once(),
             is_unproven: self.is_unproven,
             hedge: false,
             tier: None,
             by: self.wanted.by.as_ref(),
+        }
+    }
+
+    /// Whether nobody else has the request as long as its member is silent. In a session, one that may be sent again after a fault stays
+    /// with its member all the same.
+    const fn is_once(&self) -> bool {
+        match self.repeat {
+            Repeat::Unseen | Repeat::Head => true,
+            Repeat::AfterFault => self.wanted.session.is_none(),
+            Repeat::Dial | Repeat::Overtake => false,
         }
     }
 

@@ -287,6 +287,28 @@ async fn a_request_that_may_not_be_sent_twice_is_not_overtaken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_overtaken_goes_to_nobody_who_was_silent_elsewhere_a_moment_ago() {
+    let engine = engine_of(3, LimitsConfig::default()).await;
+    let (config, budget) = (GatewayConfig::default(), RetryBudget::new(RetryConfig::default()));
+    let hedging = Hedging::new(config.hedge);
+    let means = Means { engine: &engine, config: &config, budget: &budget, hedging: &hedging, escalation: None };
+    for request in 1..=15 {
+        // The first ones find out who is dead.
+        let is_first = request <= 3;
+        let (repeat, target) =
+            if is_first { (Repeat::Overtake, "known.test:80") } else { (Repeat::AfterFault, "new.test:80") };
+        let mut failover = Failover::new(means, begins(request, Leaving::never()), target, Wanted::default());
+        let run = failover.run(repeat, |Upstream { endpoint, .. }| async move {
+            act(if endpoint.port == 2 { Act::Never } else { Act::Answer(50) }, endpoint.port).await
+        });
+        let Won { trial, latency, .. } = run.await.unwrap_or_else(|fault| panic!("{request}: {fault}"));
+        failover.settle(trial, &Outcome::Success { latency });
+    }
+    assert_eq!(engine.snapshot().get(1).unwrap().live.statistics().failures, 1);
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_ends_all_attempts_and_gives_their_leases_back() {
     let ran = run(Repeat::Overtake, &[Act::Never, Act::Never, DENIED]).await;
     assert_eq!((ran.result, ran.took), (Err(Kind::Timeout), DEADLINE));
