@@ -175,8 +175,13 @@ impl Picker {
         }
         refusals.unplanned += limited.saturating_sub(refusals.limited);
         if must_stay {
-            refusals.session = snapshot.iter().filter(is_planned).filter(|member| wish.admits(member)).count();
-            refusals.unplanned = refusals.unplanned.saturating_sub(refusals.session);
+            // Whatever becomes of the others, they are not for it; its own may have been given back since the pick.
+            let others = || snapshot.iter().filter(is_planned).filter(|member| Some(member.id) != own);
+            let shut = others().filter(|member| wish.is_shut(member)).count();
+            let able = others().filter(|member| wish.admits(member) || wish.waits_for(member)).count();
+            refusals.session = shut + able;
+            refusals.breaker = refusals.breaker.saturating_sub(shut);
+            refusals.unplanned = refusals.unplanned.saturating_sub(able);
         }
         (refusals, outlook)
     }

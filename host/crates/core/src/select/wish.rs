@@ -82,7 +82,7 @@ pub struct Refusals {
     pub breaker: usize,
     /// Used as much as they may be: there will be somebody for who waits.
     pub limited: usize,
-    /// Eligible, but the request's session is bound to another one and must stay there.
+    /// In the plan, but the request's session is bound to another one and must stay there, however they are.
     pub session: usize,
     /// Eligible, but not in the strategy's plan.
     pub unplanned: usize,

@@ -22,6 +22,10 @@ use crate::strategy::{Way, registrable};
 /// Not in tests, which would not see that news was lost.
 const LOOK: Duration = if cfg!(test) { Duration::from_hours(1) } else { Duration::from_secs(1) };
 
+/// How often a request that waits looks whether it still waits for anybody: who leaves the pool, or is banned, tells only that there
+/// is news.
+const LOOK_BACK: Duration = Duration::from_secs(1);
+
 /// How long what a class waits for is believed: a look goes through the whole pool.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -195,10 +199,16 @@ impl Engine {
         // What came free since this request looked was not told to it: it looks once more.
         self.serve_waiting();
         let mut handed = handed;
-        let waited = tokio::select! {
-            biased;
-            answer = timeout_at(until, &mut handed) => answer.ok(),
-            () = self.no_waits.cancelled() => None,
+        let waited = loop {
+            let look = until.min(Instant::now() + LOOK_BACK);
+            let answer = tokio::select! {
+                biased;
+                answer = timeout_at(look, &mut handed) => answer.ok(),
+                () = self.no_waits.cancelled() => break None,
+            };
+            if answer.is_some() || look == until || self.waits_for_nobody(attempt) {
+                break answer;
+            }
         };
         let answer = match waited {
             Some(answer) => answer.ok(),
@@ -214,6 +224,16 @@ impl Engine {
             }
             Some(Err(why)) => Err(self.turned_away(attempt, why, now)),
             None => Err(self.waited(attempt, began.elapsed(), now)),
+        }
+    }
+
+    /// Whether an attempt that waits has nobody left to wait for.
+    fn waits_for_nobody(&self, attempt: &Attempt<'_>) -> bool {
+        let situation = self.known_situation(attempt).unwrap_or_else(|| self.situation(attempt, self.now()).0);
+        match situation.limited {
+            // An open breaker closes again.
+            Limited::Members(refusals) => refusals.limited + refusals.unplanned + refusals.breaker == 0,
+            Limited::Site(_) => false,
         }
     }
 

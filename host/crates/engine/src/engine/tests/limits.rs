@@ -4,7 +4,9 @@
 use proxywhirl_core::limit::{Limit, MemberLimits, Rate};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::actor::Actor;
 use super::*;
+use crate::bans::Scope;
 use crate::limits::{Limited, NoWait, Shed, SiteLimits};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -357,6 +359,40 @@ async fn who_waits_is_sent_away_when_nobody_may_wait_any_more() {
     assert!(matches!(shed(timeout(LONG / 2, ask(&engine, 3)).await.unwrap()).why, NoWait::Waited(_)));
     drop(first);
     assert!(ask(&engine, 4).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
+    for leaves in [true, false] {
+        let actor = Actor::new("1.0.0", 0).planning(|_| Plan::fallback());
+        let parts = Parts { strategy: Some(actor.factory()), limits: of_members(concurrency(1)), ..Parts::default() };
+        let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+        engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+        let stick = Stick { strict: Some(true), ..Stick::default() };
+        let strict = |request| Attempt { session: Some(7), stick, ..numbered(request) };
+        let until_then = Instant::now() + LONG;
+        let (first, second) = (strict(1), strict(2));
+        let own = engine.acquire_in_turn(&first, until_then).await.unwrap();
+        // One of the others is in use as well.
+        let _other = ask(&engine, 3).await.unwrap();
+        let goes = async {
+            until(|| waiting(&engine) == 1).await;
+            let upstream: &Endpoint = &own.member().endpoint;
+            if leaves {
+                assert_eq!(engine.remove(vec![upstream.key()]).await, 1);
+            } else {
+                let (target, rule, scope, span) = (first.target, "rule", Scope::Site, LONG);
+                assert!(engine.ban(&Ban { request: 1, target, upstream, rule, scope, span }));
+            }
+        };
+        let both = async { tokio::join!(engine.acquire_in_turn(&second, until_then), goes) };
+        let (waited, ()) = timeout(LONG / 2, both).await.unwrap();
+        let banned = usize::from(!leaves);
+        let refused = Refusals { members: 2 + banned, banned, session: 2, ..Refusals::default() };
+        assert!(matches!(&waited, Err(NoLease::Nobody(refusals)) if *refusals == refused), "{leaves}: {waited:?}");
+        assert_eq!(waiting(&engine), 0);
+        engine.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -257,6 +257,14 @@ fn a_session_that_the_host_keeps_moves_when_its_member_is_out_unless_it_says_tha
     let wish = Wish { now: at(1), session: Some(7), stick: strict, ..wish(7, &[]) };
     assert!(picker.is_strict(&wish) && picker.pick(&snapshot, &wish, &sessions).is_none());
     assert_eq!(picker.refusals(&snapshot, &wish, &sessions).0.session, 4);
+    // Nor does it wait for any of the others.
+    let mut others = snapshot.iter().filter(|member| member.id != first);
+    open_breaker(others.next().unwrap());
+    let live = &others.next().unwrap().live;
+    live.set_limit(Limit { concurrency: Some(1), rate: None });
+    assert!(live.admit(&BreakerConfig::default(), at(1)));
+    let (refusals, _) = picker.refusals(&snapshot, &wish, &sessions);
+    assert_eq!(refusals, Refusals { members: 5, breaker: 1, session: 4, ..Refusals::default() });
     let second = ask(&picker, &snapshot, &sessions, 7, 1).unwrap();
     assert_ne!(second, first);
     assert_eq!(ask(&picker, &snapshot, &sessions, 7, 1), Some(second));
