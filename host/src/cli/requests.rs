@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use proxywhirl_engine::history::RequestRecord;
+use proxywhirl_core::Stage;
+use proxywhirl_engine::history::{AttemptRecord, RequestRecord};
 
 use super::ControlArgs;
 use super::output::{print, table, tell, to_json};
@@ -65,12 +66,6 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
     let rows = records.iter().map(|record| {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let age = now.as_secs().saturating_sub(record.began / 1_000_000);
-        let mut attempts = record.attempts.iter().rev();
-        let by = match record.duration_ms {
-            Some(_) => attempts.find(|attempt| attempt.latency_ms.is_some()),
-            // As far as it has come.
-            None => attempts.next(),
-        };
         vec![
             record.request.to_string(),
             format!("{age} s"),
@@ -80,7 +75,7 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
             or_dash(record.status.map(|status| status.to_string())),
             or_dash(record.duration_ms.map(|duration| format!("{duration:.1} ms"))),
             record.attempts.len().to_string(),
-            or_dash(by.map(|attempt| attempt.proxy.clone())),
+            or_dash(by(record).map(|attempt| attempt.proxy.clone())),
             match (&record.fault, record.duration_ms) {
                 _ if record.refused.is_some() => "refused: ".to_owned() + record.refused.as_deref().unwrap_or_default(),
                 (Some(fault), _) => format!("{} {} at {}", fault.side, fault.kind, fault.stage),
@@ -99,4 +94,47 @@ pub(super) fn in_rows(records: &[RequestRecord]) -> String {
         }
     }
     table(&header, rows)
+}
+
+/// The attempt whose answer the client got; of a request that goes on, the one that it has come to.
+fn by(record: &RequestRecord) -> Option<&AttemptRecord> {
+    let attempts = record.attempts.as_slice();
+    if record.duration_ms.is_none() {
+        return attempts.last();
+    }
+    // An answer that was as good as a fault, such as a refusal that a rule is about, is kept for a client that gets no better one.
+    let is_kept = |attempt: &&AttemptRecord| {
+        let fault = attempt.fault.as_ref().filter(|fault| fault.stage == Stage::FirstByte.as_str());
+        fault.and_then(|fault| fault.code).is_some_and(|code| Some(code) == record.status)
+    };
+    attempts.iter().rfind(|attempt| attempt.latency_ms.is_some()).or_else(|| attempts.iter().find(is_kept))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn whose_answer_the_client_got_is_told_of_one_that_was_kept_back_as_well() {
+        let attempt = |number: u32, latency: Option<f64>, code: Option<u16>| {
+            let fault =
+                json!({ "side": "origin", "stage": "first-byte", "kind": "denied", "code": code, "detail": "" });
+            json!({ "number": number, "proxy": "http://192.0.2.1:8080", "picked_by": "plan", "picked_ms": 0.0,
+                "ended_ms": 5.0, "latency_ms": latency, "fault": fault, "counted": false })
+        };
+        let told = |duration: Option<f64>, attempts: &[Value]| {
+            let record = json!({ "request": 1, "began": 0, "protocol": "http", "method": "GET", "target": "a.test:80",
+                "wants": [], "session": false, "attempts": attempts, "nobody": null, "status": 403,
+                "duration_ms": duration, "fault": null });
+            by(&serde_json::from_value(record).unwrap()).map(|attempt| attempt.number)
+        };
+        let (refused, closed) = (|number| attempt(number, None, Some(403)), |number| attempt(number, None, None));
+        assert_eq!(told(Some(9.0), &[closed(1), refused(2), refused(3)]), Some(2), "the first of them");
+        assert_eq!(told(Some(9.0), &[refused(1), attempt(2, Some(3.0), None), closed(3)]), Some(2));
+        assert_eq!(told(Some(9.0), &[closed(1), attempt(2, None, Some(503))]), None);
+        assert_eq!(told(None, &[refused(1), closed(2)]), Some(2), "as far as it has come");
+    }
 }

@@ -205,6 +205,9 @@ async fn who_is_ejected_is_asked_for_no_site_and_the_last_one_stays() {
         let origin = SocketAddr::from(([127, 0, 0, site], 80));
         assert_eq!(status(&Client::Get.ask(scene.addr, origin, "/").await), 403);
     }
+    let attempts = scene.engine.request(1).unwrap().attempts;
+    let code = |number: usize| attempts[number].fault.as_ref().and_then(|fault| fault.code);
+    assert_eq!([0, 1].map(code), [Some(403); 2], "how requests tell whose answer it was");
     let mut asked = bad.map(|upstream| upstream.seen().len());
     asked.sort_unstable();
     assert_eq!(asked, [1, 3], "the guard leaves one of two, and its answer is better than none");
