@@ -325,9 +325,9 @@ impl Failover<'_> {
     }
 }
 
-/// What it is called when an upstream says nothing for so long.
+/// What it is called when an upstream brings no answer for so long: it may have begun with one.
 pub(crate) fn silence(silent: Duration) -> Fault {
-    let detail = format!("silent for {:.1} s", silent.as_secs_f64());
+    let detail = format!("no answer for {:.1} s", silent.as_secs_f64());
     Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail)
 }
 
@@ -354,6 +354,6 @@ fn verdict(silent: Duration, latency: Duration) -> Option<Fault> {
         return None;
     }
     let detail =
-        format!("silent for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
+        format!("no answer for {:.1} s; another was answered in {:.1} s", silent.as_secs_f64(), latency.as_secs_f64());
     Some(Fault::new(Side::Upstream, Stage::FirstByte, Kind::Timeout, detail))
 }
