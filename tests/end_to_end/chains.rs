@@ -100,4 +100,8 @@ fn a_list_with_chains_is_written_as_it_is_read() {
     assert!(table.contains("\n,socks5://u:pw@9.9.9.9:1080 -> http://8.8.8.8:8080,,"), "{table}");
     let again = run(&mut proxywhirl(["fetch", &file(&files, "again.csv", table)]));
     assert_eq!(again.stdout, text);
+    // The same in base64, behind a byte order mark.
+    let encoded =
+        "77u/aHR0cDovLzcuNy43Ljc6MQpzb2NrczU6Ly91OnB3QDkuOS45Ljk6MTA4MCAtPiBodHRwOi8v\nOC44LjguODo4MDgwCg==\n";
+    assert_eq!(run(&mut proxywhirl(["fetch", &file(&files, "encoded.txt", encoded)])).stdout, text);
 }

@@ -10,6 +10,7 @@
 
 mod candidates;
 mod chains;
+mod encoded;
 mod excerpt;
 pub mod gather;
 mod rejected;
@@ -135,7 +136,7 @@ pub async fn ingest(
     let rules = Rules { allow_private: allow_private || source.trust, tags: labels(source) };
     let is_named = source.parser.is_some();
     let work = tokio::task::spawn_blocking(move || {
-        let (document, chains) = chains::take(document, rules.allow_private);
+        let (document, chains) = chains::take(encoded::decoded(document), rules.allow_private);
         if document.body.iter().all(u8::is_ascii_whitespace) {
             let parser = if chains.is_empty() { "" } else { CHAINS };
             return Ok(admit(parser.to_owned(), Parsed::default(), chains, &document, &rules));

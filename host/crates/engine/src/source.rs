@@ -8,7 +8,7 @@
 
 mod body;
 pub mod cache;
-mod charset;
+pub(crate) mod charset;
 pub mod drift;
 mod error;
 mod file;

@@ -4,7 +4,7 @@
 //! [`entry`], such as `host:port`, `scheme://user:password@host:port`, `host:port:user:password`, and
 //! lines with several of them or with a country beside; comments after `#`, `//` or `;` at the
 //! beginning of a line, and after a `#` that follows white space; blank lines; lines that end in CR
-//! LF. The document as a whole may be in base64; lines are then counted in what it encodes.
+//! LF.
 //!
 //! **Options.** `sections` (default `true`): a comment of a scheme and the word "proxies", such as
 //! `# SOCKS5 Proxies (28)`, gives the scheme of the lines below it that name none, until the next
@@ -13,7 +13,6 @@
 //! What is neither an entry nor a comment is a rejection with its line: the title and the legend that
 //! stand above some lists too.
 
-mod encoded;
 mod section;
 
 use proxywhirl_plugin_sdk::parser::{Collector, Document, Parser, Row};
@@ -63,10 +62,8 @@ impl Parser for Text {
         if memchr::memchr(0, document.body).is_some() {
             return 0;
         }
-        let decoded = encoded::decode(document.body);
-        let body = decoded.as_deref().unwrap_or(document.body);
         let (mut entries, mut rows, mut lines) = (0_u32, 0_u32, 0_u32);
-        for line in body.split(|&byte| byte == b'\n').take(SNIFFED_LINES) {
+        for line in document.body.split(|&byte| byte == b'\n').take(SNIFFED_LINES) {
             let text = content(line);
             if text.is_empty() {
                 continue;
@@ -90,8 +87,7 @@ impl Parser for Text {
         if memchr::memchr(0, document.body).is_some() {
             return Err("not a text: it holds zero bytes".to_owned());
         }
-        let decoded = encoded::decode(document.body);
-        let mut rest = decoded.as_deref().unwrap_or(document.body);
+        let mut rest = document.body;
         let mut ranges = entry::Ranges::default();
         collector.reserve(memchr::memchr_iter(b'\n', rest).count() + 1, rest.len());
         let mut scheme = None;

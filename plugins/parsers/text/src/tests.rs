@@ -119,14 +119,6 @@ fn a_line_of_several_gives_each_its_line_and_a_section_its_scheme() {
 }
 
 #[test]
-fn a_document_in_base64_is_read_as_the_text_that_it_is() {
-    let parsed = read("c29ja3M1Oi8vMTkyLjAuMi4xOjEwODAKdm1lc3M6Ly9leUo5Cg==\n", "{}");
-    assert_eq!((parsed.candidates.len(), parsed.candidates[0].scheme), (1, Some(Scheme::Socks5)));
-    assert_eq!((parsed.rejections[0].line, parsed.rejected), (2, 1));
-    assert!(parsed.rejections[0].reason.contains("vmess"));
-}
-
-#[test]
 fn the_defaults_of_the_schema_are_those_of_the_code() {
     let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
     assert_eq!(schema["properties"]["sections"]["default"], Options::default().sections);

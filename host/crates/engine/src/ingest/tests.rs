@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use proxywhirl_core::plugin::{FaultCause, PluginIdentity};
 use proxywhirl_core::{Anonymity, Credentials, Scheme};
 
@@ -224,6 +226,17 @@ async fn lines_that_are_chains_are_read_whatever_reads_the_rest() {
     assert_eq!(ingested.rejections.iter().map(|rejection| rejection.line).collect::<Vec<_>>(), [2, 3]);
     let alone = ingest(document("http://1.1.1.1->http://2.2.2.2"), &source("list.txt"), &[], false).await.unwrap();
     assert_eq!((alone.parser.as_str(), alone.candidates.len(), alone.entries), ("chains", 1, 1));
+}
+
+#[tokio::test]
+async fn a_document_in_base64_is_read_as_the_text_that_it_is() {
+    let body = "\u{feff}1.1.1.1:80\nsocks5://2.2.2.2:1080 -> http://u:p@3.3.3.3:8080\nno port\n";
+    let encoded = document(&BASE64_STANDARD.encode(body));
+    let ingested = ingest(encoded, &source("list.txt"), &parsers([Fake::lines("mine", 1)]), false).await.unwrap();
+    let found: Vec<_> = ingested.candidates.iter().map(|found| (found.endpoint.to_url(), found.line)).collect();
+    let expected = [("socks5://1.1.1.1:80", 1), ("socks5://2.2.2.2:1080 -> http://u:p@3.3.3.3:8080", 2)];
+    assert_eq!(found, expected.map(|(url, line)| (url.to_owned(), line)));
+    assert_eq!(ingested.rejections.last().unwrap().line, 3);
 }
 
 #[tokio::test]

@@ -1,20 +1,34 @@
 //! Documents that are in base64 as a whole (RFC 4648), as subscriptions of proxy clients are.
+//!
+//! They are decoded before anything else looks at them, so that what is in them means what it means in any other document:
+//! lines that are chains, too.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use proxywhirl_core::plugin::Document;
+
+use crate::source::charset;
 
 /// Nothing shorter encodes a proxy: `1.1.1.1:1` takes 12 letters.
 const MIN: usize = 12;
 
-/// Padding is often left out, and a beginning may be cut anywhere.
+/// Padding is often left out, and the end may be cut off anywhere.
 const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
 
-/// What a document encodes; none when it is not base64, or not of a text. Lists hold dots and colons,
+/// The document that a document in base64 encodes; any other as it is.
+pub(super) fn decoded(document: Document) -> Document {
+    match decode(&document.body) {
+        Some(text) => Document { body: text.into(), ..document },
+        None => document,
+    }
+}
+
+/// The text that is encoded; none when it is not base64, or not of a text. Lists hold dots and colons,
 /// which base64 does not, so that for them the answer comes with the first address.
-pub(crate) fn decode(body: &[u8]) -> Option<Vec<u8>> {
+fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let text = body.trim_ascii();
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(byte);
     if text.len() < MIN || !text.iter().all(is_letter) {
@@ -28,8 +42,9 @@ pub(crate) fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let is_url_safe = letters.iter().any(|byte| b"-_".contains(byte));
     let alphabet = if is_url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     let decoded = GeneralPurpose::new(alphabet, CONFIG).decode(letters).ok()?;
-    let is_text = decoded.iter().all(|&byte| byte >= b' ' || byte.is_ascii_whitespace());
-    (is_text && decoded.contains(&b':')).then_some(decoded)
+    let text = charset::to_utf8(decoded, "");
+    let is_text = text.iter().all(|&byte| byte >= b' ' || byte.is_ascii_whitespace());
+    (is_text && text.contains(&b':')).then_some(text)
 }
 
 #[cfg(test)]
@@ -50,7 +65,15 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_that_is_cut_anywhere_is_read_as_far_as_it_goes() {
+    fn what_is_encoded_may_be_in_any_charset() {
+        let utf_16: Vec<u8> = "\u{feff}192.0.2.1:80".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for text in ["\u{feff}192.0.2.1:80".as_bytes(), &utf_16] {
+            assert_eq!(decode(BASE64_STANDARD.encode(text).as_bytes()).unwrap(), b"192.0.2.1:80");
+        }
+    }
+
+    #[test]
+    fn a_list_whose_end_is_cut_off_anywhere_is_read_as_far_as_it_goes() {
         let text = BASE64_STANDARD.encode(LIST);
         for end in 24..text.len() {
             let decoded = decode(text.get(..end).unwrap().as_bytes()).unwrap();
