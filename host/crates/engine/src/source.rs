@@ -2,7 +2,7 @@
 //!
 //! A source is fetched to a [`Document`]: its bytes, capped, in UTF-8. What the bytes mean is for
 //! parsers ([`crate::ingest`]). Whoever publishes a list is a stranger: reading stops at the cap, also
-//! of what a compressed answer expands to; HTTP has a deadline; and no message shows a credential.
+//! of what a compressed answer or file expands to; HTTP has a deadline; and no message shows a credential.
 //!
 //! A page that makes its list with JavaScript goes through a browser ([`render`]), if the source says so.
 
@@ -12,10 +12,12 @@ pub(crate) mod charset;
 pub mod drift;
 mod error;
 mod file;
+mod gzip;
 mod http;
 mod location;
 pub mod render;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use url::Url;
 use body::Body;
 pub use cache::Cache;
 pub use error::{Cause, SourceError};
+pub use gzip::gunzip;
 pub use http::Manners;
 use http::{Ask, Http, Reach};
 pub use location::{BadLocation, Location, as_entry, masked_query};
@@ -234,7 +237,8 @@ impl Fetcher {
             Location::Http(_) => {}
         }
         let url = source.location.to_string();
-        self.fetched(source, url, "", body.into_bytes())
+        let body = self.expanded(body.into_bytes()).await?;
+        self.fetched(source, url, "", body)
     }
 
     async fn page(&self, source: &Source, url: &Url, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Fetched, Cause> {
@@ -243,7 +247,8 @@ impl Fetcher {
         let ask = Ask { url, home: home(source, url), headers: &source.headers, reach: Reach::of(source) };
         let answer = tokio::time::timeout(timeout, http.get(ask, on_bytes)).await;
         let answer = answer.map_err(|_| Cause::Timeout(timeout))??;
-        let fetched = self.fetched(source, location::redact_url(url), &answer.content_type, answer.body)?;
+        let body = self.expanded(answer.body).await?;
+        let fetched = self.fetched(source, location::redact_url(url), &answer.content_type, body)?;
         Ok(Fetched { place: Some(answer.place), is_unchanged: answer.is_unchanged, ..fetched })
     }
 
@@ -265,6 +270,12 @@ impl Fetcher {
         let body = rendered.html.into_bytes();
         let fetched = self.fetched(source, location::redact_url(url), "text/html; charset=utf-8", body)?;
         Ok(Fetched { place: Some(rendered.url), ..fetched })
+    }
+
+    /// What a file in gzip expands to. A large one takes a good part of a second: not on a thread that serves others.
+    async fn expanded(&self, body: Vec<u8>) -> Result<Vec<u8>, Cause> {
+        let cap = self.config.limits.bytes;
+        tokio::task::spawn_blocking(move || gunzip(body, cap)).await.map_err(io::Error::from)?
     }
 
     fn fetched(&self, source: &Source, url: String, content_type: &str, body: Vec<u8>) -> Result<Fetched, Cause> {

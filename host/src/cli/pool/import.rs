@@ -9,7 +9,7 @@ use std::path::Path;
 
 use clap::Args;
 use proxywhirl_core::{Secret, Tag};
-use proxywhirl_engine::source::{Location, Source};
+use proxywhirl_engine::source::{Location, Source, gunzip};
 use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RejectedRow, RowForm, Rows};
 
 use super::super::output::{count, tell};
@@ -87,10 +87,9 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
             .hint("a list from elsewhere is read by `proxywhirl pool add --from`, which takes no tags from it"));
     }
     let bytes = bytes(name)?;
-    if let Some(store) = store_of(&bytes) {
-        return Err(Failure::new(Exit::Input, format!("{name}: is {store}, and no list")).hint(format!(
-            "`proxywhirl pool export --db {store_url}{name} --format jsonl` writes what is in it as one that can be imported",
-            store_url = if store == DATABASE { "sqlite:" } else { "file:" }
+    if bytes.starts_with(b"SQLite format 3\0") {
+        return Err(Failure::new(Exit::Input, format!("{name}: is an SQLite database, and no list")).hint(format!(
+            "`proxywhirl pool export --db sqlite:{name} --format jsonl` writes what is in it as one that can be imported"
         )));
     }
     if read.parser.is_none() {
@@ -113,17 +112,7 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
     Ok(Document::List(Box::new(Source { location: Location::Inline(Secret::new(text)), ..source })))
 }
 
-const DATABASE: &str = "an SQLite database";
-
-/// What kind of store this is the file of, when it has to be opened as one.
-fn store_of(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.starts_with(b"SQLite format 3\0") {
-        return Some(DATABASE);
-    }
-    bytes.starts_with(&[0x1f, 0x8b]).then_some("compressed with gzip")
-}
-
-/// What is in a file, or comes from standard input, if it is not too much.
+/// What is in a file, or comes from standard input, decompressed, if it is not too much.
 fn bytes(name: &str) -> Result<Vec<u8>, Failure> {
     let failed = |reason: String| Failure::new(Exit::Input, format!("{name}: {reason}"));
     let mut bytes = Vec::new();
@@ -137,7 +126,7 @@ fn bytes(name: &str) -> Result<Vec<u8>, Failure> {
         return Err(failed(format!("it has more than {MAX_BYTES} bytes"))
             .hint("divide it, or `proxywhirl pool migrate` a store"));
     }
-    Ok(bytes)
+    gunzip(bytes, MAX_BYTES).map_err(|cause| failed(cause.to_string()))
 }
 
 /// Tells what came of rows, as of other lists.

@@ -45,6 +45,9 @@ pub enum Cause {
     /// The path is a folder.
     #[error("is a folder; name a file in it")]
     Folder,
+    /// It is compressed, and damaged.
+    #[error("cannot be decompressed: {0}")]
+    Gzip(io::Error),
     /// Reading failed.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),

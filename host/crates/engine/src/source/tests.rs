@@ -103,6 +103,34 @@ async fn a_compressed_answer_counts_as_what_it_expands_to() {
 }
 
 #[tokio::test]
+async fn a_file_in_gzip_is_what_it_expands_to_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.txt.gz").display().to_string();
+    std::fs::write(&path, GZIP).unwrap();
+    let addr = server(|_| answer("Content-Type: application/gzip\r\n", GZIP)).await;
+    for place in [path.clone(), format!("http://{addr}/list.txt.gz")] {
+        let fetched = fetch(&place, small(100_000)).await.unwrap();
+        assert!(fetched.bytes == 100_000 && fetched.document.body.iter().all(|byte| *byte == b'x'), "{place}");
+        let error = fetch(&place, small(99_999)).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::TooLarge { cap: 99_999 }), "{error}");
+    }
+    std::fs::write(&path, &GZIP[..100]).unwrap();
+    let error = fetch(&path, Limits::default()).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be decompressed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_in_utf_16_is_read_by_its_byte_order_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.txt");
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let bytes: Vec<u8> = "\u{feff}1.2.3.4:80\r\n".encode_utf16().flat_map(to_bytes).collect();
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(&*fetch(path.to_str().unwrap(), small(100)).await.unwrap().document.body, b"1.2.3.4:80\r\n");
+    }
+}
+
+#[tokio::test]
 async fn the_request_says_who_asks_and_the_charset_is_heard() {
     let addr = server(|head| {
         let head = head.to_ascii_lowercase();
