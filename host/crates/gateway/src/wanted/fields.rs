@@ -26,7 +26,7 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
     if !headers.names().any(is_ours) {
         return Ok(Introduced::silent());
     }
-    let credentials = headers.get(CREDENTIALS).map(basic).transpose().map_err(Mistake::User)?;
+    let credentials = credentials(headers)?;
     let (user, password) =
         credentials.as_deref().map_or(("", ""), |both: &String| both.split_once(':').unwrap_or((both, "")));
     let (user, password, said) = grammar.read(user, password, limits)?;
@@ -46,6 +46,17 @@ pub(crate) fn take_fields(headers: &mut Headers, grammar: &Grammar, limits: Limi
         headers.remove(&name);
     }
     Ok(introduced)
+}
+
+/// The client's name and password, with a colon between.
+fn credentials(headers: &Headers) -> Result<Option<Zeroizing<String>>, Mistake> {
+    let mut said = headers.get_all(CREDENTIALS);
+    let (first, second) = (said.next(), said.next());
+    if second.is_some() {
+        // Which one counts nobody can know (RFC 9110 §5.3): it would be another user for one program than for the next.
+        return Err(Mistake::Field("the field Proxy-Authorization is there more than once".to_owned()));
+    }
+    first.map(basic).transpose().map_err(Mistake::User)
 }
 
 /// User name and password of `Basic` credentials (RFC 7617), with a colon between.

@@ -393,6 +393,16 @@ fn whose_mistake_it_is_decides_the_answer() {
 }
 
 #[test]
+fn credentials_are_said_once() {
+    let [one, other] = ["anna:secret", "berta:secret"].map(basic);
+    for (first, second) in [(&one, &other), (&one, &one), (&other, &"Basic !".to_owned())] {
+        let fields = [("Proxy-Authorization", first.as_str()), ("proxy-authorization", second.as_str())];
+        let why = by_fields(&mut headers(&fields)).unwrap_err();
+        assert_eq!(why, Mistake::Field("the field Proxy-Authorization is there more than once".to_owned()));
+    }
+}
+
+#[test]
 fn behind_a_door_only_what_both_want() {
     let words = |words: &[(&str, &str)]| Wanted::by_words(words.iter().copied(), LIMITS).unwrap();
     let door = words(&[("country", "de,us"), ("session", "7"), ("strict", ""), ("attempts", "2")]);

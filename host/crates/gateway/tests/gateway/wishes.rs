@@ -224,6 +224,9 @@ async fn what_nobody_knows_is_refused_and_named() {
     let reply = exchange(&mut scene.client().await, &request(&origin, twice)).await;
     assert_eq!(status(&reply), 400, "{reply}");
     assert!(reply.contains("ProxyWhirl-Attempts: it was said before with another value"), "{reply}");
+    let reply = exchange(&mut scene.client().await, &request(&origin, &(user("anna") + &user("berta")))).await;
+    assert_eq!(status(&reply), 400, "{reply}");
+    assert!(reply.contains("the field Proxy-Authorization is there more than once"), "{reply}");
     let reply = exchange(&mut scene.client().await, &request(&origin, &user("anna-hardsession-a-!strict"))).await;
     assert_eq!(status(&reply), 407, "{reply}");
     let mut client = scene.client().await;
