@@ -197,22 +197,20 @@ impl Live {
     /// # Errors
     /// When there is no listener of that name.
     pub fn rotate(&self, listener: Option<&str>) -> Result<Rotated, Failure> {
-        let is_meant = |name: &str, place: &str| listener.is_none_or(|wanted| wanted == name || wanted == place);
-        let turns = self.entrances.turns();
-        let meant: Vec<_> = turns.iter().filter(|(name, place, _)| is_meant(name, place)).collect();
+        let meant = self.entrances.turns(listener);
         if meant.is_empty() {
             return Err(self.no_listener(listener.unwrap_or_default()));
         }
         // As it was named: a port of a range by its place, and all of them by the name that they have together.
         let turned = meant.into_iter().filter(|(_, _, turns)| turns.turn());
-        let word = |(name, place, _): &(String, String, _)| if listener == Some(place) { place } else { name }.clone();
+        let word = |(name, place, _): (String, String, _)| if listener == Some(place.as_str()) { place } else { name };
         let mut listeners: Vec<String> = turned.map(word).collect();
         listeners.dedup();
         Ok(Rotated { listeners })
     }
 
     fn no_listener(&self, name: &str) -> Failure {
-        let mut names: Vec<String> = self.entrances.turns().into_iter().map(|(name, _, _)| name).collect();
+        let mut names: Vec<String> = self.entrances.turns(None).into_iter().map(|(name, _, _)| name).collect();
         // Each port of a range has the same name.
         names.dedup();
         Failure::new(Exit::NoResult, format!("there is no listener {name}"))

@@ -256,6 +256,9 @@ async fn a_listener_rotates_by_requests_connections_time_or_command_under_keep_a
     assert_eq!((ran.code, ran.stdout.contains("another proxy at failure\n")), (Some(0), true), "{ran:?}");
     let second = asked(&places[4], 5);
     assert!(changes(&second).is_empty() && second[0] != first[0], "{first:?} {second:?}");
+    // A name that there is not is answered with those that there are: one without a name is called by the port that it has.
+    let ran = rotate(&["nosuch"]);
+    assert!(ran.code != Some(0) && ran.stderr.contains(&format!("there are {}, request, ", places[0])), "{ran:?}");
 
     for (kind, place) in [("client", &places[6]), ("destination", &places[7])] {
         let [first, again] = [asked(place, 3), asked(place, 3)];

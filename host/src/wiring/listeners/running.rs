@@ -61,6 +61,21 @@ struct Open {
     closed: CancellationToken,
 }
 
+impl Open {
+    /// What commands call it. A port that the system has chosen is in no name that the settings give.
+    fn name(&self) -> &str {
+        match &self.spot.at {
+            At::Tcp(address) if *address == self.spot.name && address.ends_with(":0") => &self.place,
+            At::Tcp(_) | At::Unix(_) => &self.spot.name,
+        }
+    }
+
+    /// Whether this is its name or address.
+    fn is_called(&self, listener: &str) -> bool {
+        self.spot.name == listener || self.place == listener
+    }
+}
+
 /// A place that is listened at, and not yet served.
 struct Waiting {
     id: u64,
@@ -113,7 +128,7 @@ impl Entrances {
     #[must_use]
     pub fn places(&self) -> String {
         let state = self.state();
-        let places = state.open.iter().map(|open| (open.spot.name.as_str(), open.place.as_str()));
+        let places = state.open.iter().map(|open| (open.name(), open.place.as_str()));
         in_one_line(&places.collect::<Vec<_>>())
     }
 
@@ -121,8 +136,8 @@ impl Entrances {
     #[must_use]
     pub fn lost(&self, pool: &Snapshot) -> Vec<(String, EndpointKey)> {
         let state = self.state();
-        let bound = state.open.iter().filter_map(|open| Some((&open.spot.name, open.spot.proxy()?)));
-        let mut lost: Vec<_> = bound.map(|(name, proxy)| (name.clone(), proxy.clone())).collect();
+        let bound = state.open.iter().filter_map(|open| Some((open.name(), open.spot.proxy()?)));
+        let mut lost: Vec<_> = bound.map(|(name, proxy)| (name.to_owned(), proxy.clone())).collect();
         drop(state);
         // Each port of a range has the same name.
         lost.dedup();
@@ -140,25 +155,26 @@ impl Entrances {
         files.into_iter().filter(|(_, file)| !file.is_there()).collect()
     }
 
-    /// Their names and addresses, and when requests there get another proxy.
+    /// Those of this name or address, all of them without one: their names and addresses, and when requests there get another proxy.
     #[must_use]
-    pub fn turns(&self) -> Vec<(String, String, Arc<Turns>)> {
-        let told = |open: &Open| (open.spot.name.clone(), open.place.clone(), Arc::clone(&open.turns));
-        self.state().open.iter().map(told).collect()
+    pub fn turns(&self, listener: Option<&str>) -> Vec<(String, String, Arc<Turns>)> {
+        let told = |open: &Open| (open.name().to_owned(), open.place.clone(), Arc::clone(&open.turns));
+        let is_meant = |open: &&Open| listener.is_none_or(|listener| open.is_called(listener));
+        self.state().open.iter().filter(is_meant).map(told).collect()
     }
 
     /// How clients say what they want at the listener of this name or address, and what all of them want there.
     #[must_use]
     pub fn wanted(&self, listener: &str) -> Option<(Grammar, Wanted)> {
         let state = self.state();
-        let meant = state.open.iter().find(|open| open.spot.name == listener || open.place == listener);
+        let meant = state.open.iter().find(|open| open.is_called(listener));
         meant.map(|open| open.spot.wanted(&state.besides))
     }
 
     /// The listeners that have strategies of their own, by their names, and those.
     #[must_use]
     pub fn strategies(&self) -> Vec<(String, PluginUse)> {
-        let own = |open: &Open| Some((open.spot.name.clone(), open.spot.strategy.clone()?));
+        let own = |open: &Open| Some((open.name().to_owned(), open.spot.strategy.clone()?));
         let mut own: Vec<_> = self.state().open.iter().filter_map(own).collect();
         // Each port of a range has the same name.
         own.dedup();
