@@ -25,12 +25,11 @@ use super::output::{count, print, table, tell, to_json};
 use super::sources;
 use super::{ControlArgs, PluginDirArgs, ReadArgs, StoreArg};
 use crate::config::{KeyPlace, PluginsSettings};
-use crate::control::Client;
 use crate::control::listed::MemberRow;
 use crate::exit::{Exit, Failure};
 use crate::pattern::Patterns;
 use crate::secrets;
-use joining::Joining;
+use joining::{Joining, listed};
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]
@@ -223,8 +222,11 @@ impl DbArgs {
         Ok(ToChange { store, members, is_in_use })
     }
 
-    fn open_or_create(&self) -> Result<ToChange, Failure> {
+    /// Opens a store that may not exist, and reads it. For nothing, none is made.
+    fn open_or_create(&self, is_for_nothing: bool) -> Result<ToChange, Failure> {
         let url = self.url()?;
+        let is_there = url.path().is_none_or(Path::exists);
+        let url = if is_for_nothing && !is_there { StoreUrl::Memory } else { url };
         let is_in_use = url.is_in_use();
         let keys = secrets::keyring(self.keys()?.as_ref())?;
         let opened = url.open().map_err(|error| unopened(error, is_in_use))?;
@@ -332,12 +334,6 @@ async fn list(args: &ListArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Where a pool is that is to be changed.
-enum Place {
-    Gateway(Client),
-    Store(ToChange),
-}
-
 /// Who names nobody is told in which ways that can be done: clap would name one of them.
 fn which_proxies(ways: &str) -> Failure {
     Failure::new(Exit::Usage, "which proxies?").hint(ways)
@@ -347,10 +343,7 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     if args.proxies.is_empty() && args.from.is_empty() {
         return Err(which_proxies("name them, PROXY as in http://user:pass@host:port, or lists with --from SOURCE"));
     }
-    let place = match args.db.gateway(&args.control).await? {
-        Some(client) => Place::Gateway(client),
-        None => Place::Store(args.db.open_or_create()?),
-    };
+    let gateway = args.db.gateway(&args.control).await?;
     let mut inputs: Vec<_> = args.from.iter().map(|from| sources::Input::Named(from.clone())).collect();
     if !args.proxies.is_empty() {
         let entries: Vec<_> = args.proxies.iter().map(|proxy| as_entry(proxy)).collect();
@@ -363,13 +356,15 @@ async fn add(args: AddArgs) -> Result<Exit, Failure> {
     let unread = found.sources.iter().filter(|source| source.error.is_some());
     let is_whole = unread.map(sources::tell_source).count() == 0;
     found.sources.iter().for_each(sources::tell_rejections);
-    let exit = match place {
-        Place::Gateway(client) => running::add(&client, found, &args.tag).await?,
-        Place::Store(ToChange { mut store, members, is_in_use }) => {
+    let exit = match gateway {
+        Some(client) => running::add(&client, found, &args.tag).await?,
+        None => {
+            let is_for_nothing = found.candidates.is_empty();
+            let ToChange { mut store, members, is_in_use } = args.db.open_or_create(is_for_nothing)?;
             let mut joining = Joining::new(members, &args.tag);
             joining.rejected = found.rejected();
             joining.again = found.duplicates;
-            found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
+            found.candidates.into_iter().for_each(|candidate| joining.member(listed(candidate)));
             joining.save(&mut *store, is_in_use)?
         }
     };

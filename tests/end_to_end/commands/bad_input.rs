@@ -138,6 +138,9 @@ fn a_port_that_is_none_is_rejected_with_its_line() {
     0 added, 0 known already, 1 rejected
     exit code 1
     "#);
+    let imported = refusal(&folder, &["pool", "import", "--db", "pool.db", "list.txt"]);
+    assert!(imported.ends_with("0 added, 0 known already, 3 rejected\nexit code 1"), "{imported}");
+    assert!(!folder.path().join("pool.db").exists(), "no store is made for nothing");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RejectedRow, RowForm
 
 use super::super::output::{count, tell};
 use super::super::{PluginDirArgs, ReadArgs, sources};
-use super::{DbArgs, Joining, ToChange, now, sing_box};
+use super::{DbArgs, Joining, ToChange, listed, now, sing_box};
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 
@@ -49,8 +49,7 @@ enum Document {
 /// Carries out `pool import`.
 pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
     let documents = args.files.iter().map(|name| document(name, &args.read)).collect::<Result<Vec<_>, _>>()?;
-    let ToChange { mut store, members, is_in_use } = args.db.open_or_create()?;
-    let mut joining = Joining::new(members, &args.tag);
+    let (mut brought, mut all_rejected, mut all_again) = (Vec::new(), 0, 0);
     for (name, document) in args.files.iter().zip(documents) {
         match document {
             Document::Rows(form, bytes) => {
@@ -58,9 +57,9 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
                     .map_err(|error| Failure::new(Exit::Input, format!("{name}: {error}")))?;
                 drop(bytes);
                 tell_rows(name, form, members.len(), others, &rejected);
-                joining.rejected += rejected.count;
-                joining.again += again;
-                members.into_iter().for_each(|member| joining.member(member));
+                all_rejected += rejected.count;
+                all_again += again;
+                brought.push(members);
             }
             Document::List(source) => {
                 let settings = Settings { plugins: args.db.plugins(), ..Settings::default() };
@@ -69,12 +68,16 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
                     return Err(failure);
                 }
                 found.sources.iter().for_each(sources::tell_source);
-                joining.rejected += found.rejected();
-                joining.again += found.duplicates;
-                found.candidates.into_iter().for_each(|candidate| joining.listed(candidate));
+                all_rejected += found.rejected();
+                all_again += found.duplicates;
+                brought.push(found.candidates.into_iter().map(listed).collect());
             }
         }
     }
+    let ToChange { mut store, members, is_in_use } = args.db.open_or_create(brought.iter().all(Vec::is_empty))?;
+    let mut joining = Joining::new(members, &args.tag);
+    (joining.rejected, joining.again) = (all_rejected, all_again);
+    brought.into_iter().flatten().for_each(|member| joining.member(member));
     joining.save(&mut *store, is_in_use)
 }
 

@@ -13,6 +13,13 @@ use super::super::output::tell;
 use super::{environment, now, tell_in_use};
 use crate::exit::{Exit, Failure};
 
+/// One that a list has named, as a member.
+pub(super) fn listed(candidate: Candidate) -> StoredMember {
+    let Candidate { endpoint, tags, country, anonymity, .. } = candidate;
+    let (statistics, health) = (Statistics::default(), Health::Unknown);
+    StoredMember { endpoint, tags, country, anonymity, added: now(), statistics, health }
+}
+
 /// Members on their way into a pool. What the pool knows of those whom it has stays.
 pub(super) struct Joining {
     pool: HashMap<EndpointKey, StoredMember>,
@@ -42,20 +49,6 @@ impl Joining {
             rejected: 0,
             again: 0,
         }
-    }
-
-    /// Takes one in that a list has named.
-    pub(super) fn listed(&mut self, candidate: Candidate) {
-        let Candidate { endpoint, tags, country, anonymity, .. } = candidate;
-        self.member(StoredMember {
-            endpoint,
-            tags,
-            country,
-            anonymity,
-            added: now(),
-            statistics: Statistics::default(),
-            health: Health::Unknown,
-        });
     }
 
     /// Takes one in with all that is said of it.
