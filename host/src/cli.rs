@@ -5,6 +5,7 @@
 mod bans;
 mod check;
 mod checking;
+mod completions;
 mod config;
 mod credentials;
 mod demo;
@@ -106,6 +107,8 @@ enum Command {
     Judge(judge::JudgeArgs),
     /// See the whole road at work on this machine, with proxies that are slow, flaky and dead
     Demo(demo::DemoArgs),
+    /// Print a script with which a shell completes commands and options
+    Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
@@ -140,6 +143,7 @@ impl Cli {
             Command::Plugin(args) => plugin::run(args, &logging).await,
             Command::Judge(args) => judge::run(args).await,
             Command::Demo(args) => demo::run(args).await,
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod completions;
 mod config;
 mod demo;
 mod fetch;

@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-const COMMANDS: [&str; 66] = [
+pub(super) const COMMANDS: [&str; 67] = [
     "",
     "serve",
     "fetch",
@@ -70,6 +70,7 @@ const COMMANDS: [&str; 66] = [
     "secrets status",
     "judge",
     "demo",
+    "completions",
 ];
 
 #[test]
