@@ -13,6 +13,7 @@ mod explain;
 mod fetch;
 mod get;
 mod judge;
+mod man;
 mod output;
 mod plugin;
 mod pool;
@@ -109,6 +110,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print a script with which a shell completes commands and options
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one for each command into a directory
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -144,6 +147,7 @@ impl Cli {
             Command::Judge(args) => judge::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

@@ -9,6 +9,7 @@ mod fetch;
 mod get;
 mod help;
 mod judge;
+mod man;
 mod plugin;
 mod pool;
 mod serve;

@@ -174,7 +174,8 @@ pub(super) fn ignore_closed(path: &Path, error: &io::Error) -> Result<(), Failur
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(failure(path, error)) }
 }
 
-fn failure(path: &Path, error: &io::Error) -> Failure {
+/// A file or directory that cannot be written.
+pub(super) fn failure(path: &Path, error: &io::Error) -> Failure {
     Failure { exit: Exit::Environment, message: format!("writing {}: {error}", path.display()), hint: None }
 }
 

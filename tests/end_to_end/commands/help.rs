@@ -3,7 +3,7 @@
 use proxywhirl_tests::{proxywhirl, run};
 
 /// Each command, as it is typed.
-pub(super) const COMMANDS: [&str; 67] = [
+pub(super) const COMMANDS: [&str; 68] = [
     "",
     "serve",
     "fetch",
@@ -71,6 +71,7 @@ pub(super) const COMMANDS: [&str; 67] = [
     "judge",
     "demo",
     "completions",
+    "man",
 ];
 
 #[test]
