@@ -25,6 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use proxywhirl_core::MemberId;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
@@ -304,9 +305,19 @@ impl Selector {
 
     /// Why nobody was left, and when somebody may be. For the failing request only: looks at the whole pool.
     pub(crate) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
-        let Some(beside) = ask.by else { return self.shared.selection.load().refusals(snapshot, wish, ask) };
-        let (shared, sessions) = (&beside.0.shared, self.sessions());
-        shared.selection.load().refusals(snapshot, wish, &Ask { sessions: Some(&sessions), ..*ask })
+        self.with_selection(ask, |selection, ask| selection.refusals(snapshot, wish, ask))
+    }
+
+    /// Whom a request must stay with, as its session is bound to that member, where the host knows that.
+    pub(crate) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
+        self.with_selection(ask, |selection, ask| selection.stays_with(wish, ask))
+    }
+
+    /// The selection that answers for a request, and what is asked of it.
+    fn with_selection<T>(&self, ask: &Ask<'_>, then: impl FnOnce(&Selection, &Ask<'_>) -> T) -> T {
+        let Some(beside) = ask.by else { return then(&self.shared.selection.load(), ask) };
+        let sessions = self.sessions();
+        then(&beside.0.shared.selection.load(), &Ask { sessions: Some(&sessions), ..*ask })
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick. Looks at the whole pool.

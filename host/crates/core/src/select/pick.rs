@@ -19,7 +19,7 @@ use super::plan::{Mode, Plan, PlanError, Stick, Stickiness};
 use super::random::Random;
 use super::sessions::Sessions;
 use super::wish::{Outlook, Refusals, Wish};
-use crate::member::Member;
+use crate::member::{Member, MemberId};
 use crate::pool::Snapshot;
 use ring::Ring;
 use sight::Sight;
@@ -149,6 +149,13 @@ impl Picker {
     #[must_use]
     pub fn is_strict(&self, wish: &Wish<'_>) -> bool {
         wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
+    }
+
+    /// Whom a request with this wish must stay with, as its session is bound to that member; none when it may go to others.
+    #[must_use]
+    pub fn stays_with(&self, wish: &Wish<'_>, sessions: &Sessions) -> Option<MemberId> {
+        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
+        wish.session.filter(|_| stickiness.strict).and_then(|session| sessions.bound(session, &stickiness, wish.now))
     }
 
     /// Why a pick found nobody, and when one may find somebody. Looks at the whole pool: for the failing request only.

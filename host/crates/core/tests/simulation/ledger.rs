@@ -146,9 +146,12 @@ impl Ledger {
         let Refusals { members, tried, banned: _, filter, breaker, limited: _, session, unplanned } = *refusals;
         assert_eq!(members, snapshot.len());
         assert_eq!(tried + filter + breaker + session + unplanned, members);
-        assert!(must_stay || session == 0, "no session must stay");
-        let could_serve = snapshot.iter().filter(|member| is_eligible(member, roster, wish)).count();
-        assert_eq!(session, could_serve, "those who could serve but for the session");
+        // Whoever it is bound to may be another lease of life of the same member.
+        let bound = wish.session.and_then(|session| self.bound.get(&session));
+        let own = bound.and_then(|bound| self.accounts.get(&bound.key)).map(|account| account.member.id);
+        let others = || snapshot.iter().filter(|member| is_wanted(member, roster, wish) && Some(member.id) != own);
+        let expected = if must_stay { others().count() } else { 0 };
+        assert_eq!(session, expected, "those to whom the session may not move");
     }
 
     /// A request of a session was answered or refused; whether it must stay where it is.
@@ -217,8 +220,12 @@ impl Ledger {
 }
 
 fn is_eligible(member: &Member, roster: &Roster, wish: &Wish<'_>) -> bool {
-    let is_wanted = !wish.tried.contains(&member.id) && wish.filter.is_none_or(|filter| filter.admits(member));
-    is_wanted && weight(member, roster) > 0.0 && admits(member.live.breaker().state(), wish.now)
+    is_wanted(member, roster, wish) && admits(member.live.breaker().state(), wish.now)
+}
+
+fn is_wanted(member: &Member, roster: &Roster, wish: &Wish<'_>) -> bool {
+    let is_asked_for = !wish.tried.contains(&member.id) && wish.filter.is_none_or(|filter| filter.admits(member));
+    is_asked_for && weight(member, roster) > 0.0
 }
 
 fn weight(member: &Member, roster: &Roster) -> f32 {

@@ -13,7 +13,7 @@ use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
 use proxywhirl_core::select::{Filter, Outlook, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use super::shards::{Answer, Shards};
 use super::{Beside, Shared, is_faulted};
@@ -174,6 +174,12 @@ impl Selection {
                 (Refusals::count(snapshot, wish), outlook)
             }
         }
+    }
+
+    /// Whom a request must stay with, where the host knows that.
+    pub(super) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
+        let plan = self.plan_for(ask, wish.now).1.filter(|planned| !planned.plan.asks_per_request())?.plan;
+        plan.stays_with(wish, self.sessions_of(ask))
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick.
