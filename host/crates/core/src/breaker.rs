@@ -5,7 +5,7 @@
 //! longer run, one that would come about by chance once in a million requests: a member that fails every fifth time is slow
 //! to be given up, and does not flap.
 //!
-//! It lets one probe through when its cooldown is over, and closes when enough probes in a row succeeded; a failed probe
+//! It lets one probe through when its cooldown is over (more of them where nobody else is left: [`Breaker::relent`]), and closes when enough probes in a row succeeded; a failed probe
 //! opens it for twice as long, up to a limit. What it knew of the rate it then forgets: whoever comes back is new. See
 //! Nygard, "Release It!", and the circuit breaker of linkerd.
 //!
@@ -74,15 +74,28 @@ pub enum State {
         /// How long it is open this time; where it is in [quarantine](Breaker::quarantine), how long it was open last.
         cooldown: Duration,
     },
-    /// One probe at a time.
+    /// One probe at a time, unless it [relents](Breaker::relent).
     HalfOpen {
-        /// Whether a probe is under way.
+        /// Whether a probe is under way that nobody else may go beside.
         probing: bool,
         /// Probes that succeeded in a row.
         successes: u32,
         /// How long it was open before.
         cooldown: Duration,
     },
+}
+
+/// How ready a breaker is to let a probe through before its time, the readiest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    /// It lets everything through.
+    Closed,
+    /// Its last probe went well.
+    Answered,
+    /// Its next probe is due then.
+    Due(Timestamp),
+    /// A probe is under way, and none has gone well.
+    Probing,
 }
 
 /// What happens to a breaker.
@@ -181,6 +194,10 @@ impl Breaker {
     /// Asks to let a request through, for the member that was chosen. True admits it, and then
     /// [`Breaker::record`] must follow, once.
     pub fn admit(&mut self, config: &BreakerConfig, now: Timestamp) -> bool {
+        // Of one that was admitted before it was let through, nobody would hear: see `record`.
+        if self.phase() == Phase::HalfOpen && now < self.since {
+            return false;
+        }
         let before = self.state();
         let (state, admitted) = step(before, Input::Admit, self.window, config, now);
         if state != before {
@@ -204,15 +221,14 @@ impl Breaker {
         }
     }
 
-    /// How ready it is to [relent](Breaker::relent), the readiest first: one whose last probe went well, then who is open, the one that is
-    /// due first before the others, then one whose probe has not ended. None in [quarantine](Breaker::quarantine).
+    /// How ready it is to [relent](Breaker::relent); none in [quarantine](Breaker::quarantine).
     #[must_use]
-    pub fn readiness(&self) -> Option<(u8, Timestamp)> {
+    pub fn readiness(&self) -> Option<Readiness> {
         match self.state() {
-            State::Closed { .. } => Some((0, Timestamp::default())),
-            State::HalfOpen { successes: 1.., .. } => Some((1, Timestamp::default())),
-            State::Open { until, .. } => (!self.is_quarantined()).then_some((2, until)),
-            State::HalfOpen { successes: 0, .. } => Some((3, Timestamp::default())),
+            State::Closed { .. } => Some(Readiness::Closed),
+            State::HalfOpen { successes: 1.., .. } => Some(Readiness::Answered),
+            State::Open { until, .. } => (!self.is_quarantined()).then_some(Readiness::Due(until)),
+            State::HalfOpen { successes: 0, .. } => Some(Readiness::Probing),
         }
     }
 
@@ -470,6 +486,28 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_else_is_left_a_probe_goes_before_its_time_and_others_beside_it() {
+        let mut breaker = opened();
+        assert_eq!(breaker.readiness(), Some(Readiness::Due(at(5))));
+        breaker.relent(at(1));
+        assert!(!breaker.admit(&CONFIG, at(0)), "nobody would hear of it");
+        assert!(breaker.admit(&CONFIG, at(1)) && !breaker.admit(&CONFIG, at(1)));
+        assert_eq!(breaker.readiness(), Some(Readiness::Probing));
+        breaker.relent(at(2));
+        assert!(breaker.admit(&CONFIG, at(2)) && !breaker.admit(&CONFIG, at(2)));
+        let mut failed = breaker;
+        breaker.record(Input::Success, at(2), &CONFIG, at(3));
+        assert_eq!(breaker.readiness(), Some(Readiness::Answered));
+        breaker.record(Input::Success, at(1), &CONFIG, at(3));
+        assert_eq!(breaker.state(), State::Closed { faults: 0 });
+        failed.record(Input::Failure, at(1), &CONFIG, at(3));
+        failed.record(Input::Success, at(2), &CONFIG, at(4));
+        assert_eq!(failed.state(), State::Open { until: at(8), cooldown: CONFIG.cooldown }, "its pause does not grow");
+        let order = [Readiness::Closed, Readiness::Answered, Readiness::Due(at(1)), Readiness::Due(at(2))];
+        assert!(order.is_sorted() && order.iter().all(|readiness| *readiness < Readiness::Probing));
+    }
+
+    #[test]
     fn what_was_admitted_before_it_opened_is_no_news() {
         for late in [Input::Success, Input::Failure, Input::Neutral] {
             let mut breaker = opened();
@@ -542,6 +580,30 @@ mod tests {
     }
 
     proptest! {
+        /// Whoever relents, and whatever an older clock it is asked by: it always opens up again.
+        #[test]
+        fn it_is_never_shut_for_good(steps in prop::collection::vec((0..5usize, 0..20u64, any::<usize>()), 1..200)) {
+            let (mut breaker, mut now, mut under_way) = (Breaker::default(), 0, Vec::new());
+            for (input, pause, which) in steps {
+                now += pause;
+                let older = at(now.saturating_sub(which as u64 % 4));
+                match input {
+                    0 if breaker.admit(&CONFIG, older) => under_way.push(older),
+                    1 => breaker.relent(at(now)),
+                    2.. if !under_way.is_empty() => {
+                        let input = [Input::Success, Input::Failure, Input::Neutral][input - 2];
+                        let admitted = under_way.swap_remove(which % under_way.len());
+                        breaker.record(input, admitted, &CONFIG, at(now));
+                    }
+                    _ => {}
+                }
+            }
+            for admitted in under_way {
+                breaker.record(Input::Neutral, admitted, &CONFIG, at(now));
+            }
+            prop_assert!(breaker.admit(&CONFIG, at(now + 1_000)));
+        }
+
         /// Whatever ends in whatever order, however late: never two probes at once, and it always opens up again.
         #[test]
         fn at_most_one_probe_is_under_way(steps in prop::collection::vec((0..4usize, 0..20u64, any::<usize>()), 1..200)) {

@@ -25,7 +25,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use proxywhirl_core::MemberId;
 use proxywhirl_core::kv::KeyValues;
 use proxywhirl_core::plugin::{Observation, PluginFault, PluginIdentity, StrategyFactory};
 use proxywhirl_core::pool::{Delta, Snapshot};
@@ -308,9 +307,14 @@ impl Selector {
         self.with_selection(ask, |selection, ask| selection.refusals(snapshot, wish, ask))
     }
 
-    /// Whom a request must stay with, as its session is bound to that member, where the host knows that.
-    pub(crate) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
-        self.with_selection(ask, |selection, ask| selection.stays_with(wish, ask))
+    /// Of those whom only their breakers keep from a request, the one that is to let a probe through first. Looks at the whole pool.
+    pub(crate) fn readiest<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        wish: &Wish<'_>,
+        ask: &Ask<'_>,
+    ) -> Option<&'s Arc<proxywhirl_core::Member>> {
+        self.with_selection(ask, |selection, ask| selection.readiest(snapshot, wish, ask))
     }
 
     /// The selection that answers for a request, and what is asked of it.

@@ -19,7 +19,7 @@ use super::plan::{Mode, Plan, PlanError, Stick, Stickiness};
 use super::random::Random;
 use super::sessions::Sessions;
 use super::wish::{Outlook, Refusals, Wish};
-use crate::member::{Member, MemberId};
+use crate::member::Member;
 use crate::pool::Snapshot;
 use ring::Ring;
 use sight::Sight;
@@ -151,11 +151,27 @@ impl Picker {
         wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
     }
 
-    /// Whom a request with this wish must stay with, as its session is bound to that member; none when it may go to others.
+    /// Of those whom only their breakers keep from being picked, the one that is to let a probe through first. Looks at the whole pool: for
+    /// who gets nobody else.
     #[must_use]
-    pub fn stays_with(&self, wish: &Wish<'_>, sessions: &Sessions) -> Option<MemberId> {
+    pub fn readiest<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        wish: &Wish<'_>,
+        sessions: &Sessions,
+    ) -> Option<&'s Arc<Member>> {
         let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
-        wish.session.filter(|_| stickiness.strict).and_then(|session| sessions.bound(session, &stickiness, wish.now))
+        let session = wish.session.filter(|_| stickiness.strict);
+        let own = session.and_then(|session| sessions.bound(session, &stickiness, wish.now));
+        let may_serve = |member: &Member| own.is_none_or(|own| member.id == own);
+        let sight = Sight { snapshot, wish };
+        let first = wish.readiest(snapshot, may_serve)?;
+        if self.tiers.iter().any(|ring| ring.holds(first, &sight)) {
+            return Some(first);
+        }
+        let mut planned = HashSet::new();
+        self.tiers.iter().for_each(|ring| ring.gather(&sight, &mut planned));
+        wish.readiest(snapshot, |member| may_serve(member) && planned.contains(&member.slot))
     }
 
     /// Why a pick found nobody, and when one may find somebody. Looks at the whole pool: for the failing request only.

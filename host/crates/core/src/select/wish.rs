@@ -1,5 +1,6 @@
 //! What a request wants of a pick, why it got nobody, and when it may.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filter;
@@ -50,6 +51,15 @@ impl Wish<'_> {
     #[must_use]
     pub fn is_shut(&self, member: &Member) -> bool {
         matches!(self.refusal(member), Some(Refusal::Breaker))
+    }
+
+    /// Of those whom only their breakers keep from being handed out, the one that is to let a probe through first: of several that are as
+    /// ready, who has least under way. Looks at the whole pool.
+    pub fn readiest<'s>(&self, snapshot: &'s Snapshot, may_serve: impl Fn(&Member) -> bool) -> Option<&'s Arc<Member>> {
+        let shut = snapshot.iter().filter(|member| may_serve(member) && self.is_shut(member));
+        let ready =
+            shut.filter_map(|member| Some((member.live.breaker().readiness()?, member.live.in_flight(), member)));
+        ready.min_by_key(|(readiness, in_flight, _)| (*readiness, *in_flight)).map(|(_, _, member)| member)
     }
 
     /// Whether nothing but its limit keeps the member from being handed out.

@@ -107,14 +107,7 @@ impl Engine {
     pub(super) fn relent(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
         let snapshot = self.snapshot.load();
         let next = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
-            let own = self.selector.stays_with(wish, &ask_of(attempt));
-            let may_go_to = |member: &Member| own.is_none_or(|own| member.id == own);
-            let shut = snapshot.iter().filter(|member| may_go_to(member) && wish.is_shut(member));
-            let ready = shut.filter_map(|member| {
-                let (rank, due) = member.live.breaker().readiness()?;
-                Some(((rank, due, member.live.in_flight()), member))
-            });
-            ready.min_by_key(|(readiness, _)| *readiness).map(|(_, member)| Arc::clone(member))
+            self.selector.readiest(&snapshot, wish, &ask_of(attempt)).map(Arc::clone)
         });
         next.inspect(|member| member.live.relent(now)).is_some()
     }

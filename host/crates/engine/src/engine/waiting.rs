@@ -55,10 +55,23 @@ impl Engine {
     /// # Errors
     /// As [`Engine::acquire`], and when it has waited in vain or may not wait.
     pub async fn acquire_in_turn(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        self.acquire_among((attempt, true), until).await
+    }
+
+    /// The same for an attempt that probes nobody before its time: where only breakers keep it from everybody, it gets nobody, of which
+    /// nobody is told.
+    ///
+    /// # Errors
+    /// As [`Engine::acquire_in_turn`].
+    pub async fn acquire_in_use(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+        self.acquire_among((attempt, false), until).await
+    }
+
+    async fn acquire_among(&self, (attempt, probes): (&Attempt<'_>, bool), until: Instant) -> Result<Lease, NoLease> {
         if let Some(others) = self.room.others() {
-            return Box::pin(self.granted_in_turn(others, attempt, until)).await;
+            return Box::pin(self.granted_in_turn(others, (attempt, probes), until)).await;
         }
-        match self.at_once(attempt) {
+        match self.at_once(attempt, probes) {
             ControlFlow::Break(found) => found.map(|(lease, way)| {
                 let began = lease.taken();
                 self.handed(attempt, lease, way, began)
@@ -75,12 +88,17 @@ impl Engine {
     }
 
     /// The same where others have to grant it too: whoever they refuse looks for somebody else, or waits again in its place.
-    async fn granted_in_turn(&self, others: &Shared, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
+    async fn granted_in_turn(
+        &self,
+        others: &Shared,
+        (attempt, probes): (&Attempt<'_>, bool),
+        until: Instant,
+    ) -> Result<Lease, NoLease> {
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
         let mut is_back = false;
         loop {
-            let (lease, way) = match self.at_once(attempt) {
+            let (lease, way) = match self.at_once(attempt, probes) {
                 ControlFlow::Break(found) => found?,
                 ControlFlow::Continue(situation) => self.wait(attempt, situation, until, is_back).await?,
             };
@@ -95,8 +113,9 @@ impl Engine {
         }
     }
 
-    /// Chooses a member, or says that there is none; or what the attempt has to wait for.
-    fn at_once(&self, attempt: &Attempt<'_>) -> ControlFlow<Handed, Situation> {
+    /// Chooses a member, or says that there is none; or what the attempt has to wait for. It probes somebody before its time only if it
+    /// may.
+    fn at_once(&self, attempt: &Attempt<'_>, probes: bool) -> ControlFlow<Handed, Situation> {
         if self.room.is_anybody_waiting() {
             if self.room.has_news(self.now()) {
                 self.serve_waiting();
@@ -126,6 +145,9 @@ impl Engine {
                     let limited = Limited::Members(refusals);
                     if refusals.limited > 0 {
                         return ControlFlow::Continue(Situation { limited, outlook, at: now });
+                    }
+                    if refusals.breaker > 0 && !probes {
+                        return ControlFlow::Break(Err(NoLease::Nobody(refusals)));
                     }
                     // The probe may be another one's by then.
                     if refusals.breaker > 0 && relented < LOOKS && self.relent(attempt, now) {

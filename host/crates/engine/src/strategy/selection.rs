@@ -13,7 +13,7 @@ use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
 use proxywhirl_core::select::{Filter, Outlook, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Member, MemberId, Timestamp};
+use proxywhirl_core::{Member, Timestamp};
 
 use super::shards::{Answer, Shards};
 use super::{Beside, Shared, is_faulted};
@@ -176,10 +176,19 @@ impl Selection {
         }
     }
 
-    /// Whom a request must stay with, where the host knows that.
-    pub(super) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
-        let plan = self.plan_for(ask, wish.now).1.filter(|planned| !planned.plan.asks_per_request())?.plan;
-        plan.stays_with(wish, self.sessions_of(ask))
+    /// Of those whom only their breakers keep from a request, the one that is to let a probe through first.
+    pub(super) fn readiest<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        wish: &Wish<'_>,
+        ask: &Ask<'_>,
+    ) -> Option<&'s Arc<Member>> {
+        match self.plan_for(ask, wish.now).1 {
+            Some(Planned { plan, .. }) if !plan.asks_per_request() => {
+                plan.readiest(snapshot, wish, self.sessions_of(ask))
+            }
+            Some(_) | None => wish.readiest(snapshot, |_| true),
+        }
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick.
