@@ -24,6 +24,8 @@
 //! - A member that is not the first one is asked within the retry budget only ([`budget`]), so that a pool that is down
 //!   is not asked five times as much.
 //!
+//! - Where all that is left is out of use, probes of a request come at intervals ([`rest`]).
+//!
 //! Where members or sites have limits, an attempt waits for its turn when no other one is under way.
 //!
 //! Every lease is settled once, or dropped, which is neutral.
@@ -34,6 +36,7 @@ pub(crate) mod hedge;
 mod race;
 mod renewal;
 mod resort;
+mod rest;
 mod running;
 mod suspects;
 mod trial;
@@ -127,7 +130,7 @@ pub(crate) struct Failover<'g> {
     unsaid: usize,
     /// Whether one of them failed without being at fault for sure.
     is_reached: bool,
-    /// How many of them failed at a member whose breaker was not closed.
+    /// How many of them failed at a member that is out of use.
     probes: u32,
     /// Whether one of them waited for a stranger longer than others do.
     was_patient: bool,

@@ -253,7 +253,10 @@ impl Failover<'_> {
         let lease = match turn {
             // That nobody is left to help is no news: another one is under way, or will be, in another tier.
             Turn::Now | Turn::GoOn => self.engine.acquire_granted_or_go_on(attempt).await,
-            Turn::Wait => self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?,
+            Turn::Wait if self.probes == 0 => {
+                self.unless_left(self.engine.acquire_in_turn(attempt, self.deadline)).await?
+            }
+            Turn::Wait => Box::pin(self.unless_left(self.rested(attempt))).await?,
         };
         lease.map_err(|nobody| {
             let filter = attempt.admitted().map(|filter| &**filter);
@@ -263,7 +266,7 @@ impl Failover<'_> {
     }
 
     /// Waits for a turn, unless the client leaves: it would have it for nothing, and others none.
-    pub(super) async fn unless_left<T>(&self, turn: impl Future<Output = T>) -> Result<T, Fault> {
+    async fn unless_left<T>(&self, turn: impl Future<Output = T>) -> Result<T, Fault> {
         tokio::select! {
             biased;
             turn = turn => Ok(turn),

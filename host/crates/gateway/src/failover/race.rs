@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxywhirl_core::select::Stick;
 use proxywhirl_core::{Fault, Kind, Side, Stage};
 use proxywhirl_engine::Attempt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::hedge::Hedge;
 use super::running::Running;
@@ -34,12 +34,6 @@ const HEAD_OF_NEXT: Duration = Duration::from_secs(1);
 
 /// When a request that is silent, and found nobody else to ask, looks again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How long a request rests before its second probe of a member that is out of use; twice as long before each further one.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// How often that doubles at the most.
-const PAUSE_DOUBLINGS: u32 = 3;
 
 /// Whether an attempt may wait when those that it could use are at their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,23 +300,8 @@ impl Failover<'_> {
         latency
     }
 
-    /// Begins an attempt with the next member; none when the attempts are used up or nobody is left. One that may wait rests before it
-    /// probes who is out of use, when it has done so before in vain.
+    /// Begins an attempt with the next member; none when the attempts are used up or nobody is left.
     pub(super) async fn next<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
-    where
-        F: Fn(Upstream) -> A,
-    {
-        if turn == Turn::Wait && self.probes > 0 {
-            let in_use = Box::pin(self.next_of(attempt, Turn::GoOn)).await;
-            if in_use.is_some() {
-                return in_use;
-            }
-            self.rest().await;
-        }
-        self.next_of(attempt, turn).await
-    }
-
-    async fn next_of<F, A>(&mut self, attempt: &F, turn: Turn) -> Option<Running<A>>
     where
         F: Fn(Upstream) -> A,
     {
@@ -339,17 +318,6 @@ impl Failover<'_> {
             self.budget.give_back(self.target);
         }
         running
-    }
-
-    /// Lets some time go by in which other requests may find somebody who works: all that is left is out of use.
-    async fn rest(&self) {
-        let may_go_on = !self.is_denied && self.number().is_some();
-        let rest = PAUSE.saturating_mul(1 << self.probes.saturating_sub(1).min(PAUSE_DOUBLINGS));
-        let until = self.deadline.min(Instant::now() + self.hurried(rest));
-        if may_go_on {
-            // Whether it has left is asked again by what follows.
-            drop(Box::pin(self.unless_left(sleep_until(until))).await);
-        }
     }
 
     /// The number of the next attempt; none when they are used up.

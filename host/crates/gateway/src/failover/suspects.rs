@@ -129,7 +129,7 @@ impl Failover<'_> {
     /// Takes the fault of an attempt: settles it, or holds it back until the request ends.
     pub(crate) fn fail(&mut self, trial: Trial, fault: Fault) {
         self.climb.failed_at(trial.tier);
-        self.probes += u32::from(trial.is_probe());
+        self.probes += u32::from(trial.is_out_of_use());
         if self.heed(&trial, &fault) {
             self.refusals.push(Refusal::of(&trial));
         }

@@ -124,7 +124,12 @@ impl Trial {
         self.lease.member().live.patience(most)
     }
 
-    /// Whether it is a probe of a member that is out of use: as long as it lasts, its breaker lets nobody else through by itself.
+    /// Whether its member is out of use: it is a probe, or has been overtaken by one that failed.
+    pub(super) fn is_out_of_use(&self) -> bool {
+        !matches!(self.lease.member().live.breaker().state(), State::Closed { .. })
+    }
+
+    /// Whether it is a probe, as long as which lasts the member's breaker may let nobody else through.
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }
