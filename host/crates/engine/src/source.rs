@@ -8,7 +8,7 @@
 
 mod body;
 pub mod cache;
-pub(crate) mod charset;
+mod charset;
 pub mod drift;
 mod error;
 mod file;

@@ -6,9 +6,8 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use encoding_rs::{Encoding, UTF_8};
 use proxywhirl_core::plugin::Document;
-
-use crate::source::charset;
 
 /// Nothing shorter encodes a proxy: `1.1.1.1:1` takes 12 letters.
 const MIN: usize = 12;
@@ -26,8 +25,9 @@ pub(super) fn decoded(document: Document) -> Document {
     }
 }
 
-/// The text that is encoded; none when it is not base64, or not of a text. Lists hold dots and colons,
-/// which base64 does not, so that for them the answer comes with the first address.
+/// The text that is encoded, never longer than its base64; none when it is not base64, or not of a text in UTF-8, or in
+/// UTF-16 behind a byte order mark. Lists hold dots and colons, which base64 does not, so that for them the answer comes
+/// with the first address.
 fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let text = body.trim_ascii();
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(byte);
@@ -42,9 +42,12 @@ fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let is_url_safe = letters.iter().any(|byte| b"-_".contains(byte));
     let alphabet = if is_url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     let decoded = GeneralPurpose::new(alphabet, CONFIG).decode(letters).ok()?;
-    let text = charset::to_utf8(decoded, "");
-    let is_text = text.iter().all(|&byte| byte >= b' ' || byte.is_ascii_whitespace());
-    (is_text && text.contains(&b':')).then_some(text)
+    // No other charset is guessed: in windows-1252 whatever is decoded would be a text.
+    let (charset, mark) = Encoding::for_bom(&decoded).unwrap_or((UTF_8, 0));
+    let text = charset.decode_without_bom_handling_and_without_replacement(decoded.get(mark..)?)?;
+    let is_text = text.bytes().all(|byte| byte >= b' ' || byte.is_ascii_whitespace());
+    // The cap of a document holds for what it encodes: of UTF-16, UTF-8 may make more than there was in base64.
+    (is_text && text.contains(':') && text.len() <= body.len()).then(|| text.into_owned().into_bytes())
 }
 
 #[cfg(test)]
@@ -65,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_may_be_in_any_charset() {
+    fn what_is_encoded_may_have_a_byte_order_mark_and_be_in_utf_16() {
         let utf_16: Vec<u8> = "\u{feff}192.0.2.1:80".encode_utf16().flat_map(u16::to_le_bytes).collect();
         for text in ["\u{feff}192.0.2.1:80".as_bytes(), &utf_16] {
             assert_eq!(decode(BASE64_STANDARD.encode(text).as_bytes()).unwrap(), b"192.0.2.1:80");
@@ -79,6 +82,16 @@ mod tests {
             let decoded = decode(text.get(..end).unwrap().as_bytes()).unwrap();
             assert!(LIST.starts_with(&decoded) && decoded.len() + 3 > end / 4 * 3, "{end}");
         }
+    }
+
+    #[test]
+    fn no_text_is_longer_than_its_base64() {
+        let utf_16 =
+            |text: &str| BASE64_STANDARD.encode(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+        let list = format!("\u{feff}192.0.2.1:80 {}", "中".repeat(100));
+        assert_eq!(decode(utf_16(&list).as_bytes()), None);
+        // In windows-1252 it would be a text, and in UTF-8 half as long again as its base64.
+        assert_eq!(decode(BASE64_STANDARD.encode([b"a:".as_slice(), &[0xe9; 100]].concat()).as_bytes()), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 const PRESCAN: usize = 1024;
 
 /// Decodes a document, without its byte order mark.
-pub(crate) fn to_utf8(mut bytes: Vec<u8>, content_type: &str) -> Vec<u8> {
+pub(super) fn to_utf8(mut bytes: Vec<u8>, content_type: &str) -> Vec<u8> {
     let (encoding, mark) = match Encoding::for_bom(&bytes) {
         Some((encoding, length)) => (encoding, length),
         None => (declared(content_type).or_else(|| in_page(&bytes)).unwrap_or_else(|| guess(&bytes)), 0),
