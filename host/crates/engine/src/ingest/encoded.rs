@@ -53,8 +53,13 @@ fn decode(body: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::io::Write as _;
+
     use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
 
     const LIST: &[u8] = b"socks5://192.0.2.1:1080\n192.0.2.2:80\n";
 
@@ -99,5 +104,21 @@ mod tests {
         for text in ["", "Array", "AAAAAAAAAAAAAAAAAAAAAAAA", "1.2.3.4:80\n1.2.3.5:80", "justalongwordwithoutmeaning"] {
             assert_eq!(decode(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn each_thing_that_makes_a_text_is_asked_for() {
+        // Nothing but a colon is missing, and nothing but a control character is too much.
+        for bytes in [b"a text without an address".as_slice(), b"\x01a:bcdefghi", &gzip(LIST)] {
+            assert_eq!(decode(BASE64_STANDARD.encode(bytes).as_bytes()), None, "{bytes:?}");
+        }
+        // A token in hexadecimal that makes letters of windows-1252, and a colon among them.
+        assert_eq!(decode(b"ff9243a8f506b40928b5b7a767c76fb0"), None);
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
     }
 }
