@@ -17,7 +17,6 @@ mod http;
 mod location;
 pub mod render;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,7 +236,7 @@ impl Fetcher {
             Location::Http(_) => {}
         }
         let url = source.location.to_string();
-        let body = self.expanded(body.into_bytes()).await?;
+        let body = gzip::expanded(body.into_bytes(), self.config.limits.bytes).await?;
         self.fetched(source, url, "", body)
     }
 
@@ -247,8 +246,7 @@ impl Fetcher {
         let ask = Ask { url, home: home(source, url), headers: &source.headers, reach: Reach::of(source) };
         let answer = tokio::time::timeout(timeout, http.get(ask, on_bytes)).await;
         let answer = answer.map_err(|_| Cause::Timeout(timeout))??;
-        let body = self.expanded(answer.body).await?;
-        let fetched = self.fetched(source, location::redact_url(url), &answer.content_type, body)?;
+        let fetched = self.fetched(source, location::redact_url(url), &answer.content_type, answer.body)?;
         Ok(Fetched { place: Some(answer.place), is_unchanged: answer.is_unchanged, ..fetched })
     }
 
@@ -270,12 +268,6 @@ impl Fetcher {
         let body = rendered.html.into_bytes();
         let fetched = self.fetched(source, location::redact_url(url), "text/html; charset=utf-8", body)?;
         Ok(Fetched { place: Some(rendered.url), ..fetched })
-    }
-
-    /// What a file in gzip expands to. A large one takes a good part of a second: not on a thread that serves others.
-    async fn expanded(&self, body: Vec<u8>) -> Result<Vec<u8>, Cause> {
-        let cap = self.config.limits.bytes;
-        tokio::task::spawn_blocking(move || gunzip(body, cap)).await.map_err(io::Error::from)?
     }
 
     fn fetched(&self, source: &Source, url: String, content_type: &str, body: Vec<u8>) -> Result<Fetched, Cause> {

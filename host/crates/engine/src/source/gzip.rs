@@ -2,7 +2,7 @@
 //!
 //! What HTTP compresses on its way (`Content-Encoding`) is expanded where it is read.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -23,4 +23,9 @@ pub fn gunzip(bytes: Vec<u8>, cap: u64) -> Result<Vec<u8>, Cause> {
     let mut decoder = MultiGzDecoder::new(bytes.as_slice()).take(cap.saturating_add(1));
     decoder.read_to_end(&mut expanded).map_err(Cause::Gzip)?;
     if expanded.len() as u64 > cap { Err(Cause::TooLarge { cap }) } else { Ok(expanded) }
+}
+
+/// The same, not on a thread that serves others: a large file takes a good part of a second.
+pub(super) async fn expanded(bytes: Vec<u8>, cap: u64) -> Result<Vec<u8>, Cause> {
+    tokio::task::spawn_blocking(move || gunzip(bytes, cap)).await.map_err(io::Error::from)?
 }

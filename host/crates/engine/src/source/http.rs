@@ -24,7 +24,7 @@ use url::Url;
 
 use super::body::Body;
 use super::cache::{self, Cache, Kept};
-use super::{Cause, FetcherConfig, Limits};
+use super::{Cause, FetcherConfig, Limits, gzip};
 use client::describe;
 pub(super) use guard::Reach;
 use hosts::Hosts;
@@ -84,7 +84,8 @@ impl Http {
     /// Reads what is behind a URL. The caller sees to the deadline.
     pub(super) async fn get(&self, ask: Ask<'_>, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Answer, Cause> {
         let fields = fields(ask.headers)?;
-        let name = cache::name("page", ask.url, ask.headers);
+        // Earlier versions keep a "page" as it came: a file in gzip was not expanded.
+        let name = cache::name("expanded", ask.url, ask.headers);
         let kept = self.kept(&name).await;
         let deadline = Instant::now() + self.limits.timeout;
         let attempt = || self.attempt(ask, &fields, kept.as_ref(), on_bytes);
@@ -152,7 +153,9 @@ impl Http {
             body.push(&chunk)?;
         }
         let content_type = text(&headers, &CONTENT_TYPE).unwrap_or_default();
-        Ok((headers, Answer { content_type, body: body.into_bytes(), place, is_unchanged: false }))
+        // Before it is kept: of a file that came damaged, 304 would say for ever that it is the right one.
+        let body = gzip::expanded(body.into_bytes(), self.limits.bytes).await?;
+        Ok((headers, Answer { content_type, body, place, is_unchanged: false }))
     }
 
     async fn kept(&self, name: &str) -> Option<Kept> {

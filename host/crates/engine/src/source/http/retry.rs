@@ -1,6 +1,6 @@
 //! What may pass by itself is tried again: a connection that failed or went silent, 429 and 503 with
-//! what they say of when, and other 5xx. What will not change is not: 404, a redirect to nowhere, a body
-//! over the cap.
+//! what they say of when, other 5xx, and a file in gzip that came damaged. What will not change is not:
+//! 404, a redirect to nowhere, a body over the cap.
 
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +33,8 @@ pub(super) enum Again {
 
 impl From<Cause> for Failed {
     fn from(cause: Cause) -> Self {
-        Self { cause, again: Again::Never }
+        let again = if matches!(cause, Cause::Gzip(_)) { Again::Soon } else { Again::Never };
+        Self { cause, again }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::source::tests::{answer, server};
+use crate::source::tests::{GZIP, answer, server};
 use crate::source::{Cache, Cause, Fetched, Fetcher, FetcherConfig, Limits, Source, SourceError};
 
 fn config() -> FetcherConfig {
@@ -86,6 +86,32 @@ async fn a_server_that_falls_silent_is_asked_again() {
     let addr = server(move |_| reply()).await;
     assert_eq!(&*fetch(config(), &format!("http://{addr}/a")).await.unwrap().document.body, b"abcd");
     assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_file_in_gzip_that_comes_damaged_is_asked_for_again_and_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = FetcherConfig { cache: Some(Cache::new(folder.path().to_owned())), ..config() };
+    let kept = || std::fs::read_dir(folder.path()).unwrap().count();
+    let (calls, reply) = counted(|call| {
+        // All three attempts of the first time, and one of the second.
+        let end = if call == 5 { GZIP.len() } else { 100 };
+        answer("ETag: \"v1\"\r\n", GZIP.get(..end).unwrap())
+    });
+    let addr = server(move |head| {
+        let is_known = head.to_ascii_lowercase().contains("if-none-match: \"v1\"");
+        if is_known { b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_vec() } else { reply() }
+    })
+    .await;
+    let url = format!("http://{addr}/list.txt.gz");
+    let error = fetch(config.clone(), &url).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Gzip(_)), "{error}");
+    assert_eq!((calls.load(Ordering::Relaxed), kept()), (3, 0));
+    for is_unchanged in [false, true] {
+        let fetched = fetch(config.clone(), &url).await.unwrap();
+        assert_eq!((fetched.bytes, fetched.is_unchanged, kept()), (100_000, is_unchanged, 1));
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test]
