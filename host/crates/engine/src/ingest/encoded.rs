@@ -58,6 +58,7 @@ mod tests {
     use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -120,5 +121,23 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_encode_no_text_that_is_longer(
+            mark in prop::sample::select(vec!["", "\u{feff}"]), text in "[ -~é中]{0,40}", bytes: Vec<u8>,
+        ) {
+            let utf_16: Vec<u8> = format!("{mark}{text}:").encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let encoded = [&bytes, &utf_16].map(|bytes| BASE64_STANDARD.encode(bytes).into_bytes());
+            for body in encoded.iter().chain([&bytes]) {
+                prop_assert!(decode(body).is_none_or(|text| text.len() <= body.len()));
+            }
+        }
+
+        #[test]
+        fn a_text_that_was_encoded_is_the_same_again(text in "[ -~é\n]{9,99}:[ -~é\n]{0,99}") {
+            prop_assert_eq!(decode(BASE64_STANDARD.encode(&text).as_bytes()), Some(text.into_bytes()));
+        }
     }
 }

@@ -44,12 +44,13 @@ pub(super) async fn expanded(bytes: Vec<u8>, cap: u64) -> Result<Vec<u8>, Cause>
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::io::Write as _;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -78,5 +79,28 @@ mod tests {
         }
         let half = [gzip(b"192.0.2.1:80").as_slice(), &BEGINNING].concat();
         assert!(matches!(gunzip(half, 100), Err(Cause::Gzip(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_expand_to_at_most_the_cap_or_are_refused(
+            bytes: Vec<u8>, place: usize, byte: u8, cap in 0..200_u64,
+        ) {
+            let noise = [BEGINNING.as_slice(), &bytes].concat();
+            let mut damaged = gzip(&bytes);
+            let place = place % damaged.len();
+            damaged[place] = byte;
+            for file in [noise, damaged] {
+                // Without its mark it is no file in gzip, and stays as it is.
+                if let Ok(expanded) = gunzip(file.clone(), cap) {
+                    prop_assert!(expanded.len() as u64 <= cap || expanded == file);
+                }
+            }
+        }
+
+        #[test]
+        fn what_was_compressed_expands_to_what_it_was(bytes: Vec<u8>) {
+            prop_assert_eq!(gunzip(gzip(&bytes), bytes.len() as u64).unwrap(), bytes);
+        }
     }
 }
