@@ -11,6 +11,9 @@ use crate::exit::{Exit, Failure};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
+#[command(after_help = "bash reads it as ~/.local/share/bash-completion/completions/proxywhirl\n\
+                        fish as ~/.config/fish/completions/proxywhirl.fish\n\
+                        zsh as _proxywhirl in a folder that fpath names")]
 pub(super) struct CompletionsArgs {
     /// The shell that is to read it
     #[arg(value_enum, value_name = "SHELL")]

@@ -37,6 +37,9 @@ fn each_command_has_a_page_of_its_own() {
     let page_of = |command: &str| format!("{}.1", format!("proxywhirl {command}").trim().replace(' ', "-"));
     assert_eq!(pages, BTreeSet::from(COMMANDS.map(page_of)));
     let page = read(&fs::read_to_string(written.join("proxywhirl-pool-list.1")).unwrap());
+    let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+    assert!(title.starts_with(".TH proxywhirl-pool-list 1 "), "{title}");
+    assert!(title.contains(concat!("\"proxywhirl ", env!("CARGO_PKG_VERSION"), "\"")), "{title}");
     assert!(page.contains("--show-passwords") && page.contains("PROXYWHIRL_CONTROL"), "{page}");
 }
 
@@ -46,6 +49,11 @@ fn where_no_page_can_be_written_is_told() {
     file(&folder, "taken", "");
     insta::assert_snapshot!(transcript(&run_in(&folder, &["man", "--out", "taken"])), @"
     error: writing taken: File exists (os error 17)
+    exit code 4
+    ");
+    fs::create_dir_all(folder.path().join("man1/proxywhirl-pool-list.1")).unwrap();
+    insta::assert_snapshot!(transcript(&run_in(&folder, &["man", "--out", "man1"])), @"
+    error: writing man1/proxywhirl-pool-list.1: Is a directory (os error 21)
     exit code 4
     ");
 }
