@@ -8,13 +8,25 @@ use proxywhirl_tests::{Ran, file, folder, proxywhirl, run};
 use super::help::COMMANDS;
 
 #[test]
-fn the_script_of_each_shell_names_every_command() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+fn the_script_is_for_the_shell_that_is_named() {
+    for (shell, beginning) in [
+        ("bash", "_proxywhirl() {"),
+        ("zsh", "#compdef proxywhirl\n"),
+        ("fish", "# Print an optspec for argparse"),
+        ("elvish", "use builtin;"),
+        ("powershell", "using namespace System.Management.Automation\n"),
+    ] {
         let ran = run(&mut proxywhirl(["completions", shell]));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
-        for name in COMMANDS.iter().filter_map(|command| command.split_whitespace().last()) {
-            assert!(ran.stdout.contains(name), "nothing of {name} for {shell}");
-        }
+        assert!(ran.stdout.trim_start().starts_with(beginning), "{shell}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_script_of_fish_offers_the_name_of_every_command() {
+    let script = run(&mut proxywhirl(["completions", "fish"])).stdout;
+    for name in COMMANDS.iter().filter_map(|command| command.split_whitespace().last()) {
+        assert!(script.contains(&format!(" -a \"{name}\"")), "{name} is not offered: {script}");
     }
 }
 
