@@ -109,3 +109,14 @@ fn a_list_comes_from_standard_input_too() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(json(&run_in(&folder, &["pool", "list", "--db", "pool.db", "--json"])).as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_list_is_imported_from_a_pipe_too() {
+    let folder = folder();
+    for (number, pipe) in ["-", "/dev/stdin"].into_iter().enumerate() {
+        let mut command = proxywhirl(["pool", "import", "--db", &format!("{number}.db"), pipe]);
+        let ran = run_with_input(command.current_dir(folder.path()), "192.0.2.1:80\n192.0.2.2:80\n");
+        assert!(ran.stderr.ends_with("2 added, 0 known already, 0 rejected\n"), "{pipe}: {}", ran.stderr);
+        assert_eq!(ran.code, Some(0), "{pipe}");
+    }
+}

@@ -105,12 +105,13 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
             return Ok(Document::List(Box::new(source)));
         }
     }
-    if name != "-" {
+    if Path::new(name).is_file() && name != "-" {
         return Ok(Document::List(Box::new(source)));
     }
-    // It has been read, and cannot be again.
+    // It is a pipe, which has been read and cannot be again.
     let text = String::from_utf8(bytes).map_err(|_| {
-        Failure::new(Exit::Input, "standard input is not UTF-8").hint("a file may be in any of the usual encodings")
+        let what = if name == "-" { "standard input" } else { name };
+        Failure::new(Exit::Input, format!("{what} is not UTF-8")).hint("a file may be in any of the usual encodings")
     })?;
     Ok(Document::List(Box::new(Source { location: Location::Inline(Secret::new(text)), ..source })))
 }
