@@ -120,3 +120,12 @@ fn a_list_is_imported_from_a_pipe_too() {
         assert_eq!(ran.code, Some(0), "{pipe}");
     }
 }
+
+#[test]
+fn a_list_may_be_imported_that_is_larger_than_a_source() {
+    let folder = folder();
+    let comment = format!("#{}\n", "x".repeat(65_535));
+    file(&folder, "list.txt", format!("192.0.2.1:80\n{}192.0.2.2:80\n", comment.repeat(1_025)));
+    let ran = run_in(&folder, &["pool", "import", "--db", "pool.db", "list.txt"]);
+    assert!(ran.stderr.ends_with("2 added, 0 known already, 0 rejected\n"), "{}", ran.stderr);
+}

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use clap::Args;
 use proxywhirl_core::{Secret, Tag};
-use proxywhirl_engine::source::{Location, Source, gunzip};
+use proxywhirl_engine::source::{Cause, Location, Source, gunzip};
 use proxywhirl_store::exchange::{self, MAX_BYTES, Rejected, RejectedRow, RowForm, Rows};
 
 use super::super::output::{count, tell};
@@ -62,7 +62,9 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
                 brought.push(members);
             }
             Document::List(source) => {
-                let settings = Settings { plugins: args.db.plugins(), ..Settings::default() };
+                let mut settings = Settings { plugins: args.db.plugins(), ..Settings::default() };
+                // As much as of rows.
+                settings.fetch.max_size = MAX_BYTES;
                 let found = sources::read_sources(&[*source], &settings, &args.plugins, None).await?;
                 if let Some(failure) = found.failure() {
                     return Err(failure);
@@ -89,7 +91,7 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
         return Err(Failure::new(Exit::Usage, format!("{} is no file", source.name))
             .hint("a list from elsewhere is read by `proxywhirl pool add --from`, which takes no tags from it"));
     }
-    let bytes = bytes(name)?;
+    let bytes = bytes(name, MAX_BYTES)?;
     if bytes.starts_with(b"SQLite format 3\0") {
         return Err(Failure::new(Exit::Input, format!("{name}: is an SQLite database, and no list")).hint(format!(
             "`proxywhirl pool export --db sqlite:{name} --format jsonl` writes what is in it as one that can be imported"
@@ -116,21 +118,23 @@ fn document(name: &str, read: &ReadArgs) -> Result<Document, Failure> {
     Ok(Document::List(Box::new(Source { location: Location::Inline(Secret::new(text)), ..source })))
 }
 
-/// What is in a file, or comes from standard input, decompressed, if it is not too much.
-fn bytes(name: &str) -> Result<Vec<u8>, Failure> {
+/// What is in a file, or comes from standard input, decompressed, if it is no more than `cap` bytes.
+fn bytes(name: &str, cap: u64) -> Result<Vec<u8>, Failure> {
     let failed = |reason: String| Failure::new(Exit::Input, format!("{name}: {reason}"));
+    let too_large =
+        || failed(format!("it has more than {cap} bytes")).hint("divide it, or `proxywhirl pool migrate` a store");
     let mut bytes = Vec::new();
     let read = if name == "-" {
-        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(cap + 1).read_to_end(&mut bytes)
     } else {
-        File::open(Path::new(name)).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        File::open(Path::new(name)).and_then(|file| file.take(cap + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| failed(error.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(failed(format!("it has more than {MAX_BYTES} bytes"))
-            .hint("divide it, or `proxywhirl pool migrate` a store"));
+    if bytes.len() as u64 > cap {
+        return Err(too_large());
     }
-    gunzip(bytes, MAX_BYTES).map_err(|cause| failed(cause.to_string()))
+    gunzip(bytes, cap)
+        .map_err(|cause| if matches!(cause, Cause::TooLarge { .. }) { too_large() } else { failed(cause.to_string()) })
 }
 
 /// Tells what came of rows, as of other lists.
@@ -156,4 +160,26 @@ fn tell_rows(name: &str, form: RowForm, members: usize, others: u64, rejected: &
         tell(&format!("  {row}line {line}: {reason}"));
     }
     sources::tell_more(more);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_told_alike_whether_it_is_compressed_or_not() {
+        // A thousand times the same letter.
+        let compressed = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03KL\x1c\x05\xa3`\x14\x0cw\0\0\x03\xda8\x9a\xe8\x03\0\0";
+        let folder = tempfile::tempdir().unwrap();
+        for content in [&[b'a'; 1_000][..], compressed] {
+            let file = folder.path().join("list");
+            std::fs::write(&file, content).unwrap();
+            let name = file.to_str().unwrap();
+            assert_eq!(bytes(name, 1_000).unwrap(), [b'a'; 1_000]);
+            let failure = bytes(name, 999).unwrap_err();
+            assert_eq!(failure.message, format!("{name}: it has more than 999 bytes"));
+            assert!(failure.hint.unwrap().contains("divide it"));
+        }
+    }
 }
