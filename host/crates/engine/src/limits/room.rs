@@ -26,6 +26,8 @@ pub(crate) struct Class {
     /// The site, where that makes a difference.
     site: Option<Box<str>>,
     by: Option<Beside>,
+    /// Those of them that are sent once avoid some whom the others may have.
+    is_once: bool,
 }
 
 impl Class {
@@ -37,6 +39,7 @@ impl Class {
             tried: attempt.tried.into(),
             site: site.map(Into::into),
             by: attempt.by.cloned(),
+            is_once: attempt.is_once,
         }
     }
 
@@ -53,7 +56,7 @@ impl Class {
             filter: self.filter.as_ref(),
             tried: &self.tried,
             is_late: false,
-            is_once: false,
+            is_once: self.is_once,
             is_unproven: false,
             hedge: false,
             tier: None,

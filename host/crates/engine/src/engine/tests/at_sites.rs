@@ -362,6 +362,28 @@ async fn of_those_whom_what_is_sent_once_avoids_nobodys_limit_is_used_up() {
 }
 
 #[tokio::test]
+async fn what_is_sent_once_and_waits_is_not_given_whom_it_avoids() {
+    let members = MemberLimits { others: Limit { rate: None, concurrency: Some(1) }, ..MemberLimits::default() };
+    let limits = LimitsConfig { members, wait: Duration::from_secs(60), ..LimitsConfig::default() };
+    let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
+    engine.admit((0..2).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    with_member(&engine, 0, "shop.example:80", &denied());
+    let others = others_than(&engine, 1);
+    let held = engine.acquire(&Attempt { tried: &others, ..to("shop.example:80") }).unwrap();
+    let post = Attempt { is_once: true, ..to("shop.example:80") };
+    let ends = async {
+        while engine.room.line().len() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    };
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let both = async { tokio::join!(engine.acquire_in_turn(&post, until), ends) };
+    let (served, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!(served.unwrap().member().slot, 1);
+}
+
+#[tokio::test]
 async fn what_is_sent_once_finds_those_who_have_served_among_many_who_have_just_failed() {
     let engine = engine(None, 100).await;
     let served = Outcome::Success { latency: Duration::from_millis(5) };
