@@ -32,6 +32,7 @@ use proxywhirl_core::select::sessions::Sessions;
 use proxywhirl_core::select::{Filter, Outlook, Picker, Plan, Refusals, Stickiness, TierSight, Wish};
 use proxywhirl_core::store::StoredSession;
 use proxywhirl_core::symbol::{Symbol, Symbols};
+use proxywhirl_core::{Member, MemberId};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -313,8 +314,13 @@ impl Selector {
         snapshot: &'s Snapshot,
         wish: &Wish<'_>,
         ask: &Ask<'_>,
-    ) -> Option<&'s Arc<proxywhirl_core::Member>> {
+    ) -> Option<&'s Arc<Member>> {
         self.with_selection(ask, |selection, ask| selection.readiest(snapshot, wish, ask))
+    }
+
+    /// Whom a request must stay with, as its session is bound to that member, where the host knows that.
+    pub(crate) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
+        self.with_selection(ask, |selection, ask| selection.stays_with(wish, ask))
     }
 
     /// The selection that answers for a request, and what is asked of it.

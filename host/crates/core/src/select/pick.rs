@@ -19,7 +19,7 @@ use super::plan::{Mode, Plan, PlanError, Stick, Stickiness};
 use super::random::Random;
 use super::sessions::Sessions;
 use super::wish::{Outlook, Refusals, Wish};
-use crate::member::Member;
+use crate::member::{Member, MemberId};
 use crate::pool::Snapshot;
 use ring::Ring;
 use sight::Sight;
@@ -151,6 +151,13 @@ impl Picker {
         wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
     }
 
+    /// Whom a request with this wish must stay with, as its session is bound to that member; none when it may go to others.
+    #[must_use]
+    pub fn stays_with(&self, wish: &Wish<'_>, sessions: &Sessions) -> Option<MemberId> {
+        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
+        wish.session.filter(|_| stickiness.strict).and_then(|session| sessions.bound(session, &stickiness, wish.now))
+    }
+
     /// Of those whom only their breakers keep from being picked, the one that is to let a probe through first. Looks at the whole pool: for
     /// who gets nobody else.
     #[must_use]
@@ -160,9 +167,7 @@ impl Picker {
         wish: &Wish<'_>,
         sessions: &Sessions,
     ) -> Option<&'s Arc<Member>> {
-        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
-        let session = wish.session.filter(|_| stickiness.strict);
-        let own = session.and_then(|session| sessions.bound(session, &stickiness, wish.now));
+        let own = self.stays_with(wish, sessions);
         let may_serve = |member: &Member| own.is_none_or(|own| member.id == own);
         let sight = Sight { snapshot, wish };
         let first = wish.readiest(snapshot, may_serve)?;

@@ -62,6 +62,12 @@ impl Wish<'_> {
         ready.min_by_key(|(readiness, in_flight, _)| (*readiness, *in_flight)).map(|(_, _, member)| member)
     }
 
+    /// Whether the member may be handed out, now or some time: its breaker closes again, and its limit is not for ever.
+    #[must_use]
+    pub fn hopes_for(&self, member: &Member) -> bool {
+        !matches!(self.refusal(member), Some(Refusal::Tried | Refusal::Filter))
+    }
+
     /// Whether nothing but its limit keeps the member from being handed out.
     #[must_use]
     pub fn waits_for(&self, member: &Member) -> bool {

@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use proxywhirl_core::select::{Outlook, Refusals};
+use proxywhirl_core::select::Outlook;
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Lease, Timestamp};
+use proxywhirl_core::{Lease, Member, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::drawing::ask_of;
 use super::{Attempt, Engine, NoLease};
 use crate::limits::line::Place;
 use crate::limits::room::{Class, Handed, Room, Situation, Standing, Waiter};
@@ -189,19 +190,20 @@ impl Engine {
         if now.since(known.at) <= FRESH {
             return Some(known);
         }
-        let situation = self.situation(attempt, now).0;
+        let situation = self.situation(attempt, now);
         self.room.line().learn(&class, situation.clone());
         Some(situation)
     }
 
-    /// What an attempt waits for; and what took how many, where it is members.
-    fn situation(&self, attempt: &Attempt<'_>, now: Timestamp) -> (Situation, Refusals) {
-        if let Some(outlook) = self.room.sites.outlook(attempt.target, now) {
-            let limited = Limited::Site(registrable(attempt.target).into());
-            return (Situation { limited, outlook, at: now }, Refusals::default());
-        }
-        let (refusals, outlook) = self.refusals(attempt, now);
-        (Situation { limited: Limited::Members(refusals), outlook, at: now }, refusals)
+    /// What an attempt waits for.
+    fn situation(&self, attempt: &Attempt<'_>, now: Timestamp) -> Situation {
+        let (limited, outlook) = if let Some(outlook) = self.room.sites.outlook(attempt.target, now) {
+            (Limited::Site(registrable(attempt.target).into()), outlook)
+        } else {
+            let (refusals, outlook) = self.refusals(attempt, now);
+            (Limited::Members(refusals), outlook)
+        };
+        Situation { limited, outlook, at: now }
     }
 
     /// Stands in the line until it is served; `is_back` when it has been there, and was refused by others when it was served.
@@ -249,14 +251,15 @@ impl Engine {
         }
     }
 
-    /// Whether an attempt that waits has nobody left to wait for.
+    /// Whether an attempt that waits has nobody left to wait for, wherever the limit is. Looks no further than to the first one, as many
+    /// may wait.
     fn waits_for_nobody(&self, attempt: &Attempt<'_>) -> bool {
-        let situation = self.known_situation(attempt).unwrap_or_else(|| self.situation(attempt, self.now()).0);
-        match situation.limited {
-            // An open breaker closes again.
-            Limited::Members(refusals) => refusals.limited + refusals.unplanned + refusals.breaker == 0,
-            Limited::Site(_) => false,
-        }
+        let snapshot = self.snapshot.load();
+        self.with_wish(attempt, &[], (self.now(), snapshot.len()), |wish| {
+            let own = self.selector.stays_with(wish, &ask_of(attempt));
+            let may_go_to = |member: &Member| own.is_none_or(|own| member.id == own);
+            !snapshot.iter().any(|member| may_go_to(member) && wish.hopes_for(member))
+        })
     }
 
     /// Stands in the line; why it may not, and how many of its class are there.
@@ -288,9 +291,12 @@ impl Engine {
 
     /// What becomes of an attempt that has waited in vain.
     fn waited(&self, attempt: &Attempt<'_>, wait: Duration, now: Timestamp) -> NoLease {
-        let (Situation { limited, outlook, .. }, refusals) = self.situation(attempt, now);
-        let is_gone = matches!(limited, Limited::Members(_)) && refusals.limited + refusals.unplanned == 0;
-        if is_gone {
+        let Situation { limited, outlook, .. } = self.situation(attempt, now);
+        let refusals = match &limited {
+            Limited::Members(refusals) => *refusals,
+            Limited::Site(_) => self.refusals(attempt, now).0,
+        };
+        if refusals.limited + refusals.unplanned == 0 {
             // Those who were at their limit have failed, or left.
             return self.turned_away(attempt, NoLease::Nobody(refusals), now);
         }

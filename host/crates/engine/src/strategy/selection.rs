@@ -13,7 +13,7 @@ use proxywhirl_core::pool::Snapshot;
 use proxywhirl_core::select::sessions::Sessions;
 use proxywhirl_core::select::{Filter, Outlook, Picker, Refusals, TierSight, Wish};
 use proxywhirl_core::symbol::Symbol;
-use proxywhirl_core::{Member, Timestamp};
+use proxywhirl_core::{Member, MemberId, Timestamp};
 
 use super::shards::{Answer, Shards};
 use super::{Beside, Shared, is_faulted};
@@ -164,11 +164,9 @@ impl Selection {
 
     /// Why nobody was left.
     pub(super) fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Refusals, Outlook) {
-        match self.plan_for(ask, wish.now) {
-            (_, Some(Planned { plan, .. })) if !plan.asks_per_request() => {
-                plan.refusals(snapshot, wish, self.sessions_of(ask))
-            }
-            (_, Some(_) | None) => {
+        match self.plan_of_host(ask, wish.now) {
+            Some(plan) => plan.refusals(snapshot, wish, self.sessions_of(ask)),
+            None => {
                 let mut outlook = Outlook::default();
                 snapshot.iter().filter(|member| wish.waits_for(member)).for_each(|member| outlook.add(&member.live));
                 (Refusals::count(snapshot, wish), outlook)
@@ -183,12 +181,20 @@ impl Selection {
         wish: &Wish<'_>,
         ask: &Ask<'_>,
     ) -> Option<&'s Arc<Member>> {
-        match self.plan_for(ask, wish.now).1 {
-            Some(Planned { plan, .. }) if !plan.asks_per_request() => {
-                plan.readiest(snapshot, wish, self.sessions_of(ask))
-            }
-            Some(_) | None => wish.readiest(snapshot, |_| true),
+        match self.plan_of_host(ask, wish.now) {
+            Some(plan) => plan.readiest(snapshot, wish, self.sessions_of(ask)),
+            None => wish.readiest(snapshot, |_| true),
         }
+    }
+
+    /// Whom a request must stay with, where the host knows that.
+    pub(super) fn stays_with(&self, wish: &Wish<'_>, ask: &Ask<'_>) -> Option<MemberId> {
+        self.plan_of_host(ask, wish.now)?.stays_with(wish, self.sessions_of(ask))
+    }
+
+    /// The plan from which the host picks for a request; none where the strategy itself is asked.
+    fn plan_of_host(&self, ask: &Ask<'_>, now: Timestamp) -> Option<&Picker> {
+        self.plan_for(ask, now).1.map(|planned| planned.plan).filter(|plan| !plan.asks_per_request())
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick.

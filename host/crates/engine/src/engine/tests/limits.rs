@@ -396,6 +396,20 @@ async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_site_without_anybody_to_go_there_with() {
+    let engine = limited(of_sites(concurrency(1)), 1).await;
+    let held = ask(&engine, 1).await.unwrap();
+    let leaves = async {
+        until(|| waiting(&engine) == 1).await;
+        assert_eq!(engine.remove(vec![held.member().endpoint.key()]).await, 1);
+    };
+    let both = async { tokio::join!(ask(&engine, 2), leaves) };
+    let (waited, ()) = timeout(LONG / 2, both).await.unwrap();
+    assert!(matches!(&waited, Err(NoLease::Nobody(refusals)) if *refusals == Refusals::default()), "{waited:?}");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_way_straight_to_an_origin_has_the_limit_of_its_site() {
     let engine = limited(of_sites(concurrency(1)), 1).await;
     let straight = async |until| engine.acquire_direct(&numbered(1), until).await;
