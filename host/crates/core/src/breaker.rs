@@ -5,14 +5,15 @@
 //! longer run, one that would come about by chance once in a million requests: a member that fails every fifth time is slow
 //! to be given up, and does not flap.
 //!
-//! It lets one probe through when its cooldown is over (more of them where nobody else is left: [`Breaker::relent`]), and closes when enough probes in a row succeeded; a failed probe
-//! opens it for twice as long, up to a limit. What it knew of the rate it then forgets: whoever comes back is new. See
-//! Nygard, "Release It!", and the circuit breaker of linkerd.
+//! It lets one probe through when its cooldown is over (before it, and several, where nobody else is left:
+//! [`Breaker::relent`]), and closes when enough probes in a row succeeded; a failed probe opens it for twice as long, up to
+//! a limit. What it knew of the rate it then forgets: whoever comes back is new. See Nygard, "Release It!", and the circuit
+//! breaker of linkerd.
 //!
 //! What no fault of a request shows, such as a member that reads along, has it [quarantined](Breaker::quarantine) from outside.
 //!
 //! Only the member that was chosen is asked to [`Breaker::admit`]: asking all of them would use up
-//! the one probe of those that are then not chosen, and they would never recover.
+//! the probe of those that are then not chosen, and they would never recover.
 
 use std::time::Duration;
 

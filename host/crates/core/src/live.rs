@@ -50,7 +50,7 @@ pub enum Until {
 /// What keeps requests away from a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Its breaker is open, or half-open with its one probe under way.
+    /// Its breaker is open, or half-open with a probe under way that nobody else may go beside.
     Breaker,
     /// It is used as much as it may be, and nothing else is wrong with it.
     Limit,
@@ -69,8 +69,8 @@ pub struct Live {
     answers: Tail,
     /// The truth about the breaker. Held for a few instructions, never across an `.await`.
     breaker: Mutex<Guarded>,
-    /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while its one probe is under way, or
-    /// the time in microseconds from which a probe may go. Written under the lock only.
+    /// The breaker as it is read without the lock: [`GATE_CLOSED`], [`GATE_SHUT`] while a probe is under way that nobody
+    /// else may go beside, or the time in microseconds from which a probe may go. Written under the lock only.
     gate: AtomicU64,
     /// [`IS_LIMITED`] and [`HAS_LEFT`], which are written under the lock only, [`IS_UNSAVED`] and [`IS_CLAIMED`].
     standing: AtomicU8,

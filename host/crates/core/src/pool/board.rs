@@ -28,7 +28,7 @@ pub(crate) const WORD: usize = 64;
 /// The gate of somebody whose breaker is closed and whose limit leaves something: [`crate::live`] says what a gate is.
 pub(crate) const GATE_CLOSED: u64 = 0;
 
-/// The gate of nobody, of a breaker whose one probe is under way, and of who has as many uses under way as it may have.
+/// The gate of nobody, of a breaker whose probe is under way, and of who has as many uses under way as it may have.
 pub(crate) const GATE_SHUT: u64 = u64::MAX;
 
 /// What picks read of the members in 4,096 slots. Written by the pool's writer when a slot changes hands, and by the

@@ -94,7 +94,7 @@ pub struct Refusals {
     pub banned: usize,
     /// Not what the request demands.
     pub filter: usize,
-    /// Breaker open, or its one probe under way.
+    /// Breaker open, or its probe under way.
     pub breaker: usize,
     /// Used as much as they may be: there will be somebody for who waits.
     pub limited: usize,

@@ -14,7 +14,7 @@ use crate::events::PoolEmptyPayload;
 use crate::limits::room::Holding;
 use crate::strategy::{Ask, Choice, Way};
 
-/// How often a pick is tried again when another request took the one probe of the member that was picked.
+/// How often a pick is tried again when another request took the probe of the member that was picked.
 pub(super) const RACES: usize = 16;
 
 impl Engine {
