@@ -212,11 +212,17 @@ impl Live {
     pub fn obstacle(&self, now: Timestamp) -> Option<Obstacle> {
         if self.gate.load(Ordering::Relaxed) > now.as_micros() {
             Some(Obstacle::Breaker)
-        } else if self.is_limited() && self.room_of(&self.guarded()) > now.as_micros() {
+        } else if !self.has_room(now) {
             Some(Obstacle::Limit)
         } else {
             None
         }
+    }
+
+    /// Whether its limit lets one more through, whatever its breaker does.
+    #[must_use]
+    pub fn has_room(&self, now: Timestamp) -> bool {
+        !self.is_limited() || self.room_of(&self.guarded()) <= now.as_micros()
     }
 
     /// Whether nothing would.

@@ -308,14 +308,15 @@ impl Selector {
         self.with_selection(ask, |selection, ask| selection.refusals(snapshot, wish, ask))
     }
 
-    /// Of those whom only their breakers keep from a request, the one that is to let a probe through first. Looks at the whole pool.
+    /// Of those whom their breakers keep from a request, the one that is to let a probe through first. Looks at the whole pool.
     pub(crate) fn readiest<'s>(
         &self,
         snapshot: &'s Snapshot,
         wish: &Wish<'_>,
         ask: &Ask<'_>,
     ) -> Option<&'s Arc<Member>> {
-        self.with_selection(ask, |selection, ask| selection.readiest(snapshot, wish, ask))
+        let shared = self.shared_of(ask);
+        self.with_selection(ask, |selection, ask| selection.readiest(shared, snapshot, wish, ask))
     }
 
     /// Whom a request must stay with, as its session is bound to that member, where the host knows that.
@@ -325,14 +326,21 @@ impl Selector {
 
     /// The selection that answers for a request, and what is asked of it.
     fn with_selection<T>(&self, ask: &Ask<'_>, then: impl FnOnce(&Selection, &Ask<'_>) -> T) -> T {
-        let Some(beside) = ask.by else { return then(&self.shared.selection.load(), ask) };
+        let selection = self.shared_of(ask).selection.load();
+        if ask.by.is_none() {
+            return then(&selection, ask);
+        }
         let sessions = self.sessions();
-        then(&beside.0.shared.selection.load(), &Ask { sessions: Some(&sessions), ..*ask })
+        then(&selection, &Ask { sessions: Some(&sessions), ..*ask })
+    }
+
+    fn shared_of<'a>(&'a self, ask: &Ask<'a>) -> &'a Arc<Shared> {
+        ask.by.map_or(&self.shared, |beside| &beside.0.shared)
     }
 
     /// What a pick would find, tier by tier, how, and whether sessions stick. Looks at the whole pool.
     pub(crate) fn look(&self, snapshot: &Snapshot, wish: &Wish<'_>, ask: &Ask<'_>) -> (Way, Vec<TierSight>, bool) {
-        let shared = ask.by.map_or(&self.shared, |beside| &beside.0.shared);
+        let shared = self.shared_of(ask);
         shared.selection.load().look(shared, snapshot, wish, ask)
     }
 

@@ -158,7 +158,7 @@ impl Picker {
         wish.session.filter(|_| stickiness.strict).and_then(|session| sessions.bound(session, &stickiness, wish.now))
     }
 
-    /// Of those whom only their breakers keep from being picked, the one that is to let a probe through first. Looks at the whole pool: for
+    /// Of those whom their breakers keep from being picked, the one that is to let a probe through first. Looks at the whole pool: for
     /// who gets nobody else.
     #[must_use]
     pub fn readiest<'s>(

@@ -47,25 +47,28 @@ impl Wish<'_> {
         }
     }
 
-    /// Whether nothing but its breaker keeps the member from being handed out.
+    /// Whether its breaker keeps the member from being handed out, and nothing else but its limit, if that.
     #[must_use]
     pub fn is_shut(&self, member: &Member) -> bool {
         matches!(self.refusal(member), Some(Refusal::Breaker))
     }
 
-    /// Of those whom only their breakers keep from being handed out, the one that is to let a probe through first: of several that are as
-    /// ready, who has least under way. Looks at the whole pool.
+    /// Of those whom their breakers keep from being handed out, the one that is to let a probe through first: not one that is at its limit
+    /// as well, if there is another; of several that are as ready, who has least under way. Looks at the whole pool.
+    #[must_use]
     pub fn readiest<'s>(&self, snapshot: &'s Snapshot, may_serve: impl Fn(&Member) -> bool) -> Option<&'s Arc<Member>> {
         let shut = snapshot.iter().filter(|member| may_serve(member) && self.is_shut(member));
-        let ready =
-            shut.filter_map(|member| Some((member.live.breaker().readiness()?, member.live.in_flight(), member)));
-        ready.min_by_key(|(readiness, in_flight, _)| (*readiness, *in_flight)).map(|(_, _, member)| member)
+        let ready = shut.filter_map(|member| {
+            let live = &member.live;
+            Some(((!live.has_room(self.now), live.breaker().readiness()?, live.in_flight()), member))
+        });
+        ready.min_by_key(|(rank, _)| *rank).map(|(_, member)| member)
     }
 
-    /// Whether the member may be handed out, now or some time: its breaker closes again, and its limit is not for ever.
+    /// Whether nothing keeps the member from being handed out, or nothing but its limit, which is not for ever.
     #[must_use]
     pub fn hopes_for(&self, member: &Member) -> bool {
-        !matches!(self.refusal(member), Some(Refusal::Tried | Refusal::Filter))
+        matches!(self.refusal(member), None | Some(Refusal::Limit))
     }
 
     /// Whether nothing but its limit keeps the member from being handed out.
@@ -120,6 +123,12 @@ impl Refusals {
             }
         }
         refusals
+    }
+
+    /// Whether they leave somebody who may be handed out, or may once there is room.
+    #[must_use]
+    pub const fn leave_somebody(&self) -> bool {
+        self.limited + self.unplanned > 0
     }
 
     /// Whether nobody will be free soon: who is there is banned, not what is demanded, or not the session's.

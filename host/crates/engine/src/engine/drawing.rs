@@ -105,11 +105,15 @@ impl Engine {
     /// one beside it. So an outage of all ends with the first requests after it, and a pool that is down costs a request what its probes
     /// cost. False when there is none.
     pub(super) fn relent(&self, attempt: &Attempt<'_>, now: Timestamp) -> bool {
+        self.readiest(attempt, now).inspect(|member| member.live.relent(now)).is_some()
+    }
+
+    /// Of those whom their breakers keep from an attempt, the one that is to let a probe through first. Looks at the whole pool.
+    pub(super) fn readiest(&self, attempt: &Attempt<'_>, now: Timestamp) -> Option<Arc<Member>> {
         let snapshot = self.snapshot.load();
-        let next = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
+        self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
             self.selector.readiest(&snapshot, wish, &ask_of(attempt)).map(Arc::clone)
-        });
-        next.inspect(|member| member.live.relent(now)).is_some()
+        })
     }
 
     /// What an attempt wants of a pick that avoids these members, now and of so many.

@@ -174,15 +174,22 @@ impl Selection {
         }
     }
 
-    /// Of those whom only their breakers keep from a request, the one that is to let a probe through first.
+    /// Of those whom their breakers keep from a request, the one that is to let a probe through first. Obeys a plan as far as
+    /// [`Selection::choose`] does.
     pub(super) fn readiest<'s>(
         &self,
+        shared: &Shared,
         snapshot: &'s Snapshot,
         wish: &Wish<'_>,
         ask: &Ask<'_>,
     ) -> Option<&'s Arc<Member>> {
-        match self.plan_of_host(ask, wish.now) {
-            Some(plan) => plan.readiest(snapshot, wish, self.sessions_of(ask)),
+        let Some(plan) = self.plan_of_host(ask, wish.now) else { return wish.readiest(snapshot, |_| true) };
+        let planned = plan.readiest(snapshot, wish, self.sessions_of(ask));
+        if planned.is_some() || plan.is_strict(wish) || !is_faulted(shared) {
+            return planned;
+        }
+        match &self.previous {
+            Some(previous) => previous.readiest(shared, snapshot, wish, ask),
             None => wish.readiest(snapshot, |_| true),
         }
     }

@@ -382,3 +382,45 @@ fn who_waits_for_tokens_is_told_when_they_come() {
     let (_, outlook) = picker.refusals(&snapshot, &Wish { tried: &tried, ..shut }, &Sessions::default());
     assert_eq!(outlook.wait(0, now), Some(Duration::from_secs(1)));
 }
+
+#[test]
+fn of_those_in_the_plan_the_readiest_with_room_is_probed_before_its_time() {
+    let (snapshot, _) = pool_of(4).publish();
+    let picker = Picker::compile(&plan(Mode::Cycle, weights(&[1.0; 3])), &snapshot, None).unwrap();
+    let member = |slot: u32| snapshot.get(slot).unwrap();
+    let (now, config) = (Timestamp::from_micros(1), BreakerConfig { failures: 1, ..BreakerConfig::default() });
+    [0, 2, 3].iter().for_each(|slot| open_breaker(member(*slot)));
+    // Its one use has failed, and has not ended.
+    member(1).live.set_limit(Limit { concurrency: Some(1), rate: None });
+    assert!(member(1).live.admit(&config, now));
+    let failure = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
+    member(1).live.record(&failure, now, &config, now);
+    // It has answered a probe, another one is under way, and it is in no plan.
+    member(3).live.relent(now);
+    assert!(member(3).live.admit(&config, now));
+    member(3).live.record(&Outcome::Success { latency: Duration::ZERO }, now, &config, now);
+    assert!(member(3).live.admit(&config, now));
+    assert_eq!(wish(0, &[]).readiest(&snapshot, |_| true).unwrap().slot, 3);
+    let mut tried = Vec::new();
+    for expected in [0, 2, 1] {
+        let next = picker.readiest(&snapshot, &wish(0, &tried), &Sessions::default()).unwrap();
+        assert_eq!(next.slot, expected);
+        tried.push(next.id);
+    }
+    assert!(picker.readiest(&snapshot, &wish(0, &tried), &Sessions::default()).is_none());
+}
+
+#[test]
+fn for_a_session_that_must_stay_its_own_member_alone_is_probed_before_its_time() {
+    let (snapshot, _) = pool_of(4).publish();
+    let picker = Picker::compile(&Plan::fallback(), &snapshot, None).unwrap();
+    let sessions = Sessions::new(100);
+    assert_eq!(picker.pick(&snapshot, &wish(0, &[]), &sessions), Some(0));
+    let strict = Wish { session: Some(7), stick: Stick { strict: Some(true), ..Stick::default() }, ..wish(0, &[]) };
+    assert_eq!(picker.pick(&snapshot, &strict, &sessions), Some(1));
+    snapshot.iter().for_each(|member| open_breaker(member));
+    assert_eq!(picker.readiest(&snapshot, &strict, &sessions).unwrap().slot, 1);
+    assert_eq!(picker.readiest(&snapshot, &wish(0, &[]), &sessions).unwrap().slot, 0);
+    snapshot.get(1).unwrap().live.quarantine(Timestamp::from_micros(9));
+    assert!(picker.readiest(&snapshot, &strict, &sessions).is_none());
+}
