@@ -11,7 +11,7 @@ use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Anonymity, Endpoint, Member, MemberId, Outcome, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
-use super::waiting::Draw;
+use super::waiting::{Draw, shed};
 use super::{Attempt, Engine, NoLease};
 use crate::limits::{Limited, NoWait};
 use crate::strategy::{Way, registrable};
@@ -80,7 +80,8 @@ impl Engine {
             let Some(until) = until else { return Ok(None) };
             if Instant::now() >= until || self.no_waits.is_cancelled() {
                 let limited = Limited::Site(registrable(attempt.target).into());
-                return Err(self.shed(attempt, limited, NoWait::Waited(began.elapsed()), Some(turn)));
+                let shed = shed(limited, NoWait::Waited(began.elapsed()), Some(turn));
+                return Err(self.turned_away(attempt, shed, self.now()));
             }
             // Whoever gives a place back from now on tells so; before that, somebody may have.
             let Some(freed) = &freed else {

@@ -37,6 +37,15 @@ const LOOKS: usize = 4;
 /// When to come again, if nobody can say when there is room.
 const SOON: Duration = Duration::from_secs(1);
 
+/// Whom an attempt may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Who is in use, or whose probe is due.
+    InUse,
+    /// Where there is nobody of those, who is probed before its time.
+    Anybody,
+}
+
 /// What a request gets at once.
 pub(super) enum Draw {
     /// A member.
@@ -56,23 +65,29 @@ impl Engine {
     /// # Errors
     /// As [`Engine::acquire`], and when it has waited in vain or may not wait.
     pub async fn acquire_in_turn(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
-        self.acquire_among((attempt, true), until).await
+        let found = self.acquire_among(Whom::Anybody, attempt, until).await;
+        found.map_err(|why| self.turned_away(attempt, why, self.now()))
     }
 
-    /// The same for an attempt that probes nobody before its time: where only breakers keep it from everybody, it gets nobody, of which
-    /// nobody is told.
+    /// The same for an attempt that probes nobody before its time. None where it gets nobody, and would if it did: nobody is told of
+    /// that.
     ///
     /// # Errors
     /// As [`Engine::acquire_in_turn`].
-    pub async fn acquire_in_use(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
-        self.acquire_among((attempt, false), until).await
+    pub async fn acquire_in_use(&self, attempt: &Attempt<'_>, until: Instant) -> Result<Option<Lease>, NoLease> {
+        match self.acquire_among(Whom::InUse, attempt, until).await {
+            Ok(lease) => Ok(Some(lease)),
+            Err(NoLease::Nobody(_)) if self.readiest(attempt, self.now()).is_some() => Ok(None),
+            Err(why) => Err(self.turned_away(attempt, why, self.now())),
+        }
     }
 
-    async fn acquire_among(&self, (attempt, probes): (&Attempt<'_>, bool), until: Instant) -> Result<Lease, NoLease> {
+    /// Who refuses a lease is told by the caller.
+    async fn acquire_among(&self, whom: Whom, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
         if let Some(others) = self.room.others() {
-            return Box::pin(self.granted_in_turn(others, (attempt, probes), until)).await;
+            return Box::pin(self.granted_in_turn(others, whom, attempt, until)).await;
         }
-        match self.at_once(attempt, probes) {
+        match self.at_once(whom, attempt) {
             ControlFlow::Break(found) => found.map(|(lease, way)| {
                 let began = lease.taken();
                 self.handed(attempt, lease, way, began)
@@ -80,7 +95,7 @@ impl Engine {
             // On the heap: few wait, and the others have no room for it.
             ControlFlow::Continue(situation) => {
                 Box::pin(async {
-                    let (lease, way) = self.wait(attempt, situation, until, false).await?;
+                    let (lease, way) = self.wait(whom, attempt, situation, (until, false)).await?;
                     Ok(self.handed(attempt, lease, way, self.now()))
                 })
                 .await
@@ -92,16 +107,17 @@ impl Engine {
     async fn granted_in_turn(
         &self,
         others: &Shared,
-        (attempt, probes): (&Attempt<'_>, bool),
+        whom: Whom,
+        attempt: &Attempt<'_>,
         until: Instant,
     ) -> Result<Lease, NoLease> {
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
         let mut is_back = false;
         loop {
-            let (lease, way) = match self.at_once(attempt, probes) {
+            let (lease, way) = match self.at_once(whom, attempt) {
                 ControlFlow::Break(found) => found?,
-                ControlFlow::Continue(situation) => self.wait(attempt, situation, until, is_back).await?,
+                ControlFlow::Continue(situation) => self.wait(whom, attempt, situation, (until, is_back)).await?,
             };
             if self.is_granted(others, &lease, attempt).await {
                 return Ok(self.handed(attempt, lease, way, self.now()));
@@ -114,9 +130,8 @@ impl Engine {
         }
     }
 
-    /// Chooses a member, or says that there is none; or what the attempt has to wait for. It probes somebody before its time only if it
-    /// may.
-    fn at_once(&self, attempt: &Attempt<'_>, probes: bool) -> ControlFlow<Handed, Situation> {
+    /// Chooses a member, or says that there is none; or what the attempt has to wait for.
+    fn at_once(&self, whom: Whom, attempt: &Attempt<'_>) -> ControlFlow<Handed, Situation> {
         if self.room.is_anybody_waiting() {
             if self.room.has_news(self.now()) {
                 self.serve_waiting();
@@ -124,6 +139,7 @@ impl Engine {
             // One that has tried some looks itself: it may have nobody left whom others wait for.
             if attempt.tried.is_empty()
                 && let Some(situation) = self.known_situation(attempt)
+                && self.is_worth_waiting(whom, attempt, &situation)
             {
                 return ControlFlow::Continue(situation);
             }
@@ -133,32 +149,29 @@ impl Engine {
             let now = self.now();
             match self.draw(attempt, now) {
                 Draw::Lease(lease, way) => return ControlFlow::Break(Ok((lease, way))),
-                Draw::Rejected(why) => return ControlFlow::Break(Err(self.turned_away(attempt, why, now))),
+                Draw::Rejected(why) => return ControlFlow::Break(Err(why)),
                 Draw::Site(outlook) => {
-                    if let Some(nobody) = self.nobody_left(attempt, now) {
-                        return ControlFlow::Break(Err(self.turned_away(attempt, nobody, now)));
+                    if let Some(nobody) = self.nobody_left(whom, attempt, now) {
+                        return ControlFlow::Break(Err(nobody));
                     }
                     let limited = Limited::Site(registrable(attempt.target).into());
-                    return ControlFlow::Continue(Situation { limited, outlook, at: now });
+                    return ControlFlow::Continue(Situation::new(limited, outlook, now));
                 }
                 Draw::Nobody => {
                     let (refusals, outlook) = self.refusals(attempt, now);
                     let limited = Limited::Members(refusals);
                     if refusals.limited > 0 {
-                        return ControlFlow::Continue(Situation { limited, outlook, at: now });
-                    }
-                    if refusals.breaker > 0 && !probes {
-                        return ControlFlow::Break(Err(NoLease::Nobody(refusals)));
+                        return ControlFlow::Continue(Situation::new(limited, outlook, now));
                     }
                     // The probe may be another one's by then.
-                    if refusals.breaker > 0 && relented < LOOKS && self.relent(attempt, now) {
+                    let may_probe = whom == Whom::Anybody && refusals.breaker > 0 && relented < LOOKS;
+                    if may_probe && self.relent(attempt, now) {
                         relented += 1;
                         continue;
                     }
                     // Somebody seems to be there: out of the plan, or given back since the draw.
                     if refusals.unplanned == 0 || !self.room.rules().is_on || look == LOOKS {
-                        let nobody = NoLease::Nobody(refusals);
-                        return ControlFlow::Break(Err(self.turned_away(attempt, nobody, now)));
+                        return ControlFlow::Break(Err(NoLease::Nobody(refusals)));
                     }
                 }
             }
@@ -167,12 +180,31 @@ impl Engine {
     }
 
     /// Why there would be nobody for an attempt that has tried some, however much room its site had; none when there is somebody.
-    fn nobody_left(&self, attempt: &Attempt<'_>, now: Timestamp) -> Option<NoLease> {
+    fn nobody_left(&self, whom: Whom, attempt: &Attempt<'_>, now: Timestamp) -> Option<NoLease> {
         if attempt.tried.is_empty() {
             return None;
         }
         let refusals = self.refusals(attempt, now).0;
-        (refusals.limited + refusals.unplanned == 0).then_some(NoLease::Nobody(refusals))
+        let may_probe = whom == Whom::Anybody && refusals.breaker > 0;
+        (!refusals.leave_somebody() && !may_probe).then_some(NoLease::Nobody(refusals))
+    }
+
+    /// Whether an attempt waits in turn with those of its class, of which this is known. Where all whom they wait for are out of use by
+    /// now, whoever comes has one of them probed, by who is first in the line.
+    fn is_worth_waiting(&self, whom: Whom, attempt: &Attempt<'_>, situation: &Situation) -> bool {
+        match &situation.limited {
+            Limited::Site(_) => true,
+            Limited::Members(refusals) => refusals.leave_somebody() || self.probe_for_line(whom, attempt),
+        }
+    }
+
+    /// Has somebody probed before its time, by who is first in the line; false when there is nobody to probe.
+    fn probe_for_line(&self, whom: Whom, attempt: &Attempt<'_>) -> bool {
+        let has_relented = whom == Whom::Anybody && self.relent(attempt, self.now());
+        if has_relented {
+            self.serve_waiting();
+        }
+        has_relented
     }
 
     /// Says how much may be asked of whom from now on.
@@ -191,7 +223,7 @@ impl Engine {
             return Some(known);
         }
         let situation = self.situation(attempt, now);
-        self.room.line().learn(&class, situation.clone());
+        self.room.line().learn(&class, |known| *known = situation.clone().after(known));
         Some(situation)
     }
 
@@ -203,21 +235,27 @@ impl Engine {
             let (refusals, outlook) = self.refusals(attempt, now);
             (Limited::Members(refusals), outlook)
         };
-        Situation { limited, outlook, at: now }
+        Situation::new(limited, outlook, now)
     }
 
     /// Stands in the line until it is served; `is_back` when it has been there, and was refused by others when it was served.
-    async fn wait(&self, attempt: &Attempt<'_>, situation: Situation, until: Instant, is_back: bool) -> Handed {
+    async fn wait(
+        &self,
+        whom: Whom,
+        attempt: &Attempt<'_>,
+        situation: Situation,
+        (until, is_back): (Instant, bool),
+    ) -> Handed {
         if !is_back {
             self.room.limited(&situation.limited);
         }
         let began = Instant::now();
         let until = until.min(began + self.room.rules().wait);
         let (hand, handed) = oneshot::channel();
-        let Situation { limited, outlook, at } = situation.clone();
+        let Situation { limited, outlook, at, .. } = situation.clone();
         let wait = until.saturating_duration_since(began);
         if let Err((why, ahead)) = self.join(attempt, situation, hand, (wait, is_back)) {
-            return Err(self.shed(attempt, limited, why, outlook.wait(ahead, at)));
+            return Err(shed(limited, why, outlook.wait(ahead, at)));
         }
         let place = Standing { room: &self.room, place: place_of(attempt) };
         // What came free since this request looked was not told to it: it looks once more.
@@ -230,7 +268,7 @@ impl Engine {
                 answer = timeout_at(look, &mut handed) => answer.ok(),
                 () = self.no_waits.cancelled() => break None,
             };
-            if answer.is_some() || look == until || self.waits_for_nobody(attempt) {
+            if answer.is_some() || look == until || !self.may_hope(whom, attempt) {
                 break answer;
             }
         };
@@ -240,26 +278,35 @@ impl Engine {
             // It was served at this moment.
             None => handed.await.ok(),
         };
-        let now = self.now();
         match answer {
             Some(Ok(handed)) => {
                 self.room.served(began.elapsed());
                 Ok(handed)
             }
-            Some(Err(why)) => Err(self.turned_away(attempt, why, now)),
-            None => Err(self.waited(attempt, began.elapsed(), now)),
+            Some(Err(why)) => Err(why),
+            None => Err(self.waited(attempt, began.elapsed(), self.now())),
         }
     }
 
-    /// Whether an attempt that waits has nobody left to wait for, wherever the limit is. Looks no further than to the first one, as many
-    /// may wait.
-    fn waits_for_nobody(&self, attempt: &Attempt<'_>) -> bool {
+    /// Whether an attempt that waits has somebody left to wait for, wherever the limit is. Where all are out of use by now, one of them is
+    /// probed. One of each class looks, as many may wait, and no further than to the first one.
+    fn may_hope(&self, whom: Whom, attempt: &Attempt<'_>) -> bool {
+        let (class, now) = (self.class_of(attempt), self.now());
+        let known = self.room.line().standing(&class).map(|standing| standing.situation.hoped);
+        if known.is_some_and(|hoped| now.since(hoped) < LOOK_BACK) {
+            return true;
+        }
         let snapshot = self.snapshot.load();
-        self.with_wish(attempt, &[], (self.now(), snapshot.len()), |wish| {
+        let is_waited_for = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
             let own = self.selector.stays_with(wish, &ask_of(attempt));
             let may_go_to = |member: &Member| own.is_none_or(|own| member.id == own);
-            !snapshot.iter().any(|member| may_go_to(member) && wish.hopes_for(member))
-        })
+            snapshot.iter().any(|member| may_go_to(member) && wish.hopes_for(member))
+        });
+        let may_hope = is_waited_for || self.probe_for_line(whom, attempt);
+        if may_hope {
+            self.room.line().learn(&class, |situation| situation.hoped = now);
+        }
+        may_hope
     }
 
     /// Stands in the line; why it may not, and how many of its class are there.
@@ -273,15 +320,17 @@ impl Engine {
         let class = self.class_of(attempt);
         let Attempt { whose, target, site, .. } = *attempt;
         let mut line = self.room.line();
-        let ahead = line.standing(&class).map_or(0, |standing| standing.ahead(whose));
+        let (ahead, situation) = match line.standing(&class) {
+            Some(standing) => (standing.ahead(whose), situation.after(&standing.situation)),
+            None => (0, situation),
+        };
         let refusal = self.room.refusal(&line, ahead, &situation.outlook, wait, situation.at);
         // Whoever comes back has its place, however many have come meanwhile.
         if let Some(why) = refusal.filter(|why| !is_back || !matches!(why, NoWait::Full(_))) {
             let greedy = if let NoWait::Full(_) = why { line.make_room(whose) } else { None };
             let Some((waiter, Situation { limited, .. })) = greedy else { return Err((why, ahead)) };
-            let shed = NoLease::Shed(Shed { limited, why, retry_after: SOON });
             // Who has left meanwhile has made room as well.
-            drop(waiter.hand.send(Err(shed)));
+            drop(waiter.hand.send(Err(shed(limited, why, None))));
         }
         let waiter = Waiter { whose, target: target.into(), site, hand };
         line.join(place_of(attempt), class, situation, waiter);
@@ -296,18 +345,12 @@ impl Engine {
             Limited::Members(refusals) => *refusals,
             Limited::Site(_) => self.refusals(attempt, now).0,
         };
-        if refusals.limited + refusals.unplanned == 0 {
+        if refusals.leave_somebody() {
+            shed(limited, NoWait::Waited(wait), outlook.wait(0, now))
+        } else {
             // Those who were at their limit have failed, or left.
-            return self.turned_away(attempt, NoLease::Nobody(refusals), now);
+            NoLease::Nobody(refusals)
         }
-        self.shed(attempt, limited, NoWait::Waited(wait), outlook.wait(0, now))
-    }
-
-    pub(super) fn shed(&self, attempt: &Attempt<'_>, limited: Limited, why: NoWait, turn: Option<Duration>) -> NoLease {
-        self.room.shed(why);
-        let shed = NoLease::Shed(Shed { limited, why, retry_after: turn.unwrap_or(SOON) });
-        self.history.nobody(attempt, &shed, self.now());
-        shed
     }
 
     /// Serves those who wait and for whom somebody is there.
@@ -345,6 +388,11 @@ impl Engine {
             || self.room.sites.is_limited(attempt.target);
         Class::of(attempt, is_told_apart.then(|| registrable(attempt.target)))
     }
+}
+
+/// That an attempt is sent away, and when it may come again, if that is known.
+pub(super) fn shed(limited: Limited, why: NoWait, turn: Option<Duration>) -> NoLease {
+    NoLease::Shed(Shed { limited, why, retry_after: turn.unwrap_or(SOON) })
 }
 
 /// Where an attempt stands in the line: whose it is, and its place among those.

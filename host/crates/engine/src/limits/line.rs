@@ -108,10 +108,10 @@ impl<C: Eq + Hash, W, S> Line<C, W, S> {
         }
     }
 
-    /// Takes over what is known of a class now, if somebody of it waits.
-    pub(crate) fn learn(&mut self, class: &C, situation: S) {
+    /// Changes what is known of a class, if somebody of it waits.
+    pub(crate) fn learn(&mut self, class: &C, change: impl FnOnce(&mut S)) {
         if let Some(standing) = self.classes.get_mut(class) {
-            standing.situation = situation;
+            change(&mut standing.situation);
         }
     }
 

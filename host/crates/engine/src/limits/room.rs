@@ -26,8 +26,8 @@ pub(crate) struct Class {
     /// The site, where that makes a difference.
     site: Option<Box<str>>,
     by: Option<Beside>,
-    /// Those of them that are sent once avoid some whom the others may have.
-    is_once: bool,
+    /// Where they are sent, if once: whom they avoid differs from one origin to the other, and others avoid nobody.
+    once_at: Option<Box<str>>,
 }
 
 impl Class {
@@ -39,7 +39,7 @@ impl Class {
             tried: attempt.tried.into(),
             site: site.map(Into::into),
             by: attempt.by.cloned(),
-            is_once: attempt.is_once,
+            once_at: attempt.is_once.then(|| attempt.target.into()),
         }
     }
 
@@ -56,7 +56,7 @@ impl Class {
             filter: self.filter.as_ref(),
             tried: &self.tried,
             is_late: false,
-            is_once: self.is_once,
+            is_once: self.once_at.is_some(),
             is_unproven: false,
             hedge: false,
             tier: None,
@@ -83,6 +83,22 @@ pub(crate) struct Situation {
     pub(crate) limited: Limited,
     pub(crate) outlook: Outlook,
     pub(crate) at: Timestamp,
+    /// When one of it has last seen somebody to wait for.
+    pub(crate) hoped: Timestamp,
+}
+
+impl Situation {
+    /// That which a class waits for, as it is now.
+    pub(crate) fn new(limited: Limited, outlook: Outlook, at: Timestamp) -> Self {
+        let is_hopeful = matches!(&limited, Limited::Members(refusals) if refusals.leave_somebody());
+        let hoped = if is_hopeful { at } else { Timestamp::default() };
+        Self { limited, outlook, at, hoped }
+    }
+
+    /// The same where this was known before.
+    pub(crate) fn after(self, known: &Self) -> Self {
+        Self { hoped: self.hoped.max(known.hoped), ..self }
+    }
 }
 
 /// The line as it is used here.

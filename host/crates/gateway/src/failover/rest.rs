@@ -20,16 +20,14 @@ const DOUBLINGS: u32 = 3;
 impl Failover<'_> {
     /// A member in its turn, for a request that has probed in vain: somebody who is in use, or after a rest whoever there is.
     pub(super) async fn rested(&self, attempt: &Attempt<'_>) -> Result<Lease, NoLease> {
-        let found = self.engine.acquire_in_use(attempt, self.deadline).await;
-        let rest = REST * (1 << self.probes.saturating_sub(1).min(DOUBLINGS));
-        match found {
-            // Who would begin at the end of its time would come to nothing.
-            Err(NoLease::Nobody(refusals)) if refusals.breaker > 0 && Instant::now() + rest < self.deadline => {
-                sleep(rest).await;
-                self.engine.acquire_in_turn(attempt, self.deadline).await
-            }
-            Err(NoLease::Nobody(_)) => self.engine.acquire_in_turn(attempt, self.deadline).await,
-            found => found,
+        if let Some(lease) = self.engine.acquire_in_use(attempt, self.deadline).await? {
+            return Ok(lease);
         }
+        let rest = REST * (1 << self.probes.saturating_sub(1).min(DOUBLINGS));
+        // Who would begin at the end of its time would come to nothing.
+        if Instant::now() + rest < self.deadline {
+            sleep(rest).await;
+        }
+        self.engine.acquire_in_turn(attempt, self.deadline).await
     }
 }

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use proxywhirl_core::breaker::BreakerConfig;
+use proxywhirl_core::event::Topic;
 use proxywhirl_core::limit::{Limit, MemberLimits};
 use proxywhirl_core::pool::Admission;
 use proxywhirl_core::select::Stick;
@@ -671,11 +672,14 @@ async fn where_all_that_is_left_is_out_of_use_a_request_probes_at_intervals() {
     let engine = out_of_use(6).await;
     assert_eq!(probed(&engine, 7, Some((7, 50))).await, [(1, 0), (7, 110)], "who is in use comes before them");
     engine.stop().await.unwrap();
-    // Where there is nobody left to probe, nothing is waited for.
+    // Where there is nobody left to probe, nothing is waited for, and that nobody is left is told once.
     let engine = out_of_use(1).await;
+    let mut told = engine.subscribe(&[Topic::PoolEmpty], 10);
     let began = Instant::now();
     assert_eq!(probed(&engine, 9, None).await, [(1, 0)]);
     assert_eq!(millis(began.elapsed()), 10);
+    engine.bus().close();
+    assert!(told.next().await.is_some() && told.next().await.is_none());
     engine.stop().await.unwrap();
 }
 
@@ -691,7 +695,7 @@ async fn requests_that_come_while_all_are_probed_are_probes_as_well() {
         leases.push(engine.acquire_in_turn(&failover.describe(1), failover.deadline()).await.unwrap());
     }
     assert_eq!(engine.snapshot().iter().map(|member| member.live.in_flight()).collect::<Vec<_>>(), [3, 3]);
-    assert!(engine.acquire_in_use(&failover.describe(1), failover.deadline()).await.is_err());
+    assert!(engine.acquire_in_use(&failover.describe(1), failover.deadline()).await.unwrap().is_none());
     drop(leases);
     engine.stop().await.unwrap();
 }

@@ -129,7 +129,7 @@ impl Trial {
         !matches!(self.lease.member().live.breaker().state(), State::Closed { .. })
     }
 
-    /// Whether it is a probe, as long as which lasts the member's breaker may let nobody else through.
+    /// Whether its member's breaker lets probes through alone: it is one of them, unless it began before.
     pub(crate) fn is_probe(&self) -> bool {
         matches!(self.lease.member().live.breaker().state(), State::HalfOpen { .. })
     }

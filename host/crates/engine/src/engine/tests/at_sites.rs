@@ -361,20 +361,57 @@ async fn of_those_whom_what_is_sent_once_avoids_nobodys_limit_is_used_up() {
     assert!(engine.acquire(&post).is_err());
 }
 
-#[tokio::test]
-async fn what_is_sent_once_and_waits_is_not_given_whom_it_avoids() {
+/// An engine with two members, of which each serves one at a time.
+async fn one_at_a_time() -> Arc<Engine> {
     let members = MemberLimits { others: Limit { rate: None, concurrency: Some(1) }, ..MemberLimits::default() };
     let limits = LimitsConfig { members, wait: Duration::from_secs(60), ..LimitsConfig::default() };
     let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
     engine.admit((0..2).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    engine
+}
+
+async fn until_so_many_wait(engine: &Engine, waiting: usize) {
+    while engine.room.line().len() < waiting {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_once_and_waits_at_one_site_holds_nobody_up_at_another() {
+    let engine = one_at_a_time().await;
+    with_member(&engine, 0, "shop.example:80", &denied());
+    serves(&engine, 0, "other.example:80");
+    let tried = [0, 1].map(|slot| others_than(&engine, slot));
+    let busy = tried.each_ref().map(|tried| engine.acquire(&Attempt { tried, ..to("other.example:80") }).unwrap());
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let post = |request, target| Attempt { request, is_once: true, ..to(target) };
+    let (first, second) = (post(1, "shop.example:80"), post(2, "other.example:80"));
+    let served = async {
+        tokio::select! {
+            served = engine.acquire_in_turn(&first, until) => ("shop", served),
+            served = engine.acquire_in_turn(&second, until) => ("other", served),
+        }
+    };
+    let ends = async {
+        until_so_many_wait(&engine, 2).await;
+        let [one, other] = busy;
+        drop(one);
+        other
+    };
+    let both = async { tokio::join!(served, ends) };
+    let ((site, served), _) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    assert_eq!((site, served.unwrap().member().slot), ("other", 0));
+}
+
+#[tokio::test]
+async fn what_is_sent_once_and_waits_is_not_given_whom_it_avoids() {
+    let engine = one_at_a_time().await;
     with_member(&engine, 0, "shop.example:80", &denied());
     let others = others_than(&engine, 1);
     let held = engine.acquire(&Attempt { tried: &others, ..to("shop.example:80") }).unwrap();
     let post = Attempt { is_once: true, ..to("shop.example:80") };
     let ends = async {
-        while engine.room.line().len() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until_so_many_wait(&engine, 1).await;
         drop(held);
     };
     let until = tokio::time::Instant::now() + Duration::from_secs(60);

@@ -396,6 +396,31 @@ async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
 }
 
 #[tokio::test]
+async fn where_all_are_out_of_use_by_now_those_who_wait_probe_them() {
+    let engine = limited(of_members(concurrency(1)), 2).await;
+    let held = [ask(&engine, 1).await.unwrap(), ask(&engine, 2).await.unwrap()];
+    // Nobody's probe is due as long as this takes.
+    let breaker = BreakerConfig { cooldown: LONG, cooldown_max: LONG, ..BreakerConfig::default() };
+    let failed = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
+    let fail = async {
+        until(|| waiting(&engine) == 3).await;
+        for lease in held {
+            for _ in 0..breaker.failures {
+                lease.member().live.record(&failed, engine.now(), &breaker, engine.now());
+            }
+        }
+        assert_eq!(waiting(&engine), 3);
+    };
+    let serve = |request| {
+        let engine = &engine;
+        async move { drop(ask(engine, request).await.unwrap()) }
+    };
+    let all = async { tokio::join!(serve(3), serve(4), serve(5), fail) };
+    timeout(LONG / 2, all).await.unwrap();
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_site_without_anybody_to_go_there_with() {
     let engine = limited(of_sites(concurrency(1)), 1).await;
     let held = ask(&engine, 1).await.unwrap();
