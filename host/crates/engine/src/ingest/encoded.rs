@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::{DecoderResult, Encoding, UTF_8};
 use proxywhirl_core::plugin::Document;
 
 /// Nothing shorter encodes a proxy: `1.1.1.1:1` takes 12 letters.
@@ -26,8 +26,8 @@ pub(super) fn decoded(document: Document) -> Document {
 }
 
 /// The text that is encoded, never longer than its base64; none when it is not base64, or not of a text in UTF-8, or in
-/// UTF-16 behind a byte order mark. Lists hold dots and colons, which base64 does not, so that for them the answer comes
-/// with the first address.
+/// UTF-16 behind a byte order mark. A last character that a cut has left incomplete is left out. Lists hold dots and
+/// colons, which base64 does not, so that for them the answer comes with the first address.
 fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let text = body.trim_ascii();
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(byte);
@@ -44,14 +44,20 @@ fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let decoded = GeneralPurpose::new(alphabet, CONFIG).decode(letters).ok()?;
     // No other charset is guessed: in windows-1252 whatever is decoded would be a text.
     let (charset, mark) = Encoding::for_bom(&decoded).unwrap_or((UTF_8, 0));
-    let text = charset.decode_without_bom_handling_and_without_replacement(decoded.get(mark..)?)?;
+    let (decoded, mut decoder) = (decoded.get(mark..)?, charset.new_decoder_without_bom_handling());
+    let mut text = String::with_capacity(decoder.max_utf8_buffer_length_without_replacement(decoded.len())?);
+    // As if more might follow, so that half a character at the end is no error, and anywhere else it is one.
+    let (result, _) = decoder.decode_to_string_without_replacement(decoded, &mut text, false);
+    if result != DecoderResult::InputEmpty {
+        return None;
+    }
     let is_text = text.bytes().all(|byte| byte >= b' ' || byte.is_ascii_whitespace());
     // The cap of a document holds for what it encodes: of UTF-16, UTF-8 may make more than there was in base64.
-    (is_text && text.contains(':') && text.len() <= body.len()).then(|| text.into_owned().into_bytes())
+    (is_text && text.contains(':') && text.len() <= body.len()).then(|| text.into_bytes())
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::io::Write as _;
 
@@ -83,10 +89,29 @@ mod tests {
 
     #[test]
     fn a_list_whose_end_is_cut_off_anywhere_is_read_as_far_as_it_goes() {
-        let text = BASE64_STANDARD.encode(LIST);
+        let list = "socks5://192.0.2.1:1080#café 🇩🇪\n192.0.2.2:80#🇫🇷\n";
+        let text = BASE64_STANDARD.encode(list);
         for end in 24..text.len() {
-            let decoded = decode(text.get(..end).unwrap().as_bytes()).unwrap();
-            assert!(LIST.starts_with(&decoded) && decoded.len() + 3 > end / 4 * 3, "{end}");
+            // Half a letter is none, and neither is half a character. At the end there is padding.
+            let bytes = (end * 3 / 4).min(list.len());
+            let length = (0..=bytes).rev().find(|length| list.is_char_boundary(*length)).unwrap();
+            assert_eq!(decode(&text.as_bytes()[..end]).unwrap(), &list.as_bytes()[..length], "{end}");
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_left_out_at_the_end_alone() {
+        let bytes = |units: &[u16]| units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>();
+        let utf_16: Vec<u16> = "\u{feff}192.0.2.1:80#🇩".encode_utf16().collect();
+        let whole = bytes(&utf_16);
+        // The last character takes four bytes: two surrogates.
+        for cut in 1..=4 {
+            let cut = BASE64_STANDARD.encode(&whole[..whole.len() - cut]);
+            assert_eq!(decode(cut.as_bytes()).unwrap(), b"192.0.2.1:80#");
+        }
+        let inside = [&utf_16[..utf_16.len() - 1], &[u16::from(b'x')]].concat();
+        for bytes in [bytes(&inside).as_slice(), b"192.0.2.1:80#\xc3x", b"192.0.2.1:80#\xf0\x9f\x87\xff"] {
+            assert_eq!(decode(BASE64_STANDARD.encode(bytes).as_bytes()), None, "{bytes:?}");
         }
     }
 
