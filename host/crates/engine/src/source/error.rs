@@ -48,6 +48,9 @@ pub enum Cause {
     /// It is compressed, and damaged.
     #[error("cannot be decompressed: {0}")]
     Gzip(io::Error),
+    /// It is compressed and whole, and something else follows.
+    #[error("cannot be decompressed: something that is not gzip follows its end")]
+    Trailing,
     /// Reading failed.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),

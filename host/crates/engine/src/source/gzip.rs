@@ -32,8 +32,7 @@ pub fn gunzip(bytes: Vec<u8>, cap: u64) -> Result<Vec<u8>, Cause> {
         rest = member.into_inner();
     }
     if rest.iter().any(|byte| *byte != 0) {
-        let reason = "something that is not gzip follows its end";
-        return Err(Cause::Gzip(io::Error::new(io::ErrorKind::InvalidData, reason)));
+        return Err(Cause::Trailing);
     }
     Ok(expanded)
 }

@@ -1,7 +1,8 @@
 //! What may pass by itself is tried again: a connection that failed or went silent, 429 and 503 with
 //! what they say of when, other 5xx, and a file in gzip that came damaged. What will not change is not:
-//! 404, a redirect to nowhere, a body over the cap.
+//! 404, a redirect to nowhere, a body over the cap, something else behind a file in gzip.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use backon::ExponentialBuilder;
@@ -33,9 +34,15 @@ pub(super) enum Again {
 
 impl From<Cause> for Failed {
     fn from(cause: Cause) -> Self {
-        let again = if matches!(cause, Cause::Gzip(_)) { Again::Soon } else { Again::Never };
+        let again = if came_damaged(&cause) { Again::Soon } else { Again::Never };
         Self { cause, again }
     }
+}
+
+/// Whether it is a file in gzip that was cut off, or changed on its way.
+fn came_damaged(cause: &Cause) -> bool {
+    const DAMAGE: [ErrorKind; 3] = [ErrorKind::UnexpectedEof, ErrorKind::InvalidInput, ErrorKind::InvalidData];
+    matches!(cause, Cause::Gzip(error) if DAMAGE.contains(&error.kind()))
 }
 
 /// How often, and with which pauses. The jitter keeps those who failed together from coming back together.
@@ -79,9 +86,11 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::source::gunzip;
+    use crate::source::tests::GZIP;
 
     fn status(code: u16, retry_after: Option<&str>) -> Again {
         let mut headers = HeaderMap::new();
@@ -100,6 +109,19 @@ mod tests {
         assert_eq!(status(503, Some("7")), Again::After(Duration::from_secs(7)));
         assert_eq!(status(429, Some("Sun, 06 Nov 1994 08:49:37 GMT")), Again::After(Duration::ZERO));
         assert_eq!(status(429, Some("soon")), Again::Soon);
+    }
+
+    #[test]
+    fn of_a_file_in_gzip_damage_can_pass() {
+        let again = |file: &[u8]| Failed::from(gunzip(file.to_vec(), 100_000).unwrap_err()).again;
+        let (sum, mut changed) = (GZIP.len() - 8, GZIP.to_vec());
+        changed[sum] ^= 1;
+        assert_eq!(again(&changed), Again::Soon);
+        for end in 3..GZIP.len() {
+            assert_eq!(again(&GZIP[..end]), Again::Soon, "{end}");
+        }
+        assert_eq!(again(&[GZIP, b"x"].concat()), Again::Never);
+        assert_eq!(Failed::from(Cause::Gzip(ErrorKind::OutOfMemory.into())).again, Again::Never);
     }
 
     #[tokio::test]

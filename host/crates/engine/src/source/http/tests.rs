@@ -115,6 +115,15 @@ async fn a_file_in_gzip_that_comes_damaged_is_asked_for_again_and_not_kept() {
 }
 
 #[tokio::test]
+async fn a_file_in_gzip_that_something_else_follows_is_asked_for_once() {
+    let (calls, reply) = counted(|_| answer("", &[GZIP, b"x"].concat()));
+    let addr = server(move |_| reply()).await;
+    let error = fetch(config(), &format!("http://{addr}/list.txt.gz")).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::Trailing), "{error}");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_public_list_does_not_lead_into_the_private_network() {
     let (calls, reply) = counted(|_| answer("", b"secret"));
     let inside = server(move |_| reply()).await;
