@@ -51,6 +51,9 @@ pub enum Cause {
     /// It is compressed and whole, and something else follows.
     #[error("cannot be decompressed: something that is not gzip follows its end")]
     Trailing,
+    /// It is compressed, in more parts than a list has.
+    #[error("cannot be decompressed: it has more than {0} members")]
+    Members(usize),
     /// Reading failed.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),

@@ -11,18 +11,27 @@ use super::Cause;
 /// The mark of gzip, and of the only method that it has.
 const BEGINNING: [u8; 3] = [0x1f, 0x8b, 8];
 
+/// Each member costs a decoder, though it may be 20 bytes of nothing. Files of bgzip have one for each 64 KiB, and
+/// with so many are of 4 GiB.
+const MEMBERS: usize = 65_536;
+
 /// What a file in gzip expands to, all of its members; any other as it is. Zeros at its end are padding, as they are to
 /// `gzip -dc`.
 ///
 /// # Errors
-/// When it is damaged, something else follows its end, or it expands to more than `cap` bytes: reading stops there.
+/// When it is damaged, something else follows its end, it has more than 65,536 members, or it expands to more than
+/// `cap` bytes: reading stops there.
 pub fn gunzip(bytes: Vec<u8>, cap: u64) -> Result<Vec<u8>, Cause> {
     if !bytes.starts_with(&BEGINNING) {
         return Ok(bytes);
     }
     let mut expanded = Vec::new();
-    let mut rest = bytes.as_slice();
+    let (mut rest, mut members) = (bytes.as_slice(), 0);
     while rest.starts_with(&BEGINNING) {
+        members += 1;
+        if members > MEMBERS {
+            return Err(Cause::Members(MEMBERS));
+        }
         let left = cap.saturating_sub(expanded.len() as u64);
         let mut member = GzDecoder::new(rest);
         member.by_ref().take(left.saturating_add(1)).read_to_end(&mut expanded).map_err(Cause::Gzip)?;
@@ -78,6 +87,14 @@ mod tests {
         }
         let half = [gzip(b"192.0.2.1:80").as_slice(), &BEGINNING].concat();
         assert!(matches!(gunzip(half, 100), Err(Cause::Gzip(_))));
+    }
+
+    #[test]
+    fn members_of_nothing_are_read_up_to_a_number_of_them() {
+        let empty = gzip(b"");
+        assert_eq!(gunzip(empty.repeat(MEMBERS), 0).unwrap(), b"");
+        let error = gunzip(empty.repeat(MEMBERS + 1), 0).unwrap_err().to_string();
+        assert_eq!(error, "cannot be decompressed: it has more than 65536 members");
     }
 
     proptest! {

@@ -121,7 +121,9 @@ mod tests {
             assert_eq!(again(&GZIP[..end]), Again::Soon, "{end}");
         }
         assert_eq!(again(&[GZIP, b"x"].concat()), Again::Never);
-        assert_eq!(Failed::from(Cause::Gzip(ErrorKind::OutOfMemory.into())).again, Again::Never);
+        for cause in [Cause::Members(1), Cause::Gzip(ErrorKind::OutOfMemory.into())] {
+            assert_eq!(Failed::from(cause).again, Again::Never);
+        }
     }
 
     #[tokio::test]
