@@ -37,6 +37,7 @@ pub(crate) struct Kept {
     pub(crate) etag: Option<String>,
     pub(crate) modified: Option<String>,
     pub(crate) content_type: String,
+    /// On disk as it came: a file in gzip is not expanded.
     pub(crate) body: Vec<u8>,
 }
 

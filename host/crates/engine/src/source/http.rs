@@ -4,8 +4,8 @@
 //! fields, which may hold a vendor's key, to wherever a list redirects, and because each place on the
 //! way has to be one that may be asked ([`guard`]).
 //!
-//! A list that has not changed is not sent again: what is in the cache says which one it was, by ETag
-//! and Last-Modified (RFC 9110 §13), and 304 means that one.
+//! A list that has not changed is not sent again: what is in the cache says which one it was, by ETag and Last-Modified
+//! (RFC 9110 §13), and 304 means that one. A file in gzip is kept as it came, which takes the least room.
 
 mod client;
 mod guard;
@@ -84,8 +84,7 @@ impl Http {
     /// Reads what is behind a URL. The caller sees to the deadline.
     pub(super) async fn get(&self, ask: Ask<'_>, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<Answer, Cause> {
         let fields = fields(ask.headers)?;
-        // Earlier versions keep a "page" as it came: a file in gzip was not expanded.
-        let name = cache::name("expanded", ask.url, ask.headers);
+        let name = cache::name("page", ask.url, ask.headers);
         let kept = self.kept(&name).await;
         let deadline = Instant::now() + self.limits.timeout;
         let attempt = || self.attempt(ask, &fields, kept.as_ref(), on_bytes);
@@ -95,23 +94,23 @@ impl Http {
             tracing::debug!(reason = %failed.cause, ?pause, "a list is asked for again after a pause");
         });
         let answered = attempts.adjust(|failed, planned| failed.pause(planned, deadline)).await;
-        let (response, answer) = answered.map_err(|failed| failed.cause)?;
+        let (fresh, answer) = answered.map_err(|failed| failed.cause)?;
         if answer.is_unchanged {
             self.used(name).await;
-        } else {
-            self.keep(name, &response, &answer).await;
+        } else if let Some(fresh) = fresh {
+            self.keep(name, fresh).await;
         }
         Ok(answer)
     }
 
-    /// One request with its redirects.
+    /// One request with its redirects: what is to be kept, and the answer.
     async fn attempt(
         &self,
         ask: Ask<'_>,
         own_fields: &HeaderMap,
         kept: Option<&Kept>,
         on_bytes: &(dyn Fn(u64) + Sync),
-    ) -> Result<(HeaderMap, Answer), Failed> {
+    ) -> Result<(Option<Kept>, Answer), Failed> {
         let client = if ask.reach == Reach::Anywhere { &self.open } else { &self.guarded };
         let mut place = ask.url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -135,12 +134,12 @@ impl Http {
         place: Url,
         kept: Option<&Kept>,
         on_bytes: &(dyn Fn(u64) + Sync),
-    ) -> Result<(HeaderMap, Answer), Failed> {
+    ) -> Result<(Option<Kept>, Answer), Failed> {
         let (status, headers) = (response.status(), response.headers().clone());
         if let (StatusCode::NOT_MODIFIED, Some(kept)) = (status, kept) {
             on_bytes(kept.body.len() as u64);
             let (content_type, body) = (kept.content_type.clone(), kept.body.clone());
-            return Ok((headers, Answer { content_type, body, place, is_unchanged: true }));
+            return Ok((None, Answer { content_type, body, place, is_unchanged: true }));
         }
         if !status.is_success() {
             let again = retry::of_status(status, &headers);
@@ -153,14 +152,22 @@ impl Http {
             body.push(&chunk)?;
         }
         let content_type = text(&headers, &CONTENT_TYPE).unwrap_or_default();
+        let body = body.into_bytes();
+        let fresh = self.to_keep(&headers, &content_type, &body);
         // Before it is kept: of a file that came damaged, 304 would say for ever that it is the right one.
-        let body = gzip::expanded(body.into_bytes(), self.limits.bytes).await?;
-        Ok((headers, Answer { content_type, body, place, is_unchanged: false }))
+        let body = gzip::expanded(body, self.limits.bytes).await?;
+        Ok((fresh, Answer { content_type, body, place, is_unchanged: false }))
     }
 
+    /// What is kept under a name, expanded. What cannot be is not there: earlier versions kept files that came damaged.
     async fn kept(&self, name: &str) -> Option<Kept> {
         let (cache, name, cap) = (self.cache.clone()?, name.to_owned(), self.limits.bytes);
-        tokio::task::spawn_blocking(move || cache.load(&name, cap)).await.ok().flatten()
+        let load = move || {
+            let kept = cache.load(&name, cap)?;
+            let body = gzip::gunzip(kept.body, cap).ok()?;
+            Some(Kept { body, ..kept })
+        };
+        tokio::task::spawn_blocking(load).await.ok().flatten()
     }
 
     async fn used(&self, name: String) {
@@ -169,13 +176,18 @@ impl Http {
         drop(tokio::task::spawn_blocking(move || cache.touch(&name)).await);
     }
 
-    async fn keep(&self, name: String, headers: &HeaderMap, answer: &Answer) {
+    /// What is kept of an answer, its body as it came; none when nothing may be, or says which one it was.
+    fn to_keep(&self, headers: &HeaderMap, content_type: &str, body: &[u8]) -> Option<Kept> {
         let (etag, modified) = (text(headers, &ETAG), text(headers, &LAST_MODIFIED));
         let may_be_kept = !text(headers, &CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase().contains("no-store");
-        let Some(cache) = self.cache.clone().filter(|_| may_be_kept && (etag.is_some() || modified.is_some())) else {
-            return;
-        };
-        let kept = Kept { etag, modified, content_type: answer.content_type.clone(), body: answer.body.clone() };
+        if self.cache.is_none() || !may_be_kept || (etag.is_none() && modified.is_none()) {
+            return None;
+        }
+        Some(Kept { etag, modified, content_type: content_type.to_owned(), body: body.to_vec() })
+    }
+
+    async fn keep(&self, name: String, kept: Kept) {
+        let Some(cache) = self.cache.clone() else { return };
         drop(tokio::task::spawn_blocking(move || cache.store(&name, &kept)).await);
     }
 }

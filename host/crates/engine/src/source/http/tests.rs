@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::source::cache::{self, Kept};
 use crate::source::tests::{GZIP, answer, server};
 use crate::source::{Cache, Cause, Fetched, Fetcher, FetcherConfig, Limits, Source, SourceError};
 
@@ -112,6 +113,32 @@ async fn a_file_in_gzip_that_comes_damaged_is_asked_for_again_and_not_kept() {
         assert_eq!((fetched.bytes, fetched.is_unchanged, kept()), (100_000, is_unchanged, 1));
     }
     assert_eq!(calls.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_file_in_gzip_is_kept_as_it_came_and_what_does_not_expand_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists = Cache::new(folder.path().to_owned());
+    let addr = server(|head| {
+        let is_known = head.to_ascii_lowercase().contains("if-none-match: \"v1\"");
+        let unchanged = b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n";
+        if is_known { unchanged.to_vec() } else { answer("ETag: \"v1\"\r\n", GZIP) }
+    })
+    .await;
+    let url = format!("http://{addr}/list.txt.gz");
+    let name = cache::name("page", &url.parse().unwrap(), &[]);
+    let config = FetcherConfig { cache: Some(lists.clone()), ..config() };
+    // What earlier versions have kept, whole and damaged.
+    for (body, is_unchanged) in [(GZIP, true), (GZIP.get(..100).unwrap(), false)] {
+        lists.store(&name, &Kept { etag: Some("\"v1\"".to_owned()), body: body.to_vec(), ..Kept::default() });
+        let fetched = fetch(config.clone(), &url).await.unwrap();
+        assert_eq!((fetched.bytes, fetched.is_unchanged), (100_000, is_unchanged));
+        assert_eq!(lists.load(&name, 1_000).unwrap().body, GZIP);
+    }
+    // Where less is allowed now, what it expands to counts.
+    let limits = Limits { bytes: 99_999, ..config.limits };
+    let error = fetch(FetcherConfig { limits, ..config }, &url).await.unwrap_err();
+    assert!(matches!(error.cause, Cause::TooLarge { cap: 99_999 }), "{error}");
 }
 
 #[tokio::test]
