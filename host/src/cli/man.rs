@@ -15,7 +15,7 @@ const SOURCE: &str = concat!("proxywhirl ", env!("CARGO_PKG_VERSION"));
 
 /// Arguments of `man`.
 #[derive(Debug, Args)]
-#[command(after_help = "Read it with:  proxywhirl man | man -l -")]
+#[command(after_help = "Read it with man-db:  proxywhirl man | man -l -")]
 pub(super) struct ManArgs {
     /// Write a page for each command into this directory, such as /usr/local/share/man/man1
     #[arg(long, value_name = "DIR")]
@@ -40,10 +40,11 @@ pub(super) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Writes the page of a command, and those of the commands below it.
+/// Writes the page of a command, and those of the commands below it that `--help` shows.
 fn write_pages(command: &Command, folder: &Path) -> Result<(), Failure> {
     let man = Man::new(command.clone()).source(SOURCE);
     let (path, mut page): (_, Vec<u8>) = (folder.join(man.get_filename()), Vec::new());
     man.render(&mut page).and_then(|()| fs::write(&path, &page)).map_err(|error| failure(&path, &error))?;
-    command.get_subcommands().try_for_each(|command| write_pages(command, folder))
+    let mut shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.try_for_each(|command| write_pages(command, folder))
 }
