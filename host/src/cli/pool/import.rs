@@ -63,7 +63,8 @@ pub(super) async fn import(args: ImportArgs) -> Result<Exit, Failure> {
             }
             Document::List(source) => {
                 let mut settings = Settings { plugins: args.db.plugins(), ..Settings::default() };
-                // As much as of rows.
+                // As much as of rows is read. A parser that is a plugin may give up before that, with an error of its own: its
+                // 256 MiB and 4 bytes for each byte of the document are, near 1 GiB, more than WebAssembly can address.
                 settings.fetch.max_size = MAX_BYTES;
                 let found = sources::read_sources(&[*source], &settings, &args.plugins, None).await?;
                 if let Some(failure) = found.failure() {
