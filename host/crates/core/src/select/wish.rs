@@ -65,12 +65,6 @@ impl Wish<'_> {
         ready.min_by_key(|(rank, _)| *rank).map(|(_, member)| member)
     }
 
-    /// Whether nothing keeps the member from being handed out, or nothing but its limit, which is not for ever.
-    #[must_use]
-    pub fn hopes_for(&self, member: &Member) -> bool {
-        matches!(self.refusal(member), None | Some(Refusal::Limit))
-    }
-
     /// Whether nothing but its limit keeps the member from being handed out.
     #[must_use]
     pub fn waits_for(&self, member: &Member) -> bool {
@@ -125,10 +119,10 @@ impl Refusals {
         refusals
     }
 
-    /// Whether they leave somebody who may be handed out, or may once there is room.
+    /// Whether they leave somebody to wait for: who will have room, or, where nobody is to be probed, whom the next plan may have.
     #[must_use]
     pub const fn leave_somebody(&self) -> bool {
-        self.limited + self.unplanned > 0
+        self.limited > 0 || (self.unplanned > 0 && self.breaker == 0)
     }
 
     /// Whether nobody will be free soon: who is there is banned, not what is demanded, or not the session's.

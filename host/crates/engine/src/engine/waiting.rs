@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use proxywhirl_core::select::Outlook;
+use proxywhirl_core::select::{Outlook, Wish};
 use proxywhirl_core::symbol::Symbol;
 use proxywhirl_core::{Lease, Member, Timestamp};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::drawing::ask_of;
 use super::{Attempt, Engine, NoLease};
-use crate::limits::line::Place;
+use crate::limits::line::{Place, Standing as LineStanding};
 use crate::limits::room::{Class, Handed, Room, Situation, Standing, Waiter};
 use crate::limits::{Limited, LimitsConfig, NoWait, Shared, Shed};
 use crate::strategy::{Way, registrable};
@@ -34,13 +34,16 @@ const FRESH: Duration = Duration::from_millis(100);
 /// may have had a member and given it back.
 const LOOKS: usize = 4;
 
+/// How many of a class probe at once at the most, where all whom they wait for are out of use.
+const PROBES: usize = 16;
+
 /// When to come again, if nobody can say when there is room.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Whom an attempt may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whom {
-    /// Who is in use, or whose probe is due.
+    /// Who is in use, or whose probe is due; and who is probed before its time for others.
     InUse,
     /// Where there is nobody of those, who is probed before its time.
     Anybody,
@@ -78,11 +81,13 @@ impl Engine {
         match self.acquire_among(Whom::InUse, attempt, until).await {
             Ok(lease) => Ok(Some(lease)),
             Err(NoLease::Nobody(_)) if self.readiest(attempt, self.now()).is_some() => Ok(None),
+            // Who was out of use when this looked may be in use by now.
+            Err(NoLease::Nobody(_)) => self.acquire_in_turn(attempt, until).await.map(Some),
             Err(why) => Err(self.turned_away(attempt, why, self.now())),
         }
     }
 
-    /// Who refuses a lease is told by the caller.
+    /// That it gets nobody is told by the caller.
     async fn acquire_among(&self, whom: Whom, attempt: &Attempt<'_>, until: Instant) -> Result<Lease, NoLease> {
         if let Some(others) = self.room.others() {
             return Box::pin(self.granted_in_turn(others, whom, attempt, until)).await;
@@ -137,11 +142,12 @@ impl Engine {
                 self.serve_waiting();
             }
             // One that has tried some looks itself: it may have nobody left whom others wait for.
-            if attempt.tried.is_empty()
-                && let Some(situation) = self.known_situation(attempt)
-                && self.is_worth_waiting(whom, attempt, &situation)
-            {
-                return ControlFlow::Continue(situation);
+            if attempt.tried.is_empty() {
+                let class = self.class_of(attempt);
+                let known = self.known_situation(attempt, &class);
+                if let Some(situation) = known.filter(|known| self.is_worth_waiting(attempt, &class, known)) {
+                    return ControlFlow::Continue(situation);
+                }
             }
         }
         let (mut look, mut relented) = (1, 0);
@@ -190,21 +196,31 @@ impl Engine {
     }
 
     /// Whether an attempt waits in turn with those of its class, of which this is known. Where all whom they wait for are out of use by
-    /// now, whoever comes has one of them probed, by who is first in the line.
-    fn is_worth_waiting(&self, whom: Whom, attempt: &Attempt<'_>, situation: &Situation) -> bool {
+    /// now, they probe first.
+    fn is_worth_waiting(&self, attempt: &Attempt<'_>, class: &Class, situation: &Situation) -> bool {
         match &situation.limited {
             Limited::Site(_) => true,
-            Limited::Members(refusals) => refusals.leave_somebody() || self.probe_for_line(whom, attempt),
+            Limited::Members(refusals) if refusals.leave_somebody() => true,
+            Limited::Members(_) => self.probe_in_line(attempt, class) && self.room.line().standing(class).is_some(),
         }
     }
 
-    /// Has somebody probed before its time, by who is first in the line; false when there is nobody to probe.
-    fn probe_for_line(&self, whom: Whom, attempt: &Attempt<'_>) -> bool {
-        let has_relented = whom == Whom::Anybody && self.relent(attempt, self.now());
-        if has_relented {
+    /// Has those of a class who wait probe members before their time, who came first before the others; false when there is nobody to
+    /// probe.
+    fn probe_in_line(&self, attempt: &Attempt<'_>, class: &Class) -> bool {
+        let waiting = || self.room.line().standing(class).map_or(0, LineStanding::len);
+        let mut left = waiting();
+        for probed in 0..PROBES {
+            if !self.relent(attempt, self.now()) {
+                return probed > 0;
+            }
             self.serve_waiting();
+            let before = std::mem::replace(&mut left, waiting());
+            if left == 0 || left >= before {
+                break;
+            }
         }
-        has_relented
+        true
     }
 
     /// Says how much may be asked of whom from now on.
@@ -215,15 +231,14 @@ impl Engine {
     }
 
     /// What others of the attempt's class wait for; none when nobody of it waits.
-    fn known_situation(&self, attempt: &Attempt<'_>) -> Option<Situation> {
-        let class = self.class_of(attempt);
-        let known = self.room.line().standing(&class).map(|standing| standing.situation.clone())?;
+    fn known_situation(&self, attempt: &Attempt<'_>, class: &Class) -> Option<Situation> {
+        let known = self.room.line().standing(class).map(|standing| standing.situation.clone())?;
         let now = self.now();
         if now.since(known.at) <= FRESH {
             return Some(known);
         }
         let situation = self.situation(attempt, now);
-        self.room.line().learn(&class, |known| *known = situation.clone().after(known));
+        self.room.line().learn(class, |known| *known = situation.clone().after(known));
         Some(situation)
     }
 
@@ -254,7 +269,8 @@ impl Engine {
         let (hand, handed) = oneshot::channel();
         let Situation { limited, outlook, at, .. } = situation.clone();
         let wait = until.saturating_duration_since(began);
-        if let Err((why, ahead)) = self.join(attempt, situation, hand, (wait, is_back)) {
+        let class = self.class_of(attempt);
+        if let Err((why, ahead)) = self.join(attempt, &class, situation, (hand, wait, is_back)) {
             return Err(shed(limited, why, outlook.wait(ahead, at)));
         }
         let place = Standing { room: &self.room, place: place_of(attempt) };
@@ -268,7 +284,7 @@ impl Engine {
                 answer = timeout_at(look, &mut handed) => answer.ok(),
                 () = self.no_waits.cancelled() => break None,
             };
-            if answer.is_some() || look == until || !self.may_hope(whom, attempt) {
+            if answer.is_some() || look == until || !self.may_hope(whom, attempt, &class) {
                 break answer;
             }
         };
@@ -290,37 +306,45 @@ impl Engine {
 
     /// Whether an attempt that waits has somebody left to wait for, wherever the limit is. Where all are out of use by now, one of them is
     /// probed. One of each class looks, as many may wait, and no further than to the first one.
-    fn may_hope(&self, whom: Whom, attempt: &Attempt<'_>) -> bool {
-        let (class, now) = (self.class_of(attempt), self.now());
-        let known = self.room.line().standing(&class).map(|standing| standing.situation.hoped);
+    fn may_hope(&self, whom: Whom, attempt: &Attempt<'_>, class: &Class) -> bool {
+        let now = self.now();
+        let known = self.room.line().standing(class).map(|standing| standing.situation.hoped);
         if known.is_some_and(|hoped| now.since(hoped) < LOOK_BACK) {
             return true;
         }
-        let snapshot = self.snapshot.load();
-        let is_waited_for = self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
-            let own = self.selector.stays_with(wish, &ask_of(attempt));
-            let may_go_to = |member: &Member| own.is_none_or(|own| member.id == own);
-            snapshot.iter().any(|member| may_go_to(member) && wish.hopes_for(member))
-        });
-        let may_hope = is_waited_for || self.probe_for_line(whom, attempt);
+        let may_hope = self.sees(attempt, now, |wish, member| wish.waits_for(member))
+            || match whom {
+                Whom::Anybody => self.probe_in_line(attempt, class),
+                Whom::InUse => false,
+            }
+            // Whom the next plan may have.
+            || (self.readiest(attempt, now).is_none() && self.sees(attempt, now, |wish, member| wish.admits(member)));
         if may_hope {
-            self.room.line().learn(&class, |situation| situation.hoped = now);
+            self.room.line().learn(class, |situation| situation.hoped = now);
         }
         may_hope
+    }
+
+    /// Whether there is a member for an attempt of which this holds, in the plan or not.
+    fn sees(&self, attempt: &Attempt<'_>, now: Timestamp, holds: fn(&Wish<'_>, &Member) -> bool) -> bool {
+        let snapshot = self.snapshot.load();
+        self.with_wish(attempt, &[], (now, snapshot.len()), |wish| {
+            let own = self.selector.stays_with(wish, &ask_of(attempt));
+            snapshot.iter().any(|member| own.is_none_or(|own| member.id == own) && holds(wish, member))
+        })
     }
 
     /// Stands in the line; why it may not, and how many of its class are there.
     fn join(
         &self,
         attempt: &Attempt<'_>,
+        class: &Class,
         situation: Situation,
-        hand: oneshot::Sender<Handed>,
-        (wait, is_back): (Duration, bool),
+        (hand, wait, is_back): (oneshot::Sender<Handed>, Duration, bool),
     ) -> Result<(), (NoWait, usize)> {
-        let class = self.class_of(attempt);
         let Attempt { whose, target, site, .. } = *attempt;
         let mut line = self.room.line();
-        let (ahead, situation) = match line.standing(&class) {
+        let (ahead, situation) = match line.standing(class) {
             Some(standing) => (standing.ahead(whose), situation.after(&standing.situation)),
             None => (0, situation),
         };
@@ -333,7 +357,7 @@ impl Engine {
             drop(waiter.hand.send(Err(shed(limited, why, None))));
         }
         let waiter = Waiter { whose, target: target.into(), site, hand };
-        line.join(place_of(attempt), class, situation, waiter);
+        line.join(place_of(attempt), class.clone(), situation, waiter);
         self.room.counted(&line);
         Ok(())
     }

@@ -56,6 +56,11 @@ impl<C: Eq + Hash, W, S> Default for Line<C, W, S> {
 }
 
 impl<S> Standing<S> {
+    /// How many of it wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.values().sum()
+    }
+
     /// How many are served before one more of a user: of each other one, as many as this one has then.
     pub(crate) fn ahead(&self, user: u64) -> usize {
         let own = self.waiting.get(&user).copied().unwrap_or(0);

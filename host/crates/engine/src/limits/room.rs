@@ -26,7 +26,7 @@ pub(crate) struct Class {
     /// The site, where that makes a difference.
     site: Option<Box<str>>,
     by: Option<Beside>,
-    /// Where they are sent, if once: whom they avoid differs from one origin to the other, and others avoid nobody.
+    /// Where they are sent, if once: whom they avoid more than others do differs from one origin to the other.
     once_at: Option<Box<str>>,
 }
 
@@ -261,10 +261,9 @@ impl Room {
     /// Counts a request that found what it wants at its limit.
     pub(crate) fn limited(&self, limited: &Limited) {
         match limited {
-            Limited::Members(_) => &self.numbers.members,
-            Limited::Site(_) => &self.numbers.sites,
+            Limited::Members(refusals) => self.numbers.members.increment(u64::from(refusals.limited > 0)),
+            Limited::Site(_) => self.numbers.sites.increment(1),
         }
-        .increment(1);
     }
 
     /// Counts a request that has waited, and was served.

@@ -183,14 +183,15 @@ impl Selection {
         wish: &Wish<'_>,
         ask: &Ask<'_>,
     ) -> Option<&'s Arc<Member>> {
-        let Some(plan) = self.plan_of_host(ask, wish.now) else { return wish.readiest(snapshot, |_| true) };
-        let planned = plan.readiest(snapshot, wish, self.sessions_of(ask));
-        if planned.is_some() || plan.is_strict(wish) || !is_faulted(shared) {
-            return planned;
+        if let Some(plan) = self.plan_of_host(ask, wish.now) {
+            let planned = plan.readiest(snapshot, wish, self.sessions_of(ask));
+            if planned.is_some() || plan.is_strict(wish) || !is_faulted(shared) {
+                return planned;
+            }
         }
         match &self.previous {
-            Some(previous) => previous.readiest(shared, snapshot, wish, ask),
-            None => wish.readiest(snapshot, |_| true),
+            Some(previous) if is_faulted(shared) => previous.readiest(shared, snapshot, wish, ask),
+            Some(_) | None => wish.readiest(snapshot, |_| true),
         }
     }
 

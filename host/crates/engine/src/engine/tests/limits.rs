@@ -1,6 +1,8 @@
 //! Limits: who waits, in which order they are served, and who is sent away. Nobody looks without news here, so a test in
 //! which news is lost does not end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use proxywhirl_core::limit::{Limit, MemberLimits, Rate};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -397,25 +399,31 @@ async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
 
 #[tokio::test]
 async fn where_all_are_out_of_use_by_now_those_who_wait_probe_them() {
-    let engine = limited(of_members(concurrency(1)), 2).await;
-    let held = [ask(&engine, 1).await.unwrap(), ask(&engine, 2).await.unwrap()];
+    // All but one are idle, and not in the plan.
+    let actor = Actor::new("1.0.0", 1);
+    let parts = Parts { strategy: Some(actor.factory()), limits: of_members(concurrency(1)), ..Parts::default() };
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
+    engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    let held = ask(&engine, 1).await.unwrap();
     // Nobody's probe is due as long as this takes.
     let breaker = BreakerConfig { cooldown: LONG, cooldown_max: LONG, ..BreakerConfig::default() };
     let failed = Outcome::Failure(Fault::new(Side::Upstream, Stage::Connect, Kind::Refused, ""));
     let fail = async {
         until(|| waiting(&engine) == 3).await;
-        for lease in held {
-            for _ in 0..breaker.failures {
-                lease.member().live.record(&failed, engine.now(), &breaker, engine.now());
-            }
+        for _ in 0..breaker.failures {
+            held.member().live.record(&failed, engine.now(), &breaker, engine.now());
         }
-        assert_eq!(waiting(&engine), 3);
+        drop(held);
     };
-    let serve = |request| {
-        let engine = &engine;
-        async move { drop(ask(engine, request).await.unwrap()) }
+    // The probes of all but the last one fail.
+    let served = AtomicU64::new(0);
+    let probe = async |request| {
+        let lease = ask(&engine, request).await.unwrap();
+        if served.fetch_add(1, Ordering::Relaxed) < 2 {
+            assert!(lease.member().live.record(&failed, lease.taken(), &breaker, engine.now()), "it was a probe");
+        }
     };
-    let all = async { tokio::join!(serve(3), serve(4), serve(5), fail) };
+    let all = async { tokio::join!(probe(3), probe(4), probe(5), fail) };
     timeout(LONG / 2, all).await.unwrap();
     engine.stop().await.unwrap();
 }
