@@ -148,13 +148,18 @@ impl Picker {
     /// Whether a request with this wish must stay with the member of its session.
     #[must_use]
     pub fn is_strict(&self, wish: &Wish<'_>) -> bool {
-        wish.session.is_some() && wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST)).strict
+        wish.session.is_some() && self.stickiness_of(wish).strict
+    }
+
+    /// How the session of a request with this wish sticks.
+    fn stickiness_of(&self, wish: &Wish<'_>) -> Stickiness {
+        wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST))
     }
 
     /// Whom a request with this wish must stay with, as its session is bound to that member; none when it may go to others.
     #[must_use]
     pub fn stays_with(&self, wish: &Wish<'_>, sessions: &Sessions) -> Option<MemberId> {
-        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
+        let stickiness = self.stickiness_of(wish);
         wish.session.filter(|_| stickiness.strict).and_then(|session| sessions.bound(session, &stickiness, wish.now))
     }
 
@@ -184,7 +189,7 @@ impl Picker {
     pub fn refusals(&self, snapshot: &Snapshot, wish: &Wish<'_>, sessions: &Sessions) -> (Refusals, Outlook) {
         let mut refusals = Refusals::count(snapshot, wish);
         let mut outlook = Outlook::default();
-        let stickiness = wish.stick.over(self.stickiness.unwrap_or(Stickiness::HOST));
+        let stickiness = self.stickiness_of(wish);
         let bound = wish.session.and_then(|session| sessions.bound(session, &stickiness, wish.now));
         let must_stay = bound.is_some() && stickiness.strict;
         if refusals.limited == 0 && !must_stay {

@@ -205,8 +205,8 @@ impl Engine {
         }
     }
 
-    /// Has those of a class who wait probe members before their time, who came first before the others; false when there is nobody to
-    /// probe.
+    /// Has members probed before their time by those who wait, up to [`PROBES`] for a class, who came first before the others; false when
+    /// there is nobody to probe.
     fn probe_in_line(&self, attempt: &Attempt<'_>, class: &Class) -> bool {
         let waiting = || self.room.line().standing(class).map_or(0, LineStanding::len);
         let mut left = waiting();
@@ -304,8 +304,8 @@ impl Engine {
         }
     }
 
-    /// Whether an attempt that waits has somebody left to wait for, wherever the limit is. Where all are out of use by now, one of them is
-    /// probed. One of each class looks, as many may wait, and no further than to the first one.
+    /// Whether an attempt that waits has somebody left to wait for, wherever the limit is. Where all are out of use by now, those of its
+    /// class probe them. One of each class looks, as many may wait, and no further than to the first who will have room.
     fn may_hope(&self, whom: Whom, attempt: &Attempt<'_>, class: &Class) -> bool {
         let now = self.now();
         let known = self.room.line().standing(class).map(|standing| standing.situation.hoped);

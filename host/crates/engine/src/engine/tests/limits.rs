@@ -30,7 +30,17 @@ fn of_sites(others: Limit) -> LimitsConfig {
 }
 
 async fn limited(limits: LimitsConfig, members: u8) -> Arc<Engine> {
-    let engine = Engine::start(EngineConfig::default(), Parts { limits, ..Parts::default() }).unwrap();
+    started(Parts { limits, ..Parts::default() }, members).await
+}
+
+/// The same where a strategy makes the plan, and each member serves one at a time.
+async fn planned(actor: &Actor, members: u8) -> Arc<Engine> {
+    let limits = of_members(concurrency(1));
+    started(Parts { strategy: Some(actor.factory()), limits, ..Parts::default() }, members).await
+}
+
+async fn started(parts: Parts, members: u8) -> Arc<Engine> {
+    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
     engine.admit((0..members).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
     engine
 }
@@ -366,10 +376,7 @@ async fn who_waits_is_sent_away_when_nobody_may_wait_any_more() {
 #[tokio::test]
 async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
     for leaves in [true, false] {
-        let actor = Actor::new("1.0.0", 0).planning(|_| Plan::fallback());
-        let parts = Parts { strategy: Some(actor.factory()), limits: of_members(concurrency(1)), ..Parts::default() };
-        let engine = Engine::start(EngineConfig::default(), parts).unwrap();
-        engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+        let engine = planned(&Actor::new("1.0.0", 0).planning(|_| Plan::fallback()), 3).await;
         let stick = Stick { strict: Some(true), ..Stick::default() };
         let strict = |request| Attempt { session: Some(7), stick, ..numbered(request) };
         let until_then = Instant::now() + LONG;
@@ -400,10 +407,7 @@ async fn a_strict_session_does_not_wait_for_who_has_left_or_is_banned() {
 #[tokio::test]
 async fn where_all_are_out_of_use_by_now_those_who_wait_probe_them() {
     // All but one are idle, and not in the plan.
-    let actor = Actor::new("1.0.0", 1);
-    let parts = Parts { strategy: Some(actor.factory()), limits: of_members(concurrency(1)), ..Parts::default() };
-    let engine = Engine::start(EngineConfig::default(), parts).unwrap();
-    engine.admit((0..3).map(|n| Admission::Vouched(Box::new(candidate(n)))).collect()).await;
+    let engine = planned(&Actor::new("1.0.0", 1), 3).await;
     let held = ask(&engine, 1).await.unwrap();
     // Nobody's probe is due as long as this takes.
     let breaker = BreakerConfig { cooldown: LONG, cooldown_max: LONG, ..BreakerConfig::default() };
