@@ -68,7 +68,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let before = args.requests / 2;
     let mut results = traffic.send(before).await;
     if let Some(victim) = busiest(&world) {
-        tell(&format!("now {} dies, in the middle of it", victim.url()));
+        // Without the login of its URL, which is no one's business.
+        tell(&format!("now {}://{} dies, in the middle of it", victim.protocol(), victim.addr()));
         victim.set_behaviour(Behaviour::Dead).await.map_err(failed)?;
     }
     results.extend(traffic.send(args.requests - before).await);
